@@ -14,8 +14,8 @@ from typing import Final
 
 import pytest
 
-# A shell without job control ignores SIGINT in its background jobs, and a program keeps ignored what its parent does.
-# What the tests start is to end by Ctrl-C wherever they run; a handler, unlike "ignored", is not handed down.
+# A shell without job control ignores SIGINT in its background jobs, and children inherit "ignored". Ctrl-C must end
+# what the tests start, wherever they run; a handler, unlike "ignored", is not inherited.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -23,17 +23,17 @@ HERE: Final = Path(__file__).parent
 OUTER_FILES: Final = frozenset(
     HERE / name
     for name in (
-        "api/test_tables.py",  # pandas
-        "delivery/fleet/test_eight_processes.py",  # minutes at the limit, gunicorn
+        "api/test_tables.py",  # needs pandas
+        "delivery/fleet/test_eight_processes.py",  # takes minutes at the limit, needs gunicorn
         "evals/test_report_in_browser.py",
         "evals/test_statistics_against_scipy.py",
-        "integrations/conformance/test_forgotten_streams.py",  # looks at every object of the process
+        "integrations/conformance/test_forgotten_streams.py",  # visits every object of the process
         "integrations/test_surface.py",  # calls every method of every client
         "local/pages/test_browser.py",
-        "local/test_any_request.py",  # schemathesis
-        "mapping/test_live.py",  # each instrumentor in a process of its own
-        "process/test_servers.py",  # gunicorn, Celery
-        "typing/test_client_types.py",  # mypy, pyright
+        "local/test_any_request.py",  # needs schemathesis
+        "mapping/test_live.py",  # runs each instrumentor in its own process
+        "process/test_servers.py",  # needs gunicorn and Celery
+        "typing/test_client_types.py",  # needs mypy and pyright
         "typing/test_decorator_types.py",
     )
 )

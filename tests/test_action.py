@@ -1,4 +1,4 @@
-"""The composite action, `action.yml`: its steps run in bash as GitHub's runner runs them."""
+"""The composite action, `action.yml`: bash runs its steps as GitHub's runner does."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PAGES: Final = "https://github.com/shop/agent/actions/runs/1/artifacts/2"
 
 
 def report(*values: float | None) -> Report:
-    """A report of cases with these scores, None for one that was not judged."""
+    """Return a report of cases with these scores; None for a case that was not judged."""
     cases: list[CaseResult] = []
     for number, value in enumerate(values):
         found = Finding.ERROR if value is None else Finding.SCORED
@@ -61,7 +61,7 @@ class Job:
         )
 
     def run(self, **inputs: str) -> int:
-        """Run the steps, up to the first that fails, and return the exit code of the job."""
+        """Run the steps up to the first failing one, and return the exit code of the job."""
         self.given |= {name.replace("_", "-"): value for name, value in inputs.items()}
         for step in STEPS:
             if "uses" in step:
@@ -107,13 +107,13 @@ class Job:
 
 @pytest.fixture
 def github() -> Iterator[GitHubApi]:
-    """GitHub."""
+    """Yield a GitHub API."""
     with github_api() as api:
         yield api
 
 
 def test_a_worse_run_fails_with_a_comment(tmp_path: Path, github: GitHubApi) -> None:
-    """The comment has what is worse, and leads to the pages of both runs; the second run updates it."""
+    """The comment lists what is worse, and links the pages of both runs; the second run updates it."""
     report(*[0.9] * 6).save(tmp_path / "base.json")
     report(*[0.2] * 6).save(tmp_path / "run.json")
     job = Job(tmp_path, github, JOB)
@@ -142,7 +142,7 @@ def test_a_worse_run_fails_with_a_comment(tmp_path: Path, github: GitHubApi) -> 
 def test_the_inputs(
     tmp_path: Path, github: GitHubApi, values: tuple[float | None, ...], inputs: dict[str, str], code: int
 ) -> None:
-    """Each does what its description says; the comment is about the verdict of the gate."""
+    """Each input does what its description says; the comment is about the gate's verdict."""
     report(*values).save(tmp_path / "run of main.json")
     job = Job(tmp_path, github, JOB)
     assert job.run(run="run of main.json", **inputs) == code, job.said
@@ -156,7 +156,7 @@ def test_the_inputs(
 
 @pytest.mark.outer
 def test_an_input_is_no_command(tmp_path: Path, github: GitHubApi) -> None:
-    """What a pull request names after itself is never run; nor is what its agent has said."""
+    """Names chosen in a pull request are never run, and neither are an agent's words."""
     odd = '"; touch hacked; $(touch hacked) `touch hacked` #'
     name = f"{odd.replace('/', '')}.json"
     replace(report(0.9), name=odd).save(tmp_path / name)
@@ -169,7 +169,7 @@ def test_an_input_is_no_command(tmp_path: Path, github: GitHubApi) -> None:
 
 
 def test_a_pull_request_from_a_fork(tmp_path: Path, github: GitHubApi) -> None:
-    """Its token may write nothing: the summary of the job has the comment, and the verdict is what it is."""
+    """Its token may not write: the job's summary has the comment, and the verdict is unchanged."""
     report(0.9).save(tmp_path / "run.json")
     job = Job(tmp_path, github, FORK)
     assert job.run(run="run.json") == 0, job.said
@@ -178,7 +178,7 @@ def test_a_pull_request_from_a_fork(tmp_path: Path, github: GitHubApi) -> None:
 
 
 def test_the_action_is_safe_and_documented() -> None:
-    """No expression stands in a script, other actions are pinned, and the page about evaluation names each input."""
+    """No script has an expression, other actions are pinned, and the page about evaluation names each input."""
     scripts = [step["run"] for step in STEPS if "run" in step]
     assert not [script for script in scripts if "${{" in script]
     assert all(step["shell"] == "bash" for step in STEPS if "run" in step)

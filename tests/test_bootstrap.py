@@ -1,4 +1,4 @@
-"""`init()` and what the launcher loads, each in a fresh interpreter, since the provider is the process's own."""
+"""`init()` and what the launcher loads, each in a fresh interpreter, since the provider is global to a process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHAT = '{"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}'
 
 
 def test_one_line_exports_traces() -> None:
-    """`init()` and nothing else: a trace made with OpenTelemetry's API arrives at the end of the process."""
+    """With `init()` alone, a trace made with OpenTelemetry's API arrives at the end of the process."""
     with StrictPandaProbe() as server:
         code = f"""
         import pandaprobe_otel
@@ -34,7 +34,7 @@ def test_one_line_exports_traces() -> None:
 
 
 def test_it_joins_a_provider_and_never_replaces_it() -> None:
-    """Processors that were there keep working, and the provider stays the same object."""
+    """Existing processors keep working, and the provider stays the same object."""
     with StrictPandaProbe() as server:
         code = f"""
         from opentelemetry import trace
@@ -88,7 +88,7 @@ def test_a_given_provider_is_used() -> None:
     ],
 )
 def test_bad_settings_warn_once_and_the_app_goes_on(env: dict[str, str], words: str) -> None:
-    """One line on stderr for a thousand traces; flush, status and shutdown work."""
+    """A thousand traces cost one line on stderr; flush, status and shutdown work."""
     code = """
     import pandaprobe_otel
     handle = pandaprobe_otel.init()
@@ -108,7 +108,7 @@ def test_bad_settings_warn_once_and_the_app_goes_on(env: dict[str, str], words: 
 
 
 def test_a_cell_that_is_run_again_counts_when_the_key_is_there() -> None:
-    """The first call could not work, which was said once; what is said of later calls is what they would change."""
+    """The first call had no key, which was logged once; later log lines are about what later calls would change."""
     with StrictPandaProbe() as server:
         code = f"""
         import os
@@ -136,7 +136,7 @@ def test_a_cell_that_is_run_again_counts_when_the_key_is_there() -> None:
 
 
 def test_after_a_shutdown_init_starts_anew() -> None:
-    """As with the official SDK: another pipeline with other settings, behind the one processor of the provider."""
+    """As in the official SDK, a new pipeline with other settings works behind the provider's one processor."""
     with StrictPandaProbe() as first, StrictPandaProbe() as second:
         code = f"""
         import pandaprobe_otel as pp
@@ -169,7 +169,7 @@ def test_after_a_shutdown_init_starts_anew() -> None:
 @pytest.mark.parametrize("end", ["pp.shutdown()", "trace.get_tracer_provider().shutdown()"])
 @pytest.mark.parametrize("provider", ["None", "TracerProvider()"], ids=["the same provider", "another provider"])
 def test_instrumented_libraries_are_recorded_after_a_restart(end: str, provider: str) -> None:
-    """Calls of a client that was made before it, once each; whoever has shut down, and wherever spans go now."""
+    """Calls of an older client are recorded once each, whoever shut down and wherever the spans go now."""
     code = f"""
     import httpx2 as httpx, openai
     import pandaprobe_otel as pp
@@ -196,7 +196,7 @@ def test_instrumented_libraries_are_recorded_after_a_restart(end: str, provider:
 
 
 def test_a_restart_that_switches_instrumentation_off_leaves_wrapped_clients_on() -> None:
-    """What the first use has instrumented is not kept against `instrument=False`; a client that was wrapped is."""
+    """`instrument=False` undoes what the first use instrumented; a wrapped client stays wrapped."""
     code = """
     import httpx2 as httpx, openai
     import pandaprobe_otel as pp
@@ -219,7 +219,7 @@ def test_a_restart_that_switches_instrumentation_off_leaves_wrapped_clients_on()
 
 
 def test_a_suite_that_switches_off_first_stays_off_without_a_word() -> None:
-    """What the app's own call then says does not count, as it is meant to."""
+    """The app's own call is then ignored silently, on purpose."""
     code = """
     import pandaprobe_otel
     pandaprobe_otel.init(enabled=False)
@@ -231,7 +231,7 @@ def test_a_suite_that_switches_off_first_stays_off_without_a_word() -> None:
 
 
 def test_printed_status_is_short() -> None:
-    """The counts and what is wrong; the thirty settings are in the object."""
+    """It shows the counts and the faults; the thirty settings are in the object."""
     code = """
     import pandaprobe_otel
     from opentelemetry import trace
@@ -259,7 +259,7 @@ def test_printed_status_is_short() -> None:
 
 
 def test_strict_raises_with_the_same_words() -> None:
-    """Who wants to know at start is told by an exception."""
+    """Apps that want to know at the start get an exception."""
     code = """
     import pandaprobe_otel
     try:
@@ -273,7 +273,7 @@ def test_strict_raises_with_the_same_words() -> None:
 
 
 def test_init_starts_no_thread_and_opens_no_connection() -> None:
-    """Nothing happens before the first span."""
+    """Nothing is started or opened before the first span."""
     code = """
     import socket, threading
     def refuse(*arguments, **named): raise AssertionError("a connection")
@@ -291,7 +291,7 @@ def test_init_starts_no_thread_and_opens_no_connection() -> None:
 
 
 def test_a_users_own_content_switch_is_not_overwritten() -> None:
-    """Defaults for the official instrumentations are set, never over a value of the user's."""
+    """Defaults for the official instrumentations are set, and never override the user's value."""
     code = """
     import os, pandaprobe_otel
     pandaprobe_otel.init()
@@ -305,7 +305,7 @@ def test_a_users_own_content_switch_is_not_overwritten() -> None:
 
 
 def test_what_opentelemetry_says_of_its_old_events_is_not_the_apps_to_see(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenTelemetry 1.39 to 1.41 warns of them; an app for which warnings are errors gets none from `init()`."""
+    """OpenTelemetry 1.39 to 1.41 warns of them; an app that makes warnings errors gets none from `init()`."""
 
     class ProxyEventLoggerProvider:
         pass
@@ -324,7 +324,7 @@ def test_what_opentelemetry_says_of_its_old_events_is_not_the_apps_to_see(monkey
 
 
 def test_decorated_functions_follow_a_provider_that_is_not_global() -> None:
-    """`init(tracer_provider=...)` is where the decorators' spans go."""
+    """The decorators' spans go to the provider of `init(tracer_provider=...)`."""
     with StrictPandaProbe() as server:
         code = """
         from opentelemetry.sdk.trace import TracerProvider
@@ -343,7 +343,7 @@ def test_decorated_functions_follow_a_provider_that_is_not_global() -> None:
 
 
 def test_a_handler_that_flushes_on_return_has_delivered_when_it_returns() -> None:
-    """For platforms that freeze the process: sync and async, results and exceptions unchanged, time respected."""
+    """For platforms that freeze the process: sync and async, results and exceptions unchanged, within the time left."""
     with StrictPandaProbe() as server:
         code = """
         import asyncio, pandaprobe_otel
@@ -369,7 +369,7 @@ def test_a_handler_that_flushes_on_return_has_delivered_when_it_returns() -> Non
 
 
 def test_the_handle_has_the_methods_of_the_official_client() -> None:
-    """`trace` and `score` on it are the functions of the module."""
+    """Its `trace` and `score` are the functions of the module."""
     code = """
     import pandaprobe_otel
     client = pandaprobe_otel.init()
@@ -390,7 +390,7 @@ def test_the_handle_has_the_methods_of_the_official_client() -> None:
 
 
 def test_console_also_prints_what_is_sent() -> None:
-    """`console=True` shows each trace as a tree on standard error."""
+    """`console=True` prints each trace as a tree on standard error."""
     with StrictPandaProbe() as server:
         code = """
         import pandaprobe_otel
@@ -409,7 +409,7 @@ def test_console_also_prints_what_is_sent() -> None:
 
 
 def test_switched_off_says_nothing_about_a_key() -> None:
-    """Who switches tracing off is not asked for a key."""
+    """With tracing switched off, nothing asks for a key."""
     code = "import pandaprobe_otel; print(pandaprobe_otel.init(enabled=False))"
     result = run_python(code, environment(), set_up=False)
 

@@ -1,4 +1,4 @@
-"""Settings: where values come from, and what is said about bad ones."""
+"""Settings: their sources, and the messages about bad ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def resolve(arguments: dict[str, object] | None = None, file: Path = NO_FILE, **
 
 
 def test_an_argument_beats_a_variable_beats_the_file_beats_the_default(tmp_path: Path) -> None:
-    """One order for every setting, and each value remembers where it came from."""
+    """Every setting has the same order, and each value remembers its source."""
     file = tmp_path / "config.yaml"
     file.write_text("api_key: sk_pp_file\nproject: from-file\nendpoint: https://file.example\n", encoding="utf-8")
     config = resolve(
@@ -37,7 +37,7 @@ def test_an_argument_beats_a_variable_beats_the_file_beats_the_default(tmp_path:
 
 
 def test_opentelemetrys_own_variables_are_read_after_ours() -> None:
-    """Environment and release come from the resource attributes unless ours say otherwise."""
+    """Environment and release come from the resource attributes unless our own variables are set."""
     attributes = "service.version=1.2,deployment.environment.name=staging,service.name=shop"
     config = resolve(OTEL_RESOURCE_ATTRIBUTES=attributes, PANDAPROBE_RELEASE="2.0", PANDAPROBE_API_KEY=GOOD_KEY)
 
@@ -46,7 +46,7 @@ def test_opentelemetrys_own_variables_are_read_after_ours() -> None:
 
 
 def test_the_sdk_switched_off_switches_us_off() -> None:
-    """OTEL_SDK_DISABLED=true, and only that word, as the specification says."""
+    """Only OTEL_SDK_DISABLED=true does it, as the specification says."""
     assert not resolve(OTEL_SDK_DISABLED="True", PANDAPROBE_API_KEY=GOOD_KEY).enabled
     assert resolve(OTEL_SDK_DISABLED="1", PANDAPROBE_API_KEY=GOOD_KEY).enabled
 
@@ -66,7 +66,7 @@ def test_the_sdk_switched_off_switches_us_off() -> None:
     ],
 )
 def test_settings_that_cannot_work_stop_sending_and_name_the_variable(env: dict[str, Any], words: str) -> None:
-    """What is wrong, where it came from, what to do."""
+    """The message gives the fault, its source and the remedy."""
     config = resolve(**env)
 
     assert not config.usable
@@ -87,7 +87,7 @@ def test_settings_that_cannot_work_stop_sending_and_name_the_variable(env: dict[
     ],
 )
 def test_a_bad_value_is_named_and_the_default_used(name: str, value: str, default: object) -> None:
-    """A bad number does not switch tracing off, as it does in the official SDK; what is captured fails closed."""
+    """A bad number does not switch tracing off, unlike in the official SDK; a bad `capture` fails closed."""
     env: dict[str, Any] = {"PANDAPROBE_API_KEY": GOOD_KEY, name: value}
     config = resolve(**env)
     setting = next(setting for setting in SETTINGS if setting.env == name)
@@ -115,7 +115,7 @@ def test_an_address_of_no_redis_is_named_and_its_password_is_not(url: str) -> No
     ["http://user:hunter2@host", "http://u:hun@/ter2@host/x", "http://host/?token=hunter2", "https://host/#hunter2"],
 )
 def test_an_endpoint_with_a_secret_is_named_without_it(url: str) -> None:
-    """A password or token in an address that is refused is not repeated."""
+    """The message about a refused address does not repeat its password or token."""
     config = resolve(PANDAPROBE_API_KEY=GOOD_KEY, PANDAPROBE_ENDPOINT=url)
 
     (problem,) = config.problems
@@ -125,21 +125,21 @@ def test_an_endpoint_with_a_secret_is_named_without_it(url: str) -> None:
 
 
 def test_a_redis_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The extra is named; traces go out, each process by its own budget."""
+    """The message names the extra; traces go out, each process with its own budget."""
     monkeypatch.setitem(sys.modules, "redis", None)
     (problem,) = resolve(PANDAPROBE_API_KEY=GOOD_KEY, PANDAPROBE_REDIS_URL="redis://host").problems
     assert "pip install 'pandaprobe-otel[redis]'" in problem.message
 
 
 def test_a_key_is_never_shown() -> None:
-    """Not even a bad one."""
+    """Not even an invalid key is shown."""
     config = resolve(PANDAPROBE_API_KEY="sk_pp_secret with spaces")
 
     assert "secret" not in " ".join(problem.message for problem in config.problems)
 
 
 def test_a_local_endpoint_needs_no_key() -> None:
-    """A local PandaProbe may be open; no key is made up for one that is not."""
+    """A local PandaProbe may be open; no key is invented for one that is not."""
     config = resolve(PANDAPROBE_ENDPOINT="http://localhost:8000/")
 
     assert (config.api_key, config.endpoint, config.usable) == ("", "http://localhost:8000", True)
@@ -165,7 +165,7 @@ def test_instrument_is_auto_off_or_a_list(raw: str, expected: object) -> None:
 
 
 def test_every_setting_has_a_field_and_every_field_a_setting() -> None:
-    """The table is the one truth: nothing in it is dead, nothing stands beside it."""
+    """The table is complete: every setting in it is used, and none exists outside it."""
     fields = set(Config.__dataclass_fields__) - {"sources", "problems"}
 
     assert fields == {setting.name for setting in SETTINGS}

@@ -1,4 +1,4 @@
-"""constraints.txt, which spares pip the search for versions that agree."""
+"""constraints.txt, which saves pip the search for versions that fit together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INSTALLED_FOR_WORK: Final = ("dev", "docs", "lint", "outer")
 
 
 def _named() -> dict[str, list[str]]:
-    """The versions of each distribution; more than one where they depend on the Python."""
+    """Return the versions of each distribution; several if they depend on the Python version."""
     named: dict[str, list[str]] = {}
     for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):

@@ -1,4 +1,4 @@
-"""What the tests with agent frameworks stand on: their environments, and the checks of a trace, which can fail."""
+"""Foundations of the tests with agent frameworks: their environments, and checks of a trace that can fail."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FRAMEWORKS = ROOT / "tests" / "frameworks"
 
 @pytest.fixture
 def runner() -> ModuleType:
-    """`run.py`, which is a program."""
+    """Return `run.py`, which is a program."""
     spec = importlib.util.spec_from_file_location("frameworks_run", FRAMEWORKS / "run.py")
     assert spec is not None
     assert spec.loader is not None
@@ -38,7 +38,7 @@ def runner() -> ModuleType:
 
 
 def test_every_test_has_an_environment(runner: ModuleType) -> None:
-    """No test file is left out, none runs twice, no environment is without tests, and `when` is one of two words."""
+    """Each test file runs once, each environment has tests, and `when` is one of two words."""
     known = runner.environments().values()
     ran = sorted(test for each in known for test in each.tests)
     assert ran == sorted(str(path) for path in FRAMEWORKS.glob("test_*.py"))
@@ -46,13 +46,13 @@ def test_every_test_has_an_environment(runner: ModuleType) -> None:
 
 
 def test_an_environment_without_tests_fails(runner: ModuleType) -> None:
-    """A name that matches no file is a failure, not a success of nothing."""
+    """A name that matches no file is a failure, not a success without tests."""
     empty = runner.Environment(name="nothing", when="ci", requirements=(), oldest="2026-11-27")
     assert runner.tested(empty, Path(sys.executable), []) is False
 
 
 def test_the_oldest_environment_is_what_is_claimed(runner: ModuleType) -> None:
-    """The framework comes first, with the floor of its extra; at its oldest it is pinned to that, on a day gone by."""
+    """The framework comes first, with the floor of its extra; the oldest environment pins it, at a past date."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for each in runner.environments().values():
         floor = extras[each.name.removeprefix("beside_")][0]
@@ -65,7 +65,7 @@ def test_the_oldest_environment_is_what_is_claimed(runner: ModuleType) -> None:
 
 
 def test_the_page_of_versions_names_each_floor(runner: ModuleType) -> None:
-    """The table has one row for each framework, with the version and the day that the environment says."""
+    """The table has one row for each framework, with the environment's version and date."""
     page = (ROOT / "docs" / "versions.md").read_text(encoding="utf-8")
     told = re.findall(r"^\| (\S+) (\S+) \| (\d{4}-\d\d-\d\d) \|", page, re.MULTILINE)
     known = [each for each in runner.environments().values() if not each.name.startswith("beside_")]
@@ -74,7 +74,7 @@ def test_the_page_of_versions_names_each_floor(runner: ModuleType) -> None:
 
 
 def test_the_floor_is_found_by_bisection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Few days are tried until the oldest is found that passes; where none does, the newest has been tried."""
+    """The oldest passing day is found in few tries; if none passes, the newest was tried."""
     days = find_floor.first_days(date(2026, 11, 27))
     assert (days[0], days[-1], len(days)) == ("2025-11-01", "2026-11-01", 13)
 
@@ -89,7 +89,7 @@ def test_the_floor_is_found_by_bisection(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def sound() -> tuple[dict[str, Any], list[Exchange]]:
-    """A trace of an agent with one model call, and that call."""
+    """Return a trace of an agent with one model call, and that call."""
     with ScriptedEndpoint(lambda _: Reply(text="Hello")) as endpoint:
         exchange = endpoint.answer({"model": "m", "messages": [{"role": "user", "content": "Hi"}]})
     usage = {"prompt_tokens": exchange.usage.prompt_tokens, "completion_tokens": exchange.usage.completion_tokens}
@@ -130,7 +130,7 @@ def _double_the_total(body: dict[str, Any]) -> None:
 
 
 def test_a_sound_trace_is_sound() -> None:
-    """The check passes what is right, and the outline is that of the tree."""
+    """The check accepts a correct trace, and the outline is that of the tree."""
     body, exchanges = sound()
     AgentTrace(body).is_sound(exchanges)
     AgentTrace(body).is_like("""
@@ -153,7 +153,7 @@ def test_a_sound_trace_is_sound() -> None:
     ],
 )
 def test_an_unsound_trace_is_not(change: Callable[[dict[str, Any]], None]) -> None:
-    """Each thing that can be wrong is found."""
+    """Every kind of fault is found."""
     body, exchanges = sound()
     changed = copy.deepcopy(body)
     change(changed)
@@ -162,7 +162,7 @@ def test_an_unsound_trace_is_not(change: Callable[[dict[str, Any]], None]) -> No
 
 
 def test_another_tree_is_not_alike() -> None:
-    """A span under another name, and tokens that are written and differ, are found."""
+    """A span with another name, and different written token counts, are found."""
     trace = AgentTrace(sound()[0])
     for written in ("trace agent | COMPLETED\nAGENT agent\n  LLM other @m", f"{trace}".replace("/", "/9")):
         with pytest.raises(AssertionError):

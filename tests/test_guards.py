@@ -1,4 +1,4 @@
-"""`except Exception` stands in named guards only, and each of them counts or logs."""
+"""`except Exception` is only in named guards, and each of them counts or logs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pandaprobe_otel
 import pandaprobe_otel_integrations
 
-# As they are imported: the tests also run where the wheel is installed, and the sources are not.
+# As imported: the tests also run with the installed wheel, without the sources.
 SOURCES = tuple(Path(package.__path__[0]) for package in (pandaprobe_otel, pandaprobe_otel_integrations))
 BROAD = {"Exception", "BaseException"}
 TELLS = {"failed", "counted", "guarded", "say", "_report", "dropped", "debug", "info", "warning", "error", "exception"}
@@ -47,7 +47,7 @@ GUARDS = {
     "assembly/worker.py": {"Worker._work", "Worker._write_down"},
     "transport/asked_key.py": {"AskedKeyTransport._renew"},
 }
-"""By module: the functions whose broad handlers end a fault here. A new one needs a reason: could it be narrower?"""
+"""Functions, by module, whose broad handlers end a fault here. A new one needs a reason: could it be narrower?"""
 
 RESULTS = {
     "cli/app.py": {"run"},
@@ -56,12 +56,12 @@ RESULTS = {
     "evals/simulation.py": {"_driven", "_driven_async"},
     "evals/task_runs.py": {"_run_once", "_talk_once", "scored"},
 }
-"""Those that neither count nor log, since the fault is the result that the caller gets, or goes on elsewhere."""
+"""Functions that neither count nor log, since the caller gets the fault as the result, or it goes on elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A broad `except` that does not end by raising."""
+    """A broad `except` that does not end with a raise."""
 
     module: str
     function: str
@@ -69,7 +69,7 @@ class Handler:
 
 
 def broad_handlers() -> Iterator[Handler]:
-    """All of them, in the core and in the integrations."""
+    """Yield all of them, in the core and in the integrations."""
     for root in SOURCES:
         for path in sorted(root.rglob("*.py")):
             tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -99,7 +99,7 @@ def _name(node: ast.AST) -> str:
 
 
 def test_every_broad_handler_raises_again_or_stands_in_a_named_guard() -> None:
-    """The lists above are complete, and hold nothing that is gone."""
+    """The lists above are complete, and have no outdated entry."""
     found: dict[str, set[str]] = {}
     for handler in broad_handlers():
         found.setdefault(handler.module, set()).add(handler.function)
@@ -109,7 +109,7 @@ def test_every_broad_handler_raises_again_or_stands_in_a_named_guard() -> None:
 
 
 def test_every_guard_counts_or_logs() -> None:
-    """No fault of ours ends without a trace."""
+    """No fault of ours ends without a count or a log line."""
     silent = {
         (handler.module, handler.function)
         for handler in broad_handlers()

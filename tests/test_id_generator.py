@@ -38,7 +38,7 @@ print(pandaprobe_otel.flush(60), random.random() == expected)
 
 @pytest.mark.parametrize("before", ["", OWN_PROVIDER], ids=["provider of init", "provider of the app"])
 def test_a_seeded_script_makes_a_trace_of_its_own_in_each_run(before: str) -> None:
-    """`random.seed(42)` repeats no trace id, and what the app draws from `random` is what it draws without us."""
+    """`random.seed(42)` repeats no trace id, and the app's own draws from `random` are the same as without us."""
     with StrictPandaProbe() as server:
         for _ in range(2):
             result = run_python(before + SEEDED, environment(server.url), set_up=False)
@@ -48,7 +48,7 @@ def test_a_seeded_script_makes_a_trace_of_its_own_in_each_run(before: str) -> No
 
 
 def test_tracers_that_were_made_before_draw_from_the_system_too() -> None:
-    """A module takes its tracer when it is imported, often before `init()` is called."""
+    """A module gets its tracer at its import, often before `init()` is called."""
     code = (
         OWN_PROVIDER
         + """
@@ -68,7 +68,7 @@ print(len(ids))
 
 
 def test_a_generator_that_the_app_has_chosen_stays() -> None:
-    """Such as AWS X-Ray's, whose trace ids begin with the time."""
+    """AWS X-Ray's trace ids begin with the time, for example."""
     code = """
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
@@ -87,7 +87,7 @@ def test_a_generator_that_the_app_has_chosen_stays() -> None:
 
 @pytest.mark.parametrize("draw", ["generate_trace_id", "generate_span_id"])
 def test_ids_fill_their_bits_and_are_never_zero(draw: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Zero is what OpenTelemetry calls invalid; samplers read the lowest 56 bits of a trace id."""
+    """Zero is invalid in OpenTelemetry; samplers read the lowest 56 bits of a trace id."""
     generator = SystemIdGenerator()
     generate: Callable[[], int] = getattr(generator, draw)
     bits = 128 if draw == "generate_trace_id" else 64
@@ -106,7 +106,7 @@ def test_ids_fill_their_bits_and_are_never_zero(draw: str, monkeypatch: pytest.M
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_draws_other_ids_than_its_parent() -> None:
-    """Nothing that is drawn is kept, so there is nothing that a fork could copy."""
+    """No drawn value is kept, so a fork has nothing to copy."""
     code = """
     import os
     from pandaprobe_otel import SystemIdGenerator
@@ -123,7 +123,7 @@ def test_a_forked_child_draws_other_ids_than_its_parent() -> None:
 
 
 def test_opentelemetry_finds_it_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`OTEL_PYTHON_ID_GENERATOR=pandaprobe`, for a provider that OpenTelemetry's launcher makes."""
+    """`OTEL_PYTHON_ID_GENERATOR=pandaprobe` works for a provider that OpenTelemetry's launcher makes."""
     code = """
     from opentelemetry.sdk._configuration import _OTelSDKConfigurator
     _OTelSDKConfigurator().configure(auto_instrumentation_version="x")
@@ -136,7 +136,7 @@ def test_opentelemetry_finds_it_by_name(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_it_is_what_opentelemetry_has_where_it_is_looked_at() -> None:
-    """Trace ids are said to be random, which samplers of other services build on; the app's `random` is left alone."""
+    """Trace ids are marked as random, which other services' samplers need; the app's `random` is left alone."""
     generator: IdGenerator = TracerProvider(id_generator=SystemIdGenerator(), shutdown_on_exit=False).id_generator
     assert isinstance(generator, RandomIdGenerator)
     assert getattr(generator, "is_trace_id_random", lambda: True)()

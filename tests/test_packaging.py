@@ -21,7 +21,7 @@ FOLDERS = Path(pandaprobe_otel_integrations.__path__[0])
 
 
 def test_every_folder_is_registered() -> None:
-    """A folder without a line in the registry would never be found, a line without a folder would fail."""
+    """A folder outside the registry would never be found, an entry without a folder would fail."""
     folders = {found.name for found in FOLDERS.iterdir() if found.is_dir() and not found.name.startswith("_")}
     assert folders == set(INTEGRATIONS)
     assert set(LIBRARIES) == set(INTEGRATIONS)
@@ -36,7 +36,7 @@ def test_every_entry_point_is_registered() -> None:
 
 @pytest.mark.parametrize("name", INTEGRATIONS)
 def test_the_extra_starts_with_what_the_instrumentor_asks_for(name: str) -> None:
-    """The same library with the same floor; what follows is for the program on its page (scripts/test_extras.py)."""
+    """It has the same library and floor; further entries are for the program on its page (scripts/test_extras.py)."""
     module, _, class_name = INTEGRATIONS[name].partition(":")
     instrumentor = getattr(import_module(module), class_name)()
     required = {re.sub(r"\s", "", one) for one in instrumentor.requirements}
@@ -45,7 +45,7 @@ def test_the_extra_starts_with_what_the_instrumentor_asks_for(name: str) -> None
 
 @pytest.mark.parametrize("name", INTEGRATIONS)
 def test_every_integration_has_tests(name: str) -> None:
-    """A framework has an environment and test files; a client library is in `all` and held to the conformance suite."""
+    """A framework has an environment and test files; a client library is in `all` and in the conformance suite."""
     tests = ROOT / "tests"
     if (tests / "frameworks" / "environments" / f"{name}.toml").is_file():
         assert list((tests / "frameworks").glob(f"test_{name}*.py"))
@@ -56,7 +56,7 @@ def test_every_integration_has_tests(name: str) -> None:
 
 @pytest.mark.parametrize("name", INTEGRATIONS)
 def test_every_integration_is_planted(name: str) -> None:
-    """What is planted in what goes into it is looked for in the trace (`support/planting.py`, `support/planted/`)."""
+    """Marks planted in its input are looked for in the trace (`support/planting.py`, `support/planted/`)."""
     tests = ROOT / "tests"
     if (tests / "frameworks" / "environments" / f"{name}.toml").is_file():
         files, planting = (tests / "frameworks").glob(f"test_{name}*.py"), "def test_what_is_planted_comes_out("
@@ -66,7 +66,7 @@ def test_every_integration_is_planted(name: str) -> None:
 
 
 def test_it_is_known_what_to_run_of_every_extra() -> None:
-    """`make extras` leaves out those alone that are other extras together, or for the work on the library."""
+    """`make extras` leaves out only extras that combine others, or that are for work on the library."""
     assert {*test_extras.extras(), *test_extras.WITHOUT_A_PAGE} == set(EXTRAS)
 
 
@@ -76,7 +76,7 @@ def test_no_extra_is_named_instruments() -> None:
 
 
 def test_installed_distribution_agrees() -> None:
-    """What is installed here was built from this project's file."""
+    """The installed distribution was built from this project's file."""
     installed = metadata.distribution("pandaprobe-otel")
     extras = {re.sub(r"[-_.]+", "-", name) for name in installed.metadata.get_all("Provides-Extra") or []}
     assert extras == {re.sub(r"[-_.]+", "-", name) for name in EXTRAS}

@@ -1,4 +1,4 @@
-"""The names of the package: each is there, none costs anything before it is used."""
+"""The names of the package: each exists, and none costs anything before its use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_import_is_light() -> None:
 
 
 def test_every_public_name_loads() -> None:
-    """The list of names is what the package really has."""
+    """The list of names matches the package."""
     import pandaprobe_otel
 
     for name in pandaprobe_otel.__all__:

@@ -1,4 +1,4 @@
-"""README.md says what is true."""
+"""README.md is true."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_the_two_commands_stand_in_it() -> None:
-    """Whoever comes for the first time finds how to see it work and how to test it."""
+    """A newcomer finds how to see it work and how to test it."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
 
     assert 'python3 -m venv .venv && . .venv/bin/activate && pip install -e ".[demo]" && pandaprobe-otel demo\n' in text

@@ -1,4 +1,4 @@
-"""The order of the rooms: data goes down the way of a span, and no module imports upwards."""
+"""The order of the rooms: data flows down them with the span, and no module imports upwards."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ ORDER = (
     {"pipeline"},
     {"sdk"},
 )
-"""From the lowest up. A room imports itself and lower ones; the first are single modules, which may need each other."""
+"""Rooms from the lowest up. A room imports itself and lower ones; the first are modules that may need each other."""
 BESIDE = {"sdk": {"capture"}}
-"""What a room imports of those that are not on the way of a span."""
+"""Imports of a room from rooms that are not on the way of a span."""
 
 
 def level(room: str) -> int | None:
-    """The place of a room in the order; None for those that are beside the way of a span, such as the command line."""
+    """Return a room's place in the order; None for one beside the way of a span, such as the command line."""
     return next((index for index, rooms in enumerate(ORDER) if room in rooms), None)
 
 
 def imported(path: Path) -> Iterator[str]:
-    """The rooms that a module imports, also within functions and for type checkers."""
+    """Yield the rooms that a module imports, also within functions and for type checkers."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names: list[str] = []
         if isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -44,7 +44,7 @@ def imported(path: Path) -> Iterator[str]:
 
 
 def test_no_module_of_the_way_of_a_span_imports_upwards() -> None:
-    """Whoever reads a room needs to know those below it, and no other."""
+    """To read a room, one needs to know only those below it."""
     upwards: list[str] = []
     seen: set[str] = set()
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -64,14 +64,14 @@ def test_no_module_of_the_way_of_a_span_imports_upwards() -> None:
 
 
 def test_what_lies_loose_is_a_door() -> None:
-    """Users or OpenTelemetry open each module at the root; everything else has a room."""
+    """Users or OpenTelemetry import each module at the root; everything else has a room."""
     doors = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
 
     assert len(doors) <= 10, sorted(doors)
 
 
 def test_no_package_imports_its_own_modules() -> None:
-    """One thread may import a package while another imports a module of it: then each would wait for the other."""
+    """One thread may import a package while another imports a module of it: both would wait for each other."""
     eager = [
         f"{package} imports {node.module}"
         for path in sorted(PACKAGE.rglob("__init__.py"))

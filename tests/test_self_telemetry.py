@@ -1,4 +1,4 @@
-"""The metrics say what `status()` says."""
+"""The metrics agree with `status()`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 
 
 def test_metrics_show_the_numbers_of_status() -> None:
-    """Delivered, dropped by reason and waiting, under the SDK's own names."""
+    """Delivered, dropped by reason and waiting are shown under the SDK's own names."""
     code = """
     from opentelemetry import metrics
     from opentelemetry.sdk.metrics import MeterProvider
@@ -49,7 +49,7 @@ def test_metrics_show_the_numbers_of_status() -> None:
 
 
 def test_the_first_trace_after_the_end_of_the_meters_is_delivered_in_silence() -> None:
-    """Exit handlers run in reverse: the meters of an app that makes them after `init()` end before ours delivers."""
+    """Exit handlers run in reverse: meters made after `init()` end before we deliver."""
     code = """
     import atexit
     from opentelemetry import metrics
@@ -65,11 +65,11 @@ def test_the_first_trace_after_the_end_of_the_meters_is_delivered_in_silence() -
 
 
 SUFFIXES = {"{span}": "", "{trace}": "", "{lease}": "", "{request}": "", "s": "_seconds", "1": "_ratio"}
-"""What Prometheus's naming of OpenTelemetry metrics makes of a unit; `_total` follows for counters."""
+"""The suffix that Prometheus makes of a metric's unit; counters add `_total`."""
 
 
 def test_every_metric_of_the_dashboard_exists() -> None:
-    """By the names under which Prometheus has them, with the labels by which the panels group."""
+    """Each exists under its Prometheus name, with the labels that the panels group by."""
     code = """
     from opentelemetry import metrics
     from opentelemetry.sdk.metrics import MeterProvider

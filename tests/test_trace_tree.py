@@ -12,7 +12,7 @@ from pandaprobe_otel.reporting.trace_tree import duration, trace_tree
 
 
 def span(name: str, parent: str | None, second: int, **fields: Any) -> dict[str, Any]:
-    """A span of half a second whose id is its name."""
+    """Return a span of half a second whose id is its name."""
     return {
         "span_id": name,
         "parent_span_id": parent,
@@ -26,7 +26,7 @@ def span(name: str, parent: str | None, second: int, **fields: Any) -> dict[str,
 
 
 def lines(*spans: dict[str, Any]) -> list[str]:
-    """The printed tree of a trace with these spans."""
+    """Return the printed tree of a trace with these spans."""
     trace = {"trace_id": "t-1", "status": "COMPLETED", "spans": list(spans)}
     out = Console(file=io.StringIO(), width=200)
     out.print(trace_tree(trace))
@@ -35,7 +35,7 @@ def lines(*spans: dict[str, Any]) -> list[str]:
 
 
 def test_it_shows_kind_name_time_tokens_and_errors() -> None:
-    """One line for each span, under its parent, in the order of their starts."""
+    """Each span has one line under its parent, in the order of their starts."""
     tool = span("find", "root", 2, kind="TOOL", status="ERROR", error="LookupError: no [bold]order[/bold]")
     model = span("chat", "root", 1, kind="LLM", model="m-1", token_usage={"prompt_tokens": 7, "completion_tokens": 3})
 
@@ -50,7 +50,7 @@ def test_it_shows_kind_name_time_tokens_and_errors() -> None:
 
 
 def test_it_shows_what_neither_succeeded_nor_failed() -> None:
-    """Of the trace and of each span."""
+    """The tree shows it for the trace and for each span."""
     cut = span("chat", None, 0, kind="LLM", status="UNSET", metadata={"outcome": "timed_out"})
     out = Console(file=io.StringIO(), width=200)
     trace = {"trace_id": "t-1", "status": "ERROR", "metadata": {"outcome": "cancelled"}, "spans": [cut]}
@@ -63,12 +63,12 @@ def test_it_shows_what_neither_succeeded_nor_failed() -> None:
 
 
 def test_a_span_without_its_parent_stands_at_the_top() -> None:
-    """A parent in another process is not in the trace; its child is shown all the same."""
+    """A parent in another process is not in the trace; its child is still shown."""
     assert any("orphan" in line for line in lines(span("orphan", "elsewhere", 0)))
 
 
 def test_a_span_that_is_its_own_ancestor_does_not_hang() -> None:
-    """The server accepts such trees; they end, and each span is shown once."""
+    """The server accepts such trees; printing ends, and each span is shown once."""
     shown = lines(span("root", None, 0), span("loop", "loop", 1), span("here", "there", 2), span("there", "here", 3))
     assert shown[0] == "trace t-1  COMPLETED"
     assert sorted(line.split()[2] for line in shown[1:]) == ["here", "loop", "root", "there"]
@@ -83,5 +83,5 @@ def test_a_span_that_is_its_own_ancestor_does_not_hang() -> None:
     ],
 )
 def test_durations(ended_at: str | None, shown: str) -> None:
-    """Milliseconds below a second, seconds from there on."""
+    """Times below a second are in milliseconds, others in seconds."""
     assert duration({"started_at": "2026-01-01T00:00:00+00:00", "ended_at": ended_at}) == shown

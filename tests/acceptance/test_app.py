@@ -1,4 +1,4 @@
-"""What the app must not notice: threads and tasks in any number, freezes, its own instrumentation, the end."""
+"""Effects on the app, which must not notice this library: many threads and tasks, freezes, instrumentation, exit."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ INSTRUMENTORS: Final = {
     "sqlite3": "SQLite3Instrumentor",
     "urllib3": "URLLib3Instrumentor",
 }
-"""OpenTelemetry's own, of what this library might call: module to class."""
+"""OpenTelemetry's instrumentors of what this library might call: module to class."""
 INSTALLED: Final = [name for name in INSTRUMENTORS if find_spec(f"opentelemetry.instrumentation.{name}") is not None]
 THREADS, SPANS_EACH = 50, 200
 BOUND = 4 << 20
 LONG_S = 14.0
-"""A timeout before which a key whose limit is used up is not tried again."""
+"""A timeout that is too short for a second try of a key whose limit is used up."""
 FROZEN_S = float(os.environ.get("PANDAPROBE_FROZEN_S", "0"))
-"""600 freezes the process of a handler for ten minutes between two calls."""
+"""Length of the freeze between two calls of a handler; 600 freezes its process for ten minutes."""
 
 
 def memory_mb() -> float:
-    """Of this process, resident."""
+    """Return the resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_fifty_threads_without_a_server_stay_within_the_bound_to_the_span() -> None:
-    """Every span is counted, most are dropped for want of room, and the memory is the bound's.
+    """Every span is counted, most are dropped because there is no room, and memory stays within its bound.
 
-    A million spans, with the time that each costs, in benchmarks/delivery/bench_threads.py.
+    `benchmarks/delivery/bench_threads.py` makes a million spans and measures the time of each.
     """
     with StrictPandaProbe() as server:
         nobody = server.url
@@ -85,13 +85,13 @@ def test_fifty_threads_without_a_server_stay_within_the_bound_to_the_span() -> N
         assert status.spans_pending > 0
         assert app.is_balanced
         assert grown <= (BOUND >> 20) + 50
-    wait_until(lambda: app.status().spans_pending == 0)  # the worker had no time to finish
+    wait_until(lambda: app.status().spans_pending == 0)  # the worker may not have finished yet
     assert app.is_balanced
 
 
 @contextmanager
 def all_instrumented(provider: TracerProvider) -> Iterator[None]:
-    """What this library might call is instrumented by OpenTelemetry itself, as `opentelemetry-instrument` does."""
+    """Instrument what this library might call with OpenTelemetry, as `opentelemetry-instrument` does."""
     with ExitStack() as stack:
         for name in INSTALLED:
             module: Any = import_module(f"opentelemetry.instrumentation.{name}")
@@ -103,7 +103,7 @@ def all_instrumented(provider: TracerProvider) -> Iterator[None]:
 
 @pytest.mark.outer
 def test_all_instrumentations_are_here() -> None:
-    """The inner ring has that of httpx alone, and the outer one every one of them."""
+    """The inner ring has httpx's instrumentor alone, the outer ring has all of them."""
     assert set(INSTRUMENTORS) == set(INSTALLED)
 
 
@@ -111,7 +111,7 @@ def test_all_instrumentations_are_here() -> None:
 def test_our_own_requests_files_and_log_lines_make_no_spans(
     is_direct: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """HTTP clients, SQLite and logging instrumented, every span wanted, a spool, and requests that fail at first."""
+    """No span comes from our own work: HTTP clients, SQLite and logging are instrumented, requests fail at first."""
     seen = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(seen))
@@ -142,7 +142,7 @@ def test_our_own_requests_files_and_log_lines_make_no_spans(
 
 
 def test_a_key_that_is_limited_ends_the_process_at_once_with_one_count(caplog: pytest.LogCaptureFixture) -> None:
-    """Somebody else has used the window up: nothing can go before the deadline, so nothing is waited for."""
+    """Another client has used up the limit, and nothing could go before the deadline: the process does not wait."""
     with StrictPandaProbe(limit=1) as server, traced_app(server.url, shutdown_timeout_s=LONG_S) as app:
         app.trace("first")
         assert app.flush()
@@ -177,7 +177,7 @@ for line in sys.stdin:
 
 
 def test_a_process_that_is_frozen_between_calls_has_sent_what_it_traced(tmp_path: Path) -> None:
-    """Frozen, its connection stale when it goes on; then killed in the freeze, with what could not be sent on disk."""
+    """A frozen process goes on with its stale connection; killed in a freeze, it leaves unsent traces on disk."""
     with StrictPandaProbe() as server:
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path))
         with subprocess.Popen(
@@ -199,8 +199,8 @@ def test_a_process_that_is_frozen_between_calls_has_sent_what_it_traced(tmp_path
             time.sleep(FROZEN_S)
             server.start(server.stop())
             process.send_signal(signal.SIGCONT)
-            assert call() == (2, 2)  # no look at a trace in doubt, no second post
-            server.answer = lambda method, path: Reply(status=401)  # for a minute: no flush waits for that
+            assert call() == (2, 2)  # no look-up of a trace in doubt, no second POST
+            server.answer = lambda method, path: Reply(status=401)  # for a minute, which no flush waits out
             assert call()[0] == 2
             process.send_signal(signal.SIGSTOP)
             process.kill()
@@ -211,7 +211,7 @@ def test_a_process_that_is_frozen_between_calls_has_sent_what_it_traced(tmp_path
 
 
 def test_a_wall_clock_that_jumps_is_not_noticed(tmp_path: Path) -> None:
-    """An hour back, then a day ahead, while traces are sent and kept on disk: nothing waits, nothing is lost."""
+    """The clock jumps back an hour, then ahead a day, while traces are sent and spooled: nothing waits or is lost."""
     with StrictPandaProbe() as server:
         code = """
         import time
@@ -233,7 +233,7 @@ def test_a_wall_clock_that_jumps_is_not_noticed(tmp_path: Path) -> None:
 def test_notices_are_logged_once_a_minute_however_often_a_cause_comes_and_goes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Every second request fails: one line, since each of them is tried again with success."""
+    """Every second request fails and is retried successfully: the log has one line."""
     with StrictPandaProbe() as server, traced_app(server.url) as app:
         answers = iter([503, None] * 2)
 

@@ -1,4 +1,4 @@
-"""Apps on one thread: asyncio and gevent. Nothing of ours holds up their loop, and nothing is lost on the way."""
+"""Apps on one thread, with asyncio and gevent: we never block their loop, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python
 
 SUMS_OF_ONE_CALL = 4.0
-"""Five milliseconds, where a sum of 100,000 numbers takes 1.2."""
+"""Five milliseconds, on a machine where the sum of 100,000 numbers takes 1.2."""
 
 
 def test_tasks_that_are_cancelled_and_loops_that_are_closed_lose_nothing() -> None:
-    """1000 tasks, half of them cancelled within their span; a flush cancelled with its loop; then another loop."""
+    """Half of 1000 tasks are cancelled in their span, and a flush with its loop; a flush in a new loop sends all."""
     with StrictPandaProbe() as server:
         code = """
         import asyncio
@@ -55,7 +55,7 @@ def test_tasks_that_are_cancelled_and_loops_that_are_closed_lose_nothing() -> No
 
 
 def test_the_loop_goes_on_while_a_flush_waits_for_the_server() -> None:
-    """The server answers only when the loop has told it to, after the flush began."""
+    """The server answers only when the loop tells it to, after the flush has begun."""
     goes_on = threading.Event()
 
     def waits(connection: socket.socket) -> None:
@@ -93,9 +93,9 @@ def test_the_loop_goes_on_while_a_flush_waits_for_the_server() -> None:
 
 
 def test_no_call_of_ours_holds_the_loop_for_five_milliseconds() -> None:
-    """A thousand tasks, a server that is away: by the CPU of the loop's thread, and what the machine takes for a sum.
+    """A thousand tasks with an unreachable server; measured as CPU of the loop's thread, in sums of this machine.
 
-    On the wall clock, beside the batch processor: benchmarks/delivery/bench_loop.py.
+    `benchmarks/delivery/bench_loop.py` measures wall time, beside the batch processor.
     """
     with StrictPandaProbe() as server:
         nobody = server.url
@@ -141,7 +141,7 @@ def test_no_call_of_ours_holds_the_loop_for_five_milliseconds() -> None:
 
 @pytest.mark.outer
 def test_greenlets_of_gevent_lose_nothing_and_go_on_meanwhile() -> None:
-    """Everything patched, threads too: half of the greenlets are killed within their span, and a flush yields."""
+    """Everything is patched, threads too: half of the greenlets are killed within their span, and a flush yields."""
     code = """
     import warnings
     warnings.simplefilter("default")  # of gevent's own
@@ -186,7 +186,7 @@ def test_greenlets_of_gevent_lose_nothing_and_go_on_meanwhile() -> None:
 @pytest.mark.outer
 @pytest.mark.parametrize("spooled", [False, True])
 def test_a_worker_that_gevent_patches_after_its_fork_goes_on(spooled: bool, tmp_path: Path) -> None:
-    """As gunicorn does with --preload: the locks of the parent's threads would stop all greenlets for good."""
+    """Locks held by the parent's threads do not block a forked worker, as with gunicorn --preload."""
     code = """
     import os, signal, warnings
     import pandaprobe_otel

@@ -1,8 +1,8 @@
-"""Any order of events: a model of clock, network, server, disk and processes that Hypothesis drives.
+"""A model of clock, network, server, disk and processes, which Hypothesis drives through events in any order.
 
-Spans start and end and are sealed into parcels by the real assembler, journal and encoder; whole parcels are put as
-well, for what spans alone would take long to reach. Processes send, are answered or not, crash, fork, and adopt what
-others have left on the disk.
+The real assembler, journal and encoder start, end and seal spans into parcels; tests also put whole parcels,
+to reach states that spans alone would take long to reach. Processes send, get an answer or none, crash, fork, and
+adopt what others have left on disk.
 
 `PANDAPROBE_MODEL_CASES=10000 pytest tests/acceptance/test_model.py --timeout=3600` runs ten thousand cases.
 """
@@ -33,22 +33,22 @@ LIMIT = 100
 LONGER_THAN_ANY_GATE_S = 24 * 3600.0
 LONGEST_POLL_S = 20.0
 MOODS = (200, 401, 402, 429, 500, 502, 503)
-"""What the server says to everything; 200: its own answers."""
+"""The server's status for every request; 200: its own answers."""
 MEMORY_DISK = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 
 @dataclass(eq=False)
 class Life:
-    """A process from its start to its crash, and what it was given."""
+    """A process from its start to its crash, and what was handed to it."""
 
     process: Process
     app: SimulatedApp
     traces: list[int] = field(default_factory=list[int])
     spans: set[str] = field(default_factory=set[str])
-    """Ids of the spans that have ended in it."""
+    """Ids of the spans that ended in it."""
     open: list[Span] = field(default_factory=list[Span])
     known: list[Span] = field(default_factory=list[Span])
-    """Its newest spans, and those that its parent had open when it was forked: further ones start below them."""
+    """Its newest spans and its parent's spans that were open at the fork; new spans start below them."""
     alive: bool = True
 
     def end(self, span: Span) -> None:
@@ -59,12 +59,12 @@ class Life:
 
     @property
     def repeated(self) -> int:
-        """Spans that count twice: roots that were sent while they were open, and again when they had ended."""
+        """Count roots that were sent while open and again after their end."""
         return self.process.ledger.read().ended - len(self.spans)
 
 
 class DeliveryModel(RuleBasedStateMachine):
-    """Puts, time, faults, crashes and forks in any order; then all is well again, and the books are opened."""
+    """Puts, delays, faults, crashes and forks in any order; then all faults end and every span is accounted for."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,10 +80,10 @@ class DeliveryModel(RuleBasedStateMachine):
         self.maker = SpanMaker()
         self.start()
 
-    # -- what happens -------------------------------------------------------------------------------------------------
+    # -- events -------------------------------------------------------------------------------------------------------
 
     def start(self, parent: Life | None = None) -> None:
-        """A process starts with nothing; a forked one (of `parent`) knows the spans that are open in its parent."""
+        """Start a process without traces; a forked one (from `parent`) knows its parent's open spans."""
         is_forked = parent is not None
         process = self.make_process(f"process {len(self.lives)}", is_forked=is_forked)
         turns = itertools.count()
@@ -92,12 +92,12 @@ class DeliveryModel(RuleBasedStateMachine):
         self.lives.append(Life(process, app, known=[] if parent is None else list(parent.open)))
 
     def make_process(self, name: str, *, is_forked: bool) -> Process:
-        """One that has nothing but its memory."""
+        """Make a process that has only memory."""
         return Process(self.world, self.server, name=name)
 
     @rule(which=st.integers(0), below=st.none() | st.integers(0, 5))
     def a_span_starts(self, which: int, below: int | None) -> None:
-        """A root, or below a span that is open, has ended, or is open in the parent process."""
+        """Start a root, or a span below one that is open, has ended, or is open in the parent process."""
         life = self.living(which)
         parent = life.known[below % len(life.known)] if below is not None and life.known else None
         span = life.app.start("span", parent)
@@ -106,7 +106,7 @@ class DeliveryModel(RuleBasedStateMachine):
 
     @rule(which=st.integers(0))
     def an_agent_is_at_work(self, which: int) -> None:
-        """A root is open, and a step of it has ended."""
+        """Open a root and end one step of it."""
         life = self.living(which)
         root = life.app.start("agent")
         step = life.app.start("step", root)
@@ -116,14 +116,14 @@ class DeliveryModel(RuleBasedStateMachine):
 
     @rule(which=st.integers(0), index=st.integers(0, 5))
     def a_span_ends(self, which: int, index: int) -> None:
-        """In any order: also a root before its children."""
+        """End spans in any order; a root may end before its children."""
         life = self.living(which)
         if life.open:
             life.end(life.open[index % len(life.open)])
 
     @rule(count=st.sampled_from((1, 1, 3, 120)), spans=st.integers(1, 3), is_error=st.booleans(), which=st.integers(0))
     def traces_end(self, count: int, spans: int, is_error: bool, which: int) -> None:
-        """Some process has complete traces."""
+        """Put complete traces into some process."""
         life = self.living(which)
         for _ in range(count):
             number = next(self.numbers)
@@ -132,41 +132,41 @@ class DeliveryModel(RuleBasedStateMachine):
 
     @rule(spans=st.sampled_from((1, 700)), which=st.integers(0))
     def spans_end_late(self, spans: int, which: int) -> None:
-        """Spans of a trace that was handed over before."""
+        """End spans of a trace that was handed over before."""
         life = self.living(which)
         if life.traces:
             self.put(life, life.traces[which % len(life.traces)], step=Step.APPEND, spans=spans)
 
     @rule(which=st.integers(0), number=st.integers(0, 3))
     def spans_of_a_foreign_trace_end(self, which: int, number: int) -> None:
-        """The root is in a process that never reports."""
+        """End spans whose root is in a process that never reports."""
         self.put(self.living(which), 900_000 + number, step=Step.APPEND, spans=1, is_remote=True)
 
     @rule(seconds=st.sampled_from((0.05, 0.7, 5.0, 31.0, 61.0, 400.0, 4000.0)))
     def time_passes(self, seconds: float) -> None:
-        """Requests go out and are answered meanwhile."""
+        """Let time pass; requests go out and are answered."""
         self.world.run(seconds)
 
     @rule(mood=st.sampled_from(MOODS))
     def the_server_changes(self, mood: int) -> None:
-        """It refuses, fails, or is well again."""
+        """Let the server refuse, fail, or recover."""
         self.mood = mood
 
     @rule(fates=st.lists(st.sampled_from(list(Fate)), min_size=1, max_size=4))
     def the_network_changes(self, fates: list[Fate]) -> None:
-        """Requests meet these fates in turn."""
+        """Give the next requests these fates in turn."""
         self.fates = fates
 
     @rule(hits=st.integers(1, 100))
     def another_client_uses_the_key(self, hits: int) -> None:
-        """It takes a part of the window."""
+        """Let another client use a part of the window."""
         for _ in range(hits):
             body = b'{"trace_id":"other","spans":[]}'
             self.server.handle(Request(method="POST", path="/traces", body=body), "other")
 
     @rule(which=st.integers(0))
     def a_process_crashes(self, which: int) -> None:
-        """What it held in memory is gone; another one starts."""
+        """Crash a process, which loses its memory, and start another."""
         life = self.living(which)
         life.process.crash()
         life.alive = False
@@ -175,18 +175,18 @@ class DeliveryModel(RuleBasedStateMachine):
     @precondition(lambda self: len(self.living_ones()) < 3)
     @rule(which=st.integers(0))
     def a_process_forks(self, which: int) -> None:
-        """The child starts empty; the parent keeps what it has, its open spans too."""
+        """Fork a process: the child starts empty, the parent keeps everything, its open spans too."""
         self.start(self.living(which))
 
-    # -- what must hold -----------------------------------------------------------------------------------------------
+    # -- invariants ---------------------------------------------------------------------------------------------------
 
     @invariant()
     def every_span_is_accounted_for(self) -> None:
-        """ended = delivered + dropped + pending, and pending is what waits."""
+        """ended = delivered + dropped + pending, and pending equals what waits."""
         assert all(life.process.is_balanced for life in self.living_ones())
 
     def teardown(self) -> None:
-        """The server and the network are well, and enough time passes."""
+        """Let the server and the network recover, let enough time pass, and check the totals."""
         self.all_is_well_for_long()
         stored = self.server.span_ids()
         for life in self.lives:
@@ -202,14 +202,14 @@ class DeliveryModel(RuleBasedStateMachine):
         self._billed_once()
 
     def _billed_once(self) -> None:
-        """One accepted POST /traces for each trace and process, and one more for each whose outcome was unknown."""
+        """Check one accepted POST /traces for each trace and process, and one more for each unknown outcome."""
         doubtful = Counter((life.process.name, key) for life in self.lives for key in life.process.doubtful)
         for key, trace in self.server.traces.items():
             for who, times in Counter(trace.created_by).items():
                 assert who == "other" or times <= 1 + doubtful[who, key]
 
     def all_is_well_for_long(self) -> None:
-        """Every span ends; no fault of server or network any more, for longer than anything waits."""
+        """End every span and all faults, for longer than anything waits."""
         for life in self.living_ones():
             for span in list(life.open):
                 life.end(span)
@@ -219,11 +219,11 @@ class DeliveryModel(RuleBasedStateMachine):
     # -- helpers ------------------------------------------------------------------------------------------------------
 
     def living_ones(self) -> list[Life]:
-        """Those that have not crashed."""
+        """Return the processes that have not crashed."""
         return [life for life in self.lives if life.alive]
 
     def living(self, which: int) -> Life:
-        """One of them."""
+        """Return one of them."""
         living = self.living_ones()
         return living[which % len(living)]
 
@@ -246,7 +246,7 @@ class DeliveryModel(RuleBasedStateMachine):
 
 
 class SpooledDeliveryModel(DeliveryModel):
-    """The same with a disk: what was on it when its process crashed is sent by another, and all share the limit."""
+    """The same model with a disk: other processes send what a crashed one left on it, and all share the limit."""
 
     def __init__(self) -> None:
         self.folder = TemporaryDirectory(dir=MEMORY_DISK)
@@ -254,7 +254,7 @@ class SpooledDeliveryModel(DeliveryModel):
         super().__init__()
 
     def make_process(self, name: str, *, is_forked: bool) -> Process:
-        """One with a spool, in the directory that all of them use."""
+        """Make a process with a spool in the shared directory."""
         folder = Path(self.folder.name) / "spool"
         process = SpooledProcess(self.world, self.server, folder, name=name, is_forked=is_forked)
         self.processes.append(process)
@@ -262,20 +262,20 @@ class SpooledDeliveryModel(DeliveryModel):
 
     @rule(which=st.integers(0))
     def the_disk_fails_for_a_moment(self, which: int) -> None:
-        """A write is refused: until the next one, the memory is all there is, and it is small."""
+        """Refuse one write: until the next write the process has only its small memory."""
         self.failed_at_all = True
         self.processes[self.lives.index(self.living(which))].fail_to_write_once()
 
     @precondition(lambda self: len(self.living_ones()) < 3)
     @rule(which=st.integers(0))
     def a_process_forks_with_a_spool(self, which: int) -> None:
-        """No connection and no lock crosses the fork."""
+        """Fork; no connection and no lock crosses the fork."""
         life = self.living(which)
         self.processes[self.lives.index(life)].fork()
         self.start(life)
 
     def teardown(self) -> None:
-        """The server and the network are well, and enough time passes for one heir at least."""
+        """Let server and network recover, and let enough time pass for at least one process to adopt what is left."""
         try:
             self._after_all()
         finally:
@@ -298,7 +298,7 @@ class SpooledDeliveryModel(DeliveryModel):
         self._billed_once()
 
 
-# With files a case takes a hundred times as long.
+# A case with files takes a hundred times as long.
 for model, cases, steps in ((DeliveryModel, CASES, 25), (SpooledDeliveryModel, max(CASES // 25, 1), 12)):
     model.TestCase.settings = settings(
         max_examples=cases,

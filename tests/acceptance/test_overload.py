@@ -1,4 +1,4 @@
-"""More traces than the limit takes: errors go first, every name is seen, and counts can be scaled back. Simulated."""
+"""More traces than the limit allows: errors go first, every name is seen, counts can be scaled back. Simulated."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Offered:
 
 
 class Overload:
-    """A process that makes a multiple of what the key takes, of 300 names in the proportions of Zipf's law.
+    """A process that makes a multiple of the key's limit, with 300 names distributed by Zipf's law.
 
     The memory holds about 3000 of its small traces: as many as the default bound holds traces of 10 kB.
     """
@@ -43,7 +43,7 @@ class Overload:
         self.world.every(MINUTE / (100 * times), self._offer, until=minutes * MINUTE)
         self.world.run(minutes * MINUTE)
         self.was_balanced = self.process.is_balanced
-        self.world.run(40 * MINUTE)  # what waits goes out
+        self.world.run(40 * MINUTE)  # what waits is sent
 
     def _offer(self) -> None:
         random = self.world.random
@@ -54,11 +54,11 @@ class Overload:
         self.process.put(parcel)
 
     def delivered(self) -> dict[str, float]:
-        """When each trace was accepted, by its id."""
+        """Return when each trace was accepted, by its id."""
         return {orjson.loads(post.body or b"")["trace_id"]: post.at for post in self.server.posts(status=202)}
 
     def waits_of_errors(self) -> list[float]:
-        """Seconds from the making of each delivered error to its acceptance, rising."""
+        """Return the seconds from the making of each delivered error to its acceptance, ascending."""
         delivered = self.delivered()
         errors = {key: each.at for key, each in self.offered.items() if each.is_error and key in delivered}
         return sorted(delivered[key] - at for key, at in errors.items())
@@ -66,13 +66,13 @@ class Overload:
 
 @functools.cache
 def overload(times: int, minutes: int) -> Overload:
-    """The same run for several tests."""
+    """Return one run, shared by several tests."""
     return Overload(times, minutes)
 
 
 @pytest.mark.parametrize(("times", "minutes"), [(2, 30), (10, 30), (100, 10)])
 def test_names_are_seen_and_counts_can_be_scaled_back(times: int, minutes: int) -> None:
-    """Of 300 names 95 % are seen in ten minutes; one over each sample rate sums to what ended, within 5 %."""
+    """95 % of 300 names are seen in ten minutes; the sum of 1 / sample rate is what ended, within 5 %."""
     run = overload(times, minutes)
     made = {each.name for each in run.offered.values() if each.at < 10 * MINUTE}
     seen = {run.offered[key].name for key, at in run.delivered().items() if at < 10 * MINUTE}
@@ -87,7 +87,7 @@ def test_names_are_seen_and_counts_can_be_scaled_back(times: int, minutes: int) 
 
 @pytest.mark.parametrize("times", [2, 10])
 def test_errors_arrive_all_and_at_once(times: int) -> None:
-    """As long as they are fewer than 80 a minute: 99 % of them, with a p95 of two seconds."""
+    """Below 80 errors a minute, 99 % arrive, with a p95 of two seconds."""
     run = overload(times, 30)
     waits = run.waits_of_errors()
     errors = sum(each.is_error for each in run.offered.values())
@@ -97,7 +97,7 @@ def test_errors_arrive_all_and_at_once(times: int) -> None:
 
 
 def test_errors_beyond_the_limit_leave_a_fifth_to_the_others() -> None:
-    """200 errors a minute: they get four fifths of the key, and the names without errors are still seen."""
+    """At 200 errors a minute, errors get four fifths of the limit, and names without errors are still seen."""
     run = overload(100, 10)
     late = [run.offered[key].is_error for key, at in run.delivered().items() if 5 * MINUTE < at < 10 * MINUTE]
     share = sum(late) / len(late)

@@ -1,4 +1,4 @@
-"""One POST /traces for each trace, whenever its spans end and wherever its root is. Simulated time, real spans."""
+"""One POST /traces for each trace, at any order of spans and any place of the root. Simulated time, real spans."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MINUTE = 60.0
 
 
 def spans_of(server: Server, trace_id: str) -> dict[str, dict[str, object]]:
-    """The spans that the server has of a trace."""
+    """Return the spans of a trace that the server has."""
     return server.traces[trace_id].spans
 
 
 def test_late_children_follow_their_trace_and_cost_no_second_post() -> None:
-    """The root ends; children end 3 s and 2 minutes later or never, and one starts after all was sent."""
+    """Children end 3 s and 2 minutes after the root or never, and one starts after everything was sent."""
     world = World()
     server = Server(world)
     app = SimulatedApp(Process(world, server))
@@ -48,7 +48,7 @@ def test_late_children_follow_their_trace_and_cost_no_second_post() -> None:
 
 
 def test_a_run_of_two_hours_is_one_post_however_many_spans_it_has() -> None:
-    """5000 spans below one open root: RUNNING meanwhile, COMPLETED at the end, all there, memory flat."""
+    """5000 spans below one open root: RUNNING during the run, COMPLETED at the end, all there, memory constant."""
     world = World()
     server = Server(world)
     app = SimulatedApp(Process(world, server))
@@ -76,7 +76,7 @@ def test_a_run_of_two_hours_is_one_post_however_many_spans_it_has() -> None:
 
 
 def test_services_append_to_the_trace_of_the_root_that_comes_last() -> None:
-    """Two services below a root that ends after them: one POST, by the root's process, whose fields stand."""
+    """Two services send below a root that ends after them: one POST, by the root's process, whose fields are kept."""
     world = World()
     server = Server(world)
     front, middle, back = (SimulatedApp(Process(world, server, name=name)) for name in ("front", "middle", "back"))
@@ -101,7 +101,7 @@ def test_services_append_to_the_trace_of_the_root_that_comes_last() -> None:
 
 
 def test_spans_whose_root_never_reports_become_a_trace_of_their_own() -> None:
-    """After five minutes, by 20 %, under the derived id, where the orphans of a project meet; other projects apart."""
+    """After five minutes, within 20 %, orphans of a project form a trace with a derived id; projects stay apart."""
     world = World()
     server = Server(world)
     orphans = [
@@ -131,7 +131,7 @@ def test_spans_whose_root_never_reports_become_a_trace_of_their_own() -> None:
 
 
 def test_a_root_that_comes_after_the_adoption_is_not_overwritten() -> None:
-    """The adopted spans lie under another id, so nothing of the late root's trace is touched."""
+    """The adopted spans have another trace id, so the late root's trace is not touched."""
     world = World()
     server = Server(world)
     front, back = SimulatedApp(Process(world, server, name="front")), SimulatedApp(Process(world, server, name="back"))
@@ -151,7 +151,7 @@ def test_a_root_that_comes_after_the_adoption_is_not_overwritten() -> None:
 
 
 def test_late_spans_of_a_foreign_trace_never_create_it_and_follow_its_adoption() -> None:
-    """They begin below a local span whose part has gone: the owner's id is not theirs, before the adoption or after."""
+    """They begin below a local span that was already sent; they never use the owner's id, even after the adoption."""
     world = World()
     server = Server(world)
     app = SimulatedApp(Process(world, server, name="back"))
@@ -176,7 +176,7 @@ def test_late_spans_of_a_foreign_trace_never_create_it_and_follow_its_adoption()
 
 
 def test_late_spans_reach_the_trace_of_the_root_that_came() -> None:
-    """A background task below a handler that has answered: appended to the trace that the root's process posted."""
+    """A background task below a handler that has answered is appended to the trace that the root's process posted."""
     world = World()
     server = Server(world)
     front, back = SimulatedApp(Process(world, server, name="front")), SimulatedApp(Process(world, server, name="back"))
@@ -202,7 +202,7 @@ def test_late_spans_reach_the_trace_of_the_root_that_came() -> None:
 
 
 def test_a_long_call_from_elsewhere_is_brought_up_to_date_twice_a_minute() -> None:
-    """Ten minutes below a foreign root: an append every half minute, not with each span."""
+    """A call of ten minutes below a foreign root is appended every half minute, not with each span."""
     world = World()
     server = Server(world)
     front, back = SimulatedApp(Process(world, server, name="front")), SimulatedApp(Process(world, server, name="back"))
@@ -223,8 +223,8 @@ def test_a_long_call_from_elsewhere_is_brought_up_to_date_twice_a_minute() -> No
 
 
 def test_a_root_that_turns_out_to_be_here_goes_before_what_waited_for_it() -> None:
-    """The service calls itself, and only ends of spans are seen: the part came first, and the root does not wait."""
-    for head_start_s in (20.0, 0.01):  # the part waits for its next look, or is under way
+    """The service calls itself, and only ends are seen: the part came first, and the root does not wait for it."""
+    for head_start_s in (20.0, 0.01):  # the part waits for its next check, or is being sent
         world = World()
         server = Server(world)
         process = Process(world, server)
@@ -239,7 +239,7 @@ def test_a_root_that_turns_out_to_be_here_goes_before_what_waited_for_it() -> No
 
 
 def test_a_server_that_stores_late_gets_the_rest_of_a_large_trace_later() -> None:
-    """Stored 90 s after it was accepted, 1200 spans: appends wait, all arrive, one token is spent."""
+    """A trace of 1200 spans is stored 90 s after its acceptance: appends wait, all arrive, one token is spent."""
     world = World()
     server = Server(world, persist_lag_s=90)
     app = SimulatedApp(Process(world, server))
@@ -256,23 +256,23 @@ def test_a_server_that_stores_late_gets_the_rest_of_a_large_trace_later() -> Non
 
 
 class SameSpanIds(IdGenerator):
-    """Every trace has the span ids 1, 2, 3."""
+    """An id generator that gives every trace the span ids 1, 2, 3."""
 
     def __init__(self) -> None:
         self._traces = itertools.count(1)
         self._spans = itertools.count()
 
     def generate_trace_id(self) -> int:
-        """Another one each time."""
+        """Return a new trace id."""
         return 0xABCDEF << 64 | next(self._traces)
 
     def generate_span_id(self) -> int:
-        """The same three over and over."""
+        """Return 1, 2, 3, over and over."""
         return next(self._spans) % 3 + 1
 
 
 def test_equal_span_ids_of_two_traces_do_not_meet() -> None:
-    """Span ids are global on the server, where the second of two equal ones would join the first one's trace."""
+    """Span ids are global on the server: the second of two equal ones would join the first one's trace."""
     with StrictPandaProbe() as server:
         provider = TracerProvider(id_generator=SameSpanIds(), shutdown_on_exit=False)
         provider.add_span_processor(PandaProbeSpanProcessor(api_key="k", project_name="p", endpoint=server.url))

@@ -1,4 +1,4 @@
-"""Requests never exceed what the server allows, and are never held back below it."""
+"""Requests never exceed the server's limits and never wait longer than the limits need."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ EMPTY = answer(200, {"items": [], "total": 0, "limit": 50, "offset": 0})
     ids=str,
 )
 def test_each_route_has_the_servers_limit(endpoint: Endpoint[object], limit: int) -> None:
-    """The numbers are those measured on server 0.5.0; the path is what is counted, not the method."""
+    """The numbers were measured on server 0.5.0, which counts by path, not by method."""
     assert bucket_of(endpoint, "/p", RateLimits()) == Bucket("/p", limit)
 
 
 def test_two_minutes_of_requests_are_never_refused() -> None:
-    """450 requests to one path as fast as they may: no window of 60 s has more than 200, and the wait is minimal."""
+    """450 requests to one path as fast as allowed: no window of 60 s has more than 200, and the wait is minimal."""
     draw = random.Random(7)
 
     def serve(request: Request) -> Answer:
@@ -62,7 +62,7 @@ def test_two_minutes_of_requests_are_never_refused() -> None:
 
 
 def test_a_call_that_would_have_to_wait_too_long_is_told() -> None:
-    """It is not sent at all, and the error says when the next is free."""
+    """The request is not sent, and the error says when the next one is allowed."""
     simulation = Simulation(in_turn(EMPTY), rate_limits=RateLimits(other=1), timeout_s=30.0)
     simulation.run(call(simulation.connection, traces.LIST))
 
@@ -74,7 +74,7 @@ def test_a_call_that_would_have_to_wait_too_long_is_told() -> None:
 
 
 def test_a_refusal_holds_back_all_who_share_the_budget() -> None:
-    """Somebody else uses the key: nobody of ours asks until the wait is over."""
+    """Another client uses the key: after a refusal none of our clients asks until the wait is over."""
     simulation = Simulation(in_turn(answer(429, LIMITED_BODY, retry_after="20"), EMPTY), rate_limits=RateLimits())
     simulation.run(call(simulation.connection, traces.LIST))
     budget = next(iter(simulation.connection.budgets.values()))
@@ -85,7 +85,7 @@ def test_a_refusal_holds_back_all_who_share_the_budget() -> None:
 
 
 def test_a_token_comes_back_when_the_caller_is_interrupted() -> None:
-    """The request may have been counted, so it comes back after the window and not at once."""
+    """The request may have been counted, so its token comes back after the window and not at once."""
     simulation = Simulation(in_turn(EMPTY), rate_limits=RateLimits(other=1))
     steps = call(simulation.connection, traces.LIST)
     next(steps)
@@ -97,7 +97,7 @@ def test_a_token_comes_back_when_the_caller_is_interrupted() -> None:
 
 
 def test_windows_that_are_over_are_forgotten() -> None:
-    """Each trace has a path of its own: their number is bounded."""
+    """Each trace has its own path, so the number of windows is bounded."""
     budget = Budget()
     for number in range(5000):
         bucket = Bucket(f"/traces/{number}", 200)
@@ -108,7 +108,7 @@ def test_windows_that_are_over_are_forgotten() -> None:
 
 
 def test_clients_of_one_key_share_a_budget() -> None:
-    """Another key or endpoint has its own; the budget outlives its clients, since the server remembers."""
+    """Another key or endpoint has its own budget; a budget outlives its clients, since the server remembers."""
     assert shared_budget("http://a", "key k") is shared_budget("http://a", "key k")
     assert shared_budget("http://a", "key k") is not shared_budget("http://a", "key l")
     assert shared_budget("http://a", "key k") is not shared_budget("http://b", "key k")
@@ -144,7 +144,7 @@ def test_threads_and_clients_together_keep_to_the_limit() -> None:
 
 
 def test_limits_can_be_left_to_the_server() -> None:
-    """Without limits of its own a client sends at once, and the server's refusal is raised."""
+    """Without limits a client sends at once, and the server's refusal is raised."""
     with LocalServer() as server, Client("sk_pp_free", "p", server.url, rate_limits=None, timeout_s=5.0) as client:
         for _ in range(200):
             client.traces.list(limit=1)

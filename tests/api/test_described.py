@@ -1,6 +1,6 @@
-"""The client against the API's description: no operation, parameter, field or value of an enumeration is missing.
+"""The client matches the API's description: no operation, parameter, field or enumeration value is missing.
 
-`data/described.json` has what the published description and the one of server 0.5.0 say, in short.
+`data/described.json` holds the published description and that of server 0.5.0, abridged.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ NOT_IN_THE_CLIENT = {
     "POST /webhooks/stripe": "for the payment service",
 }
 OTHER_NAME = {"total_traces": "total_targets"}
-"""The published description's name of a field, and the server's."""
+"""A field's name in the published description, and the server's."""
 
 
 def shapes() -> dict[str, dict[str, set[str]]]:
-    """What each operation of the client takes and answers; endpoints of one route are taken together."""
+    """Return what each operation of the client takes and returns; endpoints of one route are merged."""
     found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for endpoint in all_endpoints():
         operation = found[str(endpoint)]
@@ -52,7 +52,7 @@ OURS = shapes()
 
 @pytest.mark.parametrize("operation", [*DESCRIBED["published"], *DESCRIBED["only_on_the_server"]])
 def test_nothing_is_missing(operation: str) -> None:
-    """Each parameter, field and value that is described is known to the client."""
+    """The client knows each described parameter, field and value."""
     if operation in NOT_IN_THE_CLIENT:
         assert operation not in OURS
         return
@@ -72,7 +72,7 @@ def _our_name(text: str) -> str:
 
 @pytest.mark.parametrize("operation", list(OURS))
 def test_nothing_is_made_up(operation: str) -> None:
-    """What the client sends is described; what it reads may be more, as the server answers more than is published."""
+    """Everything that the client sends is described; it may read more, since the server returns more."""
     described = {**DESCRIBED["published"], **DESCRIBED["only_on_the_server"]}[operation]
     for part in ("query", "body"):
         more = {text for text in OURS[operation][part] if not _is_free_form(operation, text)}
@@ -80,21 +80,21 @@ def test_nothing_is_made_up(operation: str) -> None:
 
 
 def _is_free_form(operation: str, text: str) -> bool:
-    """Monitors take the filters of runs, which are described as an object, and some enumerations as texts."""
+    """Return whether names are free here: monitors' filters are an untyped object, some enumerations plain strings."""
     if "/monitors" in operation and text.startswith(("filters.", "target_type=")):
         return True
     return operation.endswith("/comparison") and text.startswith("sort_order=")
 
 
 def test_management_is_what_needs_a_token() -> None:
-    """The scope of each endpoint is that of its path."""
+    """The scope of each endpoint follows from its path."""
     for endpoint in all_endpoints():
         managed = endpoint.path.startswith(("/me", "/organizations", "/subscriptions"))
         assert (endpoint.scope is Scope.MANAGEMENT) == managed, endpoint
 
 
 def test_the_short_form_is_that_of_the_descriptions() -> None:
-    """Where the full descriptions are at hand: nothing was left out of the short form."""
+    """The short form omits nothing of the full descriptions, where these are available."""
     files = [DESCRIPTIONS / "openapi.json", DESCRIPTIONS / "openapi.server.json"]
     if not all(file.exists() for file in files):
         pytest.skip("the API's descriptions are not beside this checkout")

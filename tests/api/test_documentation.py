@@ -1,4 +1,4 @@
-"""docs/client.md tells of everything that a client has. Its examples are run by tests/docs."""
+"""docs/client.md covers everything that a client has; tests/docs runs its examples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "client.md").read_text(encoding="ut
 
 
 def test_every_part_of_the_client_is_told() -> None:
-    """The table names each of them."""
+    """The table names each part."""
     with Client("sk_pp_test", "p", "http://127.0.0.1:1") as client:
         parts = [name for name in vars(client) if not name.startswith("_") and name != "credentials"]
 

@@ -1,4 +1,4 @@
-"""Clients across event loops, forks, interruptions and closing; and where their settings come from."""
+"""Clients across event loops, forks, interruptions and closing; and the sources of their settings."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_one_async_client_in_two_event_loops() -> None:
-    """Connections belong to a loop; in the next one new ones are opened, as notebooks and tests need it."""
+    """Connections belong to a loop; the next loop opens new ones, as notebooks and tests need."""
     with ScriptedApi() as api:
         api.tell("GET /traces", EMPTY)
         client = AsyncClient("sk_pp_loops", "p", api.url)
@@ -56,7 +56,7 @@ def test_one_async_client_in_two_event_loops() -> None:
 
 
 async def test_tasks_share_a_client() -> None:
-    """Twenty calls at once, each with its own answer."""
+    """Twenty concurrent calls each get their own answer."""
     with LocalServer() as server:
         async with AsyncClient("sk_pp_tasks", "p", server.url) as client:
             pages = await asyncio.gather(*(client.traces.list(limit=number) for number in range(1, 21)))
@@ -65,7 +65,7 @@ async def test_tasks_share_a_client() -> None:
 
 
 async def test_cancelling_a_wait_leaves_the_client_and_the_run_alone() -> None:
-    """The task ends at once; waiting again, with the same run, works."""
+    """The task ends at once, and a second wait for the same run works."""
     with ScriptedApi() as api:
         api.tell(f"GET /evaluations/trace-runs/{RUN['id']}", RUN)
         async with AsyncClient("sk_pp_cancel", "p", api.url) as client:
@@ -129,7 +129,7 @@ def test_a_closed_client_opens_again() -> None:
 
 
 def test_threads_share_a_client() -> None:
-    """Each gets its own answer."""
+    """Each thread gets its own answer."""
     with LocalServer() as server, Client("sk_pp_threads", "p", server.url) as client:
         limits: dict[int, int] = {}
 
@@ -146,7 +146,7 @@ def test_threads_share_a_client() -> None:
 
 
 def headers_of(client: Any, call: Any, api: ScriptedApi) -> dict[str, str]:
-    """Who asked, by the headers of the last request."""
+    """Return the credentials in the headers of the last request."""
     with client:
         call(client)
     names = ("x-api-key", "x-project-name", "authorization", "x-project-id", "x-organization-id")
@@ -155,7 +155,7 @@ def headers_of(client: Any, call: Any, api: ScriptedApi) -> dict[str, str]:
 
 
 def test_the_ways_to_authenticate() -> None:
-    """A key with a project name, a token with ids; a key wins where both could be used."""
+    """A key goes with a project name, a token with ids; the key wins where both could be used."""
     project, organization = uuid4(), uuid4()
     with ScriptedApi() as api:
         api.tell("GET /traces", EMPTY).tell("GET /me/invitations", [])
@@ -176,7 +176,7 @@ def test_the_ways_to_authenticate() -> None:
 
 
 def test_a_given_token_and_project_are_used_although_there_is_a_key_around(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is given beats what the environment has."""
+    """Arguments override the environment."""
     project = uuid4()
     monkeypatch.setenv("PANDAPROBE_API_KEY", "sk_pp_of_the_environment")
     with ScriptedApi() as api:
@@ -206,7 +206,7 @@ def test_a_given_token_and_project_are_used_although_there_is_a_key_around(monke
 def test_settings_that_cannot_be_used(
     kind: type[Client | AsyncClient], arguments: dict[str, Any], error: type[errors.PandaProbeError], words: str
 ) -> None:
-    """Told when the client is made, with the setting and where it came from; no secret is in the words."""
+    """The client's constructor raises, naming the setting and its source; the message has no secret."""
     with pytest.raises(error) as refused:
         kind(**arguments)
 

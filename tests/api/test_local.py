@@ -22,7 +22,7 @@ _done: dict[str, set[str]] = {"sync": set(), "async": set()}
 
 @pytest.fixture
 def client(request: pytest.FixtureRequest, connect: Connect, server: LocalServer) -> Any:
-    """A client of a project of its own, whose operations are noted."""
+    """Yield a client with its own project, whose operations are recorded."""
     watched = connect(server.url, token="any", project_name=f"p-{uuid4()}")
     kind = "async" if "async" in request.node.callspec.id else "sync"
     watched.called = _done[kind]
@@ -30,7 +30,7 @@ def client(request: pytest.FixtureRequest, connect: Connect, server: LocalServer
 
 
 async def make_trace(client: Any, **fields: Any) -> UUID:
-    """A small trace, visible."""
+    """Make a small trace and wait until it is visible."""
     spans = [{"name": "call", "kind": "LLM", "started_at": NOW, "ended_at": NOW, "model": "m"}]
     given = {"name": "t", "started_at": NOW, "input": "a b", "output": "a b", "spans": spans, **fields}
     accepted = await settled(client.traces.create(**given))
@@ -39,7 +39,7 @@ async def make_trace(client: Any, **fields: Any) -> UUID:
 
 
 async def test_traces(client: Any) -> None:
-    """A trace is made, read, changed, tagged, extended and deleted."""
+    """A trace is created, read, changed, tagged, extended and deleted."""
     first = await make_trace(client, session_id="s-1", user_id="u-1")
     other = await make_trace(client, started_at=NOW + timedelta(seconds=1))
     added = await settled(client.traces.add_spans(first, [{"name": "late", "started_at": NOW, "kind": "TOOL"}]))
@@ -74,7 +74,7 @@ async def test_outcomes(client: Any, told: str | None, outcome: str | None) -> N
 
 
 async def test_analytics(client: Any) -> None:
-    """The rows of all metrics, of traces and of sessions."""
+    """All metrics of traces and sessions have rows."""
     await make_trace(client, session_id="s-1", ended_at=NOW + timedelta(seconds=2))
     volume = await settled(client.traces.activity(**WINDOW))
     tokens = await settled(client.traces.token_usage(**WINDOW))
@@ -107,7 +107,7 @@ async def test_sessions(client: Any) -> None:
 
 
 async def test_scores(client: Any) -> None:
-    """Given, listed, changed, summed up and deleted."""
+    """A score is given, listed, changed, summarised and deleted."""
     trace = await make_trace(client)
     score = await settled(client.score(trace, "good", 0.75))
     await settled(client.scores.create(trace, "fine", False, source="ANNOTATION"))
@@ -128,7 +128,7 @@ async def test_scores(client: Any) -> None:
 
 
 async def test_a_score_waits_for_its_trace(client: Any) -> None:
-    """The server fails for a trace that is not there yet; the score is given as soon as it is."""
+    """The server fails for a trace that does not exist yet; the score is given as soon as it does."""
     trace_id = uuid4()
 
     async def arrive() -> None:
@@ -143,7 +143,7 @@ async def test_a_score_waits_for_its_trace(client: Any) -> None:
 
 
 async def test_runs_over_traces(client: Any) -> None:
-    """Started by ids and by filters, waited for, listed, retried, deleted."""
+    """A run is started by ids and by filters, waited for, listed, retried and deleted."""
     trace = await make_trace(client, session_id="s-1")
     evaluations = client.evaluations
     run = await settled(evaluations.run("coherence", traces=[trace], name="one"))
@@ -169,7 +169,7 @@ async def test_runs_over_traces(client: Any) -> None:
 
 
 async def test_runs_by_the_names_of_the_official_sdk(client: Any) -> None:
-    """A run is made, waited for and read; what is no evidence is not returned."""
+    """A run is made, waited for and read; scores without evidence are not returned."""
     trace = await make_trace(client, output="")  # which is coherent without a judge
     metrics = await settled(client.evaluations.metrics())
     run = await settled(client.evaluations.create([trace], ["coherence"], name="one"))
@@ -183,7 +183,7 @@ async def test_runs_by_the_names_of_the_official_sdk(client: Any) -> None:
 
 
 async def test_runs_over_sessions(client: Any) -> None:
-    """Their scores, ranking, history and analytics."""
+    """Runs over sessions have scores, a ranking, a history and analytics."""
     await make_trace(client, session_id="s-1")
     run = await settled(client.evaluations.run(["agent_reliability", "agent_consistency"], session="s-1"))
     result = await settled(run.wait(timeout=20))
@@ -219,7 +219,7 @@ async def test_runs_over_sessions(client: Any) -> None:
 
 
 async def test_metrics_providers_and_template(client: Any) -> None:
-    """What can be evaluated, by whom, and what a run takes."""
+    """The server lists its metrics and providers and the template of a run."""
     of_traces = await settled(client.evaluations.trace_metrics())
     of_sessions = await settled(client.evaluations.session_metrics())
     providers = await settled(client.evaluations.providers())
@@ -232,7 +232,7 @@ async def test_metrics_providers_and_template(client: Any) -> None:
 
 
 async def test_monitors(client: Any) -> None:
-    """Made, changed, paused, triggered, deleted; and as code."""
+    """A monitor is made, changed, paused, triggered and deleted, and applied from a file."""
     await make_trace(client)
     monitors = client.monitors
     made = await settled(monitors.create(name="m", target_type="TRACE", metrics=["coherence"], cadence="daily"))
@@ -254,12 +254,12 @@ async def test_monitors(client: Any) -> None:
 
 
 async def settled_plan_without_prune(plan: Any) -> Any:
-    """The plan without what only `prune` does."""
+    """Return the plan without what only `prune` does."""
     return type(plan)(changes=plan.changes[:1], unchanged=plan.unchanged)
 
 
 async def test_management(client: Any) -> None:
-    """Organizations, members, projects, keys, plans and oneself, with a token."""
+    """A token manages organizations, members, projects, keys, plans and its own user."""
     organizations, projects, keys = client.organizations, client.projects, client.api_keys
     (mine,) = [each for each in await settled(organizations.list()) if each.role == "OWNER"][:1]
     assert (await settled(organizations.get(mine.id))).name == mine.name
@@ -282,7 +282,7 @@ async def test_management(client: Any) -> None:
 
 
 async def test_members_and_bills(client: Any) -> None:
-    """The one member, what was used, what it costs."""
+    """The organization has one member, its usage, and a bill."""
     members, billing = client.organizations.members, client.organizations.billing
     made = await settled(client.organizations.create(f"o-{uuid4()}"))
     me = await settled(client.me.get())
@@ -300,7 +300,7 @@ async def test_members_and_bills(client: Any) -> None:
 
 
 async def test_invitations(client: Any) -> None:
-    """There is one user and no plan for two; what comes of invitations elsewhere is tested in test_scripted.py."""
+    """The server has one user and no plan for two; tests/api/test_scripted.py tests successful invitations."""
     members = client.organizations.members
     (mine, *_) = await settled(client.organizations.list())
     with pytest.raises(QuotaExceeded, match=r"DEVELOPMENT plan allows up to 1 member"):
@@ -315,7 +315,7 @@ async def test_invitations(client: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_no_operation_was_left_out(kind: str, server: LocalServer, request: pytest.FixtureRequest) -> None:
-    """What the tests above called, together, is the whole client."""
+    """The tests above, together, call the whole client."""
     selected = [item for item in request.session.items if item.path == request.path]
     if len(selected) < len(_scenarios()) * 2:
         pytest.skip("only says something when every test of this module runs")

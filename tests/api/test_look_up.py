@@ -1,4 +1,4 @@
-"""Whether a request whose answer was lost was carried out: found on the server, not guessed."""
+"""Requests whose answer was lost: the server is asked whether it carried them out."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ TRACE, RUN, MONITOR = str(uuid4()), str(uuid4()), str(uuid4())
 
 
 def moment(*, minutes_ago: float = 0.0) -> str:
-    """A time as the server writes it."""
+    """Return a time as the server writes it."""
     return (datetime.now(UTC) - timedelta(minutes=minutes_ago)).isoformat()
 
 
 def run(**fields: Any) -> dict[str, Any]:
-    """A run as the server describes it."""
+    """Return a run as the server describes it."""
     return {
         "id": str(uuid4()),
         "name": None,
@@ -39,19 +39,19 @@ def run(**fields: Any) -> dict[str, Any]:
 
 
 def page(*items: dict[str, Any]) -> dict[str, Any]:
-    """A page of a list."""
+    """Return a page of a list."""
     return {"items": list(items), "total": len(items), "limit": 50, "offset": 0}
 
 
 async def lost(call: Any) -> OutcomeUnknown:
-    """The error of a call whose answer is lost."""
+    """Return the error of a call whose answer is lost."""
     with pytest.raises(OutcomeUnknown, match=r"client\.look_up\(error\)") as unknown:
         await settled(call())
     return unknown.value
 
 
 async def test_a_run_over_traces(connect: Connect) -> None:
-    """Only a run of the same targets, metrics and name, made since, is the one."""
+    """Only a run with the same targets, metrics and name, made since the request, matches."""
     wanted = run()
     others = [
         run(metric_names=["confidence"]),
@@ -73,7 +73,7 @@ async def test_a_run_over_traces(connect: Connect) -> None:
 
 
 async def test_a_run_over_filters_and_a_retry(connect: Connect) -> None:
-    """Dates are not compared, since the server writes them in its own way; a retry names the run it is of."""
+    """Dates are not compared, since the server writes them in its own way; a retry names its run."""
     by_filter = run(filters={"user_id": "u", "date_from": "2026-01-01T00:00:00+00:00"}, name="n")
     retry = run(filters={"retry_of": RUN}, name="Retry: n")
     with ScriptedApi() as api:
@@ -91,7 +91,7 @@ async def test_a_run_over_filters_and_a_retry(connect: Connect) -> None:
 
 
 def given_score() -> dict[str, Any]:
-    """A score as the server describes it, given just now."""
+    """Return a score as the server describes it, given just now."""
     return {
         "id": str(uuid4()),
         "trace_id": TRACE,
@@ -107,7 +107,7 @@ def given_score() -> dict[str, Any]:
 
 
 async def test_a_score(connect: Connect) -> None:
-    """The same trace, name and value, given since."""
+    """The same trace, name and value match, if given since the request."""
     score = given_score()
     earlier = {**score, "id": str(uuid4()), "created_at": moment(minutes_ago=10)}
     with ScriptedApi() as api:
@@ -123,7 +123,7 @@ async def test_a_score(connect: Connect) -> None:
 
 
 async def test_a_monitor_and_its_trigger(connect: Connect) -> None:
-    """A monitor by its name, and a run that it was told to make."""
+    """A monitor is found by its name, and so is the run that it was told to make."""
     monitor = {
         "id": MONITOR,
         "project_id": str(uuid4()),
@@ -154,7 +154,7 @@ async def test_a_monitor_and_its_trigger(connect: Connect) -> None:
 
 
 async def test_what_cannot_be_looked_up_is_said(connect: Connect) -> None:
-    """A new organization, for example."""
+    """The error says so, for example for a new organization."""
     with ScriptedApi() as api:
         client = connect(api.url, token="t")
         api.tell("POST /organizations", RESET)
@@ -166,7 +166,7 @@ async def test_what_cannot_be_looked_up_is_said(connect: Connect) -> None:
 
 
 async def test_a_score_after_a_failure_is_given_once(connect: Connect) -> None:
-    """500, and the trace is there: the score is looked for before it is given again."""
+    """The answer is 500 although the trace exists: the score is looked up before it is given again."""
     score = given_score()
     trace = {
         "trace_id": TRACE,

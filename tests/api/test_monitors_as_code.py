@@ -1,4 +1,4 @@
-"""Monitors declared in a file: what is read, what is planned, what is done."""
+"""Monitors declared in a file: reading, planning and applying them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ paused = true
 
 
 def monitor(name: str, **fields: Any) -> Monitor:
-    """A monitor as the server describes it."""
+    """Return a monitor as the server describes it."""
     return Monitor.model_validate(
         {
             "id": uuid4(),
@@ -55,12 +55,12 @@ def monitor(name: str, **fields: Any) -> Monitor:
 
 
 def declared(**fields: Any) -> dict[str, Any]:
-    """A declaration like `monitor("m")`."""
+    """Return a declaration like `monitor("m")`."""
     return {"monitor": [{"name": "m", "target_type": "TRACE", "metrics": ["coherence"], "cadence": "daily", **fields}]}
 
 
 async def test_a_file_is_applied(connect: Connect, server: LocalServer, tmp_path: Path) -> None:
-    """Made, left alone the second time, changed, paused, resumed, and what is not declared goes on request."""
+    """Monitors are made, unchanged the second time, changed, paused, resumed; others are deleted on request."""
     file = tmp_path / "monitors.toml"
     file.write_text(FILE, encoding="utf-8")
     monitors = connect(server.url, project_name=f"p-{uuid4()}").monitors
@@ -94,7 +94,7 @@ async def test_a_file_is_applied(connect: Connect, server: LocalServer, tmp_path
 
 
 def test_only_what_differs_is_sent() -> None:
-    """Defaults are those of the server, so silence means them."""
+    """Omitted fields mean the server's defaults."""
     there = monitor("m", sampling_rate=0.5, model="x/y", filters={"user_id": None, "tags": ["a"]})
     plan = plan_changes(read_declarations(declared(filters={"tags": ["a"]})), (there,), prune=False)
 
@@ -126,7 +126,7 @@ def test_two_ways_to_write_a_moment_are_no_difference() -> None:
     ],
 )
 def test_declarations_that_cannot_be_right(content: dict[str, Any], words: str) -> None:
-    """Told with the monitor's number and the field, before anything is asked or changed."""
+    """The error gives the monitor's number and the field, before any request."""
     with pytest.raises(InvalidRequest) as refused:
         read_declarations(content)
 
@@ -141,7 +141,7 @@ def test_declarations_that_cannot_be_right(content: dict[str, Any], words: str) 
     ],
 )
 def test_changes_that_cannot_be_made(existing: tuple[Monitor, ...], words: str) -> None:
-    """Told before anything is changed."""
+    """The error comes before any change."""
     with pytest.raises(InvalidRequest) as refused:
         plan_changes(read_declarations(declared()), existing, prune=False)
 
@@ -150,7 +150,7 @@ def test_changes_that_cannot_be_made(existing: tuple[Monitor, ...], words: str) 
 
 @pytest.mark.parametrize(("text", "words"), [(None, "cannot be read"), ("[[monitor", "is not TOML")])
 def test_a_file_that_cannot_be_read(tmp_path: Path, text: str | None, words: str) -> None:
-    """The file is named."""
+    """The error names the file."""
     file = tmp_path / "monitors.toml"
     if text is not None:
         file.write_text(text, encoding="utf-8")

@@ -22,7 +22,7 @@ from simulated_calls import Simulation, answer
 
 
 def row(number: int) -> dict[str, Any]:
-    """A trace in a list, with its number as id."""
+    """Return a trace of a list, with its number as id."""
     return {
         "trace_id": str(UUID(int=number)),
         "name": f"trace {number}",
@@ -40,7 +40,7 @@ class ChangingList:
         self.requests = 0
 
     def serve(self, request: Request) -> Answer:
-        """One page of the list as it is now."""
+        """Serve one page of the list as it is now."""
         query = parse_qs(request.path.partition("?")[2])
         limit, offset = int(query["limit"][0]), int(query["offset"][0])
         if self.requests:
@@ -51,7 +51,7 @@ class ChangingList:
 
 
 def walk(rows: ChangingList, *, page_size: int) -> list[int]:
-    """The numbers of all rows of a walk, in the order in which they come."""
+    """Return the numbers of all rows of a walk in their order."""
     simulation = Simulation(rows.serve)
     found: PageWalk[TraceListItem] = PageWalk(
         simulation.connection, traces.LIST, query={}, key=lambda trace: trace.trace_id, page_size=page_size
@@ -63,7 +63,7 @@ def walk(rows: ChangingList, *, page_size: int) -> list[int]:
 
 
 def test_nothing_changes() -> None:
-    """Every row once, in order, and no request more than there are pages."""
+    """Every row comes once, in order, and there is one request a page."""
     rows = ChangingList(list(range(10, 0, -1)), lambda numbers, request: None)
 
     assert walk(rows, page_size=3) == list(range(10, 0, -1))
@@ -71,7 +71,7 @@ def test_nothing_changes() -> None:
 
 
 def test_rows_arrive_meanwhile() -> None:
-    """Those that were there come exactly once, although others push them down; the new ones may be left out."""
+    """Existing rows come exactly once, although new ones push them down; new ones may be left out."""
 
     def arrive(numbers: list[int], request: int) -> None:
         numbers[:0] = [100 + 2 * request, 101 + 2 * request]
@@ -80,7 +80,7 @@ def test_rows_arrive_meanwhile() -> None:
 
 
 def test_rows_are_deleted_as_they_are_read() -> None:
-    """A loop that deletes what it gets misses nothing."""
+    """A loop that deletes the rows it gets misses none."""
 
     def delete_what_was_read(numbers: list[int], request: int) -> None:
         if request % 2:
@@ -96,7 +96,7 @@ def test_rows_are_deleted_as_they_are_read() -> None:
     arriving=st.lists(st.integers(0, 5), max_size=40),
 )
 def test_whatever_arrives_each_row_comes_once(size: int, page_size: int, arriving: list[int]) -> None:
-    """For any number of arrivals before each request."""
+    """Each row comes once, for any number of arrivals before each request."""
     fresh = iter(range(1000, 100_000))
 
     def arrive(numbers: list[int], request: int) -> None:
@@ -111,7 +111,7 @@ def test_whatever_arrives_each_row_comes_once(size: int, page_size: int, arrivin
 
 
 async def test_pages_are_asked_for_when_they_are_needed(connect: Connect) -> None:
-    """Nothing before the first row, and no page beyond the last row that is taken."""
+    """No request is sent before the first row is taken, nor for a page beyond the last row that is taken."""
     pages = [[row(number) for number in range(first, first + 2)] for first in (1, 3, 5)]
     with ScriptedApi() as api:
         api.tell("GET /traces", *[{"items": page, "total": 6, "limit": 2, "offset": 0} for page in pages])
@@ -127,7 +127,7 @@ async def test_pages_are_asked_for_when_they_are_needed(connect: Connect) -> Non
 
 
 def test_the_memory_of_a_walk_is_bounded() -> None:
-    """Ids are kept to recognise rows that come again, but not all of a long list."""
+    """Ids are kept to recognise repeated rows, but not all ids of a long list."""
     size = 30_000
     simulation = Simulation(ChangingList(list(range(size, 0, -1)), lambda numbers, request: None).serve)
     found: PageWalk[TraceListItem] = PageWalk(
@@ -143,6 +143,6 @@ def test_the_memory_of_a_walk_is_bounded() -> None:
 
 @pytest.mark.parametrize("page_size", [0, 201, -1])
 def test_a_page_size_that_cannot_be_is_refused_at_once(page_size: int) -> None:
-    """At the call, not at the first row."""
+    """The error comes at the call, not at the first row."""
     with pytest.raises(InvalidRequest, match="page_size"):
         walk(ChangingList([], lambda numbers, request: None), page_size=page_size)

@@ -12,7 +12,7 @@ from recorded import RECORDED_AT, recorded, trace_id
 
 
 async def test_scores(connect: Connect) -> None:
-    """A number, a truth and a label; read, changed and deleted."""
+    """Scores that are a number, a boolean or a label are read, changed and deleted."""
     client = connect(RECORDED_AT)
     with recorded("scores_crud"):
         quality = await settled(client.score(trace_id(1), "quality", 0.91, reason="why", metadata={"m": 1}))
@@ -32,7 +32,7 @@ async def test_scores(connect: Connect) -> None:
 
 
 async def test_a_score_for_a_trace_that_is_not_there_explains_the_servers_failure(connect: Connect) -> None:
-    """The server fails with 500; without waiting that is told as it is, with what it means."""
+    """The server fails with 500; without waiting, the error says so and explains it."""
     client = connect(RECORDED_AT)
     with recorded("scores_errors", all_played=False), pytest.raises(ServerError, match="not visible yet") as failed:
         await settled(client.score(trace_id(98), "q", 0.5, wait=0))
@@ -41,7 +41,7 @@ async def test_a_score_for_a_trace_that_is_not_there_explains_the_servers_failur
 
 
 async def test_analytics_of_scores(connect: Connect) -> None:
-    """Summary, trend and histogram of a metric."""
+    """A metric has a summary, a trend and a histogram."""
     client = connect(RECORDED_AT)
     with recorded("score_analytics"):
         (summary,) = await settled(client.scores.summary())
@@ -59,7 +59,7 @@ async def test_analytics_of_scores(connect: Connect) -> None:
 
 
 async def test_a_run_over_traces_is_waited_for(connect: Connect) -> None:
-    """Started, polled to the end, and its scores by target and metric."""
+    """A run is started and polled to its end; its scores come by target and metric."""
     client = connect(RECORDED_AT)
     metrics = ["confidence", "task_completion", "coherence"]
     states: list[str] = []
@@ -79,7 +79,7 @@ async def test_a_run_over_traces_is_waited_for(connect: Connect) -> None:
 
 
 async def test_a_run_by_the_names_of_the_official_sdk(connect: Connect) -> None:
-    """`metrics`, `create`, `wait` and `scores` do what they do there; each trace counts once."""
+    """`metrics`, `create`, `wait` and `scores` work as in the official SDK; each trace counts once."""
     client = connect(RECORDED_AT)
     metrics = ["confidence", "task_completion", "coherence"]
     with recorded("eval_run_judge", all_played=False):
@@ -97,7 +97,7 @@ async def test_a_run_by_the_names_of_the_official_sdk(connect: Connect) -> None:
 
 
 async def test_the_official_wait_wants_a_number_for_each_pair(connect: Connect) -> None:
-    """A run that is COMPLETED although a metric failed or a trace is not there is no evidence; nor is nothing."""
+    """Even for a COMPLETED run, the official SDK's wait raises unless each pair of trace and metric has a number."""
     client = connect(RECORDED_AT)
     with recorded("eval_run_failures_retry", all_played=False):
         run = await settled(client.evaluations.create([trace_id(1)], ["confidence"], name="r1", model=None))
@@ -108,7 +108,7 @@ async def test_the_official_wait_wants_a_number_for_each_pair(connect: Connect) 
 
 
 async def test_a_run_over_filters_listed_and_deleted(connect: Connect) -> None:
-    """The route for filters, the list of runs, and a run that is gone."""
+    """Runs can be started by filters and listed, and a deleted run is gone."""
     client = connect(RECORDED_AT)
     runs = client.evaluations.trace_runs
     with recorded("eval_run_filtered"):
@@ -126,7 +126,7 @@ async def test_a_run_over_filters_listed_and_deleted(connect: Connect) -> None:
 
 
 async def test_what_failed_in_a_run_is_tried_again(connect: Connect) -> None:
-    """The run is COMPLETED although its metric failed; the second has the score; then there is nothing to retry."""
+    """The run is COMPLETED although its metric failed; the retry has the score; then nothing is left to retry."""
     client = connect(RECORDED_AT)
     with recorded("eval_run_failures_retry"):
         first_state = await settled(
@@ -146,7 +146,7 @@ async def test_what_failed_in_a_run_is_tried_again(connect: Connect) -> None:
 
 
 async def test_refusals_of_runs(connect: Connect) -> None:
-    """The server's own words, where only it can know."""
+    """The error has the server's words for what only the server can know."""
     client = connect(RECORDED_AT)
     runs = client.evaluations.trace_runs
     with recorded("eval_run_errors", all_played=False):
@@ -165,7 +165,7 @@ async def test_refusals_of_runs(connect: Connect) -> None:
 
 
 async def test_a_run_over_sessions(connect: Connect) -> None:
-    """The metrics of sessions, the run, its scores, the ranking and the history."""
+    """Sessions have metrics, a run with scores, a ranking and a history."""
     client = connect(RECORDED_AT)
     metrics = ["agent_reliability", "agent_consistency"]
     with recorded("session_run"):
@@ -191,7 +191,7 @@ async def test_a_run_over_sessions(connect: Connect) -> None:
 
 
 async def test_the_life_of_a_monitor(connect: Connect) -> None:
-    """Made, read, listed, changed, paused, resumed, triggered, waited for, deleted."""
+    """A monitor is made, read, listed, changed, paused, resumed, triggered, waited for and deleted."""
     client = connect(RECORDED_AT)
     with recorded("monitors"):
         made = await settled(

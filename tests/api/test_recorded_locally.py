@@ -1,7 +1,7 @@
-"""What there is no recording of the real server for, in both clients against recorded answers of the local one.
+"""Operations without a recording of the real server: both clients against recorded answers of the local one.
 
-The local server answers the real one's recorded cases (tests/local/test_contract.py); these recordings keep the
-client from drifting away together with it.
+The local server passes the recorded cases of the real one (tests/local/test_contract.py); these recordings keep the
+client from drifting together with the local server.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ INVITATION = trace_id(77)
 
 
 async def test_the_template_of_a_run(connect: Connect) -> None:
-    """The metric with its prompts, and the defaults of a run."""
+    """The template has the metric with its prompts and the defaults of a run."""
     client = connect(LOCALLY_RECORDED_AT)
     with recorded_locally("run_template"):
         template = await settled(client.evaluations.template("task_completion"))
@@ -29,7 +29,7 @@ async def test_the_template_of_a_run(connect: Connect) -> None:
 
 
 async def test_runs_over_sessions_by_filters(connect: Connect) -> None:
-    """Started, listed, read, not to be repeated, deleted; and their scores, one by one and summed up."""
+    """Runs are started, listed, read, refused a retry and deleted; their scores come singly and summarised."""
     client = connect(LOCALLY_RECORDED_AT)
     runs, scores = client.evaluations.session_runs, client.scores.sessions
     with recorded_locally("session_runs"):
@@ -63,7 +63,7 @@ async def test_runs_over_sessions_by_filters(connect: Connect) -> None:
 
 
 async def make_trace(client: Any, number: int) -> None:
-    """A trace of one session, visible."""
+    """Make a trace of one session and wait until it is visible."""
     started_at = SPAN_TIME + timedelta(seconds=number)
     span = {"span_id": trace_id(1000 + number), "name": "call", "kind": "LLM", "started_at": started_at}
     await settled(
@@ -81,7 +81,7 @@ async def make_trace(client: Any, number: int) -> None:
 
 
 async def test_organizations_projects_and_keys(connect: Connect) -> None:
-    """Made, listed, renamed and deleted; a key is replaced by a new one."""
+    """Organizations and projects are made, listed, renamed and deleted; a key is replaced by a new one."""
     client = connect(LOCALLY_RECORDED_AT, token="token")
     organizations, projects, keys = client.organizations, client.projects, client.api_keys
     with recorded_locally("organizations"):
@@ -107,7 +107,7 @@ async def test_organizations_projects_and_keys(connect: Connect) -> None:
 
 
 async def test_members_and_invitations(connect: Connect) -> None:
-    """One member, whose role stays; no second one, since the plan is for one; each refusal is an error of its kind."""
+    """The one member keeps its role; the plan allows no second; each refusal has its own error type."""
     client = connect(LOCALLY_RECORDED_AT, token="token")
     with recorded_locally("members"):
         (organization,) = await settled(client.organizations.list())
@@ -134,7 +134,7 @@ async def test_members_and_invitations(connect: Connect) -> None:
 
 
 async def test_plans_and_bills(connect: Connect) -> None:
-    """The plan, what it includes, and a bill over nothing."""
+    """The plan, its allowances and a bill of zero can be read."""
     client = connect(LOCALLY_RECORDED_AT, token="token")
     billing = client.organizations.billing
     with recorded_locally("billing"):

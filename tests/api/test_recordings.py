@@ -1,4 +1,4 @@
-"""Which operations are tested against recorded answers, and of which server."""
+"""Coverage of operations by recorded answers, and the server of each recording."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ ONLY_LOCALLY = {
     "POST /me/invitations/{invitation_id}/accept",
     "POST /me/invitations/{invitation_id}/decline",
 }
-"""Operations of which there is no recording of the real server, but one of the local server, which answers the
-recorded cases of the real one (tests/local/test_contract.py)."""
+"""Operations recorded only from the local server, not from the real one; the local server passes the real one's
+recorded cases (tests/local/test_contract.py)."""
 
 
 def requests(files: list[Path]) -> Iterator[tuple[str, str]]:
-    """Method and path of every recorded request."""
+    """Yield method and path of every recorded request."""
     for file in files:
         for interaction in yaml.load(file.read_text(encoding="utf-8"), FAST_LOADER)["interactions"]:
             request = interaction["request"]
@@ -62,18 +62,18 @@ def requests(files: list[Path]) -> Iterator[tuple[str, str]]:
 
 
 def without_recording(files: list[Path]) -> set[str]:
-    """The operations that are in none of the files."""
+    """Return the operations that none of the files has."""
     return {str(endpoint) for endpoint in not_asked(requests(files))}
 
 
 def test_every_operation_is_recorded() -> None:
-    """All that an API key or a token can do: of the real server, else of the local one."""
+    """Everything that an API key or a token can do is recorded, from the real server or else from the local one."""
     assert without_recording(REAL) == ONLY_LOCALLY
     assert without_recording(REAL + LOCAL) == set()
 
 
 def test_recordings_of_the_local_server_are_labelled() -> None:
-    """Nobody takes them for the real one's."""
+    """A label tells them from recordings of the real server."""
     for file in LOCAL:
         assert file.read_text(encoding="utf-8").startswith(LOCAL_LABEL)
 

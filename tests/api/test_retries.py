@@ -1,4 +1,4 @@
-"""When a request is sent again, and when never, in simulated time."""
+"""Retries, and requests that must never be repeated, in simulated time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RATE_LIMITED = answer(429, LIMITED_BODY)
     ids=["lost", "refused", "500", "502", "503", "408"],
 )
 def test_a_read_is_repeated(failure: Outcome) -> None:
-    """Whatever went wrong, reading again does no harm."""
+    """A read is repeated whatever failed, since it changes nothing."""
     simulation = Simulation(in_turn(failure, failure, EMPTY))
 
     page = simulation.run(call(simulation.connection, traces.LIST))
@@ -46,7 +46,7 @@ def test_a_read_is_repeated(failure: Outcome) -> None:
 
 
 def test_a_read_is_not_repeated_for_ever() -> None:
-    """Three repetitions, further and further apart; then the failure is told."""
+    """A read is repeated three times with growing waits; then the failure is raised."""
     simulation = Simulation(in_turn(answer(500, b"Internal Server Error")))
 
     with pytest.raises(ServerError):
@@ -56,7 +56,7 @@ def test_a_read_is_not_repeated_for_ever() -> None:
 
 
 def test_one_deadline_is_for_all_of_a_call() -> None:
-    """No attempt and no wait goes beyond the time that the call may take."""
+    """No attempt and no wait exceeds the call's time."""
     simulation = Simulation(in_turn(LOST), timeout_s=4.0, retries=100, latency_s=1.5)
 
     with pytest.raises(ServerError):
@@ -68,7 +68,7 @@ def test_one_deadline_is_for_all_of_a_call() -> None:
 
 @pytest.mark.parametrize("failure", [LOST, answer(502, b""), answer(504, b"")], ids=["lost", "502", "504"])
 def test_a_run_is_never_made_twice_by_accident(failure: Outcome) -> None:
-    """Where it may have been made, that is said, with what was sent and when."""
+    """If the run may have been made, the error says so, with what was sent and when."""
     simulation = Simulation(in_turn(failure))
 
     with pytest.raises(OutcomeUnknown, match="may or may not have been carried out") as unknown:
@@ -83,7 +83,7 @@ def test_a_run_is_never_made_twice_by_accident(failure: Outcome) -> None:
 
 @pytest.mark.parametrize("failure", [REFUSED, answer(503, b""), RATE_LIMITED], ids=["refused", "503", "429"])
 def test_a_run_that_was_surely_not_made_is_asked_for_again(failure: Outcome) -> None:
-    """A refused connection has carried nothing, and these answers say that nothing was done."""
+    """A refused connection carried nothing, and these answers say that nothing was done."""
     simulation = Simulation(in_turn(failure, answer(202, STARTED)))
 
     run = simulation.run(call(simulation.connection, TRACE_RUNS.create_batch, body=RUN))
@@ -92,7 +92,7 @@ def test_a_run_that_was_surely_not_made_is_asked_for_again(failure: Outcome) -> 
 
 
 def test_a_run_that_the_server_failed_to_make_is_told() -> None:
-    """500 is an answer: it is not repeated, and not an unknown outcome."""
+    """500 is an answer: the request is not repeated, and its outcome is not unknown."""
     simulation = Simulation(in_turn(answer(500, b"Internal Server Error")))
 
     with pytest.raises(ServerError) as failed:
@@ -102,7 +102,7 @@ def test_a_run_that_the_server_failed_to_make_is_told() -> None:
 
 
 def test_a_run_whose_answer_cannot_be_read_may_have_been_made() -> None:
-    """It is not repeated, and can be looked up."""
+    """The request is not repeated, and its run can be looked up."""
     simulation = Simulation(in_turn(answer(202, b"<html>")))
 
     with pytest.raises(OutcomeUnknown, match="may have been carried out") as unknown:
@@ -124,7 +124,7 @@ def test_a_deletion_whose_answer_was_lost_is_done() -> None:
 
 
 def test_a_rate_limit_is_waited_out() -> None:
-    """As often as it takes, since a refused request costs nothing; Retry-After is kept to when there is one."""
+    """The request is repeated as often as needed, since a refused one costs nothing; Retry-After is respected."""
     told = answer(429, LIMITED_BODY, retry_after="7")
     simulation = Simulation(in_turn(RATE_LIMITED, RATE_LIMITED, told, RATE_LIMITED, RATE_LIMITED, EMPTY))
 
@@ -134,7 +134,7 @@ def test_a_rate_limit_is_waited_out() -> None:
 
 
 def test_a_rate_limit_that_lasts_longer_than_the_call() -> None:
-    """It is told at once when waiting would be in vain."""
+    """The error is raised at once if waiting would be in vain."""
     simulation = Simulation(in_turn(answer(429, LIMITED_BODY, retry_after="61")))
 
     with pytest.raises(RateLimited) as limited:
@@ -155,7 +155,7 @@ def test_a_refusal_is_not_repeated(status: int) -> None:
 
 
 def test_a_posted_trace_has_its_ids_so_that_it_can_be_repeated() -> None:
-    """Two attempts send the same bytes: the server merges them."""
+    """Two attempts send the same bytes, which the server merges."""
     simulation = Simulation(in_turn(LOST, answer(202, {"trace_id": str(uuid4()), "task_id": "t"})))
     operations: Any = traces.TraceOperations(simulation.connection)
     span: SpanArguments = {"name": "s", "started_at": simulation.connection.now()}

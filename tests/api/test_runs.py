@@ -1,4 +1,4 @@
-"""Waiting for runs, reading what they found, and telling scores that say nothing."""
+"""Evaluation runs: waiting for them, reading their scores, and recognising scores without evidence."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ SESSION_METRICS = [{"name": "agent_reliability", "description": "d", "category":
 
 
 def run_in(status: str, **fields: Any) -> dict[str, Any]:
-    """A run as the server describes it."""
+    """Return a run as the server describes it."""
     return {**RUN, "status": status, "total_targets": 1, **fields}
 
 
 def score(name: str, value: float | None, **fields: Any) -> TraceScore:
-    """A score as the server describes it."""
+    """Return a score as the server describes it."""
     return TraceScore.model_validate(
         {
             "id": uuid4(),
@@ -59,7 +59,7 @@ def score(name: str, value: float | None, **fields: Any) -> TraceScore:
 
 
 def waited(states: Mapping[float, str], *, timeout_s: float = 300.0) -> tuple[EvalRun, Simulation]:
-    """The run after waiting for it, while its state changes at these times."""
+    """Wait for a run whose status changes at these times, and return it."""
 
     def serve(request: Request) -> Answer:
         state = [status for since, status in states.items() if since <= simulation.now][-1]
@@ -71,7 +71,7 @@ def waited(states: Mapping[float, str], *, timeout_s: float = 300.0) -> tuple[Ev
 
 
 def test_polling_stays_far_below_the_limit() -> None:
-    """Quick at first, then every two seconds: 30 a minute where 200 are allowed."""
+    """Polling is quick at first, then every two seconds: 30 a minute of the 200 allowed."""
     run, simulation = waited({0: "PENDING", 5: "RUNNING", 120: "COMPLETED"})
 
     times = [at for at, _ in simulation.sent]
@@ -82,7 +82,7 @@ def test_polling_stays_far_below_the_limit() -> None:
 
 
 def test_a_run_that_does_not_end_in_time() -> None:
-    """The wait ends at its deadline, as a TimeoutError too, and says how far the run is."""
+    """The wait ends at its deadline with an error that is a TimeoutError and gives the run's progress."""
     with pytest.raises(WaitTimeout, match="is RUNNING after 10 s, with 0 of 1 targets"):
         waited({0: "RUNNING"}, timeout_s=10.0)
     with pytest.raises(TimeoutError):
@@ -90,7 +90,7 @@ def test_a_run_that_does_not_end_in_time() -> None:
 
 
 def test_a_crashed_run_may_come_back() -> None:
-    """The server tries again by itself within 20 s (measured on 0.5.0), so FAILED is not the end at once."""
+    """The server retries by itself within 20 s (measured on 0.5.0), so FAILED does not end the wait at once."""
     run, simulation = waited({0: "RUNNING", 3: "FAILED", 13: "RUNNING", 20: "COMPLETED"})
 
     assert run.status == "COMPLETED"
@@ -98,18 +98,18 @@ def test_a_crashed_run_may_come_back() -> None:
 
 
 def test_a_run_that_stays_failed() -> None:
-    """With the server's reason."""
+    """The error gives the server's reason."""
     with pytest.raises(RunFailed, match="boom"):
         waited({0: "RUNNING", 3: "FAILED"})
 
 
 def result_of(*scores: TraceScore, **fields: Any) -> RunResult:
-    """The result of a completed run."""
+    """Return the result of a completed run."""
     return RunResult(run=EvalRun.model_validate(run_in("COMPLETED", **fields)), scores=scores)
 
 
 def test_a_result_says_what_is_wrong_with_it() -> None:
-    """Failed, missing and vacuous pairs, although the server calls the run COMPLETED."""
+    """The result lists failed, missing and vacuous pairs, although the server calls the run COMPLETED."""
     there, gone = uuid4(), uuid4()
     scores = (
         score("coherence", 1.0, trace_id=there, metadata={"note": "empty_input_or_output"}, reason="assumed"),
@@ -135,7 +135,7 @@ def test_a_result_says_what_is_wrong_with_it() -> None:
 
 
 def test_a_good_result() -> None:
-    """Every pair has a score on evidence; thresholds are the caller's."""
+    """Every pair has a score with evidence; thresholds are the caller's."""
     trace = uuid4()
     scores = (score("coherence", 0.9, trace_id=trace), score("confidence", 0.4, trace_id=trace))
     result = result_of(*scores)
@@ -146,7 +146,7 @@ def test_a_good_result() -> None:
 
 
 def test_a_script_can_insist_on_a_good_result() -> None:
-    """What is good is handed on; what failed, is missing or says nothing raises, each by its own name."""
+    """A good result is returned; failed, missing and vacuous scores each raise their own error."""
     good = result_of(score("coherence", 0.9), score("confidence", 0.4))
     assert good.raise_unless_ok() is good
 
@@ -160,7 +160,7 @@ def test_a_script_can_insist_on_a_good_result() -> None:
 
 
 def test_a_retry_is_not_missing_what_it_did_not_repeat() -> None:
-    """It evaluates only the pairs that failed."""
+    """A retry evaluates only the pairs that failed."""
     result = result_of(score("coherence", 0.5), filters={"retry_of": str(uuid4()), "trace_ids": [str(uuid4())]})
 
     assert (result.missing, result.missing_count, result.ok) == ((), 0, True)
@@ -195,7 +195,7 @@ SIGNALS = {"a": {"confidence_risk": 0.0, "loop_risk": 0.0}}
     ],
 )
 def test_scores_that_say_nothing(name: str, fields: dict[str, Any], vacuous: bool) -> None:
-    """Full marks for want of evidence are told from full marks by reason and metadata (server 0.5.0's words)."""
+    """Reason and metadata (server 0.5.0's words) tell a full score without evidence from a real one."""
     assert (vacuous_reason(score(name, 1.0, **fields)) is not None) == vacuous
 
 
@@ -226,7 +226,7 @@ def test_only_full_marks_can_say_nothing() -> None:
     ],
 )
 async def test_runs_that_cannot_be_meant(connect: Connect, arguments: dict[str, Any], words: str) -> None:
-    """Told before anything is evaluated, since each evaluation is billed."""
+    """The error comes before anything is evaluated, since each evaluation is billed."""
     with ScriptedApi() as api:
         api.tell("GET /evaluations/trace-metrics", METRICS)
         api.tell("GET /evaluations/session-metrics", SESSION_METRICS)
@@ -270,7 +270,7 @@ async def test_runs_that_cannot_be_meant(connect: Connect, arguments: dict[str, 
 async def test_what_is_chosen_is_what_is_asked_for(
     connect: Connect, arguments: dict[str, Any], route: str, body: dict[str, Any]
 ) -> None:
-    """The route and the body of each way to choose."""
+    """Each way to choose targets has its route and body."""
     with ScriptedApi() as api:
         api.tell("GET /evaluations/trace-metrics", METRICS)
         api.tell("GET /evaluations/session-metrics", SESSION_METRICS)
@@ -282,7 +282,7 @@ async def test_what_is_chosen_is_what_is_asked_for(
 
 
 async def test_the_metrics_are_asked_for_once(connect: Connect) -> None:
-    """They come with the server's version."""
+    """Metrics change only with the server's version."""
     trace = uuid4()
     with ScriptedApi() as api:
         api.tell("GET /evaluations/trace-metrics", METRICS)
@@ -308,7 +308,7 @@ async def test_both_names_of_the_number_of_targets(connect: Connect) -> None:
 
 
 async def test_a_status_that_is_not_known_yet(connect: Connect) -> None:
-    """A newer server's word is a text; those that are known are members of the enumeration."""
+    """A status of a newer server is a string; known ones are members of the enumeration."""
     with ScriptedApi() as api:
         api.tell(f"GET /evaluations/trace-runs/{RUN['id']}", run_in("QUEUED"), run_in("RUNNING"))
         runs = connect(api.url).evaluations.trace_runs

@@ -1,6 +1,6 @@
-"""Operations that succeed only where there are several people: what is sent, and the answer's fields.
+"""Operations that need several people: what is sent, and the answer's fields.
 
-The local server has one, and so do the recordings: there they are refused. The answers are written by the API's
+The local server and the recordings have one person, and refuse these. The answers here follow the API's
 description.
 """
 
@@ -49,7 +49,7 @@ PLAN = {
 
 
 async def test_invitations_and_members(connect: Connect) -> None:
-    """Invite, list, revoke; a member's role, and a member that goes."""
+    """Invitations are made, listed and revoked; a member's role changes, and a member is removed."""
     base = f"/organizations/{ORGANIZATION}"
     with ScriptedApi() as api:
         api.tell(f"POST {base}/invitations", Told(status=201, body=INVITED))
@@ -74,7 +74,7 @@ async def test_invitations_and_members(connect: Connect) -> None:
 
 
 async def test_ones_own_invitations(connect: Connect) -> None:
-    """Accepted, one becomes a member; declined, nothing comes back."""
+    """After accepting, one is a member; after declining, nothing is returned."""
     with ScriptedApi() as api:
         api.tell(f"POST /me/invitations/{INVITATION}/accept", MEMBER)
         api.tell(f"POST /me/invitations/{INVITATION}/decline", Told(status=204))
@@ -87,7 +87,7 @@ async def test_ones_own_invitations(connect: Connect) -> None:
 
 
 async def test_plans(connect: Connect) -> None:
-    """None is no limit."""
+    """None means no limit."""
     with ScriptedApi() as api:
         api.tell("GET /subscriptions/plans", [PLAN, {**PLAN, "name": "PRO", "base_traces": None}])
         plans = await settled(connect(api.url, token="secret").organizations.billing.plans())

@@ -1,4 +1,4 @@
-"""Both clients have the same methods with the same arguments; one answers, the other is awaited."""
+"""Both clients have the same methods with the same arguments; the synchronous one returns, the other is awaited."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENDPOINT = "http://127.0.0.1:1"
 
 
 def test_the_operations_are_the_same() -> None:
-    """By name and by arguments, which do not show `self`."""
+    """Names and arguments are equal, without `self`."""
     sync, both = operations_of(Client(endpoint=ENDPOINT)), operations_of(AsyncClient(endpoint=ENDPOINT))
 
     assert list(sync) == list(both)
@@ -31,7 +31,7 @@ def test_the_operations_are_the_same() -> None:
 
 
 def test_one_answers_and_the_other_is_awaited() -> None:
-    """Lists are walked by an iterator of the client's own kind; nothing is asked before the first row."""
+    """Each client has its own kind of iterator for lists; no request is sent before the first row."""
     sync, both = operations_of(Client(endpoint=ENDPOINT)), operations_of(AsyncClient(endpoint=ENDPOINT))
 
     walks = {name for name in sync if name.rpartition(".")[2].startswith("iter")}
@@ -59,7 +59,7 @@ def test_the_classes_are_twins(sync: type, both: type) -> None:
 
 
 def test_arguments_are_seen_by_editors() -> None:
-    """The help of a method is its own, with its name and arguments."""
+    """The help of a method shows its own name and arguments."""
     client = Client(endpoint=ENDPOINT)
     method = client.traces.get
 
@@ -69,7 +69,7 @@ def test_arguments_are_seen_by_editors() -> None:
 
 
 def test_secrets_are_in_no_text() -> None:
-    """Neither the key nor the token is in what a client prints."""
+    """A client's repr shows neither the key nor the token."""
     client = Client("sk_pp_secret", "p", ENDPOINT, token="tok_secret")
 
     assert repr(client) == f"<Client of project 'p' at {ENDPOINT}>"

@@ -11,7 +11,7 @@ NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
 
 
 def test_a_session_as_a_table(server: LocalServer) -> None:
-    """One row for each trace, by its id."""
+    """A table has one row for each trace, indexed by id."""
     with Client(server.api_key, "tables", server.url) as client:
         accepted = client.traces.create(
             name="t",

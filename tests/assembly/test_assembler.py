@@ -1,4 +1,4 @@
-"""When a trace is complete, in simulated time with real spans."""
+"""Completion of traces, in simulated time with real spans."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spans import SpanMaker
 
 
 class Scene:
-    """An assembler with real spans and a clock that is set by hand."""
+    """An assembler with real spans and a clock that the test sets."""
 
     def __init__(self, *, counts_starts: bool = True, max_bytes: int = 1 << 26, awaits_root: bool = False) -> None:
         self.maker = SpanMaker()
@@ -31,17 +31,17 @@ class Scene:
         self.assembler.ended(self.maker.end(span), at)
 
     def due(self, at: float) -> list[Part]:
-        """The parts that are ready."""
+        """Return the parts that are ready."""
         return list(self.assembler.due(at))
 
 
 def names(spans: tuple[ReadableSpan, ...]) -> list[str]:
-    """Names of spans."""
+    """Return the names of the spans."""
     return [span.name for span in spans]
 
 
 def test_a_trace_is_whole_half_a_second_after_its_last_span() -> None:
-    """No span is open and none follows: the trace goes out, once."""
+    """A trace goes out once, when no span is open and none has followed for half a second."""
     scene = Scene()
     root = scene.start("root")
     scene.end(scene.start("child", root, at=1), at=2)
@@ -67,7 +67,7 @@ def test_a_span_that_starts_while_settling_belongs_to_the_trace() -> None:
 
 
 def test_a_span_that_was_lost_is_waited_for_no_longer() -> None:
-    """There was no room for it when it ended: the rest of the trace goes out half a second later, not after ten."""
+    """A span had no room when it ended: the rest of its trace goes out half a second later, not after ten seconds."""
     scene = Scene()
     root = scene.start("root")
     lost = scene.start("lost", root)
@@ -95,7 +95,7 @@ def test_children_that_stay_open_are_waited_for_ten_seconds_and_follow_later() -
 
 
 def test_a_root_that_does_not_end_is_shown_as_running_and_finished_later() -> None:
-    """After five minutes there is something to see; it is brought up to date, and completed at the end."""
+    """A root that is still open is shown after five minutes, updated, and completed at its end."""
     scene = Scene()
     root = scene.start("root")
     scene.end(scene.start("step 1", root), at=10)
@@ -126,7 +126,7 @@ def test_a_trace_of_many_spans_does_not_wait_in_memory() -> None:
 
 
 def test_a_span_that_comes_after_the_trace_was_sent_follows_it() -> None:
-    """What was posted is remembered, so a late span is appended and not posted as a trace."""
+    """The assembler remembers a posted trace, so a late span is appended instead of posted as a new trace."""
     scene = Scene()
     root = scene.start("root")
     scene.end(root, at=1)
@@ -139,7 +139,7 @@ def test_a_span_that_comes_after_the_trace_was_sent_follows_it() -> None:
 
 
 def test_a_trace_whose_root_is_elsewhere_is_remote() -> None:
-    """A parent in another process makes a local root, and the trace is not ours to post."""
+    """A span whose parent is in another process is a local root, and we do not post its trace."""
     scene = Scene()
     entry = scene.maker.start_remote("handler")
     scene.assembler.started(entry, 0)
@@ -152,7 +152,7 @@ def test_a_trace_whose_root_is_elsewhere_is_remote() -> None:
 
 
 def test_a_process_that_calls_itself_has_one_trace_with_its_root() -> None:
-    """A remote parent that is open in this very process is no stranger."""
+    """A remote parent that is open in this very process does not make the trace remote."""
     scene = Scene()
     root = scene.start("root")
     context = root.get_span_context()
@@ -181,7 +181,7 @@ def test_without_starts_a_root_and_five_quiet_seconds_complete_a_trace() -> None
 
 
 def test_without_starts_and_root_spans_go_out_after_a_minute() -> None:
-    """A root that never comes does not keep its children."""
+    """Children go out although their root never comes."""
     scene = Scene(counts_starts=False)
     root = scene.maker.start("root")
     scene.end(scene.maker.start("child", root), at=1)
@@ -192,7 +192,7 @@ def test_without_starts_and_root_spans_go_out_after_a_minute() -> None:
 
 
 def test_flush_takes_what_has_ended_and_leaves_what_is_open() -> None:
-    """A flush inside a running trace does not tear it apart."""
+    """A flush inside a running trace sends ended spans and does not split it into two traces."""
     scene = Scene()
     done = scene.start("done")
     scene.end(done, at=1)
@@ -204,7 +204,7 @@ def test_flush_takes_what_has_ended_and_leaves_what_is_open() -> None:
 
 
 def test_close_takes_everything_and_marks_open_roots_as_running() -> None:
-    """At the end of the process nothing that ended is kept back."""
+    """Every ended span goes out at the end of the process."""
     scene = Scene()
     root = scene.start("root")
     scene.end(scene.start("child", root), at=1)
@@ -227,14 +227,14 @@ def test_over_the_byte_bound_the_oldest_trace_goes_out_early() -> None:
 
 
 def test_a_gateway_waits_for_the_root_of_another_service() -> None:
-    """For a minute after the last span, which then go as spans of a trace of somebody else; a root makes it ours."""
+    """A gateway waits a minute after the last span; then spans go to another service's trace; a root makes it ours."""
     scene = Scene(counts_starts=False, awaits_root=True)
     span = scene.maker.start_remote("search", 7, 8)
     scene.end(span, at=0)
     assert scene.due(59) == []
     (left,) = scene.due(60)
     assert left.is_remote
-    left.memory.posted = True  # as the encoder notes
+    left.memory.posted = True  # as the encoder notes it
 
     root = scene.maker.start("root")
     assert root.context is not None
@@ -244,14 +244,14 @@ def test_a_gateway_waits_for_the_root_of_another_service() -> None:
 
 
 def test_without_a_gateway_the_root_of_another_service_is_not_waited_for() -> None:
-    """Behind an exporter, it goes to its own process's trace after five seconds."""
+    """Behind an exporter, the span goes to the trace of the root's process after five seconds."""
     scene = Scene(counts_starts=False)
     scene.end(scene.maker.start_remote("search", 7, 8), at=0)
     assert [part.is_remote for part in scene.due(5)] == [True]
 
 
 def in_trace(span: ReadableSpan, trace_id: int) -> ReadableSpan:
-    """The same span in a trace of this id."""
+    """Return the same span in a trace with this id."""
     assert span.context is not None
     context = SpanContext(trace_id, span.context.span_id, False, span.context.trace_flags)
     return ReadableSpan(span.name, context=context, start_time=span.start_time, end_time=span.end_time)

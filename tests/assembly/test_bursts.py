@@ -1,4 +1,4 @@
-"""Many spans in a moment, at a server that is well: nothing is lost for want of room, and room is counted in bytes."""
+"""Bursts of spans at a healthy server: nothing is lost for lack of room, and room is counted in bytes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ THREADS, IN_EACH, TASKS = 16, 1250, 10_000
 
 
 def in_threads(tracer: Tracer) -> None:
-    """Each thread makes a trace of its own, as fast as it can."""
+    """Make a trace in each of several threads, as fast as possible."""
 
     def work() -> None:
         with tracer.start_as_current_span("run", attributes=CHAT):
@@ -45,7 +45,7 @@ def in_threads(tracer: Tracer) -> None:
 
 
 def in_tasks(tracer: Tracer) -> None:
-    """All tasks have their spans open at once."""
+    """Open the spans of all tasks at once."""
 
     async def task(everyone: asyncio.Event) -> None:
         with tracer.start_as_current_span("step", attributes=CHAT):
@@ -64,7 +64,7 @@ def in_tasks(tracer: Tracer) -> None:
 
 @pytest.mark.outer
 def test_traces_that_begin_together_lose_nothing_for_want_of_room() -> None:
-    """Ten thousand tasks with a trace each: most wait for their turn at the limit."""
+    """Ten thousand tasks have a trace each: most wait for the rate limit."""
 
     async def task(everyone: asyncio.Event) -> None:
         with tracer.start_as_current_span("run", attributes=CHAT), tracer.start_as_current_span("step"):
@@ -90,7 +90,7 @@ def test_traces_that_begin_together_lose_nothing_for_want_of_room() -> None:
 @given(st.lists(st.integers(0, 3 << 20) | st.integers(0, 2000), min_size=1, max_size=60), st.booleans())
 @settings(max_examples=30)
 def test_what_waits_for_a_busy_worker_is_bounded_in_bytes(sizes: list[int], may_cut: bool) -> None:
-    """However large the spans are: what has no room is cut, and says so, and nothing of it is shown beside a mask."""
+    """Spans without room are cut and marked, however large; no part of one escapes the mask."""
     bound = 8 << 20
     worker = Worker(
         assembler=lambda: Assembler(timing=Timing(), counts_starts=True, max_bytes=bound),
@@ -100,7 +100,7 @@ def test_what_waits_for_a_busy_worker_is_bounded_in_bytes(sizes: list[int], may_
         max_bytes=bound,
         may_cut=may_cut,
     )
-    worker._thread = threading.current_thread()  # it never comes to look
+    worker._thread = threading.current_thread()  # so it never checks
     for number, size in enumerate(sizes):
         made = TRACER.start_span(str(number), attributes={"text": TEXT[:size]})
         assert isinstance(made, Span)
@@ -121,7 +121,7 @@ def test_what_waits_for_a_busy_worker_is_bounded_in_bytes(sizes: list[int], may_
     ("burst", "spans"), [(in_threads, THREADS * IN_EACH), (in_tasks, TASKS + 1)], ids=["threads", "tasks"]
 )
 def test_a_burst_at_a_healthy_server_loses_nothing(burst: Callable[[Tracer], None], spans: int) -> None:
-    """However many come before the worker has looked."""
+    """Nothing is lost, however many spans come before the worker's next check."""
     with StrictPandaProbe() as server:
         processor = PandaProbeSpanProcessor(api_key="sk_pp_x", project_name="shop", endpoint=server.url)
         with provider_with(processor) as tracer:

@@ -1,4 +1,4 @@
-"""What is kept of a span says the same as the span."""
+"""The kept fields of a span equal the span's own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pandaprobe_otel.mapping import map_trace, read_span
 
 
 def ended_spans(*, limit: int | None = None) -> Sequence[ReadableSpan]:
-    """A plain span, and one with everything that a span can have; with no more of each than `limit`."""
+    """Return a plain span, and one with everything that a span can have, at most `limit` of each."""
     from opentelemetry.sdk.trace import SpanLimits
 
     seen: list[ReadableSpan] = []
@@ -42,7 +42,7 @@ def test_the_fields_of_a_span_read_as_the_span_does() -> None:
 
 
 def test_what_is_beyond_the_limits_of_the_sdk_is_still_counted() -> None:
-    """It keeps the last ones, so the question may be gone: that anything is missing must be seen."""
+    """The SDK keeps the last events, so the question may be gone: the count shows that something is missing."""
     full = ended_spans(limit=2)[1]
     kept = span_of(fields_of(full))
 
@@ -54,7 +54,7 @@ def test_what_is_beyond_the_limits_of_the_sdk_is_still_counted() -> None:
 
 
 def test_a_span_that_the_sdk_did_not_make_is_read_by_its_properties() -> None:
-    """Other libraries derive from ReadableSpan, with attributes and events of their own types."""
+    """Other libraries derive from ReadableSpan, with their own types of attributes and events."""
     foreign = ReadableSpan(name="foreign", context=SpanContext(3, 4, is_remote=False), attributes={"a": "b"})
     kept = span_of(fields_of(foreign))
 
@@ -63,7 +63,7 @@ def test_a_span_that_the_sdk_did_not_make_is_read_by_its_properties() -> None:
 
 
 def test_the_parent_is_known_whoever_made_the_span() -> None:
-    """Logfire hands over spans of its own making, with a parent."""
+    """Logfire hands over spans that it makes itself, with a parent."""
     parent = SpanContext(3, 5, is_remote=True)
     foreign = ReadableSpan(name="foreign", context=SpanContext(3, 4, is_remote=False), parent=parent)
 
@@ -72,7 +72,7 @@ def test_the_parent_is_known_whoever_made_the_span() -> None:
 
 
 def test_user_code_gets_the_sdks_own_type() -> None:
-    """A selection of spans may call any method of a ReadableSpan."""
+    """A function that chooses spans may call any method of a ReadableSpan."""
     full = ended_spans()[1]
     restored = span_of(fields_of(full))
 

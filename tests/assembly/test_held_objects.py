@@ -1,4 +1,4 @@
-"""How many objects the app's garbage collector has to visit for each span that is held, besides the app's own."""
+"""Objects that the app's garbage collector has to visit for each held span, besides the app's own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRACER = TracerProvider(shutdown_on_exit=False).get_tracer("t")
 
 @pytest.fixture
 def worker() -> Worker:
-    """One whose thread never looks."""
+    """Return a worker whose thread never runs."""
     worker = Worker(
         assembler=lambda: Assembler(timing=Timing(), counts_starts=True, max_bytes=1 << 30),
         deliver=lambda part: None,
@@ -36,7 +36,7 @@ def worker() -> Worker:
 
 
 def visited(do: Callable[[], object]) -> float:
-    """How many more objects the collector visits for each span when this is done."""
+    """Return how many more objects the collector visits for each span after this."""
     gc.collect()
     before = len(gc.get_objects())
     do()
@@ -45,7 +45,7 @@ def visited(do: Callable[[], object]) -> float:
 
 
 def started(parent: Span | None = None) -> Span:
-    """A span of the app's."""
+    """Start a span of the app."""
     context = None if parent is None else trace.set_span_in_context(parent)
     span = TRACER.start_span("s", context, attributes={**CHAT, "n": 1})
     assert isinstance(span, Span)
@@ -53,7 +53,7 @@ def started(parent: Span | None = None) -> Span:
 
 
 def test_an_open_trace_costs_four_objects(worker: Worker) -> None:
-    """Its buffer, its memory, the dict of its open spans and the reference to one."""
+    """An open trace costs its buffer, its memory, the dict of its open spans and the reference to one."""
     spans = [started() for _ in range(COUNT)]
 
     def start() -> None:
@@ -66,7 +66,7 @@ def test_an_open_trace_costs_four_objects(worker: Worker) -> None:
 
 
 def test_an_ended_span_costs_three_objects(worker: Worker) -> None:
-    """One of ours, and its context with its flags; before and after the worker has seen it."""
+    """An ended span costs one object of ours, its context and its flags, before and after the worker sees it."""
     root = started()
     worker.started(root)
     worker._drain()

@@ -1,4 +1,4 @@
-"""Log records between the app's threads and the worker, and while they wait for their spans."""
+"""Log records on their way from the app's threads to the worker, and while they wait for their spans."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BOUND = 8 * MIB
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What is looked at of a log record."""
+    """The fields of a log record that are read."""
 
     body: Any = None
     attributes: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -32,13 +32,13 @@ class Record:
 
 
 def within(span: Span, text: str) -> Record:
-    """A record that was emitted within a span."""
+    """Return a record that was emitted within a span."""
     context = span.get_span_context()
     return Record(body={"content": text}, trace_id=context.trace_id, span_id=context.span_id)
 
 
 def test_records_come_out_as_they_went_in() -> None:
-    """Small and large ones, in their order."""
+    """Small and large records come out in their order."""
     queue = LogQueue()
     records = [Record(body="x" * size) for size in (0, 10_000, 5, 3_000_000, 1)]
     for record in records:
@@ -58,7 +58,7 @@ def test_records_come_out_as_they_went_in() -> None:
     ids=["text", "event", "attribute"],
 )
 def test_the_queue_is_bounded_in_bytes(large: Record) -> None:
-    """A thousand times a megabyte, however deep it stands: the queue holds its bound, and the rest is counted."""
+    """A thousand records of a megabyte: the queue stays within its bound at any depth, and the rest is counted."""
     queue = LogQueue()
     for _ in range(1000):
         queue.put(large)
@@ -69,7 +69,7 @@ def test_the_queue_is_bounded_in_bytes(large: Record) -> None:
 
 
 def test_one_record_beyond_the_bound_is_refused_and_harms_no_other() -> None:
-    """It alone would take more than all may."""
+    """One record would exceed the bound of all."""
     queue = LogQueue()
     small = Record(body="small")
     queue.put(small)
@@ -80,7 +80,7 @@ def test_one_record_beyond_the_bound_is_refused_and_harms_no_other() -> None:
 
 
 def test_records_of_a_span_that_stays_open_are_bounded_in_bytes(caplog: pytest.LogCaptureFixture) -> None:
-    """They wait for its end, while the rest of its trace goes out: half of the bound, and one line of what is lost."""
+    """Records wait for their span's end while other spans go out: half of the bound, one line about the loss."""
     parts: list[Part] = []
     maker = SpanMaker()
     worker = Worker(
@@ -106,7 +106,7 @@ def test_records_of_a_span_that_stays_open_are_bounded_in_bytes(caplog: pytest.L
 
 
 def test_records_that_went_out_make_room_for_others() -> None:
-    """The bound is of what waits, not of what has come."""
+    """The bound applies to what waits, not to what has come."""
     maker = SpanMaker()
     assembler = Assembler(timing=Timing(), counts_starts=True, max_bytes=BOUND)
     for number in range(20):

@@ -1,4 +1,4 @@
-"""Spans that stay open: how much is held of them, how often they are looked at, and what becomes of their traces."""
+"""Spans that stay open: the memory they take, how often they are checked, and the fate of their traces."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ TRACER = TracerProvider(shutdown_on_exit=False).get_tracer("t")
 
 
 def an_assembler() -> Assembler:
-    """As behind a processor."""
+    """Return an assembler as behind a processor."""
     return Assembler(timing=Timing(), counts_starts=True, max_bytes=32 << 20)
 
 
 def a_span() -> Span:
-    """A root of its own trace."""
+    """Start the root of a new trace."""
     span = TRACER.start_span("root")
     assert isinstance(span, Span)
     return span
 
 
 def test_idle_open_traces_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of ten polls a second, each looks at no more traces than something has happened to, whatever else is open."""
+    """With ten polls a second, each checks only as many traces as have changed, whatever else is open."""
     looked: list[TraceBuffer] = []
     stage = Assembler._stage
 
@@ -63,7 +63,7 @@ def test_idle_open_traces_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_traces_go_out_when_they_are_due_however_looks_are_planned() -> None:
-    """Each change brings its trace's time forward or puts it off."""
+    """Each change moves the time of its trace forward or back."""
     assembler, maker = an_assembler(), SpanMaker()
     root = maker.start("root")
     assembler.started(root, 0.0)
@@ -80,7 +80,7 @@ def test_traces_go_out_when_they_are_due_however_looks_are_planned() -> None:
 
 
 def test_who_lets_go_of_a_span_lets_us_let_go_of_it() -> None:
-    """What is never ended is not kept alive, and its trace does not wait for it for ever."""
+    """A span that is never ended is not kept alive, and its trace does not wait for it for ever."""
     assembler = an_assembler()
     span = a_span()
     alive = weakref.ref(span)
@@ -95,7 +95,7 @@ def test_who_lets_go_of_a_span_lets_us_let_go_of_it() -> None:
 
 
 def test_a_trace_names_the_spans_that_nobody_can_end() -> None:
-    """It goes out as it is."""
+    """The trace goes out as it is and names those spans."""
     assembler, maker = an_assembler(), SpanMaker()
     root = maker.start("root")
     assembler.started(root, 0.0)
@@ -112,7 +112,7 @@ def test_a_trace_names_the_spans_that_nobody_can_end() -> None:
 def test_too_many_open_spans_are_given_up_and_that_is_said(
     together: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """However many are open, what is held of them is bounded; what ends after all still goes out."""
+    """Memory is bounded however many spans are open; a span that was given up and ends later still goes out."""
     monkeypatch.setattr(assembling, "MAX_OPEN_SPANS", 100)
     monkeypatch.setattr(assembling, "MAX_OPEN_TRACES", 60)
     parts: list[Part] = []

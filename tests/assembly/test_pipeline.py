@@ -32,7 +32,7 @@ from waiting import PATIENCE_S, wait_until
 
 @contextmanager
 def traced(server: StrictPandaProbe, **settings: object) -> Iterator[tuple[trace.Tracer, PandaProbeSpanProcessor]]:
-    """A tracer whose spans go to the server."""
+    """Yield a tracer whose spans go to the server."""
     arguments = {"api_key": "sk_pp_x", "project_name": "shop", "endpoint": server.url, **settings}
     processor = PandaProbeSpanProcessor(**arguments)  # type: ignore[arg-type]
     with provider_with(processor) as tracer:
@@ -40,7 +40,7 @@ def traced(server: StrictPandaProbe, **settings: object) -> Iterator[tuple[trace
 
 
 def balanced(status: Status) -> bool:
-    """Whether the ledger adds up."""
+    """Return whether the ledger adds up."""
     return status.spans_ended == status.spans_delivered + sum(status.spans_dropped.values()) + status.spans_pending
 
 
@@ -67,7 +67,7 @@ def test_a_trace_arrives_whole_with_its_tree() -> None:
 
 
 def test_a_trace_without_a_genai_span_is_not_sent_and_counted() -> None:
-    """One POST per web request would spend the quota on nothing."""
+    """A POST for each web request would waste the quota."""
     with StrictPandaProbe() as server, traced(server) as (tracer, processor):
         with tracer.start_as_current_span("GET /x", attributes=HTTP):
             pass
@@ -79,7 +79,7 @@ def test_a_trace_without_a_genai_span_is_not_sent_and_counted() -> None:
 
 
 def test_a_tool_call_is_not_told_again_by_the_mcp_server_in_this_process() -> None:
-    """The framework's span stays, and what the tool does is below it; a server that nobody else tells of stays too."""
+    """The framework's span stays, with the tool's work below it; the server's stays if no other span has the call."""
     served = {"mcp.method.name": "tools/call", "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "weather"}
     framework = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "mcp__weather"}
     with StrictPandaProbe() as server, traced(server) as (tracer, processor):
@@ -102,7 +102,7 @@ def test_a_tool_call_is_not_told_again_by_the_mcp_server_in_this_process() -> No
 
 
 def test_plumbing_inside_a_kept_trace_goes_and_its_children_move_up() -> None:
-    """The HTTP root stays, an HTTP span in between goes, and the model call hangs on the agent."""
+    """The HTTP root stays, an HTTP span in between goes, and the model call becomes a child of the agent."""
     with StrictPandaProbe() as server, traced(server) as (tracer, processor):
         with (
             tracer.start_as_current_span("POST /ask", attributes=HTTP),
@@ -130,7 +130,7 @@ def test_plumbing_inside_a_kept_trace_goes_and_its_children_move_up() -> None:
     ],
 )
 def test_what_a_framework_says_of_its_machinery_goes(scope: str, name: str) -> None:
-    """It is no step of an agent: what is below it moves up, and a span of that name by somebody else stays."""
+    """A framework's internal span is left out and its children move up; another emitter's span of that name stays."""
     with StrictPandaProbe() as server:
         processor = PandaProbeSpanProcessor(api_key="sk_pp_x", project_name="shop", endpoint=server.url)
         provider = TracerProvider()
@@ -153,7 +153,7 @@ def test_what_a_framework_says_of_its_machinery_goes(scope: str, name: str) -> N
 
 
 def test_spans_all_sends_everything() -> None:
-    """The switch turns the filter off."""
+    """`spans="all"` turns the filter off."""
     with StrictPandaProbe() as server, traced(server, spans="all") as (tracer, processor):
         with tracer.start_as_current_span("GET /x", attributes=HTTP):
             pass
@@ -173,7 +173,7 @@ def test_a_function_chooses_spans() -> None:
 
 
 def test_threads_and_tasks_each_keep_their_parents() -> None:
-    """Eight threads and twenty tasks at once: every child hangs on its own root."""
+    """Eight threads and twenty tasks at once: every child has its own root as parent."""
 
     all_threads, all_tasks = threading.Barrier(8, timeout=PATIENCE_S), asyncio.Barrier(20)
 
@@ -212,7 +212,7 @@ def test_threads_and_tasks_each_keep_their_parents() -> None:
 
 
 def test_a_trace_of_more_than_five_hundred_spans_is_one_post_and_appends() -> None:
-    """The root and the first 499 are posted, the rest follows once the trace is stored."""
+    """The root and the first 499 are posted; the rest is appended once the trace is stored."""
     with StrictPandaProbe(persist_lag_s=0.2) as server, traced(server) as (tracer, processor):
         with tracer.start_as_current_span("root", attributes=CHAT):
             for number in range(1200):
@@ -227,7 +227,7 @@ def test_a_trace_of_more_than_five_hundred_spans_is_one_post_and_appends() -> No
 
 
 def test_a_long_run_is_shown_as_running_and_completed_at_its_end() -> None:
-    """A checkpoint posts the trace once; the end finishes it with PATCH, which is not billed."""
+    """A checkpoint posts the trace once; PATCH, which is not billed, finishes it."""
     with StrictPandaProbe() as server:
         config = Config.resolve({"api_key": "k", "endpoint": server.url}, environ={})
         timing = Timing(settle_s=0.05, checkpoint_after_s=0.3, append_every_s=0.3)
@@ -256,7 +256,7 @@ def test_a_long_run_is_shown_as_running_and_completed_at_its_end() -> None:
 
 
 def test_a_span_that_ends_after_its_trace_was_posted_is_appended() -> None:
-    """No second billed POST for a straggler."""
+    """A late span costs no second billed POST."""
     with StrictPandaProbe() as server, traced(server) as (tracer, processor):
         root = tracer.start_span("root", attributes=CHAT)
         child = tracer.start_span("stream", context=trace.set_span_in_context(root), attributes=CHAT)
@@ -270,7 +270,7 @@ def test_a_span_that_ends_after_its_trace_was_posted_is_appended() -> None:
 
 
 def test_the_exporter_alone_assembles_traces_from_batches() -> None:
-    """Behind a BatchSpanProcessor only ends are seen, and the flush of the provider reaches us."""
+    """Behind a BatchSpanProcessor only ends are seen, and the provider's flush reaches us."""
     with StrictPandaProbe() as server:
         exporter = PandaProbeSpanExporter(api_key="sk_pp_x", project_name="shop", endpoint=server.url)
         provider = TracerProvider(shutdown_on_exit=False)
@@ -306,7 +306,7 @@ def test_an_unsampled_span_is_not_sent() -> None:
 
 
 def test_sample_rate_keeps_a_share_and_counts_the_rest() -> None:
-    """Decided by the trace id as W3C and OpenTelemetry have it, so that every process decides alike."""
+    """The trace id decides, as in W3C and OpenTelemetry, so that every process decides alike."""
     with StrictPandaProbe() as server, traced(server, sample_rate=0.25) as (tracer, processor):
         for _ in range(80):
             with tracer.start_as_current_span("root", attributes=CHAT):
@@ -339,7 +339,7 @@ def test_sample_rate_keeps_a_share_and_counts_the_rest() -> None:
 def test_a_server_that_refuses_costs_the_app_nothing_and_the_log_one_line(
     reply: Reply, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Ten traces, made before any answer has come, and one line for the cause; nothing goes without a count."""
+    """Ten traces are made before any answer comes: one line names the cause, and every dropped span is counted."""
     may_answer = threading.Event()
 
     def refuse(method: str, path: str) -> Reply:
@@ -369,7 +369,7 @@ def test_a_server_that_refuses_costs_the_app_nothing_and_the_log_one_line(
 
 
 def test_a_server_that_is_away_at_shutdown_does_not_hold_the_process(caplog: pytest.LogCaptureFixture) -> None:
-    """The end comes at the deadline, and says what was lost."""
+    """Shutdown returns at the deadline and reports the loss."""
     with StrictPandaProbe() as server:
         url = server.url
     processor = PandaProbeSpanProcessor(api_key="k", endpoint=url, shutdown_timeout_s=0.2)
@@ -388,7 +388,7 @@ def test_a_server_that_is_away_at_shutdown_does_not_hold_the_process(caplog: pyt
 
 
 def test_a_span_that_ends_after_shutdown_is_counted() -> None:
-    """Nothing is lost without a count, not even afterwards."""
+    """Every lost span is counted, even after shutdown."""
     with StrictPandaProbe() as server:
         processor = PandaProbeSpanProcessor(api_key="k", endpoint=server.url)
         provider = TracerProvider(shutdown_on_exit=False)
@@ -403,7 +403,7 @@ def test_a_span_that_ends_after_shutdown_is_counted() -> None:
 def test_without_a_key_the_app_goes_on_untraced_with_one_warning(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The warning names the variable and the fix."""
+    """The warning names the variable and the remedy."""
     monkeypatch.delenv("PANDAPROBE_API_KEY", raising=False)
     with caplog.at_level(logging.WARNING, "pandaprobe_otel"):
         processor = PandaProbeSpanProcessor(endpoint="https://pandaprobe.example")
@@ -416,7 +416,7 @@ def test_without_a_key_the_app_goes_on_untraced_with_one_warning(
 
 
 def test_our_own_requests_are_not_traced() -> None:
-    """Where httpx sends, it does so with instrumentation suppressed: no span about our own requests, so no loop."""
+    """httpx sends with instrumentation suppressed: our requests make no span, so there is no loop."""
     suppressed: list[object] = []
     with StrictPandaProbe() as server:
         import httpx
@@ -427,7 +427,7 @@ def test_our_own_requests_are_not_traced() -> None:
             suppressed.append(otel_context.get_value("suppress_instrumentation"))
             return original(self, request, **options)  # type: ignore[arg-type]
 
-        # What an instrumentation of httpx does: it wraps the client for the whole process.
+        # An instrumentation of httpx does this: it wraps the client for the whole process.
         httpx.Client.send = spying_send  # type: ignore[method-assign]
         try:
             config = Config.resolve({"api_key": "k", "endpoint": server.url}, environ={})
@@ -444,7 +444,7 @@ def test_our_own_requests_are_not_traced() -> None:
 
 
 def test_the_bucket_paces_what_goes_beyond_the_limit() -> None:
-    """A window of a second: three times the limit is offered, none is refused, all arrive."""
+    """With a window of a second, three times the limit is offered: no request is refused, and all arrive."""
     with StrictPandaProbe(limit=10, window_s=1) as server:
         config = Config.resolve({"api_key": "k", "endpoint": server.url}, environ={})
         pipeline = ExportPipeline(
@@ -462,7 +462,7 @@ def test_the_bucket_paces_what_goes_beyond_the_limit() -> None:
 
 
 def test_messages_that_travel_as_log_records_join_their_span() -> None:
-    """GenAI events become content of the span within which they were emitted; other records are left alone."""
+    """GenAI events become content of the span they were emitted in; other log records are left alone."""
     from opentelemetry.sdk._logs import LoggerProvider
 
     from log_records import emit
@@ -488,7 +488,7 @@ def test_messages_that_travel_as_log_records_join_their_span() -> None:
 def test_scores_that_cannot_be_sent_cost_neither_the_worker_nor_memory(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Here in a process that was forked while modules were loaded; told once, and the next trace goes."""
+    """A process forked while modules were loading cannot send scores: one log line says so, and the next trace goes."""
     with StrictPandaProbe() as server:
         config = Config.resolve({"api_key": "k", "endpoint": server.url}, environ={})
         pipeline = ExportPipeline(config, counts_starts=True)
@@ -511,7 +511,7 @@ def test_scores_that_cannot_be_sent_cost_neither_the_worker_nor_memory(
 def test_a_process_that_cannot_load_the_delivery_of_its_spool_says_so_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where earlier processes have left something: `flush` did not deliver it, and does not raise."""
+    """Earlier processes have left a spool: `flush` returns False and does not raise."""
     with StrictPandaProbe() as server:
         config = Config.resolve({"api_key": "k", "endpoint": server.url, "spool": str(tmp_path)}, environ={})
         monkeypatch.setattr(pipeline_module, "_is_something_left", lambda config: True)

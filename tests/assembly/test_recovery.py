@@ -28,7 +28,7 @@ AGENT = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "shop", "
 
 
 class Disk:
-    """The journal's side of a spool directory, over the death of its process."""
+    """The journal of a spool directory, which outlives its process."""
 
     def __init__(self, folder: Path, **options: bool) -> None:
         self.folder = folder
@@ -50,7 +50,7 @@ class Disk:
         self.write(self.journal.taken(part))
 
     def after_death(self) -> list[Parcel]:
-        """What the next process makes of it."""
+        """Return what the next process recovers from it."""
         self.run.die()
         heir = Run(self.folder)
         heir.look_around()
@@ -58,7 +58,7 @@ class Disk:
 
 
 def part(span: ReadableSpan, *, stage: Stage, memory: Memory, still_open: Sequence[ReadableSpan] = ()) -> Part:
-    """A part with one ended span."""
+    """Return a part with one ended span."""
     assert span.context is not None
     return Part(
         trace_id=span.context.trace_id,
@@ -72,12 +72,12 @@ def part(span: ReadableSpan, *, stage: Stage, memory: Memory, still_open: Sequen
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Disk:
-    """A fresh directory."""
+    """Return a fresh directory."""
     return Disk(tmp_path)
 
 
 def test_what_had_ended_arrives_as_an_error_marked_incomplete(disk: Disk) -> None:
-    """The root that was open ends with the last span; the trace and it are errors; children keep their place."""
+    """The open root ends with the last span; root and trace are errors; children keep their parent."""
     maker = SpanMaker()
     root = maker.start("agent", attributes=AGENT)
     chat = maker.start("chat", root, CHAT)
@@ -100,7 +100,7 @@ def test_what_had_ended_arrives_as_an_error_marked_incomplete(disk: Disk) -> Non
 
 
 def test_a_trace_that_had_ended_is_not_called_incomplete(disk: Disk) -> None:
-    """The process died while waiting whether another span would follow."""
+    """The process died while it waited for a further span."""
     maker = SpanMaker()
     root = maker.start("agent", attributes=AGENT)
     chat = maker.start("chat", root, CHAT)
@@ -114,7 +114,7 @@ def test_a_trace_that_had_ended_is_not_called_incomplete(disk: Disk) -> None:
 
 
 def test_a_running_trace_is_finished_as_an_error(disk: Disk) -> None:
-    """It had been posted: what came since is appended, and the PATCH says what happened."""
+    """The trace had been posted: newer spans are appended, and the PATCH says what happened."""
     maker = SpanMaker()
     root = maker.start("agent", attributes=AGENT)
     first = maker.start("first", root, CHAT)
@@ -151,7 +151,7 @@ def test_a_running_trace_without_news_is_finished_too(disk: Disk) -> None:
 
 
 def test_late_spans_of_a_posted_trace_are_appended(disk: Disk) -> None:
-    """A second create would overwrite what the first one said."""
+    """A second create would overwrite the first."""
     maker = SpanMaker()
     root = maker.start("agent", attributes=AGENT)
     late = maker.start("late", root, CHAT)
@@ -167,7 +167,7 @@ def test_late_spans_of_a_posted_trace_are_appended(disk: Disk) -> None:
 
 
 def test_spans_below_another_process_are_appended_to_its_trace(disk: Disk) -> None:
-    """The root's process creates the trace; only if it never does they become one of their own."""
+    """The root's process creates the trace; only if it never does, the spans become a trace of their own."""
     maker = SpanMaker()
     entry = maker.start_remote("serve")
     chat = maker.start("chat", entry, CHAT)
@@ -180,7 +180,7 @@ def test_spans_below_another_process_are_appended_to_its_trace(disk: Disk) -> No
 
 
 def test_what_became_a_parcel_is_not_sent_twice(disk: Disk) -> None:
-    """The journal of a trace ends with it."""
+    """A trace's journal ends with the trace."""
     maker = SpanMaker()
     root = maker.start("agent", attributes=AGENT)
     disk.start(root)
@@ -212,7 +212,7 @@ def test_nothing_is_written_of_a_trace_before_its_first_genai_span(disk: Disk) -
 
 
 def test_without_content_only_the_structure_is_on_disk(tmp_path: Path) -> None:
-    """With a mask or a restricted capture, nothing is written that the mask has not seen."""
+    """With a mask or restricted capture, nothing is written that the mask has not seen."""
     disk = Disk(tmp_path, content=False)
     maker = SpanMaker()
     root = maker.start("agent", attributes={**AGENT, "pandaprobe.input": '"my secret"', "user.id": "secret user"})
@@ -229,7 +229,7 @@ def test_without_content_only_the_structure_is_on_disk(tmp_path: Path) -> None:
 
 
 def test_rows_that_are_no_spans_are_left_out() -> None:
-    """A journal from a damaged file: what can be read goes out."""
+    """Of a journal in a damaged file, the readable rows go out."""
     maker = SpanMaker()
     view = read_span(maker.end(maker.start("agent", attributes=AGENT)))
     good = JournalRow(
@@ -262,7 +262,7 @@ attribute_values = st.one_of(
     end=st.one_of(st.none(), st.integers(1, 2**62)),
 )
 def test_any_span_survives_the_journal(attributes: dict[str, object], end: int | None) -> None:
-    """Written and read back, it is the same span to the mapping."""
+    """Written and read back, a span is the same to the mapping."""
     view = SpanView("näme", 0xABC, 0xDEF, 0x123, True, 5, end, "ERROR", "words", attributes, scope_name="s")
     again = read_span(decode_span(encode_span(view, content=True), {}))
 
@@ -270,7 +270,7 @@ def test_any_span_survives_the_journal(attributes: dict[str, object], end: int |
 
 
 def test_big_and_broken_values_have_a_form_in_json() -> None:
-    """Integers over 64 bits, lone surrogates, bytes."""
+    """Integers over 64 bits, lone surrogates and bytes can be written as JSON."""
     value = {"big": 10**40, "lone": "\ud800", "raw": b"\xff"}
     assert json.loads(encode_json(value)) == {"big": 10**40, "lone": "\ud800", "raw": {"$bytes": "/w=="}}
     assert orjson.loads(encode_json({"a": 1})) == {"a": 1}

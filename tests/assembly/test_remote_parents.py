@@ -1,4 +1,4 @@
-"""Traces over several services, where the span that a service was called within is not sent."""
+"""Traces over several services, when the span that a service was called in is not sent."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ assert handle.flush(60), handle.status()
 
 
 def children(spans: list[Span], parent: UUID | None) -> Any:
-    """The tree of spans as names."""
+    """Return the tree of spans as names."""
     return [(one.name, children(spans, one.span_id)) for one in spans if one.parent_span_id == parent]
 
 
@@ -90,7 +90,7 @@ def children(spans: list[Span], parent: UUID | None) -> Any:
 def test_a_service_that_is_called_stands_in_the_tree_of_its_caller(
     order: str, selection: str, between: str | None
 ) -> None:
-    """Two processes, one trace, whoever is the first to send: no span has a parent that is not there."""
+    """Two processes share a trace: every span's parent is there, whichever process sends first."""
     with LocalServer(limit=None) as server:
         env = environment() | server.environment("shop") | {"PANDAPROBE_SPANS": selection}
         called = subprocess.Popen(
@@ -114,7 +114,7 @@ def test_a_service_that_is_called_stands_in_the_tree_of_its_caller(
 
 @contextmanager
 def service(server: LocalServer) -> Iterator[Tracer]:
-    """The tracer of a service, whose spans go to the server."""
+    """Yield the tracer of a service, whose spans go to the server."""
     processor = PandaProbeSpanProcessor(api_key=server.api_key, project_name="shop", endpoint=server.url)
     with provider_with(processor) as tracer:
         yield tracer
@@ -122,19 +122,19 @@ def service(server: LocalServer) -> Iterator[Tracer]:
 
 
 def injected() -> dict[str, str]:
-    """What a client of HTTP writes into its request."""
+    """Return the headers that an HTTP client adds to its request."""
     headers: dict[str, str] = {}
     TraceContextTextMapPropagator().inject(headers)
     return headers
 
 
 def extracted(headers: dict[str, str]) -> Context:
-    """What a server makes of it."""
+    """Return the context that a server reads from them."""
     return TraceContextTextMapPropagator().extract(headers)
 
 
 def test_what_is_meant_for_one_service_goes_no_further() -> None:
-    """Three services in a row: each hangs below the one that called it, also where no client span is in between."""
+    """Three services in a row: each is below the one that called it, even without a client span in between."""
     with LocalServer(limit=None) as server:
         with service(server) as third, service(server) as second, service(server) as first:
             with (
@@ -171,7 +171,7 @@ def test_what_is_meant_for_one_service_goes_no_further() -> None:
 
 @contextmanager
 def written(path: Path, spans: object = "agent") -> Iterator[tuple[Tracer, Callable[[], list[dict[str, Any]]]]]:
-    """A tracer, and the spans of the one trace that its service has sent."""
+    """Yield a tracer, and a function for the spans of the one trace that its service has sent."""
     processor = PandaProbeSpanProcessor(local=path, spans=spans)  # type: ignore[arg-type]
 
     def sent() -> list[dict[str, Any]]:
@@ -185,7 +185,7 @@ def written(path: Path, spans: object = "agent") -> Iterator[tuple[Tracer, Calla
 
 
 def test_what_shows_too_late_what_it_is_stays_where_it_may_be_a_parent(tmp_path: Path) -> None:
-    """As Celery's instrumentation makes its spans; not what talks to a database, nor the requests of a model call."""
+    """Spans made as by Celery's instrumentation stay as possible parents; database spans and model requests do not."""
     with written(tmp_path / "traces.jsonl") as (tracer, sent):
         with tracer.start_as_current_span("agent", attributes=AGENT):
             with tracer.start_as_current_span("apply_async", kind=SpanKind.PRODUCER) as span:
@@ -207,7 +207,7 @@ def test_what_shows_too_late_what_it_is_stays_where_it_may_be_a_parent(tmp_path:
 
 @pytest.mark.parametrize("late", [True, False])
 def test_who_stands_for_a_span_is_sent(tmp_path: Path, late: bool) -> None:
-    """Even when it turns out to be plumbing itself after another service was told of it."""
+    """A span named to another service as parent is sent, even if it turns out to be plumbing."""
     with written(tmp_path / "traces.jsonl") as (tracer, sent):
         with (
             tracer.start_as_current_span("agent", attributes=AGENT),
@@ -223,7 +223,7 @@ def test_who_stands_for_a_span_is_sent(tmp_path: Path, late: bool) -> None:
 
 
 def test_a_session_hides_no_plumbing(tmp_path: Path) -> None:
-    """What the context says of every span shows nothing of what the span is."""
+    """Attributes that the context adds to every span do not show what a span is."""
     with written(tmp_path / "traces.jsonl") as (tracer, sent), session("s-1"):
         with (
             tracer.start_as_current_span("agent", attributes=AGENT),
@@ -235,7 +235,7 @@ def test_a_session_hides_no_plumbing(tmp_path: Path) -> None:
 
 
 def test_entries_of_others_are_carried_on(tmp_path: Path) -> None:
-    """Before ours, and when ours has been read."""
+    """Entries before ours stay, and all stay when ours has been read."""
     given = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "tracestate": f"pandaprobe={'12' * 8},rojo=1"}
     with written(tmp_path / "traces.jsonl") as (tracer, sent):
         with tracer.start_as_current_span("agent", extracted(given), attributes=AGENT):
@@ -251,7 +251,7 @@ def test_entries_of_others_are_carried_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["", "1", "zz" * 8, "0" * 16, "12" * 9, "_" * 16])
 def test_an_entry_that_is_no_id_says_nothing(tmp_path: Path, value: str) -> None:
-    """Whoever wrote it: the parent is the one that the caller names."""
+    """The parent is then the one that the caller names, whoever wrote the entry."""
     given = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "tracestate": f"pandaprobe={value}"}
     with written(tmp_path / "traces.jsonl") as (tracer, sent):
         with tracer.start_as_current_span("agent", extracted(given), attributes=AGENT):
@@ -260,7 +260,7 @@ def test_an_entry_that_is_no_id_says_nothing(tmp_path: Path, value: str) -> None
 
 
 def test_an_exporter_reads_what_a_processor_has_written(tmp_path: Path) -> None:
-    """It cannot write it, since it does not see spans start."""
+    """An exporter cannot write the entry, since it does not see spans start."""
     path = tmp_path / "traces.jsonl"
     exporter = PandaProbeSpanExporter(local=path)
     given = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "tracestate": f"pandaprobe={'12' * 8}"}
@@ -273,7 +273,7 @@ def test_an_exporter_reads_what_a_processor_has_written(tmp_path: Path) -> None:
 
 
 def test_a_crash_does_not_forget_who_stands_for_the_caller() -> None:
-    """What is written down of an open trace is below the span that was sent."""
+    """The journal of an open trace has the sent span as parent."""
     given = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "tracestate": f"pandaprobe={'12' * 8}"}
     span: Any = SpanMaker().tracer.start_span("agent", extracted(given), attributes=AGENT)
     span.end()

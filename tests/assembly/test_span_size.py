@@ -1,4 +1,4 @@
-"""What a waiting span is counted as goes by what it holds, wherever it holds it."""
+"""The counted size of a waiting span covers all it holds, wherever it is held."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ODD: dict[str, Callable[[], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_a_span_is_counted_as_what_it_holds(name: str) -> None:
-    """Within a factor of four of what its objects take: a bound of memory in bytes is one."""
+    """The counted size is within a factor of four of what the span's objects take, so the bound holds in bytes."""
     tracemalloc.start()
     try:
         gc.collect()

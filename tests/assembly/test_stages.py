@@ -1,4 +1,4 @@
-"""Whatever comes in which order and however much of it: a trace whose root has ended is said to be over."""
+"""A trace whose root has ended is finished, whatever the order and number of its spans."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEPS = ["start", "end", "burst", "end root", "look", "wait", "wait long", "flus
 
 
 def encoded(part: Part) -> None:
-    """Note what the encoder notes of a part."""
+    """Note what the encoder notes about a part."""
     memory: Memory = part.memory
     memory.posted = memory.created = True
     if part.stage is Stage.FIRST:
@@ -32,7 +32,7 @@ def encoded(part: Part) -> None:
 )
 @settings(max_examples=200)
 def test_the_part_with_the_end_of_the_root_finishes_the_trace(steps: list[str]) -> None:
-    """Also when it goes out early, since the trace is large or an update is due; and every span goes out once."""
+    """This holds for early parts of large traces and for updates too; every span goes out once."""
     assembler, maker = Assembler(timing=FEW, counts_starts=True, max_bytes=1 << 30), SpanMaker()
     now, count = 0.0, 0
     parts: list[Part] = []
@@ -82,7 +82,7 @@ def test_the_part_with_the_end_of_the_root_finishes_the_trace(steps: list[str]) 
 
 
 def test_a_long_trace_behind_a_busy_server_is_whole_and_over() -> None:
-    """Every fourth request is refused for now: 5,000 spans and the end of the root arrive all the same."""
+    """Every fourth request is refused at first: 5,000 spans and the end of the root still arrive."""
     requests = 0
 
     def busy(method: str, path: str) -> Reply | None:

@@ -1,4 +1,4 @@
-"""Functions of the app that run in this library's threads: whatever they raise, nothing leaks and nothing stops."""
+"""Functions of the app that run in our threads: whatever they raise, no content leaks and no thread stops."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ SECRET = "s3cr3t"
 
 
 class Odd(BaseException):
-    """Derived from nothing that is usually caught."""
+    """An exception outside of `Exception`, which few handlers catch."""
 
 
 def endless(value: object) -> Any:
-    """Call itself. CPython 3.13 checks no limit where a function takes any number of arguments."""
+    """Call itself. CPython 3.13 checks no limit for functions with any number of arguments."""
     return endless(value)
 
 
 def raising(kind: type[BaseException]) -> Any:
-    """A function that raises this, whatever it is given."""
+    """Return a function that raises this for any arguments."""
     if kind is RecursionError:
         return endless
 
@@ -45,12 +45,12 @@ KINDS = [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit, Odd, Recursio
 
 
 def workers() -> list[threading.Thread]:
-    """The threads that assemble traces."""
+    """Return the threads that assemble traces."""
     return [thread for thread in threading.enumerate() if thread.name == "pandaprobe-worker"]
 
 
 def sent(path: Path) -> list[dict[str, Any]]:
-    """The traces in the file."""
+    """Return the traces in the file."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
@@ -59,7 +59,7 @@ def sent(path: Path) -> list[dict[str, Any]]:
 def test_a_mask_that_raises_anything_fails_closed(
     kind: type[BaseException], by: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The trace goes out without its texts, the worker lives, `flush` and `shutdown` raise nothing; counted."""
+    """The trace goes out without its texts and is counted, the worker lives, `flush` and `shutdown` do not raise."""
     before = failures().get("mask", 0)
     running = set(workers())
     processor = PandaProbeSpanProcessor(local=tmp_path / "traces", mask=raising(kind))
@@ -83,7 +83,7 @@ def test_a_mask_that_raises_anything_fails_closed(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_choice_of_spans_that_raises_anything_leaves_the_span_out(kind: type[BaseException], tmp_path: Path) -> None:
-    """What it should have kept back does not go out; that is counted, and the next trace goes."""
+    """The undecided span is left out and counted, and the next trace goes."""
     fails = [True]
 
     def choose(span: Any) -> Any:
@@ -104,14 +104,14 @@ def test_a_choice_of_spans_that_raises_anything_leaves_the_span_out(kind: type[B
 
 @pytest.fixture
 def recorder() -> Iterator[SpanRecorder]:
-    """Spans of the decorators."""
+    """Record the spans of the decorators."""
     with recording_spans() as recorder:
         yield recorder
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not KeyboardInterrupt])
 def test_a_reduce_that_raises_anything_costs_the_output(kind: type[BaseException], recorder: SpanRecorder) -> None:
-    """The reader of the stream gets all of it and no exception; the output says why it is not there."""
+    """The reader of the stream gets all of it and no exception; the output says why it is missing."""
 
     @llm(reduce=raising(kind))
     def stream() -> Iterator[str]:
@@ -122,7 +122,7 @@ def test_a_reduce_that_raises_anything_costs_the_output(kind: type[BaseException
 
 
 def test_ctrl_c_in_reduce_is_the_apps(recorder: SpanRecorder) -> None:
-    """It runs in the app's thread, so an interrupt there is meant for the app; the span ends."""
+    """`reduce` runs in the app's thread, so an interrupt is meant for the app; the span ends."""
 
     @llm(reduce=raising(KeyboardInterrupt))
     def stream() -> Iterator[str]:

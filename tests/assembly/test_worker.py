@@ -1,4 +1,4 @@
-"""The hand-over from the app's threads, with the worker's own thread at rest between the calls of the test."""
+"""The hand-over from the app's threads, while the worker's own thread rests between the test's calls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATIENT = Timing(settle_s=math.inf)
 
 
 def worker_with(parts: list[Part], ledger: Ledger | None = None) -> Worker:
-    """A worker that gives nothing away but when it is flushed."""
+    """Return a worker that hands over parts only when flushed."""
     return Worker(
         assembler=lambda: Assembler(timing=PATIENT, counts_starts=True, max_bytes=1 << 30),
         deliver=parts.append,
@@ -32,7 +32,7 @@ def worker_with(parts: list[Part], ledger: Ledger | None = None) -> Worker:
 
 
 def test_a_trace_is_not_complete_while_its_root_is_open() -> None:
-    """Whether the worker has seen the root's start before or not."""
+    """This holds whether or not the worker has seen the root's start."""
     parts: list[Part] = []
     worker, maker = worker_with(parts), SpanMaker()
     root = maker.start("root")
@@ -55,7 +55,7 @@ def test_a_trace_is_not_complete_while_its_root_is_open() -> None:
 
 
 def test_spans_with_equal_span_ids_in_different_traces_are_kept_apart() -> None:
-    """Generators of ids that begin anew with each trace are allowed."""
+    """Id generators may start anew with each trace."""
     parts: list[Part] = []
     worker, maker = worker_with(parts), SpanMaker()
     spans = [maker.start(name) for name in ("a", "b")]
@@ -73,7 +73,7 @@ def test_spans_with_equal_span_ids_in_different_traces_are_kept_apart() -> None:
 
 
 def test_what_is_recorded_for_others_only_is_neither_sent_nor_counted() -> None:
-    """A sampler may record a span and not sample it: then it must not be exported (OpenTelemetry specification)."""
+    """A sampler may record a span without sampling it; it must not be exported then (OpenTelemetry specification)."""
 
     class RecordOnly(Sampler):
         def should_sample(self, *args: object, **kwargs: object) -> SamplingResult:
@@ -98,7 +98,7 @@ def test_what_is_recorded_for_others_only_is_neither_sent_nor_counted() -> None:
 
 
 class Telling(ReadableSpan):
-    """Calls a function when the worker looks at it: not the first time, when it is handed over, but the second."""
+    """A span that calls a function when the worker reads it for the second time; the first time is its hand-over."""
 
     def __init__(self, name: str, context: SpanContext | None, tell: Callable[[], None]) -> None:
         super().__init__(name, context)
@@ -115,12 +115,12 @@ class Telling(ReadableSpan):
 
 
 def test_a_root_that_ends_while_the_worker_looks_waits_for_its_children() -> None:
-    """The child started and ended after the worker had begun to look, so it sees it the next time only."""
+    """The child started and ended after the worker had begun its check, so the worker sees it only at the next one."""
     parts: list[Part] = []
     worker, maker = worker_with(parts), SpanMaker()
     root = maker.start("root")
 
-    def first_look() -> None:  # what starts now is seen together, the next time
+    def first_look() -> None:  # the next check sees all that starts now together
         worker.started(Telling("other", maker.start("other").context, second_look))
         worker.started(root)
 
@@ -167,7 +167,7 @@ def test_many_threads_lose_no_span() -> None:
 
 
 def test_what_the_end_reports_as_late_are_spans_and_not_their_size() -> None:
-    """A span with much text takes many places, and is one."""
+    """A span with much text takes many places of the queue but counts as one span."""
     is_busy, over = threading.Event(), threading.Event()
     parts: list[Part] = []
 

@@ -1,4 +1,4 @@
-"""A trace of two services under overload: both keep it, or none does."""
+"""A trace of two services under overload: both keep it, or neither does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MINUTE = 60.0
 
 
 class SharedTokens(MemoryTokens):
-    """What Redis or a file is to processes: one set of tokens, and the highest cut."""
+    """One set of tokens and the highest cut, shared as through Redis or a file."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class SharedTokens(MemoryTokens):
 
 
 def test_services_of_a_trace_leave_out_the_same() -> None:
-    """Three times the limit for twenty minutes; the second service has a span of each trace, and no root."""
+    """For twenty minutes they get three times the limit; the second service has a span of each trace, and no root."""
     world = World()
     server = Server(world)
     tokens = SharedTokens()
@@ -51,7 +51,7 @@ def test_services_of_a_trace_leave_out_the_same() -> None:
     front_counts, back_counts = front.ledger.read(), back.ledger.read()
     kept = [trace for trace in server.traces.values() if trace.created_by == ["front"]]
     whole = sum(len(trace.spans) == 2 for trace in kept)
-    assert len(server.traces) - len(kept) <= 0.01 * len(kept)  # cuts move: a few looked as if they had been kept
+    assert len(server.traces) - len(kept) <= 0.01 * len(kept)  # cuts move: a few seemed to be kept
     assert whole >= 0.97 * len(kept)
     assert front_counts.dropped == {"overload": front_counts.ended - len(kept)}
     assert back_counts.dropped["overload"] >= 0.97 * front_counts.dropped["overload"]
@@ -59,7 +59,7 @@ def test_services_of_a_trace_leave_out_the_same() -> None:
 
 
 def fate(admission: Admission, chance: float, waited_s: float, **how: bool) -> Fate:
-    """What becomes of spans of a trace with this randomness."""
+    """Return the fate of spans of a trace with this randomness."""
     number = int(chance * (1 << 56))
     trace_id = f"00000000-0000-0000-00{number >> 48:02x}-{number & ((1 << 48) - 1):012x}"
     parcel = replace(trace_parcel(1, step=Step.APPEND, is_remote=True, is_error=how.pop("is_error", False)))
@@ -68,7 +68,7 @@ def fate(admission: Admission, chance: float, waited_s: float, **how: bool) -> F
 
 
 def test_what_others_leave_out_is_not_adopted() -> None:
-    """With a cut at one half: below it nothing is, unless it has an error; above it the root is given time."""
+    """With a cut of one half, only errors are adopted below it; above it the root is given time."""
     tokens = SharedTokens()
     tokens.cut = 0.5
     admission = Admission(LeasedBucket(tokens=tokens), Outbox(1 << 20), lambda now: False)
@@ -83,7 +83,7 @@ def test_what_others_leave_out_is_not_adopted() -> None:
 
 
 def test_without_overload_five_minutes_are_enough() -> None:
-    """As ever."""
+    """Spans are adopted after the usual five minutes."""
     admission = Admission(LeasedBucket(), Outbox(1 << 20), lambda now: False)
     assert fate(admission, 0.0, ADOPT_AFTER_S - 1) is Fate.WAIT
     assert fate(admission, 0.0, ADOPT_AFTER_S) is Fate.ADOPT

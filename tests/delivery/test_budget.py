@@ -16,7 +16,7 @@ WINDOW_S = 60.0
 
 
 def no_jitter(low: float, high: float) -> float:
-    """The lower end of every random range."""
+    """Return the lower end of every random range."""
     return low
 
 
@@ -43,7 +43,7 @@ def simulate(up: list[float], down: list[float], seconds: float) -> list[float]:
 
 
 def most_in_any_window(hits: list[float]) -> int:
-    """The largest number of hits within less than 60 s."""
+    """Return the largest number of hits within less than 60 s."""
     hits = sorted(hits)
     first, most = 0, 0
     for last, at in enumerate(hits):
@@ -85,7 +85,7 @@ def test_an_unanswered_request_holds_its_token_longer() -> None:
 
 
 def probes(bucket: LeasedBucket, seconds: float) -> list[float]:
-    """When a bucket that is refused each time sends its probes."""
+    """Return the times at which a bucket that is always refused sends its probes."""
     now, times = 0.1, []
     while (now := bucket.next_free(now)) < seconds:
         probe = bucket.acquire(now)
@@ -99,7 +99,7 @@ def probes(bucket: LeasedBucket, seconds: float) -> list[float]:
 
 
 def test_a_refused_client_probes_at_the_end_of_the_window_and_then_less_and_less_often() -> None:
-    """Every 20 s until the window is over in which the first refusal came, right then, then 60, 120, 240 s later."""
+    """Probes go every 20 s until the first refusal's window is over, at that moment, then 60, 120, 240 s later."""
     bucket = LeasedBucket(uniform=no_jitter)
     first = bucket.acquire(0.0)
     assert first is not None
@@ -115,7 +115,7 @@ def test_a_refused_client_probes_at_the_end_of_the_window_and_then_less_and_less
 def test_a_short_wait_that_the_server_names_each_time_is_five_seconds_in_the_end(
     asked_s: float, waits: list[float]
 ) -> None:
-    """Its word counts, but nobody is asked every second for ever."""
+    """Its Retry-After is respected, but the wait grows to five seconds."""
     bucket = LeasedBucket(uniform=no_jitter)
     now, found = 0.0, []
     for _ in waits:
@@ -127,7 +127,7 @@ def test_a_short_wait_that_the_server_names_each_time_is_five_seconds_in_the_end
 
 
 def test_retry_after_is_obeyed_to_the_second() -> None:
-    """The server's own word counts, whatever our schedule would have been."""
+    """The server's Retry-After overrides our schedule."""
     bucket = LeasedBucket(uniform=no_jitter)
     bucket.limited(0.0, 7.0)
 
@@ -136,7 +136,7 @@ def test_retry_after_is_obeyed_to_the_second() -> None:
 
 
 def test_after_a_refusal_less_of_the_key_is_claimed_until_it_grows_back() -> None:
-    """80 tokens right after a refusal, 100 again within about five minutes."""
+    """Right after a refusal 80 tokens are used, about five minutes later 100 again."""
     bucket = LeasedBucket(uniform=no_jitter)
     bucket.limited(0.0, 1.0)
     probe = bucket.acquire(1.0)
@@ -147,7 +147,7 @@ def test_after_a_refusal_less_of_the_key_is_claimed_until_it_grows_back() -> Non
     at_once = 0
     while bucket.acquire(1.0) is not None:
         at_once += 1
-    assert at_once == 79  # 80, one of which is still held by the probe
+    assert at_once == 79  # 80, of which the probe still holds one
 
     grown = LeasedBucket(uniform=no_jitter)
     grown.limited(0.0, 1.0)
@@ -159,7 +159,7 @@ def test_after_a_refusal_less_of_the_key_is_claimed_until_it_grows_back() -> Non
 
 
 def test_several_refusals_of_one_burst_count_once() -> None:
-    """Four requests refused together are one event: the pause does not grow and the share shrinks once."""
+    """Four requests refused together are one event: the pause does not grow, and the share shrinks once."""
     bucket = LeasedBucket(uniform=no_jitter)
     for _ in range(4):
         bucket.limited(0.0, None)

@@ -1,4 +1,4 @@
-"""What each answer leads to, in simulated time."""
+"""The consequence of each answer, in simulated time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from simulated_delivery import SimulatedDelivery, accepted, create
 
 
 def detail(status: int, text: str) -> Answer:
-    """An answer with the server's `detail`."""
+    """Return an answer with the server's `detail`."""
     return Answer(status=status, body=json.dumps({"detail": text}).encode())
 
 
@@ -27,7 +27,7 @@ QUOTA = detail(429, "You've reached the traces limit (100) for your HOBBY plan."
 
 
 def balance(delivery: SimulatedDelivery) -> bool:
-    """Whether every span is accounted for, with nothing left waiting."""
+    """Return whether every span is accounted for and none waits."""
     return delivery.ledger.read().pending == 0
 
 
@@ -45,7 +45,7 @@ def test_a_hundred_go_at_once_and_the_next_after_a_minute() -> None:
 
 
 def test_spans_over_five_hundred_follow_as_appends() -> None:
-    """One billed request for a trace of any size; what one request cannot carry follows once it is stored."""
+    """A trace of any size is one billed request; spans beyond its capacity follow once it is stored."""
     delivery = SimulatedDelivery()
     delivery.put(create(1, spans=1201))
     delivery.run(5)
@@ -57,7 +57,7 @@ def test_spans_over_five_hundred_follow_as_appends() -> None:
 
 
 def test_an_append_waits_until_the_trace_is_stored() -> None:
-    """404 means "not yet": the append is tried again, later each time, and costs no token."""
+    """404 means "not yet": the append is retried with growing waits and costs no token."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
         if attempt.job.parcel.step is Step.APPEND and now < 20:
@@ -94,7 +94,7 @@ def test_a_rate_limit_costs_one_probe_at_a_time_and_nothing_is_lost(caplog: pyte
 
 
 def test_a_used_up_quota_is_not_hammered_and_appends_still_flow(caplog: pytest.LogCaptureFixture) -> None:
-    """429 `detail`: at most four billed requests in an hour, one error line, appends of posted traces go on."""
+    """429 `detail`: at most four billed requests in an hour, one ERROR line, and appends to posted traces continue."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
         return QUOTA if attempt.job.parcel.step is Step.CREATE else accepted(attempt, now)
@@ -142,7 +142,7 @@ def test_refused_settings_are_tried_again_rarely_and_named_once(
 
 
 def test_a_refused_trace_is_dropped_counted_and_explained(caplog: pytest.LogCaptureFixture) -> None:
-    """422 with a field: this trace goes, with the server's words, and the others are delivered."""
+    """422 names a field: this trace is dropped with the server's words, and the others are delivered."""
     body = {"detail": "Validation error", "errors": [{"field": "spans -> 0 -> name", "message": "too long"}]}
 
     def server(attempt: Attempt, now: float) -> Outcome:
@@ -179,7 +179,7 @@ def test_an_outage_is_probed_by_one_request_and_survived() -> None:
 
 
 def test_an_unknown_outcome_is_looked_up_before_the_trace_is_sent_again() -> None:
-    """A re-POST is billed, so a trace that is there is not sent twice."""
+    """A second POST is billed, so a trace that is there is not sent twice."""
     stored: set[str] = set()
 
     def server(attempt: Attempt, now: float) -> Outcome:
@@ -200,13 +200,13 @@ def test_an_unknown_outcome_is_looked_up_before_the_trace_is_sent_again() -> Non
     delivery.run(30)
 
     assert delivery.ledger.read().delivered == 2
-    assert delivery.count("POST", "/traces") == 3  # the first once, the second twice
+    assert delivery.count("POST", "/traces") == 3  # the first trace once, the second twice
     assert delivery.count("GET") == 2
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_a_trace_that_was_stored_before_the_server_failed_is_billed_once(status: int) -> None:
-    """An error of a server says nothing about what it has stored by then, so we look."""
+    """A server error does not say what was stored before it, so the trace is looked up."""
     stored: set[str] = set()
 
     def server(attempt: Attempt, now: float) -> Outcome:
@@ -226,7 +226,7 @@ def test_a_trace_that_was_stored_before_the_server_failed_is_billed_once(status:
 
 
 def test_a_server_that_shows_traces_and_takes_none_is_an_outage_and_costs_none() -> None:
-    """Looks are answered, every POST fails: nothing is taken for poison, however long that goes on."""
+    """Look-ups are answered and every POST fails: no trace is dropped as poison, however long that lasts."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
         if now >= 600:
@@ -244,7 +244,7 @@ def test_a_server_that_shows_traces_and_takes_none_is_an_outage_and_costs_none()
 
 
 def test_the_last_error_names_the_request_that_failed_and_goes_with_the_next_delivery() -> None:
-    """A look is a GET; what is delivered again has no error."""
+    """A look-up is named GET; after a successful delivery there is no error."""
     said: Iterator[Outcome] = iter([NoAnswer(reason="reset", may_have_arrived=True), Answer(status=502, body=b"no")])
     delivery = SimulatedDelivery(lambda attempt, now: next(said, None) or accepted(attempt, now))
     delivery.put(create(1))
@@ -271,7 +271,7 @@ def test_a_request_that_was_too_late_gives_its_token_back_and_is_sent_anew() -> 
 
 
 def test_a_trace_that_only_fails_itself_is_poison_and_not_an_outage() -> None:
-    """500 five times for one trace while others pass: that one is dropped, the others are not held up."""
+    """One trace gets 500 five times while others pass: it is dropped, and the others are not delayed."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
         if attempt.job.parcel.trace_id.endswith("0007"):
@@ -290,7 +290,7 @@ def test_a_trace_that_only_fails_itself_is_poison_and_not_an_outage() -> None:
 
 
 def test_over_the_memory_bound_errors_stay_and_what_goes_is_counted() -> None:
-    """The bound holds, and traces with errors are the last to go."""
+    """The bound holds, and traces with errors are the last to be dropped."""
     delivery = SimulatedDelivery(lambda attempt, now: QUOTA, max_bytes=50_000)
     delivery.put(create(0, is_error=True, size=4000))
     for number in range(1, 40):
@@ -304,7 +304,7 @@ def test_over_the_memory_bound_errors_stay_and_what_goes_is_counted() -> None:
 
 
 def test_the_end_of_a_trace_is_sent_even_if_its_spans_have_no_room() -> None:
-    """A server that is busy for long costs spans of a large trace, counted, and does not leave it RUNNING for ever."""
+    """A server that is busy for long costs spans of a large trace, counted; the trace does not stay RUNNING."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
         is_busy = now < 200 and attempt.job.parcel.step is not Step.CREATE
@@ -328,7 +328,7 @@ def test_the_end_of_a_trace_is_sent_even_if_its_spans_have_no_room() -> None:
 
 
 def test_a_remote_trace_is_appended_to_and_never_created_under_its_own_id() -> None:
-    """The root's process posts the trace; ours adds its spans, with no token and no bill."""
+    """The root's process posts the trace; we add our spans, with no token and no bill."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
         return accepted(attempt, now) if now > 40 else detail(404, "Trace x not found.")
@@ -342,7 +342,7 @@ def test_a_remote_trace_is_appended_to_and_never_created_under_its_own_id() -> N
 
 
 def test_a_remote_trace_whose_root_never_comes_is_adopted_under_a_derived_id() -> None:
-    """After five minutes its spans become a trace of their own; later spans of it follow there."""
+    """After five minutes its spans become a trace of their own; later spans follow there."""
     original = create(1).trace_id
     derived = adopted_id(original, "p")
 
@@ -364,7 +364,7 @@ def test_a_remote_trace_whose_root_never_comes_is_adopted_under_a_derived_id() -
 
 
 def test_a_root_that_comes_after_the_adoption_joins_it() -> None:
-    """To a gateway, which gets roots of other services too: there is one trace, not two halves."""
+    """A gateway gets roots of other services too: there is one trace, not two halves."""
     original = create(1).trace_id
     derived = adopted_id(original, "p")
     bodies: list[bytes] = []
@@ -386,7 +386,7 @@ def test_a_root_that_comes_after_the_adoption_joins_it() -> None:
 
 
 def test_an_upstream_that_never_reports_is_learned() -> None:
-    """After three adoptions in a row, spans entered by that name are adopted without waiting."""
+    """After three adoptions in a row, spans entered through that name are adopted without waiting."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
         parcel = attempt.job.parcel
@@ -410,7 +410,7 @@ def test_an_upstream_that_never_reports_is_learned() -> None:
     ids=["others' spans", "its spans", "no list of spans"],
 )
 def test_a_trace_that_is_there_without_its_spans_has_not_arrived(shown: bytes, posts: int) -> None:
-    """Two processes post what they have under one derived id; the other one's trace says nothing about ours."""
+    """Two processes post under one derived id: finding the other's trace does not mean that ours arrived."""
     outcomes: Iterator[Outcome] = iter([NoAnswer(reason="reset", may_have_arrived=True), Answer(status=202)])
 
     def server(attempt: Attempt, now: float) -> Outcome:
@@ -425,7 +425,7 @@ def test_a_trace_that_is_there_without_its_spans_has_not_arrived(shown: bytes, p
 
 
 def test_a_score_waits_for_its_trace_and_is_sent_once() -> None:
-    """The server fails on a score whose trace it does not have yet, so we look first."""
+    """The server fails on a score whose trace is missing, so the trace is looked up first."""
     score = replace(create(1, spans=0), step=Step.SCORE)
 
     def server(attempt: Attempt, now: float) -> Outcome:
@@ -442,7 +442,7 @@ def test_a_score_waits_for_its_trace_and_is_sent_once() -> None:
 
 
 def test_an_audited_trace_that_the_server_lost_is_sent_once_more(caplog: pytest.LogCaptureFixture) -> None:
-    """Accepted and not there after two looks: one more POST, one line; the others are only looked at."""
+    """Accepted but missing after two look-ups: one more POST, one line; the others are only looked up."""
     posted: list[str] = []
 
     def server(attempt: Attempt, now: float) -> Outcome:
@@ -468,7 +468,7 @@ def test_an_audited_trace_that_the_server_lost_is_sent_once_more(caplog: pytest.
 
 
 def test_without_verify_nothing_is_looked_up() -> None:
-    """The audit is a choice."""
+    """The audit is optional."""
     delivery = SimulatedDelivery()
     delivery.put(create(1))
     delivery.run(300)
@@ -477,7 +477,7 @@ def test_without_verify_nothing_is_looked_up() -> None:
 
 
 def test_a_daily_budget_holds_traces_back_and_loses_none() -> None:
-    """Three today, the fourth when 24 hours have passed since the first."""
+    """Three traces go today, the fourth 24 hours after the first."""
     delivery = SimulatedDelivery(max_traces_per_day=3)
     for number in range(4):
         delivery.put(create(number))
@@ -489,7 +489,7 @@ def test_a_daily_budget_holds_traces_back_and_loses_none() -> None:
 
 
 def test_what_was_dropped_is_told_in_the_next_trace() -> None:
-    """The counts ride in the metadata of a trace that goes out anyway, once."""
+    """The counts are sent once, in the metadata of a trace that goes anyway."""
     bodies: list[dict[str, Any]] = []
 
     def server(attempt: Attempt, now: float) -> Outcome:

@@ -1,4 +1,4 @@
-"""Gates: closed for a cause, one probe at a time."""
+"""Gates: closed for a cause, opened by one probe at a time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pandaprobe_otel.delivery.gates import AUTH, OUTAGE, Gate
 
 
 def test_an_open_gate_lets_everything_through() -> None:
-    """Without a cause nothing waits."""
+    """Nothing waits without a cause."""
     gate = Gate(AUTH)
 
     assert gate.enter(0.0)
@@ -14,7 +14,7 @@ def test_an_open_gate_lets_everything_through() -> None:
 
 
 def test_a_closed_gate_lets_one_probe_through_when_its_time_has_come() -> None:
-    """Exactly one request tries whether the cause is gone."""
+    """Exactly one request tests whether the cause is gone."""
     gate = Gate(AUTH)
     gate.close(0.0)
 
@@ -24,7 +24,7 @@ def test_a_closed_gate_lets_one_probe_through_when_its_time_has_come() -> None:
 
 
 def test_each_failed_probe_doubles_the_wait_up_to_the_longest() -> None:
-    """A cause that stays is asked about less and less often."""
+    """A lasting cause is probed less and less often."""
     gate = Gate(AUTH)
     now, waits = 0.0, []
     for _ in range(8):
@@ -37,7 +37,7 @@ def test_each_failed_probe_doubles_the_wait_up_to_the_longest() -> None:
 
 
 def test_answers_to_requests_that_were_under_way_do_not_lengthen_the_wait() -> None:
-    """Four failures of one moment are one failure."""
+    """Four failures of one moment count as one."""
     gate = Gate(AUTH)
     for _ in range(4):
         gate.close(0.0)
@@ -46,7 +46,7 @@ def test_answers_to_requests_that_were_under_way_do_not_lengthen_the_wait() -> N
 
 
 def test_an_outage_is_tried_for_again_within_a_quarter_of_its_age() -> None:
-    """Two seconds at first, a minute at last; drawn from the upper half, so that clients do not return together."""
+    """The wait grows from two seconds to a minute, drawn from the upper half so that clients do not return together."""
     drawn: list[tuple[float, float]] = []
 
     def draw(low: float, high: float) -> float:

@@ -1,4 +1,4 @@
-"""Whatever a server answers, tokens come back, waits end, and a server that is well again gets everything."""
+"""Whatever a server answers, tokens come back, waits end, and everything arrives once it is healthy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FINAL = {VerdictKind.INVALID, VerdictKind.TOO_LARGE}
 @settings(max_examples=60)
 @given(said=st.lists(outcomes, min_size=1, max_size=8))
 def test_after_any_answers_a_healthy_server_gets_everything(said: list[Outcome]) -> None:
-    """Ten minutes of them in turn; then all is delivered, or was refused for itself, and all tokens are back."""
+    """After ten minutes of such answers everything is delivered or was refused itself, and all tokens are back."""
     turn = itertools.cycle(said)
     delivery = SimulatedDelivery(lambda attempt, now: next(turn) if now < 600 else accepted(attempt, now))
     for number in range(5):
@@ -71,13 +71,13 @@ REFUSALS: dict[str, Outcome] = {
         pytest.param(step, refusal, id=f"{step}-{name}")
         for step in (Step.CREATE, Step.APPEND, Step.SCORE)
         for name, refusal in REFUSALS.items()
-        if step is Step.CREATE or name != "404"  # a trace that may still come is looked for: `Admission.look_again_s`
+        if step is Step.CREATE or name != "404"  # a trace that may still come is looked up: `Admission.look_again_s`
     ],
 )
 def test_a_server_that_always_refuses_is_not_hammered(step: Step, refusal: Outcome) -> None:
     """Two hundred traces wait for an hour: at most 30 requests in any minute, and 240 in the hour.
 
-    Where the server names a wait of a second each time, it gets a request every five.
+    A server that names a wait of a second each time gets a request every five.
     """
     delivery = SimulatedDelivery(lambda attempt, now: refusal, request_s=0.01)
     for number in range(200):
@@ -92,7 +92,7 @@ def test_a_server_that_always_refuses_is_not_hammered(step: Step, refusal: Outco
 def test_a_fault_of_ours_in_a_consequence_returns_the_token_and_is_told_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three hundred times, and the three hundred and first trace still goes."""
+    """Our code raises three hundred times, and the three hundred and first trace still goes."""
     delivery = SimulatedDelivery()
     with monkeypatch.context() as broken:
         broken.setattr(delivery.dispatcher, "_after_send", lambda *_: 1 / 0)
@@ -112,7 +112,7 @@ def test_a_fault_of_ours_in_a_consequence_returns_the_token_and_is_told_once(
 def test_a_fault_of_ours_in_the_answer_to_a_probe_leaves_no_gate_shut(
     closes: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The gate waits for the probe's answer, which is never drawn a consequence from."""
+    """Our code raises while it judges the probe's answer, for which the gate waits."""
     is_well = [False]
     delivery = SimulatedDelivery(lambda attempt, now: accepted(attempt, now) if is_well[0] else closes)
     for number in range(10):
@@ -135,7 +135,7 @@ def test_a_fault_of_ours_in_the_answer_to_a_probe_leaves_no_gate_shut(
 
 @pytest.mark.parametrize("span_id", [[], {}, 1, None, float("nan")])
 def test_a_look_that_shows_odd_ids_is_understood(span_id: Any) -> None:
-    """They are not those of our spans, so the trace is sent again."""
+    """The ids are not those of our spans, so the trace is sent again."""
     said: Iterator[Outcome] = iter([NoAnswer(reason="reset", may_have_arrived=True), Answer(status=202)])
     shown = Answer(status=200, body=json.dumps({"spans": [{"span_id": span_id}]}).encode())
 

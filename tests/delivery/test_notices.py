@@ -1,4 +1,4 @@
-"""What is logged of the causes of trouble, and how much is remembered of it."""
+"""Log lines about causes of trouble, and the memory of what was logged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pandaprobe_otel.delivery.notices import MOST_CAUSES, REPEAT_AFTER_S, Notice
 
 
 def test_a_cause_that_lasts_is_named_once_an_hour(caplog: pytest.LogCaptureFixture) -> None:
-    """However often it is met."""
+    """However often it occurs, it is named once an hour."""
     now = 0.0
     notices = Notices(lambda: now)
     for _ in range(3):
@@ -24,7 +24,7 @@ def test_a_cause_that_lasts_is_named_once_an_hour(caplog: pytest.LogCaptureFixtu
 def test_a_server_that_says_something_else_each_time_fills_neither_memory_nor_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """From a number of causes on, further ones are named by their kind alone, once; an outage still is named."""
+    """Beyond a number of causes, further ones are named only by their kind, once; an outage is still named."""
     notices = Notices(lambda: 0.0)
     for number in range(10 * MOST_CAUSES):
         notices.say(f"refused: {number}", "refused")
@@ -38,7 +38,7 @@ def test_a_server_that_says_something_else_each_time_fills_neither_memory_nor_lo
 
 
 def test_causes_of_long_ago_make_room_for_new_ones(caplog: pytest.LogCaptureFixture) -> None:
-    """What may be named again need not be remembered."""
+    """A cause that may be named again need not be remembered."""
     now = 0.0
     notices = Notices(lambda: now)
     for number in range(MOST_CAUSES):

@@ -26,7 +26,7 @@ def test_nothing_of_a_trace_goes_before_what_stands_in_front() -> None:
 
 
 def test_a_retried_job_waits_for_its_time_and_others_pass_it() -> None:
-    """One trace that must wait does not hold up the next."""
+    """A trace that must wait does not delay the next."""
     outbox = Outbox(1 << 20)
     outbox.put(create(1), 0.0)
     outbox.put(create(2), 0.0)
@@ -43,7 +43,7 @@ def test_a_retried_job_waits_for_its_time_and_others_pass_it() -> None:
 
 
 def test_a_parcel_larger_than_the_bound_is_given_back() -> None:
-    """What can never fit does not stay."""
+    """A parcel that can never fit is not kept."""
     outbox = Outbox(10_000)
     evicted = outbox.put(create(1, size=20_000), 0.0)
 
@@ -65,7 +65,7 @@ def test_what_is_under_way_is_never_evicted() -> None:
 
 
 def test_a_rare_name_is_not_starved_by_a_busy_one() -> None:
-    """Names take turns, whatever waits behind each."""
+    """Names take turns, however many traces wait for each."""
     outbox = Outbox(1 << 20)
     for number in range(20):
         outbox.put(replace(create(number), name="busy"), 0.0)
@@ -81,7 +81,7 @@ def test_a_rare_name_is_not_starved_by_a_busy_one() -> None:
 
 
 def test_errors_go_first() -> None:
-    """A trace with an error is what somebody is looking for."""
+    """Somebody looks for traces with errors."""
     outbox = Outbox(1 << 20)
     for number in range(5):
         outbox.put(create(number), 0.0)
@@ -93,7 +93,7 @@ def test_errors_go_first() -> None:
 
 
 def test_the_newest_half_minute_goes_first_and_the_oldest_is_dropped_first() -> None:
-    """When not everything can go, what is fresh is worth more."""
+    """If not everything can go, newer traces are worth more."""
     outbox = Outbox(4_500)
     outbox.put(create(1, size=700), 0.0)
     outbox.put(create(2, size=700), 40.0)
@@ -107,7 +107,7 @@ def test_the_newest_half_minute_goes_first_and_the_oldest_is_dropped_first() -> 
 
 
 def test_independent_processes_prefer_the_same_traces() -> None:
-    """Order within a moment is by the trace id, not by arrival."""
+    """Within a moment the trace id decides the order, not the arrival."""
     orders = []
     for numbers in (range(10), reversed(range(10))):
         outbox = Outbox(1 << 20)
@@ -124,7 +124,7 @@ def test_independent_processes_prefer_the_same_traces() -> None:
 
 
 def test_the_byte_and_job_counts_stay_true() -> None:
-    """Whatever happens to jobs, the counts are those of what is there."""
+    """The counts match the jobs in the outbox, whatever happens to them."""
     outbox = Outbox(20_000)
     for number in range(60):
         outbox.put(create(number, size=number * 20, spans=1 + number % 3), float(number))

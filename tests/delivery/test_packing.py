@@ -1,4 +1,4 @@
-"""Parcels that wait in great number are compressed, and sent as if they had not been."""
+"""Parcels compressed while many wait, and sent as if they had not been."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEXT = b"Agents call models and tools, and their traces wait for their turn. "
 
 
 def parcel(number: int, *, kilobytes: int = 20, step: Step = Step.CREATE) -> Parcel:
-    """A parcel of two spans."""
+    """Return a parcel of two spans."""
     span = b'{"span_id":"%d","output":"%b"}' % (number, TEXT * (kilobytes * 1024 // len(TEXT) // 2))
     return Parcel(
         step=step, trace_id=f"t{number}", fields=b'{"name":"n"}', spans=EncodedSpans.of((span, span)), name="n"
@@ -24,14 +24,14 @@ def parcel(number: int, *, kilobytes: int = 20, step: Step = Step.CREATE) -> Par
 
 @given(fields=st.binary(max_size=2000), spans=st.lists(st.binary(max_size=300), max_size=5))
 def test_what_is_packed_comes_back(fields: bytes, spans: list[bytes]) -> None:
-    """Whatever it is."""
+    """Any body survives packing."""
     encoded = EncodedSpans.of(spans)
     assert unpack(pack(fields, encoded)) == (fields, encoded)
 
 
 @pytest.mark.parametrize("step", list(Step))
 def test_a_closed_parcel_opens_to_the_same_body(step: Step) -> None:
-    """Closing is nothing that the server could see."""
+    """The server cannot see that a parcel was packed."""
     whole = parcel(1, step=step)
     closed = whole.closed()
 
@@ -43,7 +43,7 @@ def test_a_closed_parcel_opens_to_the_same_body(step: Step) -> None:
 
 
 def test_small_parcels_stay_as_they_are() -> None:
-    """There is nothing to gain."""
+    """Packing them would gain nothing."""
     small = Parcel(step=Step.FINISH, trace_id="t", fields=b'{"status":"COMPLETED"}')
 
     assert small.closed() is small
@@ -51,7 +51,7 @@ def test_small_parcels_stay_as_they_are() -> None:
 
 
 def test_only_what_comes_on_top_of_much_is_packed_and_its_packed_size_counts() -> None:
-    """The usual trace goes out at once and pays nothing; the bound on memory holds for what is really held."""
+    """The usual trace goes out at once and is not packed; the memory bound applies to the bytes really held."""
     outbox = Outbox(PACK_ABOVE + (1 << 20))
     number = 0
     while outbox.bytes <= PACK_ABOVE:
@@ -70,7 +70,7 @@ def test_only_what_comes_on_top_of_much_is_packed_and_its_packed_size_counts() -
 
 
 def test_a_job_is_opened_when_it_starts() -> None:
-    """What is sent is the same, packed before or not, and the count of bytes follows."""
+    """Packed or not, the same bytes are sent, and the byte count follows."""
     outbox = Outbox(1 << 30)
     number = 0
     while not any(job.parcel.packed for job in outbox):
@@ -89,7 +89,7 @@ def test_a_job_is_opened_when_it_starts() -> None:
 
 
 def test_spans_without_a_root_are_adopted_whole_although_packed() -> None:
-    """All jobs of the trace are opened, also those behind the first."""
+    """All jobs of the trace are opened, not only the first."""
     outbox = Outbox(1 << 30)
     number = 0
     while outbox.bytes <= PACK_ABOVE:

@@ -1,4 +1,4 @@
-"""Refused requests, mended by the server's own words."""
+"""Refused requests that are fixed according to the server's own words."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from simulated_delivery import SimulatedDelivery, accepted, create
 
 
 def parcel(*spans: Mapping[str, object], step: Step = Step.CREATE, **fields: object) -> Parcel:
-    """A parcel with these spans and trace fields."""
+    """Return a parcel with these spans and trace fields."""
     trace = {"trace_id": create(1).trace_id, "name": "t", "started_at": "2026-01-01T00:00:00+00:00", **fields}
     encoded = tuple(json.dumps({"span_id": "s", "name": "n", "started_at": "x", **span}).encode() for span in spans)
     return replace(create(1), step=step, fields=json.dumps(trace).encode(), spans=EncodedSpans.of(encoded))
@@ -37,7 +37,7 @@ def test_an_optional_field_goes_and_is_named_in_the_metadata() -> None:
 
 
 def test_a_name_is_cut_or_given() -> None:
-    """The server wants 1 to 512 characters."""
+    """The server requires 1 to 512 characters."""
     long = repair(parcel({"name": "x" * 600}), [FieldError("spans -> 0 -> name", "at most 512")])
     empty = repair(parcel({"name": ""}, step=Step.APPEND), [FieldError("0 -> name", "at least 1")])
 
@@ -48,7 +48,7 @@ def test_a_name_is_cut_or_given() -> None:
 
 
 def test_a_span_that_cannot_be_mended_goes_alone() -> None:
-    """A bad start time is nothing that can be left out; the other spans stay."""
+    """A bad start time cannot be left out; the other spans stay."""
     mended = repair(parcel({}, {}, {}), [FieldError("spans -> 1 -> started_at", "bad")])
 
     assert mended is not None
@@ -67,12 +67,12 @@ def test_a_field_of_the_trace_goes() -> None:
 
 @pytest.mark.parametrize("field", ["started_at", "trace_id", "9", "", "path"])
 def test_what_the_server_does_not_say_cannot_be_mended(field: str) -> None:
-    """Then the trace is given up, with its words."""
+    """The trace is given up, with the server's words."""
     assert repair(parcel({}), [FieldError(field, "JSON decode error" if field == "9" else "bad")]) is None
 
 
 def test_one_bad_span_in_fifty_costs_one_extra_request() -> None:
-    """The 49 others arrive, and so does the mended one."""
+    """The 49 others arrive, and so does the fixed one."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
         for index, span in enumerate(attempt.job.parcel.spans):
@@ -91,7 +91,7 @@ def test_one_bad_span_in_fifty_costs_one_extra_request() -> None:
 
 
 def test_after_two_repairs_the_trace_is_given_up() -> None:
-    """A server that always finds something new is not asked for ever."""
+    """A server that always finds a new fault is not asked for ever."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
         field = ("session_id", "user_id", "release", "environment")[attempt.job.attempts - 1]
@@ -126,7 +126,7 @@ def test_a_body_that_is_too_large_is_split_and_the_size_remembered() -> None:
 
 
 def test_one_huge_value_is_cut_with_a_mark() -> None:
-    """The structure survives, and it says how much is gone."""
+    """The structure survives, and a mark says how much was cut."""
     (piece,) = fit(parcel({"output": "y" * 500_000, "input": "short"}), 100_000)
 
     assert len(piece.body()) <= 100_000

@@ -1,4 +1,4 @@
-"""The threads that send: what a transport does to them, and how they end."""
+"""The sender threads: faults of a transport, and the end of the threads."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Stalled:
         return Answer(status=202)
 
     def close(self) -> None:
-        """There is no connection."""
+        """Do nothing: there is no connection."""
 
     def reset_after_fork(self) -> None:
-        """There is no connection."""
+        """Do nothing: there is no connection."""
 
 
 class Faulty(Stalled):
-    """A transport with a fault, for the first request."""
+    """A transport that raises at the first request."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Faulty(Stalled):
 
 
 def delivery_by(transport: Transport, ledger: Ledger) -> Delivery:
-    """A delivery in memory."""
+    """Return a delivery in memory."""
 
     def dispatcher() -> Dispatcher:
         return Dispatcher(
@@ -68,7 +68,7 @@ def delivery_by(transport: Transport, ledger: Ledger) -> Delivery:
 
 
 def test_senders_that_are_held_up_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the end of a process, each of four is stuck with a request: that costs a fifth of a second, not four."""
+    """At the end of a process, four senders stuck with a request cost a fifth of a second together, not each."""
     transport, ledger = Stalled(), Ledger()
     delivery = delivery_by(transport, ledger)
     for number in range(20):
@@ -94,7 +94,7 @@ def test_senders_that_are_held_up_are_waited_for_together(monkeypatch: pytest.Mo
 
 
 def test_a_fault_of_a_transport_costs_one_trace_and_no_sender() -> None:
-    """The others go, and what became of that one is counted."""
+    """The other traces go, and that one is counted."""
     ledger = Ledger()
     ledger.ended(10)
     delivery = delivery_by(Faulty(), ledger)
@@ -110,7 +110,7 @@ def test_a_fault_of_a_transport_costs_one_trace_and_no_sender() -> None:
 def test_a_fault_while_choosing_costs_neither_a_trace_nor_a_sender(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is told once, and everything goes."""
+    """The fault is logged once, and everything is sent."""
     transport, ledger = Faulty(), Ledger()
     transport.faults = iter(())
     ledger.ended(3)
@@ -134,7 +134,7 @@ def test_a_fault_while_choosing_costs_neither_a_trace_nor_a_sender(
 
 
 def test_a_lock_that_is_not_let_go_of_holds_up_neither_flush_nor_the_end() -> None:
-    """As on a disk that does not answer; the end does not claim that nothing was lost."""
+    """A disk does not answer, for example; shutdown does not claim that nothing was lost."""
     delivery = delivery_by(Stalled(), Ledger())
     is_held, over = threading.Event(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""Which traces are kept when more come than go, for minutes."""
+"""The choice of traces to keep when more come than go, for minutes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MINUTE = 60.0
 
 
 class Overloaded:
-    """A sampler before a queue with room for 3000, which `goes` traces a minute leave, as long as there are any."""
+    """A sampler before a queue with room for 3000, from which `goes` traces a minute are sent."""
 
     ROOM = 3000
 
@@ -34,7 +34,7 @@ class Overloaded:
         self.seen: list[tuple[float, Parcel]] = []
 
     def run(self, minutes: float, *, blocked: bool = False, **traits: float) -> None:
-        """Offer traces at an even pace; `traits` are the shares of those that are `errors`, `slow` and `rare`."""
+        """Offer traces at an even pace; `traits` are the shares of those with `errors`, `slow` and `rare`."""
         for _ in range(int(self._offered * minutes)):
             self.now += MINUTE / self._offered
             self._send(0.0 if blocked else self._goes / self._offered)
@@ -68,7 +68,7 @@ class Overloaded:
 
 
 def share(run: Overloaded, since: float, **traits: object) -> float:
-    """Of the traces with these traits that were offered since then, the part that was kept."""
+    """Return the kept share of the traces with these traits that were offered since then."""
 
     def matches(parcel: Parcel) -> bool:
         return all(getattr(parcel, name) == value for name, value in traits.items())
@@ -87,7 +87,7 @@ def test_a_burst_is_kept_whole() -> None:
 
 @pytest.mark.parametrize("offered", [200, 1000, 2000])
 def test_what_is_kept_follows_what_goes(offered: int) -> None:
-    """Between the tenth and the thirtieth minute as many traces are let through as leave, or a tenth less."""
+    """From the tenth to the thirtieth minute, the admitted traces are 90 to 100 % of those sent."""
     run = Overloaded(offered=offered)
     run.run(30)
     kept = sum(at >= 10 * MINUTE for at, _, _ in run.kept) / 20
@@ -98,7 +98,7 @@ def test_what_is_kept_follows_what_goes(offered: int) -> None:
 
 
 def test_below_the_limit_nothing_is_left_out_after_an_outage() -> None:
-    """An hour in which nothing could be sent leaves 5,000 traces, which then go bit by bit."""
+    """An hour in which nothing could be sent leaves 5,000 traces, which then go little by little."""
     run = Overloaded(offered=80)
     run.run(60, blocked=True)
     run.run(120)
@@ -106,7 +106,7 @@ def test_below_the_limit_nothing_is_left_out_after_an_outage() -> None:
 
 
 def test_errors_slow_ones_and_first_ones_are_kept() -> None:
-    """While they are few, all of them are, at twenty times the limit."""
+    """While they are few, all of them are kept, at twenty times the limit."""
     run = Overloaded(offered=2000)
     run.run(10, errors=0.02, slow=0.002, rare=0.002)
     since = 5 * MINUTE
@@ -119,25 +119,25 @@ def test_errors_slow_ones_and_first_ones_are_kept() -> None:
 
 
 def test_names_that_never_come_again_use_the_whole_limit() -> None:
-    """When every trace is the first of its name, none goes before the others, and nothing is wasted."""
+    """If every trace is the first of its name, none is preferred, and the limit is used."""
     run = Overloaded(offered=500)
     run.run(30, rare=1.0)
     assert sum(at >= 20 * MINUTE for at, _, _ in run.kept) / 10 == pytest.approx(100, rel=0.1)
 
 
 def test_two_processes_agree() -> None:
-    """Of the same traces, the process with less to do keeps all that the other keeps."""
+    """Of the same traces, the less busy process keeps all that the other keeps."""
     busy, calm = Overloaded(offered=1000, goes=50), Overloaded(offered=1000, goes=200)
     for run in (busy, calm):
         run.run(30)
     since = 15 * MINUTE
     few, many = ({parcel.trace_id for at, parcel, _ in run.kept if at >= since} for run in (busy, calm))
     assert len(few) * 2 < len(many)
-    assert len(few - many) <= 0.02 * len(few)  # the cuts move a little, and not at the same moment
+    assert len(few - many) <= 0.02 * len(few)  # the cuts move a little, at different moments
 
 
 def test_a_cut_fits_what_was_sampled_before_by_the_same_randomness() -> None:
-    """Upstream let only the highest tenth through: of those, half are to go."""
+    """Upstream let only the highest tenth through: half of those must go."""
     flow, rng = Flow(0.0), random.Random(1)
     values = [rng.uniform(0.9, 1.0) for _ in range(2000)]
     for number, value in enumerate(values):
@@ -147,7 +147,7 @@ def test_a_cut_fits_what_was_sampled_before_by_the_same_randomness() -> None:
 
 
 def test_the_randomness_is_that_of_w3c() -> None:
-    """The lowest 56 bits, whatever form the id has; the rest does not count."""
+    """The lowest 56 bits count, whatever the form of the id."""
     assert randomness(0xFF_FFFFFFFFFFFFFF) == randomness((1 << 56) - 1)
     assert randomness(1 << 56) == 0
     trace_id = 0x123456789ABCDEF0_80_123456789ABC_7F
@@ -156,7 +156,7 @@ def test_the_randomness_is_that_of_w3c() -> None:
 
 
 def test_slow_is_what_is_slow_for_its_name() -> None:
-    """A trace of ten seconds among those of one; not among those of ten, nor among the first of a name."""
+    """A trace of ten seconds is slow among those of one, not among those of ten, nor as the first of its name."""
     slowness, rng = Slowness(), random.Random(1)
     usual = [slowness.is_slow("a", rng.uniform(0.8, 1.2)) for _ in range(500)]
     assert sum(usual) == 0

@@ -1,4 +1,4 @@
-"""The comparison of the demonstration: it accepts what was done, and nothing else."""
+"""The demonstration's comparison: it accepts what was done, and nothing else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WORKED = ToolCall(name="add", arguments={"a": "1"})
 
 
 def exchanges() -> tuple[Exchange, ...]:
-    """Two turns: the first with a failed and a good tool call, the second streamed."""
+    """Return two turns: the first with a failed and a good tool call, the second streamed."""
     replies = iter(
         [Reply(tool_calls=(FAILED, WORKED)), Reply(text="It is two."), Reply(text="It is two, so to speak.")]
     )
@@ -47,7 +47,7 @@ def _said(exchange: Exchange) -> dict[str, Any]:
 
 
 def faithful(turns: list[Turn]) -> list[dict[str, Any]]:
-    """The traces of these turns, as they should come back."""
+    """Return the traces of these turns, as they should come back."""
     return [_trace(number, turn) for number, turn in enumerate(turns)]
 
 
@@ -95,12 +95,12 @@ def _tool_span(tool: ToolRun) -> dict[str, Any]:
 
 
 def of_kind(trace: dict[str, Any], kind: str) -> list[dict[str, Any]]:
-    """The spans of one kind."""
+    """Return the spans of one kind."""
     return [span for span in trace["spans"] if span["kind"] == kind]
 
 
 def test_turns_are_told_from_the_exchanges() -> None:
-    """A turn begins with a user's message; tools come with what the agent answered for them."""
+    """A user's message begins a turn; tools come with the agent's answer about them."""
     first, second = turns_of(exchanges())
 
     assert (first.question, first.answer, len(first.exchanges)) == ("One and one?", "It is two.", 2)
@@ -112,7 +112,7 @@ def test_turns_are_told_from_the_exchanges() -> None:
 
 
 def test_what_was_done_is_accepted() -> None:
-    """Faithful traces pass every check, also when values come as JSON text."""
+    """Faithful traces pass every check, even if values are JSON text."""
     turns = turns_of(exchanges())
     traces = faithful(turns)
     for span in of_kind(traces[0], "TOOL"):
@@ -169,7 +169,7 @@ def _without_a(kind: str) -> Callable[[list[dict[str, Any]]], None]:
     ],
 )
 def test_anything_else_is_refused(change: Callable[[list[dict[str, Any]]], Any], statement: str) -> None:
-    """One field that differs from what was done fails the check that speaks of it."""
+    """If one field differs from what was done, the check of this field fails."""
     turns = turns_of(exchanges())
     traces = faithful(turns)
     change(traces)
@@ -180,7 +180,7 @@ def test_anything_else_is_refused(change: Callable[[list[dict[str, Any]]], Any],
 
 
 def test_nothing_at_all_is_refused() -> None:
-    """No trace is not the session that was asked for."""
+    """No trace at all does not count as the requested session."""
     (check,) = check_session(turns_of(exchanges()), [], SESSION)
 
     assert check.wrong == ("0 traces came back",)

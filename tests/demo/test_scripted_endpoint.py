@@ -20,7 +20,7 @@ WEATHER = ToolCall(name="weather", arguments={"city": "Łódź"})
 
 
 def weather_script(messages: Sequence[Message]) -> Reply:
-    """Ask for the weather once, then tell it."""
+    """Call the weather tool once, then report its result."""
     if messages[-1]["role"] == "tool":
         return Reply(text=f"In Łódź it is {messages[-1]['content']} today.")
     if "weather" in str(messages[-1]["content"]):
@@ -29,26 +29,26 @@ def weather_script(messages: Sequence[Message]) -> Reply:
 
 
 def tool_calls(message: ChatCompletionMessage) -> list[Any]:
-    """The calls of a message; their class differs between versions of the client library."""
+    """Return the calls of a message; their class differs between versions of the client library."""
     return list(message.tool_calls or [])
 
 
 @pytest.fixture
 def endpoint() -> Iterator[ScriptedEndpoint]:
-    """A running endpoint."""
+    """Yield a running endpoint."""
     with ScriptedEndpoint(weather_script) as running:
         yield running
 
 
 @pytest.fixture
 def client(endpoint: ScriptedEndpoint) -> Iterator[openai.OpenAI]:
-    """OpenAI's own client, pointed at the endpoint."""
+    """Yield OpenAI's own client, which uses the endpoint."""
     with openai.OpenAI(base_url=endpoint.base_url, api_key="any", max_retries=0) as connected:
         yield connected
 
 
 def test_the_client_reads_a_tool_call(client: openai.OpenAI, endpoint: ScriptedEndpoint) -> None:
-    """A tool call of the script arrives with its name, its arguments, an id and the usage that was noted."""
+    """The script's tool call arrives with its name, its arguments, an id and its usage."""
     answer = client.chat.completions.create(model="m", messages=[{"role": "user", "content": "weather?"}])
 
     (call,) = tool_calls(answer.choices[0].message)
@@ -62,7 +62,7 @@ def test_the_client_reads_a_tool_call(client: openai.OpenAI, endpoint: ScriptedE
 
 
 def test_a_stream_says_the_same_as_an_answer_in_one_piece(client: openai.OpenAI, endpoint: ScriptedEndpoint) -> None:
-    """The pieces of a stream, put together, are the text and the usage of the plain answer."""
+    """The joined pieces of a stream equal the text and the usage of the plain answer."""
     conversation: list[ChatCompletionMessageParam] = [
         {"role": "user", "content": "weather?"},
         {"role": "tool", "tool_call_id": "1", "content": "sunny"},
@@ -91,7 +91,7 @@ def test_a_streamed_tool_call_comes_in_pieces(client: openai.OpenAI) -> None:
 
 
 def test_usage_is_streamed_only_when_asked_for(client: openai.OpenAI) -> None:
-    """Without `stream_options.include_usage` no chunk carries usage, as the service does it."""
+    """Without `stream_options.include_usage` no chunk has usage, as in the real service."""
     with client.chat.completions.create(
         model="m", messages=[{"role": "user", "content": "weather?"}], stream=True
     ) as stream:
@@ -112,7 +112,7 @@ def test_the_same_conversation_gets_the_same_answer() -> None:
 def test_an_unknown_conversation_is_refused_in_the_services_form(
     client: openai.OpenAI, endpoint: ScriptedEndpoint
 ) -> None:
-    """A script without an answer is a 400 that says so, and no exchange is noted."""
+    """A script without an answer gives a 400 that says so, and no exchange is recorded."""
     with pytest.raises(openai.BadRequestError, match="not about the weather"):
         client.chat.completions.create(model="m", messages=[{"role": "user", "content": "chess?"}])
 
@@ -132,7 +132,7 @@ def test_an_unknown_conversation_is_refused_in_the_services_form(
 def test_other_requests_get_an_error_body(
     endpoint: ScriptedEndpoint, method: str, path: str, body: bytes, status: int
 ) -> None:
-    """What is no chat request is refused with an error object, not with a closed connection."""
+    """A body that is not a chat request gets an error object; the connection stays open."""
     answer = httpx.request(method, endpoint.base_url + path, content=body)
 
     assert answer.status_code == status
@@ -140,7 +140,7 @@ def test_other_requests_get_an_error_body(
 
 
 def test_a_reset_connection_is_no_news(endpoint: ScriptedEndpoint, capfd: pytest.CaptureFixture[str]) -> None:
-    """A client that ends with a reset, as a process that exits does, leaves nothing on standard error."""
+    """A client that ends with a reset, as an exiting process does, leaves nothing on standard error."""
     host, port = httpx.URL(endpoint.base_url).host, httpx.URL(endpoint.base_url).port
     assert port is not None
     with socket.create_connection((host, port)) as client:
@@ -153,7 +153,7 @@ def test_a_reset_connection_is_no_news(endpoint: ScriptedEndpoint, capfd: pytest
 
 
 def test_a_client_that_leaves_in_the_middle_does_no_harm(endpoint: ScriptedEndpoint) -> None:
-    """A stream that nobody reads to its end leaves the endpoint serving."""
+    """The endpoint goes on serving after a client leaves a stream unread."""
     request = {"model": "m", "messages": [{"role": "user", "content": "weather?"}], "stream": True}
     with httpx.stream("POST", f"{endpoint.base_url}/chat/completions", json=request) as stream:
         assert stream.status_code == 200

@@ -20,7 +20,7 @@ SYSTEM = "You know the weather."
 
 
 def script(messages: Sequence[Message]) -> Reply:
-    """Say something and call a tool, then tell what it gave; refuse to speak of snow."""
+    """Say something and call a tool, then report its result; refuse to speak of snow."""
     last = messages[-1]
     if last["role"] == "tool":
         return Reply(text=f"It is {last['content']} today.")
@@ -31,28 +31,28 @@ def script(messages: Sequence[Message]) -> Reply:
 
 @pytest.fixture
 def endpoint() -> Iterator[ScriptedEndpoint]:
-    """A running endpoint."""
+    """Yield a running endpoint."""
     with ScriptedEndpoint(script) as running:
         yield running
 
 
 @pytest.fixture
 def responses(endpoint: ScriptedEndpoint) -> Iterator[Any]:
-    """`client.responses` of OpenAI's own client."""
+    """Yield `client.responses` of OpenAI's own client."""
     with openai.OpenAI(base_url=endpoint.base_url, api_key="any", max_retries=0) as client:
         yield client.responses
 
 
 @pytest.fixture
 def messages(endpoint: ScriptedEndpoint) -> Iterator[Any]:
-    """`client.messages` of Anthropic's own client."""
+    """Yield `client.messages` of Anthropic's own client."""
     with anthropic.Anthropic(base_url=endpoint.url, api_key="any", max_retries=0) as client:
         yield client.messages
 
 
 @pytest.fixture
 def contents(endpoint: ScriptedEndpoint) -> Iterator[Any]:
-    """`client.models` of Google's own client."""
+    """Yield `client.models` of Google's own client."""
     with genai.Client(api_key="any", http_options=types.HttpOptions(base_url=endpoint.url)) as client:
         yield client.models
 
@@ -72,7 +72,7 @@ def test_responses_in_one_piece(responses: Any, endpoint: ScriptedEndpoint) -> N
 
 
 def test_messages_in_one_piece(messages: Any, endpoint: ScriptedEndpoint) -> None:
-    """The same with Anthropic's blocks."""
+    """A text and a tool call arrive as Anthropic's blocks."""
     asked: list[dict[str, Any]] = [{"role": "user", "content": "Weather?"}]
     first = messages.create(model="m", max_tokens=99, system=SYSTEM, messages=asked)
     text, call = first.content
@@ -91,7 +91,7 @@ def test_messages_in_one_piece(messages: Any, endpoint: ScriptedEndpoint) -> Non
 
 
 def test_contents_in_one_piece(contents: Any, endpoint: ScriptedEndpoint) -> None:
-    """The same with Gemini's parts; the model is read from the path."""
+    """A text and a tool call arrive as Gemini's parts; the path names the model."""
     config = types.GenerateContentConfig(system_instruction=SYSTEM)
     first = contents.generate_content(model="m", contents="Weather?", config=config)
     text, called = first.candidates[0].content.parts
@@ -111,7 +111,7 @@ def test_contents_in_one_piece(contents: Any, endpoint: ScriptedEndpoint) -> Non
 
 
 def _assert_second_conversation(endpoint: ScriptedEndpoint, call_id: str) -> None:
-    """The script saw the second request in the form of chat completions."""
+    """Check that the script saw the second request in the form of chat completions."""
     system, user, assistant, tool = endpoint.exchanges[1].conversation
     (call,) = assistant["tool_calls"]
     assert system == {"role": "system", "content": SYSTEM}
@@ -122,7 +122,7 @@ def _assert_second_conversation(endpoint: ScriptedEndpoint, call_id: str) -> Non
 
 
 def test_responses_streamed(responses: Any) -> None:
-    """The library's accumulator rebuilds from the events what the plain answer says."""
+    """From the events the library's accumulator rebuilds the plain answer."""
     with responses.stream(model="m", input="Weather?") as stream:
         kinds = [event.type for event in stream]
         final = stream.get_final_response()
@@ -137,7 +137,7 @@ def test_responses_streamed(responses: Any) -> None:
 
 
 def test_messages_streamed(messages: Any) -> None:
-    """The same with Anthropic's events."""
+    """From Anthropic's events the library's accumulator rebuilds the plain answer."""
     request: dict[str, Any] = {"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "Weather?"}]}
     with messages.stream(**request) as stream:
         pieces = list(stream.text_stream)
@@ -151,7 +151,7 @@ def test_messages_streamed(messages: Any) -> None:
 
 
 def test_contents_streamed(contents: Any, endpoint: ScriptedEndpoint) -> None:
-    """A chunk for each word and one for the call; the last counts all tokens."""
+    """Each word has a chunk, and so has the call; the last chunk counts all tokens."""
     chunks = list(contents.generate_content_stream(model="m", contents="Weather?"))
     last = chunks[-1]
 
@@ -165,7 +165,7 @@ def test_contents_streamed(contents: Any, endpoint: ScriptedEndpoint) -> None:
 def test_a_refusal_is_an_error_of_the_service(
     responses: Any, messages: Any, contents: Any, endpoint: ScriptedEndpoint
 ) -> None:
-    """The status and the message of a refusal reach the caller in the service's form; no exchange is noted."""
+    """The status and the message of a refusal reach the caller in the service's form; no exchange is recorded."""
     with pytest.raises(openai.APIStatusError, match="Overloaded") as of_openai:
         responses.create(model="m", input="snow?")
     with pytest.raises(anthropic.APIStatusError, match="Overloaded") as of_anthropic:
@@ -179,7 +179,7 @@ def test_a_refusal_is_an_error_of_the_service(
 
 @pytest.mark.parametrize("path", ["/responses", "/messages", "/models/m:generateContent"])
 def test_a_body_that_is_no_request_is_refused(endpoint: ScriptedEndpoint, path: str) -> None:
-    """A request without messages gets 400 and is told what the protocol expects."""
+    """A request without messages gets 400 and an explanation of what the protocol expects."""
     import httpx
 
     answer = httpx.post(endpoint.base_url + path, json={"model": "m"}, timeout=60)

@@ -12,12 +12,12 @@ from pandaprobe_otel.demo.shop_script import shop_script
 
 
 def user(content: str) -> Message:
-    """A customer's message."""
+    """Return a customer's message."""
     return {"role": "user", "content": content}
 
 
 def tool(content: object) -> Message:
-    """A tool's result."""
+    """Return a tool's result."""
     return {"role": "tool", "content": content if isinstance(content, str) else json.dumps(content)}
 
 
@@ -29,7 +29,7 @@ def test_it_calls_a_tool_with_what_the_customer_said() -> None:
 
 
 def test_it_tries_again_with_what_the_error_says() -> None:
-    """After a failed look-up it builds the number from the error's example."""
+    """After a failed look-up, the number follows the example in the error."""
     failed = tool("error: no order '23': numbers start with a letter, such as B-1")
 
     assert shop_script([user("Where is my order 23?"), failed]) == Reply(
@@ -38,7 +38,7 @@ def test_it_tries_again_with_what_the_error_says() -> None:
 
 
 def test_it_follows_the_results() -> None:
-    """The parcel of the order is tracked, and the answer tells what tracking said."""
+    """The order's parcel is tracked, and the answer gives the result."""
     order, parcel = tool({"parcel": "P-9"}), tool({"status": "here", "arrives": "now"})
 
     assert shop_script([order]) == Reply(tool_calls=(ToolCall(name="track_parcel", arguments={"parcel": "P-9"}),))
@@ -46,7 +46,7 @@ def test_it_follows_the_results() -> None:
 
 
 def test_it_remembers_the_conversation() -> None:
-    """A later wish is answered from earlier results."""
+    """A later question is answered from earlier results."""
     reply = shop_script([tool({"status": "here", "arrives": "at noon"}), user("Write a note.")])
 
     assert "at noon" in (reply.text or "")
@@ -57,6 +57,6 @@ def test_it_remembers_the_conversation() -> None:
     [[], [user("Tell me a joke.")], [tool("42")], [tool({"weather": "fine"})], [{"role": "system"}]],
 )
 def test_it_knows_what_it_does_not_know(messages: list[Message]) -> None:
-    """A conversation that is none of the shop's has no answer."""
+    """A conversation that does not belong to the shop has no answer."""
     with pytest.raises(LookupError):
         shop_script(messages)

@@ -1,4 +1,4 @@
-"""What pages and examples run in, run against and ask."""
+"""The surroundings of pages and examples: a runner, a server and a model."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pandaprobe_otel.local import LocalServer
 
 @pytest.fixture(scope="session")
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    """What runs Python and commands."""
+    """Yield the runner of Python and commands."""
     with Forks(tmp_path_factory.mktemp("forks")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[LocalServer]:
-    """The PandaProbe that programs and commands send to."""
+    """Yield the PandaProbe that programs and commands send to."""
     with LocalServer(limit=None, scripted_judge=True) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def model() -> Iterator[dict[str, str]]:
-    """The model that programs ask."""
+    """Yield the model that programs ask."""
     with models() as environment:
         yield environment

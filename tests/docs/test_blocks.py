@@ -1,4 +1,4 @@
-"""Whoever follows a page of the documentation gets what it says: every block of code is run."""
+"""Documentation pages, followed as a reader does: every block of code is run."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ SEND_NOTHING: Final = frozenset(
         "troubleshooting",
     }
 )  # fmt: skip
-"""Pages whose programs make no trace of an agent, or send it to a server that the page starts."""
+"""Pages whose programs make no agent trace, or send it to a server that the page starts."""
 PYTEST_OPTIONS: Final = f"-c {os.devnull} --rootdir=. -p no:cacheprovider -Wignore::pytest.PytestAssertRewriteWarning"
-"""No configuration of ours counts in a reader's folder, and its modules are loaded before pytest could see them."""
+"""pytest options: a reader's folder has no configuration of ours, and imports its modules before pytest could."""
 OUTER: Final = frozenset({"docs/evaluation.md", "docs/integrations/litellm.md", "docs/local.md", "docs/quickstart.md"})
 """Pages that take long to follow."""
 RUN_ELSEWHERE: Final = frozenset(
     f"docs/integrations/{path.stem}.md" for path in (ROOT / "tests" / "frameworks" / "environments").glob("*.toml")
 )
-"""The programs of frameworks, which are not installed here: scripts/test_extras.py runs each in its own environment."""
+"""Programs of frameworks, which are not installed here: scripts/test_extras.py runs each in its own environment."""
 
 
 def _pages() -> Iterator[Any]:
@@ -49,7 +49,7 @@ def steps_here(page: Path) -> list[Step]:
 def test_the_page_can_be_followed(
     page: Path, tmp_path: Path, forks: Forks, server: LocalServer, model: dict[str, str]
 ) -> None:
-    """Each program and command succeeds, warns of nothing, and what `init()` should have sent is there."""
+    """Each program and command succeeds without warnings, and traces arrive that `init()` should send."""
     project = page.relative_to(ROOT).as_posix().replace("/", " ")
     settings = {**server.environment(project), "PANDAPROBE_SHUTDOWN_TIMEOUT": "30"}
     environment = {**clean_environment(tmp_path), **model, **settings, "PYTEST_ADDOPTS": PYTEST_OPTIONS}
@@ -59,7 +59,7 @@ def test_the_page_can_be_followed(
             if ran is not None:
                 assert ran.code == 0, f"{ran.step}\n{ran.out}\n{ran.err}"
             if isinstance(step, Program) and ran is not None:
-                said = [line for line in ran.err.splitlines() if not line.startswith("pandaprobe: ")]  # progress
+                said = [line for line in ran.err.splitlines() if not line.startswith("pandaprobe: ")]  # progress lines
                 assert said == [], f"{ran.step}\n{ran.err}"
     if page.stem not in SEND_NOTHING and any(isinstance(step, Program) for step in steps_here(page)):
         with Client(server.api_key, project, server.url) as client:
@@ -68,7 +68,7 @@ def test_the_page_can_be_followed(
 
 @pytest.mark.parametrize("block", [block for page in pages() for block in blocks(page)], ids=str)
 def test_the_block_is_of_a_known_kind(block: Block) -> None:
-    """Run, saved, shown, or left out for a reason; Python that is not run compiles all the same."""
+    """A block is run, saved, shown, or left out for a reason; Python that is not run still compiles."""
     assert block.language in (*RUN, *SHOWN)
     if block.not_run is not None:
         assert len(block.not_run) > 10
@@ -77,7 +77,7 @@ def test_the_block_is_of_a_known_kind(block: Block) -> None:
 
 
 def test_few_blocks_are_not_run() -> None:
-    """Each says why in its title; these are all of them."""
+    """Each gives its reason in its title; these are all of them."""
     assert not_run() == {
         "README.md": 1,
         "docs/client.md": 1,
@@ -95,5 +95,5 @@ def test_few_blocks_are_not_run() -> None:
 
 
 def test_nothing_of_ours_is_needed_from_the_environment() -> None:
-    """The pages are followed with the settings of these tests alone."""
+    """The pages run with the settings of these tests alone."""
     assert not [name for name in clean_environment(Path(os.devnull)) if name.startswith("PANDAPROBE_")]

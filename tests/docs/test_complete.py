@@ -1,4 +1,4 @@
-"""The documentation names everything that there is, and what is written from the source is up to date."""
+"""The documentation covers every public name, and its generated parts are up to date."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WRITTEN_BY_HAND: Final = "\n".join(
 
 @pytest.fixture(scope="module")
 def scripts() -> Iterator[None]:
-    """`scripts/` as it is on the path of its programs."""
+    """Put `scripts/` on the path, as for its programs."""
     sys.path.insert(0, str(ROOT / "scripts"))
     yield
     sys.path.remove(str(ROOT / "scripts"))
@@ -37,7 +37,7 @@ def scripts() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def write_docs(scripts: None) -> ModuleType:
-    """What writes pages."""
+    """Return the module that writes pages."""
     return import_module("write_docs")
 
 
@@ -47,7 +47,7 @@ def test_what_is_written_is_up_to_date(write_docs: ModuleType) -> None:
 
 
 def test_every_command_and_option_is_told(scripts: None) -> None:
-    """The page of the command line has a heading for each command, with each of its options."""
+    """The command line's page has a heading for each command, and each of its options below it."""
     page = (DOCS / "command-line.md").read_text(encoding="utf-8")
     sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE))
     for command, context in import_module("docs_pages.command_line_page").commands():
@@ -58,7 +58,7 @@ def test_every_command_and_option_is_told(scripts: None) -> None:
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_every_setting_is_told(setting: object) -> None:
-    """In the table, by its name or its variable."""
+    """The table has each setting, by its name or its variable."""
     name, variable = getattr(setting, "name", ""), getattr(setting, "env", None)
     page = (DOCS / "settings.md").read_text(encoding="utf-8")
     assert f"`{variable or name}`" in page
@@ -66,7 +66,7 @@ def test_every_setting_is_told(setting: object) -> None:
 
 @pytest.mark.parametrize("name", [name for name in pandaprobe_otel.__all__ if name not in ("PandaProbeError",)])
 def test_every_public_name_is_in_the_reference(name: str) -> None:
-    """By its directive, or, where one type has several names, by its name."""
+    """The reference has each name, by its directive or, for further names of a type, by the name."""
     assert f"::: pandaprobe_otel.{name}\n" in f"{REFERENCE}\n" or f"`{name}`" in REFERENCE
 
 
@@ -74,7 +74,7 @@ def test_every_public_name_is_in_the_reference(name: str) -> None:
     ("module", "name"), [(module, name) for module in (evals, local) for name in module.__all__ if name != "evaluate"]
 )
 def test_every_name_of_a_public_module_is_in_the_reference(module: ModuleType, name: str) -> None:
-    """Those that users import from `pandaprobe_otel.evals` and `.local`."""
+    """The reference has the names that users import from `pandaprobe_otel.evals` and `.local`."""
     assert f"::: {module.__name__}.{name}\n" in f"{REFERENCE}\n"
 
 
@@ -87,20 +87,20 @@ def test_the_reference_names_what_there_is() -> None:
 
 
 def test_every_error_is_told_in_prose() -> None:
-    """Errors that the clients raise stand in the table of the client's page, or elsewhere."""
+    """The client page's table, or another page, has each error that clients raise."""
     raised = [name for name, found in vars(errors).items() if isinstance(found, type) and issubclass(found, Exception)]
     assert [name for name in raised if name not in WRITTEN_BY_HAND and name not in ("MissingKey",)] == []
 
 
 def test_every_integration_has_a_page() -> None:
-    """And the overview leads to it."""
+    """The overview links to each page."""
     overview = (DOCS / "integrations.md").read_text(encoding="utf-8")
     assert [name for name in registry.INTEGRATIONS if f"(integrations/{name}.md)" not in overview] == []
 
 
 @pytest.mark.parametrize("name", registry.INTEGRATIONS)
 def test_every_page_of_an_integration_shows_a_program(name: str) -> None:
-    """Short, and with the one line; `make extras` runs each where nothing but the extra is installed."""
+    """The program is short and has the one line; `make extras` runs each with only the extra installed."""
     page = DOCS / "integrations" / f"{name}.md"
     (program,) = (block.text for block in blocks(page) if block.language == "python")
     assert "pandaprobe_otel.init()\n" in program
@@ -108,14 +108,14 @@ def test_every_page_of_an_integration_shows_a_program(name: str) -> None:
 
 
 def test_every_foreign_switch_is_told() -> None:
-    """The page about privacy names each variable that is obeyed, and no other."""
+    """The privacy page names each variable of others that we obey, and no further one."""
     page = (DOCS / "privacy.md").read_text(encoding="utf-8")
     told = page.partition("<!-- switches -->")[2].partition("<!-- end of switches -->")[0]
     assert set(re.findall(r"`(\w+)`", told)) == {switch.name for switch in SWITCHES}
 
 
 def test_every_marker_argument_and_option_of_pytest_is_told() -> None:
-    """The page about evaluation names each option of the plugin."""
+    """The evaluation page names each option of the plugin."""
     page = (DOCS / "evaluation.md").read_text(encoding="utf-8")
     plugin = Path(import_module("pandaprobe_otel.pytest_plugin").__file__ or "").read_text(encoding="utf-8")
     options = set(re.findall(r"\"(--pandaprobe[\w-]*)", plugin))
@@ -124,7 +124,7 @@ def test_every_marker_argument_and_option_of_pytest_is_told() -> None:
 
 
 def test_every_room_is_in_the_architecture() -> None:
-    """Each module and package of the library, and each folder beside it, stands in ARCHITECTURE.md."""
+    """ARCHITECTURE.md has each module and package of the library, and each folder beside it."""
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     package = Path(pandaprobe_otel.__file__).parent
     rooms = [
@@ -139,7 +139,7 @@ IN_THE_WHEEL: Final = "pandaprobe_otel/demo/quickstart.py"
 
 
 def test_every_path_in_the_architecture_is_there() -> None:
-    """Nothing stands in it that is gone: paths of files, and of folders."""
+    """Every path of a file or folder in it exists."""
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     homes = (ROOT, ROOT / "pandaprobe_otel", Path(pandaprobe_otel.__file__).parent)
     named = [path for path in re.findall(r"`([\w./]+(?:\.py|/))`", text) if path != IN_THE_WHEEL]

@@ -1,4 +1,4 @@
-"""Each example runs without a key, and its traces are those that it is an example of."""
+"""Examples run without a key, and make the traces that they demonstrate."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ RUN_HERE: Final[dict[str, dict[str, int]]] = {
     "fleet.py": {"invoke_agent shop fleet-1 AGENT LLM": 1},
     "notebook.ipynb": {"shop_assistant notebook-1 AGENT LLM TOOL": 1},
 }
-"""For each, its traces: name, session, kinds of spans; and how many there are."""
+"""The traces of each example: name, session, kinds of spans; and their number."""
 _KEYS: Final = re.compile(r"(OPENAI|ANTHROPIC|GOOGLE|GEMINI|AWS)_")
 
 
 def environment(server: LocalServer, home: Path, project: str) -> dict[str, str]:
-    """No key of a model, and a PandaProbe to look into afterwards."""
+    """Return an environment without a model key, with a PandaProbe to read from afterwards."""
     clean = {name: value for name, value in clean_environment(home).items() if not _KEYS.match(name)}
     return {**clean, **server.environment(project)}
 
 
 def command(name: str) -> str:
-    """How a reader runs it."""
+    """Return the command that a reader runs."""
     run = f"python {ROOT}/scripts/run_notebook.py {EXAMPLES / name} --check"
     return run if name.endswith(".ipynb") else f"python {EXAMPLES / name}"
 
 
 OUTER: Final = frozenset({"celery_worker.py", "fleet.py"})
-"""Those that start other programs."""
+"""Examples that start other programs."""
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.outer] if name in OUTER else []) for name in RUN_HERE]
 )
 def test_it_runs_without_a_key(name: str, tmp_path: Path, forks: Forks, server: LocalServer) -> None:
-    """It ends well, and PandaProbe has its traces."""
+    """The example succeeds, and PandaProbe has its traces."""
     with Reader(forks, tmp_path / "reader", environment(server, tmp_path, name)) as reader:
         ran = reader.follow(Block(page=f"examples/{name}", line=1, language="sh", title="", text=command(name)))
     assert ran is not None
@@ -65,7 +65,7 @@ def test_it_runs_without_a_key(name: str, tmp_path: Path, forks: Forks, server: 
 
 @pytest.mark.parametrize("name", ["collector.yaml", "collector-single.yaml"])
 def test_a_collectors_pipeline_is_whole(name: str) -> None:
-    """There is no Collector here to run it: every part that a pipeline names is described, and every part is used."""
+    """No Collector runs here: every part that a pipeline names is described, and every part is used."""
     config = yaml.safe_load((EXAMPLES / "fleet" / name).read_text(encoding="utf-8"))
     for kind in ("receivers", "processors", "exporters"):
         used = {part for pipeline in config["service"]["pipelines"].values() for part in pipeline.get(kind, ())}
@@ -73,7 +73,7 @@ def test_a_collectors_pipeline_is_whole(name: str) -> None:
 
 
 def test_every_example_is_run_by_some_test() -> None:
-    """Here, or by the tests of what it is an example of; nothing in the folder is left to chance."""
+    """Some test runs it, here or elsewhere; no file of the folder is left out."""
     tests = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py")))
     files = [path.relative_to(EXAMPLES).as_posix() for path in sorted(EXAMPLES.rglob("*")) if path.is_file()]
     left = [name for name in files if name not in RUN_HERE and not _is_named(name, tests)]
@@ -81,7 +81,7 @@ def test_every_example_is_run_by_some_test() -> None:
 
 
 def test_every_example_is_in_the_table() -> None:
-    """Whoever looks into the folder's README finds each file."""
+    """The folder's README lists each file."""
     table = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     files = [path for path in EXAMPLES.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     named = [path.relative_to(EXAMPLES).as_posix() for path in files if path.name != "README.md"]
@@ -90,13 +90,13 @@ def test_every_example_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("example", test_examples.programs(), ids=lambda example: str(example.path))
 def test_every_program_says_what_to_install_and_how_it_is_run(example: Example) -> None:
-    """`make examples` does just that."""
+    """`make examples` does exactly that."""
     assert re.match(r'"?pandaprobe-otel\b', example.needs)
     assert test_examples.command_of(example).split()[-1] == example.path
 
 
 def _in_words(trace: Trace) -> str:
-    kinds = sorted(span.kind for span in trace.spans if span.kind != "OTHER")  # OTHER: what FastAPI tells of itself
+    kinds = sorted(span.kind for span in trace.spans if span.kind != "OTHER")  # OTHER: FastAPI's own spans
     return " ".join([trace.name, str(trace.session_id), *kinds])
 
 

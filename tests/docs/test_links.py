@@ -1,4 +1,4 @@
-"""Every relative link of the documentation leads somewhere, to the heading that it names as well."""
+"""Every relative link of the documentation leads to an existing file and heading."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ PAGES: Final = [
 
 
 def prose(page: Path) -> str:
-    """A page without its blocks of code, whose brackets are no links."""
+    """Return a page without its blocks of code, whose brackets are not links."""
     return re.sub(r"^```.*?^```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
 def anchors(page: Path) -> set[str]:
-    """The headings of a page, as links name them."""
+    """Return the anchors of a page's headings."""
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     return {slug(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
 
 
 def slug(heading: str) -> str:
-    """A heading as an anchor, as Python-Markdown and GitHub make it."""
+    """Return a heading as an anchor, as Python-Markdown and GitHub make it."""
     return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
-    """Files are there, headings are on them, and no page of the site leads out of it."""
+    """Files exist, headings are on them, and no page links out of the site's folder."""
     wrong: list[str] = []
     for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if re.match(r"[a-z]+:", link):
@@ -50,7 +50,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_a_wrong_link_would_be_found(tmp_path: Path) -> None:
-    """The anchors are those of headings, with marks and code in them."""
+    """Anchors follow from headings, even with marks and code in them."""
     page = tmp_path / "page.md"
     page.write_text("# A `b.c` and D\n\n```sh\n# no heading\n```\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md: each message that it explains is one that the library really gives."""
+"""docs/troubleshooting.md: the library really gives each message that it explains."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Said = Callable[[Path, pytest.LogCaptureFixture, pytest.MonkeyPatch], str]
 
 
 def _settings(**environ: str) -> Said:
-    """What `init()` warns of under these variables."""
+    """Return the warnings of `init()` under these variables."""
 
     def said(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
         problems = Config.resolve(environ=environ, file=home / "none").problems
@@ -45,7 +45,7 @@ def _settings(**environ: str) -> Said:
 
 
 def _cause(name: str, status: int, **body: str) -> Said:
-    """What is logged when PandaProbe answers like this."""
+    """Return the log when PandaProbe answers like this."""
 
     def said(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
         no_answer = NoAnswer(reason="ConnectError: [Errno 111] Connection refused", may_have_arrived=False)
@@ -57,7 +57,7 @@ def _cause(name: str, status: int, **body: str) -> Said:
 
 
 def _command(*arguments: str, **environ: str) -> Said:
-    """What a command says."""
+    """Return the output of a command."""
 
     def said(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
         return run_here(*arguments, environment=clean_environment(home, **environ)).stderr
@@ -168,20 +168,20 @@ MESSAGES: Final[dict[str, tuple[Said, ...]]] = {
     "pytest: cannot work": (_no_key_for_pytest,),
     "A request may or may not have happened": (lambda *_: str(OutcomeUnknown("no answer came.")),),
 }
-"""Heading to what is said there, in the order of the page."""
+"""The messages under each heading, in the order of the page."""
 PRINTED: Final = "Nothing arrives, and nothing is said"
-"""Its message is what the block above it prints, which test_blocks.py runs."""
+"""The block above its message prints it; test_blocks.py runs the block."""
 
 
 def sections() -> dict[str, list[str]]:
-    """The messages of the page, by heading."""
+    """Return the messages of the page, by heading."""
     text = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
     found = re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
     return {heading: re.findall(r"^```text\n(.*?)^```", body, re.DOTALL | re.MULTILINE) for heading, body in found}
 
 
 def flat(text: str) -> str:
-    """Text without its line breaks."""
+    """Return text without its line breaks."""
     return " ".join(text.split())
 
 
@@ -189,7 +189,7 @@ def flat(text: str) -> str:
 def test_the_message_is_what_is_said(
     heading: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Word for word, but for what the page leaves open."""
+    """The page has the message word for word, except for its placeholders."""
     caplog.set_level(logging.INFO)
     for written, said in zip(sections()[heading], MESSAGES[heading], strict=True):
         pattern = ".+?".join(re.escape(part) for part in flat(written).split("…"))
@@ -198,6 +198,6 @@ def test_the_message_is_what_is_said(
 
 
 def test_every_message_is_looked_for() -> None:
-    """None is left out, and none is looked for that is not there any more."""
+    """The page and this file list the same messages."""
     with_messages = {heading for heading, messages in sections().items() if messages}
     assert with_messages == {*MESSAGES, PRINTED}

@@ -12,16 +12,16 @@ from pandaprobe_otel.local import LocalServer
 
 @pytest.fixture(scope="module")
 def shared_server() -> Iterator[LocalServer]:
-    """A local PandaProbe without limits."""
+    """Yield a local PandaProbe without limits."""
     with LocalServer(limit=None) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def gateway(shared_server: LocalServer) -> Iterator[Gateway]:
-    """A gateway that sends there, with a bound of 1 MB for bodies.
+    """Yield a gateway that sends there, with a bound of 1 MB for bodies.
 
-    It ends with each file: what it still sends and logs must not fall into another one's tests.
+    It ends with each file, so that its late requests and logs do not fall into another file's tests.
     """
     with Gateway(endpoint=shared_server.url, api_key=shared_server.api_key, max_body=1_000_000) as running:
         yield running

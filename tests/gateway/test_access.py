@@ -1,4 +1,4 @@
-"""Who may send, where there is a token, and over TLS: the same for both protocols."""
+"""Access by token, and over TLS, in both protocols."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WRONG = ["", TOKEN, f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}"
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A certificate for this machine, its key, and who has signed it."""
+    """Return a certificate for this machine, its key, and its issuer."""
     authority, folder = trustme.CA(), tmp_path_factory.mktemp("certificates")
     issued = authority.issue_cert("127.0.0.1")
     names = {name: folder / f"{name}.pem" for name in ("certificate", "key", "authority")}
@@ -42,7 +42,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def guarded(shared_server: LocalServer, files: dict[str, Path]) -> Iterator[Gateway]:
-    """A gateway with a token and TLS."""
+    """Yield a gateway with a token and TLS."""
     with Gateway(
         endpoint=shared_server.url,
         api_key=shared_server.api_key,
@@ -55,7 +55,7 @@ def guarded(shared_server: LocalServer, files: dict[str, Path]) -> Iterator[Gate
 
 @pytest.fixture
 def http(guarded: Gateway, files: dict[str, Path]) -> Iterator[httpx.Client]:
-    """A client that trusts the authority."""
+    """Yield an HTTP client that trusts the authority."""
     import ssl
 
     context = ssl.create_default_context(cafile=str(files["authority"]))
@@ -65,7 +65,7 @@ def http(guarded: Gateway, files: dict[str, Path]) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def export(guarded: Gateway, files: dict[str, Path]) -> Iterator[Any]:
-    """The same for gRPC."""
+    """Yield a gRPC client that trusts the authority."""
     credentials = grpc.ssl_channel_credentials(files["authority"].read_bytes())
     with grpc.secure_channel(f"127.0.0.1:{guarded.grpc_port}", credentials) as channel:
         yield channel.unary_unary(EXPORT)
@@ -73,7 +73,7 @@ def export(guarded: Gateway, files: dict[str, Path]) -> Iterator[Any]:
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
 def test_who_has_the_token_may_send(http: httpx.Client, export: Any, scheme: str) -> None:
-    """Over HTTP, and over gRPC in the metadata."""
+    """The token is accepted over HTTP, and over gRPC in the metadata."""
     answer = http.post("/v1/traces", content=BODY, headers={**PROTOBUF, "Authorization": f"{scheme} {TOKEN}"})
     assert answer.status_code == 200
     export(BODY, timeout=60, metadata=[("authorization", f"{scheme} {TOKEN}")])
@@ -81,7 +81,7 @@ def test_who_has_the_token_may_send(http: httpx.Client, export: Any, scheme: str
 
 @pytest.mark.parametrize("given", WRONG)
 def test_others_may_not(http: httpx.Client, given: str) -> None:
-    """Nothing, half of it, more than it, another scheme; whatever the body is."""
+    """No token, half of it, more than it and another scheme are refused, whatever the body."""
     for body in (BODY, b"\xff", bytes(20_000_000)):
         headers = httpx.Headers({**PROTOBUF, "Authorization": given}, encoding="latin-1")
         answer = http.post("/v1/traces", content=body, headers=headers)
@@ -92,7 +92,7 @@ def test_others_may_not(http: httpx.Client, given: str) -> None:
 
 @pytest.mark.parametrize("given", [given for given in WRONG if given.isascii()])
 def test_others_may_not_over_grpc(export: Any, given: str) -> None:
-    """UNAUTHENTICATED, also when the bytes are bad."""
+    """They get UNAUTHENTICATED, even for invalid bytes."""
     for body in (BODY, b"\xff"):
         with pytest.raises(grpc.RpcError) as caught:
             export(body, timeout=60, metadata=[("authorization", given)] if given else None)
@@ -102,7 +102,7 @@ def test_others_may_not_over_grpc(export: Any, given: str) -> None:
 
 
 def test_health_says_the_counts_to_those_who_may_send(http: httpx.Client) -> None:
-    """Others see that it is alive."""
+    """Without the token, one sees only that the gateway is alive."""
     assert http.get("/health").json() == {"status": "ok"}
     assert "spans_accepted" in http.get("/health", headers={"Authorization": f"Bearer {TOKEN}"}).json()
 
@@ -110,9 +110,9 @@ def test_health_says_the_counts_to_those_who_may_send(http: httpx.Client) -> Non
 def test_exporters_with_token_and_tls(
     guarded: Gateway, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As an app is set up for both."""
+    """OpenTelemetry's exporters work with both, as an app configures them."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        monkeypatch.delenv(name, raising=False)  # it goes before what the exporter is told
+        monkeypatch.delenv(name, raising=False)  # either would override the exporter's arguments
     headers = {"authorization": f"Bearer {TOKEN}"}
     over_http = HttpExporter(f"{guarded.url}/v1/traces", certificate_file=str(files["authority"]), headers=headers)
     credentials = grpc.ssl_channel_credentials(files["authority"].read_bytes())
@@ -123,14 +123,14 @@ def test_exporters_with_token_and_tls(
 
 
 def test_without_tls_nobody_is_understood(guarded: Gateway) -> None:
-    """Plain text finds no answer."""
+    """Plain text gets no answer."""
     with pytest.raises(httpx.TransportError):
         httpx.get(guarded.url.replace("https", "http") + "/health", timeout=60)
 
 
 @pytest.mark.parametrize("left_out", ["certfile", "keyfile"])
 def test_tls_needs_both_files(shared_server: LocalServer, files: dict[str, Path], left_out: str) -> None:
-    """One without the other is an error of the start; so are files that are not there, or something else."""
+    """`start` raises if one of them is missing, does not exist, or is something else."""
     both = {"certfile": str(files["certificate"]), "keyfile": str(files["key"])}
     own = {"endpoint": shared_server.url, "api_key": shared_server.api_key}
     with pytest.raises(ConfigError, match="TLS needs both"):
@@ -148,7 +148,7 @@ def test_tls_needs_both_files(shared_server: LocalServer, files: dict[str, Path]
 def test_an_open_door_is_said_once(
     shared_server: LocalServer, caplog: pytest.LogCaptureFixture, host: str, token: str | None, lines: int
 ) -> None:
-    """A gateway for everybody who can reach it."""
+    """A gateway that anyone can reach without a token is named once."""
     with (
         caplog.at_level(logging.WARNING, "pandaprobe_otel"),
         Gateway(host, endpoint=shared_server.url, api_key=shared_server.api_key, token=token),

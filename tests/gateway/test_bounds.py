@@ -1,4 +1,4 @@
-"""What a request may hold is counted before anything is made of it; memory goes by the bytes that are sent."""
+"""Bounds on a request's content, counted before objects are made: memory is proportional to the bytes sent."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from pandaprobe_otel.gateway.rejections import BEYOND, TOO_MANY_FIELDS, TOO_MANY
 IDS: Final = delimited(1, b"t" * 16) + delimited(2, b"s" * 8) + delimited(5, b"x")
 JSON_IDS: Final = {"traceId": "1" * 32, "spanId": "2" * 16, "name": "x"}
 FACTOR: Final = 8
-"""Memory for each byte that is sent."""
+"""Bytes of memory for each byte that is sent."""
 BESIDE_KB: Final = 40_000
-"""Whatever is sent: the objects of one slice, the largest span that is not counted."""
+"""Memory beside that, whatever is sent: the objects of one slice, and the largest span that is not counted."""
 
 
 class Kept:
-    """Takes everything, and keeps nothing."""
+    """A receiver that accepts everything and keeps nothing."""
 
     count = 0
 
@@ -49,13 +49,13 @@ class Kept:
 
 
 def take(body: bytes, read: Any = read_protobuf) -> Taken:
-    """As the gateway takes it."""
+    """Return the body as the gateway takes it."""
     return Intake(Kept()).take(partial(read, body))
 
 
 @contextmanager
 def in_proportion(body: bytes) -> Iterator[None]:
-    """What is done in here takes no more memory than goes with the body."""
+    """Check that the block takes no more memory than the body allows."""
     peak_kb = fresh_peak_kb()
     yield
     assert peak_kb() < BESIDE_KB + FACTOR * len(body) / 1024
@@ -63,7 +63,7 @@ def in_proportion(body: bytes) -> Iterator[None]:
 
 @pytest.mark.parametrize("field", [9, 11, 13, 100], ids=["attributes", "events", "links", "unknown"])
 def test_millions_of_empty_parts_of_a_span(field: int) -> None:
-    """Two bytes each, three million of them: none is made."""
+    """None of three million parts of two bytes each becomes an object."""
     empty = delimited(field, b"")
     body = request_of_span(IDS + empty * (6_000_000 // len(empty)))
     with in_proportion(body), pytest.raises(RefusedError, match="1 spans have more than 200000 fields") as caught:
@@ -73,7 +73,7 @@ def test_millions_of_empty_parts_of_a_span(field: int) -> None:
 
 @pytest.mark.parametrize("levels", [0, 1, 2], ids=["resources", "scopes", "spans"])
 def test_millions_of_empty_frames(levels: int) -> None:
-    """Neither of resources, nor of scopes, nor of spans."""
+    """Empty resources, scopes and spans do not become objects."""
     body = delimited(1 if levels == 0 else 2, b"") * 3_000_000
     for level in range(levels):
         body = delimited(1 if level == levels - 1 else 2, body)
@@ -87,7 +87,7 @@ def test_millions_of_empty_frames(levels: int) -> None:
 
 @pytest.mark.parametrize("path", [(5, 1), (6, 1, 2)], ids=["list", "map"])
 def test_millions_of_elements_in_a_value(path: tuple[int, ...]) -> None:
-    """A value is looked into, however deep: in lists of one list, or maps of one map."""
+    """Values are counted at any depth: in lists of one list, or maps of one map."""
     value = delimited(path[0], delimited(1, b"") * 2_000_000)
     for field in reversed(path * 3):
         value = delimited(field, value)
@@ -106,7 +106,7 @@ def test_millions_of_elements_in_a_value(path: tuple[int, ...]) -> None:
     ],
 )
 def test_millions_of_values_in_json(inner: bytes) -> None:
-    """They are counted before the body is read."""
+    """They are counted before the body is parsed."""
     body = b'{"resourceSpans":[{"scopeSpans":[{"spans":[' + (inner + b",") * (8_000_000 // len(inner)) + b"{}]}]}]}"
     with in_proportion(body), pytest.raises(RefusedError, match="too many objects and values") as caught:
         take(body, read_json)
@@ -117,7 +117,7 @@ def test_millions_of_values_in_json(inner: bytes) -> None:
     "fields", [{"x": ["ab"] * 400_000}, {"attributes": [{"key": "k", "value": {"intValue": 1}}] * 4000}]
 )
 def test_as_many_values_in_json_as_may_be(fields: dict[str, Any]) -> None:
-    """Short texts, and small attributes."""
+    """The largest allowed number of short texts and small attributes is accepted."""
     spans = [{**JSON_IDS, **fields}] * (1 if "x" in fields else 11)
     body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}, separators=(",", ":")).encode()
     with in_proportion(body):
@@ -125,7 +125,7 @@ def test_as_many_values_in_json_as_may_be(fields: dict[str, Any]) -> None:
 
 
 def test_marks_in_texts_are_no_values() -> None:
-    """JSON in a text, as messages are: as many marks as one likes."""
+    """Texts may contain JSON, as messages do, with any number of quotes and brackets."""
     text = json.dumps([{"role": "user", "content": '"{[,'}]) * 150_000
     span = {**JSON_IDS, "attributes": [{"key": "k", "value": {"stringValue": text}}]}
     body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).encode()
@@ -137,7 +137,7 @@ def test_marks_in_texts_are_no_values() -> None:
     "text", [b'{"' + b'{,\\"' * 1_000_000, b'{"a":"' + b"{,[" * 1_000_000 + b"\\", b'{"' * 999_999]
 )
 def test_texts_without_an_end(text: bytes) -> None:
-    """Each byte is looked at once."""
+    """Each byte is read once."""
     with pytest.raises(RefusedError, match="in JSON"):
         take(text, read_json)
 
@@ -154,7 +154,7 @@ def test_the_largest_body_of_ordinary_spans() -> None:
 
 
 def request_with(*spans: bytes) -> bytes:
-    """A good span, and others."""
+    """Return a request of a good span and others."""
     return request_of_span(IDS) + b"".join(map(request_of_span, spans))
 
 
@@ -190,7 +190,7 @@ def test_others_of_the_request_are_taken(gateway: Gateway, span: bytes, why: str
     ],
 )
 def test_others_of_the_request_are_taken_in_json(gateway: Gateway, fields: dict[str, Any], why: str) -> None:
-    """The same."""
+    """In JSON, too, such a span is rejected alone."""
     spans = [JSON_IDS, {**JSON_IDS, **fields}, JSON_IDS]
     body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).encode()
     answer = post(gateway.url, body, {"Content-Type": "application/json"})
@@ -201,7 +201,7 @@ def test_others_of_the_request_are_taken_in_json(gateway: Gateway, fields: dict[
 
 
 def test_nothing_is_taken_of_a_body_whose_frames_do_not_fit() -> None:
-    """Although its first spans are good."""
+    """Even its good first spans are not taken."""
     kept = Kept()
     for body in (request_with(IDS) + b"\x0a\x05a", request_with(IDS)[:-1], request_with(IDS) + b"\x0b"):
         with pytest.raises(RefusedError, match="not an ExportTraceServiceRequest"):
@@ -210,7 +210,7 @@ def test_nothing_is_taken_of_a_body_whose_frames_do_not_fit() -> None:
 
 
 def test_a_request_ends_where_it_holds_too_much() -> None:
-    """Spans within their own bounds, but too many of them: those at the front are taken, the rest is rejected."""
+    """The spans are within their own bounds, but too many: the first ones are taken, the rest is rejected."""
     span = IDS + b"".join(delimited(9, delimited(1, b"%d" % number)) for number in range(4000))
     taken = take(request_of_span(span) * 260)
     assert 240 <= taken.accepted < 260
@@ -218,7 +218,7 @@ def test_a_request_ends_where_it_holds_too_much() -> None:
 
 
 def test_a_resource_may_come_after_its_spans_and_in_pieces() -> None:
-    """As any message of Protobuf may: pieces of one field are one, and the last text counts."""
+    """Protobuf allows this: pieces of one field are merged, and the last text counts."""
     name = delimited(1, delimited(1, b"service.name") + delimited(2, delimited(1, b"shop")))
     more = delimited(1, delimited(1, b"k") + delimited(2, delimited(1, b"v")))
     spans = delimited(2, delimited(2, IDS) + delimited(1, delimited(1, b"scope")))
@@ -235,7 +235,7 @@ def test_a_resource_may_come_after_its_spans_and_in_pieces() -> None:
 
 
 def test_senders_write_no_log(caplog: pytest.LogCaptureFixture) -> None:
-    """The SDK writes a line for each attribute of a resource or scope that has no name, however deep."""
+    """The SDK would log a line for each nameless attribute of a resource or scope, however deep."""
     empty = delimited(2, delimited(6, delimited(1, delimited(2, delimited(1, b"v")))))
     attributes = delimited(1, empty) + delimited(1, delimited(1, b"k") + empty)
     resource = delimited(1, attributes)
@@ -246,14 +246,14 @@ def test_senders_write_no_log(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_spans_of_a_resource_that_cannot_be_read() -> None:
-    """They are rejected, since it says whose they are."""
+    """They are rejected, since the resource says whose they are."""
     bad = delimited(1, delimited(1, b"\x0a\x05a") + delimited(2, delimited(2, IDS) * 3))
     taken = take(request_of_span(IDS) + bad)
     assert (taken.accepted, taken.rejected) == (1, 3)
 
 
 def test_depth() -> None:
-    """Where the library ends, and at any size."""
+    """The library's limit on depth holds at any size."""
     for filler in (b"", b"x" * 500_000):
         value = delimited(1, filler)
         for _ in range(40):

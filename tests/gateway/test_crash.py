@@ -1,4 +1,4 @@
-"""What was acknowledged survives kill -9 of the gateway, when it has a spool."""
+"""Acknowledged spans survive kill -9 of a gateway that has a spool."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from waiting import wait_until
 
 
 def start(env: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
-    """A gateway as a user starts it, and its URL."""
+    """Start a gateway as a user does; return it and its URL."""
     command = [sys.executable, "-m", "pandaprobe_otel.cli", "gateway", "--http-port", "0", "--no-grpc"]
     process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -35,15 +35,15 @@ def end(process: subprocess.Popen[str]) -> int:
 
 
 def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
-    """Killed right after the last answer, with traces complete and without their roots; the next one delivers all."""
+    """Killed after the last answer, some traces lack their root; the next gateway delivers all of them."""
     with StrictPandaProbe(limit=1000) as server:
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path / "spool"))
-        port = server.stop()  # away until the first gateway is dead: no request of it is in doubt
+        port = server.stop()  # down until the first gateway is dead, so that no request is in doubt
         first, url = start(env)
         expected: set[tuple[str, str]] = set()
         for number in range(20):
             spans = agent_trace(5)
-            sent = spans if number % 2 else spans[:-1]  # the root is the last to end
+            sent = spans if number % 2 else spans[:-1]  # the root ends last
             assert post(url, body_of(sent)).status_code == 200
             expected |= set(map(_ids, sent))
         os.kill(first.pid, signal.SIGKILL)
@@ -64,7 +64,7 @@ def _stored(server: StrictPandaProbe) -> set[tuple[str, str]]:
 
 
 def test_health_over_the_command_line(tmp_path: Path) -> None:
-    """It serves until it is asked to end, and ends with 0."""
+    """The gateway serves until it is asked to end, and exits with 0."""
     with StrictPandaProbe() as server:
         process, url = start(environment(server.url))
         assert httpx.get(f"{url}/health", timeout=60).json()["status"] == "ok"

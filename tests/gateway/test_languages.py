@@ -1,4 +1,4 @@
-"""Services in two languages: Node.js sends by OpenTelemetry's own exporters, and traces cross from one to the other."""
+"""Services in two languages: Node.js sends with OpenTelemetry's own exporters, and traces cross the services."""
 
 from __future__ import annotations
 
@@ -75,19 +75,19 @@ server.serve_forever()
 
 @pytest.fixture(autouse=True)
 def node() -> None:
-    """Where it is installed."""
+    """Skip the test unless Node.js is installed."""
     require_node()
 
 
 def settings(gateway: Gateway, server: LocalServer, service: str) -> dict[str, str]:
-    """For a service in Python that sends to the gateway, or to PandaProbe itself."""
+    """Return the settings of a Python service that sends to the gateway, or to PandaProbe itself."""
     own = environment(server.url, PANDAPROBE_API_KEY=server.api_key, PANDAPROBE_PROJECT_NAME="default")
     return {**own, "SERVICE": service, "OTLP_URL": f"{gateway.url}/v1/traces"}
 
 
 @contextmanager
 def back_service(code: str, env: dict[str, str]) -> Iterator[str]:
-    """The last of the three; its URL."""
+    """Run the last of the three services; yield its URL."""
     with subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -97,7 +97,7 @@ def back_service(code: str, env: dict[str, str]) -> Iterator[str]:
 
 
 def stored(server: LocalServer, trace_id: int, spans: int) -> dict[str, Any]:
-    """The trace as PandaProbe has it, once so many spans of it are there; the client waits for it."""
+    """Wait until a trace has this many spans, and return it as PandaProbe has it."""
     headers = {"X-API-Key": server.api_key, "X-Project-Name": "default"}
     with httpx.Client(base_url=server.url, headers=headers, timeout=60) as client:
         for _ in range(600):
@@ -111,7 +111,7 @@ def stored(server: LocalServer, trace_id: int, spans: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("protocol", list(URLS))
 def test_exporters_of_node_reach_it(gateway: Gateway, shared_server: LocalServer, protocol: str) -> None:
-    """Kinds, tokens, messages and the service are there, by JSON, protobuf and gRPC, compressed."""
+    """Kinds, tokens, messages and the service arrive, by compressed JSON, protobuf and gRPC."""
     url = URLS[protocol].format(http=gateway.url, grpc=gateway.grpc_port)
     trace_id = int(run_node("send.cjs", protocol, url), 16)
     assert gateway.pipeline is not None

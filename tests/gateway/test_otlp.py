@@ -1,4 +1,4 @@
-"""What OpenTelemetry's own exporters send arrives as PandaProbe traces, over both protocols, from any service."""
+"""Spans of OpenTelemetry's own exporters arrive as PandaProbe traces, over both protocols, from any service."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from pandaprobe_otel.mapping.ids import trace_uuid
 
 
 def over_http(gateway: Gateway) -> SpanExporter:
-    """As an app is set up for protobuf."""
+    """Return an exporter as an app configures it for protobuf."""
     return HttpExporter(endpoint=f"{gateway.url}/v1/traces")
 
 
 def over_grpc(gateway: Gateway) -> SpanExporter:
-    """As an app is set up for gRPC, with compression."""
+    """Return an exporter as an app configures it for gRPC, with compression."""
     from grpc import Compression
 
     return GrpcExporter(endpoint=f"127.0.0.1:{gateway.grpc_port}", insecure=True, compression=Compression.Gzip)
 
 
 def arrived(server: LocalServer, spans: Any) -> dict[str, Any]:
-    """The trace of these spans, as PandaProbe has it."""
+    """Return the trace of these spans, as PandaProbe has it."""
     trace_id = trace_uuid(spans[0].context.trace_id)
     headers = {"X-API-Key": server.api_key, "X-Project-Name": "default"}
     answer = httpx.get(f"{server.url}/traces/{trace_id}", headers=headers, timeout=60)
@@ -54,7 +54,7 @@ def arrived(server: LocalServer, spans: Any) -> dict[str, Any]:
 
 
 def flush(gateway: Gateway) -> None:
-    """Do not wait for stragglers."""
+    """Flush without waiting for stragglers."""
     assert gateway.pipeline is not None
     assert gateway.pipeline.flush(60)
 
@@ -63,7 +63,7 @@ def flush(gateway: Gateway) -> None:
 def test_exporters_reach_it(
     gateway: Gateway, shared_server: LocalServer, exporter: Callable[[Gateway], SpanExporter]
 ) -> None:
-    """Kinds, tokens, messages and the service are there."""
+    """Kinds, tokens, messages and the service arrive."""
     sender = exporter(gateway)
     spans = agent_trace()
     assert sender.export(spans) is SpanExportResult.SUCCESS
@@ -79,7 +79,7 @@ def test_exporters_reach_it(
 
 
 def test_json_is_read_too(gateway: Gateway, shared_server: LocalServer) -> None:
-    """Ids are hexadecimal, numbers may be texts, and what is unknown is ignored."""
+    """Ids are hexadecimal, numbers may be strings, and unknown fields are ignored."""
     spans = agent_trace()
     request = MessageToDict(encode_spans(spans))
     for span in request["resourceSpans"][0]["scopeSpans"][0]["spans"]:
@@ -96,7 +96,7 @@ def test_json_is_read_too(gateway: Gateway, shared_server: LocalServer) -> None:
 
 
 def test_what_the_service_s_own_sdk_has_dropped_is_told(gateway: Gateway, shared_server: LocalServer) -> None:
-    """OTLP says how many attributes, events and links there were no room for."""
+    """OTLP carries the numbers of dropped attributes, events and links."""
     spans = agent_trace()
     request: Any = encode_spans(spans)
     for span in request.resource_spans[0].scope_spans[0].spans:
@@ -112,7 +112,7 @@ def test_what_the_service_s_own_sdk_has_dropped_is_told(gateway: Gateway, shared
 
 
 def test_a_compressed_body(gateway: Gateway, shared_server: LocalServer) -> None:
-    """As Collectors send it."""
+    """Bodies are compressed as a Collector does it."""
     spans = agent_trace(20)
     answer = post(gateway.url, gzip.compress(body_of(spans)), {"Content-Encoding": "gzip"})
     assert answer.status_code == 200
@@ -151,7 +151,7 @@ def test_three_services_are_one_trace(gateway: Gateway, shared_server: LocalServ
 
 
 def test_a_service_whose_spans_come_first_hangs_in_no_air(gateway: Gateway, shared_server: LocalServer) -> None:
-    """The HTTP span that it was called within comes when its own are sent, and stays for their sake; others go."""
+    """The HTTP span above it comes after its own spans and stays as their parent; the other HTTP span is left out."""
     caller, called = InMemorySpanExporter(), InMemorySpanExporter()
     front, back = tracer_of("front", caller), tracer_of("back", called)
     http, headers = {"http.request.method": "GET"}, dict[str, str]()
@@ -177,7 +177,7 @@ def test_a_service_whose_spans_come_first_hangs_in_no_air(gateway: Gateway, shar
 def test_a_service_that_a_python_app_has_called_is_below_what_the_app_has_sent(
     gateway: Gateway, shared_server: LocalServer
 ) -> None:
-    """The entry `pandaprobe` of `tracestate` is in OTLP too, and meant for the first span of the service alone."""
+    """OTLP carries the `pandaprobe` entry of `tracestate` too; only the service's first span uses it."""
     called = InMemorySpanExporter()
     back = tracer_of("back", called)
     state = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "tracestate": f"pandaprobe={'12' * 8}"}
@@ -193,7 +193,7 @@ def test_a_service_that_a_python_app_has_called_is_below_what_the_app_has_sent(
 
 
 def test_a_root_that_comes_late_names_the_trace(gateway: Gateway, shared_server: LocalServer) -> None:
-    """What arrived before it was sent already; the trace gets its fields with the root."""
+    """Earlier spans were already sent; the trace gets its fields with the root."""
     chat, root = agent_trace()
     assert post(gateway.url, body_of([chat])).status_code == 200
     flush(gateway)
@@ -205,7 +205,7 @@ def test_a_root_that_comes_late_names_the_trace(gateway: Gateway, shared_server:
 
 
 def test_spans_without_ids_are_rejected_and_the_others_taken(gateway: Gateway, shared_server: LocalServer) -> None:
-    """OTLP's partial success says how many and why."""
+    """OTLP's partial success gives their number and the reason."""
     spans = agent_trace(3)
     request = encode_spans(spans)
     request.resource_spans[0].scope_spans[0].spans[0].trace_id = b"short"
@@ -219,7 +219,7 @@ def test_spans_without_ids_are_rejected_and_the_others_taken(gateway: Gateway, s
 
 
 def test_other_signals_are_told_where_to_go(gateway: Gateway) -> None:
-    """PandaProbe keeps no metrics; a sender that is set up for all three signals learns it."""
+    """PandaProbe keeps no metrics or logs; a sender that is configured for all three signals is told."""
     answer = httpx.post(
         f"{gateway.url}/v1/metrics", content=b"", headers={"Content-Type": "application/json"}, timeout=60
     )

@@ -1,4 +1,4 @@
-"""Ten times the limit for eight simulated minutes, over both protocols: what is kept, counted, told and asked for."""
+"""Ten times the limit for eight simulated minutes, over both protocols: kept and counted traces, waiting senders."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from pandaprobe_otel.transport.messages import Answer, Request
 
 LIMIT, STEP_S, STEPS = 20, 6.0, 80
 A_STEP = round(10 * LIMIT * STEP_S / 60)
-"""Traces that come in each step: ten times what may go."""
+"""Traces in each step: ten times what may be sent."""
 QUICK_END = {"shutdown_timeout_s": 0.2}
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
 class Clock:
-    """Goes when the test says so."""
+    """A clock that the test moves."""
 
     now = 1000.0
     _goes_since: float | None = None
@@ -38,12 +38,12 @@ class Clock:
         return self.now if self._goes_since is None else self.now + time.monotonic() - self._goes_since
 
     def go(self) -> None:
-        """From now on by itself: the end of a process waits until a time."""
+        """Let the clock run by itself from now on, since the end of a process waits for a time."""
         self._goes_since = time.monotonic()
 
 
 class Server:
-    """Takes 20 traces in any 60 s, and keeps them."""
+    """A server that accepts 20 traces in any 60 s, and keeps them."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -63,14 +63,14 @@ class Server:
             return Answer(status=202)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is no connection."""
 
     def reset_after_fork(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is no connection."""
 
 
 class PolledBucket(LeasedBucket):
-    """Whoever waits for a token looks at the clock again soon; `empty` says that somebody found none."""
+    """A bucket whose waiting users read the clock again soon; `empty` is set when one found no token."""
 
     def __init__(self, empty: threading.Event) -> None:
         super().__init__(capacity=LIMIT)
@@ -87,7 +87,7 @@ class PolledBucket(LeasedBucket):
 
 
 class ClockedGateway(Gateway):
-    """The same servers and the same pipeline, by a clock that the test sets."""
+    """The same servers and the same pipeline, with a clock that the test sets."""
 
     def __init__(self, clock: Clock, server: Server, empty: threading.Event) -> None:
         super().__init__()
@@ -103,13 +103,13 @@ class ClockedGateway(Gateway):
 
 
 def request_of(step: int) -> bytes:
-    """Traces of one span: nine of ten of the busy app, each fifth with an error of the other one."""
+    """Return traces of one span: nine of ten are the busy app's, and each fifth one of the other has an error."""
     request = ExportTraceServiceRequest()
     spans = request.resource_spans.add().scope_spans.add().spans
     for number in range(A_STEP):
         is_rare = number % 10 == 9
         span = spans.add(name="rare" if is_rare else "busy", start_time_unix_nano=1, end_time_unix_nano=2)
-        # Digits that nobody chose: which traces are kept goes by them.
+        # Pseudo-random digits, since the choice of traces depends on them.
         span.trace_id = hash_of(step * A_STEP + number)
         span.span_id = span.trace_id[8:]
         span.status.code = Status.STATUS_CODE_ERROR if is_rare and step % 2 else Status.STATUS_CODE_UNSET
@@ -119,7 +119,7 @@ def request_of(step: int) -> bytes:
 
 
 def hash_of(number: int) -> bytes:
-    """Sixteen bytes."""
+    """Return sixteen bytes."""
     from hashlib import sha256
 
     return sha256(str(number).encode()).digest()[:16]
@@ -127,7 +127,7 @@ def hash_of(number: int) -> bytes:
 
 @pytest.fixture
 def senders(clock: Clock, server: Server) -> Iterator[Any]:
-    """Both protocols by turns; returns for each request whether it was taken."""
+    """Yield a function that sends with both protocols in turn, and returns for each request if it was accepted."""
     empty = threading.Event()
     with (
         ClockedGateway(clock, server, empty) as gateway,
@@ -141,7 +141,7 @@ def senders(clock: Clock, server: Server) -> Iterator[Any]:
             body = request_of(step)
             taken = over_http(http, gateway.url, body) if step % 2 else over_grpc(export, body)
             assert gateway.pipeline is not None
-            gateway.pipeline.flush(0.0)  # what is complete is handed over to who sends
+            gateway.pipeline.flush(0.0)  # complete traces are handed over to the senders
             empty.clear()
             empty.wait(60.0 if step > 2 else 0.2)
             return taken
@@ -151,7 +151,7 @@ def senders(clock: Clock, server: Server) -> Iterator[Any]:
 
 
 def over_http(client: httpx.Client, url: str, body: bytes) -> bool:
-    """Whether it was taken; else the sender was asked to wait."""
+    """Return whether the request was accepted; otherwise check that the sender was asked to wait."""
     answer = client.post(f"{url}/v1/traces", content=body, headers={"Content-Type": "application/x-protobuf"})
     assert answer.status_code in (200, 503), answer.text
     assert answer.status_code == 200 or answer.headers["Retry-After"]
@@ -159,7 +159,7 @@ def over_http(client: httpx.Client, url: str, body: bytes) -> bool:
 
 
 def over_grpc(export: Any, body: bytes) -> bool:
-    """The same."""
+    """Do the same over gRPC."""
     try:
         export(body, timeout=60)
     except grpc.RpcError as error:
@@ -172,18 +172,18 @@ def over_grpc(export: Any, body: bytes) -> bool:
 
 @pytest.fixture
 def clock() -> Clock:
-    """One for all."""
+    """Return one clock for all."""
     return Clock()
 
 
 @pytest.fixture
 def server(clock: Clock) -> Server:
-    """What the gateway sends to."""
+    """Return the server that the gateway sends to."""
     return Server(clock)
 
 
 def test_an_overload_that_lasts(senders: Any, server: Server) -> None:
-    """Senders wait while it is new. Then traces are chosen by their ids, errors first, and nobody waits any more."""
+    """At first senders wait. Then the gateway chooses traces by their ids, errors first, and no sender waits."""
     gateway, send = senders
     taken: list[bool] = []
     fills: list[float] = []
@@ -197,7 +197,7 @@ def test_an_overload_that_lasts(senders: Any, server: Server) -> None:
     assert all(taken[STEPS // 2 :])
     assert server.refused == 0
     assert len(server.accepted) >= 0.9 * LIMIT * (STEPS * STEP_S / 60 - 1)
-    # Every span that was acknowledged is delivered, waits, or was left out by choice; the traces that went say so.
+    # Every acknowledged span is delivered, waits, or was left out by choice; the delivered traces report this.
     assert counts["spans_accepted"] == sum(taken) * A_STEP
     assert counts["spans_accepted"] == counts["spans_delivered"] + counts["spans_pending"] + dropped.total()
     assert set(dropped) <= {"overload", "queue_full"}
@@ -206,7 +206,7 @@ def test_an_overload_that_lasts(senders: Any, server: Server) -> None:
     said = [body["metadata"] for body in late]
     assert any("overload" in metadata.get("pandaprobe_otel.dropped", {}) for metadata in said)
     assert min(metadata.get("pandaprobe_otel.sample_rate", 1.0) for metadata in said) < 0.3
-    # A twentieth of what comes has an error: it goes before the others, and the rare app has its part.
+    # A twentieth of the traces has an error: these go before the others, and the rare app gets its share.
     came = sum(step % 2 for step in range(STEPS // 2, STEPS)) * A_STEP // 10
     assert sum(body["status"] == "ERROR" for body in late) >= 0.8 * came
     names = Counter(body["name"] for body in late)

@@ -1,4 +1,4 @@
-"""What no exporter sends: damaged, huge and hostile bodies get a clear 4xx, within bounds; the gateway goes on."""
+"""Requests that no exporter sends: damaged, huge and hostile bodies get a clear 4xx, within bounds."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 @pytest.fixture(autouse=True)
 def goes_on(gateway: Gateway) -> Iterator[None]:
-    """Whatever a test sent, the next one's request is taken."""
+    """Check that the gateway accepts the next request, whatever a test sent."""
     yield
     assert post(gateway.url, BODY).status_code == 200
 
 
 def message_of(answer: httpx.Response) -> str:
-    """What the answer says, by its own kind of body."""
+    """Return the message of the answer, by its content type."""
     if answer.headers["content-type"] == "application/json":
         text: str = answer.json()["message"]
         return text
@@ -70,7 +70,7 @@ def message_of(answer: httpx.Response) -> str:
 def test_what_cannot_be_read_is_named(
     gateway: Gateway, body: bytes, headers: dict[str, str], status: int, words: str
 ) -> None:
-    """No success, no 5xx (which would be sent again and again), and a reason in words."""
+    """The answer is neither success nor 5xx (which would be sent again and again), and gives a reason."""
     answer = post(gateway.url, body, headers)
     assert answer.status_code == status
     assert words in message_of(answer)
@@ -79,14 +79,14 @@ def test_what_cannot_be_read_is_named(
 
 @pytest.mark.parametrize("trace_id", ["xyz", "00", "0" * 31, 7, ["a"], "é" * 32])
 def test_ids_that_are_none_in_json(gateway: Gateway, trace_id: Any) -> None:
-    """Wrong types included."""
+    """Invalid ids, of any type, are rejected."""
     body = {"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": trace_id, "spanId": "0" * 15 + "1"}]}]}]}
     answer = post(gateway.url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     assert answer.status_code == 400
 
 
 def nested(depth: int) -> bytes:
-    """A span with a list in a list in a list."""
+    """Return a span with this many nested lists."""
     request = ExportTraceServiceRequest()
     span = request.resource_spans.add().scope_spans.add().spans.add(trace_id=b"t" * 16, span_id=b"s" * 8, name="deep")
     value = span.attributes.add(key="deep").value
@@ -98,7 +98,7 @@ def nested(depth: int) -> bytes:
 
 
 def test_depth(gateway: Gateway) -> None:
-    """What protobuf reads is taken; deeper is an error of the sender."""
+    """The gateway accepts every depth that protobuf reads; deeper is the sender's error."""
     assert post(gateway.url, nested(40)).status_code == 200
     assert post(gateway.url, b"\x0a\x80\x01" * 5000).status_code == 400
 
@@ -110,7 +110,7 @@ AS_JSON = (
 
 
 def damaged(body: bytes, rng: random.Random) -> bytes:
-    """The body with one to four bytes changed, some cut out, or one put in."""
+    """Return the body with one to four bytes changed, some cut out, or one inserted."""
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(body))
         cut = rng.choice([0, 1, 1, rng.randint(1, 20)])
@@ -133,14 +133,14 @@ def test_damaged_bodies_never_get_a_500(gateway: Gateway) -> None:
 
 
 def test_a_sender_that_goes_away_in_the_middle(gateway: Gateway) -> None:
-    """Half a body and no more."""
+    """A sender that leaves after half a body does no harm."""
     with socket.create_connection(("127.0.0.1", gateway.http_port or 0)) as sender:
         head = f"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n"
         sender.sendall(head.encode() + b"Content-Type: application/x-protobuf\r\n\r\n" + BODY[:40])
 
 
 class Full:
-    """A receiver that has no room, no time or no disk."""
+    """A receiver without room, time or disk."""
 
     def __init__(self, *, fill: float = 0.0, receives: bool = True) -> None:
         self._fill, self._receives = fill, receives
@@ -163,7 +163,7 @@ class Full:
     ],
 )
 def test_senders_are_asked_to_wait(receiver: Full, words: str) -> None:
-    """Nothing is acknowledged that is not kept."""
+    """The gateway acknowledges only what it keeps."""
     intake = Intake(receiver)
 
     def take() -> None:
@@ -177,7 +177,7 @@ def test_senders_are_asked_to_wait(receiver: Full, words: str) -> None:
 
 
 def test_a_full_gateway_says_when_to_come_back(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    """503 with Retry-After; RESOURCE_EXHAUSTED with RetryInfo."""
+    """HTTP gets 503 with Retry-After; gRPC gets RESOURCE_EXHAUSTED with RetryInfo."""
     assert gateway.pipeline is not None
     monkeypatch.setattr(gateway.pipeline, "fill", lambda: 1.0)
     answer = post(gateway.url, BODY)
@@ -195,7 +195,7 @@ def test_a_full_gateway_says_when_to_come_back(gateway: Gateway, monkeypatch: py
 
 
 def test_grpc_names_what_it_cannot_read(gateway: Gateway) -> None:
-    """Bad bytes are the sender's error; too many are refused by the library."""
+    """Invalid bytes are the sender's error; the library refuses too many bytes."""
     with grpc.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel:
         export = channel.unary_unary(EXPORT)
         for body, code in ((b"\xff" * 50, "INVALID_ARGUMENT"), (bytes(2_000_000), "RESOURCE_EXHAUSTED")):
@@ -206,7 +206,7 @@ def test_grpc_names_what_it_cannot_read(gateway: Gateway) -> None:
 
 
 def test_settings_that_cannot_work(shared_server: LocalServer, gateway: Gateway) -> None:
-    """An error at the start, in the words of the settings; so is a port that is taken, and nothing is left open."""
+    """The gateway raises at its start, in the words of the settings, also for a used port; nothing is left open."""
     with pytest.raises(ConfigError, match="API key"):
         Gateway(endpoint="https://pandaprobe.example").start()
     with pytest.raises(OSError, match="in use"):

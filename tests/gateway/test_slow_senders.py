@@ -1,4 +1,4 @@
-"""No slow sender costs another: bodies on their way hold nothing that others need, and have an end."""
+"""Slow senders delay no one else: incomplete bodies hold nothing that others need, and are ended."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ BODY = body_of(agent_trace(3))
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 HEAD = b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Length: 100000\r\n\r\n"
 SLOW = 300
-"""More than may be on their way at once, of either protocol."""
+"""More requests than may be in progress at once, with either protocol."""
 
 
 def begin(gateway: Gateway) -> socket.socket:
-    """A request whose body does not come."""
+    """Send a request whose body does not come."""
     sender = socket.create_connection(("127.0.0.1", gateway.http_port or 0), timeout=60)
     sender.sendall(HEAD + b"\x0a")
     return sender
 
 
 def answer_of(sender: socket.socket) -> bytes:
-    """All that comes until the gateway ends the connection."""
+    """Return everything that comes until the gateway ends the connection."""
     received = bytearray()
     while chunk := sender.recv(65_536):
         received += chunk
@@ -44,7 +44,7 @@ def answer_of(sender: socket.socket) -> bytes:
 
 
 def test_others_go_on_beside_slow_uploads(gateway: Gateway) -> None:
-    """Hundreds that have begun; the first of them makes room for the last, and is told to come again."""
+    """Hundreds of requests have begun; the first makes room for the last, and is told to retry."""
     with ExitStack() as stack:
         slow = [stack.enter_context(begin(gateway)) for _ in range(SLOW)]
         first = answer_of(slow[0])
@@ -57,7 +57,7 @@ def test_others_go_on_beside_slow_uploads(gateway: Gateway) -> None:
 
 
 def test_a_body_that_stops_is_answered(gateway: Gateway) -> None:
-    """408 after five seconds, and the end of the connection: nobody waits for the rest."""
+    """After five seconds it gets 408 and the connection ends; nothing waits for the rest."""
     with begin(gateway) as sender:
         answer = answer_of(sender)
     assert answer.startswith(b"HTTP/1.1 408 ")
@@ -65,7 +65,7 @@ def test_a_body_that_stops_is_answered(gateway: Gateway) -> None:
 
 
 def test_others_go_on_beside_connections_that_ask_nothing(gateway: Gateway) -> None:
-    """Half a head and no more, more of them than may be: the oldest ends, and a request is answered."""
+    """More half-sent heads than allowed are open: the oldest connection ends, and a request is answered."""
     with ExitStack() as stack:
         silent: list[socket.socket] = []
         for _ in range(MOST_SILENT + 1):
@@ -77,10 +77,10 @@ def test_others_go_on_beside_connections_that_ask_nothing(gateway: Gateway) -> N
 
 @pytest.fixture
 async def impatient() -> AsyncIterator[int]:
-    """A server that ends what is silent at once; its port."""
+    """Yield the port of a server that ends silent connections at once."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await asyncio.sleep(0.05)  # longer than it waits for a request
+        await asyncio.sleep(0.05)  # longer than the server waits for a request
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body"})
 
@@ -95,7 +95,7 @@ async def impatient() -> AsyncIterator[int]:
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHo", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"])
 async def test_what_is_silent_ends(impatient: int, sent: bytes) -> None:
-    """Before a head, within it, and after an answer; the answer itself may take as long as it likes."""
+    """Connections end that are silent before a head, within it, or after an answer; the answer may take any time."""
     reader, writer = await asyncio.open_connection("127.0.0.1", impatient)
     writer.write(sent)
     received = await reader.read()
@@ -106,7 +106,7 @@ async def test_what_is_silent_ends(impatient: int, sent: bytes) -> None:
 
 @pytest.fixture
 def silent_calls(gateway: Gateway) -> Iterator[list[Any]]:
-    """Calls of gRPC that send no message, more than may be on their way."""
+    """Make more gRPC calls without a message than may be in progress."""
     over = threading.Event()
 
     def nothing() -> Iterator[bytes]:
@@ -119,7 +119,7 @@ def silent_calls(gateway: Gateway) -> Iterator[list[Any]]:
 
 
 def test_others_go_on_beside_silent_calls(gateway: Gateway, silent_calls: list[Any]) -> None:
-    """Of gRPC as of HTTP: the first gives way, with RetryInfo."""
+    """As over HTTP, the first call gives way, with RetryInfo."""
     with grpc.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel:
         channel.unary_unary(EXPORT)(BODY, timeout=60)
     assert post(gateway.url, BODY).status_code == 200
@@ -130,7 +130,7 @@ def test_others_go_on_beside_silent_calls(gateway: Gateway, silent_calls: list[A
 
 
 def test_a_call_without_a_message(gateway: Gateway) -> None:
-    """It is the sender's error; what a second message holds is nobody's."""
+    """It is the sender's error; a second message is ignored."""
     with grpc.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel:
         with pytest.raises(grpc.RpcError) as caught:
             channel.stream_unary(EXPORT)(iter(()), timeout=60)
@@ -140,7 +140,7 @@ def test_a_call_without_a_message(gateway: Gateway) -> None:
 
 
 class Body:
-    """One body: parts come when the test says so."""
+    """One body, whose parts come when the test says so."""
 
     def __init__(self, arrivals: Arrivals, *, idle_s: float = WITHIN_S) -> None:
         self.parts: asyncio.Queue[int] = asyncio.Queue()
@@ -156,14 +156,14 @@ class Body:
             await self.done.wait()
 
     async def send(self, *sizes: int) -> None:
-        """Parts, and the end where the last one is 0."""
+        """Send parts of these sizes; 0 as the last one ends the body."""
         for size in sizes:
             self.parts.put_nowait(size)
-        for _ in range(10):  # whatever is ready runs, here and in what it wakes
+        for _ in range(10):  # runs everything that is ready or becomes ready
             await asyncio.sleep(0)
 
     async def status(self) -> int | None:
-        """What its sender is told; None when the body was kept to the end."""
+        """Return the status that its sender got; None if the body was read to its end."""
         self.done.set()
         await asyncio.wait([self.task])
         error = self.task.exception()
@@ -173,12 +173,12 @@ class Body:
 
 @pytest.fixture
 def room_for() -> Arrivals:
-    """Arrivals with small bounds: two on their way, four in all, 100 bytes."""
+    """Return arrivals with small bounds: two in progress, four in all, 100 bytes."""
     return Arrivals(most_arriving=2, most=4, most_bytes=100)
 
 
 async def test_the_oldest_makes_room_for_a_third(room_for: Arrivals) -> None:
-    """Whatever it has sent."""
+    """The oldest one in progress gives way, however much it has sent."""
     bodies = [Body(room_for) for _ in range(3)]
     for body in bodies:
         await body.send(10)
@@ -188,7 +188,7 @@ async def test_the_oldest_makes_room_for_a_third(room_for: Arrivals) -> None:
 
 
 async def test_bytes_are_bounded_together(room_for: Arrivals) -> None:
-    """Also by what waits for its turn: that stays, and who is on the way gives way."""
+    """Waiting bodies count too: they stay, and one in progress gives way."""
     waiting = Body(room_for)
     await waiting.send(60, 0)
     second = Body(room_for)
@@ -206,7 +206,7 @@ async def test_bytes_are_bounded_together(room_for: Arrivals) -> None:
 
 
 async def test_those_that_wait_are_bounded(room_for: Arrivals) -> None:
-    """A fifth request finds no room, and the next one does when a turn has come."""
+    """A fifth request finds no room; the next one does when a waiting one is finished."""
     waiting: list[Body] = []
     for _ in range(4):
         waiting.append(Body(room_for))
@@ -222,7 +222,7 @@ async def test_those_that_wait_are_bounded(room_for: Arrivals) -> None:
 
 
 async def test_one_whose_time_is_over_makes_room_as_well() -> None:
-    """It has been told, and has not gone yet: that is no fault of the one that comes."""
+    """It was told and has not left yet: the new request is not refused for that."""
     arrivals = Arrivals(most_arriving=1, most=4, most_bytes=100)
     late = Body(arrivals, idle_s=0)
     await asyncio.sleep(0)  # it begins,
@@ -234,7 +234,7 @@ async def test_one_whose_time_is_over_makes_room_as_well() -> None:
 
 
 async def test_who_sends_nothing_is_too_slow(room_for: Arrivals) -> None:
-    """By the clock of the loop, which is real here, and short."""
+    """The loop's clock measures it, which is real here, with a short time."""
     body = Body(room_for, idle_s=0.01)
     await asyncio.wait([body.task])
     assert await body.status() == 408

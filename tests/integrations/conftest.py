@@ -16,14 +16,14 @@ from span_recorder import SpanRecorder
 
 @pytest.fixture(autouse=True)
 def short_collections() -> None:
-    """Take what is there out of the garbage collector's sight: tests of forgotten streams collect very often."""
+    """Hide existing objects from the garbage collector: tests of forgotten streams collect very often."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")
 def found_at_once() -> Iterator[None]:
-    """Find what clients have left open at the end of each file, and not in the midst of another one's tests."""
+    """Collect what clients left open at the end of each file, and not amid another file's tests."""
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -32,21 +32,21 @@ def found_at_once() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def running_server() -> Iterator[ProviderServer]:
-    """A loopback provider for all tests of a module."""
+    """Yield a loopback provider for all tests of a module."""
     with ProviderServer() as server:
         yield server
 
 
 @pytest.fixture
 def server(running_server: ProviderServer) -> ProviderServer:
-    """The loopback provider, with no memory of the tests before."""
+    """Return the loopback provider, without its memory of earlier tests."""
     running_server.received.clear()
     return running_server
 
 
 @pytest.fixture
 def recorder() -> Iterator[SpanRecorder]:
-    """A span recorder that nothing is attached to yet."""
+    """Yield a span recorder that nothing is attached to yet."""
     made = SpanRecorder()
     yield made
     made.provider.shutdown()
@@ -54,9 +54,9 @@ def recorder() -> Iterator[SpanRecorder]:
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """After each test: the context is as it was, no stream is open, and nothing was logged at WARNING or above."""
+    """Check after each test that the context is as before, no stream is open, and no WARNING or worse was logged."""
     before = get_current()
-    open_before = open_bodies.open_count()  # what a test that failed has left, held by its traceback
+    open_before = open_bodies.open_count()  # streams of a failed test, held by its traceback
     yield
     gc.collect()
     assert get_current() == before
@@ -66,8 +66,11 @@ def nothing_left_behind(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 def _is_theirs(record: logging.LogRecord) -> bool:
-    """litellm reports each failed attempt, and that its worker outlives the event loop of a test. Old versions of
-    cohere leave generators of their own behind when an asynchronous stream is left early, also without us."""
+    """Return whether a client library wrote the record.
+
+    litellm logs each failed attempt, and that its worker outlives a test's event loop. Old versions of
+    cohere leave generators of their own behind when an asynchronous stream is left early, also without us.
+    """
     text = record.getMessage()
     if "aclose(): asynchronous generator is already running" in text or "generator ignored GeneratorExit" in text:
         return version("cohere").startswith("5.")

@@ -22,7 +22,7 @@ RECORDINGS = recordings("anthropic")
 
 @pytest.fixture(autouse=True)
 def instrumented(recorder: SpanRecorder) -> Iterator[None]:
-    """The instrumentation is on."""
+    """Turn the instrumentation on."""
     instrument("anthropic", tracer_provider=recorder.provider)
     yield
     uninstrument("anthropic")
@@ -31,7 +31,7 @@ def instrumented(recorder: SpanRecorder) -> Iterator[None]:
 @pytest.mark.skipif(not RECORDINGS, reason="no collection of recordings beside the checkout")
 @pytest.mark.parametrize("recording", RECORDINGS, ids=name)
 def test_recording(recording: Path, recorder: SpanRecorder) -> None:
-    """Every recorded call is one span that has the recorded tokens, stop reason, text and calls."""
+    """Every recorded call is one span with the recorded tokens, stop reason, text and calls."""
     called = [one for one in exchanges(recording) if one.path.endswith("/messages")]
     with replayed(recording):
         for exchange in called:
@@ -44,7 +44,7 @@ def test_recording(recording: Path, recorder: SpanRecorder) -> None:
 @pytest.mark.skipif(not RECORDINGS, reason="no collection of recordings beside the checkout")
 @pytest.mark.parametrize("recording", RECORDINGS, ids=name)
 async def test_recording_asynchronously(recording: Path, recorder: SpanRecorder) -> None:
-    """The same through the asynchronous client."""
+    """The same holds for the asynchronous client."""
     called = [one for one in exchanges(recording) if one.path.endswith("/messages")]
     with replayed(recording):
         for exchange in called:

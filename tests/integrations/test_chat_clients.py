@@ -1,4 +1,4 @@
-"""Clients that are built like OpenAI's and speak its protocol: groq and together, beyond what is in conformance/."""
+"""groq and together, whose clients are built like OpenAI's and speak its protocol, beyond conformance/."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
-    """One of them."""
+    """One of these libraries."""
 
     name: str
     provider: str
@@ -81,7 +81,7 @@ RECORDED = [
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Whatever a test has turned on is off after it."""
+    """Turn everything off after a test."""
     yield
     for library in LIBRARIES:
         uninstrument(library.name)
@@ -102,7 +102,7 @@ def _check_answer(attributes: dict[str, Any]) -> None:
 
 @each
 def test_stream(library: Library, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The first token, cached tokens, and no names that are OpenAI's own."""
+    """The first token and cached tokens are recorded, and no names that are OpenAI's own."""
     server.replies(events_reply(chat_chunks(), pause_s=PAUSE_S))
     instrument(library.name, tracer_provider=recorder.provider)
     with _client(library, server) as client:
@@ -117,7 +117,7 @@ def test_stream(library: Library, server: ProviderServer, recorder: SpanRecorder
 @pytest.mark.parametrize("name", CALLS)
 @each
 def test_answered_call(library: Library, name: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Cached tokens and offered tools; an instrumentation also holds for a client that is made from another."""
+    """Cached tokens and offered tools are recorded; the instrumentation also covers a client made from another."""
     server.replies(json_reply(completion()))
     with _client(library, server) as client:
         without = CALLS[name](client)
@@ -130,7 +130,7 @@ def test_answered_call(library: Library, name: str, server: ProviderServer, reco
 
 @each
 def test_refused_call(library: Library, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The provider's error reaches the app as it is, and the span says ERROR with its type and text."""
+    """The provider's error reaches the app unchanged; the span has ERROR with its type and text."""
     server.replies(json_reply(error(), status=429))
     instrument(library.name, tracer_provider=recorder.provider)
     with _client(library, server) as client, pytest.raises(library.rate_limit_error) as caught:
@@ -170,7 +170,7 @@ def test_usage_of_groqs_streams(server: ProviderServer, recorder: SpanRecorder) 
 
 
 def test_embeddings_and_completions_of_together(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Both are recorded, the vectors left out."""
+    """Both are recorded, without the vectors."""
     answer = {
         "id": "cmpl-1",
         "object": "text.completion",
@@ -204,7 +204,7 @@ def test_text_beside_a_delta_of_together(server: ProviderServer, recorder: SpanR
 @pytest.mark.skipif(not RECORDED, reason="no collection of recordings beside the checkout")
 @pytest.mark.parametrize(("library", "recording"), RECORDED)
 def test_recording(library: Library, recording: Path, recorder: SpanRecorder) -> None:
-    """Recorded calls are spans that have the recorded tokens, text and calls."""
+    """Recorded calls are spans with the recorded tokens, text and calls."""
     instrument(library.name, tracer_provider=recorder.provider)
     exchange = next(one for one in exchanges(recording) if recorded_chats.is_call(one))
     with replayed(recording), library.client(api_key="none", max_retries=0) as client:
@@ -218,7 +218,7 @@ def test_recording(library: Library, recording: Path, recorder: SpanRecorder) ->
 @pytest.mark.skipif(not RECORDED, reason="no collection of recordings beside the checkout")
 @pytest.mark.parametrize(("library", "recording"), RECORDED)
 async def test_recording_asynchronously(library: Library, recording: Path, recorder: SpanRecorder) -> None:
-    """The same through the asynchronous client."""
+    """The same holds for the asynchronous client."""
     instrument(library.name, tracer_provider=recorder.provider)
     exchange = next(one for one in exchanges(recording) if recorded_chats.is_call(one))
     with replayed(recording):

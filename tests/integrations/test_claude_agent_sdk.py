@@ -1,5 +1,5 @@
-"""What the Claude Agent SDK and its program say to each other, as spans; runs of the real ones are in
-`tests/frameworks`.
+"""Messages between the Claude Agent SDK and its program, as spans; `tests/frameworks` has runs of the
+real ones.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Said = Mapping[str, Any]
 
 @pytest.fixture
 def spans() -> Iterator[SpanRecorder]:
-    """Where the spans go."""
+    """Yield a recorder of the spans."""
     recorder = SpanRecorder()
     yield recorder
     recorder.provider.shutdown()
@@ -32,40 +32,40 @@ def spans() -> Iterator[SpanRecorder]:
 
 @pytest.fixture
 def talk(spans: SpanRecorder) -> Conversation:
-    """A connection that has just been made."""
+    """Return a connection that has just been made."""
     return Conversation(Recorder(tracer=spans.tracer, with_content=True))
 
 
 def prompt(text: str) -> Said:
-    """What the SDK writes."""
+    """Return a prompt as the SDK writes it."""
     return {"type": "user", "message": {"role": "user", "content": text}}
 
 
 def answer(message_id: str, *blocks: Said, parent: str | None = None, input_tokens: int = 10) -> Said:
-    """A message of the model, as the program tells it: with one token of output."""
+    """Return a message of the model as the program sends it: with one token of output."""
     usage = {"input_tokens": input_tokens, "output_tokens": 1}
     message = {"id": message_id, "model": MODEL, "content": list(blocks), "usage": usage}
     return {"type": "assistant", "message": message, "parent_tool_use_id": parent, "session_id": "s"}
 
 
 def text(content: str) -> Said:
-    """A block of text."""
+    """Return a block of text."""
     return {"type": "text", "text": content}
 
 
 def call(tool_id: str, name: str = "Bash", **arguments: Any) -> Said:
-    """A block that calls a tool."""
+    """Return a block that calls a tool."""
     return {"type": "tool_use", "id": tool_id, "name": name, "input": arguments}
 
 
 def tool_result(tool_id: str, content: str = "done", **more: Any) -> Said:
-    """What a tool gave."""
+    """Return a tool's result."""
     block = {"type": "tool_result", "tool_use_id": tool_id, "content": content}
     return {"type": "user", "message": {"role": "user", "content": [block]}, "session_id": "s", **more}
 
 
 def result(text: str = "Hi.", *, output: int = 10, total: int | None = None, **more: Any) -> Said:
-    """The end of a turn. `total` counts from the start of the program, as older programs tell it."""
+    """Return the end of a turn. `total` counts from the start of the program, as in older programs."""
     counts = {"inputTokens": 0, "outputTokens": output if total is None else total, "costUSD": 0.0}
     told: dict[str, Any] = {"modelUsage": {MODEL: counts}}
     if total is None:
@@ -83,12 +83,12 @@ def result(text: str = "Hi.", *, output: int = 10, total: int | None = None, **m
 
 
 def state(name: str) -> Said:
-    """The program says whether it works."""
+    """Return the program's report that it works or is idle."""
     return {"type": "system", "subtype": "session_state_changed", "state": name, "session_id": "s"}
 
 
 def outputs(spans: SpanRecorder) -> list[Any]:
-    """Tokens of the answers, in order of their start."""
+    """Return the output tokens of the answers, in order of their start."""
     calls = sorted(
         (span for span in spans.spans if span.name.startswith("chat")), key=lambda span: span.start_time or 0
     )
@@ -96,7 +96,7 @@ def outputs(spans: SpanRecorder) -> list[Any]:
 
 
 def test_the_output_is_shared_out_by_length(talk: Conversation, spans: SpanRecorder) -> None:
-    """To the last token, with at least one for each call."""
+    """The parts add up to the total, with at least one token for each call."""
     talk.wrote(prompt("Hi"))
     talk.read(answer("1", text("x" * 700), call("t")))
     talk.read(tool_result("t"))
@@ -109,7 +109,7 @@ def test_the_output_is_shared_out_by_length(talk: Conversation, spans: SpanRecor
 
 
 def test_totals_of_an_older_program_count_from_its_start(talk: Conversation, spans: SpanRecorder) -> None:
-    """The second turn has only what came since the first."""
+    """The second turn has only the tokens since the first."""
     for total, said in ((7, "1"), (12, "2")):
         talk.wrote(prompt("Hi"))
         talk.read(answer(f"{said}-sub", call("a", "Agent", prompt="Look")))
@@ -121,7 +121,7 @@ def test_totals_of_an_older_program_count_from_its_start(talk: Conversation, spa
 
 
 def test_nothing_is_invented_without_a_result(talk: Conversation, spans: SpanRecorder) -> None:
-    """The input that was told stays; the placeholder of the output goes. The run was cancelled."""
+    """The reported input stays, the placeholder of the output goes. The run was cancelled."""
     talk.wrote(prompt("Hi"))
     talk.read(answer("1", text("Hi.")))
     talk.close()
@@ -132,7 +132,7 @@ def test_nothing_is_invented_without_a_result(talk: Conversation, spans: SpanRec
 
 
 def test_a_program_that_dies_is_an_error(talk: Conversation, spans: SpanRecorder) -> None:
-    """The run's, and what was going on ends as cancelled."""
+    """The run ends with the error, and its open spans as cancelled."""
     talk.wrote(prompt("Hi"))
     talk.read(answer("1", call("t")))
     talk.close(RuntimeError("exit code 137"))
@@ -144,7 +144,7 @@ def test_a_program_that_dies_is_an_error(talk: Conversation, spans: SpanRecorder
 
 
 def test_prompts_that_wait_are_the_next_run(talk: Conversation, spans: SpanRecorder) -> None:
-    """What is sent during a run is answered after it, or was answered in it: then there is no further run."""
+    """A prompt sent during a run is answered in it or after it; if in it, no further run follows."""
     talk.wrote(prompt("one"))
     talk.read(state("running"))
     talk.wrote(prompt("two"))
@@ -162,7 +162,7 @@ def test_prompts_that_wait_are_the_next_run(talk: Conversation, spans: SpanRecor
 
 
 def test_idle_of_the_run_before_ends_nothing(talk: Conversation, spans: SpanRecorder) -> None:
-    """It may come when the app has already asked again."""
+    """The idle state may come after the app has asked again."""
     talk.wrote(prompt("one"))
     talk.read(state("running"))
     talk.read(result("1."))
@@ -175,7 +175,7 @@ def test_idle_of_the_run_before_ends_nothing(talk: Conversation, spans: SpanReco
 
 
 def test_a_sub_agent_that_outlives_its_run(talk: Conversation, spans: SpanRecorder) -> None:
-    """It stays in the trace that it began in, until it ends or the connection does."""
+    """The sub-agent stays in the trace that it began in, until it ends or the connection does."""
     talk.wrote(prompt("one"))
     talk.read(answer("1", call("a", "Agent", prompt="Look", subagent_type="expert")))
     started = {"subtype": "task_started", "task_id": "k", "tool_use_id": "a", "task_type": "local_agent"}
@@ -194,7 +194,7 @@ def test_a_sub_agent_that_outlives_its_run(talk: Conversation, spans: SpanRecord
 
 
 def test_no_content_where_none_is_wanted(spans: SpanRecorder) -> None:
-    """Neither prompts nor answers, arguments, results or texts of errors; tokens stay."""
+    """Prompts, answers, arguments, results and texts of errors are left out; tokens stay."""
     talk = Conversation(Recorder(tracer=spans.tracer, with_content=False))
     talk.wrote(prompt("secret"))
     talk.read(answer("1", text("secret"), call("t", command="secret")))
@@ -208,7 +208,7 @@ def test_no_content_where_none_is_wanted(spans: SpanRecorder) -> None:
 
 
 def test_a_long_run_is_bounded(talk: Conversation, spans: SpanRecorder) -> None:
-    """Model calls do not wait for the result without end; the history that each repeats is bounded."""
+    """Model calls do not wait for the result without limit; the history that each repeats is bounded."""
     talk.wrote(prompt("Hi"))
     for number in range(MAX_OPEN + 5):
         talk.read(answer(str(number), call(f"t{number}")))
@@ -231,7 +231,7 @@ def test_a_history_keeps_its_beginning() -> None:
 
 
 def test_system_prompts_are_told_of_each_agent(spans: SpanRecorder) -> None:
-    """The main agent has that of the options, a sub-agent that of its definition; and so have their model calls."""
+    """The main agent has the prompt of the options, a sub-agent that of its definition; so have their model calls."""
     options = SimpleNamespace(system_prompt={"type": "preset", "preset": "claude_code", "append": "You calculate."})
     definitions = {"expert": {"description": "knows", "prompt": "You know."}}
     query = SimpleNamespace(transport=SimpleNamespace(_options=options), _agents=definitions)
@@ -265,6 +265,6 @@ def test_system_prompts_are_told_of_each_agent(spans: SpanRecorder) -> None:
     ],
 )
 def test_every_form_of_a_system_prompt(given: Any, told: list[str]) -> None:
-    """A text, an object with a text, or a file, of which only the path is known."""
+    """A system prompt is a text, an object with a text, or a file, of which only the path is known."""
     query = SimpleNamespace(transport=SimpleNamespace(_options=SimpleNamespace(system_prompt=given)))
     assert [part["content"] for part in instructions_of(query).main] == told

@@ -1,4 +1,4 @@
-"""Content as span attributes: what is left out, and what is told although it is empty."""
+"""Content as span attributes: omitted values, and values recorded although empty."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pandaprobe_otel_integrations._content import encoded
 )
 @pytest.mark.parametrize("name", [names.TOOL_CALL_ARGUMENTS, names.TOOL_CALL_RESULT])
 def test_a_tool_that_takes_or_finds_nothing_says_so(name: str, value: Any, told: str) -> None:
-    """A call without arguments is not one whose arguments are unknown."""
+    """A call without arguments differs from one whose arguments are unknown."""
     assert encoded({name: value}) == {name: told}
 
 
@@ -27,5 +27,5 @@ def test_a_tool_that_takes_or_finds_nothing_says_so(name: str, value: Any, told:
     ],
 )
 def test_what_is_not_known_is_left_out(content: dict[str, Any]) -> None:
-    """Of a tool too; of messages and definitions, none are as good as unknown."""
+    """An unknown value is omitted; an empty list of messages or definitions counts as unknown."""
     assert encoded(content) == {}

@@ -1,4 +1,4 @@
-"""Token counts of services that speak OpenAI's protocol, each in its own way."""
+"""Token counts of OpenAI-compatible services, each in its own form."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ ASKED: Any = [{"role": "user", "content": "Hi?"}]
 
 @pytest.fixture(autouse=True)
 def instrumented(recorder: SpanRecorder) -> Iterator[None]:
-    """The instrumentation is on."""
+    """Turn the instrumentation on."""
     instrument("openai", tracer_provider=recorder.provider)
     yield
     uninstrument("openai")
 
 
 def _usage(server: ProviderServer, recorder: SpanRecorder, usage: Any) -> Any:
-    """What becomes of a usage in the trace."""
+    """Return the trace's form of a usage."""
     choice = {"index": 0, "message": ANSWER, "finish_reason": "stop"}
     server.replies(
         json_reply(
@@ -87,13 +87,13 @@ def _usage(server: ProviderServer, recorder: SpanRecorder, usage: Any) -> Any:
 def test_thoughts_are_a_part_of_the_output(
     usage: Any, completion: int, reasoning: int | None, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """Also of services that count them beside it: the total tells."""
+    """This holds for services that count thoughts beside the output, too: the total shows it."""
     told = _usage(server, recorder, usage)
     assert (told["completion_tokens"], told.get("reasoning_tokens")) == (completion, reasoning)
 
 
 def test_groq_through_the_client_of_openai(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A stream has its counts in a member of Groq's own, without being asked for them."""
+    """A stream has its counts in a member of Groq's own, even unasked."""
     kept = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "llama"}
     first = {"index": 0, "delta": ANSWER, "finish_reason": None}
     last = {"index": 0, "delta": {}, "finish_reason": "stop"}
@@ -112,14 +112,14 @@ def test_groq_through_the_client_of_openai(server: ProviderServer, recorder: Spa
 
 
 def test_costs_of_openrouter(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The service says in US dollars what a call has cost."""
+    """The service gives the cost of a call in US dollars."""
     _usage(server, recorder, {**USAGE, "cost": 0.0123})
     (span,) = map_trace(recorder.spans)["spans"]
     assert span["cost"] == {"total": 0.0123}
 
 
 def test_what_pictures_and_texts_took(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Details by the kind of content are told beside the sums."""
+    """Details by the kind of content are recorded beside the sums."""
     details = {"text_tokens": 60, "image_tokens": 40, "audio_tokens": 0, "cached_tokens": 0}
     _usage(server, recorder, {**USAGE, "prompt_tokens_details": details})
     attributes = recorder.attributes()

@@ -1,4 +1,4 @@
-"""The google-genai client: the app sees what it saw without us, each call is one span, and the span tells it all."""
+"""The google-genai client: the app sees what it saw without us, each call is one span, and the span has all of it."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ from streamed_forms import (
     look_async,
 )
 
-# aiohttp's opinion of how the client uses it, at the first asynchronous call of a process.
+# aiohttp warns at the first asynchronous call of a process about the client's use of it
 pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
 
 PAUSE_S = 0.002
 SOME_ENDINGS = ("read to the end", "break and close", "drop", "never iterate")
-"""The conformance suite goes through all of them, for other forms than the one with functions."""
+"""Endings tried here with the form `function`; the conformance suite tries all endings with the other forms."""
 _VERIFY = {"verify": ssl.create_default_context()}
-"""Each client would load the certificates of the system again."""
+"""One TLS context for all clients: each would load the system's certificates again."""
 KNOWS_LEVELS = "thinking_level" in genai.types.ThinkingConfig.model_fields
 NAME = f"generate_content {MODEL}"
 NO_REQUEST = ("never iterate", "close at once")
-"""The client's streams are generators: until they are iterated, nothing has been asked."""
+"""The client's streams are generators: nothing is sent before they are iterated."""
 
 
 @pytest.fixture(autouse=True)
 def off_again(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Whatever a test has turned on is off after it; the client's advice about tools is given once, before."""
+    """Turn everything off after a test; mark the client's advice about tools as given."""
     monkeypatch.setattr(models.Models, "_logged_afc_warning", True, raising=False)
     monkeypatch.setattr(models.AsyncModels, "_logged_afc_warning", True, raising=False)
     yield
@@ -70,7 +70,7 @@ def off_again(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(params=["aiohttp", "httpx"])
 def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What the asynchronous client speaks over: aiohttp where it is installed, else httpx."""
+    """Return the asynchronous client's transport: aiohttp if it is installed, else httpx."""
     monkeypatch.setattr(_api_client, "has_aiohttp", request.param == "aiohttp")
     return str(request.param)
 
@@ -123,7 +123,7 @@ def get_weather(place: str) -> str:
     return f"21 degrees in {place}"
 
 
-# Before 2.0 the client reads annotations without resolving those that are text.
+# Before 2.0 the client reads annotations without resolving those that are strings.
 get_weather.__annotations__.update(place=str, **{"return": str})
 
 
@@ -161,7 +161,7 @@ def _check_answer(attributes: dict[str, Any]) -> None:
     ("form", "ending"), [("models", "read to the end"), *(("function", one) for one in SOME_ENDINGS)]
 )
 def test_synchronous_stream(form: str, ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Whatever the form and the end, the app sees the same as without, and one span tells what it read."""
+    """In every form and with every end, the app sees the same as without us; one span has what it read."""
     server.replies(_traffic(ending))
     client = _client(server)
     without = look(ENDINGS[ending], FORMS[form], client)
@@ -181,7 +181,7 @@ def test_synchronous_stream(form: str, ending: str, server: ProviderServer, reco
 async def test_asynchronous_stream(
     form: str, ending: str, transport: str, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """The same for the asynchronous client, over either of its transports."""
+    """The same holds for the asynchronous client, over either of its transports."""
     server.replies(_traffic(ending))
     client = _client(server)
     without = await look_async(ASYNC_ENDINGS[ending], ASYNC_FORMS[form], client)
@@ -194,7 +194,7 @@ async def test_asynchronous_stream(
 
 
 async def test_answered_call(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Both ways of asking give the app the same as without, and one span each."""
+    """Both ways of asking give the app the same as without us; each is one span."""
     server.replies(json_reply(answer()))
     client = _client(server)
     config: Any = {
@@ -251,7 +251,7 @@ async def _ask_async(client: genai.Client, stream: bool) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_refused_call(stream: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The app gets the client's exception, sync and async; the span says ERROR with its type and text."""
+    """The app gets the client's exception, sync and async; the span has ERROR with its type and text."""
     server.replies(json_reply(error(429, "RESOURCE_EXHAUSTED"), status=429))
     client = _client(server)
     instrument("google_genai", tracer_provider=recorder.provider)
@@ -269,7 +269,7 @@ async def test_refused_call(stream: bool, server: ProviderServer, recorder: Span
 
 
 def test_error_in_the_middle_of_a_stream(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The span ends with the error and the text before it, also while the app keeps the exception."""
+    """The span ends with the error and the text before it, even while the app keeps the exception."""
     server.replies(events_reply([*chunks()[:2], error(503, "UNAVAILABLE", "Busy")], done=False))
     client = _client(server)
     instrument("google_genai", tracer_provider=recorder.provider)
@@ -315,7 +315,7 @@ def test_thoughts_calls_and_candidates(stream: bool, server: ProviderServer, rec
 
 
 def test_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """An image, a file, a call that was made before and its result; bytes are named, not carried."""
+    """An image, a file, an earlier call and its result are recorded; bytes are named, not copied."""
     picture = b"\x89PNG\xfb\xff\xfe"
     asked: Any = [
         {
@@ -349,7 +349,7 @@ def test_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 def test_blocked_prompt(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """No candidate at all: the reason is the filter."""
+    """Without any candidate, the reason is the filter."""
     server.replies(json_reply({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 3}}))
     client = _client(server)
     instrument("google_genai", tracer_provider=recorder.provider)
@@ -431,7 +431,7 @@ def test_automatic_function_calling(form: str, server: ProviderServer, recorder:
 async def test_automatic_function_calling_async(
     form: str, kind: str, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """The same for the asynchronous client, whose functions may be asynchronous too."""
+    """The same holds for the asynchronous client, whose functions may be asynchronous too."""
 
     async def later(place: str) -> str:
         """Weather at a place."""
@@ -449,7 +449,7 @@ async def test_automatic_function_calling_async(
 
 
 def test_function_that_fails(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The client tells the model of it and goes on; the function's span says ERROR."""
+    """The client tells the model and goes on; the function's span has ERROR."""
 
     def get_weather(place: str) -> str:
         """Weather at a place."""
@@ -503,7 +503,7 @@ def _check_interaction(recorder: SpanRecorder, ending: str) -> None:
 
 @pytest.mark.parametrize("ending", ["read to the end", "drop"])
 def test_interaction_stream(ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The streams of the client's generated half."""
+    """Streams of the client's generated half are recorded."""
     server.replies(_interaction_traffic(ending))
     client = _client(server)
     skip_without(client, "interactions")
@@ -516,7 +516,7 @@ def test_interaction_stream(ending: str, server: ProviderServer, recorder: SpanR
 
 @pytest.mark.parametrize("ending", ["read to the end", "cancelled"])
 async def test_asynchronous_interaction_stream(ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same for the asynchronous client."""
+    """The same holds for the asynchronous client."""
     server.replies(_interaction_traffic(ending))
     client = _client(server)
     skip_without(client, "interactions")
@@ -529,7 +529,7 @@ async def test_asynchronous_interaction_stream(ending: str, server: ProviderServ
 
 
 def test_interactions(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """An answer in one piece, a conversation by id, and a refusal."""
+    """An answer in one piece, a conversation by id, and a refusal are recorded."""
     failed = json_reply(error(400, "INVALID_ARGUMENT"), status=400)
     server.replies(json_reply(interaction()), json_reply(interaction()), failed)
     client = _client(server)
@@ -557,7 +557,7 @@ def test_interactions(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 def test_embeddings(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The texts, how long the vectors are, and never the vectors."""
+    """The texts and the vectors' length are recorded, the vectors never."""
     server.replies(json_reply({"embeddings": [{"values": [0.5, 0.25]}, {"values": [0.1, 0.2]}]}))
     client = _client(server)
     instrument("google_genai", tracer_provider=recorder.provider)
@@ -581,7 +581,7 @@ def test_other_requests_are_no_calls(server: ProviderServer, recorder: SpanRecor
 
 
 def test_content_can_be_left_out(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Without content there is neither question, answer, argument nor result, in any span."""
+    """Without content no span has a question, answer, argument or result."""
     instrument("google_genai", tracer_provider=recorder.provider, capture_content=False)
     server.replies(*_loop_replies("models"))
     client = _client(server)

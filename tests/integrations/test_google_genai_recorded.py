@@ -28,7 +28,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def instrumented(recorder: SpanRecorder) -> Iterator[None]:
-    """The instrumentation is on."""
+    """Turn the instrumentation on."""
     instrument("google_genai", tracer_provider=recorder.provider)
     yield
     uninstrument("google_genai")
@@ -36,7 +36,7 @@ def instrumented(recorder: SpanRecorder) -> Iterator[None]:
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=name)
 def test_recording(recording: Path, recorder: SpanRecorder) -> None:
-    """Every recorded call is one span that has the recorded tokens, reason, text and calls."""
+    """Every recorded call is one span with the recorded tokens, reason, text and calls."""
     called = exchanges(recording)
     with replayed(recording):
         client = _client(called[0])
@@ -53,7 +53,7 @@ def test_recording(recording: Path, recorder: SpanRecorder) -> None:
 @pytest.mark.outer
 @pytest.mark.parametrize("recording", RECORDINGS, ids=name)
 async def test_recording_asynchronously(recording: Path, recorder: SpanRecorder) -> None:
-    """The same through the asynchronous client."""
+    """The same holds for the asynchronous client."""
     called = exchanges(recording)
     with replayed(recording):
         client = _client(called[0])
@@ -123,7 +123,7 @@ def _check(span: ReadableSpan, exchange: Exchange) -> None:
 
 
 def _recorded(exchange: Exchange) -> tuple[int | None, int | None, str, list[str]]:
-    """Tokens in and out, the text, and the names of called functions."""
+    """Return tokens in and out, the text, and the names of called functions."""
     text = ""
     calls: list[str] = []
     counts: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""JSON that comes from anywhere: what is one object, what is not, and what only a lenient reader or writer takes."""
+"""JSON from anywhere: one object or none, and the forms that only a lenient reader or writer accepts."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from pandaprobe_otel_integrations._json import from_json, object_from_json, to_j
     ],
 )
 def test_an_object(document: Any, found: dict[str, Any]) -> None:
-    """Whatever holds its text, and also where the standard library alone would read it."""
+    """It is read from every type that holds text, even if only the standard library can read it."""
     assert object_from_json(document) == found
 
 
 def test_an_object_with_a_number_that_json_has_not() -> None:
-    """NaN is what the standard library writes for it."""
+    """The standard library writes NaN for it."""
     found = object_from_json(b'{"a": NaN}')
     assert found is not None
     assert math.isnan(found["a"])
@@ -40,7 +40,7 @@ def test_an_object_with_a_number_that_json_has_not() -> None:
     ids=lambda document: type(document).__name__,
 )
 def test_what_is_no_object(document: Any) -> None:
-    """Another document, a part of one, none at all, and a file, which is left unread."""
+    """Another document, a part of one, none at all, and a file, which is not read."""
     assert object_from_json(document) is None
 
 
@@ -53,6 +53,6 @@ def test_a_file_is_left_unread() -> None:
 
 @pytest.mark.parametrize("value", ["\ud800", 1 << 80, {"a": ["\ud800", -(1 << 90)]}])
 def test_what_orjson_refuses_is_written_and_read_again(value: Any) -> None:
-    """A surrogate without its other half, and integers of more than 64 bits; text and bytes say the same."""
+    """A lone surrogate and integers of more than 64 bits survive; text and bytes are read alike."""
     assert from_json(to_json(value)) == value
     assert to_json_bytes(value).decode() == to_json(value)

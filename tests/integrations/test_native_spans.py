@@ -1,4 +1,4 @@
-"""Spans that a framework makes of its own model calls stand for the calls of the client below them."""
+"""Spans that a framework makes of its own model calls replace the client's spans below them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from span_recorder import SpanRecorder
 
 @pytest.fixture
 def recorder() -> SpanRecorder:
-    """A provider of its own."""
+    """Return a recorder with a provider of its own."""
     return SpanRecorder()
 
 
 @pytest.fixture
 def adopted() -> Iterator[Adoption]:
-    """The spans of `some.framework` are used."""
+    """Adopt the spans of `some.framework`."""
     adoption = adopt("some.framework", is_on=lambda: True)
     yield adoption
     adoption.undo()
@@ -44,7 +44,7 @@ def adopted() -> Iterator[Adoption]:
 def test_which_spans_stand_for_a_call(
     scope: str, operation: str, taken: bool, recorder: SpanRecorder, adopted: Adoption
 ) -> None:
-    """Those of the adopted scope that are model calls: a tool inside an agent may call a model itself."""
+    """Model calls of the adopted scope do: a tool inside an agent may call a model itself."""
     with recorder.provider.get_tracer(scope).start_as_current_span(
         "a", attributes={"gen_ai.operation.name": operation}
     ):
@@ -53,7 +53,7 @@ def test_which_spans_stand_for_a_call(
 
 
 def test_a_span_that_has_ended_stands_for_nothing(recorder: SpanRecorder, adopted: Adoption) -> None:
-    """What goes on below it is another call."""
+    """A call below it is another call."""
     span = recorder.provider.get_tracer("some.framework").start_span("a", attributes={"gen_ai.operation.name": "chat"})
     with use_span(span):
         assert is_taken(get_current())
@@ -62,7 +62,7 @@ def test_a_span_that_has_ended_stands_for_nothing(recorder: SpanRecorder, adopte
 
 
 def test_an_adoption_ends_and_pauses(recorder: SpanRecorder) -> None:
-    """It says itself whether it holds, and another one of the same scope goes on when it ends."""
+    """An adoption's `is_on` says if it holds; another one of the same scope continues when it ends."""
     states = {"on": True}
     first, second = adopt("some.framework", is_on=lambda: states["on"]), adopt("some.framework", is_on=lambda: True)
     tracer = recorder.provider.get_tracer("some.framework")
@@ -76,14 +76,14 @@ def test_an_adoption_ends_and_pauses(recorder: SpanRecorder) -> None:
 
 
 def test_a_span_that_is_not_sampled_stands_for_nothing(adopted: Adoption) -> None:
-    """It records nothing, and has no scope."""
+    """Such a span records nothing and has no scope."""
     tracer = SpanRecorder(ALWAYS_OFF).provider.get_tracer("some.framework")
     with tracer.start_as_current_span("a", attributes={"gen_ai.operation.name": "chat"}):
         assert not is_taken(get_current())
 
 
 def test_another_vendors_words(recorder: SpanRecorder, adopted: Adoption) -> None:
-    """OpenInference names the model when a call begins, and says that it is one when it ends."""
+    """OpenInference names the model when a call begins, and gives the kind only when it ends."""
     tracer = recorder.provider.get_tracer("some.framework")
     with tracer.start_as_current_span("llm", attributes={"llm.model_name": "m"}):
         assert is_taken(get_current())

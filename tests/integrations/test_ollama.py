@@ -1,4 +1,4 @@
-"""The ollama client: the app sees what it saw without us, each call is one span, and the span tells it all."""
+"""The ollama client: the app sees what it saw without us, each call is one span, and the span has all of it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ TOOL: Any = {
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Whatever a test has turned on is off after it."""
+    """Turn everything off after a test."""
     yield
     uninstrument("ollama")
 
@@ -111,7 +111,7 @@ def _check(recorder: SpanRecorder, form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_synchronous_stream(form: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The app sees the same as without, and one span has every detail of a stream whose chunks came one by one."""
+    """The app sees the same as without us; one span has every detail of a stream whose chunks came one by one."""
     server.replies(_traffic(form))
     client = _client(server)
     without = look(read_to_the_end, FORMS[form], client)
@@ -123,7 +123,7 @@ def test_synchronous_stream(form: str, server: ProviderServer, recorder: SpanRec
 
 @pytest.mark.parametrize("form", ASYNC_FORMS)
 async def test_asynchronous_stream(form: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same for the asynchronous client."""
+    """The same holds for the asynchronous client."""
     server.replies(_traffic(form))
     client = _async_client(server)
     without = await look_async(read_to_the_end_async, ASYNC_FORMS[form], client)
@@ -134,7 +134,7 @@ async def test_asynchronous_stream(form: str, server: ProviderServer, recorder: 
 
 
 async def test_answered_calls(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Both clients give the app the same as without, and one span each has question, answer and counts."""
+    """The app gets the same from both clients as without us; each call is one span with question, answer and counts."""
     options = {"temperature": 0.5, "num_predict": 300, "seed": 7, "stop": ["END"], "top_k": 5}
     server.replies(json_reply(chatted()))
     client, later = _client(server), _async_client(server)
@@ -183,7 +183,7 @@ def test_thoughts_and_calls(stream: bool, server: ProviderServer, recorder: Span
 
 
 def test_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """An image, a call that was made before and its result; bytes are named, not carried."""
+    """An image, an earlier call and its result are recorded; bytes are named, not copied."""
     picture = b"\x89PNG\x00"
     messages: Any = [
         {"role": "user", "content": QUESTION, "images": [picture]},
@@ -204,7 +204,7 @@ def test_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 def test_embeddings(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Both methods: the texts, how long the vectors are, and never the vectors."""
+    """Both methods record the texts and the vectors' length, never the vectors."""
     counted = {"model": "e", "embeddings": [[0.5, 0.25], [0.1, 0.2]], "prompt_eval_count": 8}
     server.replies(json_reply(counted), json_reply({"embedding": [0.5, 0.25]}))
     instrument("ollama", tracer_provider=recorder.provider)
@@ -221,7 +221,7 @@ def test_embeddings(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 async def test_refused_calls(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The app gets the client's exception, sync and async, streamed or not; the span says ERROR and the message."""
+    """The app gets the client's exception, sync and async, streamed or not; the span has ERROR and the message."""
     server.replies(json_reply({"error": "No."}, status=404))
     instrument("ollama", tracer_provider=recorder.provider)
     client, later = _client(server), _async_client(server)
@@ -253,7 +253,7 @@ def test_error_in_the_middle_of_a_stream(server: ProviderServer, recorder: SpanR
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_unreachable_service(stream: bool, recorder: SpanRecorder) -> None:
-    """No server: the client's own exception, and one span that says so."""
+    """Without a server the app gets the client's own exception, and one span records it."""
     instrument("ollama", tracer_provider=recorder.provider)
     client: Any = ollama.Client(host="http://127.0.0.1:9")
     with pytest.raises(Exception, match=r"refused|[Cc]onnect"):
@@ -265,7 +265,7 @@ def test_unreachable_service(stream: bool, recorder: SpanRecorder) -> None:
 def test_functions_of_the_module(
     server: ProviderServer, recorder: SpanRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`ollama.chat` and its kin use a client that was there before."""
+    """`ollama.chat` and similar functions use a client that existed before."""
     server.replies(json_reply(chatted()), lines_reply(chat_lines()))
     default: Any = ollama.chat.__self__  # type: ignore[attr-defined]
     client = _client(server)

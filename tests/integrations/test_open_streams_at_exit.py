@@ -1,4 +1,4 @@
-"""Streams that are open when the process ends or forks, or when the garbage collector runs at a bad moment."""
+"""Open streams when the process ends or forks, or when the garbage collector runs at a bad moment."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ os.wait()
 
 @pytest.mark.parametrize("end", ENDS)
 def test_open_stream_at_the_end_of_the_process(end: str, server: ProviderServer) -> None:
-    """The span of a stream that is still open is exported before the provider shuts down, and only once."""
+    """The span of a stream that is still open is exported once, before the provider shuts down."""
     server.replies(events_reply(chat_chunks(), pause_s=0.01))
     script = PREAMBLE + textwrap.dedent(ENDS[end])
     command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", script, f"{server.url}/v1"]
@@ -74,7 +74,7 @@ def test_open_stream_at_the_end_of_the_process(end: str, server: ProviderServer)
 
 @pytest.fixture
 def client(server: ProviderServer, recorder: SpanRecorder) -> Iterator[openai.OpenAI]:
-    """An instrumented client of the loopback provider."""
+    """Yield an instrumented client of the loopback provider."""
     server.replies(events_reply(chat_chunks()))
     instrumentor = OpenAIInstrumentor()
     instrumentor.instrument(tracer_provider=recorder.provider)
@@ -84,7 +84,7 @@ def client(server: ProviderServer, recorder: SpanRecorder) -> Iterator[openai.Op
 
 
 class _Locking(SpanProcessor):
-    """A processor as many are: a lock that is not reentrant, and work under it that may collect garbage."""
+    """A processor as many are: it works under a lock that is not reentrant, and may trigger garbage collection."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -113,7 +113,7 @@ def test_stream_forgotten_while_a_processor_holds_its_lock(client: openai.OpenAI
 
 
 def test_many_forgotten_streams_leave_nothing(client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """Every one of them ends, and none is held."""
+    """Every one of them ends, and none is kept."""
     for _ in range(50):
         next(client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True))
         gc.collect()
@@ -122,7 +122,7 @@ def test_many_forgotten_streams_leave_nothing(client: openai.OpenAI, recorder: S
 
 
 def test_body_ends_once() -> None:
-    """Of many threads that end a body at the same time, one is the first."""
+    """If many threads end a body at the same time, one of them is the first."""
     ends: list[BodyRecord] = []
     for _ in range(50):
         body = ObservedBody(ends.append)
@@ -141,7 +141,7 @@ def test_body_ends_once() -> None:
 
 
 def test_body_over_the_bound_is_not_kept() -> None:
-    """A body of any length is passed on; only so much of it is kept."""
+    """A body of any length is passed on; only a bounded part is kept."""
     ends: list[BodyRecord] = []
     body = ObservedBody(ends.append)
     piece = bytes(1 << 20)

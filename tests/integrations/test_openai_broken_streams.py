@@ -1,4 +1,4 @@
-"""Streams of the openai client that come in any pieces, and in unusual forms."""
+"""Streams of the openai client in pieces of any size, and in unusual forms."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHAT_BODY = b"".join(
 
 
 class _Pieces(HTTP.SyncByteStream):
-    """A body in pieces; after the last one it ends, or breaks."""
+    """A body in pieces; after the last one it ends or breaks."""
 
     def __init__(self, pieces: list[bytes], breaks: bool) -> None:
         self._pieces = pieces
@@ -39,7 +39,7 @@ class _Pieces(HTTP.SyncByteStream):
 
 
 class _Provider:
-    """Answers each request with the pieces that are set."""
+    """A transport that answers each request with the given pieces."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -52,20 +52,20 @@ class _Provider:
 
 @pytest.fixture
 def provider() -> _Provider:
-    """The provider of this test's client."""
+    """Return the provider of this test's client."""
     return _Provider()
 
 
 @pytest.fixture
 def client(provider: _Provider) -> Iterator[openai.OpenAI]:
-    """A client without a network."""
+    """Yield a client without a network."""
     http_client = HTTP.Client(transport=HTTP.MockTransport(provider))
     with openai.OpenAI(api_key="none", http_client=http_client, max_retries=0) as made:
         yield made
 
 
 def _chat(client: openai.OpenAI) -> tuple[str, str]:
-    """The text that the app read, and how its loop ended."""
+    """Return the text that the app read, and how its loop ended."""
     read: list[str] = []
     try:
         for item in client.chat.completions.create(model=MODEL, messages=[], stream=True):
@@ -79,7 +79,7 @@ def _chat(client: openai.OpenAI) -> tuple[str, str]:
 def test_stream_comes_in_any_pieces(
     size: int, provider: _Provider, client: openai.OpenAI, recorder: SpanRecorder
 ) -> None:
-    """Events and characters that are torn apart are whole again in the span."""
+    """Events and characters that are split are whole again in the span."""
     instrumentor = OpenAIInstrumentor()
     instrumentor.instrument(tracer_provider=recorder.provider)
     provider.pieces = [CHAT_BODY[start : start + size] for start in range(0, len(CHAT_BODY), size)]
@@ -102,7 +102,7 @@ def test_other_line_ends(line_end: bytes, provider: _Provider, client: openai.Op
 
 
 def test_content_that_quotes_the_last_event(provider: _Provider, client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """A chunk may begin in the middle of a text that looks like the end of the stream; the stream goes on."""
+    """A chunk may begin within a text that looks like the end of the stream; the stream goes on."""
     quoting = sse(chunk(delta(content="So data: [DONE] is the mark")))
     at = quoting.index(b"data: [DONE]")
     provider.pieces = [

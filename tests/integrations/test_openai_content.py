@@ -1,4 +1,4 @@
-"""What stands in the span: messages, tools, tool calls, media and parameters, of every kind of answer."""
+"""Content of the span: messages, tools, tool calls, media and parameters, of every kind of answer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PIXEL_URL = "data:image/png;base64," + base64.b64encode(PIXEL).decode()
 
 @pytest.fixture
 def client(server: ProviderServer, recorder: SpanRecorder) -> Iterator[openai.OpenAI]:
-    """A client of the loopback provider, instrumented."""
+    """Yield an instrumented client of the loopback provider."""
     instrumentor = OpenAIInstrumentor()
     instrumentor.instrument(tracer_provider=recorder.provider)
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
@@ -96,7 +96,7 @@ STREAMED_CALLS: dict[str, list[dict[str, Any]]] = {
 def test_streamed_tool_calls_are_put_together(
     case: str, client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """Fragments end up in the right calls, also from services that are careless with index and id."""
+    """Fragments end up in the right calls, even from services that are careless with index and id."""
     pieces = [chunk(delta(tool_calls=[fragment])) for fragment in STREAMED_CALLS[case]]
     server.replies(events_reply([*pieces, chunk(delta(finish_reason="tool_calls"))]))
     _chat(client, stream=True, tools=[TOOL])
@@ -138,7 +138,7 @@ def test_streamed_tool_calls_equal_whole_ones(
 
 
 def test_several_choices(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Choices that arrive interleaved are kept apart, in the order of their index."""
+    """Interleaved choices are kept apart, in the order of their index."""
     pieces = [
         chunk(delta(1, content="No")),
         chunk(delta(0, content="Yes"), delta(1, content=", never")),
@@ -221,7 +221,7 @@ def test_kinds_of_answers(
 
 
 def test_conversation(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Every role of a conversation with a tool, objects that came from the client included."""
+    """Every role of a conversation with a tool is recorded, with the client's own objects too."""
     server.replies(
         json_reply(
             completion({"tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]})
@@ -277,7 +277,7 @@ def test_media_are_named_not_carried(client: openai.OpenAI, server: ProviderServ
 def test_parameters_have_the_types_of_the_conventions(
     client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """Numbers of the request have their attribute's type; what is not on the list of parameters stays out."""
+    """Numbers of the request have their attribute's type; unlisted parameters are left out."""
     server.replies(json_reply(completion()))
     _chat(
         client,
@@ -390,7 +390,7 @@ def _input_image() -> dict[str, Any]:
 
 
 def test_incomplete_and_failed_responses(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A response cut by its limit is an answer; one that failed is an ERROR although its HTTP status is 200."""
+    """A response cut by its limit is an answer; a failed one is an ERROR although its HTTP status is 200."""
     skip_without(client, "responses")
     server.replies(
         json_reply(response(status="incomplete", incomplete_details={"reason": "max_output_tokens"})),
@@ -406,7 +406,7 @@ def test_incomplete_and_failed_responses(client: openai.OpenAI, server: Provider
 
 
 def test_error_in_the_middle_of_a_stream(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """An error event after some text: the app gets its exception, the span the text and the error."""
+    """An error event follows some text: the app gets its exception, the span the text and the error."""
     failure = {"error": {"message": "Overloaded", "type": "server_error", "code": 503}}
     server.replies(events_reply([chunk(delta(content="So")), failure], done=False))
     with pytest.raises(openai.APIError):
@@ -458,7 +458,7 @@ def test_compressed_stream(client: openai.OpenAI, server: ProviderServer, record
 def test_a_response_with_odd_kinds_keeps_its_counts(
     odd: dict[str, Any], client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """What should be a word may be a list or an object: the rest of the answer is recorded all the same."""
+    """A list or an object replaces a word: the rest of the answer is still recorded."""
     skip_without(client, "responses")
     server.replies(json_reply({**response(message_item()), **odd}))
     client.responses.create(model=MODEL, input=QUESTION)
@@ -468,7 +468,7 @@ def test_a_response_with_odd_kinds_keeps_its_counts(
 def test_an_event_with_an_odd_kind_is_passed_over(
     client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """The same of the events of a stream."""
+    """The same holds for the events of a stream."""
     skip_without(client, "responses")
     odd = {"type": ["response.completed"], "response": {"model": "m"}}
     server.replies(

@@ -1,4 +1,4 @@
-"""Turning the openai instrumentation on and off, and living together with others."""
+"""The openai instrumentation turned on and off, and beside others."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ MESSAGES: Any = [{"role": "user", "content": QUESTION}]
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Whatever a test has turned on is off after it."""
+    """Turn everything off after a test."""
     yield
     uninstrument("openai")
 
 
 @pytest.fixture
 def client(server: ProviderServer) -> Iterator[openai.OpenAI]:
-    """A client of the loopback provider, which gives the same answer to everything."""
+    """Yield a client of the loopback provider, which gives the same answer to everything."""
     server.replies(json_reply(completion()))
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
         yield made
@@ -70,7 +70,7 @@ def test_methods_kept_by_the_app_pass_through_when_off(client: openai.OpenAI, re
 
 
 def test_another_wrapper_on_top_stays(client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """A wrapper that somebody put over ours is not torn off; ours just passes on beneath it."""
+    """A wrapper around ours is not removed; ours passes calls through beneath it."""
     instrument("openai", tracer_provider=recorder.provider)
     owner: Any = _base_client.SyncAPIClient
     ours = owner.request
@@ -118,7 +118,7 @@ class _TheirInstrumentor:
     ],
 )
 def test_silent_beside_another_instrumentation(module: str, client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """While another vendor's instrumentor is active ours records nothing and says so; afterwards it does."""
+    """While another vendor's instrumentor is active, ours records nothing and says so; afterwards it records."""
     stand_in: Any = ModuleType(module)
     stand_in.OpenAIInstrumentor = _TheirInstrumentor
     _TheirInstrumentor._instance = _TheirInstrumentor()
@@ -151,7 +151,7 @@ def test_beside_others_on_request(client: openai.OpenAI, recorder: SpanRecorder)
 
 
 def test_one_llm_span_per_call(client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """Inside a framework's LLM span the client's call is silent; inside a tool of that model it is its own."""
+    """Inside a framework's LLM span the client's call makes no span; inside a tool of that model it makes its own."""
     instrument("openai", tracer_provider=recorder.provider)
     with recorder.tracer.start_as_current_span("framework") as span:
         token = attach(with_llm_span(span))
@@ -166,7 +166,7 @@ def test_one_llm_span_per_call(client: openai.OpenAI, recorder: SpanRecorder) ->
 
 @pytest.mark.parametrize("key", ["suppress_language_model_instrumentation", None])
 def test_suppressed(key: str | None, client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """OpenTelemetry's suppression, and that of OpenLLMetry's frameworks, are obeyed."""
+    """OpenTelemetry's suppression, and that of OpenLLMetry's frameworks, are respected."""
     from opentelemetry.context import set_value
 
     instrument("openai", tracer_provider=recorder.provider)
@@ -203,7 +203,7 @@ def test_span_is_the_parent_of_what_happens_below(server: ProviderServer, record
 
 
 def test_call_inside_a_call(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A hook of the HTTP client that itself asks the model: the inner answer does not become the outer's."""
+    """An HTTP hook that itself asks the model: the inner answer does not become the outer's."""
     inner_done: list[str | None] = []
 
     def ask_inside(request: Any) -> None:
@@ -243,7 +243,7 @@ def test_content_switch(
     recorder: SpanRecorder,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """OpenTelemetry's variable decides about messages, tools and the provider's error text; tokens always stay."""
+    """OpenTelemetry's variable decides on messages, tools and the provider's error text; tokens always stay."""
     name = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
     monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
     server.replies(json_reply(completion()), json_reply({"error": {"message": "about cats"}}, status=400))
@@ -301,7 +301,7 @@ ADDRESSES = {
 
 
 def _forwarding(server: ProviderServer) -> Callable[[Any], Any]:
-    """Whatever the address, the loopback provider is asked."""
+    """Return an HTTP function that asks the loopback provider at every address."""
 
     def forward(request: Any) -> Any:
         with HTTP.Client() as inner:
@@ -321,10 +321,10 @@ def _check_place(recorder: SpanRecorder, base_url: str) -> None:
 
 @pytest.mark.parametrize("base_url", ADDRESSES)
 def test_provider_by_address(base_url: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The address says who answers, with the app's own HTTP client and with a client of the app's own class."""
+    """The address gives the provider's name, with the app's own HTTP client and with a subclass of the client."""
 
     class TheirClient(openai.OpenAI):
-        """An app may derive from the client."""
+        """A client class derived by the app."""
 
     server.replies(json_reply(completion()))
     instrument("openai", tracer_provider=recorder.provider)
@@ -338,7 +338,7 @@ def test_provider_by_address(base_url: str, server: ProviderServer, recorder: Sp
 async def test_provider_by_address_asynchronously(
     base_url: str, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """The same for the asynchronous client."""
+    """The same holds for the asynchronous client."""
     server.replies(json_reply(completion()))
     instrument("openai", tracer_provider=recorder.provider)
     http_client = HTTP.AsyncClient(transport=HTTP.MockTransport(_forwarding(server)))
@@ -356,7 +356,7 @@ def _check_azure(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 def test_azure(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Azure's client puts the deployment into the path; the model is what the answer says it is."""
+    """Azure's client puts the deployment into the path; the model's name comes from the answer."""
     server.replies(json_reply(completion()))
     instrument("openai", tracer_provider=recorder.provider)
     with openai.AzureOpenAI(azure_endpoint=server.url, api_key="none", api_version="2026-01-01") as client:
@@ -365,7 +365,7 @@ def test_azure(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 async def test_azure_asynchronously(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same for its asynchronous client."""
+    """The same holds for its asynchronous client."""
     server.replies(json_reply(completion()))
     instrument("openai", tracer_provider=recorder.provider)
     async with openai.AsyncAzureOpenAI(azure_endpoint=server.url, api_key="none", api_version="2026-01-01") as client:
@@ -390,7 +390,7 @@ def test_legacy_http_client(server: ProviderServer, recorder: SpanRecorder) -> N
 
 
 def test_answer_of_an_unexpected_shape_harms_nothing(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Whatever a gateway answers, the app gets what it gets, and the span ends."""
+    """Whatever a gateway answers, the app gets it unchanged, and the span ends."""
     oddities: list[Any] = [
         {"choices": "none", "usage": [1]},
         {"choices": [None, 3, {"message": 4, "finish_reason": {}}], "model": 7, "usage": {"prompt_tokens": "12"}},
@@ -407,7 +407,7 @@ def test_answer_of_an_unexpected_shape_harms_nothing(server: ProviderServer, rec
 
 
 def test_request_of_an_unexpected_shape_harms_nothing(client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """The same for what the app sends."""
+    """The same holds for what the app sends."""
     instrument("openai", tracer_provider=recorder.provider)
     odd: Any = [{"role": 7, "content": 8}, {"content": [1, {"type": "image_url"}, {"type": 5}]}, {}]
     client.chat.completions.create(model=MODEL, messages=odd, tools=[{"type": "function"}])  # type: ignore[list-item]
@@ -472,7 +472,7 @@ def test_context_is_the_same_after_a_failure(server: ProviderServer, recorder: S
 
 
 def test_launcher_is_told_of_a_library_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`opentelemetry-instrument` checks nothing for us; it expects this error, and goes on without a word."""
+    """`opentelemetry-instrument` makes no check for us; it expects this error, and continues silently."""
     monkeypatch.setattr(OpenAIInstrumentor, "requirements", ("no-such-distribution >= 1",))
     with pytest.raises(DependencyConflictError, match="no-such-distribution") as raised:
         OpenAIInstrumentor().instrument(skip_dep_check=True)
@@ -484,7 +484,7 @@ def test_launcher_is_told_of_a_library_that_is_missing(monkeypatch: pytest.Monke
 def test_class_and_launcher_take_an_older_library(
     skip_dep_check: bool, client: openai.OpenAI, recorder: SpanRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The launcher skips the check of the base class, an app that uses the class does not: both record."""
+    """The launcher skips the base class's check, an app that uses the class does not: both record."""
     monkeypatch.setattr(OpenAIInstrumentor, "requirements", ("openai >= 99",))
     OpenAIInstrumentor().instrument(skip_dep_check=skip_dep_check, tracer_provider=recorder.provider)
     _ask(client)
@@ -492,7 +492,7 @@ def test_class_and_launcher_take_an_older_library(
 
 
 def test_unsampled_call_is_not_read(server: ProviderServer) -> None:
-    """A call whose span is not recorded costs no buffering: its stream is left as it is."""
+    """A call whose span is not recorded buffers nothing: its stream is left as it is."""
     server.replies(events_reply(chat_chunks()))
     recorder = SpanRecorder(ALWAYS_OFF)
     instrument("openai", tracer_provider=recorder.provider)

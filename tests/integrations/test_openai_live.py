@@ -1,4 +1,4 @@
-"""Live sessions of the openai client: what the speaking model hands on to others is calls, its speech is none."""
+"""Live sessions of the openai client: tasks that the speaking model delegates are calls, its speech is none."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ KINDS = ("live", "live.forks", "live.sideband")
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Whatever a test has turned on is off after it."""
+    """Turn everything off after a test."""
     yield
     uninstrument("openai")
 
 
 def _task(name: str = "d1", response_id: str = "resp_1") -> list[Any]:
-    """A task that the service reports on: its snapshots are without output."""
+    """Return the events of a task, whose snapshots have no output."""
     events = [
         {**event, "response": {**event["response"], "id": response_id, "output": []}} if "response" in event else event
         for event in response_events()
@@ -71,7 +71,7 @@ def _read(connection: Any, events: Sequence[Any]) -> list[Any]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_task_for_another_model(kind: str, recorder: SpanRecorder) -> None:
-    """The app gets the same events; the response that is reported among sound is one span, with what was heard."""
+    """The app gets the same events; the response reported among sound is one span, with its transcript."""
     seen: list[Any] = []
     events = [STARTED, *HEARD, SOUND, *_task("d1", f"resp_{kind}"), SOUND]
     with socket_server(lambda _: events) as url, _client(url) as client:
@@ -93,7 +93,7 @@ def test_task_for_another_model(kind: str, recorder: SpanRecorder) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_asynchronously(kind: str, recorder: SpanRecorder) -> None:
-    """The same for the asynchronous client, entered without `with`; two tasks at once do not mix."""
+    """The same holds for the asynchronous client, entered without `with`; two parallel tasks do not mix."""
     one, two = (_task(name, f"resp_{name}_{kind}") for name in ("a", "b"))
     events = [STARTED, *(event for pair in zip(one, two, strict=True) for event in pair)]
     instrument("openai", tracer_provider=recorder.provider)
@@ -128,7 +128,7 @@ def test_decisions(recorder: SpanRecorder) -> None:
 
 @pytest.mark.parametrize("how", ["closed", "lost"])
 def test_connection_that_ends_in_a_task(how: str, recorder: SpanRecorder) -> None:
-    """What came of the answer is kept; a connection that the app closes is no failure, one that breaks is."""
+    """The received part is kept; a connection that the app closes is no failure, one that breaks is."""
     began = _task("d1", f"resp_{how}")[:5]
     instrument("openai", tracer_provider=recorder.provider)
     with (
@@ -146,7 +146,7 @@ def test_connection_that_ends_in_a_task(how: str, recorder: SpanRecorder) -> Non
 
 
 def test_a_session_that_two_connections_listen_to(recorder: SpanRecorder) -> None:
-    """Both are told of the same response, which is one call."""
+    """Both receive the same response, which is one call."""
     events = _task("d1", "resp_shared")
     instrument("openai", tracer_provider=recorder.provider)
     with socket_server(lambda _: events) as url, _client(url) as client:
@@ -158,7 +158,7 @@ def test_a_session_that_two_connections_listen_to(recorder: SpanRecorder) -> Non
 
 
 def test_a_connection_that_is_never_opened(recorder: SpanRecorder) -> None:
-    """The manager alone asks nothing; one whose opening fails raises what it raised."""
+    """The manager alone sends nothing; if opening fails, its exception comes through unchanged."""
     seen: list[str] = []
     with _client("http://127.0.0.1:9/v1") as client:
         for on in (False, True):

@@ -1,4 +1,4 @@
-"""Pictures, sound and moderation by the openai client: spans with what was asked and said, and without the blobs."""
+"""Pictures, sound and moderation by the openai client: spans with question and answer, without the blobs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _file() -> io.BytesIO:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
-    """One way of asking, the answer, and what the span says: name, input, output, tokens."""
+    """One way of asking, the answer, and the span's name, input, output and tokens."""
 
     ask: Callable[[Any], Any]
     reply: Reply
@@ -179,7 +179,7 @@ ASKINGS = {
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Whatever a test has turned on is off after it. Before 2025 the client had less than half of this."""
+    """Turn everything off after a test. Before 2025 the client had less than half of this."""
     skip_without(openai.types, "ImageGenCompletedEvent")
     yield
     uninstrument("openai")
@@ -214,7 +214,7 @@ def _check(recorder: SpanRecorder, asking: Asking) -> None:
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # some methods, in the newest version
 @pytest.mark.parametrize("asking", ASKINGS.values(), ids=ASKINGS)
 def test_synchronous(asking: Asking, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The app gets what it got without; one span names what was made without carrying it."""
+    """The app gets the same as without us; one span names the result without copying it."""
     server.replies(asking.reply)
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
         without = _seen(asking.ask(client))
@@ -226,7 +226,7 @@ def test_synchronous(asking: Asking, server: ProviderServer, recorder: SpanRecor
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # some methods, in the newest version
 @pytest.mark.parametrize("asking", ASKINGS.values(), ids=ASKINGS)
 async def test_asynchronous(asking: Asking, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same for the asynchronous client."""
+    """The same holds for the asynchronous client."""
     server.replies(asking.reply)
     async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
         without = await _seen_async(await asking.ask(client))
@@ -250,7 +250,7 @@ def test_speech_that_is_played_while_it_comes(server: ProviderServer, recorder: 
 
 
 def test_speech_that_is_left(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Sound has no mark of its end: what is not read to the end is a part of it."""
+    """Sound has no end mark: unless it is read to the end, it counts as a part."""
     server.replies(Reply(chunks=(SOUND[:4000], SOUND[4000:]), content_type="audio/mpeg"))
     instrument("openai", tracer_provider=recorder.provider)
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
@@ -281,7 +281,7 @@ VIDEOS: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
 @pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
 @pytest.mark.parametrize("way", VIDEOS)
 def test_video(way: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """A job is begun: one span with the question and the job's id; asking how far it is, and fetching it, are none."""
+    """Beginning a job is one span with the question and the job's id; polling and fetching it are none."""
     ask, asked = VIDEOS[way]
     server.replies(json_reply(VIDEO))
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
@@ -309,7 +309,7 @@ def test_refused_picture(server: ProviderServer, recorder: SpanRecorder) -> None
 
 
 def test_files_of_every_make(server: ProviderServer, recorder: SpanRecorder, tmp_path: Any) -> None:
-    """Files are named where they have names, and never read."""
+    """Files with names are named, and files are never read."""
     picture = tmp_path / "photo.png"
     picture.write_bytes(PICTURE)
     server.replies(json_reply(IMAGES))

@@ -1,4 +1,4 @@
-"""Runs of the Assistants API, compacted conversations and decisions: calls of the openai client that few apps make."""
+"""Runs of the Assistants API, compacted conversations and decisions: rare calls of the openai client."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "get_weather", 
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Whatever a test has turned on is off after it."""
+    """Turn everything off after a test."""
     yield
     uninstrument("openai")
 
@@ -90,7 +90,7 @@ def test_streamed_run(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 async def test_streamed_asynchronously(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The client's helper, which the asynchronous client has too."""
+    """The client's helper is recorded, which the asynchronous client has too."""
     server.replies(_whole("run_2"))
     instrument("openai", tracer_provider=recorder.provider)
     async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
@@ -105,7 +105,7 @@ async def test_streamed_asynchronously(server: ProviderServer, recorder: SpanRec
 
 
 def test_run_that_wants_a_tool(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The call that it waits for ends one span; its result begins the next."""
+    """The tool call that the run waits for ends one span; its result begins the next."""
     wanted = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": [CALL]}}
     waiting = _run("run_3", "requires_action", required_action=wanted)
     server.replies(_stream("run_3", ("thread.run.requires_action", waiting)), _whole("run_3"))
@@ -125,7 +125,7 @@ def test_run_that_wants_a_tool(server: ProviderServer, recorder: SpanRecorder) -
 
 
 def test_run_that_is_waited_for(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """One span for beginning it, none for asking in vain, one for the first sight of its end, with the tokens."""
+    """Beginning it is one span, polling in vain none; the first poll that sees its end is one, with the tokens."""
     done = _run("run_4", "completed", usage=USAGE)
     server.replies(*map(json_reply, (_run("run_4", "queued"), _run("run_4", "in_progress"), done, done)))
     instrument("openai", tracer_provider=recorder.provider)
@@ -143,7 +143,7 @@ def test_run_that_is_waited_for(server: ProviderServer, recorder: SpanRecorder) 
 
 @pytest.mark.parametrize("ending", ["left", "failed"])
 def test_run_that_ends_otherwise(ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """What was read is kept; that the run failed is an error, that the app goes away is none."""
+    """The received part is kept; a failed run is an error, an app that leaves early is none."""
     failed = _run("run_5", "failed", last_error={"code": "server_error", "message": "Oh"})
     server.replies(_stream("run_5", ("thread.run.failed", failed)))
     instrument("openai", tracer_provider=recorder.provider)
@@ -178,7 +178,7 @@ def test_run_that_neither_succeeds_nor_fails(
 
 
 def test_compacted_conversation(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The model makes a conversation shorter: a call, whose answer is what it made, not what the user had said."""
+    """The model shortens a conversation: the call's answer is the short form, not the user's words."""
     user = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": QUESTION}]}
     made = {"type": "compaction", "id": "cmp_1", "encrypted_content": "secret"}
     compacted = {"id": "resp_1", "object": "response.compaction", "created_at": 1, "output": [user, made]}
@@ -196,7 +196,7 @@ def test_compacted_conversation(server: ProviderServer, recorder: SpanRecorder) 
 
 
 def test_decisions(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Questions about an input, and the answers as one text."""
+    """Questions about an input are recorded, with the answers as one text."""
     answers = [{"type": "predicate", "name": "sunny", "score": 0.9}]
     server.replies(json_reply({"model": "gpt-6-luna", "answers": answers, "usage": RESPONSE_USAGE}))
     asked: Any = {"type": "predicate", "name": "sunny", "instructions": "Is it sunny?"}

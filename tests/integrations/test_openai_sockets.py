@@ -1,4 +1,4 @@
-"""Realtime sessions and responses over a WebSocket: what the app sees stays, and each response is one span."""
+"""Realtime sessions and responses over a WebSocket: the app notices no difference, and each response is one span."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SPEAK: Any = {"type": "input_audio_buffer.append", "audio": SOUND}
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Whatever a test has turned on is off after it."""
+    """Turn everything off after a test."""
     yield
     uninstrument("openai")
 
@@ -121,7 +121,7 @@ def _check(span: ReadableSpan, question: str | None = QUESTION) -> None:
 
 
 def test_realtime(recorder: SpanRecorder) -> None:
-    """Two questions on one connection are two spans; the app gets the same events as without."""
+    """Two questions on one connection are two spans; the app gets the same events as without us."""
     seen: list[Any] = []
     with socket_server(_talk, greeting=(SESSION,)) as url, _client(url) as client:
         for on in (False, True):
@@ -138,7 +138,7 @@ def test_realtime(recorder: SpanRecorder) -> None:
 
 
 async def test_realtime_asynchronously(recorder: SpanRecorder) -> None:
-    """The same for the asynchronous client, entered without `with`."""
+    """The same holds for the asynchronous client, entered without `with`."""
     seen: list[Any] = []
     with socket_server(_talk, greeting=(SESSION,)) as url:
         async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
@@ -157,7 +157,7 @@ async def test_realtime_asynchronously(recorder: SpanRecorder) -> None:
 
 
 def test_the_model_finds_that_it_is_its_turn(recorder: SpanRecorder) -> None:
-    """Sound that the app sends is answered without being asked to; its transcript is the question."""
+    """The app's sound is answered without a request; its transcript is the question."""
     item = {"id": "item_1", "type": "message", "role": "user", "content": [{"type": "input_audio", "transcript": None}]}
     heard = {
         "type": "conversation.item.input_audio_transcription.completed",
@@ -178,7 +178,7 @@ def test_the_model_finds_that_it_is_its_turn(recorder: SpanRecorder) -> None:
 
 
 def test_call_of_a_function(recorder: SpanRecorder) -> None:
-    """A function that the model wants called, and its result, are in the spans of two turns."""
+    """The model's function call and its result are in the spans of two turns."""
     call = {"id": "item_5", "type": "function_call", "call_id": "c1", "name": "get_weather", "arguments": "{}"}
     result = {"type": "function_call_output", "call_id": "c1", "output": "Sunny"}
     turns = iter([(CREATED, _done(call, usage=USAGE)), TURN])
@@ -233,7 +233,7 @@ ENDS: dict[str, tuple[Sequence[Any], str, StatusCode, str]] = {
 
 @pytest.mark.parametrize("end", ENDS)
 def test_turn_that_ends_otherwise(end: str, recorder: SpanRecorder) -> None:
-    """What came of an answer is kept, and why it ended is told."""
+    """The received part of an answer is kept, and the reason of its end is recorded."""
     answers, text, status, reason = ENDS[end]
     instrument("openai", tracer_provider=recorder.provider)
     with (
@@ -297,7 +297,7 @@ def _check_responses(recorder: SpanRecorder) -> None:
 
 
 def test_responses(recorder: SpanRecorder) -> None:
-    """Responses over a WebSocket are calls as others; two that are asked for at once come one after the other."""
+    """Responses over a WebSocket are calls like others; two requested at once come one after the other."""
     with socket_server(_respond) as url, _client(url) as client:
         skip_without(client, "responses.connect")
         without = _respond_to_sync(client)
@@ -307,7 +307,7 @@ def test_responses(recorder: SpanRecorder) -> None:
 
 
 async def test_responses_asynchronously(recorder: SpanRecorder) -> None:
-    """The same for the asynchronous client."""
+    """The same holds for the asynchronous client."""
     with socket_server(_respond) as url:
         async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
             skip_without(client, "responses.connect")

@@ -1,6 +1,6 @@
-"""Calls of models that are no chats, by each library that has them: the app gets the same, and one span tells it.
+"""Model calls that are no chats, by each library that has them: the app gets the same, and one span records it.
 
-Those of the openai client have tests of their own; groq and together share what reads them.
+Those of the openai client have tests of their own; groq and together share its readers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pandaprobe_otel.registry import instrument, uninstrument
 from provider_server import ProviderServer, Reply, events_reply, json_reply
 from span_recorder import SpanRecorder
 
-# litellm and cohere deprecate arguments that they add themselves, and google-genai pictures and videos.
+# litellm and cohere deprecate arguments that they add themselves, google-genai deprecates pictures and videos.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore:The generate_", "ignore:.*experimental"),
@@ -96,7 +96,7 @@ CLIENTS: dict[str, Callable[[str], Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One way of asking, the answer, and what the span says: name, texts of input and output, tokens."""
+    """One way of asking, the answer, and the span's name, texts of input and output, and tokens."""
 
     needs: str
     ask: Callable[[Any], Any]
@@ -346,7 +346,7 @@ def _texts(attributes: dict[str, Any], name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_other_calls(name: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """One span says what was asked and answered, without sound and pictures; asking otherwise changes nothing."""
+    """One span has question and answer, without sound and pictures; other ways of asking change nothing."""
     call = CALLS[name]
     library = name.partition(" ")[0]
     server.replies(call.reply)

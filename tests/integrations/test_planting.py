@@ -1,7 +1,7 @@
-"""What is planted in a request or an answer comes out in the trace: of every kind of call of every client.
+"""Marks planted in requests and answers come out in the trace, for every kind of call of every client.
 
-A mark stands at each place that can hold content. It must stand on a span, and in the trace that is made of it; of a
-picture its digest stands there, of a credential nothing.
+A mark is at each place that can hold content. It must be on a span, and in the trace made of it; pictures leave their
+digest, credentials nothing.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _made: dict[str, tuple[Plants, list[ReadableSpan]]] = {}
 
 @pytest.fixture(scope="module", autouse=True)
 def closed_clients() -> Iterator[None]:
-    """Bedrock's clients are closed after the last test."""
+    """Close Bedrock's clients after the last test."""
     yield
     close_clients()
 
 
 @pytest.fixture
 def told(request: pytest.FixtureRequest, server: ProviderServer, recorder: SpanRecorder) -> Any:
-    """A call, which is made once: its marks, and its spans."""
+    """Return a call, which is made once: its marks and its spans."""
     call = CALLS[request.param]
     if request.param not in _made:
         instrument(call.library, tracer_provider=recorder.provider)
@@ -60,7 +60,7 @@ def told(request: pytest.FixtureRequest, server: ProviderServer, recorder: SpanR
 
 @pytest.mark.parametrize("told", CALLS, indirect=True, ids=str)
 def test_all_is_on_the_span(told: Any) -> None:
-    """Every mark is in an attribute of a span, and no credential."""
+    """Every mark is in an attribute of a span, and no credential is."""
     _, plants, spans = told
     told_of = [[span.name, dict(span.attributes or {}), span.status.description] for span in spans]
     assert plants.missing(told_of) == []
@@ -75,7 +75,7 @@ def test_all_is_in_the_trace(told: Any) -> None:
 
 
 def _endpoints() -> Iterator[type[Any]]:
-    """What reads the requests and answers of a client, of each client that is planted."""
+    """Yield the classes that read requests and answers of each planted client."""
     packages = {"_openai_protocol", *(call.library for call in CALLS.values())}
     for found in pkgutil.walk_packages(pandaprobe_otel_integrations.__path__, "pandaprobe_otel_integrations."):
         if found.name.split(".")[1] in packages and not found.ispkg:
@@ -90,7 +90,7 @@ def test_every_endpoint_is_planted(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A new one without a planted call is named here; so is what a call does not reach."""
+    """The failure names a new endpoint without a planted call, and one that no call reaches."""
     read: set[type] = set()
 
     def noted(answer: Callable[..., Any]) -> Callable[..., Any]:
@@ -119,7 +119,7 @@ def test_every_endpoint_is_planted(
 def test_without_content_only_what_attributes_name_is_told(
     name: str, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """What stands beside messages may be anything, so it is content."""
+    """Values beside messages may be anything, so they count as content."""
     call = CALLS[name]
     instrument(call.library, tracer_provider=recorder.provider, capture_content=False)
     try:
@@ -132,7 +132,7 @@ def test_without_content_only_what_attributes_name_is_told(
 
 @pytest.mark.parametrize("told", ["google_genai content"], indirect=True, ids=str)
 def test_what_stands_beside_an_answer_is_content_to_capture(told: Any) -> None:
-    """It is left out where only metadata is to be sent."""
+    """It is left out if only metadata is to be sent."""
     views = [view for span in told[2] if (view := read_span(span)) is not None]
     trace = map_views(views, options=MappingOptions(capture="metadata"))
     assert "response" not in json.loads(trace.encoded())["spans"][0]["metadata"]

@@ -1,4 +1,4 @@
-"""An app that waits asks again and again: one trace for what it waits for, none for the asking."""
+"""An app polls for a result: the result has one trace, the polls have none."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ BATCH = {
 
 @pytest.fixture
 def pandaprobe() -> Iterator[StrictPandaProbe]:
-    """Where the traces go."""
+    """Yield the PandaProbe that gets the traces."""
     with StrictPandaProbe() as running:
         yield running
 
 
 @pytest.fixture
 def provider(pandaprobe: StrictPandaProbe) -> Iterator[TracerProvider]:
-    """The app's tracer provider; what it has turned on is off after the test."""
+    """Yield the app's tracer provider; turn everything off after the test."""
     made = TracerProvider()
     made.add_span_processor(PandaProbeSpanProcessor(api_key="sk_pp_x", project_name="p", endpoint=pandaprobe.url))
     yield made
@@ -51,7 +51,7 @@ def provider(pandaprobe: StrictPandaProbe) -> Iterator[TracerProvider]:
 def test_background_response(
     is_sent_before: bool, server: ProviderServer, provider: TracerProvider, pandaprobe: StrictPandaProbe
 ) -> None:
-    """One trace, with the answer and its tokens once, also when its beginning was sent while the app waited."""
+    """One trace has the answer and its tokens once, even if its beginning was sent while the app waited."""
     made = f"resp_background_{id(provider)}"
     queued = response(status="queued", usage=None, output=[], background=True, id=made)
     waits = [json_reply({**queued, "status": "in_progress"})] * POLLS
@@ -91,7 +91,7 @@ def _ask(client: anthropic.Anthropic) -> None:
 
 
 def test_anthropics_own_spans(server: ProviderServer, provider: TracerProvider, pandaprobe: StrictPandaProbe) -> None:
-    """What asks no model is no trace by itself; within an agent's it stays where it was."""
+    """A request that asks no model is no trace of its own; within an agent's trace it stays."""
     server.script = _anthropic
     with anthropic.Anthropic(base_url=server.url, api_key="none", max_retries=0) as client:
         if getattr(client, "_tracer", None) is None:

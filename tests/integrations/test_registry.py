@@ -1,4 +1,4 @@
-"""The registry: names to instrumentations, and what is reported of each."""
+"""The registry: names of instrumentations, and the report on each."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_order_of_imports_does_not_matter(order: str) -> None:
 
 
 def test_unknown_name_is_reported_and_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """A name that does not exist fails alone, with one warning that lists what there is."""
+    """An unknown name fails alone, with one warning that lists the known ones."""
     with caplog.at_level(logging.WARNING):
         unknown, known = registry.instrument_all(["nothing", "openai"])
     registry.uninstrument("openai")
@@ -69,7 +69,7 @@ def test_excluded_and_off() -> None:
 
 @pytest.fixture
 def old_openai(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A floor that the installed openai, which is loaded, is below. Its version; off again afterwards."""
+    """Raise the floor above the installed and loaded openai. Yield openai's version; turn everything off afterwards."""
     import_module("openai")
     from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 
@@ -81,7 +81,7 @@ def old_openai(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_library_that_is_older_than_tested_is_instrumented_all_the_same(
     old_openai: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its hook points are there: calls are recorded, one line at INFO says so, and the reason names both versions."""
+    """Its hook points exist: calls are recorded, one line at INFO says so, and the reason names both versions."""
     with caplog.at_level(logging.INFO):
         result = registry.instrument("openai")
         registry.instrument("openai")
@@ -95,7 +95,7 @@ def test_library_that_is_older_than_tested_is_instrumented_all_the_same(
 def test_library_that_is_older_and_lacks_a_method_is_reported(
     old_openai: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One warning for all that is missing, with the version and what to do."""
+    """One warning covers all that is missing, with the version and the remedy."""
     from openai import _base_client
 
     monkeypatch.delattr(_base_client.SyncAPIClient, "request")
@@ -113,7 +113,7 @@ def test_library_that_is_older_and_lacks_a_method_is_reported(
 def test_library_that_is_older_and_lacks_every_module_is_reported(
     old_openai: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Modules that a version does not have are never imported, so nothing would ever be said of them."""
+    """Modules that a version does not have are never imported, so nothing would ever be reported of them."""
     from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 
     monkeypatch.setattr(OpenAIInstrumentor, "hooked_modules", ("openai.not_yet", "openai.not.yet"))
@@ -132,7 +132,7 @@ def test_library_that_is_older_and_lacks_every_module_is_reported(
 def test_modules_that_an_older_library_lacks_are_named(
     old_openai: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is there is recorded, and the reason says what is not; modules of a library that is absent are no news."""
+    """Existing modules are recorded, and the reason names the missing ones; modules of absent libraries are no news."""
     from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 
     modules = ("openai._base_client", "openai.not_yet", "no_such_library.module")
@@ -146,7 +146,7 @@ def test_modules_that_an_older_library_lacks_are_named(
 
 @pytest.mark.parametrize("found", ["2.0rc1", "2.1.dev3", "2.0", "10.0+local"])
 def test_pre_releases_are_not_older(found: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pre-release of the oldest tested version, or of a newer one, is nothing to speak of."""
+    """A pre-release of the oldest tested version, or of a newer one, is not reported."""
     from opentelemetry.instrumentation import dependencies
 
     from pandaprobe_otel_integrations._floors import older_than_tested
@@ -159,7 +159,7 @@ def test_pre_releases_are_not_older(found: str, monkeypatch: pytest.MonkeyPatch)
 def test_module_of_the_app_with_the_name_of_a_library_is_left_alone(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An app with a package `agents` of its own hears nothing of it; one that asked for the library does."""
+    """An app with its own package `agents` gets no message about it; one that asked for the library does."""
     from pandaprobe_otel_integrations.openai import OpenAIInstrumentor
 
     monkeypatch.setattr(OpenAIInstrumentor, "requirements", ("no-such-distribution >= 1",))
@@ -169,7 +169,7 @@ def test_module_of_the_app_with_the_name_of_a_library_is_left_alone(
         assert (found.state, caplog.records) == ("skipped", [])
         assert "the app's own" in found.reason
         assert registry.instrument("openai").state == "failed"
-        monkeypatch.setattr("sys.frozen", True, raising=False)  # as PyInstaller does: nothing is known of distributions
+        monkeypatch.setattr("sys.frozen", True, raising=False)  # as PyInstaller does: distributions are unknown
         (found,) = (result for result in registry.instrument_all("auto", others) if result.name == "openai")
         assert found.state == "failed"
     assert len(caplog.records) == 2
@@ -179,7 +179,7 @@ def test_module_of_the_app_with_the_name_of_a_library_is_left_alone(
 def test_library_that_is_built_differently_is_left_alone(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A missing hook point is a failure with a reason and one warning; what was hooked is undone at the end."""
+    """A missing hook point is a failure with a reason and one warning; completed hooks are undone in the end."""
     from openai import _base_client
 
     request = _base_client.SyncAPIClient.__dict__["request"]
@@ -195,7 +195,7 @@ def test_library_that_is_built_differently_is_left_alone(
 
 
 def test_wrapping_what_is_no_client_returns_it(caplog: pytest.LogCaptureFixture) -> None:
-    """The app gets back what it passed in, whatever it is."""
+    """The app gets back its own object, whatever it is."""
     thing = object()
     assert registry.wrap_openai(thing) is thing
     registry.uninstrument("openai")

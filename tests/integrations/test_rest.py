@@ -1,4 +1,4 @@
-"""What is left of a request or an answer: which of it is told, and how."""
+"""Remaining members of a request or an answer: which are recorded, and in what form."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NOTHING: frozenset[str] = frozenset()
     ],
 )  # fmt: skip
 def test_credentials_are_withheld_at_any_depth(name: str) -> None:
-    """That there was one is told, and not what it was."""
+    """Their presence is recorded, not their value."""
     assert rest({"tools": [{name: "sk-1"}]}, NOTHING) == {"tools": [{name: WITHHELD}]}
 
 
@@ -43,12 +43,12 @@ def test_credentials_are_withheld_at_any_depth(name: str) -> None:
     "name", ["token", "max_tokens", "token_budget", "prompt_tokens", "keyword", "header", "author"]
 )
 def test_other_names_are_no_credentials(name: str) -> None:
-    """Tokens of a text are none."""
+    """Tokens of a text are no credentials."""
     assert rest({name: "x"}, NOTHING) == {name: "x"}
 
 
 def test_bytes_are_told_by_their_digest() -> None:
-    """As bytes, as a URL, and as base64 that is long enough to tell."""
+    """Bytes, a data URL, and base64 that is long enough to be recognised are recorded as digests."""
     data = bytes(range(256)) * 8
     encoded = base64.b64encode(data).decode()
     digest = hashlib.sha256(data).hexdigest()
@@ -65,15 +65,15 @@ def test_what_only_the_service_can_read_is_named_by_its_length() -> None:
 
 
 def test_models_and_marks_of_client_libraries() -> None:
-    """A class of pydantic is its schema, an instance its fields; a mark that there is nothing is nothing."""
+    """A pydantic class is recorded as its schema, an instance as its fields; a "not given" mark is left out."""
 
     class Found(BaseModel):
-        """An answer."""
+        """A pydantic answer."""
 
         city: str
 
     class NotGiven:
-        """As client libraries have it."""
+        """A client library's mark for an argument that was not given."""
 
     assert rest({"format": Found}, NOTHING)["format"]["properties"]["city"]["type"] == "string"
     assert rest(
@@ -107,26 +107,26 @@ def test_what_cannot_be_read_takes_nothing_with_it() -> None:
 
 
 def test_what_is_empty_says_nothing() -> None:
-    """But false and zero do."""
+    """False and zero are values."""
     given: dict[str, Any] = {"a": None, "b": "", "c": [], "d": {}, "e": False, "f": 0, "known": 1}
     assert rest(given, {"known"}) == {"e": False, "f": 0}
 
 
 def test_members_stand_beside_those_of_a_part() -> None:
-    """None of those is replaced; objects of the same name are one."""
+    """Existing members are not replaced; objects of the same name are merged."""
     part = with_rest({"type": "text", "more": {"a": 1}}, {"type": "other", "more": {"a": 2, "b": 3}}, NOTHING)
     assert part == {"type": "text", "more": {"a": 1, "b": 3}}
 
 
 def test_parameters_of_a_request_and_of_its_members() -> None:
-    """Nothing at all where all are known."""
+    """If all are known, nothing is recorded."""
     body = {"model": "m", "config": {"known": 1, "new": 2}, "other": 3}
     assert parameters(body, {"model", "config"}, ("config", {"known"})) == {PARAMETERS: {"other": 3, "new": 2}}
     assert parameters({"model": "m"}, {"model"}) == {}
 
 
 def test_what_an_answer_says_beside_what_was_said() -> None:
-    """Members, and counts that are no tokens."""
+    """Unknown members are recorded, and counts that are no tokens."""
     body = {"id": "i", "new": 1, "usage": {"known": 2, "details": {"known": 3, "more": 4, "zero": 0}, "searches": 5}}
     counts = {"known": None, "details": {"known"}}
     assert beside(body, {"id", "usage"}, counts) == {
@@ -155,7 +155,7 @@ def test_what_an_answer_says_beside_what_was_said() -> None:
     ],
 )
 def test_pieces_of_a_value_are_one_value(pieces: Any, whole: Any) -> None:
-    """Lists and objects grow; what repeats what came before is not added to it."""
+    """Lists and objects grow; a piece that repeats the value so far is not added again."""
     found: Any = None
     for piece in pieces:
         found = grown(found, piece)
@@ -163,7 +163,7 @@ def test_pieces_of_a_value_are_one_value(pieces: Any, whole: Any) -> None:
 
 
 def test_log_probabilities_stand_beside_the_messages() -> None:
-    """Of a stream, those of all chunks, also where two are the same; without the bytes of the tokens."""
+    """For a stream those of all chunks are kept, even two equal ones; the bytes of the tokens are left out."""
     of_stream = Logprobs()
     for _ in range(2):
         of_stream.add({"content": [{"token": "ha", "bytes": [1], "logprob": -1}], "refusal": None, "model": "m"})

@@ -1,4 +1,4 @@
-"""Beside another vendor's instrumentor of the same library: one call is never told by both, whoever came first."""
+"""Beside another vendor's instrumentor of the same library: no call is recorded by both, whoever came first."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FIRST = {adapter.integration: adapter for adapter in reversed(adapters())}
 
 
 def _rivals() -> Iterator[Any]:
-    """The first and the last one that a library knows: those between are looked up by the same lines."""
+    """Yield the first and the last rival of each library: the same lines look up those between."""
     for name, adapter in sorted(FIRST.items()):
         path, _, kind = INTEGRATIONS[name].partition(":")
         if rivals := getattr(importlib.import_module(path), kind).rivals:
@@ -56,7 +56,7 @@ class _Active:
 
 @contextmanager
 def _active(rival: Any) -> Iterator[None]:
-    """The rival's module with its instrumentor on."""
+    """Import the rival's module with its instrumentor on."""
     module: Any = ModuleType(rival.module)
     _Active._instance = _Active()
     setattr(module, rival.class_name, _Active)
@@ -73,7 +73,7 @@ def _active(rival: Any) -> Iterator[None]:
 
 @pytest.mark.parametrize(("adapter", "rival", "first"), [*_rivals()])
 def test_one_of_both(adapter: Adapter, rival: Any, first: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """While the other one is on ours is silent and says so; when it has gone, calls are recorded again."""
+    """While the other one is on, ours records nothing and says so; when it has gone, calls are recorded again."""
     server.replies(READ.reply(adapter, False))
     with adapter.client(server.url, 20.0) as client:
         try:
@@ -99,7 +99,7 @@ OPENINFERENCE = next(rival for rival in OpenAIInstrumentor.rivals if rival.vendo
 
 
 class _Vendor(BaseInstrumentor):
-    """Wraps the client as OpenInference does: an inherited function, and what was found there is put back."""
+    """A vendor that wraps the client as OpenInference does: an inherited function, restored as it was found."""
 
     def instrumentation_dependencies(self) -> list[str]:
         return []
@@ -119,7 +119,7 @@ class _Vendor(BaseInstrumentor):
 
 
 class _UnwrappingVendor(_Vendor):
-    """Wraps the function of the base class, and takes off whatever is outermost, as `unwrap` of OpenTelemetry does."""
+    """A vendor that wraps the base class's function, and removes the outermost wrapper, as OpenTelemetry's does."""
 
     _instance: Any = None  # a singleton of its own
 
@@ -150,7 +150,7 @@ def _real(vendor: type[_Vendor]) -> Iterator[_Vendor]:
         finally:
             if instrumentor.is_instrumented_by_opentelemetry:
                 instrumentor.uninstrument()
-            # What is taken off in another order than it was put on leaves empty wrappers behind.
+            # wrappers removed in another order than they were added leave empty ones behind
             openai._base_client.SyncAPIClient.request = original  # type: ignore[method-assign]
             if "request" in openai.OpenAI.__dict__:
                 del openai.OpenAI.request
@@ -193,7 +193,7 @@ def test_a_rival_whose_spans_go_elsewhere_does_not_count(
 def test_a_rival_of_another_provider_that_also_sends_to_us_counts(
     server: ProviderServer, recorder: SpanRecorder, tmp_path: Path
 ) -> None:
-    """Two providers, both with our processor or exporter: the call would be told twice."""
+    """Two providers both have our processor or exporter: the call would be recorded twice."""
     server.replies(READ.reply(OPENAI, False))
     theirs = TracerProvider(shutdown_on_exit=False)
     theirs.add_span_processor(BatchSpanProcessor(PandaProbeSpanExporter(local=tmp_path / "traces.jsonl")))
@@ -213,7 +213,7 @@ def test_a_rival_of_another_provider_that_also_sends_to_us_counts(
 def test_who_gets_both_is_warned_once(
     server: ProviderServer, recorder: SpanRecorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A backend that both providers export to has each call twice, which we can only say."""
+    """A backend that both providers export to gets each call twice; we can only warn."""
     server.replies(READ.reply(OPENAI, False))
     theirs = TracerProvider(shutdown_on_exit=False)
     for provider in (theirs, recorder.provider):
@@ -238,7 +238,7 @@ def test_who_gets_both_is_warned_once(
 def test_a_rival_that_leaves_takes_nothing_of_ours_along(
     vendor: type[_Vendor], first: str, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """Its calls are recorded by it, those after it by us, and once each; in the end the client is as it was."""
+    """It records its calls, we record those after it, each once; in the end the client is as before."""
     server.replies(READ.reply(OPENAI, False))
     before = openai._base_client.SyncAPIClient.__dict__["request"]
     with OPENAI.client(server.url, 20.0) as client, _real(vendor) as rival:
@@ -286,7 +286,7 @@ class _Kept(InMemorySpanExporter):
 def test_langsmith_counts_where_its_version_emits_spans(
     installed: str, variables: dict[str, str], emits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before 0.8 OTEL_ONLY meant nothing alone, and there were no modes (read in langsmith's source)."""
+    """Before 0.8 OTEL_ONLY had no effect alone, and there were no modes (read in langsmith's source)."""
     utils: Any = ModuleType("langsmith.utils")
     utils.get_env_var = variables.get
     utils.is_truish = lambda value: value in ("true", "1")
@@ -302,7 +302,7 @@ def test_langsmith_counts_where_its_version_emits_spans(
 
 @pytest.mark.parametrize("name", ["agno", "bedrock", "dspy", "llama_index", "smolagents"])
 def test_opentelemetrys_own_instrumentations_of_agents_are_known(name: str) -> None:
-    """Their names are those of their entry points, which are read from their wheels."""
+    """Their names are those of their entry points, read from their wheels."""
     path, _, kind = INTEGRATIONS[name].partition(":")
     rivals = getattr(importlib.import_module(path), kind).rivals
     (found,) = [rival for rival in rivals if rival.module == f"opentelemetry.instrumentation.genai.{name}"]

@@ -1,4 +1,4 @@
-"""Events that continue one text are read as one: every answer is what reading them one by one makes of it."""
+"""Runs of events that continue one text are read as one event: the answer equals reading them one by one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pandaprobe_otel_integrations.google_genai.generate import GenerateContent
 
 Parse = Callable[[bytes], sse.Events]
 WORD: Final = b"@@"
-"""Stands in the events below where a text does."""
+"""Placeholder for a text in the events below."""
 
 
 def _chat(delta: dict[str, Any], index: int = 0, **more: Any) -> dict[str, Any]:
@@ -112,10 +112,10 @@ BLOCKS: Final = (
 NOVA: Final = (*({"contentBlockDelta": block} for block in BLOCKS), {"messageStop": {"stopReason": "@@"}})
 
 WHOLE: Final = 10
-"""So many of the pieces are texts by themselves."""
+"""This many of the pieces are valid texts by themselves."""
 PIECES: Final = (
     *(b"a", b"wo rd", "é€😀".encode(), b"\\n", b'\\"', b"\\\\", b"\\u00e9", b"\\ud83d\\ude00", b"", b"{}"),
-    # What is no text by itself, and sometimes becomes one with what follows.
+    # Pieces that are no valid text by themselves, and may become one with the next piece.
     *(b"\\", b"\\u00", b"e9", b"\\ud83d", b"\\ude00", "€".encode()[:2], "€".encode()[2:], b'"', b"\n", b"\x01"),
     *(b'","content":"', b'","text":"', b'"},"x":{"text":"', b'"}\n\ndata: {"', b"\r", b"@@", b"u00e9", b"n"),
 )
@@ -156,7 +156,7 @@ CASES: Final = {
 
 @st.composite
 def bodies(draw: st.DrawFn, templates: tuple[dict[str, Any], ...], end: bytes) -> list[bytes]:
-    """Events of a few kinds, in runs, with all sorts of texts; some are broken."""
+    """Draw events of a few kinds, in runs, with all sorts of texts; some are broken."""
     compact = draw(st.booleans())
     kinds = [
         json.dumps(one, separators=(",", ":") if compact else None).encode()
@@ -177,7 +177,7 @@ def bodies(draw: st.DrawFn, templates: tuple[dict[str, Any], ...], end: bytes) -
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_the_answer_is_that_of_reading_one_by_one(name: str, data: st.DataObject) -> None:
-    """Whatever the texts are, where they are broken off, and what stands between them."""
+    """This holds for all texts, all places where they break off, and anything between them."""
     endpoint, templates, written, parse, end = CASES[name]
     body = b"".join(written(block) + end for block in data.draw(bodies(templates, end)))
 
@@ -230,14 +230,14 @@ def _cassettes(name: str) -> list[Any]:
 
 @pytest.mark.parametrize(("endpoint", "path"), _recorded())
 def test_recorded_streams_are_read_alike(endpoint: Endpoint, path: Any) -> None:
-    """Every stream of the cassettes."""
+    """This is tested with every stream of the cassettes."""
     for exchange in recorded.exchanges(path):
         if sse.looks_like_events(exchange.content):
             _is_read_alike(endpoint, sse.parse(exchange.content))
 
 
 def test_a_run_is_read_as_one_event() -> None:
-    """Padding and line ends do not matter, and what is different ends the run."""
+    """Padding and line ends do not matter, and a different event ends the run."""
     deltas = [_chat({"content": text}, obfuscation="x" * size) for size, text in enumerate(("Hel", "lo", " ", "you"))]
     texts = (json.dumps(one, separators=(",", ":")) for one in (*deltas, _chat({})))
     body = b"".join(b"data: %b\r\n\r\n" % text.encode() for text in texts)

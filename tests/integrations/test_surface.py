@@ -1,4 +1,4 @@
-"""Every public method of the client libraries is traced, or it is said why not."""
+"""Every public method of the client libraries is traced, or a reason is given."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _news(library: Library) -> str:
 
 @pytest.mark.parametrize("library", all_libraries(), ids=lambda library: library.integration)
 def test_every_method(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """docs/providers.md says what each method of the installed client does. Another version's news are only told."""
+    """docs/providers.md describes each method of the installed client; another version's differences are reported."""
     monkeypatch.chdir(tmp_path)  # some methods write files
     if os.environ.get("WRITE_PAGES"):
         _write(library, part(library, census(library)))
@@ -47,5 +47,5 @@ def test_every_method(library: Library, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_every_library() -> None:
-    """Each library that is held to the conformance suite has its module in `surface/libraries`."""
+    """Each library of the conformance suite has its module in `surface/libraries`."""
     assert {library.integration for library in all_libraries()} == {adapter.integration for adapter in adapters()}

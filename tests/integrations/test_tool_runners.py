@@ -40,7 +40,7 @@ ANTHROPIC_ASK: Any = {"model": CLAUDE, "max_tokens": 300, "messages": [{"role": 
 
 @pytest.fixture(autouse=True)
 def off_again() -> Iterator[None]:
-    """Whatever a test has turned on is off after it."""
+    """Turn everything off after a test."""
     yield
     uninstrument("openai")
     uninstrument("anthropic")
@@ -79,7 +79,7 @@ def _check_openai(recorder: SpanRecorder) -> None:
 
 
 def test_openai(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The runner's result is as without; its run is one trace."""
+    """The runner's result is the same as without us; its run is one trace."""
     without = _run_openai(server)
     instrument("openai", tracer_provider=recorder.provider)
     assert _run_openai(server) == without
@@ -87,7 +87,7 @@ def test_openai(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 async def test_openai_asynchronously(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same for the asynchronous runner."""
+    """The same holds for the asynchronous runner."""
     without = await _run_openai_async(server)
     instrument("openai", tracer_provider=recorder.provider)
     assert await _run_openai_async(server) == without
@@ -95,7 +95,7 @@ async def test_openai_asynchronously(server: ProviderServer, recorder: SpanRecor
 
 
 def test_openai_left_early(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Turns that are not read to the end are a run that has ended, without an error."""
+    """If the turns are not read to the end, the run ends without an error."""
     instrument("openai", tracer_provider=recorder.provider)
     function = runners.RegisteredFunction(tool=FUNCTION, execute=lambda _: "Sunny")
     with _openai_client(server, openai.OpenAI) as client:
@@ -160,7 +160,7 @@ def _check_anthropic(recorder: SpanRecorder, *, own: bool) -> None:
 
 @pytest.mark.parametrize("own", [True, False], ids=["the client's spans", "ours"])
 def test_anthropic(own: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The client's own spans are adopted and get what they lack; where it makes none, ours stand for them."""
+    """The client's own spans are adopted and completed; if it makes none, ours replace them."""
     options = _options(recorder, own=own)
     without = _run_anthropic(server, options)
     recorder.clear()
@@ -171,7 +171,7 @@ def test_anthropic(own: bool, server: ProviderServer, recorder: SpanRecorder) ->
 
 @pytest.mark.parametrize("own", [True, False], ids=["the client's spans", "ours"])
 async def test_anthropic_asynchronously(own: bool, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same for the asynchronous runner."""
+    """The same holds for the asynchronous runner."""
     options = _options(recorder, own=own)
     without = await _run_anthropic_async(server, options)
     recorder.clear()
@@ -181,7 +181,7 @@ async def test_anthropic_asynchronously(own: bool, server: ProviderServer, recor
 
 
 def test_anthropic_without_content(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Where no content is to be recorded, what the client's spans lack stays out."""
+    """Without content, the client's spans are not completed with it."""
     options = _options(recorder, own=True)
     instrument("anthropic", tracer_provider=recorder.provider, capture_content=False)
     _run_anthropic(server, options)
@@ -193,7 +193,7 @@ def test_anthropic_without_content(server: ProviderServer, recorder: SpanRecorde
 
 
 def test_the_second_turn_of_anthropic_says_what_was_sent(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Newer clients send only what is new, with the id of the answer that it goes on from; and so says the span."""
+    """Newer clients send only new messages, with the id of the answer they continue; the span says the same."""
     options = _options(recorder, own=False)
     instrument("anthropic", tracer_provider=recorder.provider)
     _run_anthropic(server, options)

@@ -1,4 +1,4 @@
-"""The documented examples of the official SDK (its README, version 0.6.0), as a program; prints what came back."""
+"""The documented examples of the official SDK (its README, version 0.6.0), as a program that prints the results."""
 # mypy: disable-error-code="untyped-decorator"
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ANSWER = {"messages": [{"role": "assistant", "content": "A function that calls i
 
 @pandaprobe.trace(name="my-agent")
 def run_agent(messages: dict[str, object]) -> dict[str, object]:
-    """Decorators around a search and a call of a model."""
+    """Run a search and a model call under decorators."""
 
     @pandaprobe.span(name="llm-call", kind="LLM")
     def call_llm(prompt: str) -> str:
@@ -38,7 +38,7 @@ def run_agent(messages: dict[str, object]) -> dict[str, object]:
 
 
 async def read_back(trace_id: str) -> dict[str, object]:
-    """The API client: wait for a trace, evaluate it, list the session."""
+    """Wait for a trace with the API client, evaluate it, and list the session."""
     async with PlatformClient() as client:
         trace = await client.traces.wait_visible(trace_id, timeout=30)
         metrics = [metric.name for metric in await client.evaluations.metrics()]
@@ -56,7 +56,7 @@ async def read_back(trace_id: str) -> dict[str, object]:
 
 
 def main() -> None:
-    """Every way to trace, then what can be read of it."""
+    """Trace in every way, then read everything back."""
     with pandaprobe.session("conversation-123"), pandaprobe.user("user-abc"):
         run_agent(QUESTION)
         run_agent(QUESTION)

@@ -32,7 +32,7 @@ def _target(server: LocalServer, quota_key: str | None = None) -> Target:
 
 @pytest.fixture(scope="module")
 def targets() -> Generator[dict[str, Target]]:
-    """One server for each thing that a case may need."""
+    """Yield one server for each setting that a case may need."""
     with (
         LocalServer(retry_after=False) as plain,
         LocalServer(retry_after=False, scripted_judge=True) as judged,
@@ -73,7 +73,7 @@ def test_the_comparison_sees_differences() -> None:
 
 @pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.id)
 def test_what_the_real_server_fails_on_is_refused_with_a_reason(case: Case, targets: dict[str, Target]) -> None:
-    """The first answer that differs is a refusal in the words of the API, never a failure; docs/local.md lists them."""
+    """The first different answer is a refusal in the API's words, never a failure; docs/local.md lists the refusals."""
     target = targets["plain"]
     with httpx.Client(base_url=target.base_url, trust_env=False, timeout=30) as http:
         different = Replay(case, target, http).run()

@@ -58,7 +58,7 @@ def test_the_next_time(expression: str, after: str, expected: str) -> None:
     ],
 )
 def test_what_is_no_expression(expression: str) -> None:
-    """Values out of range, wrong counts of fields and half-written parts are refused."""
+    """Values out of range, wrong numbers of fields and incomplete parts are refused."""
     with pytest.raises(BadCronError):
         Cron.parse(expression)
 

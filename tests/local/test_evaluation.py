@@ -1,4 +1,4 @@
-"""Runs, scores and monitors of the local server, beyond what was recorded of the real one."""
+"""Runs, scores and monitors of the local server, beyond the recordings of the real one."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ T = TypeVar("T")
 
 @pytest.fixture
 def server() -> Generator[LocalServer]:
-    """A server whose judge is scripted."""
+    """Yield a server whose judge is scripted."""
     with LocalServer(scripted_judge=True, limit=None) as running:
         yield running
 
 
 @pytest.fixture
 def http(server: LocalServer) -> Generator[httpx.Client]:
-    """A client of project `p`."""
+    """Yield a client of project `p`."""
     headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
     with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as client:
         yield client
@@ -79,7 +79,7 @@ def test_the_scripted_judge_says_what_it_is_told(server: LocalServer, http: http
 
 
 def test_the_scripted_judge_takes_sequences_functions_and_failures(server: LocalServer, http: httpx.Client) -> None:
-    """A sequence is given in turn, a function sees the trace, and `fail` makes a FAILED row."""
+    """A sequence is used in order, a function gets the trace, and `fail` makes a FAILED row."""
     _post_trace(http, output="refunded")
     server.judge.set("confidence", [0.1, 0.9])
     server.judge.set("coherence", lambda trace: 1.0 if "refund" in trace["output"] else 0.0)
@@ -92,13 +92,13 @@ def test_the_scripted_judge_takes_sequences_functions_and_failures(server: Local
 
 
 def test_setting_an_unknown_metric_is_an_error(server: LocalServer) -> None:
-    """A misspelt metric is an error at once, not a test that passes by accident."""
+    """A misspelt metric raises at once, so that no test passes by accident."""
     with pytest.raises(ValueError, match="task_completion"):
         server.judge.set("task_compeltion", 0.1)
 
 
 def test_setting_a_score_makes_the_judge_active() -> None:
-    """Without any judge configured, the first `set` makes the scripted one the server's judge."""
+    """Without a configured judge, the first `set` makes the scripted one the server's judge."""
     with LocalServer(limit=None) as server:
         headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
         with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
@@ -135,7 +135,7 @@ def test_a_repeated_answer_in_a_session_is_a_loop(http: httpx.Client) -> None:
 
 
 def test_a_categorical_score_under_a_signal_name_fails_the_run(http: httpx.Client) -> None:
-    """A session run that would reuse `PASS` as a number is FAILED and says so, as on the real server."""
+    """A session run that would use `PASS` as a number is FAILED and says so, as on the real server."""
     _post_trace(http, session_id="s")
     score = {"trace_id": ONE, "name": "confidence", "value": "PASS", "data_type": "CATEGORICAL"}
     http.post("/evaluations/trace-scores", json=score)
@@ -186,13 +186,13 @@ class Clock:
     now: int = field(default_factory=lambda: time.time_ns() // 1000)
 
     def __call__(self) -> int:
-        """Return the moment."""
+        """Return the time."""
         return self.now
 
 
 @pytest.fixture
 def clocked() -> Generator[tuple[Services, Clock, str]]:
-    """Services over a clock that tests set, and a project in them; no thread is started."""
+    """Yield services with a clock that tests set, and a project in them; no thread is started."""
     clock, database = Clock(), Database()
     services = build_services(LocalSettings(scripted_judge=True, now_micros=clock), database, Faults())
     project = services.accounts.add_project(services.accounts.home.id, "p", "")
@@ -234,7 +234,7 @@ def _runs(services: Services, project_id: str) -> int:
 
 
 def test_monitors_run_when_due_and_only_if_something_changed(clocked: tuple[Services, Clock, str]) -> None:
-    """A due monitor makes one run; without new traces it skips its turn, and with one it runs again."""
+    """A due monitor makes one run; without new traces it skips a turn, and with a new one it runs again."""
     services, clock, project_id = clocked
     _store_trace(services, project_id, 1, clock.now)
     _store_monitor(services, project_id)

@@ -1,4 +1,4 @@
-"""A request that fails leaves nothing behind, in memory or in the database, whatever came before and after it."""
+"""A failed request leaves nothing behind in memory or the database, whatever comes before and after it."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def trace(http: httpx.Client, project: str, number: int, **fields: Any) -> httpx
 
 
 def json_text(value: Any) -> str:
-    """The value as JSON."""
+    """Return the value as JSON."""
     return value.decode() if isinstance(value, bytes) else json.dumps(value)
 
 
 def span(number: int, **fields: Any) -> dict[str, Any]:
-    """The body of one span."""
+    """Return the body of one span."""
     return {"span_id": str(UUID(int=number + 1)), "name": "s", "started_at": START, **fields}
 
 
 def named(method: str, path: str, body: Any) -> Sent:
-    """Return what sends a request for a project."""
+    """Return a function that sends a request for a project."""
     return lambda http, project, number: http.request(
         method, path.format(trace=UUID(int=number + 1)), json=body, headers={"X-Project-Name": project}
     )
@@ -85,7 +85,7 @@ STEPS = st.lists(st.tuples(st.sampled_from([*GOOD, *BAD]), st.sampled_from(PROJE
 
 @pytest.fixture(scope="module")
 def pair() -> Generator[tuple[httpx.Client, httpx.Client]]:
-    """A server for all requests and one for the good ones among them."""
+    """Yield a client of a server for all requests, and one of a server for the successful ones among them."""
     with (
         LocalServer(limit=None) as every,
         LocalServer(limit=None) as only_good,
@@ -103,9 +103,9 @@ _runs = count()
 def test_after_any_requests_the_server_is_as_if_the_failed_ones_had_not_been(
     pair: tuple[httpx.Client, httpx.Client], steps: list[tuple[str, str]]
 ) -> None:
-    """None of them is a server error, and what is counted and listed is what the good ones made."""
+    """No request is a server error, and all counts and lists equal those after the successful requests alone."""
     all_of_them, good_ones = pair
-    run = next(_runs)  # the servers stay, so each run has projects and traces of its own
+    run = next(_runs)  # the servers stay, so each run has its own projects and traces
     for number, (kind, project) in enumerate(steps, start=run * 100):
         answer = {**GOOD, **BAD}[kind](all_of_them, f"{project} {run}", number)
         assert answer.status_code < 500, (kind, answer.text)
@@ -116,13 +116,13 @@ def test_after_any_requests_the_server_is_as_if_the_failed_ones_had_not_been(
 
 
 def client(server: LocalServer) -> httpx.Client:
-    """A client that every door opens to."""
+    """Return a client with access to everything."""
     headers = {"X-API-Key": server.api_key, "Authorization": "Bearer any"}
     return httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60)
 
 
 def state(http: httpx.Client, ending: str) -> dict[str, Any]:
-    """What the server has in projects whose names end so, without ids and times that are its own."""
+    """Return the server's data of projects with this ending, without the ids and times that it makes."""
     organization = http.get("/organizations").json()[0]["id"]
     projects = sorted(one["name"] for one in http.get(f"/organizations/{organization}/projects").json())
     projects = [name for name in projects if name.endswith(ending)]
@@ -136,14 +136,14 @@ def state(http: httpx.Client, ending: str) -> dict[str, Any]:
 
 
 def test_names_of_projects_that_were_refused_take_no_memory() -> None:
-    """A project is there once a request in it has succeeded."""
+    """A project exists once a request in it has succeeded."""
     with LocalServer(limit=None) as server, client(server) as http:
         for number in range(50):
             BAD["too deep"](http, f"refused {number}", number)
 
         gc.collect()
         held = [found.name for found in gc.get_objects() if isinstance(found, Project) and "refused" in found.name]
-    assert len(held) <= 1  # of the last request
+    assert len(held) <= 1  # the last request's
 
 
 @pytest.mark.parametrize("kind", [kind for kind in BAD if "trace" in kind or "deep" in kind or "stored" in kind])

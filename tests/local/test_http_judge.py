@@ -24,14 +24,14 @@ TRACE: Mapping[str, Any] = {
 
 @pytest.fixture
 def endpoint() -> Generator[ProviderServer]:
-    """An endpoint whose replies a test sets."""
+    """Yield an endpoint whose replies a test sets."""
     with ProviderServer() as server:
         yield server
 
 
 @pytest.fixture
 def judge(endpoint: ProviderServer) -> Generator[HttpJudge]:
-    """A judge that does not wait between attempts."""
+    """Yield a judge that does not wait between attempts."""
     waits: list[float] = []
     made = HttpJudge(endpoint.url, key="k", model="m", embedding_model="e", sleep=waits.append)
     yield made
@@ -65,7 +65,7 @@ def test_a_question_carries_the_trace_and_a_strict_schema(endpoint: ProviderServ
 
 
 def test_the_model_of_a_run_is_asked(endpoint: ProviderServer, judge: HttpJudge) -> None:
-    """A run's model is used without its provider; one of a provider that is not there fails."""
+    """The endpoint gets a run's model without its provider; a model of an unknown provider fails."""
     endpoint.replies(_says(GOOD))
     evaluate_trace("task_completion", TRACE, judge, model="openai/other")
     assert endpoint.received[0].json["model"] == "other"
@@ -75,13 +75,13 @@ def test_the_model_of_a_run_is_asked(endpoint: ProviderServer, judge: HttpJudge)
 
 
 def test_answers_in_a_code_fence_are_read(endpoint: ProviderServer, judge: HttpJudge) -> None:
-    """A model that wraps its JSON in a code fence is understood."""
+    """An answer in a code fence is understood."""
     endpoint.replies(_says("```json\n" + json.dumps(GOOD) + "\n```"))
     assert evaluate_trace("task_completion", TRACE, judge, model=None).score == 0.75
 
 
 def test_garbage_is_asked_again_and_then_fails(endpoint: ProviderServer, judge: HttpJudge) -> None:
-    """Three answers that are no JSON fail the metric with the reason."""
+    """Three answers without JSON fail the metric with the reason."""
     endpoint.replies(_says("sure!"), _says("[1]"), _says(""))
     with pytest.raises(JudgeError, match="failed after 3 attempts"):
         evaluate_trace("confidence", TRACE, judge, model=None)
@@ -98,7 +98,7 @@ def test_an_answer_of_the_wrong_form_fails(endpoint: ProviderServer, judge: Http
 def test_an_endpoint_without_structured_answers_is_asked_more_plainly(
     endpoint: ProviderServer, judge: HttpJudge
 ) -> None:
-    """A 400 leads to plainer forms of the request, and what worked is remembered."""
+    """A 400 leads to plainer forms of the request, and the accepted form is remembered."""
     refusal = json_reply({"error": "response_format is not supported"}, status=400)
     endpoint.replies(refusal, refusal, _says(GOOD), _says(GOOD))
     evaluate_trace("task_completion", TRACE, judge, model=None)
@@ -109,7 +109,7 @@ def test_an_endpoint_without_structured_answers_is_asked_more_plainly(
 
 
 def test_busy_endpoints_are_tried_again(endpoint: ProviderServer, judge: HttpJudge) -> None:
-    """429 and 503 are tried again; a refused key is not."""
+    """429 and 503 are retried; a refused key is not."""
     endpoint.replies(json_reply({}, status=429), json_reply({}, status=503), _says(GOOD))
     assert evaluate_trace("task_completion", TRACE, judge, model=None).score == 0.75
     endpoint.replies(*[json_reply({"error": "bad key"}, status=401)] * 3)
@@ -119,7 +119,7 @@ def test_busy_endpoints_are_tried_again(endpoint: ProviderServer, judge: HttpJud
 
 
 def test_coherence_is_the_cosine_of_embeddings(endpoint: ProviderServer, judge: HttpJudge) -> None:
-    """Coherence asks for two vectors, in whatever order they come, and asks once for a text."""
+    """Coherence requests two vectors, accepts them in any order, and requests a text only once."""
     vectors = [{"index": 1, "embedding": [1.0, 0.0]}, {"index": 0, "embedding": [0.6, 0.8]}]
     endpoint.replies(json_reply({"data": vectors}))
     first = evaluate_trace("coherence", TRACE, judge, model=None)

@@ -1,4 +1,4 @@
-"""Lists over many traces: whichever way SQLite is led, the same traces come in the same order."""
+"""Lists over many traces: whatever plan SQLite uses, the same traces come in the same order."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from pandaprobe_otel.local.store.database import Database
 from pandaprobe_otel.local.store.queries import Queries, Slice, TraceFilter
 
 TRACES = 1500
-"""More than those that are fetched one by one."""
+"""More traces than are fetched one by one."""
 START = 1_767_000_000_000_000
 
 
 @pytest.fixture(scope="module")
 def queries() -> Iterator[Queries]:
-    """Trace n started n microseconds before the first; tags are `all`, of each 500th `few`, of each second `half`."""
+    """Yield queries of traces, where trace n started n microseconds before the first.
+
+    Every trace has the tag `all`, each 500th `few`, each second `half`.
+    """
     database = Database()
     with database.write() as connection:
         connection.execute("INSERT INTO organizations VALUES ('o', 'o', 'free', 0, 's', 0, 0, 0, 0, 0)")
@@ -66,13 +69,13 @@ def numbers(queries: Queries, wanted: TraceFilter, limit: int = TRACES, offset: 
 def test_traces_with_any_of_the_tags_are_listed_and_counted_once(
     queries: Queries, tags: tuple[str, ...], matching: list[int]
 ) -> None:
-    """Few are found by the tag, many by their starts."""
+    """SQLite finds a few traces by the tag, many by their starts."""
     assert numbers(queries, TraceFilter(tags=tags)) == (matching, len(matching))
     assert numbers(queries, TraceFilter(tags=tags), limit=3, offset=1) == (matching[1:4], len(matching))
 
 
 def test_tags_and_other_filters_hold_together(queries: Queries) -> None:
-    """Of the traces with a tag, those of a user with a status."""
+    """Of the traces with a tag, those of a user with a status are listed."""
     for tag in ("all", "few"):
         matching = [
             n for n in range(TRACES) if n % 3 != 2 and n % 7 == 0 and n % 5 == 0 and (tag == "all" or n % 500 == 0)
@@ -82,7 +85,7 @@ def test_tags_and_other_filters_hold_together(queries: Queries) -> None:
 
 
 def test_the_newest_sessions_are_those_whose_last_trace_came_last(queries: Queries) -> None:
-    """A page, and the number of all; a filter that leaves out nothing takes the long way to the same."""
+    """The result is a page and the total; a filter that excludes nothing gives the same on a slower path."""
     newest = list(dict.fromkeys(f"session-{n * 31 % 101}" for n in reversed(range(TRACES)) if n % 3 != 2))
     for wanted in (TraceFilter(), TraceFilter(tags=("all",)), TraceFilter(after=0)):
         found, total = queries.sessions("p", wanted, Slice(limit=7, offset=3), SessionSortBy.RECENT, SortOrder.DESC)

@@ -1,4 +1,4 @@
-"""Messages about ids are the real server's, whichever validation library is installed."""
+"""Error messages about ids equal the real server's, whichever validation library is installed."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ FOUND = "invalid character: expected an optional prefix of `urn:uuid:` followed 
     ],
 )
 def test_what_is_wrong_with_an_id(text: str, message: str) -> None:
-    """The first thing that is wrong is named with its place."""
+    """The message names the first error with its place."""
     assert uuid_message(text) == f"Input should be a valid UUID, {message}"

@@ -1,4 +1,4 @@
-"""The official SDK, unchanged, against the local server: its documented examples in a process of their own."""
+"""The unchanged official SDK against the local server: its documented examples in their own process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _script(_conversation: Sequence[Message]) -> Reply:
     find_spec("pandaprobe") is None, reason="the official SDK (pip install pandaprobe) is not installed"
 )
 def test_its_documented_examples_work(tmp_path: Path) -> None:
-    """Decorators, wrappers, contexts, sessions, scores and the API client do what their documentation says."""
+    """Decorators, wrappers, contexts, sessions, scores and the API client work as documented."""
     with LocalServer(scripted_judge=True) as server, ScriptedEndpoint(_script) as model:
         environment = clean_environment(
             tmp_path,

@@ -20,7 +20,7 @@ def test_every_published_operation_is_there() -> None:
 
 
 def test_pages_are_no_part_of_the_api() -> None:
-    """Nothing under /ui stands in the description."""
+    """The description has nothing under /ui."""
     with LocalServer() as server:
         paths = httpx.get(server.url + "/openapi.json", trust_env=False, timeout=60).json()["paths"]
     assert not [path for path in paths if path.startswith("/ui")]

@@ -21,13 +21,13 @@ from pandaprobe_otel.mapping.ids import trace_uuid
 
 @pytest.fixture
 def server() -> Iterator[LocalServer]:
-    """A local server without limits."""
+    """Yield a local server without limits."""
     with LocalServer(limit=None) as running:
         yield running
 
 
 def stored(server: LocalServer, trace_id: str, project: str = "default") -> dict[str, Any]:
-    """Return a trace when it is there; stopping the receivers delivers what has come."""
+    """Return a trace once it is there; stopping the receivers delivers what has arrived."""
     server.services.otlp.close()
     headers = {"X-API-Key": server.api_key, "X-Project-Name": project}
     found: dict[str, Any] = httpx.get(f"{server.url}/traces/{trace_id}", headers=headers).raise_for_status().json()
@@ -35,7 +35,7 @@ def stored(server: LocalServer, trace_id: str, project: str = "default") -> dict
 
 
 def send(server: LocalServer, **headers: str) -> str:
-    """Send a trace of two spans by OpenTelemetry's own exporter, and return its id."""
+    """Send a trace of two spans with OpenTelemetry's own exporter, and return its id."""
     provider = TracerProvider(resource=Resource({"service.name": "shop"}))
     exporter = OTLPSpanExporter(endpoint=f"{server.url}/v1/traces", headers=headers)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -52,7 +52,7 @@ def send(server: LocalServer, **headers: str) -> str:
 
 
 def test_a_trace_arrives(server: LocalServer) -> None:
-    """Spans that were exported one by one are one trace, read as from any instrumentation."""
+    """Spans exported one by one are one trace, read as from any instrumentation."""
     found = stored(server, send(server))
 
     assert [(span["name"], span["kind"]) for span in found["spans"]] == [("shop", "AGENT"), ("chat gpt-5", "LLM")]
@@ -68,7 +68,7 @@ def test_headers_name_the_project(server: LocalServer) -> None:
 
 @pytest.mark.parametrize("sender", ["http/json", "http/protobuf"])
 def test_a_program_in_node_sends_by_its_own_exporter(server: LocalServer, sender: str) -> None:
-    """What works for Python works for the exporters of Node.js, in both encodings."""
+    """The exporters of Node.js work too, in both encodings."""
     require_node()
     trace_id = run_node("send.cjs", sender, f"{server.url}/v1/traces").strip()
 
@@ -76,7 +76,7 @@ def test_a_program_in_node_sends_by_its_own_exporter(server: LocalServer, sender
 
 
 def test_stopping_delivers_what_has_come(tmp_path: Any) -> None:
-    """A server with a file ends with the traces in it."""
+    """A server with a file writes the traces to it before it stops."""
     path = tmp_path / "traces.db"
     with LocalServer(path, limit=None) as server:
         trace_id = send(server)
@@ -85,7 +85,7 @@ def test_stopping_delivers_what_has_come(tmp_path: Any) -> None:
 
 
 def test_a_key_is_asked_for_where_keys_are_checked() -> None:
-    """Strangers open nothing on a server that others can reach."""
+    """On a server that others can reach, an unknown key gives no access."""
     with LocalServer(auth=True) as server:
         body = json.dumps({"resourceSpans": []})
         headers = {"content-type": "application/json"}
@@ -96,7 +96,7 @@ def test_a_key_is_asked_for_where_keys_are_checked() -> None:
 
 
 def test_names_that_strangers_make_up_cost_nothing_without_bound(server: LocalServer) -> None:
-    """Each project has threads of its own, so there are so many, and the next sender is told."""
+    """Each project has its own threads, so their number is bounded, and a further sender is told."""
     body, headers = json.dumps({"resourceSpans": []}), {"content-type": "application/json"}
     with httpx.Client(base_url=server.url) as http:
         answers = [
@@ -110,7 +110,7 @@ def test_names_that_strangers_make_up_cost_nothing_without_bound(server: LocalSe
 
 
 def test_metrics_and_logs_are_told_what_is_kept(server: LocalServer) -> None:
-    """Nobody sends for hours what is not kept."""
+    """A sender learns at once that these signals are not kept."""
     answer = httpx.post(f"{server.url}/v1/metrics", content=b"{}", headers={"content-type": "application/json"})
 
     assert (answer.status_code, "traces only" in answer.text) == (404, True)

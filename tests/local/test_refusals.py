@@ -1,4 +1,4 @@
-"""What the real server loses, is poisoned by or fails on (server 0.5.0) is refused with a 422 that names the field."""
+"""Values that the real server (0.5.0) loses, is poisoned by or fails on get a 422 that names the field."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SPAN = "00000000-0000-4000-8000-000000000011"
 
 @pytest.fixture(scope="module")
 def server() -> Generator[LocalServer]:
-    """A server without limits."""
+    """Yield a server without limits."""
     with LocalServer(limit=None) as running:
         yield running
 
 
 @pytest.fixture
 def http(server: LocalServer, request: pytest.FixtureRequest) -> Generator[httpx.Client]:
-    """A client of a project of its own, whose traces are gone afterwards."""
+    """Yield a client of a new project, whose traces are deleted afterwards."""
     headers = {
         "X-API-Key": server.api_key,
         "X-Project-Name": f"p{abs(hash(request.node.name))}",
@@ -63,7 +63,7 @@ def _refused(answer: httpx.Response) -> str:
     ],
 )
 def test_text_that_would_lose_the_trace(http: httpx.Client, body: str, field: str) -> None:
-    """A NUL or lone surrogate anywhere is refused by the place where it stands."""
+    """A NUL or lone surrogate anywhere is refused, and the error names its place."""
     content = f'{{"name": "t", "started_at": "{STARTED}", {body}}}'
     assert _refused(http.post("/traces", content=content)) == field
     assert http.get("/traces").json()["total"] == 0
@@ -84,7 +84,7 @@ def test_escaped_pairs_and_backslashes_are_text(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("cost", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_costs_that_would_lose_the_trace(http: httpx.Client, cost: str) -> None:
-    """A cost that is no finite number is refused."""
+    """A cost that is not a finite number is refused."""
     span = f'{{"name": "s", "started_at": "{STARTED}", "cost": {{"total": {cost}}}}}'
     answer = http.post("/traces", content=f'{{"name": "t", "started_at": "{STARTED}", "spans": [{span}]}}')
     assert _refused(answer) == "spans -> 0 -> cost -> total"
@@ -110,7 +110,7 @@ def test_token_counts_that_are_safe(http: httpx.Client) -> None:
 
 
 def test_a_sum_of_tokens_beyond_four_bytes(http: httpx.Client) -> None:
-    """Two counts that are too large together are refused."""
+    """Two counts whose sum is too large are refused."""
     usage = {"prompt_tokens": 2**31 - 1, "completion_tokens": 1}
     assert _refused(http.post("/traces", json=_trace(spans=[_span(token_usage=usage)]))) == "spans -> 0 -> token_usage"
 
@@ -147,7 +147,7 @@ def test_a_span_of_another_trace_is_not_changed(http: httpx.Client) -> None:
 
 
 def test_lists_beyond_eight_bytes(http: httpx.Client) -> None:
-    """An offset that no database can count to is refused."""
+    """An offset beyond the database's integers is refused."""
     assert _refused(http.get("/traces", params={"offset": 10**20})) == "query -> offset"
 
 
@@ -163,7 +163,7 @@ def test_scores_that_the_server_fails_on(http: httpx.Client) -> None:
 
 
 def test_filters_that_the_server_fails_on(http: httpx.Client) -> None:
-    """A filter date that is none is refused, for runs and for monitors."""
+    """An invalid date in a filter is refused, for runs and for monitors."""
     run = {"metrics": ["confidence"], "filters": {"date_from": "yesterday"}}
     assert _refused(http.post("/evaluations/trace-runs", json=run)) == "filters -> date_from"
     monitor = {"name": "m", "target_type": "TRACE", "metrics": ["confidence"], "cadence": "daily"}
@@ -176,12 +176,12 @@ def test_filters_that_the_server_fails_on(http: httpx.Client) -> None:
 
 
 def test_moments_that_utc_cannot_express(http: httpx.Client) -> None:
-    """A moment that lies before the year 1 in UTC is refused."""
+    """A time that lies before the year 1 in UTC is refused."""
     assert _refused(http.post("/traces", json=_trace(started_at="0001-01-01T00:00:00+14:00"))) == "started_at"
 
 
 def _answers_to_what_fails_there(http: httpx.Client) -> list[httpx.Response]:
-    """Two renamings to nothing, and a value that is too deep to be stored."""
+    """Return the answers to two renamings to nothing, and to a value too deep to be stored."""
     assert http.post("/traces", json=_trace(spans=[_span()])).is_success
     nested = "[" * 300 + "]" * 300
     return [
@@ -192,7 +192,7 @@ def _answers_to_what_fails_there(http: httpx.Client) -> list[httpx.Response]:
 
 
 def test_what_makes_the_real_server_fail(http: httpx.Client) -> None:
-    """A 500 there, each time, and so a client would try again in vain: here the answer says what is wrong."""
+    """The real server answers 500 every time, so a client would retry in vain: here the answer says what is wrong."""
     answers = _answers_to_what_fails_there(http)
     assert [_refused(answer) for answer in answers] == ["name", "name", ""]
     assert answers[2].json()["errors"][0]["message"] == "Value should not be nested deeper than 254 levels"

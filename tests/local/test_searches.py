@@ -1,4 +1,4 @@
-"""Lists and searches cost what their own project holds, whatever stands beside it."""
+"""The cost of lists and searches depends only on the data of their own project."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pandaprobe_otel.local.store.queries import Search, Slice, TraceFilter
 PAGE = Slice(limit=25, offset=0)
 FEW, MANY = 20, 1500
 STEPS_OF_VM = 100
-"""SQLite's own unit of work: the handler below is called after so many of its instructions."""
+"""SQLite's own unit of work: it calls the handler below after this many of its instructions."""
 
 
 def fill(services: Services, name: str, traces: int) -> str:
@@ -74,13 +74,13 @@ LOOKS: dict[str, Callable[[Services, str], Any]] = {
 
 
 def traces(services: Services, project: str, wanted: TraceFilter) -> Any:
-    """One page of traces, the newest first."""
+    """Return one page of traces, the newest first."""
     return services.queries.traces(project, wanted, PAGE, TraceSortBy.STARTED_AT, SortOrder.DESC)
 
 
 @pytest.fixture(scope="module")
 def cost() -> Generator[Callable[[str], tuple[int, int]]]:
-    """Return the work that a look is in a small project: alone, and beside a large one that is newer."""
+    """Yield a function for the cost of a request in a small project: alone, and beside a large one that is newer."""
     with LocalServer(limit=None) as alone, LocalServer(limit=None) as beside:
         small = fill(alone.services, "small", FEW), fill(beside.services, "small", FEW)
         fill(beside.services, "large", MANY)
@@ -98,7 +98,7 @@ def cost() -> Generator[Callable[[str], tuple[int, int]]]:
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_other_projects_cost_nothing(look: str, cost: Callable[[str], tuple[int, int]]) -> None:
-    """The same work within a tenth, and a few hundred instructions for a deeper index."""
+    """The costs are equal within a tenth, and a few hundred instructions for a deeper index."""
     alone, beside = cost(look)
 
     assert alone > 0

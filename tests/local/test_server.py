@@ -26,7 +26,7 @@ TRACE = {"name": "t", "started_at": STARTED}
 
 
 def client(server: LocalServer, **headers: str) -> httpx.Client:
-    """An HTTP client of project `p` with the server's key."""
+    """Return an HTTP client of project `p` with the server's key."""
     return httpx.Client(
         base_url=server.url,
         headers={"X-API-Key": server.api_key, "X-Project-Name": "p", **headers},
@@ -63,7 +63,7 @@ def test_an_address_other_machines_reach_needs_auth() -> None:
 
 
 def test_a_taken_port_is_an_os_error_and_leaves_the_database_free(tmp_path: Path) -> None:
-    """A taken port raises OSError, and the database can be opened afterwards."""
+    """A used port raises OSError, and the database can be opened afterwards."""
     db = tmp_path / "p.db"
     with LocalServer() as first:
         port = int(first.url.rsplit(":", 1)[1])
@@ -74,7 +74,7 @@ def test_a_taken_port_is_an_os_error_and_leaves_the_database_free(tmp_path: Path
 
 
 def test_a_file_belongs_to_one_server_at_a_time(tmp_path: Path) -> None:
-    """A second server on one file is told so, and may open it once the first has stopped."""
+    """A second server on a file gets an error, and may open the file once the first has stopped."""
     db = tmp_path / "p.db"
     with LocalServer(db), pytest.raises(DatabaseInUseError, match="another process"):
         LocalServer(db).start()
@@ -156,7 +156,7 @@ FOREIGN_HOSTS = (
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:1", "http://127.0.0.1"])
 def test_a_page_of_another_site_changes_nothing(method: str, origin: str) -> None:
-    """A browser says where a request comes from, also one that needs no permission to send it."""
+    """A browser names the origin of a request, even of one that needs no permission."""
     with LocalServer() as server:
         for path in ("/organizations", "/traces", "/ui/sign-in", "/evaluations/monitors/1"):
             answer = httpx.request(method, server.url + path, headers={"Origin": origin}, trust_env=False, timeout=60)
@@ -180,7 +180,7 @@ def test_a_page_of_our_own_may(name: str) -> None:
     "content_type", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
 )
 def test_a_body_that_is_not_called_json_is_none(content_type: str | None) -> None:
-    """A page of any site may send these without asking; FastAPI before 0.132 took one without a type for JSON."""
+    """Any site's page may send these without permission; FastAPI before 0.132 read one without a type as JSON."""
     headers = {} if content_type is None else {"Content-Type": content_type}
     with LocalServer() as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http:
         answer = http.post("/organizations", content=b'{"name": "sent"}', headers=headers)
@@ -191,7 +191,7 @@ def test_a_body_that_is_not_called_json_is_none(content_type: str | None) -> Non
 
 
 def test_no_version_of_the_framework_sees_a_body_without_a_type() -> None:
-    """Whatever it would make of one, the outer layer gives it a type first."""
+    """The outer layer gives such a body a type before any version of the framework reads it."""
     seen: list[Any] = []
 
     async def inner(scope: Any, receive: Any, send: Any) -> None:
@@ -206,7 +206,7 @@ def test_no_version_of_the_framework_sees_a_body_without_a_type() -> None:
 
 
 def test_unknown_keys_are_good_until_one_is_made() -> None:
-    """Without auth any key is good until the first is made; then unknown ones are refused, `sk_pp_local` is not."""
+    """Without auth any key is valid until the first is made; then unknown ones are refused, `sk_pp_local` is not."""
     with LocalServer() as server:
         statuses = [httpx.Client(base_url=server.url, trust_env=False, timeout=60)]
         with statuses[0] as http:
@@ -243,7 +243,7 @@ def test_with_auth_only_known_keys_and_the_token_are_good() -> None:
 
 
 def test_queued_faults_hit_the_next_requests_in_order() -> None:
-    """Queued faults hit the next requests, and `drop_after` has processed its request."""
+    """Queued faults apply to the next requests, and `drop_after` has processed its request."""
     with LocalServer() as server, client(server) as http:
         server.faults.next(500, 503, "drop", "drop_after")
         plain = http.post("/traces", json=TRACE)
@@ -276,7 +276,7 @@ def test_a_slow_server_is_slow() -> None:
 
 
 def test_a_used_up_quota_is_no_rate_limit() -> None:
-    """`quota_used_up` answers the 429 with `detail`, and reading still works."""
+    """`quota_used_up` answers with the 429 of `detail`, and reading still works."""
     with LocalServer() as server, client(server) as http:
         server.faults.quota_used_up = True
         refused = http.post("/traces", json=TRACE)
@@ -343,6 +343,6 @@ print([span.name for span in exporter.get_finished_spans()])
 
 
 def test_the_server_does_not_trace_itself() -> None:
-    """With a tracer provider in the process, requests to the server become no spans of it."""
+    """Requests to the server become no spans, even with a tracer provider in its process."""
     told = subprocess.run([sys.executable, "-c", _TRACED_PROCESS], capture_output=True, text=True, check=False)
     assert told.stdout.strip() == "[]", told.stderr

@@ -142,14 +142,14 @@ VALUES: list[tuple[Any, Any]] = [
 
 @pytest.mark.parametrize(("value", "expected"), VALUES, ids=[type(value).__name__ for value, _ in VALUES])
 def test_values_become_json_and_are_encoded_the_same_way(value: Any, expected: Any) -> None:
-    """What JSON has stays, what it has not becomes its nearest form, and nothing raises."""
+    """JSON values stay, others become the nearest form in JSON, and nothing raises."""
     assert clean(value) == expected
     assert json.loads(encode(value)) == expected
     assert clean([{"in": value}]) == [{"in": expected}]
 
 
 def test_a_class_is_shown_by_its_name_and_not_dumped() -> None:
-    """A model class, as handed over for structured output, is no data."""
+    """A model class, as passed for structured output, is no data."""
     assert clean(Model) == repr(Model)
     assert json.loads(encode({"output_type": Place})) == {"output_type": repr(Place)}
 
@@ -163,7 +163,7 @@ def test_values_that_contain_themselves_end() -> None:
 
 
 def test_the_same_object_twice_is_no_cycle() -> None:
-    """Only being inside of oneself counts."""
+    """Only an object inside itself is a cycle."""
     shared = {"a": 1}
     assert clean([shared, shared]) == [shared, shared]
 
@@ -196,7 +196,7 @@ def test_too_many_values_are_cut_with_a_note() -> None:
 
 
 def test_long_representations_are_cut() -> None:
-    """An object without a form in JSON is shown, not copied."""
+    """The text form of an object that is not JSON is cut."""
 
     class Wordy:
         def __repr__(self) -> str:
@@ -228,7 +228,7 @@ def test_the_text_is_never_longer_than_asked_and_says_what_is_missing(value: Any
 
 
 def test_a_long_text_keeps_its_beginning() -> None:
-    """The marker counts characters: no pass over all of a long text is needed to say so."""
+    """The marker counts characters, so that no pass over all of a long text is needed."""
     text = json.loads(encode("x" * 1_000_000, 1000))
     kept = text.index("…")
     assert kept > 700
@@ -246,7 +246,7 @@ def test_the_structure_survives_a_long_text_in_it() -> None:
 
 
 def test_a_value_may_change_in_another_thread_meanwhile() -> None:
-    """The app goes on with its objects while they are encoded."""
+    """The app may change its objects while they are encoded."""
     value: dict[str, Any] = {str(n): [n] * 50 for n in range(200)}
     done = threading.Event()
 

@@ -1,4 +1,4 @@
-"""What a span says is in its trace: marks are planted wherever an emitter can put a value, and must come out."""
+"""Everything that a span says is in its trace: marks planted wherever an emitter can put a value must come out."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ MARK = "918273645"
 
 
 def said(body: Any) -> str:
-    """Return all that a trace says, as one text; JSON in texts as what it encodes."""
+    """Return everything that a trace says as one text; JSON in texts is decoded."""
     return json.dumps(body, ensure_ascii=False).replace("\\", "")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", FORMS)
 def test_a_value_under_any_known_attribute_comes_out(form: str, kind: str) -> None:
-    """Whatever the attribute is for, whatever the kind of the span, and whether or not its value is of use there."""
+    """This holds for every known attribute and every kind of span, even if the value has no use there."""
     lost: list[str] = []
     for _, source in SOURCES:
         if left_out(source.removesuffix("*")) is not None or source == "pandaprobe.span.kind":
@@ -63,7 +63,7 @@ def test_a_value_under_any_known_attribute_comes_out(form: str, kind: str) -> No
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_of_several_attributes_for_one_thing_none_is_lost(kind: str) -> None:
-    """Of two names for one field the better one fills it; what the other one says is kept if it is something else."""
+    """Of two names for one field the better one fills it; the other's value is kept if it is different."""
     names = [source for _, source in SOURCES if not source.endswith(".*") and left_out(source) is None]
     marks = {name: f"mark-{number}-end" for number, name in enumerate(names)}
     marks.pop("pandaprobe.span.kind", None)
@@ -73,7 +73,7 @@ def test_of_several_attributes_for_one_thing_none_is_lost(kind: str) -> None:
 
 @pytest.mark.parametrize("value", [MARK, int(MARK), 9182736.45, True, [MARK, MARK], MARK * 400, {"a": {"b": MARK}}])
 def test_an_attribute_that_nobody_knows_comes_out(value: Any) -> None:
-    """Also under the prefix of a vocabulary, and however long it is."""
+    """This holds with a vocabulary's prefix, and for any length."""
     for name in ("order.note", "gen_ai.future.thing", "llm.new_field", "langfuse.unheard", "bare"):
         metadata = only_span(mapped(view("work", {"gen_ai.operation.name": "chat", name: value})))["metadata"]
         assert metadata["attributes"] == {name: value}
@@ -89,7 +89,7 @@ def test_an_attribute_that_nobody_knows_comes_out(value: Any) -> None:
     ],
 )  # fmt: skip
 def test_what_the_conventions_added_lately_comes_out(name: str) -> None:
-    """Attributes that no field is made of are found by their names."""
+    """Attributes that make no field are found by their names."""
     value: Any = 71 if "tokens" in name else MARK
     span = only_span(mapped(view("work", {"gen_ai.operation.name": "chat", name: value})))
     assert span["metadata"]["attributes"] == {name: value}
@@ -97,7 +97,7 @@ def test_what_the_conventions_added_lately_comes_out(name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["RETRIEVER", "EMBEDDING", "CHAIN"])
 def test_a_vector_is_told_once(kind: str) -> None:
-    """By its mark, or whole where it is a value of the app's own; not by another mark beside that."""
+    """A vector is shown by its digest, or whole if it is the app's own value; no second digest is beside it."""
     given = json.dumps({"query_embedding": [0.123] * 1536, "top_k": 3})
     span = only_span(mapped(view("look up", {"pandaprobe.span.kind": kind, "pandaprobe.input": given})))
     assert "query_embedding" in span["input"]
@@ -105,7 +105,7 @@ def test_a_vector_is_told_once(kind: str) -> None:
 
 
 def test_a_number_that_stands_for_something_else_is_not_this_one() -> None:
-    """Small numbers are often the same by chance: two pictures, a second try, an input that is all text."""
+    """Small numbers are often equal by chance: two pictures, a second try, an input that is all text."""
     request = json.dumps({"model": "m", "max_tokens": 2, "n_images": 2, "retry": 1, "seed": 7})
     attributes = {
         "gen_ai.operation.name": "chat",
@@ -128,7 +128,7 @@ def test_a_number_that_stands_for_something_else_is_not_this_one() -> None:
 
 
 def test_a_word_that_stands_for_something_else_is_not_this_one() -> None:
-    """Nor is "auto" here "auto" there; names of models, reasons and the like have many names themselves."""
+    """Two "auto" may differ in meaning; only names of models, reasons and the like mean the same everywhere."""
     request = {"model": "gpt-5", "tool_choice": "auto", "verbosity": "low", "detail": "high"}
     attributes = {
         "gen_ai.operation.name": "chat",
@@ -144,7 +144,7 @@ def test_a_word_that_stands_for_something_else_is_not_this_one() -> None:
 
 
 def test_the_costs_of_litellm_are_costs() -> None:
-    """They were in no part of the trace."""
+    """Once they were in no part of the trace."""
     attributes = {"gen_ai.operation.name": "chat", "gen_ai.cost.input_cost": 0.25, "gen_ai.cost.output_cost": 0.5}
     span = only_span(mapped(view("chat", {**attributes, "gen_ai.cost.total_cost": 0.75, "gen_ai.cost.margin": 0.125})))
     assert span["cost"] == {"input": 0.25, "output": 0.5, "total": 0.75}
@@ -152,7 +152,7 @@ def test_the_costs_of_litellm_are_costs() -> None:
 
 
 def test_a_picture_without_its_data_is_told_by_kind_size_and_digest() -> None:
-    """Instrumentations take the data out; it left neither part nor placeholder."""
+    """Instrumentations remove the data; once neither part nor placeholder was left."""
     digest = {"mime_type": "image/png", "bytes": 8, "sha256": "4c4b6a3be131"}
     parts = [{"type": "text", "content": "What is it?"}, {"type": "blob", "modality": "image", **digest}]
     asked = json.dumps([{"role": "user", "parts": parts}])
@@ -165,13 +165,13 @@ def test_a_picture_without_its_data_is_told_by_kind_size_and_digest() -> None:
 
 
 def test_a_secret_is_marked_by_its_name() -> None:
-    """The name stays, so that its reader knows that something was taken out, and why."""
+    """The name stays, so that a reader knows that a value was removed, and why."""
     metadata = only_span(mapped(view("work", {"gen_ai.operation.name": "chat", "shop.api_key": "abc"})))["metadata"]
     assert metadata["attributes"] == {"shop.api_key": "[left out: by its name it is a secret]"}
 
 
 def test_what_is_left_of_a_request_has_no_secrets() -> None:
-    """Requests hold keys and addresses; what else is left of them is kept."""
+    """Requests hold keys and addresses; their other members are kept."""
     request = {
         "model": "m",
         "api_key": "sk-1",
@@ -187,21 +187,21 @@ def test_what_is_left_of_a_request_has_no_secrets() -> None:
 
 @pytest.mark.parametrize("capture", ["metadata", "off"])
 def test_what_may_not_be_captured_is_not_kept_by_another_name(capture: Literal["metadata", "off"]) -> None:
-    """Content that no row reads is content."""
+    """Content that no row reads is still content."""
     mark = "not a number"
     told = {"planted": mark}
     attributes = {name: json.dumps(told) for _, name in SOURCES if not name.endswith(".*")}
     secret = view("work", {**attributes, "gen_ai.future": mark}, events=[EventView("note", 5, told)])
     options = MappingOptions(capture=capture)
     (span,) = mapped(secret, options=options)["spans"]
-    allowed = {"name", "model", "metadata", "error"}  # of an error, its type
+    allowed = {"name", "model", "metadata", "error"}  # the type of an error
     assert mark not in said({key: value for key, value in span.items() if key not in allowed})
     assert "attributes" not in span["metadata"]
     assert "events" not in span["metadata"]
 
 
 def test_what_names_machines_is_left_out_by_its_reason() -> None:
-    """Connections and processes are no content; the page of the documentation lists them."""
+    """Connections and processes are no content; the documentation page lists them."""
     assert left_out("server.port") == left_out("process.pid") == MACHINES
     assert left_out("gen_ai.input.messages") is None
 
@@ -209,7 +209,7 @@ def test_what_names_machines_is_left_out_by_its_reason() -> None:
 @pytest.mark.parametrize("name", [*sorted(set(EVENTS) - {*PIECES, "gen_ai.content.completion.chunk"}), "cache.miss"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_an_event_says_comes_out(name: str, kind: str) -> None:
-    """On the span, or as a log record with a body."""
+    """An event on the span, or a log record with a body, comes out."""
     attributes = {"pandaprobe.span.kind": kind}
     event = EventView(name, 5, {"planted": MARK, "content": f"content-{MARK}"})
     log = EventView(name, 5, {}, {"content": f"log-{MARK}", "planted": [f"deep-{MARK}"]})
@@ -222,7 +222,7 @@ def test_what_an_event_says_comes_out(name: str, kind: str) -> None:
 
 
 def test_the_page_names_what_is_left_out() -> None:
-    """Each beginning of a name that is left out for a reason of its own stands on the page, and no other one."""
+    """The page has each prefix of names that is left out for a reason of its own, and no other one."""
     page = (Path(__file__).parents[2] / "docs" / "recorded.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith(("| machines", "| settings", "| how a"))]
     told = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
@@ -230,7 +230,7 @@ def test_the_page_names_what_is_left_out() -> None:
 
 
 def test_an_exception_that_was_handled_is_an_event_and_one_that_failed_the_span_its_error() -> None:
-    """Both are told, each once."""
+    """Both are recorded, each once."""
     first, last = (EventView("exception", 5, {"exception.message": text}) for text in ("tried", "gave up"))
     handled = only_span(mapped(view("work", {"gen_ai.operation.name": "chat"}, events=[first])))
     assert handled["metadata"]["events"] == [{"name": "exception", "attributes": {"exception.message": "tried"}}]
@@ -240,7 +240,7 @@ def test_an_exception_that_was_handled_is_an_event_and_one_that_failed_the_span_
 
 
 def test_metadata_of_the_app_is_not_overwritten() -> None:
-    """Where the mapping needs a key of it, what the app has put there moves to the attributes."""
+    """If the mapping needs a key, the app's value under it moves to the attributes."""
     thought = [
         {"role": "assistant", "parts": [{"type": "reasoning", "content": "Hm."}, {"type": "text", "content": "a"}]}
     ]
@@ -262,7 +262,7 @@ def test_metadata_of_the_app_is_not_overwritten() -> None:
 # -- recordings of real emitters --------------------------------------------------------------------------------------
 
 FORM_KEYS = frozenset({"type", "role", "object", "kind", "lc", "id", "event.name", "name", "mime_type", "modality"})
-"""Keys of values that say what the others mean: planting there makes another value of it."""
+"""Keys whose values give others their meaning: a mark there would make another value of it."""
 NEVER = (
     "pandaprobe.", "logfire.span_type", "gen_ai.tool.call.id", "gen_ai.usage.", "llm.token_count.", "llm.usage.",
     "ai.usage.", "gen_ai.aggregated_usage.", "gen_ai.response.id", "langfuse.observation.usage_details",
@@ -271,14 +271,14 @@ NEVER = (
 
 
 class Planter:
-    """Puts a mark in the place of every text of a value."""
+    """Replaces every text of a value with a mark."""
 
     def __init__(self) -> None:
         self.marks: list[str] = []
         self._numbers = itertools.count()
 
     def planted(self, value: Any, key: str = "") -> Any:
-        """Return the value, JSON in texts included, with marks for its texts."""
+        """Return the value with marks for its texts, also in JSON inside texts."""
         if isinstance(value, dict):
             return {
                 name: item if name in rest.CONNECTION_KEYS or rest.hides(name, item) else self.planted(item, name)
@@ -320,7 +320,7 @@ def planted(views: list[SpanView], logs: list[LogView]) -> Iterator[tuple[list[S
 
 @pytest.mark.parametrize("name", captures.names())
 def test_every_text_of_a_recording_comes_out(name: str) -> None:
-    """Each attribute of each recorded emitter, with marks for all of its texts, down to JSON in JSON."""
+    """Each attribute of each recorded emitter comes out with marks for all of its texts, down to JSON in JSON."""
     recording = captures.capture(name)
     logs = [log for record in recording.logs if (log := read_log(record)) is not None]
     lost: list[str] = []
@@ -331,11 +331,11 @@ def test_every_text_of_a_recording_comes_out(name: str) -> None:
     assert lost == []
 
 
-# -- the root speaks for its trace ------------------------------------------------------------------------------------
+# -- the root's values are the trace's --------------------------------------------------------------------------------
 
 
 def test_the_root_s_own_values_are_the_trace_s() -> None:
-    """Not what was last said somewhere below: judges read this pair."""
+    """The trace has the root's values, not the last ones of a span below: judges read this pair."""
     root = {"pandaprobe.span.kind": "CHAIN", "pandaprobe.input": '{"city": "Rome", "days": 3}'}
     call = {"gen_ai.operation.name": "chat", "gen_ai.output.messages": '[{"role": "assistant", "content": "yes"}]'}
     body = mapped(
@@ -348,7 +348,7 @@ def test_the_root_s_own_values_are_the_trace_s() -> None:
 
 
 def test_messages_with_anything_beside_them_are_the_trace_s_whole() -> None:
-    """Messages alone are told by the last one of the user."""
+    """Messages alone are shown by the user's last one."""
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
     for beside, told in (({}, [messages[0]]), ({"user_id": "u-1"}, messages)):
         given = json.dumps({"messages": messages, **beside})
@@ -357,7 +357,7 @@ def test_messages_with_anything_beside_them_are_the_trace_s_whole() -> None:
 
 
 def test_a_root_without_values_says_where_they_come_from() -> None:
-    """Inferred values are told as such."""
+    """Inferred values are marked as inferred."""
     call = {
         "gen_ai.operation.name": "chat",
         "gen_ai.input.messages": '[{"role": "user", "content": "Hi"}]',
@@ -370,7 +370,7 @@ def test_a_root_without_values_says_where_they_come_from() -> None:
 
 
 def test_what_spans_say_of_the_trace_against_each_other_stays_on_them() -> None:
-    """A trace has one session; a second one is not gone."""
+    """A trace has one session; a second one stays on its span."""
     body = mapped(
         view("agent", {"gen_ai.operation.name": "invoke_agent", "session.id": "s-1"}, lasts=9),
         view("chat", {"gen_ai.operation.name": "chat", "session.id": "s-2"}, span_id=2, parent=1),

@@ -1,4 +1,4 @@
-"""The tables: a dialect is data, a new one is one file and one line, and the page about them is up to date."""
+"""The tables: a dialect is data, a new one is one file and one line, and their page is up to date."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ print(json.dumps({"body": map_views([view]).body(), "genai": is_genai(view), "pa
 
 @pytest.fixture(scope="module")
 def with_acme(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a copy of this library says of a span of a new vendor, after one file and one line were added."""
+    """Return how a copy of this library, with one file and one line added, reads a new vendor's span."""
     copy = tmp_path_factory.mktemp("library") / "pandaprobe_otel"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "local", "cli"))
     dialects = copy / "mapping" / "dialects"
@@ -91,7 +91,7 @@ def test_a_new_dialect_is_on_the_page(with_acme: dict[str, Any]) -> None:
 
 
 def test_the_page_is_up_to_date() -> None:
-    """`docs/dialects.md` is what the tables say now."""
+    """`docs/dialects.md` agrees with the tables."""
     written = (Path(__file__).parents[2] / "docs" / "dialects.md").read_text(encoding="utf-8")
     assert written == page(), "run: python -m pandaprobe_otel.mapping.page docs/dialects.md"
 
@@ -128,7 +128,7 @@ def test_rows_name_fields_that_exist() -> None:
 
 @pytest.mark.parametrize("module", ["pandaprobe_otel.mapping", "pandaprobe_otel.mapping.clean"])
 def test_importing_the_mapping_costs_little(module: str) -> None:
-    """No HTTP client, no models, no SDK: it is imported where spans are made."""
+    """It imports no HTTP client, no models and no SDK, since it is imported where spans are made."""
     program = f"""
 import sys
 before = set(sys.modules)

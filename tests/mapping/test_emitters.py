@@ -1,4 +1,4 @@
-"""What libraries do beside their conventions, seen when they ran live (tests/mapping/live)."""
+"""Deviations of libraries from their conventions, seen when they ran live (tests/mapping/live)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_result_under_the_role_of_a_user_is_a_tools() -> None:
 
 
 def test_the_question_is_not_a_tools_result() -> None:
-    """Evaluations read it from the trace."""
+    """Evaluations read the question from the trace."""
     body = mapped(
         view(
             "Messages",
@@ -49,7 +49,7 @@ def test_the_question_is_not_a_tools_result() -> None:
 
 
 def test_a_dumped_tool_message_is_its_content() -> None:
-    """OpenInference for LangChain 1 writes what a tool returned as a dump of the message made of it."""
+    """OpenInference for LangChain 1 writes a tool's result as a dump of the message made of it."""
     message = {"type": "tool", "data": {"content": "windy", "type": "tool", "name": "get", "tool_call_id": "call_0"}}
     span = only_span(
         mapped(
@@ -70,14 +70,14 @@ def test_an_object_with_data_is_a_result_like_any_other() -> None:
 
 
 def test_an_operation_that_nobody_knows_is_kept() -> None:
-    """Evidence tells the kind; what the emitter called it stays readable."""
+    """The kind follows from evidence; the emitter's own word stays readable."""
     span = only_span(mapped(view("x", {"gen_ai.operation.name": "dream", "gen_ai.request.model": "m"})))
     assert (span["kind"], span["metadata"]["operation"]) == ("LLM", "dream")
     assert "operation" not in only_span(mapped(view("x", {"gen_ai.operation.name": "chat"})))["metadata"]
 
 
 def test_the_chunks_of_a_streamed_answer_are_one_message() -> None:
-    """Google ADK 2.13 writes a message for each chunk, and says only of the last one why it finished."""
+    """Google ADK 2.13 writes a message for each chunk, and gives a finish reason only for the last one."""
 
     def chunk(part: dict[str, object], finish_reason: str = "") -> dict[str, object]:
         return {"role": "assistant", "parts": [part], "finish_reason": finish_reason}
@@ -96,7 +96,7 @@ def test_the_chunks_of_a_streamed_answer_are_one_message() -> None:
 
 
 def test_choices_are_not_pieces() -> None:
-    """Several answers to one question stay apart, also where no reason is said at all."""
+    """Several answers to one question stay apart, even without any finish reason."""
     said = [{"role": "assistant", "parts": [{"type": "text", "content": text}]} for text in ("one", "two")]
     attributes = {"gen_ai.operation.name": "chat", "gen_ai.output.messages": json.dumps(said)}
     found = only_span(mapped(view("chat m", attributes)))["output"]["messages"]
@@ -115,7 +115,7 @@ def test_what_a_tool_is_asked_as_a_message_is_its_input() -> None:
 
 
 def test_what_a_failed_tool_has_said_is_its_output() -> None:
-    """Strands 1.62 has no attribute for the result of a tool that failed, only a message."""
+    """Strands 1.62 has no attribute for the result of a failed tool, only a message."""
     said = {"type": "tool_call_response", "id": "c", "response": [{"text": "Error: no station"}]}
     attributes = {
         "gen_ai.operation.name": "execute_tool",

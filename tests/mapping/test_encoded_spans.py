@@ -1,4 +1,4 @@
-"""Spans of a request in one piece: taken apart, they are what they were."""
+"""The spans of an encoded request can be taken apart again."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ JSON = st.recursive(
 
 
 def span(number: int, **fields: Any) -> dict[str, Any]:
-    """The body of a span of the trace."""
+    """Return the body of a span of the trace."""
     return {"span_id": span_uuid(TRACE, number), **fields}
 
 
 @given(st.lists(JSON, max_size=6))
 def test_spans_come_back_one_by_one(contents: list[Any]) -> None:
-    """Whatever they hold."""
+    """This holds for all contents."""
     pieces = [orjson.dumps(span(number, input=content)) for number, content in enumerate(contents)]
     encoded = EncodedSpans.of(pieces)
     assert [*encoded] == pieces
@@ -46,19 +46,19 @@ def test_spans_come_back_one_by_one(contents: list[Any]) -> None:
     ],
 )
 def test_content_that_looks_like_spans_of_the_trace_is_content(content: Any) -> None:
-    """What a tool that reads traces gives, for one; the borders between spans are not found by their look alone."""
+    """The result of a tool that reads traces is one example; the borders of spans are not found by their text alone."""
     pieces = [orjson.dumps(span(number, output=content)) for number in range(3)]
     assert [*EncodedSpans.of(pieces)] == pieces
 
 
 def test_spans_of_several_traces_come_back_one_by_one() -> None:
-    """A line of a dead letter may hold any."""
+    """A line of a dead letter may hold spans of several traces."""
     pieces = [orjson.dumps({"span_id": span_uuid(number << 40, 1)}) for number in range(4)] + [b"{}"]
     assert [*EncodedSpans.of(pieces)] == pieces
 
 
 def test_a_part_is_a_request_of_its_own() -> None:
-    """As where one request may not carry them all."""
+    """A part is needed if one request may not carry all spans."""
     pieces = [orjson.dumps(span(number)) for number in range(5)]
     encoded = EncodedSpans.of(pieces)
     assert encoded[1:3] == EncodedSpans.of(pieces[1:3])

@@ -20,17 +20,17 @@ from views import TRACE_ID, view
 
 
 def result(**attributes: Any) -> EventView:
-    """An event as the conventions have it; names are without their common beginning."""
+    """Return an event as the conventions have it; names are without their common prefix."""
     return EventView(NAME, None, {f"gen_ai.evaluation.{key.replace('__', '.')}": v for key, v in attributes.items()})
 
 
 def scores(*events: EventView, **options: Any) -> list[dict[str, Any]]:
-    """The scores in a span's events."""
+    """Return the scores in a span's events."""
     return evaluation_scores([view("chat", events=events)], (), MappingOptions(**options))
 
 
 def test_a_result_is_a_score_of_its_trace() -> None:
-    """Whether it comes as a span event or as a log record."""
+    """This holds for a span event and for a log record."""
     event = result(name="relevance", score__value=0.75, score__label="good", explanation="on topic")
     expected = {
         "trace_id": trace_uuid(TRACE_ID),
@@ -54,7 +54,7 @@ def test_a_result_is_a_score_of_its_trace() -> None:
     ],
 )
 def test_what_no_numeric_score_can_be_is_a_label(attributes: dict[str, Any], value: str, data_type: str) -> None:
-    """The server takes numbers between 0 and 1 only."""
+    """The server accepts only numbers between 0 and 1."""
     (score,) = scores(result(name="n", **attributes))
     assert (score["value"], score["data_type"]) == (value, data_type)
 
@@ -75,7 +75,7 @@ def test_what_says_nothing_is_no_score(event: EventView) -> None:
 
 
 def test_scores_are_safe_private_and_short() -> None:
-    """The rules of content hold for them as well."""
+    """The rules for content apply to scores too."""
     event = result(name="n\x00" * 300, score__label="secret", explanation="secret \ud800")
     (score,) = scores(event, masks=(lambda text: text.replace("secret", "[masked]"),))
     assert (score["value"], score["reason"]) == ("[masked]", "[masked] \ufffd")
@@ -84,7 +84,7 @@ def test_scores_are_safe_private_and_short() -> None:
 
 
 def test_a_score_follows_its_trace() -> None:
-    """The encoder makes a request of its own of it."""
+    """The encoder makes it a request of its own."""
     maker = SpanMaker()
     span = maker.start("chat", attributes=CHAT)
     span.add_event(NAME, {"gen_ai.evaluation.name": "n", "gen_ai.evaluation.score.value": 1.0})

@@ -1,4 +1,4 @@
-"""The documented forms of every dialect, written by hand, and what they must become."""
+"""The documented forms of every dialect, written by hand, with their expected results."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read(span: Mapping[str, Any]) -> tuple[ReadableSpan, list[LogRecord]]:
 
 @pytest.mark.parametrize("fixture", named(FIXTURES["span_fixtures"]))
 def test_a_documented_span_becomes_the_expected_span(fixture: Mapping[str, Any]) -> None:
-    """Each field of the mapped span is the expected one, and none is there that is not expected."""
+    """The mapped span has the expected fields with their values, and no others."""
     span, logs = read(fixture["span"])
     spans = map_trace([span], logs)["spans"]
     expected = fixture["expected"]
@@ -77,7 +77,7 @@ def first_token_ms(span: Mapping[str, Any]) -> float | None:
 
 @pytest.mark.parametrize("fixture", named(FIXTURES["trace_fixtures"]))
 def test_a_documented_trace_becomes_the_expected_trace(fixture: Mapping[str, Any]) -> None:
-    """The trace's own fields are derived from its spans, and numbers stand on the span that made the call."""
+    """The trace's own fields follow from its spans, and numbers are on the span that made the call."""
     read_spans = [read(span) for span in fixture["spans"]]
     body = map_trace([span for span, _ in read_spans], [log for _, logs in read_spans for log in logs])
     expected = fixture["expected_trace"]

@@ -1,4 +1,4 @@
-"""Recordings of agent frameworks, by every instrumentor: the tree, who said what, what it cost, what failed."""
+"""Recordings of agent frameworks by every instrumentor: the tree, messages, costs and failures."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def test_a_recorded_run_has_the_outline_of_its_recording(name: str) -> None:
     """Tree, kinds, names, models, messages, tools, tokens, errors, and the trace's own fields are those recorded."""
     recording = captures.capture(name)
     seen = outline([map_trace(spans, recording.logs) for spans in recording.traces])
-    if " session * |" in OUTLINES[name]:  # a random number in the recording
+    if " session * |" in OUTLINES[name]:  # the recording has a random number
         seen = re.sub(r"session [0-9a-f-]{36} ", "session * ", seen)
     assert seen.splitlines() == OUTLINES[name].splitlines()
 
 
 def test_every_recording_is_checked_against_its_facts() -> None:
-    """No recording is left without an expectation."""
+    """Every recording has an expectation."""
     assert {name for name in captures.names() if expected_calls(name) is None} == set(OUTLINES)

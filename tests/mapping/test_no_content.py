@@ -1,4 +1,4 @@
-"""Without content nothing leaves but names, ids and the app's own metadata: planted in every field there is."""
+"""Without content only names, ids and the app's own metadata are sent: tested with secrets in every field."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ NAMES_AND_IDS = {
         "tool_type", "user_id", "workflow_name", "scope",
     )),
 }  # fmt: skip
-"""Where a text of the emitter may stand, whatever `capture` says, or with `capture="metadata"`."""
+"""Fields that may hold a text of the emitter under any `capture`, or under `capture="metadata"`."""
 OF_THE_APP = (
     "langfuse.trace.metadata", "langfuse.observation.metadata", "langfuse.version", "pandaprobe.metadata",
     "pandaprobe.span.metadata", "metadata", "langsmith.metadata.", "traceloop.association.properties.",
     "ai.telemetry.metadata.", "langfuse.trace.tags", "langsmith.span.tags", "tag.tags", "pandaprobe.tags",
     "logfire.tags", "langfuse.observation.prompt.version",
 )  # fmt: skip
-"""Attributes by which an app says what it wants to be known of a trace: its metadata and tags."""
+"""Attributes with which an app describes a trace on purpose: its metadata and tags."""
 ALWAYS = {key for key in NAMES_AND_IDS if ".metadata." not in key}
 
 
 def every_attribute() -> Iterator[str]:
-    """The names of attributes that any dialect reads, of families some members."""
+    """Yield the names of attributes that any dialect reads; of families some members."""
     for dialect in DIALECTS:
         for row in dialect.rows:
             for source in row.sources:
@@ -65,7 +65,7 @@ def every_attribute() -> Iterator[str]:
 
 
 def places(value: Any, place: str = "") -> Iterator[str]:
-    """Where in a body the secret stands."""
+    """Yield the places of the secret in a body."""
     if isinstance(value, dict):
         for key, item in value.items():
             if SECRET in key:
@@ -79,13 +79,13 @@ def places(value: Any, place: str = "") -> Iterator[str]:
 
 
 def view(attributes: dict[str, Any], **fields: Any) -> SpanView:
-    """A span with these attributes."""
+    """Return a span with these attributes."""
     return SpanView("step", 5, 6, None, start_ns=1, end_ns=2, attributes=attributes, **fields)
 
 
 @pytest.mark.parametrize("capture", ["metadata", "off"])
 def test_no_attribute_of_any_dialect_lets_content_out(capture: Any) -> None:
-    """A row that is new, and lets a text out somewhere else, is listed above or mended."""
+    """A new row that lets a text out somewhere else must be fixed, or listed above."""
     allowed = NAMES_AND_IDS if capture == "metadata" else ALWAYS
     options = MappingOptions(capture=capture)
     out: set[tuple[str, str]] = set()
@@ -105,7 +105,7 @@ def test_no_attribute_of_any_dialect_lets_content_out(capture: Any) -> None:
 @pytest.mark.parametrize("scope", ["logfire", "app"])
 @pytest.mark.parametrize("size", [1, 1000])
 def test_a_rendered_name_is_content(capture: Any, scope: str, size: int) -> None:
-    """The template is the name; its values are what was said."""
+    """The template is the name; its values are content."""
     attributes = {
         "logfire.msg_template": "answer {question}",
         "logfire.msg": f"answer {SECRET * size}",
@@ -121,7 +121,7 @@ def test_a_rendered_name_is_content(capture: Any, scope: str, size: int) -> None
 
 @pytest.mark.parametrize("capture", ["metadata", "off"])
 def test_a_rendered_name_that_is_not_the_name_is_content_too(capture: Any) -> None:
-    """The tool's own name goes before it."""
+    """The tool's own name takes precedence."""
     attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "pay", "logfire.msg": f"pay {SECRET}"}
     body = map_views([view(attributes)], options=MappingOptions(capture=capture)).body()
 
@@ -132,7 +132,7 @@ def test_a_rendered_name_that_is_not_the_name_is_content_too(capture: Any) -> No
 
 @pytest.mark.parametrize("capture", ["metadata", "off"])
 def test_what_is_beside_attributes_holds_no_content_either(capture: Any) -> None:
-    """Statuses, events, log records, the resource, and reasons of evaluations."""
+    """Statuses, events, log records, the resource, and reasons of evaluations hold none."""
     event = EventView("note", 2, {"message": SECRET, "gen_ai.evaluation.explanation": SECRET}, SECRET)
     failure = EventView(
         "exception", 2, {"exception.type": "E", "exception.message": SECRET, "exception.stacktrace": SECRET}

@@ -1,4 +1,4 @@
-"""Costs that no span states: computed on demand, marked, and never beside a cost that some span states."""
+"""Costs that no span states: computed on request, marked, and never in a trace with a stated cost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PRICED = MappingOptions(price=listed_price)
 
 
 def call(span_id: int = 1, parent: int | None = None, **attributes: Any) -> SpanView:
-    """A call of a model that cost 0.15 dollars for a million tokens in and 0.60 out in 2024."""
+    """Return a call of a model that cost 0.15 dollars for a million tokens in and 0.60 out in 2024."""
     return view(
         "chat",
         {
@@ -44,7 +44,7 @@ def test_a_cost_that_nobody_states_is_computed_and_marked() -> None:
 
 
 def test_without_the_setting_there_is_none() -> None:
-    """The mapping says what spans say."""
+    """Without the setting, the mapping adds no cost."""
     span = only_span(mapped(call()))
     assert "cost" not in span
     assert MARK not in span["metadata"]
@@ -52,7 +52,7 @@ def test_without_the_setting_there_is_none() -> None:
 
 @pytest.mark.parametrize("stated", [{"gen_ai.usage.cost": 7.0}, {"operation.cost": 7.0}])
 def test_a_stated_cost_stands(stated: dict[str, float]) -> None:
-    """Nothing is computed beside it, in the whole trace: it may be the sum of calls that state none."""
+    """Nothing is computed in the whole trace then: the cost may be the sum of calls that state none."""
     body = mapped(
         view("agent", {"gen_ai.operation.name": "invoke_agent", **stated}), call(2, 1), call(3, 1), options=PRICED
     )
@@ -91,19 +91,19 @@ def test_a_model_is_found_under_an_unknown_provider() -> None:
 
 
 def test_odd_times_and_counts_cost_nothing() -> None:
-    """Whatever the package makes of them."""
+    """This holds for all results of the package."""
     assert listed_price("gpt-4o-mini", "openai", {"prompt_tokens": 1}, 1 << 80) is None
     assert listed_price("", "", {}, START) is None
 
 
 def test_the_mark_stands_even_where_metadata_is_not_captured() -> None:
-    """It is ours, not the app's."""
+    """The mark is ours, not the app's."""
     span = only_span(mapped(call(), options=MappingOptions(price=listed_price, capture="off")))
     assert list(span["metadata"]) == [MARK]
 
 
 def test_the_setting_decides() -> None:
-    """Off by default; the package is named when it is missing (`find_spec` finds it here)."""
+    """It is off by default; a missing package is named (`find_spec` finds it here)."""
     nowhere = Path("/no/such/file")
     assert MappingOptions.from_config(Config.resolve({}, environ={}, file=nowhere), {}).price is None
     config = Config.resolve({}, environ={"PANDAPROBE_COMPUTE_COST": "true"}, file=nowhere)
@@ -113,7 +113,7 @@ def test_the_setting_decides() -> None:
 
 
 def test_the_price_list_is_loaded_on_use_and_its_lack_is_named() -> None:
-    """It takes half a second, which only those who ask for it pay."""
+    """Loading takes half a second, which only users of the setting pay."""
     program = """
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What may leave the process: `capture`, masks, and the switches of other emitters."""
+"""Rules of what may leave the process: `capture`, masks, and the switches of other emitters."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ TALK = json.dumps(
 
 
 def settings(environ: Mapping[str, str] | None = None, **arguments: Any) -> Config:
-    """Return settings, from nothing but what is given."""
+    """Return settings from these arguments only."""
     return Config.resolve(arguments, environ=environ or {}, file=Path("/no/such/file"))
 
 
 def failing_agent() -> list[SpanView]:
-    """An agent run with the secret in everything that can hold text of the app."""
+    """Return an agent run with the secret in everything that can hold a text of the app."""
     return [
         view(
             "run",
@@ -90,14 +90,14 @@ def failing_agent() -> list[SpanView]:
 
 
 def test_all_is_sent_by_default() -> None:
-    """Without a setting, content is there."""
+    """Content is sent without any setting."""
     body = mapped(*failing_agent())
     assert json.dumps(body).count(SECRET) >= 10
 
 
 @pytest.mark.parametrize("capture", ["metadata", "off"])
 def test_no_text_of_the_app_is_sent_when_content_is_not_captured(capture: Any) -> None:
-    """Neither inputs, outputs, errors, stack traces, tools' schemas nor attributes of the app are in the trace."""
+    """The trace has no inputs, outputs, errors, stack traces, tools' schemas or attributes of the app."""
     body = mapped(*failing_agent(), options=MappingOptions(capture=capture))
     assert SECRET not in json.dumps(body)
     assert "input" not in body
@@ -132,7 +132,7 @@ def test_off_sends_neither_metadata_nor_tags() -> None:
 
 
 def test_tools_alone_can_be_silent_even_in_the_messages_of_models() -> None:
-    """What a tool was asked and what it answered shows in no other span either; what was said stays."""
+    """A tool's input and output are in no other span either; texts of the conversation stay."""
     body = mapped(*failing_agent(), options=MappingOptions(capture_by_kind={"TOOL": "metadata"}))
     _, chat, tool = body["spans"]
     assert {"input", "output"}.isdisjoint(tool)
@@ -144,7 +144,7 @@ def test_tools_alone_can_be_silent_even_in_the_messages_of_models() -> None:
 
 @pytest.mark.parametrize("key", ["gen_ai.input.messages", "pandaprobe.input", "input.value"])
 def test_what_stands_beside_a_result_is_silent_with_it(key: str) -> None:
-    """It may be part of what the tool answered; whose result it is, and that it is an error, is not."""
+    """A member beside a result may be part of it and is hidden; the call's id and the error mark stay."""
     part = {"type": "tool_call_response", "id": "c1", "response": SECRET, "is_error": True, "artifact": [SECRET]}
     message = {"role": "tool", "tool_call_id": "c2", "content": SECRET, "found": SECRET}
     said = json.dumps([{"role": "tool", "parts": [part]}, message])
@@ -174,7 +174,7 @@ def test_models_alone_can_be_silent() -> None:
     ids=["text", "compiled", "function", "several"],
 )
 def test_masks_act_on_every_text_that_is_sent(mask: Any) -> None:
-    """Names, content, errors, metadata and its keys, tags and ids: on a copy, the spans stay as they are."""
+    """Names, content, errors, metadata and its keys, tags and ids are masked on a copy; the spans stay as they are."""
     views = failing_agent()
     views.append(
         view(f"calls {SECRET}", {"session.id": SECRET, f"app.{SECRET}": 1, "tag.tags": [SECRET]}, span_id=9, at=5)
@@ -202,7 +202,7 @@ def test_masks_see_whole_texts_before_anything_is_cut() -> None:
 
 @pytest.mark.parametrize("answer", [None, b"x", 7, {"a": 1}], ids=repr)
 def test_a_mask_that_answers_no_text_fails_closed(answer: Any) -> None:
-    """What it should have masked does not go out."""
+    """The text that it should have masked is not sent."""
     options = MappingOptions(masks=(lambda text: answer,))
     body = mapped(*failing_agent(), options=options)
     assert SECRET not in json.dumps(body)
@@ -210,7 +210,7 @@ def test_a_mask_that_answers_no_text_fails_closed(answer: Any) -> None:
 
 
 def test_a_mask_that_raises_fails_closed_and_its_message_is_nowhere() -> None:
-    """The text stands in the exception, maybe; it is not shown."""
+    """The exception may hold the text, so it is not shown."""
 
     def mask(text: str) -> str:
         raise ValueError(f"cannot mask {text}")
@@ -222,14 +222,14 @@ def test_a_mask_that_raises_fails_closed_and_its_message_is_nowhere() -> None:
 
 
 def test_a_mask_may_leave_nothing() -> None:
-    """The server wants a name; an empty one is replaced."""
+    """The server requires a name; an empty one is replaced."""
     body = mapped(view("a", {"pandaprobe.output": '"b"'}), options=MappingOptions(masks=(lambda text: "",)))
     assert (body["name"], only_span(body)["name"], only_span(body)["output"]) == ("[masked]", "[masked]", "")
 
 
 @pytest.mark.parametrize("mask", ["(", 7, [r"\d", object()]], ids=["no expression", "number", "object"])
 def test_a_mask_that_cannot_be_used_masks_everything(mask: Any) -> None:
-    """Failing closed, with a note for the log that does not show the expression."""
+    """It fails closed, with a log line that does not show the expression."""
     config = dataclasses.replace(settings(), mask=mask)
     options = MappingOptions.from_config(config, {})
     assert len(options.problems) == 1
@@ -239,7 +239,7 @@ def test_a_mask_that_cannot_be_used_masks_everything(mask: Any) -> None:
 
 
 def test_what_masks_do_stays_json() -> None:
-    """A mask can make what the store cannot hold; it is cleaned again."""
+    """A mask may return values that the store cannot hold; they are cleaned again."""
     body = mapped(*failing_agent(), options=MappingOptions(masks=(lambda text: text + "\x00\ud800",)))
     assert "\\u0000" not in json.dumps(body)
     assert "\\ud800" not in json.dumps(body)
@@ -302,7 +302,7 @@ TRACELOOP = {
 def test_switches_of_other_emitters_are_obeyed(
     environ: dict[str, str], attributes: dict[str, Any], left: set[str]
 ) -> None:
-    """Who set a switch against content does not want it sent, whoever made the span."""
+    """A user who switched content off does not want it sent, whoever made the span."""
     options = MappingOptions.from_config(settings(), environ)
     span = only_span(mapped(view("chat", attributes), options=options))
     assert {"input", "output"} & set(span) == left
@@ -315,7 +315,7 @@ NO_CONTENT = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "false", "TR
 
 @pytest.mark.parametrize("name", captures.names()[::7])
 def test_who_wants_no_content_sends_none_in_any_vocabulary(name: str) -> None:
-    """Recordings of other vendors: nothing that was said or answered is in a span, whoever emitted it."""
+    """In recordings of other vendors, no span has a question or an answer, whoever emitted it."""
     options = MappingOptions.from_config(settings(), NO_CONTENT)
     recording = captures.capture(name)
     for spans in recording.traces:
@@ -326,7 +326,7 @@ def test_who_wants_no_content_sends_none_in_any_vocabulary(name: str) -> None:
 
 @pytest.mark.parametrize("given", ["all", {"*": "all", "TOOL": "off"}])
 def test_a_capture_that_is_given_decides_alone(given: Any) -> None:
-    """It is this library's own word, and was said on purpose."""
+    """It is this library's own setting, and was set on purpose."""
     options = MappingOptions.from_config(settings(capture=given), NO_CONTENT | {"OPENINFERENCE_HIDE_INPUTS": "true"})
     assert options.problems == ()
     for attributes in (OPENINFERENCE, SEMCONV, TRACELOOP):
@@ -335,7 +335,7 @@ def test_a_capture_that_is_given_decides_alone(given: Any) -> None:
 
 
 def test_a_capture_that_leaves_kinds_open_leaves_them_to_the_switches() -> None:
-    """Failing closed: who said something of tools said nothing of model calls."""
+    """It fails closed: setting tools says nothing about model calls."""
     options = MappingOptions.from_config(settings(capture={"TOOL": "off"}), NO_CONTENT)
     assert (options.capture_of("LLM"), options.capture_of("TOOL")) == ("metadata", "off")
     plain = MappingOptions.from_config(settings(capture={"TOOL": "off"}), {})
@@ -343,7 +343,7 @@ def test_a_capture_that_leaves_kinds_open_leaves_them_to_the_switches() -> None:
 
 
 def test_hidden_messages_hide_the_inputs_of_no_tool() -> None:
-    """Where `input.value` repeats the messages it is hidden with them; a tool's arguments are no messages."""
+    """If `input.value` repeats the messages, it is hidden with them; a tool's arguments are no messages."""
     options = MappingOptions.from_config(settings(), {"OPENINFERENCE_HIDE_INPUT_MESSAGES": "true"})
     attributes = {"openinference.span.kind": "TOOL", "input.value": "Lisbon", "output.value": "windy"}
     assert only_span(mapped(view("get", attributes), options=options))["input"] == "Lisbon"
@@ -351,7 +351,7 @@ def test_hidden_messages_hide_the_inputs_of_no_tool() -> None:
 
 @pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: switch.name)
 def test_a_switch_that_cannot_be_understood_hides_and_is_named(switch: Switch) -> None:
-    """Better too little; the log says which words there are."""
+    """Sending too little is safer; the log lists the valid words."""
     assert set(hidden_by({switch.name: "perhaps"}).attributes) == set(switch.attributes)
     (problem,) = hidden_by({switch.name: "perhaps"}).problems
     assert problem.startswith(f"{switch.name} = 'perhaps' is none of {switch.showing[0]}")
@@ -373,14 +373,14 @@ def test_a_switch_that_cannot_be_understood_hides_and_is_named(switch: Switch) -
     ],
 )
 def test_what_is_captured_can_differ_by_kind(given: Any, seen: Any) -> None:
-    """As an argument and, written as text, in the variable."""
+    """It works as an argument and, as text, in the variable."""
     assert settings(capture=given).capture == seen
     if isinstance(given, str):
         assert settings({"PANDAPROBE_CAPTURE": given}).capture == seen
 
 
 def test_modes_by_kind_reach_the_spans() -> None:
-    """Only the kinds that are named differ."""
+    """Only the named kinds differ."""
     options = MappingOptions.from_config(settings(capture={"*": "metadata", "AGENT": "all", "LLM": "off"}), {})
     body = mapped(*failing_agent(), options=options)
     run, chat, tool = body["spans"]
@@ -393,7 +393,7 @@ def test_modes_by_kind_reach_the_spans() -> None:
 
 @pytest.mark.parametrize("given", ["metdata", "all,TOOLS=off", "TOOL=", {"TOOL": "some"}, {"BOX": "off"}, 7, ""])
 def test_a_capture_that_cannot_be_understood_captures_nothing(given: Any) -> None:
-    """Failing closed: a typing mistake must not send what was to be kept."""
+    """It fails closed: a typing mistake must not send content."""
     config = settings(capture=given)
     assert config.capture == "off"
     (problem,) = (problem for problem in config.problems if problem.setting == "capture")
@@ -401,7 +401,7 @@ def test_a_capture_that_cannot_be_understood_captures_nothing(given: Any) -> Non
 
 
 def test_switches_reach_content_in_events_and_logs() -> None:
-    """A message is content wherever it stands."""
+    """A message is content wherever it is."""
     options = MappingOptions.from_config(settings(), {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "false"})
     for name in ("strands_default__agent_tool", "adk_native_latest__sequential", "semantic_kernel__agent_tool"):
         recording = captures.capture(name)

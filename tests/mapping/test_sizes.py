@@ -1,4 +1,4 @@
-"""Byte budgets: no field and no trace is larger than its bound, and what was cut says so."""
+"""Byte budgets: no field and no trace is larger than its bound, and cuts are marked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DATA_URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
 
 
 def chat(content: Any, **attributes: Any) -> dict[str, Any]:
-    """Attributes of a model call whose one user message has this content."""
+    """Return attributes of a model call whose one user message has this content."""
     return {
         "gen_ai.operation.name": "chat",
         "gen_ai.request.model": "gpt-4o",
@@ -39,7 +39,7 @@ def size(value: Any) -> int:
 
 
 def test_a_long_field_is_cut_with_its_length_and_its_hash() -> None:
-    """The marker says how many bytes of how many are missing, and the SHA-256 tells whether two were the same."""
+    """The marker gives the missing and the total bytes, and the SHA-256 shows if two texts were equal."""
     text = "ü" + "x" * 400_000
     span = only_span(mapped(view("a", {"pandaprobe.output": json.dumps(text)})))
     kept, _, marker = span["output"].partition("…")
@@ -52,7 +52,7 @@ def test_a_long_field_is_cut_with_its_length_and_its_hash() -> None:
 
 
 def test_the_structure_of_a_long_field_survives() -> None:
-    """Roles, tool calls and short texts stay; the longest texts are cut, to the same length."""
+    """Roles, tool calls and short texts stay; the longest texts are cut to the same length."""
     messages = [
         {"role": "system", "content": "short"},
         *({"role": "user", "content": letter * 200_000} for letter in "ab"),
@@ -73,7 +73,7 @@ def test_the_structure_of_a_long_field_survives() -> None:
 
 
 def test_other_fields_and_spans_are_not_touched_by_one_that_is_too_long() -> None:
-    """The budget of a field is its own."""
+    """Each field has its own budget."""
     views = [
         view("a", {"pandaprobe.input": '"in"', "pandaprobe.output": json.dumps("x" * 300_000)}),
         view("b", {"pandaprobe.output": json.dumps("y" * 200_000)}, span_id=2, parent=1),
@@ -85,7 +85,7 @@ def test_other_fields_and_spans_are_not_touched_by_one_that_is_too_long() -> Non
 
 
 def test_a_conversation_of_many_messages_keeps_its_ends() -> None:
-    """Where texts alone do not suffice, messages in the middle go, and the list says how many."""
+    """If cutting texts is not enough, messages in the middle go, and the list says how many."""
     messages = [{"role": "user", "content": f"message {n:05}"} for n in range(20_000)]
     span = only_span(
         mapped(view("a", {"gen_ai.operation.name": "chat", "gen_ai.input.messages": json.dumps(messages)}))
@@ -116,7 +116,7 @@ def test_the_budget_of_a_trace_is_shared_by_the_largest_fields() -> None:
 
 
 def test_a_trace_of_very_many_spans_loses_content_before_spans() -> None:
-    """The structure itself is never cut, even where it alone is over the budget."""
+    """The structure itself is never cut, even if it alone exceeds the budget."""
     options = MappingOptions(max_trace_bytes=100_000)
     views = [view(f"s{n}", chat("text " * 20), span_id=n + 1, parent=n or None, at=n / 100) for n in range(2000)]
     trace = map_views(views, options=options)
@@ -126,7 +126,7 @@ def test_a_trace_of_very_many_spans_loses_content_before_spans() -> None:
 
 
 def test_encoded_batches_are_bodies_of_their_own() -> None:
-    """Who sends the spans in batches gets the same trace with some of the spans, without encoding again."""
+    """Spans sent in batches make the same trace with some of the spans, without encoding again."""
     trace = map_views([view(f"s{n}", span_id=n + 1, at=n) for n in range(5)])
     batch = orjson.loads(trace.encoded_batch(trace.encoded_spans[2:4]))
     assert batch == {**trace.trace, "spans": trace.spans[2:4]}
@@ -147,7 +147,7 @@ def test_encoded_batches_are_bodies_of_their_own() -> None:
     ids=["chat", "responses", "anthropic", "unknown"],
 )
 def test_pictures_become_their_type_length_and_hash(content: Any, found: Any) -> None:
-    """Base64 is of no use to anyone who reads a trace."""
+    """Base64 is of no use to a reader of the trace."""
     body = mapped(view("a", chat(content)))
     (message,) = only_span(body)["input"]["messages"]
     assert found(message["content"][0]) == DIGEST
@@ -155,13 +155,13 @@ def test_pictures_become_their_type_length_and_hash(content: Any, found: Any) ->
 
 
 def test_binary_attributes_become_their_type_length_and_hash() -> None:
-    """Bytes are no JSON."""
+    """Bytes are not JSON."""
     body = mapped(view("a", {"gen_ai.tool.name": "t", "gen_ai.tool.call.result": PNG}))
     assert only_span(body)["output"] == DIGEST
 
 
 def test_an_icon_stays() -> None:
-    """A data URL of less than a kilobyte is cheaper than its digest is useful."""
+    """The digest of a data URL under a kilobyte would save less than it costs."""
     url = "data:image/png;base64," + base64.b64encode(PNG[:100]).decode()
     (message,) = only_span(mapped(view("a", chat([{"type": "image_url", "image_url": {"url": url}}]))))["input"][
         "messages"
@@ -183,7 +183,7 @@ def test_long_names_stay_different(length: int) -> None:
 
 @pytest.mark.parametrize("field", ["session_id", "user_id", "environment", "release"])
 def test_long_ids_stay_different_and_whole_in_the_metadata(field: str) -> None:
-    """The server takes 255 characters."""
+    """The server accepts 255 characters."""
     attribute = {"session_id": "session.id", "user_id": "user.id"}.get(field, f"pandaprobe.{field}")
     one, other = (mapped(view("a", {attribute: "i" * 400 + letter})) for letter in "ab")
     assert len(one[field]) == len(other[field]) == 255
@@ -192,7 +192,7 @@ def test_long_ids_stay_different_and_whole_in_the_metadata(field: str) -> None:
 
 
 def test_a_long_model_name_is_cut_the_same_way() -> None:
-    """Models are ids too."""
+    """Model names are ids too."""
     span = only_span(mapped(view("a", {"gen_ai.request.model": "m" * 300, "gen_ai.operation.name": "chat"})))
     assert len(span["model"]) == 255
     assert span["metadata"]["full_model"] == "m" * 300
@@ -227,7 +227,7 @@ def test_what_is_cut_twice_says_what_it_was_at_first() -> None:
 )
 @pytest.mark.parametrize("max_bytes", [256, 700, 3000])
 def test_shrinking_fits_whatever_the_shape(value: Any, max_bytes: int) -> None:
-    """The result fits, is marked, and has the type of the value as long as any structure fits."""
+    """The result fits, is marked, and keeps the type of the value as long as any structure fits."""
     before = orjson.dumps(value)
     shrunk = shrink(value, max_bytes)
     assert size(shrunk) <= max_bytes
@@ -237,7 +237,7 @@ def test_shrinking_fits_whatever_the_shape(value: Any, max_bytes: int) -> None:
 
 
 def test_a_large_text_is_encoded_and_hashed_a_few_times_only() -> None:
-    """Whatever is done to it: as the trace's input and the root's, measured, cut and encoded."""
+    """The text is used as the trace's input and the root's, measured, cut and encoded."""
     spans = [view("a", chat("long text " * 100_000))]
     calls: Counter[str] = Counter()
     sys.setprofile(lambda frame, event, what: calls.update([what.__name__]) if event == "c_call" else None)

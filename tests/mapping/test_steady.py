@@ -1,4 +1,4 @@
-"""What spans repeat is looked up: a span reads the same whatever was mapped before it."""
+"""Lookup of repeated attribute values: a span reads the same, whatever was mapped before it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def span_of(**changed: Any) -> dict[str, Any]:
 
 
 def test_a_repeated_combination_gives_the_same_span() -> None:
-    """The first is worked out, the second looked up."""
+    """The first is computed, the second looked up."""
     first, second = span_of(), span_of()
     assert first == second
     assert (first["kind"], first["model"], first["metadata"]["provider"]) == ("LLM", "answered", "openai")
@@ -35,7 +35,7 @@ def test_a_repeated_combination_gives_the_same_span() -> None:
 
 
 def test_a_change_in_one_attribute_is_seen() -> None:
-    """Another model, another operation, another parameter, also after the first combination is known."""
+    """Another model, operation or parameter is seen, even after the first combination is known."""
     span_of()
     assert span_of(gen_ai__response__model="other")["model"] == "other"
     assert span_of(gen_ai__operation__name="invoke_agent")["kind"] == "AGENT"
@@ -52,7 +52,7 @@ def test_numbers_that_are_equal_keep_their_types(value: object) -> None:
 
 
 def test_what_follows_a_span_does_not_change_the_next() -> None:
-    """Sums, reasoning and the like are added to the span's own metadata, never to what is looked up."""
+    """Sums, reasoning and the like are added to the span's own metadata, never to the looked-up one."""
     plain = span_of()
     child = view("child", CALL, span_id=2, parent=1)
     parent = view("parent", {**CALL, "gen_ai.operation.name": "invoke_agent"}, span_id=1)

@@ -16,33 +16,33 @@ TRACE_ID = 0xABC
 
 
 def usage(prompt: int, **attributes: Any) -> dict[str, Any]:
-    """Attributes with token counts."""
+    """Return attributes with token counts."""
     return {"gen_ai.usage.input_tokens": prompt, "gen_ai.usage.output_tokens": 1, **attributes}
 
 
 def agent(prompt: int | None = None, **fields: Any) -> SpanView:
-    """An agent span, with a sum if given."""
+    """Return an agent span, with a sum if given."""
     return view("agent", {"gen_ai.operation.name": "invoke_agent", **(usage(prompt) if prompt else {})}, **fields)
 
 
 def call(prompt: int | None = 10, **fields: Any) -> SpanView:
-    """A model call."""
+    """Return a model call."""
     attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", **(usage(prompt) if prompt else {})}
     return view("call", attributes, **fields)
 
 
 def tool(**fields: Any) -> SpanView:
-    """A tool call."""
+    """Return a tool call."""
     return view("tool", {"gen_ai.operation.name": "execute_tool"}, **fields)
 
 
 def prompts(body: dict[str, Any]) -> list[int | None]:
-    """The prompt tokens that count, span by span."""
+    """Return the prompt tokens that count, span by span."""
     return [span.get("token_usage", {}).get("prompt_tokens") for span in body["spans"]]
 
 
 def sums(body: dict[str, Any]) -> list[int | None]:
-    """The prompt tokens that are only a sum of others, span by span."""
+    """Return the prompt tokens that are only a sum of others, span by span."""
     return [span["metadata"].get("aggregated_token_usage", {}).get("prompt_tokens") for span in body["spans"]]
 
 
@@ -59,20 +59,20 @@ def test_the_sum_of_an_agent_counts_where_it_is_all_there_is() -> None:
 
 
 def test_a_sum_never_counts_while_part_of_the_trace_is_elsewhere() -> None:
-    """The calls may come later, or have been sent."""
+    """The calls may come later, or may have been sent already."""
     body = mapped(agent(20), whole=False)
     assert (prompts(body), sums(body)) == ([None], [20])
     assert prompts(mapped(call(), whole=False)) == [10]
 
 
 def test_an_outer_instrumentation_of_the_same_call_does_not_count() -> None:
-    """LangChain's span around OpenAI's: the inner one made the call."""
+    """LangChain's span is around OpenAI's: the inner one made the call."""
     body = mapped(call(10), call(10, span_id=2, parent=1, at=0.1))
     assert (prompts(body), sums(body)) == ([None, 10], [10, None])
 
 
 def twice(scope: str, other: str, at: float, *, response: str = "r-2", parent: int = 1) -> list[SpanView]:
-    """An agent and two model calls with the ids of their responses, which last a second each."""
+    """Return an agent and two model calls with these scopes and response ids, which last a second each."""
     calls = [
         dataclasses.replace(
             made, scope_name=name, attributes={**made.attributes, "gen_ai.response.id": identity, "tag": name}
@@ -86,7 +86,7 @@ def twice(scope: str, other: str, at: float, *, response: str = "r-2", parent: i
 
 
 def test_a_call_that_two_instrumentations_record_side_by_side_counts_once() -> None:
-    """LangChain's span beside OpenAI's while streaming: the same response at the same time."""
+    """While streaming, LangChain's span is beside OpenAI's: the same response at the same time."""
     body = mapped(*twice("langchain", "openai", 0.2))
     assert (prompts(body), sums(body)) == ([None, 10, None], [None, None, 10])
 
@@ -114,13 +114,13 @@ def test_a_call_inside_the_same_call_still_counts() -> None:
 
 @pytest.mark.parametrize("border", [tool, agent])
 def test_a_call_below_a_tool_or_an_agent_is_another_call(border: Any) -> None:
-    """Google's ADK 1 nests tools, and agents that the model handed over to, under the model call."""
+    """Google's ADK 1 puts tools, and agents that the model handed over to, below the model call."""
     body = mapped(call(10), border(span_id=2, parent=1, at=0.1), call(7, span_id=3, parent=2, at=0.2))
     assert prompts(body) == [10, None, 7]
 
 
 def test_costs_count_once_too() -> None:
-    """Cost is added up over all spans as tokens are."""
+    """The server adds up costs over all spans, as tokens."""
     cost = {"pandaprobe.cost": '{"total": 0.5}'}
     outer = view("agent", {"pandaprobe.span.kind": "AGENT", **cost})
     inner = view("call", {"pandaprobe.span.kind": "LLM", **cost}, span_id=2, parent=1, at=0.1)
@@ -138,7 +138,7 @@ def test_a_ring_of_parents_ends() -> None:
 
 
 def test_spans_are_sorted_by_start_and_parents_come_first() -> None:
-    """Of spans that start together the longer one comes first, whatever the order in which they ended."""
+    """Of spans that start together, the longer one comes first, in whatever order they ended."""
     views = [call(span_id=4, parent=1, at=0.5), tool(span_id=3, parent=1, lasts=0.1), agent(span_id=1, lasts=5)]
     body = mapped(*views)
     assert [span["name"] for span in body["spans"]] == ["agent", "tool", "call"]
@@ -146,7 +146,7 @@ def test_spans_are_sorted_by_start_and_parents_come_first() -> None:
 
 
 def test_parents_are_named_by_their_ids() -> None:
-    """A parent that is not in this batch is named all the same: it may be there already, or come later."""
+    """A parent outside this batch is still named: it may be stored already, or come later."""
     (span,) = mapped(call(span_id=4, parent=9))["spans"]
     assert span["parent_span_id"] == span_uuid(TRACE_ID, 9)
     (root,) = mapped(call(span_id=4))["spans"]
@@ -154,7 +154,7 @@ def test_parents_are_named_by_their_ids() -> None:
 
 
 def test_a_view_with_another_parent_is_placed_there() -> None:
-    """Who leaves out spans hangs their children one level up."""
+    """If spans are left out, their children move one level up."""
     child = dataclasses.replace(call(span_id=4, parent=9), parent_id=1)
     first, second = mapped(agent(20), child)["spans"]
     assert second["parent_span_id"] == first["span_id"]
@@ -173,18 +173,18 @@ def test_a_view_with_another_parent_is_placed_there() -> None:
     ids=["parentless", "remote parent", "lost parent", "earliest", "parentless beats lost parent"],
 )
 def test_the_root_gives_the_trace_its_name(views: list[SpanView], root: str) -> None:
-    """A span without a parent; else one whose parent is not here; the earliest of several."""
+    """The root is a span without a parent, else one whose parent is not here; of several, the earliest."""
     assert mapped(*views)["name"] == root
 
 
 def test_the_trace_lasts_from_the_first_start_to_the_last_end() -> None:
-    """Not from the root's start to its end: spans can outlive it."""
+    """The end is not the root's: spans can outlive it."""
     body = mapped(agent(at=1, lasts=2), tool(span_id=2, parent=1, at=0.5), tool(span_id=3, parent=1, at=2, lasts=8.25))
     assert (body["started_at"], body["ended_at"]) == ("2023-11-14T22:13:20.500000Z", "2023-11-14T22:13:30.250000Z")
 
 
 def test_a_trace_whose_root_is_open_is_running() -> None:
-    """An open root has no end; a trace with only open spans has none either."""
+    """An open root has no end; neither does a trace with only open spans."""
     body = mapped(agent(lasts=None), tool(span_id=2, parent=1))
     assert body["status"] == "RUNNING"
     assert "ended_at" in body
@@ -192,7 +192,7 @@ def test_a_trace_whose_root_is_open_is_running() -> None:
 
 
 def test_a_span_never_ends_before_it_starts() -> None:
-    """A clock that was set back: the server would show a negative latency."""
+    """If the clock was set back, the server would show a negative latency."""
     (span,) = mapped(call(lasts=-3))["spans"]
     assert span["ended_at"] == span["started_at"]
 

@@ -1,4 +1,4 @@
-"""Token counts: the short way for the two that nearly all model calls have says what the long way says."""
+"""Token counts: the fast path for the two that nearly all model calls have agrees with the slow one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COUNTS = st.integers(-3, 3) | st.integers(MAX_COUNT - 3, MAX_COUNT + 3) | st.int
 
 @given(COUNTS, COUNTS)
 def test_two_sides_are_what_their_counters_are(prompt: int, completion: int) -> None:
-    """Also what no server can hold, and what is no count."""
+    """This holds for counts that no server can hold, and for values that are no counts."""
     counters = {"prompt": count(prompt), "completion": count(completion)}
     told = {name: value for name, value in counters.items() if value is not None}
     assert usage_of_sides(prompt, completion) == token_usage(told, None, "")
@@ -23,7 +23,7 @@ def test_two_sides_are_what_their_counters_are(prompt: int, completion: int) -> 
 
 @given(st.integers(0, MAX_COUNT), st.integers(0, MAX_COUNT), st.booleans())
 def test_no_sum_is_more_than_the_server_can_add(prompt: int, completion: int, has_details: bool) -> None:
-    """It adds both as int4: the answer gives way to the question, by either way of reading them."""
+    """The server adds both as int4: the output count gives way to the input's, on either path."""
     counts = {"prompt": prompt, "completion": completion} | ({"reasoning": 1} if has_details else {})
     usage = token_usage(counts, None, "")
 
@@ -35,7 +35,7 @@ def test_no_sum_is_more_than_the_server_can_add(prompt: int, completion: int, ha
 
 @given(COUNTS, COUNTS)
 def test_both_orders_and_types_of_the_attributes_say_the_same(prompt: int, completion: int) -> None:
-    """Numbers and their texts, input first and output first."""
+    """Numbers and their texts, input first and output first, read the same."""
     sides = {"gen_ai.usage.input_tokens": prompt, "gen_ai.usage.output_tokens": completion}
     call = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt"}
     told = [

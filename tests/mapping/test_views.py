@@ -1,4 +1,4 @@
-"""What the mapping reads of the SDK's objects: finished spans, open ones, foreign ones, and log records."""
+"""The mapping's view of the SDK's objects: finished spans, open ones, foreign ones, and log records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pandaprobe_otel.mapping import EventView, LinkView, LogView, SpanView, map_
 from pandaprobe_otel.mapping.view import Dropped, plain, plain_attributes
 from spans import SpanMaker
 
-# SDKs before 1.39 call it otherwise.
+# SDKs before 1.39 use another name.
 LogExporter: Any = getattr(log_export, "InMemoryLogRecordExporter", None) or vars(log_export)["InMemoryLogExporter"]
 
 
@@ -76,7 +76,7 @@ def rich_span() -> tuple[ReadableSpan, SpanView]:
 
 
 class Foreign:
-    """A span with the SDK's interface and nothing of its insides."""
+    """A span with the SDK's interface and none of its internals."""
 
     __slots__ = ("_span",)
 
@@ -89,7 +89,7 @@ class Foreign:
 
 @pytest.mark.parametrize("foreign", [False, True], ids=["of the SDK", "foreign"])
 def test_a_finished_span_is_read_whole(foreign: bool) -> None:
-    """Every field, by the SDK's insides and by its interface alike."""
+    """Every field is read, from the SDK's internals as from its interface."""
     span, expected = rich_span()
     seen = read_span(Foreign(span) if foreign else span)  # type: ignore[arg-type]
     assert seen == expected
@@ -130,7 +130,7 @@ def test_a_view_can_not_be_changed() -> None:
     ],
 )
 def test_attribute_values_become_plain(value: Any, expected: Any) -> None:
-    """Emitters and versions of the SDK differ in the types of values; the mapping sees one kind."""
+    """Emitters and versions of the SDK use different types of values; the mapping sees one."""
     assert plain(value) == expected
     seen = plain_attributes({"key": value})
     assert seen == {"key": expected}
@@ -143,14 +143,14 @@ class Name(str, Enum):  # noqa: UP042 - as Agent Framework names attributes
 
 @pytest.mark.parametrize("attributes", [{Name.OPERATION: "chat"}, {"a": {Name.OPERATION: "chat"}}])
 def test_attributes_named_by_members_of_an_enum_are_found_by_their_text(attributes: dict[Any, Any]) -> None:
-    """However they are named, the mapping asks by text."""
+    """The mapping looks attributes up by text, whatever type their names have."""
     seen = plain_attributes(attributes)
     assert seen.get("a", seen)["gen_ai.operation.name"] == "chat"
     assert {type(key) for key in (*seen, *seen.get("a", ()))} == {str}
 
 
 def test_names_that_are_members_of_an_enum_are_sent_as_text_also_once_the_shape_is_known() -> None:
-    """Spans of a known shape are not made plain again; what is sent of their names is the shape's own."""
+    """Spans of a known shape are not converted again; their names are taken from the shape."""
 
     class Named(str, Enum):  # noqa: UP042 - as Agent Framework names attributes
         OPERATION = "gen_ai.operation.name"
@@ -176,14 +176,14 @@ def test_what_is_no_span_is_mapped_as_far_as_it_goes() -> None:
 
 
 def test_a_span_without_a_name_has_one() -> None:
-    """The SDK takes anything for a name."""
+    """The SDK accepts anything as a name."""
     maker = SpanMaker()
     body = map_trace([maker.end(maker.start(None)), maker.end(maker.start(7))])  # type: ignore[arg-type]
     assert [span["name"] for span in body["spans"]] == ["span", "7"]
 
 
 def test_a_span_that_cannot_be_read_keeps_its_name_its_times_and_its_place() -> None:
-    """An attribute whose name is no text: the span says that it is incomplete, the others do not suffer."""
+    """An attribute's name is not text: this span is marked as unreadable, and other spans are unharmed."""
     views = [
         SpanView("run", 1, 2, start_ns=1, end_ns=9, status_code="ERROR", attributes={7: 1}),  # type: ignore[dict-item]
         SpanView("chat", 1, 3, 2, start_ns=2, end_ns=8, attributes={"gen_ai.operation.name": "chat"}),
@@ -194,7 +194,7 @@ def test_a_span_that_cannot_be_read_keeps_its_name_its_times_and_its_place() -> 
 
 
 def test_a_trace_that_cannot_be_read_keeps_its_tree() -> None:
-    """Records that end in an exception: names, times and the tree are sent, with a note."""
+    """Even if an exception ends the reading, names, times and the tree are sent, with a note."""
 
     def records() -> Iterator[LogRecord]:
         raise RuntimeError("closed")
@@ -213,7 +213,7 @@ def test_a_trace_that_cannot_be_read_keeps_its_tree() -> None:
 
 
 def test_log_records_of_the_sdk_are_read_with_the_span_they_belong_to() -> None:
-    """Whatever the logs SDK hands over: the record of a processor, an exporter, or the API."""
+    """The record may come from a processor, an exporter, or the API."""
     exporter = LogExporter()
     provider = LoggerProvider(shutdown_on_exit=False)
     provider.add_log_record_processor(log_export.SimpleLogRecordProcessor(exporter))
@@ -238,7 +238,7 @@ def test_log_records_of_the_sdk_are_read_with_the_span_they_belong_to() -> None:
 
 
 def test_log_records_without_a_span_are_left_out() -> None:
-    """Most log records of an app have nothing to do with a span."""
+    """Most log records of an app belong to no span."""
     assert read_log(LogRecord(body="hello", context=trace.set_span_in_context(trace.INVALID_SPAN))) is None
     assert read_log(object()) is None
 
@@ -275,7 +275,7 @@ KNOWN: dict[str, Any] = {
     ],
 )
 def test_a_span_is_read_the_same_before_and_after_its_shape_is_known(changed: dict[str, Any]) -> None:
-    """What emitters repeat is looked up by names and types, never by what the values are."""
+    """Repeated parts are looked up by names and types, never by values."""
     attributes = {**KNOWN, **changed}
 
     def seen() -> tuple[SpanView, list[type]]:
@@ -292,7 +292,7 @@ def test_a_span_is_read_the_same_before_and_after_its_shape_is_known(changed: di
 
 
 def sdk_span(attributes: dict[str, Any]) -> ReadableSpan:
-    """Return a finished span that has these attributes as they are, whatever the SDK's version lets through."""
+    """Return a finished span with exactly these attributes, even those that the SDK's version would refuse."""
     maker = SpanMaker()
     span = maker.start("call", attributes={"gen_ai.operation.name": "chat"})
     held: Any = span

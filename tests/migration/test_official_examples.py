@@ -1,4 +1,4 @@
-"""The examples of the official SDK, run with it and with this library: what theirs records, ours records too.
+"""The official SDK's examples, run with it and with this library: everything that it records, we record too.
 
 They come from the package index and run unchanged; `official_names/` is the import path that migrating changes.
 Frameworks' examples need environments of their own: `tests/support/official_examples.py` runs those from the shell.
@@ -35,14 +35,14 @@ EXAMPLES = (
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The official SDK's folder of examples."""
+    """Return the official SDK's folder of examples."""
     return download(tmp_path_factory.mktemp("official"))
 
 
 @pytest.mark.outer
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_ours_has_every_field_that_theirs_has(name: str, examples: Path, tmp_path: Path) -> None:
-    """As many traces, each with all that theirs says: a leaf of theirs is in the same span of ours."""
+    """We have as many traces, and each leaf of theirs is in the same span of ours."""
     found = compared(examples / name, tmp_path, {})
     assert len(found.ours) == len(found.official) > 0
     assert found.missing == []

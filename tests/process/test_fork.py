@@ -16,12 +16,12 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 
 
 def names(server: StrictPandaProbe) -> list[str]:
-    """Names of the posted traces."""
+    """Return the names of the posted traces."""
     return sorted(post.body["name"] for post in server.posts())
 
 
 def test_parent_and_child_each_deliver_their_own_once() -> None:
-    """What waits in the parent stays with the parent; the child starts empty and sends what it traces."""
+    """Waiting traces stay with the parent; the child starts empty and sends its own."""
     with StrictPandaProbe() as server:
         code = """
         import os, warnings
@@ -44,7 +44,7 @@ def test_parent_and_child_each_deliver_their_own_once() -> None:
 
 
 def test_a_child_leaves_the_open_trace_to_its_parent_and_adds_to_it() -> None:
-    """Forked within a span: the child's copy of it is nobody's, its own spans join the parent's one trace."""
+    """Forked within a span: the child never ends its copy of it; its own spans join the parent's one trace."""
     with StrictPandaProbe() as server:
         code = """
         import os, warnings
@@ -71,7 +71,7 @@ def test_a_child_leaves_the_open_trace_to_its_parent_and_adds_to_it() -> None:
 
 
 def test_forking_from_many_threads_within_open_spans_never_hangs() -> None:
-    """Requests under way, locks held, spans open: each child traces and ends, the parent's spans stay with it.
+    """With requests under way, locks held and spans open, each child traces and ends, and the parent keeps its spans.
 
     PANDAPROBE_FORKS=200 makes it four forks for each of fifty threads (it takes a minute).
     """
@@ -106,7 +106,7 @@ def test_forking_from_many_threads_within_open_spans_never_hangs() -> None:
 
 
 def test_a_child_that_is_forked_while_modules_are_loaded_does_not_hang() -> None:
-    """The fork waits for the loading, but not for ever: such a child counts its spans as dropped, and says so once."""
+    """The fork waits for the import, but not for ever: such a child counts its spans as dropped, and says so once."""
     with StrictPandaProbe() as server:
         code = """
         import os, threading, warnings
@@ -140,7 +140,7 @@ def test_a_child_that_is_forked_while_modules_are_loaded_does_not_hang() -> None
 
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_children_of_a_process_pool_deliver_at_its_end(method: str, tmp_path: Path) -> None:
-    """concurrent.futures ends them in good order, by the default of Python 3.13 and by that of 3.14."""
+    """concurrent.futures ends them in good order, with the default start method of Python 3.13 and of 3.14."""
     with StrictPandaProbe() as server:
         program = f"""
 import multiprocessing, sys, warnings
@@ -159,7 +159,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_a_pool_whose_initializer_is_init_traces_however_its_processes_start(method: str, tmp_path: Path) -> None:
-    """A fresh process has nothing of an `init()` that only the main program calls; a forked one may call it again."""
+    """A spawned process lacks the main program's `init()`; a forked one may call `init()` again."""
     (tmp_path / "agents.py").write_text(
         "import pandaprobe_otel\n@pandaprobe_otel.agent(name='in child')\ndef work(): ...\n", encoding="utf-8"
     )
@@ -202,7 +202,7 @@ if __name__ == "__main__":
 
 
 def _run_with_module(folder: Path, program: str, env: dict[str, str]) -> tuple[int, str]:
-    """Run a program that has its child's work in a module of its own, as spawn needs it."""
+    """Run a program whose child's work is in a module of its own, as spawn needs it."""
     (folder / "child_work.py").write_text(SET_UP + "\ndef work():\n    one('in child')\n", encoding="utf-8")
     (folder / "main.py").write_text(program, encoding="utf-8")
     done = subprocess.run(

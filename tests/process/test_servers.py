@@ -52,14 +52,14 @@ def send(**_):
 
 
 class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a socket that is a file."""
+    """An HTTP connection over a Unix socket."""
 
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=60)
         self._path = path
 
     def connect(self) -> None:
-        """Connect to the file."""
+        """Connect to the socket's file."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(60)
         self.sock.connect(str(self._path))
@@ -67,7 +67,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 @contextmanager
 def running(folder: Path, env: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A server in a group of its own, all of which is gone afterwards."""
+    """Run a server in its own process group, and end the whole group afterwards."""
     command = [sys.executable, "-m", *arguments]
     with subprocess.Popen(
         command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
@@ -80,12 +80,12 @@ def running(folder: Path, env: dict[str, str], *arguments: str) -> Iterator[subp
 
 
 def names(server: StrictPandaProbe) -> Counter[str]:
-    """Names of the posted traces."""
+    """Return the names of the posted traces, counted."""
     return Counter(post.body["name"] for post in server.posts())
 
 
 def test_workers_of_gunicorn_deliver_what_they_trace_and_the_master_the_rest(tmp_path: Path) -> None:
-    """Preloaded, forked while a request of ours is under way and a span is open, workers replaced: all of it, once."""
+    """Preloaded, forked during a request of ours and an open span, with workers replaced: each trace arrives once."""
     (tmp_path / "web.py").write_text(WEB_APP, encoding="utf-8")
     listens = tmp_path / "socket"
     options = ("--preload", "--workers=4", f"--bind=unix:{listens}", "--max-requests=4", "--config=python:web")
@@ -105,7 +105,7 @@ def test_workers_of_gunicorn_deliver_what_they_trace_and_the_master_the_rest(tmp
 
 
 def ask(path: Path, number: int) -> int:
-    """One request; again when the worker that took it was just being replaced."""
+    """Send one request; repeat it if the worker that took it was just being replaced."""
     statuses: list[int] = []
 
     def is_answered() -> bool:

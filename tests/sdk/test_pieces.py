@@ -1,4 +1,4 @@
-"""Exporter, processor, `init()`, environment and configuration file together deliver once."""
+"""Exporter, processor, `init()`, environment and configuration file, combined, deliver each trace once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ trace.set_tracer_provider(TracerProvider())
 exporter = point.load()(**json.loads(os.environ["SETTINGS"]))
 trace.get_tracer_provider().add_span_processor(BatchSpanProcessor(exporter))
 """
-"""What `opentelemetry-configuration` does with a file. It needs a newer SDK than we do, so the file itself is outer."""
+"""The way `opentelemetry-configuration` uses a file. That package needs a newer SDK than we do: its tests are outer."""
 LAUNCHER = """
 from opentelemetry.instrumentation.auto_instrumentation._load import _load_instrumentors
 from opentelemetry.instrumentation.distro import DefaultDistro
@@ -58,7 +58,7 @@ trace.get_tracer_provider().shutdown()
 
 
 def delivered(path: Path) -> list[str]:
-    """Names of the traces, in the order in which they were delivered."""
+    """Return the names of the delivered traces, sorted."""
     return sorted(json.loads(line)["name"] for line in path.read_text().splitlines())
 
 
@@ -83,7 +83,7 @@ def launched(folder: Path, launcher: str, way: str = "", **settings: object) -> 
 
 @pytest.mark.parametrize(("first", "second"), [*itertools.permutations(WAYS, 2), *((way, way) for way in WAYS)])
 def test_two_ways_of_the_app_deliver_once(first: str, second: str, tmp_path: Path) -> None:
-    """In either order, and twice the same."""
+    """Any two ways, in either order, and one way twice, deliver once."""
     env = environment(PANDAPROBE_LOCAL=str(tmp_path / "traces.jsonl"))
     result = run_python(START + f"{WAYS[first]}\n{WAYS[second]}" + END, env, set_up=False)
 
@@ -103,7 +103,7 @@ def test_the_launcher_and_a_way_of_the_app_deliver_once(launcher: str, way: str,
 
 @pytest.mark.parametrize("launcher", BY_LAUNCHER[1:])
 def test_settings_of_a_configuration_file_are_obeyed_and_others_are_named(launcher: str, tmp_path: Path) -> None:
-    """`local` there is where traces go; a word that is no setting of an exporter is said to be ignored."""
+    """The file's `local` is the destination of traces; words that are no settings of an exporter are reported."""
     there = tmp_path / "there.jsonl"
     result = launched(tmp_path, launcher, local=str(there), lokal="x", instrument=False)
 
@@ -115,7 +115,7 @@ def test_settings_of_a_configuration_file_are_obeyed_and_others_are_named(launch
 
 
 def test_two_places_get_each_trace_once(tmp_path: Path) -> None:
-    """Another destination is another delivery, which is meant."""
+    """Another destination is another delivery, on purpose."""
     env = environment(PANDAPROBE_LOCAL=str(tmp_path / "traces.jsonl"))
     there = tmp_path / "there.jsonl"
     line = f"provider().add_span_processor(pandaprobe_otel.PandaProbeSpanProcessor(local={str(there)!r}))"
@@ -126,7 +126,7 @@ def test_two_places_get_each_trace_once(tmp_path: Path) -> None:
 
 
 def test_what_stands_aside_is_said_once_and_what_of_init_does_not_count(tmp_path: Path) -> None:
-    """The handle of `init()` is that of the processor that delivers."""
+    """The handle of `init()` is that of the delivering processor."""
     env = environment(PANDAPROBE_LOCAL=str(tmp_path / "traces.jsonl"))
     code = f"""
 {WAYS["processor"]}

@@ -1,4 +1,4 @@
-"""Traces of agents as PandaProbe has them, read back over HTTP and looked at as trees."""
+"""Agent traces as PandaProbe has them, read back over HTTP and navigated as trees."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _FINAL = {"OK", "ERROR"}
 
 @dataclass(frozen=True)
 class AgentTrace:
-    """One trace. `body` is the API's answer without what is null."""
+    """One trace. `body` is the API's answer without nulls."""
 
     body: Mapping[str, Any]
 
     @cached_property
     def spans(self) -> list[dict[str, Any]]:
-        """Its spans, without what is null, in order of their start."""
+        """The spans, without nulls, in order of their start."""
         return [_present(span) for span in self.body["spans"]]
 
     @property
@@ -40,34 +40,34 @@ class AgentTrace:
         return root
 
     def all(self, kind: str | None = None, name: str | None = None) -> list[Span]:
-        """The spans of this kind and name, in order of their start."""
+        """Return the spans of this kind and name, in order of their start."""
         return [span for span in self.spans if kind in (None, span["kind"]) and name in (None, span["name"])]
 
     def only(self, kind: str | None = None, name: str | None = None) -> Span:
-        """The only span of this kind and name."""
+        """Return the only span of this kind and name."""
         found = self.all(kind, name)
         assert len(found) == 1, f"{len(found)} spans of {kind} {name} in\n{self}"
         return found[0]
 
     def children(self, span: Span) -> list[Span]:
-        """The spans right below this one."""
+        """Return the children of this span."""
         return [each for each in self.spans if each.get("parent_span_id") == span["span_id"]]
 
     def above(self, span: Span) -> Iterator[Span]:
-        """The spans that this one is in, from its parent to the root."""
+        """Yield the ancestors of this span, from its parent to the root."""
         by_id = {each["span_id"]: each for each in self.spans}
         while (parent := span.get("parent_span_id")) is not None:
             span = by_id[parent]
             yield span
 
     def below(self, span: Span) -> list[Span]:
-        """The spans inside this one, at any depth."""
+        """Return the descendants of this span, at any depth."""
         return [each for each in self.spans if span["span_id"] in [over["span_id"] for over in self.above(each)]]
 
     def is_like(self, written: str) -> None:
         """Assert that its outline (see `outlines`) is this text, whose common indentation does not count.
 
-        A text without any token counts is compared without them; `is_sound` compares them with the truth.
+        A text without any token counts is compared without them; `is_sound` compares them with the exchanges.
         """
         expected, found = dedent(written).strip("\n").rstrip(), str(self)
         if not _USAGE.search(expected):
@@ -75,10 +75,10 @@ class AgentTrace:
         assert found == expected, f"the trace is\n{indent(found, '    ')}\nand not\n{indent(expected, '    ')}"
 
     def is_sound(self, exchanges: Sequence[Exchange]) -> None:
-        """Assert what holds for every trace of an agent whose model calls all belong to it and all went well.
+        """Assert the rules for every trace of an agent that has all the model calls of these exchanges, all successful.
 
-        One root, every parent there, every span ended, children within their trace; one LLM span for each call of
-        the model, with that call's model and tokens, and tokens nowhere else.
+        There is one root, every parent exists, every span has ended, children are within their trace; each model
+        call has one LLM span with its model and tokens, and tokens are nowhere else.
         """
         ids = [span["span_id"] for span in self.spans]
         assert len(set(ids)) == len(ids)
@@ -94,12 +94,12 @@ class AgentTrace:
 
 
 def tokens_of(exchanges: Sequence[Exchange]) -> int:
-    """The tokens of all these calls, asked and answered."""
+    """Return the sum of the input and output tokens of these calls."""
     return sum(each.usage.prompt_tokens + each.usage.completion_tokens for each in exchanges)
 
 
 class SentTraces:
-    """What has been sent since this object was made."""
+    """The traces that arrived after this object was made."""
 
     def __init__(self, server: LocalServer, handle: PandaProbe) -> None:
         self._server = server
@@ -108,7 +108,7 @@ class SentTraces:
         self._seen = {each["trace_id"] for each in self._read()}
 
     def new(self, count: int) -> list[AgentTrace]:
-        """So many traces that were not returned before, in order of their start; more or fewer are a failure."""
+        """Return exactly this many new traces, in order of their start; fail if there are more or fewer."""
         assert self._handle.flush(_WITHIN_S)
         deadline = time.monotonic() + _WITHIN_S
         while len(bodies := self._read()) < count and time.monotonic() < deadline:
@@ -119,7 +119,7 @@ class SentTraces:
         return found
 
     def one(self) -> AgentTrace:
-        """The only new trace."""
+        """Return the only new trace."""
         return self.new(1)[0]
 
     def _read(self) -> list[dict[str, Any]]:

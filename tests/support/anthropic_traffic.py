@@ -1,4 +1,4 @@
-"""What Anthropic's API puts on the wire, by its published reference."""
+"""Bodies of Anthropic's API as on the wire, by its published reference."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REQUEST: Final[Any] = {
 
 
 def message(*blocks: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """A message with these content blocks (default: ANSWER)."""
+    """Return a message with these content blocks (default: ANSWER)."""
     return {
         "id": "msg_1",
         "type": "message",
@@ -45,7 +45,7 @@ def message(*blocks: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def events(*blocks: tuple[dict[str, Any], Sequence[dict[str, Any]]], stop_reason: str = "end_turn") -> list[Any]:
-    """A streamed message: each block with its deltas (default: WORDS)."""
+    """Return a streamed message: each block with its deltas (default: WORDS)."""
     given = blocks or (({"type": "text", "text": ""}, [{"type": "text_delta", "text": word} for word in WORDS]),)
     # At the beginning the output tokens are a placeholder.
     started = message(stop_reason=None, usage={**USAGE, "output_tokens": 1}, content=[])
@@ -63,5 +63,5 @@ def events(*blocks: tuple[dict[str, Any], Sequence[dict[str, Any]]], stop_reason
 
 
 def error(kind: str = "rate_limit_error", text: str = "Rate limited") -> dict[str, Any]:
-    """The body of an error."""
+    """Return the body of an error."""
     return {"type": "error", "error": {"type": kind, "message": text}}

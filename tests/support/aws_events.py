@@ -16,7 +16,7 @@ _STRING = 7
 
 
 def message(headers: Mapping[str, str], payload: bytes) -> bytes:
-    """One message: lengths, their checksum, headers, payload, checksum of it all."""
+    """Return one message: lengths, their checksum, headers, payload, checksum of it all."""
     fields = b"".join(
         struct.pack(">B", len(name)) + name.encode() + struct.pack(">BH", _STRING, len(value)) + value.encode()
         for name, value in headers.items()
@@ -27,24 +27,24 @@ def message(headers: Mapping[str, str], payload: bytes) -> bytes:
 
 
 def event(name: str, data: Any) -> bytes:
-    """An event with a JSON payload."""
+    """Return an event with a JSON payload."""
     headers = {":event-type": name, ":content-type": "application/json", ":message-type": "event"}
     return message(headers, json.dumps(data).encode())
 
 
 def exception(name: str, text: str) -> bytes:
-    """An error in the middle of a stream."""
+    """Return an error in the middle of a stream."""
     headers = {":exception-type": name, ":content-type": "application/json", ":message-type": "exception"}
     return message(headers, json.dumps({"message": text}).encode())
 
 
 def chunk(data: Any) -> bytes:
-    """A piece of a model's own body, as `InvokeModelWithResponseStream` carries it."""
+    """Return a piece of a model's own body, as `InvokeModelWithResponseStream` carries it."""
     return event("chunk", {"bytes": base64.b64encode(json.dumps(data).encode()).decode(), "p": "abcd"})
 
 
 def stream_reply(
     messages: Sequence[bytes], *, pause_s: float = 0.0, hangs_s: float = 0.0, breaks_off: bool = False
 ) -> Reply:
-    """A stream, one message per chunk."""
+    """Return a stream with one message per chunk."""
     return Reply(chunks=messages, content_type=CONTENT_TYPE, pause_s=pause_s, hangs_s=hangs_s, breaks_off=breaks_off)

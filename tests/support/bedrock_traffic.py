@@ -1,4 +1,4 @@
-"""What Amazon Bedrock puts on the wire, by its published reference: Converse, and bodies of models' own."""
+"""Bodies of Amazon Bedrock as on the wire, by its published reference: Converse, and models' own bodies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORDS: Final = ("Sunny", " and", " mild", ",", " 21", " degrees", ".")
 ANSWER: Final = "".join(WORDS)
 MODEL: Final = "amazon.nova-micro-v1:0"
 OLD: Final = tuple(map(int, botocore.__version__.split(".")[:2])) < (1, 38)
-"""Whether the client knows fewer members of the API, and not those of cached tokens: it drops what it does not know."""
+"""True if the client knows fewer members of the API, and not those of cached tokens: it drops unknown ones."""
 USAGE: Final = {
     "inputTokens": 36,
     "outputTokens": 34,
@@ -32,7 +32,7 @@ CONVERSE: Final[Any] = {
 
 
 def conversed(*blocks: Any, stop_reason: str = "end_turn") -> dict[str, Any]:
-    """An answer of Converse with these content blocks (default: ANSWER)."""
+    """Return an answer of Converse with these content blocks (default: ANSWER)."""
     return {
         "output": {"message": {"role": "assistant", "content": list(blocks) or [{"text": ANSWER}]}},
         "stopReason": stop_reason,
@@ -42,7 +42,7 @@ def conversed(*blocks: Any, stop_reason: str = "end_turn") -> dict[str, Any]:
 
 
 def converse_events(*deltas: Sequence[Any], stop_reason: str = "end_turn") -> list[bytes]:
-    """A streamed answer: the deltas of each block (default: WORDS); one with `start` begins a block."""
+    """Return a streamed answer: the deltas of each block (default: WORDS); one with `start` begins a block."""
     given = deltas or ([{"text": word} for word in WORDS],)
     found = [event("messageStart", {"role": "assistant"})]
     for index, block in enumerate(given):
@@ -64,7 +64,7 @@ METRICS: Final = {
     }
 }
 COUNTED: Final = {"x-amzn-bedrock-input-token-count": "120", "x-amzn-bedrock-output-token-count": "34"}
-"""Headers of `InvokeModel`."""
+"""Token counts in headers of `InvokeModel`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,23 +79,23 @@ class Family:
 
     @property
     def body(self) -> str:
-        """The request as it is sent."""
+        """Return the request as it is sent."""
         return json.dumps(self.request)
 
     @property
     def events(self) -> list[bytes]:
-        """The stream: the counts come with the last chunk."""
+        """Return the stream: the counts come with the last chunk."""
         return chunk_events(self.chunks)
 
 
 def chunk_events(chunks: Sequence[dict[str, Any]]) -> list[bytes]:
-    """The stream of these chunks of a model's own."""
+    """Return the stream of these chunks of a model's own."""
     *early, last = chunks
     return [*(chunk(one) for one in early), chunk({**last, **METRICS})]
 
 
 def anthropic_chunks(*tool_uses: dict[str, Any]) -> list[dict[str, Any]]:
-    """Anthropic's own stream: ANSWER, or these uses of tools."""
+    """Return Anthropic's own stream: ANSWER, or these uses of tools."""
     usage = {"input_tokens": 120, "output_tokens": 1}
     started = {"id": "msg_1", "role": "assistant", "model": "claude", "content": [], "usage": usage}
     found: list[dict[str, Any]] = [{"type": "message_start", "message": started}]

@@ -1,4 +1,4 @@
-"""One test for both clients: what is awaited is awaited, what is not is not, and every method called is noted."""
+"""One test for both clients: awaitable results are awaited, others are not, and every called method is recorded."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pandaprobe_otel.api.operation import Resource, iteration, operation
 
 
 async def settled(value: Any) -> Any:
-    """The result of a method of either client."""
+    """Return the result of a method of either client."""
     return await value if inspect.isawaitable(value) else value
 
 
 async def unblocked(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """The result of a method of either client, while other tasks go on."""
+    """Return the result of a method of either client, while other tasks go on."""
     if inspect.iscoroutinefunction(method):
         return await method(*args, **kwargs)
     return await asyncio.to_thread(method, *args, **kwargs)
 
 
 async def rows_of(iterator: Iterator[Any] | AsyncIterator[Any], *, at_most: int | None = None) -> list[Any]:
-    """The rows of an iterator of either client."""
+    """Return the rows of an iterator of either client."""
     rows: list[Any] = []
     if isinstance(iterator, AsyncIterator):
         async for row in iterator:
@@ -39,7 +39,7 @@ async def rows_of(iterator: Iterator[Any] | AsyncIterator[Any], *, at_most: int 
 
 
 class Watched:
-    """A client or a part of it that notes which of its operations are called, by their dotted names."""
+    """A client or a part of it that records the dotted names of its called operations."""
 
     def __init__(self, part: Any, called: set[str] | None = None, prefix: str = "") -> None:
         self._part = part
@@ -56,7 +56,7 @@ class Watched:
 
 
 def operations_of(part: Resource, prefix: str = "") -> dict[str, Any]:
-    """Every operation of a client by its dotted name, such as `traces.get`."""
+    """Return every operation of a client by its dotted name, such as `traces.get`."""
     found = {f"{prefix}{name}": getattr(part, name) for name in dir(part) if _is_operation(part, name)}
     for name, value in vars(part).items():
         if isinstance(value, Resource):
@@ -69,4 +69,4 @@ def _is_operation(part: object, name: str) -> bool:
 
 
 Connect: TypeAlias = Callable[..., Watched]
-"""Makes a client of one kind or the other: `connect(endpoint, **options)`."""
+"""Makes a client of either kind: `connect(endpoint, **options)`."""

@@ -1,4 +1,4 @@
-"""Spans and log records that real instrumentors made, turned back into the SDK's objects.
+"""Recorded spans and log records of real instrumentors, turned back into the SDK's objects.
 
 The captures were recorded from real libraries against a stand-in for the providers; each file holds what one
 instrumentor emitted in one scenario.
@@ -115,7 +115,7 @@ def _context(trace_id: int, span_id: int) -> SpanContext:
 
 
 def span_number(identity: str) -> int:
-    """Return the number of a span id; names in letters, as fixtures have them, get one of their own."""
+    """Return the number of a span id; names in letters, as in fixtures, get a number of their own."""
     try:
         return int(identity, 16)
     except ValueError:

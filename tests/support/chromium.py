@@ -1,4 +1,4 @@
-"""A real browser for tests of pages: Chromium of the system, driven by Playwright, without a way into the network."""
+"""A real browser for tests of pages: the system's Chromium, driven by Playwright, without network access."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 _NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# No sandbox: it cannot be set up by root, who runs tests in containers. The rest keeps Chromium from calling home.
+# No sandbox: root, who runs tests in containers, cannot set it up. The others keep Chromium from calling home.
 _FLAGS: Final = (
     "--no-sandbox",
     "--disable-gpu",
@@ -25,14 +25,14 @@ _FLAGS: Final = (
 
 
 def find_chromium() -> str | None:
-    """The path of a Chromium, of PANDAPROBE_TEST_CHROMIUM if that names one."""
+    """Return the path of a Chromium, first that of PANDAPROBE_TEST_CHROMIUM."""
     named = os.environ.get("PANDAPROBE_TEST_CHROMIUM")
     return named or next(filter(None, map(shutil.which, _NAMES)), None)
 
 
 @contextmanager
 def chromium() -> Generator[Browser]:
-    """A running browser. Without one on this machine the test is skipped; where CI is set, it fails instead."""
+    """Yield a running browser. Without one on this machine, skip the test; fail it if CI is set."""
     path = find_chromium()
     if path is None:
         reason = f"no Chromium on this machine (looked for {', '.join(_NAMES)})"

@@ -45,7 +45,7 @@ def claude_model(messages: Sequence[Message]) -> Reply:
 
 
 def options(endpoint: ScriptedEndpoint, home: Path, **more: Any) -> ClaudeAgentOptions:
-    """Options of an app with that tool, for which nothing of this machine's user counts."""
+    """Return options of an app with that tool, which ignore the settings of this machine's user."""
     given: dict[str, Any] = {
         "model": MODEL,
         "cwd": home,

@@ -1,4 +1,4 @@
-"""Recorded requests and answers of the real server, and how they are replayed against another one.
+"""Recorded requests and answers of the real server, and their replay against another one.
 
 A case is a list of steps that run in order in one project of its own. A step sends a request (`repeat` times, or
 until `wait` holds) and compares the last answer with `expect`; `capture` keeps parts of it as variables. Texts of a
@@ -52,7 +52,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """The server that cases are replayed against; `make_key` gives a key that nobody has used."""
+    """The server that cases are replayed against; `make_key` returns an unused key."""
 
     base_url: str
     org_id: str
@@ -71,7 +71,7 @@ def load_cases(folder: Path) -> list[Case]:
 
 
 class Replay:
-    """One case against one server; `run` returns what was different, step by step."""
+    """One case against one server; `run` returns the differences, step by step."""
 
     def __init__(self, case: Case, target: Target, http: httpx.Client) -> None:
         self._case = case
@@ -238,7 +238,7 @@ def body_of(answer: httpx.Response) -> Any:
 
 
 def at(value: Any, pointer: str) -> Any:
-    """Return what stands at a JSON pointer; `*` maps over a list and `#` is a length."""
+    """Return the value at a JSON pointer; `*` maps over a list and `#` is a length."""
     segments = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
     for position, segment in enumerate(segments):
         if segment == "*":
@@ -254,7 +254,7 @@ def at(value: Any, pointer: str) -> Any:
 
 
 def differences(expected: Any, actual: Any, path: str = "") -> list[str]:
-    """Return where a value is not as expected; floats agree to six digits, integers exactly."""
+    """Return the paths of differences; floats are equal to six digits, integers exactly."""
     here = path or "/"
     if isinstance(expected, str):
         return [] if _text_fits(expected, actual) else [f"{here}: {actual!r} instead of {expected!r}"]
@@ -278,7 +278,7 @@ def differences(expected: Any, actual: Any, path: str = "") -> list[str]:
 
 
 def missing(expected: Any, actual: Any, path: str = "") -> list[str]:
-    """Return what of the expected keys and items is not there; more is allowed."""
+    """Return the expected keys and items that are missing; further ones are allowed."""
     if isinstance(expected, dict) and isinstance(actual, dict):
         return [
             problem

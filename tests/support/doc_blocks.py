@@ -1,15 +1,15 @@
 """The code blocks of the documentation, and the programs and commands that a reader makes of them.
 
-A block's title says what it is:
+A block's title decides its use:
 
-- none: Python is run, and goes on where the block before it ended, until one calls `init(` or a shell block comes
-  between: that begins a new program. Shell commands are run, with what earlier blocks of the page exported.
-- a file name: it is saved under this name, for later blocks.
+- none: Python is run, and continues where the block before it ended, until a block calls `init(` or a shell block
+  comes between: then a new program begins. Shell commands are run, with the exports of earlier blocks of the page.
+- a file name: the block is saved under this name, for later blocks.
 - `terminal ...`: a command that runs until the page ends, such as a server.
 - `not run: ...`: the reason is there for the reader to see; Python must still compile.
-- `examples/...`: the source of an example, which the tests of the examples run.
+- `examples/...`: the source of an example, which the examples' tests run.
 
-A comment `<!-- given: ... -->` before a block is Python that stands for the reader's own code.
+A comment `<!-- given: ... -->` before a block is Python in place of the reader's own code.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FENCE: Final = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """One code block: where it stands, and what is in it."""
+    """One code block: its place and its content."""
 
     page: str
     """Path of the page in the repository."""
@@ -48,27 +48,27 @@ class Block:
 
     @property
     def not_run(self) -> str | None:
-        """The reason why it is not run; None where it is."""
+        """The reason why it is not run; None if it is run."""
         return self.title.removeprefix("not run: ") if self.title.startswith("not run: ") else None
 
     @property
     def is_file(self) -> bool:
-        """Whether it is saved under its title."""
+        """Return whether it is saved under its title."""
         return re.fullmatch(r"[\w-]+\.\w+", self.title) is not None
 
     @property
     def is_example(self) -> bool:
-        """Whether it shows an example's source."""
+        """Return whether it shows an example's source."""
         return self.title.startswith("examples/")
 
     @property
     def is_server(self) -> bool:
-        """Whether it is a command that ends with the page."""
+        """Return whether it is a command that ends with the page."""
         return self.title.startswith("terminal ")
 
     @property
     def is_run(self) -> bool:
-        """Whether it is run as it stands."""
+        """Return whether it is run as it stands."""
         return self.language in RUN and not (self.is_file or self.is_example or self.not_run)
 
 
@@ -80,7 +80,7 @@ class Program:
 
     @property
     def chunks(self) -> list[tuple[int, str]]:
-        """What is run, with the number of lines before it on the page, so that a traceback leads there."""
+        """Return each block's code with the line before it on the page, so that a traceback names the page's lines."""
         return [each for block in self.blocks for each in ((0, block.given), (block.line, block.text)) if each[1]]
 
 
@@ -88,12 +88,12 @@ Step = Program | Block
 
 
 def pages() -> list[Path]:
-    """Every page that a user follows: the documentation and the README."""
+    """Return every page that a user follows: the documentation and the README."""
     return [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 
 def blocks(page: Path) -> list[Block]:
-    """The code blocks of a page, in order."""
+    """Return the code blocks of a page, in order."""
     text = page.read_text(encoding="utf-8")
     return [
         Block(
@@ -109,7 +109,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def steps(page: Path) -> Iterator[Step]:
-    """What a reader does, who follows the page."""
+    """Yield the steps of a reader who follows the page."""
     program: list[Block] = []
     for block in blocks(page):
         goes_on = block.is_run and block.language == "python"
@@ -125,6 +125,6 @@ def steps(page: Path) -> Iterator[Step]:
 
 
 def not_run() -> dict[str, int]:
-    """How many blocks are not run, by page."""
+    """Return the number of blocks that are not run, by page."""
     skipped = [block for page in pages() for block in blocks(page) if block.not_run is not None]
     return {page: len(list(found)) for page, found in groupby(skipped, lambda block: block.page)}

@@ -1,4 +1,4 @@
-"""Stands for `pip` in the documentation's commands: fetches nothing, and refuses extras that there are not."""
+"""A replacement for `pip` in the documentation's commands: it fetches nothing, and refuses unknown extras."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def main(arguments: list[str]) -> str | None:
-    """Return what is wrong with a command line of pip, None if it would install."""
+    """Return the error of a pip command line, None if it would install."""
     if arguments[:1] != ["install"]:
         return f"pip {' '.join(arguments)}: only `pip install` is checked here"
     extras = tomllib.loads(_PROJECT.read_text(encoding="utf-8"))["project"]["optional-dependencies"]

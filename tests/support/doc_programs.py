@@ -1,7 +1,7 @@
-"""Runs what a page of the documentation tells its reader to run, each page in a folder of its own.
+"""A reader who runs what a page of the documentation says, each page in its own folder.
 
-Python and our commands run in forks of a process that has loaded what they need (`doc_forks`). The shell finds
-everything else as it is, but for `pip` and `python -m venv`: those would fetch packages, so what they are asked for is
+Python and our commands run in forks of a process with their imports loaded (`doc_forks`). The shell runs everything
+else, except `pip` and `python -m venv`, which would fetch packages: what they are asked for is
 only checked (`doc_pip`).
 """
 
@@ -37,12 +37,12 @@ exec {python} -S -E {checker} "$@"
 """
 _LONGEST_S: Final = 240.0
 _PORTS: Final = ("8787", "4318", "4317")
-"""Those that the documentation names; each page that starts a server gets others."""
+"""Ports in the documentation; each page that starts a server gets others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How one step went."""
+    """The result of one step."""
 
     step: str
     code: int
@@ -51,7 +51,7 @@ class Ran:
 
 
 class Forks:
-    """The process that runs Python and commands; a context manager. `folder` holds what it is asked by."""
+    """The process that runs Python and commands; a context manager. Its requests are in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._requests = folder / "requests"
@@ -82,11 +82,11 @@ class Forks:
         os.close(self._pipe)
 
     def check(self) -> None:
-        """Raise AssertionError where nobody would answer."""
+        """Raise AssertionError if the process cannot answer."""
         assert self._process.poll() is None, f"doc_forks.py has ended with {self._process.returncode}"
 
     def run(self, request: dict[str, Any]) -> int:
-        """Have something run, and return its exit code."""
+        """Send a request, and return the exit code of its program."""
         self.check()
         os.write(self._pipe, json.dumps({**request, "reply": str(self._reply)}).encode() + b"\n")
         return int(self._reply.read_text(encoding="ascii"))
@@ -94,7 +94,7 @@ class Forks:
 
 @dataclass
 class Reader:
-    """Somebody who follows one page: a folder, an environment, and what was exported and started on the way."""
+    """The reader of one page: a folder, an environment, and the exports and servers of earlier steps."""
 
     forks: Forks
     folder: Path
@@ -115,7 +115,7 @@ class Reader:
         self._running.close()
 
     def follow(self, step: Program | Block) -> Ran | None:
-        """Do what the page says; None where there is nothing to wait for."""
+        """Do what the page says; return None if there is nothing to wait for."""
         if isinstance(step, Program):
             return self._python(step)
         if step.is_file:
@@ -160,7 +160,7 @@ class Reader:
         return Ran(str(block), done.returncode, done.stdout, done.stderr)
 
     def _serve(self, block: Block) -> None:
-        """Start a command, and wait until it has said something: then it listens."""
+        """Start a command, and wait for its first output: then it listens."""
         self._ports |= {port: str(_free_port()) for port in _PORTS if port not in self._ports}
         process = subprocess.Popen(
             _bash([*self._exports, "exec " + self._with_ports(block.text).strip()]),
@@ -177,7 +177,7 @@ class Reader:
     def _with_ports(self, text: str) -> str:
         for named, taken in self._ports.items():
             text = text.replace(named, taken)
-        # The key of the text is a placeholder, which this library refuses with a warning, as it should.
+        # The key of the text is a placeholder, which this library rightly refuses with a warning.
         return text.replace("sk_pp_...", "sk_pp_local")
 
 

@@ -1,4 +1,4 @@
-"""Running the examples: as their readers do, without a key, or in this process, which is much faster."""
+"""Runs of the examples: as their readers run them, without a key, or much faster in this process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SETTINGS = ("PANDAPROBE_", "OTEL_", "OPENAI_", "ANTHROPIC_", "GOOGLE_", "GEMINI
 
 
 class Example:
-    """An example as a module: its `main`, and the `script` of the model that it talks to without a key."""
+    """An example as a module: its `main`, and the `script` of its model without a key."""
 
     def __init__(self, name: str) -> None:
         self._names: dict[str, Any] = runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name=name)
@@ -36,7 +36,7 @@ class Example:
 
 
 def run_example(name: str, server: LocalServer | None = None, timeout_s: float = 90.0) -> str:
-    """What the example prints, run in a process of its own with a scripted model.
+    """Run the example in a process of its own with a scripted model, and return its output.
 
     Its traces go to `server`, or to the PandaProbe that the example starts itself. Failure is an AssertionError.
     """

@@ -1,8 +1,8 @@
-"""Kills a process that uses a spool between any two lines of the spool's code, and looks at what is left.
+"""A check that kills a process using a spool between any two lines of the spool's code, and examines the rest.
 
 Run as a program: `python failpoints.py FOLDER POINTS SEED`. It forks one child for each point; the child goes through
-a whole life (adopt, insert, start, remove, divide, fork, end) and dies by kill -9 when it has executed so many lines.
-Prints a JSON object: how many points were tried, how many lines a whole life has, and every violation found.
+a whole life (adopt, insert, start, remove, divide, fork, end) and dies by kill -9 after this many executed lines.
+Prints a JSON object: the points tried, the lines of a whole life, and every violation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from spools import Run
 
 _WATCHED = "pandaprobe_otel/delivery/spool/"
 LEFT_BEHIND = 3
-"""Parcels of the process before, which ended by kill -9 as well."""
+"""Parcels of the earlier process, which also ended by kill -9."""
 INSERTED = 8
 
 
@@ -46,7 +46,7 @@ class Killer:
 
 
 def live(folder: Path, report: Any) -> None:
-    """One life; `report` is told (kind, number) of what is certainly on disk, or certainly gone."""
+    """Live one life; `report` gets (kind, number) of each parcel certainly on disk, or certainly gone."""
     run = Run(folder)
     run.look_around()
     jobs = {}
@@ -77,7 +77,7 @@ def live(folder: Path, report: Any) -> None:
 
 
 def examine(folder: Path, said: list[list[Any]]) -> list[str]:
-    """What is wrong after the death of a process that said this."""
+    """Return the violations after the death of a process that reported this."""
     kept = {number for kind, number in said if kind == "kept"} | {100 + number for number in range(LEFT_BEHIND)}
     leaving = {number for kind, number in said if kind == "leaving"}
     gone = {number for kind, number in said if kind == "gone"}
@@ -116,7 +116,7 @@ def life(folder: Path, at: int | None) -> tuple[int, list[list[Any]]]:
 
 
 def main() -> int:
-    """Try so many points, spread over the whole life."""
+    """Try this many points, spread over the whole life."""
     folder, points, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     lines, said = life(folder, None)
     violations = {"end": problems} if (problems := examine(folder, said)) else {}

@@ -1,7 +1,7 @@
 """The app of a fleet: each of its processes sets up PandaProbe in one line, and makes a trace for each request.
 
-`app` is what gunicorn serves; run as a program, it spawns processes that make traces by themselves. With
-`FLEET_WINDOW_S` in the environment the limit is `FLEET_LIMIT` in so many seconds instead of a hundred in sixty, and
+gunicorn serves `app`; run as a program, it spawns processes that make traces by themselves. With `FLEET_WINDOW_S`
+in the environment the limit is `FLEET_LIMIT` in this many seconds instead of a hundred in sixty, and
 nothing else is different.
 """
 
@@ -18,11 +18,11 @@ from typing import Any, Final
 import pandaprobe_otel
 
 HELD_S: Final = 0.05
-"""How long a request keeps its worker, so that others get their part of a burst."""
+"""Seconds that a request keeps its worker, so that others get their part of a burst."""
 
 
 def _begin() -> Callable[[float], bool]:
-    """Set up; return what delivers all within so many seconds."""
+    """Set up; return a function that delivers everything within this many seconds."""
     if "FLEET_WINDOW_S" not in os.environ:
         return pandaprobe_otel.init().flush
     return _begin_scaled(float(os.environ["FLEET_WINDOW_S"]), int(os.environ["FLEET_LIMIT"]))
@@ -64,13 +64,13 @@ flush = _begin()
 
 
 def run_agent(name: str) -> None:
-    """One trace, whose name tells which process made it."""
+    """Make one trace, whose name tells which process made it."""
     with pandaprobe_otel.agent(f"{os.getpid()} {name}"), pandaprobe_otel.llm("chat"):
         pass
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """One request, one trace."""
+    """Answer one request with one trace."""
     run_agent(environ["PATH_INFO"].strip("/"))
     time.sleep(HELD_S)
     start_response("200 OK", [("Content-Length", "2")])
@@ -78,7 +78,7 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
 
 
 def work(traces: int, every_s: float) -> None:
-    """Make so many traces at this pace, then wait until all are delivered."""
+    """Make this many traces at this pace, then wait until all are delivered."""
     begun = time.monotonic()
     for number in range(traces):
         time.sleep(max(begun + number * every_s - time.monotonic(), 0))

@@ -26,18 +26,18 @@ PROCESSES: Final = 8
 
 
 class Way(StrEnum):
-    """How the processes come to be."""
+    """The way in which the processes start."""
 
     GUNICORN = "gunicorn"
     """Each worker of gunicorn loads the app."""
     PRELOADED = "gunicorn --preload"
-    """The master loads it, and forks."""
+    """The master loads the app, and forks."""
     SPAWNED = "spawned"
-    """By multiprocessing, each a fresh interpreter."""
+    """multiprocessing starts each in a fresh interpreter."""
 
 
 class Budget(StrEnum):
-    """What the processes share."""
+    """The budget that the processes share."""
 
     REDIS = "Redis"
     RESTARTED = "Redis, killed and restarted"
@@ -46,13 +46,13 @@ class Budget(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is offered, and how long to wait for it. Times in seconds.
+    """The offered traces, and the longest wait for them. Times in seconds.
 
     window_s: None for the real limit of 100 in 60 s. away: when Redis is killed, and when it is started again, empty.
     """
 
     rounds: int
-    """In each, every process makes one trace."""
+    """In each round, every process makes one trace."""
     every_s: float
     within_s: float
     limit: int = 100
@@ -62,7 +62,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What the server saw."""
+    """The server's view of a run."""
 
     offered: int
     stored: int
@@ -70,17 +70,17 @@ class Result:
     refused: int
     """Answers other than 202 to POST /traces."""
     accepted_at: tuple[float, ...]
-    """Seconds since the first, rising."""
+    """Seconds since the first acceptance, ascending."""
     processes: int
-    """How many had a part in it."""
+    """Processes that sent any of them."""
 
     def accepted_until(self, seconds: float) -> int:
-        """How many traces were accepted within so many seconds of the first."""
+        """Return how many traces were accepted within this many seconds of the first."""
         return sum(at < seconds for at in self.accepted_at)
 
 
 def run_fleet(way: Way, budget: Budget, plan: Plan, folder: Path) -> Result:
-    """Run it, until everything has arrived or the time is up."""
+    """Run the plan until everything has arrived or the time is up."""
     with ExitStack() as stack:
         server = stack.enter_context(StrictPandaProbe(limit=plan.limit, window_s=plan.window_s or 60))
         redis = None if budget is Budget.FILE else stack.enter_context(RedisServer())
@@ -120,7 +120,7 @@ def _restart(redis: RedisServer, begun: float, away: tuple[float, float]) -> Non
 
 @contextmanager
 def _program(command: list[str], env: Mapping[str, str], folder: Path) -> Iterator[None]:
-    """A program in a group of its own, all of which is gone afterwards."""
+    """Run a program in its own process group, and end the whole group afterwards."""
     with subprocess.Popen([sys.executable, *command], cwd=folder, env=dict(env), process_group=0) as program:
         try:
             yield
@@ -135,7 +135,7 @@ def _gunicorn(way: Way, path: Path) -> list[str]:
 
 
 def _ask_all(path: Path, plan: Plan) -> None:
-    """Ask for every trace: in each round as many at once as there are workers."""
+    """Request every trace: in each round as many at once as there are workers."""
     with ThreadPoolExecutor(PROCESSES) as pool:
         begun = time.monotonic()
         for number in range(plan.rounds):
@@ -155,7 +155,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def _ask(path: Path, number: int) -> None:
-    """One request; until gunicorn listens, again."""
+    """Send one request; repeat it until gunicorn listens."""
     deadline = time.monotonic() + 60
     while True:
         connection = _UnixConnection(path)

@@ -1,4 +1,4 @@
-"""What holds for every agent framework, for the tests of each to say of its own agents (tests/frameworks/)."""
+"""Rules for every agent framework, which each framework's tests apply to its agents (tests/frameworks/)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ StartModel = Callable[[Script], ScriptedEndpoint]
 """The fixture `model`."""
 
 CITIES = (*WEATHER,) * 3
-"""What runs at once ask about: "Weather in CITY?"."""
+"""Cities that concurrent runs ask about: "Weather in CITY?"."""
 
 _SUPPORT = Path(__file__).resolve().parent
 _OURS = ("pandaprobe_otel_integrations.", "opentelemetry.")
@@ -34,7 +34,7 @@ _WORKING = {"hooked", "adopted"}
 
 @contextmanager
 def off(name: str) -> Iterator[None]:
-    """Meanwhile nothing of ours is in the framework; afterwards it is instrumented as by `init()`."""
+    """Remove our instrumentation from the framework within the block; then instrument it as `init()` does."""
     pandaprobe_otel.uninstrument(name)
     try:
         yield
@@ -44,7 +44,7 @@ def off(name: str) -> Iterator[None]:
 
 @contextmanager
 def instrumented_with(name: str, **options: Any) -> Iterator[None]:
-    """Meanwhile the framework is instrumented with these options."""
+    """Instrument the framework with these options within the block."""
     with off(name):
         assert pandaprobe_otel.instrument(name, **options).state in _WORKING
         try:
@@ -55,28 +55,28 @@ def instrumented_with(name: str, **options: Any) -> Iterator[None]:
 
 @contextmanager
 def recorded_apart(name: str, **options: Any) -> Iterator[SpanRecorder]:
-    """Meanwhile the framework's spans go to a provider that is not the global one, which keeps them."""
+    """Record the framework's spans in another provider than the global one within the block."""
     recorder = SpanRecorder()
     with instrumented_with(name, tracer_provider=recorder.provider, **options):
         yield recorder
 
 
 def told_by(recorder: SpanRecorder) -> str:
-    """All that its spans say, to look for what must not be in it."""
+    """Return everything that its spans say, to search for what must not be in it."""
     return str(
         [(each.name, dict(each.attributes or {}), each.events, each.status.description) for each in recorder.spans]
     )
 
 
 def growth(runs: Callable[[int], object], count: int, *, first: int = 50) -> int:
-    """How many more objects are alive after `count` runs than after `first` runs, which are made twice."""
+    """Return how many more objects are alive after `count` runs than after `first` runs, which are made twice."""
     runs(first)
     before = _objects_after(runs, first)
     return _objects_after(runs, count) - before
 
 
 def growth_of_ours(runs: Callable[[int], object], count: int, *, first: int) -> Counter[str]:
-    """The same of this library's objects and OpenTelemetry's alone, by class, where the framework keeps some itself."""
+    """Return the same, by class, for this library's objects and OpenTelemetry's, if the framework keeps some itself."""
     runs(first)
     before = _ours_after(runs, first)
     return _ours_after(runs, count) - before
@@ -98,7 +98,7 @@ def _ours_after(runs: Callable[[int], object], count: int) -> Counter[str]:
 def run_beside_another_vendor(
     framework: str, *arguments: object, timeout_s: float = 100.0, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `<framework>_rival.py`, an app with another vendor's instrumentation too; it says what became of ours."""
+    """Run `<framework>_rival.py`, an app with another vendor's instrumentation too; return its report on ours."""
     app = _SUPPORT.parent / "frameworks" / f"{framework}_rival.py"
     done = subprocess.run(
         [sys.executable, app, *map(str, arguments)],
@@ -130,9 +130,9 @@ def in_threads(run: Callable[[str], object]) -> None:
 def is_silent_beside_another_vendor(
     framework: str, traces: SentTraces, server: LocalServer, endpoint: ScriptedEndpoint
 ) -> AgentTrace:
-    """Assert that ours says why it makes no spans while OpenInference records the run, and that tokens are there once.
+    """Assert that ours says why it makes no spans while OpenInference records the run, and that tokens count once.
 
-    Returns the trace.
+    Return the trace.
     """
     done = run_beside_another_vendor(framework, server.url, server.api_key, endpoint.base_url)
     assert done.stdout.startswith("skipped: OpenInference records these calls")
@@ -143,7 +143,7 @@ def is_silent_beside_another_vendor(
 
 
 def do_not_mix(found: Sequence[AgentTrace], *kinds: str) -> None:
-    """Assert that these traces of runs about all `CITIES` are whole, and that each tells of its own city alone."""
+    """Assert that these traces of runs about all `CITIES` are whole, and that each is about its own city alone."""
     asked = [trace.only("TOOL")["input"]["city"] for trace in found]
     assert Counter(asked) == Counter(CITIES)
     for trace, city in zip(found, asked, strict=True):
@@ -156,13 +156,13 @@ def do_not_mix(found: Sequence[AgentTrace], *kinds: str) -> None:
 
 
 def ended_without_error(trace: AgentTrace, *kinds: str) -> None:
-    """Assert that the trace of a run that was cancelled or left has these spans, ended and not errors."""
+    """Assert that the trace of a cancelled or abandoned run has these spans, ended and without errors."""
     assert [span["kind"] for span in trace.spans] == [*kinds], str(trace)
     assert [span["name"] for span in trace.spans if "ended_at" not in span or span["status"] == "ERROR"] == []
 
 
 async def cancel_in_a_tool(run: Callable[[Callable[[str], Awaitable[str]]], Awaitable[object]]) -> None:
-    """Cancel a run while its tool works. `run` is given the tool, and asks for the weather."""
+    """Cancel a run while its tool works. `run` gets the tool, and asks for the weather."""
     called = asyncio.Event()
 
     async def weather(city: str) -> str:
@@ -179,7 +179,7 @@ async def cancel_in_a_tool(run: Callable[[Callable[[str], Awaitable[str]]], Awai
 
 
 def parcel_talk(traces: SentTraces, *, tool: str | None = None) -> tuple[AgentTrace, AgentTrace]:
-    """The two traces that the example of each framework leaves: one session, a parcel is tracked, then thanks."""
+    """Return the two traces of each framework's example: one session, tracking a parcel, then thanks."""
     asked, thanked = traces.new(2)
     assert asked.body["session_id"] == thanked.body["session_id"]
     assert asked.only("TOOL", tool)["input"] == {"parcel": "P-4711"}
@@ -188,11 +188,11 @@ def parcel_talk(traces: SentTraces, *, tool: str | None = None) -> tuple[AgentTr
 
 
 OFFICIAL: dict[str, Any] = {"session_id": "s-1", "user_id": "ada", "tags": ["beta"], "metadata": {"team": "x"}}
-"""What the adapters of the official SDK take."""
+"""Arguments of the official SDK's adapters."""
 
 
 def is_of_the_official_adapter(trace: AgentTrace) -> None:
-    """Assert that what `OFFICIAL` says stands on the trace."""
+    """Assert that the trace has the values of `OFFICIAL`."""
     body = trace.body
     assert (body["session_id"], body["user_id"], body["tags"]) == ("s-1", "ada", ["beta"])
     assert body["metadata"]["team"] == "x"

@@ -1,4 +1,4 @@
-"""What the Gemini API puts on the wire, by its published reference: answers in one piece and as streams."""
+"""Bodies of the Gemini API as on the wire, by its published reference: answers in one piece and as streams."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ USAGE: Final = {
 
 
 def said(*parts: Any, finish: str | None = "STOP", index: int = 0) -> dict[str, Any]:
-    """A candidate; a part that is a text is a text part."""
+    """Return a candidate; a string becomes a text part."""
     found: dict[str, Any] = {
         "content": {"role": "model", "parts": [{"text": part} if isinstance(part, str) else part for part in parts]},
         "index": index,
@@ -30,7 +30,7 @@ def said(*parts: Any, finish: str | None = "STOP", index: int = 0) -> dict[str, 
 
 
 def answer(*candidates: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """An answer with these candidates (default: ANSWER), or one chunk of a streamed one."""
+    """Return an answer with these candidates (default: ANSWER), or one chunk of a streamed one."""
     return {
         "candidates": list(candidates) or [said(ANSWER)],
         "usageMetadata": USAGE,
@@ -41,24 +41,24 @@ def answer(*candidates: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def chunks() -> list[dict[str, Any]]:
-    """ANSWER, a word per chunk. Counts are cumulative, so those of the chunks before the last are smaller."""
+    """Return ANSWER, a word per chunk. Counts are cumulative: those before the last chunk are smaller."""
     early = {"promptTokenCount": 120, "totalTokenCount": 120}
     found = [answer(said(word, finish=None), usageMetadata=early) for word in WORDS[:-1]]
     return [*found, answer(said(WORDS[-1]))]
 
 
 def call(name: str, **arguments: Any) -> dict[str, Any]:
-    """A part in which the model calls a function."""
+    """Return a part in which the model calls a function."""
     return {"functionCall": {"name": name, "args": arguments}}
 
 
 def error(code: int, status: str, message: str = "No.") -> dict[str, Any]:
-    """The body of an error."""
+    """Return the body of an error."""
     return {"error": {"code": code, "status": status, "message": message}}
 
 
 def interaction(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """An interaction with these steps (default: ANSWER)."""
+    """Return an interaction with these steps (default: ANSWER)."""
     return {
         "id": "v1_1",
         "object": "interaction",
@@ -78,18 +78,18 @@ def interaction(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 Step = tuple[dict[str, Any], Sequence[dict[str, Any]]]
-"""A step as it begins, and its deltas."""
+"""The start of a step, and its deltas."""
 SPOKEN: Final[Step] = ({"type": "model_output"}, [{"type": "text", "text": word} for word in WORDS])
 
 
 def called(name: str, **arguments: Any) -> Step:
-    """A step in which the model calls a function."""
+    """Return a step in which the model calls a function."""
     begun = {"type": "function_call", "id": name, "name": name, "arguments": {}}
     return begun, [{"type": "arguments_delta", "arguments": json.dumps(arguments)}]
 
 
 def interaction_events(*steps: Step, status: str = "completed") -> list[dict[str, Any]]:
-    """A streamed interaction with these steps (default: ANSWER, word by word)."""
+    """Return a streamed interaction with these steps (default: ANSWER, word by word)."""
     started = {"id": "v1_1", "object": "interaction", "status": "in_progress", "model": ANSWERED_BY}
     events: list[dict[str, Any]] = [{"event_type": "interaction.created", "interaction": started}]
     for index, (step, deltas) in enumerate(steps or (SPOKEN,)):

@@ -1,4 +1,4 @@
-"""GitHub's REST API as far as comments of pull requests go, with its paging, limits and refusals."""
+"""GitHub's REST API for comments of pull requests, with its paging, limits and refusals."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class GitHubApi:
         self.asked: list[str] = []
         """Methods and paths, in order."""
         self.in_the_way: list[Reply | Callable[[Received], Reply | None]] = []
-        """What is answered first, one for each request."""
+        """Answers that come first, one for each request."""
         self._last_id = 100
         self.url = ""
 
     def add(self, body: str, user: dict[str, str]) -> dict[str, Any]:
-        """Write a comment, as somebody does."""
+        """Write a comment as this user."""
         self._last_id += 1
         number = self._last_id
         url = f"https://github.com/shop/agent/pull/7#issuecomment-{number}"
@@ -89,7 +89,7 @@ def _message(status: int, message: str) -> Reply:
 
 
 def limited(status: int, **headers: str) -> Reply:
-    """The refusal of a limit of requests."""
+    """Return the refusal of a rate limit."""
     reply = _message(status, "You have exceeded a secondary rate limit")
     reply.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
     return reply
@@ -97,7 +97,7 @@ def limited(status: int, **headers: str) -> Reply:
 
 @contextmanager
 def github_api() -> Generator[GitHubApi]:
-    """GitHub on a port of this machine."""
+    """Yield GitHub's API on a port of this machine."""
     with ProviderServer() as server:
         api = GitHubApi()
         server.script, api.url = api.answer, server.url

@@ -1,4 +1,4 @@
-"""The fields that a JSON schema describes, as a flat set of texts that can be compared and kept in a file."""
+"""The fields of a JSON schema as a flat set of strings, which can be compared and kept in a file."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ Schema = Mapping[str, Any]
 
 
 def shape_of(schema: Schema, definitions: Mapping[str, Schema]) -> set[str]:
-    """Paths of all fields, such as `spans[].name`, and of the values of enumerations: `spans[].kind=LLM`."""
+    """Return the paths of all fields, such as `spans[].name`, and enumeration values: `spans[].kind=LLM`."""
     return set(_walk(schema, definitions, "", ()))
 
 
 def operation_shape(operation: Schema, definitions: Mapping[str, Schema]) -> dict[str, list[str]]:
-    """What an operation of an OpenAPI description takes and answers, as sorted shapes without the empty ones."""
+    """Return inputs and answers of an operation in an OpenAPI description, as sorted shapes without the empty ones."""
     query = [row for row in operation.get("parameters", ()) if row["in"] == "query"]
     shapes = {
         "query": {text for row in query for text in _walk(row["schema"], definitions, row["name"], ())}

@@ -1,4 +1,4 @@
-"""Workers that trace and are killed at random moments, before a strict server with faults: what is missing at the end?
+"""Workers that trace and are killed at random moments, with a strict, faulty server: is anything lost at the end?
 
 The window of the limiter is scaled down, so that a run of seconds passes through many of them.
 """
@@ -69,7 +69,7 @@ print(ok and status.spans_pending == 0, status.spans_pending, dict(status.spans_
 
 @dataclass(frozen=True, kw_only=True)
 class KillReport:
-    """What came of a run. `extra_posts`: accepted (billed) POSTs beyond one for each trace."""
+    """The result of a run. `extra_posts`: accepted (billed) POSTs beyond one for each trace."""
 
     kills: int
     acknowledged: int
@@ -102,9 +102,9 @@ class KillLoop:
         every_s: tuple[float, float] = (0.0, 0.0),
         acknowledged_between: tuple[int, int] = (0, 0),
     ) -> KillReport:
-        """Kill so many workers, one at a time, then let a last process send what is left.
+        """Kill this many workers, one at a time, then let a last process send the rest.
 
-        The next kill comes at random: after so many seconds, and so many spans that have been acknowledged meanwhile.
+        The next kill comes after a random number of seconds, and after a random number of acknowledged spans.
         """
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(self._folder))
         workers = [self._start(env) for _ in range(self._workers)]
@@ -179,7 +179,7 @@ class KillLoop:
 
 
 class Faults:
-    """A share of requests fails: 503, or reset after it was carried out."""
+    """Lets a share of requests fail: 503, or a reset after they were carried out."""
 
     def __init__(self, *, unavailable: float = 0.05, reset: float = 0.03, seed: int = 2) -> None:
         self._rng = random.Random(seed)

@@ -1,4 +1,4 @@
-"""What the installed version of a library has; the tests run with the oldest and the newest one."""
+"""Members of the installed version of a library; the tests run with the oldest and the newest one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 
 def skip_without(owner: Any, *paths: str) -> None:
-    """Skip the test when a client, or a module, has not all of these (dotted) members."""
+    """Skip the test if a client, or a module, lacks any of these (dotted) members."""
     library = (owner.__name__ if isinstance(owner, ModuleType) else type(owner).__module__).partition(".")[0]
     for path in paths:
         found = owner

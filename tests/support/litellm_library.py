@@ -1,4 +1,4 @@
-"""litellm, imported without asking the network for prices."""
+"""litellm, imported without its request for prices."""
 
 from __future__ import annotations
 

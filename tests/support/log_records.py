@@ -9,7 +9,7 @@ from opentelemetry.context import get_current
 
 
 def emit(logger: Any, event_name: str, body: object) -> None:
-    """Emit an event within the current span. Before 1.37 the SDK takes a record, and no words for one."""
+    """Emit an event within the current span. Before 1.37 the SDK takes only a record, no keyword arguments."""
     if "event_name" in signature(logger.emit).parameters:
         logger.emit(event_name=event_name, body=body)
         return

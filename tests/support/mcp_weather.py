@@ -31,7 +31,7 @@ def greeting(name: str) -> str:
 
 
 def main(endpoint: str, key: str, port: str | None = None) -> None:
-    """Serve until the client goes (or, over HTTP, until the end of the process), and send what was recorded."""
+    """Serve until the client leaves (or, over HTTP, until the end of the process), and send the recorded spans."""
     handle = pandaprobe_otel.init(endpoint=endpoint, api_key=key, project_name="frameworks", strict=True)
     try:
         if port is None:

@@ -1,6 +1,6 @@
-"""Clients that Speakeasy generates make a pydantic class for each value that they write or read. Here, one per type.
+"""A cache for Speakeasy's clients, which make a pydantic class for each value they write or read: one per type here.
 
-The classes are the same each time; making them is nine tenths of what a call takes.
+The classes are the same each time; making them is nine tenths of a call's time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MAKERS: Final = ("google.genai._gaos.utils.serializers", "mistralai.client.util
 
 @contextmanager
 def models_made_once() -> Iterator[None]:
-    """Inside the block, and with clients that are installed and have such a module."""
+    """Cache the classes within the block, for installed clients that have such a module."""
     with ExitStack() as stack:
         for name in _MAKERS:
             try:

@@ -1,4 +1,4 @@
-"""Programs in JavaScript that send OTLP by OpenTelemetry's packages for Node.js, where both are there."""
+"""JavaScript programs that send OTLP with OpenTelemetry's packages for Node.js, if both are installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PACKAGES: Final = Path(os.environ.get("NODE_SENDERS", FOLDER)) / "node_modules"
 
 
 def require_node() -> None:
-    """Skip without Node.js or its packages; where CI runs the tests, that is a failure."""
+    """Skip the test without Node.js or its packages; fail it if CI is set."""
     missing = None
     if shutil.which("node") is None:
         missing = "Node.js is not installed (Debian's package nodejs)"
@@ -30,7 +30,7 @@ def require_node() -> None:
 
 
 def run_node(program: str, *arguments: str) -> str:
-    """Run a program to its end; return what it printed."""
+    """Run a program to its end; return its output."""
     done = subprocess.run(
         ["node", str(FOLDER / program), *arguments], env=_environment(), capture_output=True, text=True, timeout=60
     )
@@ -40,7 +40,7 @@ def run_node(program: str, *arguments: str) -> str:
 
 @contextmanager
 def serving(program: str, *arguments: str) -> Iterator[str]:
-    """Run a program that prints the port on which it listens; its URL."""
+    """Run a program that prints its port; yield its URL."""
     command = ["node", str(FOLDER / program), *arguments]
     with subprocess.Popen(command, env=_environment(), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -1,6 +1,6 @@
-"""Spans with anything in them: the vocabulary of all dialects, with values of any shape, from a seed.
+"""Spans with any content: the vocabulary of all dialects, with values of any shape, from a seed.
 
-Drawn from a plain generator: twenty times as fast as strategies of that size, and a seed is all that a failure needs.
+A plain generator draws them: it is twenty times as fast as strategies of that size, and a seed repeats a failure.
 """
 
 from __future__ import annotations
@@ -80,11 +80,11 @@ class OddSpans:
         self._random = Random(seed)
 
     def views(self, most: int = 5) -> list[SpanView]:
-        """Some views, with parents among them and elsewhere."""
+        """Return some views, whose parents are among them or elsewhere."""
         return [self.view() for _ in range(self._random.randint(1, most))]
 
     def view(self) -> SpanView:
-        """One view."""
+        """Return one view."""
         random = self._random
         return SpanView(
             random.choice((*_NAMES, self.text())),
@@ -105,13 +105,13 @@ class OddSpans:
         )
 
     def event(self) -> EventView:
-        """One span event."""
+        """Return one span event."""
         attributes = {self._random.choice(_EVENT_KEYS): self.attribute() for _ in range(self._random.randint(0, 4))}
         name = self._random.choice((*_EVENTS, "gen_ai.client.inference.operation.details"))
         return EventView(name, self._random.choice((None, self._time())), plain_attributes(attributes))
 
     def logs(self) -> list[LogView]:
-        """Some log records."""
+        """Return some log records."""
         return [
             LogView(
                 0xABC,
@@ -122,12 +122,12 @@ class OddSpans:
         ]
 
     def attributes(self, most: int = 14) -> dict[str, Any]:
-        """Attributes of all dialects, and some of none."""
+        """Return attributes of all dialects, and some of none."""
         names = [self._random.choice(ATTRIBUTES) for _ in range(self._random.randint(0, most))]
         return plain_attributes({name: self.attribute() for name in (*names, self.text())[:most]})
 
     def attribute(self) -> Any:
-        """The value of an attribute: plain, JSON text, JSON text of JSON text, binary, a sequence, a map, deep."""
+        """Return an attribute's value: plain, JSON text, JSON text of JSON text, binary, a sequence, a map, or deep."""
         pick = self._random.randrange(12)
         if pick < 3:
             return self.text()
@@ -161,7 +161,7 @@ class OddSpans:
         ]
 
     def value(self, levels: int) -> Any:
-        """Any JSON value, and some that JSON has not."""
+        """Return any JSON value, or one that JSON lacks."""
         pick = self._random.random()
         if levels <= 0 or pick < 0.4:
             return self._leaf()
@@ -176,7 +176,7 @@ class OddSpans:
         return self._random.choice(KEYS) if self._random.random() < 0.9 else self.text()
 
     def text(self) -> str:
-        """A word of the vocabulary, a long text, or what no encoding likes."""
+        """Return a word of the vocabulary, a long text, or one that encoders refuse."""
         pick = self._random.random()
         if pick < 0.6:
             return self._random.choice(WORDS)

@@ -1,4 +1,4 @@
-"""The official SDK's examples, run with it and with this library, and what they recorded compared field by field."""
+"""The official SDK's examples, run with it and with this library, and their recordings compared field by field."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ ALIASES: Final = {
     "max_output_tokens": "max_tokens",
     "text_tokens": "gen_ai.usage.text.output_tokens",
 }
-"""Names that OpenTelemetry's conventions have another name for."""
+"""Names that OpenTelemetry's conventions replace."""
 _OF_ITS_OWN_RUN: Final = ("session_id", "user_id", "completion_start_time")
-"""Fields that differ from run to run; that they are there is compared."""
+"""Fields that differ from run to run; only their presence is compared."""
 _NOTHING: Final[tuple[Any, ...]] = (None, "", [], {})
 _RUN_S: Final = 180
 
@@ -65,18 +65,18 @@ def download(directory: Path) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """What an example has recorded with the official SDK and with this library."""
+    """The comparison of an example's recordings with the official SDK and with this library."""
 
     official: list[dict[str, Any]]
     ours: list[dict[str, Any]]
     missing: list[str] = field(default_factory=list)
-    """Fields that the official one has and ours has not."""
+    """Fields that only the official recording has."""
     different: list[str] = field(default_factory=list)
-    """Fields that both have, with other values."""
+    """Fields that both have, with different values."""
 
 
 def answers(tools: Mapping[str, Mapping[str, object]]) -> Any:
-    """A model that calls each of these tools once in a conversation, and answers then."""
+    """Return a model that calls each of these tools once in a conversation, and then answers."""
 
     def script(conversation: Sequence[Message]) -> Reply:
         last = max((n for n, message in enumerate(conversation) if message["role"] == "user"), default=0)
@@ -88,7 +88,7 @@ def answers(tools: Mapping[str, Mapping[str, object]]) -> Any:
 
 
 def compared(example: Path, home: Path, tools: Mapping[str, Mapping[str, object]]) -> Compared:
-    """Run the example with both, each against a PandaProbe of its own and the same scripted model."""
+    """Run the example with both, each with its own PandaProbe and the same scripted model."""
     official, _ = recorded(example, home, tools, ())
     ours, _ = recorded(example, home, tools, _OURS)
     missing: list[str] = []
@@ -105,7 +105,7 @@ def compared(example: Path, home: Path, tools: Mapping[str, Mapping[str, object]
 def recorded(
     example: Path, home: Path, tools: Mapping[str, Mapping[str, object]], before: Sequence[Path]
 ) -> tuple[list[dict[str, Any]], tuple[Exchange, ...]]:
-    """The traces of one run, oldest first, with their spans. Raises AssertionError with what the program wrote."""
+    """Return the traces of one run, oldest first, with their spans. Raise AssertionError with the program's output."""
     with LocalServer(limit=None) as server, ScriptedEndpoint(answers(tools)) as model:
         path = os.pathsep.join([*map(str, before), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
         environment = clean_environment(
@@ -167,7 +167,7 @@ def _likeness(span: Mapping[str, Any], other: Mapping[str, Any]) -> int:
 
 
 def _field(where: str, name: str, theirs: Any, mine: Any, whole: str, missing: list[str], different: list[str]) -> None:
-    """Compare one field: it is there, and what the official one says in it is said somewhere in ours (`whole`)."""
+    """Compare one field: it must exist, and the official value must occur somewhere in ours (`whole`)."""
     if theirs in _NOTHING:
         return
     if mine in _NOTHING and not (name == "token_usage" and "aggregated_token_usage" in whole):
@@ -181,7 +181,7 @@ def _field(where: str, name: str, theirs: Any, mine: Any, whole: str, missing: l
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """What is not empty at the ends of a value, with the keys that lead to it."""
+    """Yield the leaves of a value that are not empty, with the keys that lead to them."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _leaves(item, f"{path}.{key}")
@@ -194,7 +194,7 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def _says(whole: str, path: str, leaf: Any) -> bool:
     if path.endswith(".type") and leaf in ("text", "output_text"):
-        return True  # a part of text is the text
+        return True  # a text part equals its text
     if isinstance(leaf, str):
         return json.dumps(leaf, ensure_ascii=False)[1:-1] in whole
     key = path.rpartition(".")[2]
@@ -202,7 +202,7 @@ def _says(whole: str, path: str, leaf: Any) -> bool:
 
 
 def _dense(value: Any) -> Any:
-    """A value without what is empty in it."""
+    """Return a value without its empty parts."""
     if isinstance(value, dict):
         return {key: _dense(item) for key, item in value.items() if item not in _NOTHING}
     return [_dense(item) for item in value] if isinstance(value, list) else value

@@ -14,7 +14,7 @@ def has(distribution: str, since: str) -> bool:
 
 
 def needs(distribution: str, since: str, feature: str) -> pytest.MarkDecorator:
-    """Skip the test of a feature that versions of the framework, or of another vendor's library, before it lack."""
+    """Skip the test of a feature that earlier versions of the framework, or of another vendor's library, lack."""
     return pytest.mark.skipif(
         not has(distribution, since), reason=f"{distribution} {version(distribution)} has no {feature} ({since} has)"
     )

@@ -1,4 +1,4 @@
-"""What Ollama's API puts on the wire, by its published reference: answers in one piece, and as lines of JSON."""
+"""Bodies of Ollama's API as on the wire, by its published reference: answers in one piece, and lines of JSON."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ _ABOUT: Final = {"model": MODEL, "created_at": "2026-08-07T00:00:00Z"}
 
 
 def chatted(content: str = ANSWER, **more: Any) -> dict[str, Any]:
-    """A whole answer of a chat."""
+    """Return a whole answer of a chat."""
     return {**_ABOUT, "message": {"role": "assistant", "content": content, **more}, **_DONE}
 
 
 def chat_lines(*messages: dict[str, Any]) -> list[dict[str, Any]]:
-    """A streamed chat: these messages (default: a word each), then the counts."""
+    """Return a streamed chat: these messages (default: a word each), then the counts."""
     given = messages or tuple({"content": word} for word in WORDS)
     found = [{**_ABOUT, "message": {"role": "assistant", "content": "", **one}, "done": False} for one in given]
     return [*found, chatted("")]
 
 
 def generated(text: str = ANSWER) -> dict[str, Any]:
-    """A whole answer of generate."""
+    """Return a whole answer of generate."""
     return {**_ABOUT, "response": text, **_DONE, "context": [1, 2]}
 
 
 def generate_lines() -> list[dict[str, Any]]:
-    """A streamed one."""
+    """Return a streamed answer of generate."""
     return [*({**_ABOUT, "response": word, "done": False} for word in WORDS), generated("")]
 
 
 def lines_reply(
     payloads: Sequence[Any], *, pause_s: float = 0.0, hangs_s: float = 0.0, breaks_off: bool = False
 ) -> Reply:
-    """A stream of lines, one per chunk."""
+    """Return a stream of lines, one per chunk."""
     return Reply(
         chunks=[json.dumps(payload).encode() + b"\n" for payload in payloads],
         content_type="application/x-ndjson",

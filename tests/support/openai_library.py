@@ -1,4 +1,4 @@
-"""What the installed version of the openai client is built on."""
+"""The HTTP library of the installed openai client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A loopback server that plays OpenAI's WebSocket endpoints: it answers each message of the app by a script."""
+"""A loopback server that plays OpenAI's WebSocket endpoints: a script answers each message of the app."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 from websockets.sync.server import ServerConnection, serve
 
 Answering = Callable[[dict[str, Any]], Sequence[Any]]
-"""From a message of the app to the messages that answer it; None among them breaks the connection off."""
+"""Returns the answers to a message of the app; None among them breaks the connection off."""
 
 
 @contextmanager
 def socket_server(answer: Answering, greeting: Sequence[Any] = ()) -> Iterator[str]:
-    """The base URL for a client."""
+    """Yield the base URL for a client."""
 
     def handle(connection: ServerConnection) -> None:
         for message in greeting:

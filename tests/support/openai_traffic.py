@@ -1,4 +1,4 @@
-"""What OpenAI's API puts on the wire, by its published reference: answers in one piece and as streams."""
+"""Bodies of OpenAI's API as on the wire, by its published reference: answers in one piece and as streams."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TOOL: Final[Any] = {
 
 
 def completion(*messages: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """A chat completion with one choice per message (default: ANSWER)."""
+    """Return a chat completion with one choice per message (default: ANSWER)."""
     given = messages or ({"role": "assistant", "content": ANSWER, "refusal": None},)
     choices = [
         {
@@ -60,7 +60,7 @@ def completion(*messages: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def chunk(*choices: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """One chunk of a streamed chat completion."""
+    """Return one chunk of a streamed chat completion."""
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion.chunk",
@@ -74,12 +74,12 @@ def chunk(*choices: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def delta(index: int = 0, finish_reason: str | None = None, **fields: Any) -> dict[str, Any]:
-    """One choice of a chunk."""
+    """Return one choice of a chunk."""
     return {"index": index, "delta": fields, "finish_reason": finish_reason, "logprobs": None}
 
 
 def chat_chunks(words: Sequence[str] = WORDS, *, usage: bool = True) -> list[dict[str, Any]]:
-    """A streamed chat completion: the role, one chunk per word, the finish reason, the usage."""
+    """Return a streamed chat completion: the role, one chunk per word, the finish reason, the usage."""
     found = [chunk(delta(role="assistant", content=""))]
     found += [chunk(delta(content=word)) for word in words]
     found.append(chunk(delta(finish_reason="stop")))
@@ -89,13 +89,13 @@ def chat_chunks(words: Sequence[str] = WORDS, *, usage: bool = True) -> list[dic
 
 
 def message_item(text: str = ANSWER, status: str = "completed") -> dict[str, Any]:
-    """An output item of the Responses API."""
+    """Return an output item of the Responses API."""
     content = [{"type": "output_text", "text": text, "annotations": []}] if text else []
     return {"id": "msg_1", "type": "message", "role": "assistant", "status": status, "content": content}
 
 
 def response(*items: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """A response with these output items (default: ANSWER)."""
+    """Return a response with these output items (default: ANSWER)."""
     return {
         "id": "resp_1",
         "object": "response",
@@ -119,7 +119,7 @@ def response(*items: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def response_events(words: Sequence[str] = WORDS) -> list[dict[str, Any]]:
-    """A streamed response with one message."""
+    """Return a streamed response with one message."""
     started = response(status="in_progress", usage=None, output=[])
     place = {"item_id": "msg_1", "output_index": 0}
     part = {"type": "output_text", "text": "", "annotations": []}
@@ -144,7 +144,7 @@ def response_events(words: Sequence[str] = WORDS) -> list[dict[str, Any]]:
 
 
 def embedding(vector: Any = (0.25, -0.5, 0.75)) -> dict[str, Any]:
-    """An answer of the embeddings API."""
+    """Return an answer of the embeddings API."""
     return {
         "object": "list",
         "model": "text-embedding-3-small",
@@ -156,5 +156,5 @@ def embedding(vector: Any = (0.25, -0.5, 0.75)) -> dict[str, Any]:
 
 
 def error(message: str = "Rate limit reached", kind: str = "rate_limit_error", code: Any = None) -> dict[str, Any]:
-    """The body of an error."""
+    """Return the body of an error."""
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}

@@ -1,4 +1,4 @@
-"""Requests that no exporter sends, by a seed: damaged bytes, other values, parts by the thousand, odd encodings."""
+"""Seeded requests that no exporter sends: damaged bytes, other values, thousands of parts, odd encodings."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Mutations:
         self._tree = json.loads(as_json(ExportTraceServiceRequest.FromString(self._plain)))
 
     def requests(self, count: int) -> Iterator[Sent]:
-        """So many of all kinds."""
+        """Yield this many requests of all kinds."""
         ways = (self._protobuf, self._json, self._json_bytes, self._parts, self._packed, self._encoded, self._odd_kind)
         weights = (8, 6, 2, 4, 3, 2, 1)
         for number in range(count):
@@ -62,7 +62,7 @@ class Mutations:
         return self._damaged(json.dumps(self._tree).encode()), {"Content-Type": JSON}
 
     def _parts(self) -> tuple[bytes, dict[str, str]]:
-        """Anything in anything, many times, beside a span that is good as far as it goes."""
+        """Return any part in any other, many times, beside a span that is mostly good."""
         rng = self._rng
         inner = b""
         for _ in range(rng.randint(1, 12)):
@@ -86,7 +86,7 @@ class Mutations:
         return self._damaged(self._plain), {"Content-Type": self._rng.choice(KINDS)}
 
     def _damaged(self, body: bytes) -> bytes:
-        """With up to eight changes: a byte, some cut out, some put in, the end cut off."""
+        """Return the body with up to eight changes: a byte changed, some cut out or inserted, the end cut off."""
         rng, data = self._rng, bytearray(body)
         for _ in range(rng.randint(1, 8)):
             at = rng.randrange(len(data) + 1)
@@ -104,7 +104,7 @@ class Mutations:
         return bytes(data)
 
     def _other(self, value: Any) -> Any:
-        """The same tree, in which every twelfth value is something else."""
+        """Return the same tree, with something else for every twelfth value."""
         if self._rng.random() < 0.08:
             return self._rng.choice(ODD)
         if isinstance(value, dict):

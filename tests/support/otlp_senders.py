@@ -1,4 +1,4 @@
-"""Ways to send OTLP: by the exporters of OpenTelemetry, and by hand for what they would never send."""
+"""Ways to send OTLP: OpenTelemetry's exporters, and requests by hand that these would never send."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ CHAT = {
 
 
 def tracer_of(service: str, exporter: SpanExporter) -> Any:
-    """A tracer whose spans go out one by one."""
+    """Return a tracer whose spans go out one by one."""
     provider = TracerProvider(resource=Resource({"service.name": service}))
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     return provider.get_tracer("test")
 
 
 def agent_trace(spans: int = 2, *, text: str = "") -> Sequence[ReadableSpan]:
-    """The ended spans of one trace: an agent and its model calls."""
+    """Return the ended spans of one trace: an agent and its model calls."""
     kept = InMemorySpanExporter()
     tracer = tracer_of("shop", kept)
     with tracer.start_as_current_span("agent", attributes=AGENT):
@@ -47,25 +47,25 @@ def agent_trace(spans: int = 2, *, text: str = "") -> Sequence[ReadableSpan]:
 
 
 def body_of(spans: Sequence[ReadableSpan]) -> bytes:
-    """The same as a request of OTLP/HTTP."""
+    """Return these spans as an OTLP/HTTP request."""
     body: bytes = encode_spans(spans).SerializeToString()
     return body
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str] | None = None) -> httpx.Response:
-    """One request, in protobuf unless the headers say otherwise."""
+    """Send one request, in protobuf unless the headers say otherwise."""
     headers = {"Content-Type": "application/x-protobuf", **(headers or {})}
     return httpx.post(f"{url}/v1/traces", content=body, headers=headers, timeout=60)
 
 
 def resident_kb(process: int | None = None) -> int:
-    """Resident memory of a process."""
+    """Return the resident memory of a process."""
     with open(f"/proc/{process or os.getpid()}/statm") as file:
         return int(file.read().split()[1]) * 4
 
 
 def fresh_peak_kb() -> Callable[[], int]:
-    """Begin to watch this process; the function that comes back says how much more memory it had at the most."""
+    """Begin to watch this process; return a function for the highest increase of its memory."""
     import gc
 
     gc.collect()
@@ -80,7 +80,7 @@ def fresh_peak_kb() -> Callable[[], int]:
 
 
 def varint(number: int) -> bytes:
-    """As Protobuf writes it."""
+    """Return the number as Protobuf encodes it."""
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
@@ -89,17 +89,17 @@ def varint(number: int) -> bytes:
 
 
 def delimited(field: int, content: bytes) -> bytes:
-    """A field of Protobuf that holds bytes."""
+    """Return a Protobuf field that holds bytes."""
     return varint(field << 3 | 2) + varint(len(content)) + content
 
 
 def request_of_span(span: bytes) -> bytes:
-    """The request of one span that was written by hand."""
+    """Return the request of one span that was encoded by hand."""
     return delimited(1, delimited(2, delimited(2, span)))
 
 
 def as_json(request: Any) -> bytes:
-    """The same request in OTLP's JSON, in which ids are hexadecimal."""
+    """Return the same request in OTLP's JSON, with hexadecimal ids."""
     data = MessageToDict(request)
     for resource in data["resourceSpans"]:
         for scope in resource["scopeSpans"]:

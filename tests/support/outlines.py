@@ -1,13 +1,13 @@
-"""A mapped trace written as a short outline, to compare by eye with the recording it comes from.
+"""Mapped traces written as short outlines, to compare by eye with their recordings.
 
-One line for the trace, one for each span, indented as the tree is:
+The trace has one line, and so has each span, indented as in the tree:
 
     trace NAME | STATUS | session S | user U | QUESTION > ANSWER
     KIND NAME @MODEL | INPUT > OUTPUT | PROMPT/COMPLETION cREAD wWRITTEN rREASONING !ERROR
 
-Conversations are written as the roles of their messages: system or developer, user, assistant (`c` when it only calls
-tools, `ac` when it also says something), tool. Other content is JSON on tool spans; elsewhere objects are written as
-their keys, lists as their length. What is absent is left out, `-` on one side of `>`.
+Conversations are written as the roles of their messages: system or developer, user, assistant (`c` if it only calls
+tools, `ac` if it also has text), tool. Other content is JSON on tool spans; elsewhere objects are written as
+their keys, lists as their length. Absent parts are left out; `-` is an absent side of `>`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ROLES = {"system": "s", "developer": "s", "user": "u", "tool": "t"}
 
 
 def written(path: Path) -> dict[str, str]:
-    """Read outlines, in blocks under `== capture [capture ...]`, by capture."""
+    """Return the outlines of a file by capture; its blocks begin with `== capture [capture ...]`."""
     outlines: dict[str, str] = {}
     for block in path.read_text(encoding="utf-8").split("== ")[1:]:
         names, _, lines = block.partition("\n")

@@ -1,4 +1,4 @@
-"""Pages that several commands write: each its own sections, by their headings of the second level."""
+"""Pages that several commands write: each writes its own sections, found by their second-level headings."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 
 
 def section(page: str, heading: str) -> str:
-    """The text below a heading, up to the next one; empty when there is no such heading."""
+    """Return the text below a heading, up to the next one; empty without such a heading."""
     found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
     return found[1].strip("\n") if found is not None else ""
 
 
 def with_section(page: str, heading: str, text: str) -> str:
-    """The page with this text below the heading. Raises ValueError when there is no such heading."""
+    """Return the page with this text below the heading. Raise ValueError without such a heading."""
     start = re.search(rf"^## {re.escape(heading)}\n", page, re.MULTILINE)
     if start is None:
         raise ValueError(f"the page has no section {heading}")

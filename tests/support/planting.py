@@ -1,4 +1,4 @@
-"""Words planted in what goes into a framework, to be found again in the trace that comes out of it."""
+"""Words planted in a framework's input, to be found again in its trace."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class EndedReply(Reply):
 
 
 class Planted:
-    """One word of its own for each place: `planted["a tool's result"]`."""
+    """A different word for each place: `planted["a tool's result"]`."""
 
     def __init__(self) -> None:
         self._words: dict[str, str] = {}
@@ -39,7 +39,7 @@ class Planted:
         return found
 
     def script(self, messages: Sequence[Message], *, tool: str = "look_up") -> Reply:
-        """A scripted model that has a tool called with two planted arguments, and then gives a planted answer."""
+        """Call a tool with two planted arguments, then give a planted answer."""
         if messages[-1]["role"] == "tool":
             return Reply(text=f"It is {self['the answer']}.")
         given = {"city": self["a tool's argument"], "unit": self["another argument"]}
@@ -50,15 +50,15 @@ class Planted:
         return self["a tool's result"]
 
     def unrecorded(self, recorder: SpanRecorder) -> list[str]:
-        """The places whose words are in none of these spans."""
+        """Return the places whose words are in none of these spans."""
         return self.missing_in([dict(span.attributes or {}) for span in recorder.spans])
 
     def lost(self, recorder: SpanRecorder) -> list[str]:
-        """The places whose words are in no part of the trace that these spans are."""
+        """Return the places whose words are nowhere in the trace of these spans."""
         return self.missing_in(map_trace(recorder.spans))
 
     def missing_in(self, told: object) -> list[str]:
-        """The places whose words are in no part of this."""
+        """Return the places whose words are nowhere in this value."""
         assert self._words
         text = json.dumps(told, default=str)
         return [place for place, word in self._words.items() if word not in text]

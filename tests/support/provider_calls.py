@@ -1,6 +1,6 @@
-"""What was recorded of direct calls to a provider: the facts of each scenario, and what each instrumentor kept.
+"""Facts of the recorded direct calls to a provider, by scenario, and the parts that each instrumentor keeps.
 
-Written from the recordings' sources: the scripts that made the calls, the stand-in for the providers (every answer
+They follow from the recordings' sources: the scripts that made the calls, the stand-in for the providers (every answer
 and every count is fixed there) and the attributes in the captures.
 """
 
@@ -16,10 +16,10 @@ PARIS = (("get_weather", '{"location": "Paris"}'),)
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One model call: who said what, and what it cost.
+    """One model call: its messages and its cost.
 
-    `asked` are the roles of the input's messages, by first letters (system, user, assistant, tool); `said` the
-    texts of the output's messages; `calls` the tools that the model asked for.
+    `asked` has the first letters of the roles of the input's messages (system, user, assistant, tool); `said` the
+    texts of the output's messages; `calls` the tools that the model requested.
     """
 
     model: str
@@ -110,10 +110,10 @@ INSTRUMENTORS: dict[str, dict[str, Any]] = {
     "logfire_openai": {"reasoning": 0, "thought": None},
     "logfire_anthropic": {},
 }
-"""What an instrumentor leaves out of every scenario."""
+"""Parts that an instrumentor leaves out in every scenario."""
 
 EXCEPTIONS: dict[str, dict[str, Any] | tuple[dict[str, Any], ...]] = {
-    # Anthropic's own telemetry has neither a description nor an event, and loses what `create(stream=True)` yields.
+    # Anthropic's own telemetry has neither a description nor an event, and loses the items of `create(stream=True)`.
     "anthropic_native_content__messages_error_429": {"error": "rate_limit_error"},
     "anthropic_native_content__messages_stream": NO_OUTPUT,
     "anthropic_native_content__messages_tools_stream": NO_OUTPUT,
@@ -126,19 +126,19 @@ EXCEPTIONS: dict[str, dict[str, Any] | tuple[dict[str, Any], ...]] = {
         {"said": (None,), "calls": (("get_weather", "{}"), ("get_weather", "{}"))},
         {"asked": "a"},
     ),
-    # Drops messages with pictures.
+    # It drops messages with pictures.
     "otel_openai_v2_latest_content__chat_image": {"asked": "", "question": ""},
-    # The tool that the provider runs itself is part of what the model said.
+    # The tool that the provider runs itself counts as output of the model.
     "openinference_openai_genai__responses_tools": (
         {"said": (None, None), "calls": (("web_search_call", "{}"), *PARIS)},
         {},
     ),
     **{f"otel_genai_openai_{mode}__responses_tools": ({"said": (None, None)}, {}) for mode in ("content", "eventonly")},
-    # The old OpenInference for Anthropic keeps the system prompt among the parameters only.
+    # The old OpenInference for Anthropic has the system prompt only among the parameters.
     "openinference_anthropic_0118__messages": {"asked": "u"},
     # OpenInference keeps the legacy API as the whole request.
     "openinference_openai__completions_legacy": {"asked": "", "question": ""},
-    # Its old Anthropic streaming counts only what the provider's raw numbers say: without the cached tokens.
+    # Its old Anthropic streaming counts only the provider's raw numbers: without the cached tokens.
     "openinference_anthropic_0118__messages_stream": {"prompt": 36, "cache_read": 0, "cache_creation": 0},
     "openinference_anthropic_0118__messages_tools_stream": {"prompt": 36, "cache_read": 0, "cache_creation": 0},
     # Traceloop: streams lose the reasoning count, old Anthropic streams all counts, log events the stream's answer.
@@ -153,20 +153,20 @@ EXCEPTIONS: dict[str, dict[str, Any] | tuple[dict[str, Any], ...]] = {
     "traceloop_openai_events__embeddings": {"question": "alpha"},
     "logfire_openai__completions_legacy": {"asked": "", "question": ""},
 }
-"""What is different in one recording."""
+"""Differences of single recordings."""
 
 
 NATIVE_INSIDE = {"openinference_anthropic": UNREAD, "otel_genai_anthropic_plus_native": {}}
-"""Instrumentors around Anthropic's own telemetry: what the inner span, which counts, leaves out."""
+"""Instrumentors around Anthropic's own telemetry: parts that the inner span, which counts, leaves out."""
 
 BESIDE = "openinference_anthropic__messages_stream_helper"
-"""Here the native span has a trace of its own."""
+"""A recording whose native span has a trace of its own."""
 
 TWO_TRACES = (
     "logfire_openai__chat_tools_stream",
     *(f"logfire_anthropic__messages_{kind}" for kind in ("stream", "stream_helper", "tools_stream")),
 )
-"""Logfire ends the span of a stream at once, and tells what came of it in another trace."""
+"""Logfire ends the span of a stream at once, and records its result in another trace."""
 
 CONTEXT: dict[str, tuple[str | None, str | None]] = {
     **{
@@ -179,11 +179,11 @@ CONTEXT: dict[str, tuple[str | None, str | None]] = {
     "traceloop_openai_0475__chat": (None, "user-42"),
     "traceloop_openai_events__chat": (None, "user-42"),
 }
-"""Session and user, where the app set any."""
+"""Session and user, if the app set any."""
 
 
 def expected_calls(name: str) -> tuple[Call, ...] | None:
-    """Return the calls in the traces of the capture of this name, None if it is no recording of direct calls."""
+    """Return the calls in the traces of this capture, None if it does not record direct calls."""
     instrumentor, _, scenario = name.rpartition("__")
     if scenario not in SCENARIOS or instrumentor not in {*INSTRUMENTORS, *NATIVE_INSIDE}:
         return None

@@ -24,7 +24,7 @@ class Received:
 
     @property
     def json(self) -> Any:
-        """The body's JSON."""
+        """Return the body's JSON."""
         return json.loads(self.body)
 
 
@@ -38,21 +38,21 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict[str, str])
     pause_s: float = 0.0
     breaks_off: bool = False
-    """The connection is cut after the last chunk, in the middle of the chunked body."""
+    """True if the connection is cut after the last chunk, in the middle of the chunked body."""
     waits_s: float = 0.0
-    """Silence before the status line."""
+    """Seconds of silence before the status line."""
     hangs_s: float = 0.0
-    """Silence after the last chunk, before the body is ended."""
+    """Seconds of silence after the last chunk, before the end of the body."""
 
 
 Script = Callable[[Received], Reply]
 
 fell_silent = threading.Event()
-"""Set when a server of this process has sent what it had, and keeps its client waiting for the end."""
+"""Set when a server of this process has sent everything and keeps its client waiting for the end."""
 
 
 def json_reply(content: Any, *, status: int = 200, waits_s: float = 0.0) -> Reply:
-    """A JSON document in one chunk."""
+    """Return a JSON document in one chunk."""
     return Reply(chunks=(json.dumps(content).encode(),), status=status, waits_s=waits_s)
 
 
@@ -65,7 +65,7 @@ def events_reply(
     breaks_off: bool = False,
     hangs_s: float = 0.0,
 ) -> Reply:
-    """A stream of events, one per chunk; `named` puts each payload's `type` into an `event:` line."""
+    """Return a stream of events, one per chunk; `named` puts each payload's `type` into an `event:` line."""
     chunks = [sse(payload, named=named) for payload in payloads]
     if done:
         chunks.append(b"data: [DONE]\n\n")
@@ -79,7 +79,7 @@ def events_reply(
 
 
 def sse(payload: Any, *, named: bool = False) -> bytes:
-    """One server-sent event."""
+    """Return one server-sent event."""
     name = f"event: {payload['type']}\n" if named else ""
     return f"{name}data: {json.dumps(payload)}\n\n".encode()
 
@@ -125,14 +125,14 @@ class ProviderServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 128  # of five, a machine under load makes a client wait a second for the sixth
+    request_queue_size = 128  # with the default of five, a client on a loaded machine waits a second for the sixth
 
     def __init__(self, address: tuple[str, int], owner: ProviderServer) -> None:
         super().__init__(address, _Handler)
         self.owner = owner
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        return  # a client that goes away in the middle is what many tests are about
+        return  # many tests are about a client that leaves in the middle
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -157,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
         return
 
     def _stay_silent(self, seconds: float) -> None:
-        """Wait, but no longer than the client does: one that goes away makes its connection readable."""
+        """Wait, but no longer than the client does: when it leaves, its connection becomes readable."""
         select.select([self.connection], [], [], seconds)
 
     def _answer(self) -> None:
@@ -174,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
         for chunk in reply.chunks:
             time.sleep(reply.pause_s)
             if not chunk:
-                continue  # written down, it would be the end of the body
+                continue  # if written, it would be the end of the body
             self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
         if reply.hangs_s > 0:
             fell_silent.set()

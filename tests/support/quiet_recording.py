@@ -1,4 +1,4 @@
-"""Fixtures of tests that record spans of the decorators, and in which nothing may be logged."""
+"""Fixtures of tests that record the decorators' spans, and in which nothing may be logged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from span_recorder import SpanRecorder, recording
 
 @pytest.fixture
 def recorder() -> Iterator[SpanRecorder]:
-    """Spans made by the decorators, in an empty context."""
+    """Record the decorators' spans, in an empty context."""
     token = attach(Context())
     with recording() as recorder:
         yield recorder
@@ -24,7 +24,7 @@ def recorder() -> Iterator[SpanRecorder]:
 
 @pytest.fixture
 def nobody() -> Iterator[None]:
-    """An app that has set no tracing up, whatever other tests of this process did."""
+    """Act as an app without any tracing, whatever other tests of this process did."""
     use_tracer_provider(ProxyTracerProvider())
     yield
     use_tracer_provider(None)
@@ -32,7 +32,7 @@ def nobody() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def silence(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Fail a test after which a warning of ours or of OpenTelemetry stands in the log unexplained."""
+    """Fail a test that leaves an unexplained warning of ours or of OpenTelemetry in the log."""
     with caplog.at_level(logging.WARNING):
         yield
     loud = [record.getMessage() for record in caplog.records if record.name.startswith(("opentelemetry", "pandaprobe"))]

@@ -1,6 +1,6 @@
 """Record the cassettes in tests/integrations/cassettes: real clients of every library against the loopback provider.
 
-Run it with `python tests/support/record_traffic.py`; it replaces what is there. No key and no network are needed.
+Run it with `python tests/support/record_traffic.py`; it replaces the existing ones. No key and no network are needed.
 """
 
 from __future__ import annotations

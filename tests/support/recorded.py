@@ -27,25 +27,25 @@ PROJECT = "9c7839bf-b496-4b08-a72a-fbedb9b99d9f"
 KEY = "033bda09-f87a-46ca-85ec-54f2dbfea9ea"
 DAY = {"started_after": datetime(2025, 3, 4, tzinfo=UTC), "started_before": datetime(2025, 3, 5, tzinfo=UTC)}
 SPAN_TIME = datetime(2025, 3, 4, 5, 6, 7, 123456, tzinfo=UTC)
-"""When every recorded span started."""
+"""The start of every recorded span."""
 
 
 def trace_id(number: int) -> UUID:
-    """The id of a recorded trace or span."""
+    """Return the id of a recorded trace or span."""
     return UUID(f"ca55e77e-0000-4000-8000-{number:012}")
 
 
 def at(second: int) -> datetime:
-    """When recorded trace number `second` started."""
+    """Return the start of recorded trace number `second`."""
     return datetime(2025, 3, 4, 5, 6, tzinfo=UTC) + timedelta(seconds=second)
 
 
 @contextmanager
 def recorded(name: str, *, all_played: bool = True) -> Generator[None]:
-    """Answer requests from a cassette, each once; anything that was not recorded fails the request.
+    """Answer requests from a cassette, each once; a request without a recording fails.
 
-    The body of a POST counts as the same if all that stands in the recorded one was sent: the client also sends
-    what the recording left to the server's defaults. At the end every recorded answer must have been asked for,
+    The body of a POST matches if it has everything in the recorded one: the client also sends values that the
+    recording left to the server's defaults. At the end every recorded answer must have been requested,
     unless not `all_played`.
     """
     with _recorder().use_cassette(str(CASSETTES / f"{name}.yaml"), allow_playback_repeats=False) as cassette:
@@ -55,9 +55,9 @@ def recorded(name: str, *, all_played: bool = True) -> Generator[None]:
 
 @contextmanager
 def recorded_locally(name: str) -> Generator[None]:
-    """The same, from answers of the local server: for what there is no recording of the real one.
+    """Answer from recordings of the local server, for requests without a recording of the real one.
 
-    With the environment variable `RECORD_LOCALLY` they are recorded anew, by the tests themselves:
+    With the environment variable `RECORD_LOCALLY`, the tests themselves record them anew:
 
         RECORD_LOCALLY=1 pytest tests/api/test_recorded_locally.py
     """

@@ -1,4 +1,4 @@
-"""Recorded chats of services that speak OpenAI's protocol: how a client repeats them, and what the span must say."""
+"""Recorded chats of OpenAI-compatible services: a client's repetition of them, and the check of its span."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ CALLED = ("/chat/completions", "/responses", "/embeddings", "/completions")
 
 
 def is_call(exchange: Exchange) -> bool:
-    """Whether the exchange is recorded: a call of a model, or a fetch that tells what became of an earlier one.
+    """Return whether the exchange makes a span: a model call, or a fetch that shows the end of an earlier one.
 
-    A fetch that is refused tells nothing of it.
+    A refused fetch shows nothing of it.
     """
     if exchange.method == "POST":
         return exchange.path.endswith(CALLED)
@@ -25,9 +25,9 @@ def is_call(exchange: Exchange) -> bool:
 
 
 def request_of(exchange: Exchange) -> tuple[str, str, dict[str, Any]]:
-    """Base URL, path and further arguments of the client's `post` or `get`."""
+    """Return base URL, path and further arguments of the client's `post` or `get`."""
     streamed = bool(exchange.request.get("stream")) or "stream=true" in exchange.url.lower()
-    # The oldest clients make a plain object of the items of a stream only.
+    # The oldest clients make a plain object only of a stream's items.
     more: dict[str, Any] = {"cast_to": object if streamed else dict[str, object], "stream": streamed}
     if exchange.method == "GET":
         base_url, _, response_id = exchange.url.partition(FETCHED)
@@ -37,7 +37,7 @@ def request_of(exchange: Exchange) -> tuple[str, str, dict[str, Any]]:
 
 
 def check(span: ReadableSpan, exchange: Exchange) -> None:
-    """The span has what the recording has: tokens, text and names of called functions."""
+    """Check that the span has the recorded tokens, text and names of called functions."""
     attributes: dict[str, Any] = dict(span.attributes or {})
     assert attributes.get("gen_ai.request.model") == exchange.request.get("model")
     if exchange.status >= 400 or any(payload.get("error") for payload in exchange.payloads):
@@ -62,7 +62,7 @@ def _usage(exchange: Exchange) -> dict[str, Any]:
 
 
 def _answer(exchange: Exchange) -> tuple[str, list[str]]:
-    """Text and names of called functions, choice by choice."""
+    """Return text and names of called functions, choice by choice."""
     payloads = exchange.payloads
     if FETCHED in f"{exchange.path}/":
         final = next((one["response"] for one in reversed(payloads) if "response" in one), payloads[-1])

@@ -1,4 +1,4 @@
-"""Recorded streams of providers, taken apart into their events, and which of the suite's clients can read them."""
+"""Recorded streams of providers, divided into their events, and the clients of the suite that can read them."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _READERS: Final = (
     ("/v1/chat", ("cohere v1",)),
     ("/v2/chat", ("cohere",)),
 )
-"""What an address contains, and the titles of the adapters whose stream that is, the provider's own first."""
+"""Part of an address, and the titles of the adapters that can read its stream, the provider's own first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedStream:
-    """One streamed answer: its events in the bytes that came, and who can read them."""
+    """One streamed answer: its events as the received bytes, and the clients that can read it."""
 
     name: str
     events: Sequence[bytes]
@@ -49,7 +49,7 @@ class RecordedStream:
 
 
 def recorded_streams() -> Iterator[RecordedStream]:
-    """Those of the collection beside the checkout, and of our own cassettes of single providers."""
+    """Yield those of the collection beside the checkout, and of our own cassettes of single providers."""
     for recording in recordings(*PROVIDERS):
         for number, exchange in enumerate(exchanges(recording)):
             readers = _readers(exchange)
@@ -68,7 +68,7 @@ def _readers(exchange: Exchange) -> Sequence[str]:
 
 
 def _content_type(exchange: Exchange) -> str | None:
-    """By what was sent: recordings have lost some of the headers. None for an answer in one piece."""
+    """Return the type by path and bytes, since recordings lack some headers; None for an answer in one piece."""
     if exchange.path.endswith(("/converse-stream", "/invoke-with-response-stream")):
         return aws_events.CONTENT_TYPE
     if exchange.answer.lstrip().startswith(("data:", "event:", ":")):
@@ -84,7 +84,7 @@ def _events(content: bytes, kind: str) -> Sequence[bytes]:
 
 
 def _frames(content: bytes) -> Iterator[bytes]:
-    """Each begins with its length."""
+    """Yield the frames, each of which begins with its length."""
     while content:
         length = int.from_bytes(content[:4], "big")
         yield content[:length]

@@ -1,6 +1,6 @@
-"""Recorded traffic of model providers (vcr cassettes): which calls it holds, and what they must tell us.
+"""Recorded traffic of model providers (vcr cassettes): its calls, and their expected values.
 
-The expected values are read from the recording itself, by a few lines here that share nothing with the library.
+A few lines here, which share nothing with the library, read the expected values from the recording itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import vcr
 import yaml
 
 SHARED = Path(__file__).parents[3] / "shared" / "cassettes"
-"""A collection of recordings beside the checkout; the tests that use it are skipped where it is not."""
+"""A collection of recordings beside the checkout; tests that need it are skipped without it."""
 OWN = Path(__file__).parents[1] / "integrations" / "cassettes"
 _VERSION = re.compile(r"^/v1(?:beta\d*)?(?=/)")
 
@@ -54,7 +54,7 @@ class Exchange:
 
 
 def recordings(*providers: str) -> list[Path]:
-    """Cassettes of these providers: our own, and those of the collection beside the checkout."""
+    """Return cassettes of these providers: our own, and those of the collection beside the checkout."""
     found = [path for provider in providers for path in sorted((OWN / provider).glob("*.yaml"))]
     index = SHARED / "INDEX.tsv"
     if index.exists():
@@ -64,12 +64,12 @@ def recordings(*providers: str) -> list[Path]:
 
 
 def name(path: Path) -> str:
-    """A short name of a cassette, for the name of its test."""
+    """Return a short name of a cassette for its test."""
     return "/".join(path.parts[-2:])
 
 
 def exchanges(path: Path) -> list[Exchange]:
-    """Every exchange of a cassette whose request has a JSON object as its body, or none."""
+    """Return every exchange of a cassette whose request has a JSON object as its body, or none."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     recorded = cast("list[dict[str, Any]]", yaml.load(path.read_text(encoding="utf-8"), loader)["interactions"])
     found: list[Exchange] = []
@@ -103,7 +103,7 @@ def _content(answer: dict[str, Any]) -> bytes:
 
 @contextmanager
 def replayed(path: Path) -> Iterator[None]:
-    """Answer HTTP requests out of a cassette; nothing leaves the process."""
+    """Answer HTTP requests from a cassette; nothing leaves the process."""
     old = "status_code:" in path.read_text(encoding="utf-8")
     player = vcr.VCR(record_mode="none", decode_compressed_response=not old)
     player.register_matcher("method and path", same_call)
@@ -112,8 +112,8 @@ def replayed(path: Path) -> Iterator[None]:
 
 
 def same_call(one: Any, other: Any) -> None:
-    """A matcher: method and path, in any spelling. Some clients came to add the API's version, which addresses had,
-    and others to ask for another one."""
+    """Match method and path, in any spelling. Some clients began to add the API's version, which addresses already had,
+    and others to ask for another version."""
 
     def call(request: Any) -> tuple[str, str]:
         return request.method.upper(), _VERSION.sub("", unquote(urlsplit(request.uri).path))

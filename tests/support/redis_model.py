@@ -1,4 +1,4 @@
-"""What the scripts of a fleet do in Redis, in simulated time, with the power to be away and to forget."""
+"""A model of a fleet's scripts in Redis, in simulated time, which can be away and forget its data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Member:
 
 
 class ModelRedis:
-    """One Redis, on a clock of its own (`now`)."""
+    """One Redis, with its own clock (`now`)."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -41,7 +41,7 @@ class ModelRedis:
 
     @property
     def promised(self) -> int:
-        """The sum of all parts."""
+        """The sum of all shares."""
         return sum(member.part for member in self._members.values())
 
     def take(self, name: int, known: int, part: int, most: int) -> Reply:
@@ -116,7 +116,7 @@ class ModelRedis:
 
 
 class ModelLeases:
-    """One process's way to it; as `RedisLeases`."""
+    """One process's connection to it; as `RedisLeases`."""
 
     def __init__(self, redis: ModelRedis, member: int, clock: Callable[[], float] | None = None) -> None:
         self._redis, self._member = redis, member
@@ -135,21 +135,21 @@ class ModelLeases:
         return reply
 
     def look(self, part: int, outstanding_s: Sequence[float] = ()) -> Reply:
-        """Keep the part."""
+        """Keep the share."""
         reply = self._redis.look(self._member, self._known(), part, outstanding_s)
         self._epoch = self._redis.epoch
         return reply
 
     def leave(self) -> None:
-        """Give the part back."""
+        """Give the share back."""
         self._redis.leave(self._member)
 
     def agree(self, cut: float) -> float:
-        """The highest cut."""
+        """Publish a cut, and return the highest one."""
         return self._redis.agree(cut)
 
     def put_back(self, token: int, wait_s: float) -> None:
-        """A token is back then."""
+        """Return a token, which is available after the wait."""
         self._redis.put_back(token, wait_s)
 
     def _known(self) -> int:

@@ -16,7 +16,7 @@ PROGRAM = shutil.which("redis-server")
 
 
 class RedisServer:
-    """Use as a context manager. It keeps nothing on disk: stopped and started again, it is empty."""
+    """Use it as a context manager. It keeps nothing on disk: after a restart it is empty."""
 
     def __init__(self) -> None:
         with socket.socket() as probe:
@@ -50,7 +50,7 @@ class RedisServer:
             self._process = None
 
     def client(self) -> Any:
-        """A client that looks into it."""
+        """Return a client for looking into it."""
         from redis import Redis
 
         return Redis(port=self.port, decode_responses=True)
@@ -66,7 +66,7 @@ class RedisServer:
 
 
 def require_redis() -> None:
-    """Skip where there is no redis-server; where CI runs the tests, that is a failure."""
+    """Skip the test without redis-server; fail it if CI is set."""
     if PROGRAM is not None:
         return
     if os.environ.get("CI"):

@@ -1,4 +1,4 @@
-"""The two rings of the tests: samples in the inner one, which everybody runs, everything in the outer one."""
+"""The two rings of the tests: the inner one, for everybody, has samples; the outer one has everything."""
 
 from __future__ import annotations
 

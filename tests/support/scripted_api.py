@@ -1,4 +1,4 @@
-"""An HTTP server that answers as it is told, once for each answer, and remembers what it was asked."""
+"""An HTTP server that gives scripted answers, each once, and records its requests."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from typing import Any, Final, Self
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What to answer. A body that is a text goes out as it is, anything else as JSON."""
+    """An answer. A string body goes out as it is, any other as JSON."""
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
     after: Callable[[], object] = lambda: None
-    """Called before the answer goes out: what it waits for comes before."""
+    """Called before the answer goes out, which it can delay."""
     reset: bool = False
-    """Read the request, then reset the connection instead of answering."""
+    """True if the connection is reset after the request was read, instead of an answer."""
 
 
 RESET: Final = Told(reset=True)
@@ -46,9 +46,9 @@ class Asked:
 
 
 class ScriptedApi:
-    """Use as a context manager; `url` is the endpoint.
+    """Use it as a context manager; `url` is the endpoint.
 
-    `tell("GET /me", answer, ...)` sets the answers of a route, of which the last is given again and again.
+    `tell("GET /me", answer, ...)` sets the answers of a route; the last one is repeated.
     """
 
     def __init__(self) -> None:
@@ -63,12 +63,12 @@ class ScriptedApi:
         return self
 
     def requests(self, route: str) -> list[Asked]:
-        """The requests of a route, in order."""
+        """Return the requests of a route, in order."""
         with self._lock:
             return [asked for asked in self.asked if f"{asked.method} {asked.path}" == route]
 
     def answer(self, asked: Asked) -> Told:
-        """What to answer a request."""
+        """Return the answer to a request."""
         with self._lock:
             self.asked.append(asked)
             answers = self._answers.get(f"{asked.method} {asked.path}")
@@ -97,7 +97,7 @@ class _Server(ThreadingHTTPServer):
     api: ScriptedApi
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Connections that are reset are part of the tests."""
+        """Ignore errors: connections that are reset are part of the tests."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -137,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PATCH = do_DELETE = _serve
 
     def log_message(self, format: str, *args: Any) -> None:
-        """The server remembers by itself."""
+        """Log nothing: the server has its own record."""
 
 
 def _content(body: Any) -> bytes:

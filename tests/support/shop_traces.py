@@ -1,4 +1,4 @@
-"""What a support agent of a web shop may have done: traces as `POST /traces` takes them, the same on every run.
+"""Possible traces of a web shop's support agent, as `POST /traces` takes them, the same on every run.
 
 Ids and times follow from the number of a trace, so pages made of them can be compared and pictured.
 """
@@ -34,7 +34,7 @@ SYSTEM: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """What a customer says, turn by turn: question, tools with arguments and result, answer."""
+    """A customer's conversation, turn by turn: question, tools with arguments and result, answer."""
 
     user: str
     turns: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, Any], Any]], str]]
@@ -141,14 +141,14 @@ class _Writer:
 
 
 def trace_id(number: int) -> str:
-    """The id of the trace of that number."""
+    """Return the id of the trace of that number."""
     return str(UUID(int=(number << 16) + 0xFFFF))
 
 
 def shop_trace(
     number: int, conversation: int, turn: int, started: dt.datetime, session: str, **fields: Any
 ) -> dict[str, Any]:
-    """One turn of a conversation as the body of `POST /traces`."""
+    """Return one turn of a conversation as the body of `POST /traces`."""
     told = CONVERSATIONS[conversation % len(CONVERSATIONS)]
     question, uses, answer = told.turns[turn]
     writer = _Writer(number, started, random.Random(number))
@@ -195,7 +195,7 @@ def send_long_trace(http: httpx.Client, spans: int = 2000) -> str:
 
 
 def long_trace(spans: int) -> dict[str, Any]:
-    """An agent in steps of one model call and three tools each."""
+    """Return an agent's trace whose steps are one model call and three tools each."""
     started = dt.datetime(2026, 11, 20, 9, tzinfo=dt.UTC)
     writer = _Writer(60_000, started, random.Random(7))
     root = writer.open("nightly audit of all orders", "AGENT", None)
@@ -260,7 +260,7 @@ _REASON = "The customer got a date and a label, both from tools; nothing was mad
 
 
 def _backdate_scores(server: LocalServer) -> None:
-    """Scores are dated by their arrival; here they were given when their traces ended."""
+    """Set the scores' times to the ends of their traces, since the server dates them by arrival."""
     with server.services.database.write() as connection:
         connection.execute(
             "UPDATE trace_scores SET created_at = ended, updated_at = ended FROM"

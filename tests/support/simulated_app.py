@@ -22,7 +22,7 @@ POLL_S = 0.1
 
 
 class SimulatedApp:
-    """Starts and ends spans; what is ready goes out ten times a second, as long as anything is open."""
+    """Starts and ends spans; ready traces go out ten times a second while any span is open."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class SimulatedApp:
         is_forked: bool = False,
         longest_poll_s: float = POLL_S,
     ) -> None:
-        """`longest_poll_s`: looks become rarer while nothing starts or ends, down to one in this time."""
+        """`longest_poll_s`: polls become rarer while nothing starts or ends, down to one in this time."""
         self.process = process
         self._longest_poll_s = longest_poll_s
         self._poll_s = POLL_S
@@ -43,7 +43,7 @@ class SimulatedApp:
             span_filter=SpanFilter("all"), options=MappingOptions(), ledger=process.ledger, sample_rate=1.0
         )
         self.most_held = 0
-        """Most ended spans that waited for the rest of their traces."""
+        """The most ended spans that waited for the rest of their traces."""
         process.held = lambda: self.assembler.ended_spans
 
     def start(self, name: str, parent: Span | None = None, attributes: Mapping[str, str] = CHAT) -> Span:
@@ -65,7 +65,7 @@ class SimulatedApp:
         self._look_soon()
 
     def close(self) -> None:
-        """The process ends in order: everything that it holds is handed over."""
+        """End the process in order: hand over everything that it holds."""
         self._hand_over(self.assembler.close(self.process.clock()))
 
     def _started(self, span: Span) -> Span:
@@ -102,12 +102,12 @@ class SimulatedApp:
 
 
 def stored_id(span: Span) -> str:
-    """The id under which the server has a span."""
+    """Return the id under which the server has a span."""
     assert span.context is not None
     return str(span_uuid(span.context.trace_id, span.context.span_id))
 
 
 def trace_id_of(span: Span) -> str:
-    """The id under which the server has the span's trace."""
+    """Return the id under which the server has the span's trace."""
     assert span.context is not None
     return trace_uuid(span.context.trace_id)

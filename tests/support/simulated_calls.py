@@ -1,4 +1,4 @@
-"""Calls in simulated time: the clock moves by what is waited for, and the answers come from a list."""
+"""Calls in simulated time: each wait moves the clock, and the answers come from a list."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIMITED_BODY = b'{"error":"Rate limit exceeded: 200 per 1 minute"}'
 
 
 def answer(status: int = 200, body: Any = None, **headers: str) -> Answer:
-    """An answer with a JSON body; header names have underscores here."""
+    """Return an answer with a JSON body; header names have underscores here."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return Answer(
         status=status, body=content, headers={name.replace("_", "-"): value for name, value in headers.items()}
@@ -57,7 +57,7 @@ class Simulation:
         )
 
     def run(self, steps: Steps[T]) -> T:
-        """Carry out a course of steps."""
+        """Run a generator of steps."""
         try:
             step = next(steps)
             while True:
@@ -78,7 +78,7 @@ class Simulation:
 
 
 def in_turn(*outcomes: Outcome) -> Callable[[Request], Outcome]:
-    """A server that gives these answers one after the other, and the last again and again."""
+    """Return a server that gives these answers one after the other, and the last one repeatedly."""
     left = list(outcomes)
 
     def serve(request: Request) -> Outcome:

@@ -19,7 +19,7 @@ Server = Callable[[Attempt, float], Outcome]
 
 
 def accepted(attempt: Attempt, now: float) -> Outcome:
-    """A server that takes everything."""
+    """Accept everything, as a server does."""
     return Answer(status=202 if attempt.job.parcel.step is Step.CREATE and not attempt.is_check else 200)
 
 
@@ -74,12 +74,12 @@ class SimulatedDelivery:
                 self.now = min(end, step if step != math.inf else end)
 
     def count(self, method: str, path: str | None = None) -> int:
-        """How many requests of this kind were sent."""
+        """Return how many requests of this kind were sent."""
         return sum(sent[1] == method and (path is None or sent[2] == path) for sent in self.sent)
 
 
 def create(number: int, *, spans: int = 1, is_error: bool = False, size: int = 0) -> Parcel:
-    """A create with `spans` spans (and about `size` bytes)."""
+    """Return a create with `spans` spans (and about `size` bytes)."""
     trace_id = f"00000000-0000-0000-0000-{number:012d}"
     body = b'{"span_id":"s","x":"' + b"x" * size + b'"}'
     return Parcel(

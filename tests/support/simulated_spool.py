@@ -24,7 +24,7 @@ from simulated_world import Process, Server, World
 from spools import open_store
 
 SCANS_EVERY_S: Final = 600.0
-"""Not 5, so that the day for which the model waits is over in a second."""
+"""A period other than 5 s, so that the simulated day for which the model waits takes a second."""
 
 
 class SpooledProcess(Process):
@@ -65,7 +65,7 @@ class SpooledProcess(Process):
         self._look_at(world.now)
 
     def take(self, *parcels: Parcel, journal: Sequence[JournalChange] = ()) -> None:
-        """Spans that were counted when they ended are ready to be sent."""
+        """Accept spans that were counted when they ended and are ready to be sent."""
         super().take(*parcels, journal=journal)
         self._unwritten.update(span_id for parcel in parcels for span_id in span_ids(parcel))
         if self.outbox.is_kept:
@@ -79,7 +79,7 @@ class SpooledProcess(Process):
             self.durable.update(ended)
 
     def crash(self) -> None:
-        """Kill it: nothing of it happens any more, and the kernel drops its locks."""
+        """Kill it: it does nothing more, and the kernel drops its locks."""
         super().crash()
         for file in self._store.folder.files.values():
             file.release()
@@ -89,17 +89,17 @@ class SpooledProcess(Process):
         self.dispatcher.before_fork()
 
     def fail_to_write_once(self) -> None:
-        """Let the next write to the own file be refused."""
+        """Refuse the next write to its own file."""
         own = self._store.folder.own
         if own is not None:
             own.open().execute("PRAGMA query_only = ON")
 
     @staticmethod
     def _heirs_encoder() -> PartEncoder:
-        """Of what a crashed process had written down; its spans are counted as they are adopted."""
+        """Return the encoder for the journal of a crashed process; its spans are counted as they are adopted."""
         return PartEncoder(span_filter=SpanFilter("all"), options=MappingOptions(), ledger=Ledger(), sample_rate=1.0)
 
 
 def span_ids(parcel: Parcel) -> set[str]:
-    """The ids of the spans of a parcel."""
+    """Return the ids of the spans of a parcel."""
     return {orjson.loads(span)["span_id"] for span in parcel.spans}

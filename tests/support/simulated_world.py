@@ -1,6 +1,6 @@
-"""Processes, a network and a PandaProbe in simulated time: hours of delivery in a second, the same at every run.
+"""Processes, a network and a PandaProbe in simulated time: hours of delivery in a second, the same in every run.
 
-The processes' dispatchers, buckets and outboxes are the real ones; what is simulated is what lies around them: the
+The processes' dispatchers, buckets and outboxes are the real ones; their surroundings are simulated: the
 clock, the sender threads, the ways to the server and back, and the server.
 """
 
@@ -39,7 +39,7 @@ QUOTA_BODY: Final = orjson.dumps({"detail": "You've reached the traces limit (10
 
 
 class World:
-    """The clock, and what is going to happen. Times in seconds."""
+    """The clock, and the coming events. Times in seconds."""
 
     def __init__(self, seed: int = 1) -> None:
         self.now = 0.0
@@ -48,15 +48,15 @@ class World:
         self._numbers = itertools.count()
 
     def at(self, time: float, event: Callable[[], None]) -> None:
-        """Let something happen at a time."""
+        """Schedule an event at a time."""
         heapq.heappush(self._events, (max(time, self.now), next(self._numbers), event))
 
     def after(self, seconds: float, event: Callable[[], None]) -> None:
-        """Let something happen later."""
+        """Schedule an event after a delay."""
         self.at(self.now + seconds, event)
 
     def every(self, seconds: float, event: Callable[[], None], *, until: float = math.inf) -> None:
-        """Let something happen again and again, with up to 20 % of jitter."""
+        """Schedule an event repeatedly, with up to 20 % of jitter."""
 
         def happen() -> None:
             if self.now < until:
@@ -75,7 +75,7 @@ class World:
 
 
 class Window(StrEnum):
-    """How the server limits POST /traces."""
+    """The server's kinds of windows for POST /traces."""
 
     FIXED = "fixed"
     """Opens with the first hit."""
@@ -86,7 +86,7 @@ class Window(StrEnum):
 
 
 class Limiter:
-    """100 a minute."""
+    """A limit of 100 a minute."""
 
     def __init__(self, window: Window) -> None:
         self._window = window
@@ -94,7 +94,7 @@ class Limiter:
         self._accepted: deque[float] = deque()
 
     def hit(self, now: float) -> bool:
-        """Count a hit; False: refused."""
+        """Count a hit; return False if it is refused."""
         if self._window is Window.MOVING:
             while self._accepted and self._accepted[0] <= now - WINDOW_S:
                 self._accepted.popleft()
@@ -123,26 +123,26 @@ class Seen:
 
 @dataclass(slots=True, kw_only=True)
 class Stored:
-    """A trace that was accepted; spans by id."""
+    """An accepted trace; spans by id."""
 
     visible_at: float
     fields: dict[str, Any] = field(default_factory=dict[str, Any])
     spans: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     created_by: list[str] = field(default_factory=list[str])
-    """Who posted it, once for each accepted POST /traces (each is billed)."""
+    """The sender of each accepted POST /traces (each is billed)."""
 
 
 Script = Callable[[Request, float], Outcome | None]
-"""Asked for every request; None: the server's own answer."""
+"""Called for every request; None: the server's own answer."""
 
 
 def no_script(request: Request, now: float) -> Outcome | None:
-    """The server answers by itself."""
+    """Leave the answer to the server."""
     return None
 
 
 class Server:
-    """Limit, upserts, a lag before an accepted trace is visible, and whatever the script says instead."""
+    """A server with a limit, upserts, a lag before an accepted trace is visible, and scripted answers."""
 
     def __init__(
         self,
@@ -172,7 +172,7 @@ class Server:
         return outcome
 
     def posts(self, who: str | None = None, *, status: int | None = None, since: float = 0.0) -> list[Seen]:
-        """The POST /traces so far."""
+        """Return the POST /traces so far."""
         return [
             each
             for each in self.seen
@@ -183,11 +183,11 @@ class Server:
         ]
 
     def span_ids(self) -> set[str]:
-        """Every span that is stored."""
+        """Return the ids of all stored spans."""
         return {span_id for trace in self.traces.values() for span_id in trace.spans}
 
     def rate_limited(self) -> Answer:
-        """What it says when the window is full."""
+        """Return the answer to a request in a full window."""
         return Answer(status=429, body=RATE_BODY, headers=self._rate_headers(self._world.now))
 
     def _own(self, request: Request, who: str, now: float) -> Outcome:
@@ -223,7 +223,7 @@ class Server:
 
 
 class Fate(StrEnum):
-    """What the network does to a request."""
+    """The network's effects on a request."""
 
     PASSES = "passes"
     REFUSED = "refused"
@@ -231,14 +231,14 @@ class Fate(StrEnum):
     RESET_BEFORE = "reset before"
     """The connection is reset after the body was sent, before the server acted on it."""
     RESET_AFTER = "reset after"
-    """The server acted on it, the answer is lost by a reset."""
+    """The server acted on it, and a reset loses the answer."""
     NO_ANSWER = "no answer"
     """The server acted on it, the answer never comes: the sender gives up after its timeout."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """Bounds of one way over the network, in seconds; drawn evenly, for each way anew."""
+    """Bounds of one way over the network, in seconds; each way draws evenly between them."""
 
     shortest_s: float = 0.005
     longest_s: float = 0.5
@@ -271,16 +271,16 @@ class Process:
         self._next_look = math.inf
         self.fate: Callable[[Request, float], Fate] = lambda request, now: Fate.PASSES
         self.looks = 0
-        """How often the dispatcher was asked for work."""
+        """Number of times that the dispatcher was asked for work."""
         self.most_in_flight = 0
         self.doubtful: list[str] = []
         """Trace ids of the creates whose outcome the process could not know."""
         self.sent: list[tuple[float, Request]] = []
         self.answered: list[tuple[float, Request]] = []
         self.carry: Callable[[Request], Outcome] = lambda request: server.handle(request, name)
-        """What a request passes through on its way to the server."""
+        """Carries a request to the server."""
         self.held: Callable[[], int] = lambda: 0
-        """Spans that have ended and are not in a parcel yet."""
+        """Returns the spans that have ended and are not in a parcel yet."""
         self.journal: SpanJournal | None = None
         self.ledger = Ledger()
         self.notices = Notices(self.clock)
@@ -295,37 +295,37 @@ class Process:
         )
 
     def clock(self) -> float:
-        """The process's monotonic clock."""
+        """Return the time of the process's monotonic clock."""
         return self.world.now * self._clock_rate
 
     def put(self, parcel: Parcel) -> None:
-        """Spans have ended, and are ready to be sent."""
+        """Accept spans that have ended and are ready to be sent."""
         self.ledger.ended(len(parcel.spans))
         self.take(parcel)
 
     def take(self, *parcels: Parcel, journal: Sequence[JournalChange] = ()) -> None:
-        """Spans that were counted when they ended are ready to be sent."""
+        """Accept spans that were counted when they ended and are ready to be sent."""
         for parcel in parcels:
             self.dispatcher.offer(parcel, self.clock())
         self.dispatcher.save(journal)
         self._look_at(self.world.now + self._look_every_s)
 
     def write_down(self, changes: Sequence[JournalChange], *ended: str) -> None:
-        """Write to the journal, where there is one; `ended`: ids of spans that are in it from now on."""
+        """Write to the journal, if there is one; `ended`: ids of spans that are in it from now on."""
         self.dispatcher.save(changes)
 
     @property
     def is_alive(self) -> bool:
-        """Whether it has not crashed."""
+        """True unless it has crashed."""
         return self._alive
 
     def crash(self) -> None:
-        """Kill it: nothing of it happens any more."""
+        """Kill it: it does nothing more."""
         self._alive = False
 
     @property
     def is_balanced(self) -> bool:
-        """Whether what the ledger calls pending is what waits."""
+        """Return whether the ledger's pending spans are those that wait."""
         return self.ledger.read().pending == self.held() + sum(job.parcel.span_count for job in self.outbox)
 
     def _look_at(self, time: float) -> None:
@@ -386,7 +386,7 @@ def _is_gateway_error(outcome: Outcome) -> bool:
 
 
 def most_in_a_window(times: list[float]) -> int:
-    """The most of these (rising) times that any minute holds, however aligned."""
+    """Return the largest number of these (ascending) times within any minute, however aligned."""
     most, first = 0, 0
     for index, time in enumerate(times):
         while times[first] <= time - WINDOW_S:
@@ -396,7 +396,7 @@ def most_in_a_window(times: list[float]) -> int:
 
 
 def simulated_id(number: int) -> str:
-    """A trace id as random as W3C wants it: different for each number, and evenly spread in the lowest 56 bits."""
+    """Return a trace id as random as W3C requires: different for each number, with uniform lowest 56 bits."""
     chance = number * 0x9E3779B97F4A7D % (1 << 56)
     return f"00000000-0000-0000-00{chance >> 48:02x}-{chance & ((1 << 48) - 1):012x}"
 
@@ -412,7 +412,7 @@ def trace_parcel(
     size: int = 0,
     batch: int = 0,
 ) -> Parcel:
-    """A parcel of the trace with this number. Its spans' ids tell trace, batch and place, so none occurs twice."""
+    """Return a parcel of the trace with this number. Its spans' ids contain trace, batch and place, so none repeats."""
     trace_id = simulated_id(number)
     fields = {"trace_id": trace_id, "name": name, "status": "ERROR" if is_error else "COMPLETED"}
     encoded = tuple(

@@ -1,4 +1,4 @@
-"""Spans of a real OpenTelemetry SDK, kept in memory, with short ways to look at them."""
+"""Spans of a real OpenTelemetry SDK, kept in memory, with short ways to read them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pandaprobe_otel.capture.tracers import use_tracer_provider
 
 
 class SpanRecorder:
-    """A tracer provider of its own, whose finished spans can be asked for by name."""
+    """A tracer provider of its own, whose finished spans can be found by name."""
 
     def __init__(self, sampler: Sampler = ALWAYS_ON) -> None:
         self._exporter = InMemorySpanExporter()
@@ -40,49 +40,49 @@ class SpanRecorder:
         self._exporter.clear()
 
     def one(self, name: str | None = None) -> ReadableSpan:
-        """The only finished span (of that name)."""
+        """Return the only finished span (of that name)."""
         (found,) = [span for span in self.spans if name is None or span.name == name]
         return found
 
     def attributes(self, name: str | None = None) -> dict[str, Any]:
-        """Attributes of the only finished span (of that name)."""
+        """Return the attributes of the only finished span (of that name)."""
         return dict(self.one(name).attributes or {})
 
     def json(self, attribute: str, name: str | None = None) -> Any:
-        """Decoded JSON text of one of these attributes."""
+        """Return the decoded JSON text of one of these attributes."""
         return json.loads(self.attributes(name)[attribute])
 
     def input(self, name: str | None = None) -> Any:
-        """Decoded input of the only finished span (of that name)."""
+        """Return the decoded input of the only finished span (of that name)."""
         return self.json("pandaprobe.input", name)
 
     def output(self, name: str | None = None) -> Any:
-        """Decoded output of the only finished span (of that name)."""
+        """Return the decoded output of the only finished span (of that name)."""
         return self.json("pandaprobe.output", name)
 
     def input_of(self, span: ReadableSpan) -> Any:
-        """Decoded input of this span."""
+        """Return the decoded input of this span."""
         return json.loads(str((span.attributes or {})["pandaprobe.input"]))
 
     def output_of(self, span: ReadableSpan) -> Any:
-        """Decoded output of this span."""
+        """Return the decoded output of this span."""
         return json.loads(str((span.attributes or {})["pandaprobe.output"]))
 
     def parent_of(self, span: ReadableSpan) -> str | None:
-        """Name of the span's parent among the finished spans, None for a root."""
+        """Return the name of the span's parent among the finished spans, None for a root."""
         if span.parent is None:
             return None
         wanted = span.parent.span_id
         return next(s.name for s in self.spans if s.context is not None and s.context.span_id == wanted)
 
     def tree(self) -> dict[str, str | None]:
-        """Name of each finished span -> name of its parent. Names must differ."""
+        """Return the name of each finished span -> the name of its parent. Names must differ."""
         assert len(set(self.names)) == len(self.names)
         return {span.name: self.parent_of(span) for span in self.spans}
 
 
 def answer_text(attributes: Mapping[str, Any]) -> str:
-    """Return the model's words in a span, thoughts included; "" where it recorded none."""
+    """Return the model's words in a span, thoughts included; "" if it recorded none."""
     messages = json.loads(attributes.get("gen_ai.output.messages", "[]"))
     return "".join(part["content"] for message in messages for part in message["parts"])
 

@@ -16,7 +16,7 @@ HTTP: Mapping[str, str] = {"http.request.method": "GET", "url.path": "/x"}
 
 
 class SpanMaker:
-    """Starts spans that can be looked at while open, and gives the ended ones as an exporter would see them."""
+    """Starts spans that can be read while open, and returns the ended ones as an exporter sees them."""
 
     def __init__(self) -> None:
         self.exporter = InMemorySpanExporter()
@@ -25,7 +25,7 @@ class SpanMaker:
         self.tracer = self.provider.get_tracer("test")
 
     def start(self, name: str, parent: Span | None = None, attributes: Mapping[str, str] | None = None) -> Span:
-        """Start a span below `parent` (a root without)."""
+        """Start a span below `parent` (a root without one)."""
         context = (
             trace.set_span_in_context(parent) if parent is not None else trace.set_span_in_context(trace.INVALID_SPAN)
         )
@@ -50,7 +50,7 @@ class SpanMaker:
 
 @contextmanager
 def provider_with(processor: object) -> Iterator[trace.Tracer]:
-    """A tracer whose provider has this one processor; shut down at the end."""
+    """Yield a tracer whose provider has this one processor; shut the provider down at the end."""
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(processor)  # type: ignore[arg-type]
     try:

@@ -1,4 +1,4 @@
-"""Spool files in use: an outbox without threads, and a whole delivery in front of a server that is a function."""
+"""Spool files in use: an outbox without threads, and a whole delivery to a server that is a function."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def open_store(
     scan_every_s: float = SCAN_EVERY_S,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> SpoolStore:
-    """A store as a pipeline makes it, with other times."""
+    """Return a store as a pipeline makes it, with other times."""
     spool = SpoolFolder(folder, destination)
     return SpoolStore(
         folder=spool,
@@ -84,7 +84,7 @@ class Run:
         self.outbox = Outbox(max_memory, self.store)
 
     def put(self, *parcels: Parcel) -> list[Job]:
-        """Have parcels kept; return their jobs."""
+        """Store parcels; return their jobs."""
         before = set(self.outbox)
         for parcel in parcels:
             for job, reason in self.outbox.put(parcel, self.now):
@@ -97,19 +97,19 @@ class Run:
         self.outbox.save(changes)
 
     def done(self, *jobs: Job) -> None:
-        """The jobs are delivered."""
+        """Mark the jobs as delivered."""
         for job in jobs:
             self.outbox.finish(job, self.now)
         self.outbox.save()
 
     def start(self, job: Job) -> None:
-        """The job's request is about to go."""
+        """Start the job's request."""
         assert self.outbox.open(job, self.now)
         self.outbox.start(job, self.now)
         self.outbox.save()
 
     def look_around(self) -> Inspection:
-        """Look after the files, as senders do."""
+        """Inspect the files, as senders do."""
         inspection = self.outbox.inspect(self.now)
         self.body_cap = inspection.body_cap or self.body_cap
         self.gone["spool_damaged"] += inspection.damaged_spans
@@ -118,7 +118,7 @@ class Run:
         return inspection
 
     def contents(self) -> list[Parcel]:
-        """All that waits, after a look around, with its content; what cannot be read is given up."""
+        """Inspect the directory, and return everything that waits, with its content; give up unreadable parcels."""
         self.look_around()
         for job in list(self.outbox):
             self.outbox.open(job, self.now)
@@ -126,7 +126,7 @@ class Run:
         return [job.parcel for job in self.outbox if not job.parcel.is_closed]
 
     def die(self) -> None:
-        """End as kill -9 would: the kernel closes every file."""
+        """End as by kill -9: the kernel closes every file."""
         for file in list(self.folder.files.values()):
             file.release()
         self.folder.files.clear()
@@ -151,19 +151,19 @@ class FunctionTransport:
         return self.server(request)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is no connection."""
 
     def reset_after_fork(self) -> None:
-        """Nothing is shared."""
+        """Do nothing: there is no connection."""
 
 
 def span_encoder() -> PartEncoder:
-    """As the pipeline makes it with default settings."""
+    """Return the encoder of a pipeline with default settings."""
     return PartEncoder(span_filter=SpanFilter("agent"), options=MappingOptions(), ledger=Ledger(), sample_rate=1.0)
 
 
 class Service:
-    """A process's delivery with a spool, its threads included, in front of a server that is a function."""
+    """A process's delivery with a spool, its threads included, to a server that is a function."""
 
     def __init__(
         self,
@@ -202,7 +202,7 @@ class Service:
         return self.delivery.wait_idle(time.monotonic() + seconds)
 
     def save(self) -> None:
-        """Wait until everything is on disk, where nothing can be delivered."""
+        """Wait until everything is on disk, if nothing can be delivered."""
         wait_until(lambda: self.flush(0.0), what="everything is on disk")
 
     def close(self, seconds: float = PATIENCE_S) -> int:
@@ -223,9 +223,9 @@ class Service:
 
 
 def inherit(server: StrictPandaProbe, folder: Path) -> int:
-    """Send to the server what processes of `environment(server.url)` left in a directory; return the spans delivered.
+    """Send the spool that processes of `environment(server.url)` left to the server; return the spans delivered.
 
-    It does not wait as long as a real heir for requests that may still be on their way.
+    A real heir waits longer for requests that may still be on their way.
     """
     key, project = "sk_pp_1", "shop"
     transport = HttpTransport(server.url, api_key_headers(key, project))

@@ -1,4 +1,4 @@
-"""What PandaProbe takes, keeps and can show again, as measured on server 0.5.0; more than its 202 says."""
+"""The bodies that PandaProbe accepts, keeps and can show again, as measured on server 0.5.0: fewer than get a 202."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _MAX_COUNT = 2**31 - 1
 
 
 def assert_storable(body: Mapping[str, Any]) -> None:
-    """Assert that the body of POST /traces is neither refused, nor lost later, nor poison for the project."""
-    data = orjson.dumps(body)  # refuses lone surrogates, big integers, foreign types and keys that are no text
+    """Assert that the body of POST /traces is not refused, not lost later, and does not poison the project."""
+    data = orjson.dumps(body)  # refuses lone surrogates, big integers, foreign types and keys that are not strings
     assert b"\\u0000" not in data.replace(b"\\\\", b"")
     uuid.UUID(body["trace_id"])
     assert 1 <= len(body["name"]) <= 512
@@ -54,7 +54,7 @@ def assert_span(span: Mapping[str, Any]) -> None:
 
 
 def assert_usage(usage: Mapping[str, Any]) -> None:
-    """Assert that the counts can be cast to int4, each and in sum: else no page of the project opens any more."""
+    """Assert that the counts and their sum fit int4: otherwise no page of the project opens any more."""
     assert all(type(count) is int and 0 <= count <= _MAX_COUNT for count in usage.values())
     assert usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0) <= _MAX_COUNT
 
@@ -72,7 +72,7 @@ def assert_times(body: Mapping[str, Any]) -> None:
 
 
 def assert_plain(value: Any) -> None:
-    """Assert that a value is JSON, of finite numbers, and nested less than the server's 255 levels."""
+    """Assert that a value is JSON with finite numbers, nested less deeply than the server's 255 levels."""
     for item, depth in _walk(value, 1):
         assert depth <= 254
         assert item is None or type(item) in (str, bool, int, float, list, dict)

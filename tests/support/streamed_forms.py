@@ -1,7 +1,7 @@
 """The ways in which an app reads a streamed answer, and the ways in which it stops.
 
-A form opens a stream on a client; an ending reads it and leaves it. What the app saw of it, types included, is a
-Sighting: with and without instrumentation it must be equal.
+A form opens a stream on a client; an ending reads it and leaves it. The app's view, types included, is a
+Sighting: it must be equal with and without instrumentation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class AppError(Exception):
 
 @dataclass(slots=True)
 class Sighting:
-    """What the app got to see."""
+    """The app's view of a call."""
 
     types: list[type] = field(default_factory=list[type])
     items: list[str] = field(default_factory=list[str])
@@ -44,7 +44,7 @@ ITEMS_BEFORE_THE_END = 3
 
 @dataclass(slots=True)
 class Opened:
-    """A stream that the app has opened: what it iterates, how it leaves, and how many items it reads before."""
+    """A stream that the app has opened: its iterable, the way to leave it, and the number of items read before."""
 
     items: Iterable[Any]
     leave: Callable[[], Any]
@@ -66,7 +66,7 @@ Ending = Callable[[Form, Any, Sighting], None]
 AsyncEnding = Callable[[AsyncForm, Any, Sighting], Awaitable[None]]
 
 ROUNDS_WITHOUT_NEWS = 200
-"""Each piece takes a few rounds through a client's layers."""
+"""Rounds of the event loop without a new item; each piece takes a few through a client's layers."""
 
 
 def _some(opened: Opened, sighting: Sighting) -> None:
@@ -85,7 +85,7 @@ def read_to_the_end(form: Form, client: Any, sighting: Sighting) -> None:
 
 
 def read_and_leave(form: Form, client: Any, sighting: Sighting) -> None:
-    """Read everything, and leave the stream however that ends, as a `with` block does."""
+    """Read everything, and leave the stream in any case, as a `with` block does."""
     opened = form(client, sighting)
     try:
         for item in opened.items:
@@ -95,7 +95,7 @@ def read_and_leave(form: Form, client: Any, sighting: Sighting) -> None:
 
 
 def sighted(form: Form, client: Any) -> Sighting:
-    """What the app sees that reads everything and leaves; `look`, but for thousands of streams that do not end well."""
+    """Return the sighting of an app that reads everything and leaves; as `look`, for thousands of failing streams."""
     sighting = Sighting()
     try:
         read_and_leave(form, client, sighting)
@@ -112,7 +112,7 @@ def break_and_close(form: Form, client: Any, sighting: Sighting) -> None:
 
 
 def with_and_break(form: Form, client: Any, sighting: Sighting) -> None:
-    """Break out of the loop inside a `with` block: of the stream, where it can be used so, else of its closing."""
+    """Break out of the loop within a `with` block: of the stream if it allows this, else of its closing."""
     opened = form(client, sighting)
     with ExitStack() as stack:
         if isinstance(opened.items, AbstractContextManager):
@@ -140,7 +140,7 @@ def never_iterate(form: Form, client: Any, sighting: Sighting) -> None:
 
 
 def app_raises(form: Form, client: Any, sighting: Sighting) -> None:
-    """An error of the app's own in the middle of the loop, with the stream closed on the way out."""
+    """Raise the app's own error in the middle of the loop, and close the stream on the way out."""
     opened = form(client, sighting)
     try:
         for count, item in enumerate(opened.items, start=1):
@@ -162,7 +162,7 @@ ENDINGS: dict[str, Ending] = {
 
 
 def look(ending: Ending, form: Form, client: Any) -> Sighting:
-    """Go through one form and one ending; what is raised is part of the sighting."""
+    """Use one form with one ending; a raised exception is part of the sighting."""
     sighting = Sighting()
     try:
         ending(form, client, sighting)
@@ -173,7 +173,7 @@ def look(ending: Ending, form: Form, client: Any) -> Sighting:
 
 
 async def _settle() -> None:
-    # Asynchronous generators that were forgotten are closed by the loop, one inside the other.
+    # The loop closes forgotten asynchronous generators, one inside the other.
     for _ in range(15):
         gc.collect()
         await asyncio.sleep(0.0005)
@@ -197,7 +197,7 @@ async def read_to_the_end_async(form: AsyncForm, client: Any, sighting: Sighting
 
 
 async def read_and_leave_async(form: AsyncForm, client: Any, sighting: Sighting) -> None:
-    """Read everything, and leave the stream however that ends, as an `async with` block does."""
+    """Read everything, and leave the stream in any case, as an `async with` block does."""
     opened = await form(client, sighting)
     try:
         async for item in opened.items:
@@ -207,7 +207,7 @@ async def read_and_leave_async(form: AsyncForm, client: Any, sighting: Sighting)
 
 
 async def sighted_async(form: AsyncForm, client: Any) -> Sighting:
-    """The asynchronous twin of `sighted`."""
+    """Do as `sighted`, asynchronously."""
     sighting = Sighting()
     try:
         await read_and_leave_async(form, client, sighting)
@@ -252,7 +252,7 @@ async def never_iterate_async(form: AsyncForm, client: Any, sighting: Sighting) 
 
 
 async def app_raises_async(form: AsyncForm, client: Any, sighting: Sighting) -> None:
-    """An error of the app's own in the middle of the loop, with the stream closed on the way out."""
+    """Raise the app's own error in the middle of the loop, and close the stream on the way out."""
     opened = await form(client, sighting)
     count = 0
     try:
@@ -266,7 +266,7 @@ async def app_raises_async(form: AsyncForm, client: Any, sighting: Sighting) -> 
 
 
 async def cancelled_async(form: AsyncForm, client: Any, sighting: Sighting) -> None:
-    """The task is cancelled while it waits for the next piece, of a provider that has fallen silent."""
+    """Cancel the task while it waits for the next piece of a provider that has fallen silent."""
     read_some = asyncio.Event()
 
     async def reads() -> None:
@@ -291,7 +291,7 @@ async def cancelled_async(form: AsyncForm, client: Any, sighting: Sighting) -> N
 
 
 async def _all_read(sighting: Sighting) -> None:
-    """Go round the event loop until nothing more is read: on loopback, what was sent has arrived."""
+    """Run the event loop until nothing more is read: on loopback, everything sent has then arrived."""
     rounds, known = 0, -1
     while rounds < ROUNDS_WITHOUT_NEWS:
         await asyncio.sleep(0)
@@ -310,7 +310,7 @@ ASYNC_ENDINGS: dict[str, AsyncEnding] = {
 
 
 async def look_async(ending: AsyncEnding, form: AsyncForm, client: Any) -> Sighting:
-    """The asynchronous twin of `look`."""
+    """Do as `look`, asynchronously."""
     sighting = Sighting()
     try:
         await ending(form, client, sighting)

@@ -1,7 +1,7 @@
 """A strict PandaProbe for delivery tests: real HTTP on loopback, the real limiter, faults on request.
 
-It keeps the rules that delivery depends on (a fixed window that opens with the first hit, an accepted trace that
-becomes visible a little later, appends that need it) and writes down every request.
+It has the rules that delivery depends on (a fixed window that opens with the first hit, an accepted trace that
+becomes visible a little later, appends that need it) and records every request.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class Reply:
     reset: str | None = None
     """"unread": reset the connection at once; "accepted": carry the request out, then reset.
 
-    "silent": never answer, for as long as the client waits.
+    "silent": never answer, as long as the client waits.
     """
     wire: Callable[[socket.socket], None] | None = None
     """Writes the answer to the socket itself (garbage, or byte by byte); the connection is closed afterwards."""
     carried_out: bool = False
-    """With `wire`: whether the request was carried out."""
+    """With `wire`: true if the request was carried out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class StoredTrace:
 
 
 class StrictPandaProbe:
-    """Use as a context manager; `url` is the endpoint. Thread-safe."""
+    """Use it as a context manager; `url` is the endpoint. Thread-safe."""
 
     def __init__(
         self,
@@ -83,9 +83,9 @@ class StrictPandaProbe:
         tls: ssl.SSLContext | None = None,
         receive_buffer: int | None = None,
     ) -> None:
-        """`calendar`: the window begins with the minute of the clock; `max_body`: bytes, above which it says 413.
+        """`calendar`: the window begins with the clock's minute; `max_body`: bytes above which it answers 413.
 
-        `receive_buffer`: bytes that the system takes over for the server before it has read them.
+        `receive_buffer`: bytes that the system accepts for the server before it has read them.
         """
         self._tls = tls
         self._receive_buffer = receive_buffer
@@ -103,15 +103,15 @@ class StrictPandaProbe:
         self.script: deque[Reply] = deque()
         """Answers to the next POST /traces, one each."""
         self.answer: Callable[[str, str], Reply | None] = lambda method, path: None
-        """Asked for every request (method, path) when the script is empty; None: the server's own answer."""
+        """Called for every request (method, path) when the script is empty; None: the server's own answer."""
         self.cuts_body: Callable[[str, str], bool] = lambda method, path: False
-        """Asked for every request before its body is read; True: the connection is reset in the middle of the body."""
+        """Called for every request before its body is read; True: the connection is reset in the middle of the body."""
         self.log: list[Logged] = []
         self.traces: dict[str, StoredTrace] = {}
         self.scores: list[dict[str, Any]] = []
         self.accepted_at: list[float] = []
         self.connections_closed = 0
-        """By the server, or after the client had closed them."""
+        """Connections that the server closed, by itself or after the client had."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -132,7 +132,7 @@ class StrictPandaProbe:
         self._thread.start()
 
     def stop(self) -> int:
-        """Stop listening: new connections are refused. Returns the port."""
+        """Stop listening: new connections are refused. Return the port."""
         port = int(self._server.server_address[1])
         self._server.shutdown()
         self._server.server_close()
@@ -145,7 +145,7 @@ class StrictPandaProbe:
         self.stop()
 
     def requests(self, method: str | None = None, path: str | None = None) -> list[Logged]:
-        """The requests so far, in order of their answers, by method and path."""
+        """Return the requests so far, in order of their answers, by method and path."""
         with self._lock:
             return [
                 entry
@@ -154,18 +154,18 @@ class StrictPandaProbe:
             ]
 
     def posts(self) -> list[Logged]:
-        """The POST /traces so far."""
+        """Return the POST /traces so far."""
         return self.requests("POST", "/traces")
 
     def span_ids(self) -> set[str]:
-        """Every span that is stored."""
+        """Return the ids of all stored spans."""
         with self._lock:
             return {span_id for trace in self.traces.values() for span_id in trace.spans}
 
     # -- carrying out -------------------------------------------------------------------------------------------------
 
     def handle(self, method: str, path: str, headers: Mapping[str, str], raw: bytes) -> Reply:
-        """Answer a request and write it down."""
+        """Answer a request and record it."""
         time.sleep(self._delay())
         body = json.loads(raw) if raw else None
         with self._lock:
@@ -239,7 +239,7 @@ class CalendarWindow:
         self._window, self._hits = -1, 0
 
     def hit(self, key: str) -> bool:
-        """Count a hit; False when the window is full. One key only."""
+        """Count a hit; return False if the window is full. There is one key only."""
         window = int(time.time() / self._window_s)
         if window != self._window:
             self._window, self._hits = window, 0
@@ -253,7 +253,7 @@ class _Server(ThreadingHTTPServer):
     owner: StrictPandaProbe
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are part of the tests."""
+        """Ignore errors: clients that leave are part of the tests."""
 
     def shutdown_request(self, request: Any) -> None:
         super().shutdown_request(request)
@@ -303,4 +303,4 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PATCH = do_DELETE = _serve
 
     def log_message(self, format: str, *args: Any) -> None:
-        """The server keeps its own log."""
+        """Log nothing: the server has its own record."""

@@ -1,4 +1,4 @@
-"""Programs run as a user would run them: a fresh interpreter, with the settings in the environment."""
+"""Programs run as a user runs them: a fresh interpreter, with the settings in the environment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def one(name):
 
 
 def environment(endpoint: str | None = None, **more: str) -> dict[str, str]:
-    """The process's environment without settings of ours or OpenTelemetry's, plus the ones given."""
+    """Return the process's environment without settings of ours or OpenTelemetry's, plus the given ones."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PANDAPROBE_", "OTEL_"))}
     if endpoint is not None:
         clean |= {"PANDAPROBE_ENDPOINT": endpoint, "PANDAPROBE_API_KEY": "sk_pp_1", "PANDAPROBE_PROJECT_NAME": "shop"}
@@ -35,7 +35,7 @@ def environment(endpoint: str | None = None, **more: str) -> dict[str, str]:
 def run_python(
     code: str, env: Mapping[str, str], *, timeout_s: float = PATIENCE_S, set_up: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Run code in a fresh interpreter with warnings as errors; its output is captured."""
+    """Run code in a fresh interpreter with warnings as errors; capture its output."""
     program = (SET_UP if set_up else "") + textwrap.dedent(code)
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", program],

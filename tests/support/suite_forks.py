@@ -1,6 +1,6 @@
-"""A process that has loaded what a judged suite needs, and runs each suite or command in a fork of its own.
+"""A process that has loaded the imports of a judged suite, and runs each suite or command in a fork.
 
-Loading takes two seconds of CPU, ten times as long as what a small suite does. The fork is as separate as a new
+Loading takes two seconds of CPU, ten times as long as a small suite. The fork is as separate as a new
 process: working directory, environment, libraries, threads, signals and exit handlers are its own.
 
 A request is a line of JSON on standard input; the answer is a line with the exit code on standard output.
@@ -42,13 +42,13 @@ def load() -> None:
     for name in _PACKAGES:
         for module in pkgutil.walk_packages(import_module(name).__path__, f"{name}."):
             import_module(module.name)
-    gc.freeze()  # no fork looks at, and so copies, what all of them share
+    gc.freeze()  # keeps forks from visiting, and so copying, the objects that all share
 
 
 def become(request: dict[str, Any]) -> int:
-    """Be the program that is asked for; the return value is the exit code."""
+    """Run the requested program; return its exit code."""
     signal.alarm(_LONGEST_S)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where this was started in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # even if this was started in the background
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["env"])
@@ -80,7 +80,7 @@ def serve() -> int | None:
 
 
 def _copy(terminal: int, screen: Path) -> None:
-    with screen.open("wb", buffering=0) as file, suppress(OSError):  # how Linux tells that nobody has it open any more
+    with screen.open("wb", buffering=0) as file, suppress(OSError):  # Linux raises it once no process has it open
         while part := os.read(terminal, 65536):
             file.write(part)
     os.close(terminal)

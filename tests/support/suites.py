@@ -1,4 +1,4 @@
-"""Small test suites that are run as a user runs them: pytest in a process of its own."""
+"""Small test suites run as a user runs them: pytest in its own process."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def assistant(question):
 """
 
 _OTHERS: Final = sorted({point.name for point in entry_points(group="pytest11") if "pandaprobe" not in point.value})
-"""The installed plugins that are not ours: loading them all would take most of the time of a small suite."""
+"""Installed plugins that are not ours: loading them all would take most of the time of a small suite."""
 _NOT_REWRITTEN: Final = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
 """The forks have the plugins loaded before pytest starts."""
 _OLDER_ANYIO: Final = "ignore:_pytest.python.CallSpec2 has been renamed"
-"""The plugin of an anyio that is older than the pytest asks for it by its old name."""
+"""The plugin of an anyio older than the pytest uses an old name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a run of pytest came to; `cases` gives the outcome of each test and verdict by its name."""
+    """The result of a pytest run; `cases` has the outcome of each test and verdict by its name."""
 
     code: int
     out: str
@@ -88,9 +88,9 @@ class Suites:
         terminal: bool = False,
         **env: str,
     ) -> Outcome:
-        """Run the tests in `code`, after the agent of this module, and return what came of it.
+        """Run the tests in `code`, after this module's agent, and return the outcome.
 
-        Of the installed plugins only ours and those named are loaded, and warnings are errors. Files `conftest.py`
+        Of the installed plugins only ours and the named ones are loaded, and warnings are errors. Files `conftest.py`
         and `pytest.ini` in the folder count; without `code` there is no file of tests.
         """
         if code:
@@ -154,7 +154,7 @@ def _read(xml: Path) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     properties: dict[str, dict[str, str]] = {}
     if xml.exists():
         for case in ElementTree.parse(xml).iter("testcase"):
-            # What stands between module and last name is the class in JUnit's form; of a verdict, the test.
+            # In JUnit's form the class is between module and last name; for a verdict, the test is there.
             inner = str(case.get("classname")).partition(".")[2]
             name = "::".join(filter(None, (inner, str(case.get("name")))))
             found = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]

@@ -1,4 +1,4 @@
-"""A program in a terminal of its own, as a person has it before them."""
+"""A program in its own terminal, as a person uses it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ESCAPES: Final = re.compile(r"\x1b\[[?0-9;]*[A-Za-z]")
 
 
 class Terminal:
-    """Use as a context manager: what still runs at the end is killed."""
+    """Use it as a context manager: a program that still runs at the end is killed."""
 
     def __init__(self, *command: str, environment: Mapping[str, str]) -> None:
         ours, theirs = pty.openpty()
@@ -49,7 +49,7 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """All that was on the screen, without colours and movements of the cursor; each line once ended."""
+        """Return the text of the screen, without colours and cursor movements; each line once ended."""
         return _LINE_ENDS.sub("\n", _ESCAPES.sub("", self._written))
 
     def type(self, keys: str) -> None:
@@ -78,7 +78,7 @@ class Terminal:
         if select.select([self._screen], [], [], timeout_s)[0]:
             try:
                 self._written += os.read(self._screen, 65536).decode("utf-8", "replace")
-            except OSError:  # Linux's way to say that nobody writes any more
+            except OSError:  # Linux's sign that no process writes any more
                 time.sleep(0.02)
 
 

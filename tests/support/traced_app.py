@@ -35,7 +35,7 @@ class Exchange:
 
 @dataclass(slots=True)
 class WatchedTransport:
-    """The real transport, with a shorter timeout, and a record of what went over it."""
+    """The real transport, with a shorter timeout and a record of its requests."""
 
     inner: Transport
     timeout_s: float
@@ -53,13 +53,13 @@ class WatchedTransport:
         self.inner.close()
 
     def reset_after_fork(self) -> None:
-        """Forget them."""
+        """Forget the connections."""
         self.inner.reset_after_fork()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedApp:
-    """What tests do with it."""
+    """An app, with the operations that tests need."""
 
     tracer: Tracer
     pipeline: ExportPipeline
@@ -67,21 +67,21 @@ class TracedApp:
     transport: WatchedTransport
 
     def trace(self, name: str, **attributes: Any) -> None:
-        """One trace of one span."""
+        """Make one trace of one span."""
         with self.tracer.start_as_current_span(name, attributes={**CHAT, **attributes}):
             pass
 
     def flush(self, timeout_s: float = PATIENCE_S) -> bool:
-        """Deliver what is complete."""
+        """Deliver complete traces."""
         return self.pipeline.flush(timeout_s)
 
     def status(self) -> Status:
-        """The counts."""
+        """Return the counts."""
         return self.pipeline.status()
 
     @property
     def is_balanced(self) -> bool:
-        """Whether the ledger's sums are right."""
+        """Return whether the ledger's sums are right."""
         status = self.status()
         dropped = sum(status.spans_dropped.values())
         return status.spans_ended == status.spans_delivered + dropped + status.spans_pending
@@ -97,7 +97,7 @@ def traced_app(
     bucket: Callable[[], LeasedBucket] | None = None,
     **settings: Any,
 ) -> Iterator[TracedApp]:
-    """An app with a provider of its own, shut down at the end."""
+    """Yield an app with its own provider, shut down at the end."""
     given = {"api_key": "sk_pp_1", "project_name": "shop", "shutdown_timeout_s": shutdown_timeout_s, **settings}
     config = Config.resolve({**given, "endpoint": endpoint}, environ={})
     transport = WatchedTransport(

@@ -1,4 +1,4 @@
-"""Tasks that let each other go first, in an order that no clock decides."""
+"""A way for tasks to wait for each other, in an order that no clock decides."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import asyncio
 
 
 async def turns(count: int) -> None:
-    """Let the event loop go round so many times."""
+    """Run the event loop for this many rounds."""
     for _ in range(count):
         await asyncio.sleep(0)

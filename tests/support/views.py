@@ -1,4 +1,4 @@
-"""Views of spans, made by hand: what the mapping reads, without an SDK."""
+"""Views of spans, made by hand: the mapping's input, without an SDK."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def view(
     events: Sequence[EventView] = (),
     **fields: Any,
 ) -> SpanView:
-    """Return a view that starts `at` seconds after START and lasts so many seconds (None: it still runs)."""
+    """Return a view that starts `at` seconds after START and lasts this many seconds (None: it still runs)."""
     start = START + int(at * SECOND)
     return SpanView(
         name,

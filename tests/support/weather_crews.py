@@ -1,7 +1,7 @@
-"""A crew of CrewAI that knows the weather, and CrewAI kept to itself.
+"""A CrewAI crew that knows the weather, and an isolated CrewAI.
 
-No telemetry, no question about traces, no files but in a directory of its own: CrewAI reads that when it is imported,
-which is only done in environments where nothing else runs.
+It sends no telemetry, asks nothing about traces, and writes files only in its own directory: CrewAI reads these
+settings at its import, which happens only in environments where nothing else runs.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ def weather(city: str) -> str:
 
 
 def model_of(endpoint: ScriptedEndpoint, **options: Any) -> Any:
-    """CrewAI's own client of OpenAI's API."""
+    """Return CrewAI's own client of OpenAI's API."""
     given = {"model": "openai/gpt-5-mini", "base_url": endpoint.base_url, "api_key": "any", **options}
     return LLM(**given)
 
 
 def forecaster(llm: Any, **options: Any) -> Any:
-    """An agent that knows the weather."""
+    """Return an agent that knows the weather."""
     given = {"role": "forecaster", "goal": "Tell the weather.", "backstory": "You know it.", "tools": [weather]}
     return Agent(llm=llm, **{**given, "max_retry_limit": 0, **options})
 
 
 def station(llm: Any, asked: str, **options: Any) -> Any:
-    """A crew with one task for one agent."""
+    """Return a crew with one task for one agent."""
     agent = forecaster(llm)
     task = Task(name="report", description=asked, expected_output="One sentence", agent=agent)
     return Crew(name="station", agents=[agent], tasks=[task], **options)
 
 
 def station_at(url: str, asked: str) -> Any:
-    """The same with a model at this address."""
+    """Return the same with a model at this address."""
     return station(LLM(model="openai/gpt-5-mini", base_url=url, api_key="any"), asked)

@@ -1,4 +1,4 @@
-"""What the scripted model of the framework tests says: an assistant that looks the weather up."""
+"""The scripted model of the framework tests: an assistant that looks the weather up."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def weather(city: str) -> str:
 
 
 def weather_model(messages: Sequence[Message]) -> Reply:
-    """Ask for the weather of the city in the last question, then tell it.
+    """Call the tool for the city in the last question, then report its result.
 
     "Weather in Łódź?" works, "Weather in Atlantis?" makes the tool fail, "Weather in Nowhere?" is refused with 400;
-    whatever else a user says is answered at once.
+    any other message of a user is answered at once.
     """
     last = messages[-1]
     said = text_of(last["content"])

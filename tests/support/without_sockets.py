@@ -1,6 +1,6 @@
 """The loopback provider's answers without a socket, for clients over httpx and httpx2: the same, many times faster.
 
-What other HTTP libraries send still goes over the loopback interface. Pauses and silences of a reply are left out.
+Requests of other HTTP libraries still go over the loopback interface. Pauses and silences of a reply are left out.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from provider_server import ProviderServer, Received, Reply
 
 _LIBRARIES: Final = tuple(name for name in ("httpx", "httpx2") if find_spec(name))
 _BROKEN: Final = "peer closed connection without sending complete message body (incomplete chunked read)"
-"""What httpx says when a chunked body has no end."""
+"""httpx's message for a chunked body without an end."""
 
 
 @contextmanager
 def without_sockets(server: ProviderServer) -> Iterator[None]:
-    """Inside the block, every client over httpx gets what `server.script` says."""
+    """Give every client over httpx the answers of `server.script` within the block."""
     with ExitStack() as stack:
         for name in _LIBRARIES:
             library = import_module(name)

@@ -1,4 +1,4 @@
-"""Keys that a function of the app gives."""
+"""Keys from a function of the app."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOOK = Request(method="GET", path="/traces/x")
 
 
 def wrong_key(method: str, path: str) -> Reply:
-    """A server that takes no key."""
+    """Refuse every key, as a server does."""
     return Reply(status=401, body={"detail": "Invalid or revoked API key."})
 
 
@@ -30,7 +30,7 @@ def wrong_key(method: str, path: str) -> Reply:
 def test_another_key_is_sent_after_a_refusal_and_only_then(
     transport: Callable[[str, dict[str, str]], KeyedTransport],
 ) -> None:
-    """On the same connection, whatever carries the requests."""
+    """The new key goes on the same connection, with any transport."""
     keys = iter(["sk_pp_1", "sk_pp_2"])
     with StrictPandaProbe() as server:
         asked = AskedKeyTransport(transport(server.url, {}), ask=lambda: next(keys), project_name="shop")
@@ -46,7 +46,7 @@ def test_another_key_is_sent_after_a_refusal_and_only_then(
 
 @pytest.mark.parametrize("answer", ["", "two words", None, 7, "a\r\nb"])
 def test_what_is_no_key_is_not_sent(answer: object, caplog: pytest.LogCaptureFixture) -> None:
-    """A header cannot carry it: the request waits, and the fault is named once, without the value."""
+    """A header cannot carry it: the request waits, and the fault is logged once, without the value."""
     with StrictPandaProbe() as server:
         inner = DirectTransport(server.url, {})
         asked = AskedKeyTransport(inner, ask=lambda: answer, project_name="shop")  # type: ignore[arg-type,return-value]
@@ -58,7 +58,7 @@ def test_what_is_no_key_is_not_sent(answer: object, caplog: pytest.LogCaptureFix
 
 
 def test_a_function_that_fails_leaves_the_key_that_is_known() -> None:
-    """The vault is away: the key may be good again (an account that was blocked for a while)."""
+    """The vault is down: the known key may become valid again (an account was blocked for a while)."""
     answers: list[Callable[[], str]] = [lambda: "sk_pp_1", lambda: str(1 // 0), lambda: "sk_pp_1"]
     with StrictPandaProbe() as server:
         asked = AskedKeyTransport(DirectTransport(server.url, {}), ask=lambda: answers.pop(0)(), project_name="shop")
@@ -72,7 +72,7 @@ def test_a_function_that_fails_leaves_the_key_that_is_known() -> None:
 
 
 def test_the_app_gives_a_function_instead_of_a_key(tmp_path: Path) -> None:
-    """Asked in a thread of its own, not by `init`; what is traced arrives, or waits in the function's own spool."""
+    """A thread of its own calls the function, not `init`; traces arrive, or wait in the function's own spool."""
     code = """
     import threading, pandaprobe_otel
     from opentelemetry import trace
@@ -98,7 +98,7 @@ def test_the_app_gives_a_function_instead_of_a_key(tmp_path: Path) -> None:
 
 
 def test_a_function_names_the_spool_whatever_key_it_gives() -> None:
-    """So that a process with the next key finds what one with the last key has left."""
+    """A process with the next key thus finds what one with the last key has left."""
 
     def resolved(key: object) -> Config:
         return Config.resolve({"api_key": key}, environ={}, file=Path("none"))

@@ -1,4 +1,4 @@
-"""What both transports tell of requests that got no answer: whether they may have been carried out."""
+"""Requests without an answer, in both transports: were they perhaps carried out?"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ kinds = pytest.mark.parametrize("kind", [DirectTransport, HttpTransport])
 
 
 def post(kind: Kind, url: str) -> Outcome:
-    """One POST /traces."""
+    """Send one POST /traces."""
     transport = kind(url, {})
     try:
         return transport.send(Request(method="POST", path="/traces", body=b"{}", timeout_s=60.0))
@@ -29,7 +29,7 @@ def post(kind: Kind, url: str) -> Outcome:
 
 
 def look(kind: Kind, url: str) -> Outcome:
-    """One GET of a trace that is not there."""
+    """Send one GET of an unknown trace."""
     transport = kind(url, {})
     try:
         return transport.send(Request(method="GET", path="/traces/x", timeout_s=60.0))
@@ -64,7 +64,7 @@ def test_a_reset_after_the_body_is_an_unknown_outcome(kind: Kind) -> None:
 @kinds
 @pytest.mark.parametrize("raw", [b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort"])
 def test_an_answer_that_is_none_is_an_unknown_outcome(kind: Kind, raw: bytes) -> None:
-    """Whatever comes back broken, the request was read."""
+    """The server has read the request, whatever broken answer came back."""
     with answering(raw) as url:
         answer = post(kind, url)
 
@@ -74,7 +74,7 @@ def test_an_answer_that_is_none_is_an_unknown_outcome(kind: Kind, raw: bytes) ->
 
 @kinds
 def test_a_request_that_is_late_is_not_sent(kind: Kind) -> None:
-    """What allows it is asked for when there is a connection, right before the first byte."""
+    """The permission is asked for when there is a connection, right before the first byte."""
     accepted: list[socket.socket] = []
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -97,7 +97,7 @@ def test_a_request_that_is_late_is_not_sent(kind: Kind) -> None:
 
 
 def test_an_app_that_has_another_version_of_httpx_alone_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its name differs (httpx2): what goes by httpx waits, and what goes directly goes."""
+    """httpx2 has another name: requests over httpx wait, direct ones go out."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "httpx"]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "pandaprobe_otel.transport.httpx_pieces", raising=False)
@@ -116,7 +116,7 @@ def test_an_app_that_has_another_version_of_httpx_alone_is_told_so(monkeypatch: 
 
 @kinds
 def test_an_answer_is_read_as_far_as_it_is_of_use(kind: Kind) -> None:
-    """PandaProbe answers a PATCH with the whole trace, of any size: the rest is neither kept nor waited for."""
+    """PandaProbe answers a PATCH with the whole trace, of any size: the rest is neither kept nor awaited."""
     with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + b"x" * 100_000, hang_up=False) as url:
         transport = kind(url, {})
         answer = transport.send(Request(method="PATCH", path="/traces/x", body=b"{}", most_read=50_000, timeout_s=60.0))
@@ -129,7 +129,7 @@ def test_an_answer_is_read_as_far_as_it_is_of_use(kind: Kind) -> None:
 
 @kinds
 def test_an_answer_that_never_ends_is_given_up(kind: Kind) -> None:
-    """What asks for all of a body gets it up to a bound of memory, and no success without its end."""
+    """A request for a whole body gets it up to a bound of memory, and fails if the body has no end."""
     endless = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + b"x" * ((64 << 20) + 1)
     with answering(endless, hang_up=False) as url:
         answer = look(kind, url)

@@ -1,4 +1,4 @@
-"""The transport over a socket: what it sends, and every form that an answer may have."""
+"""The transport over a socket: its requests, and every form of an answer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"
 
 
 def post(url: str, *, timeout_s: float = 5.0, body: bytes = BODY) -> Outcome:
-    """One POST /traces."""
+    """Send one POST /traces."""
     transport = DirectTransport(url, api_key_headers("sk_pp_x", "shop"))
     try:
         return transport.send(Request(method="POST", path="/traces", body=body, timeout_s=timeout_s))
@@ -39,7 +39,7 @@ def post(url: str, *, timeout_s: float = 5.0, body: bytes = BODY) -> Outcome:
 
 
 def test_key_project_length_and_host_go_out_and_nothing_else_authenticates() -> None:
-    """A bearer header would change what the server counts the limit by."""
+    """A bearer header would change the key of the server's limit."""
     with StrictPandaProbe() as server:
         answer = post(server.url)
         headers = server.posts()[0].headers
@@ -81,7 +81,7 @@ def test_one_connection_carries_many_requests() -> None:
     ids=["length", "chunked", "to the end", "no content", "interim", "no reason"],
 )
 def test_every_form_of_an_answer_is_read(raw: bytes, status: int, body: bytes) -> None:
-    """The forms of RFC 9112."""
+    """The forms of RFC 9112 are read."""
     with answering(raw) as url:
         answer = post(url)
 
@@ -90,7 +90,7 @@ def test_every_form_of_an_answer_is_read(raw: bytes, status: int, body: bytes) -
 
 
 def test_header_names_are_in_lower_case_and_repeated_ones_joined() -> None:
-    """Whoever reads them need not know how the server writes them."""
+    """Code that reads them need not know how the server writes them."""
     with answering(b"HTTP/1.1 429 Too\r\nRetry-After:  7 \r\nX-A: 1\r\nx-a: 2\r\nContent-Length: 0\r\n\r\n") as url:
         answer = post(url)
 
@@ -120,7 +120,7 @@ def test_header_names_are_in_lower_case_and_repeated_ones_joined() -> None:
     ],
 )
 def test_an_answer_that_is_none_is_an_unknown_outcome(raw: bytes) -> None:
-    """Whatever comes back broken, the request was read."""
+    """The server has read the request, whatever broken answer came back."""
     with answering(raw) as url:
         answer = post(url)
 
@@ -129,7 +129,7 @@ def test_an_answer_that_is_none_is_an_unknown_outcome(raw: bytes) -> None:
 
 
 def test_a_host_that_does_not_exist_is_not_an_unknown_outcome() -> None:
-    """The name says so by its top-level domain (RFC 2606)."""
+    """The name's top-level domain says that it does not exist (RFC 2606)."""
     answer = post("http://pandaprobe.invalid")
 
     assert isinstance(answer, NoAnswer)
@@ -158,7 +158,7 @@ def test_a_body_that_did_not_leave_whole_cannot_have_been_acted_on() -> None:
 
 
 def test_an_answer_that_comes_before_the_body_is_read_counts() -> None:
-    """A proxy refuses a large body at once, and hangs up."""
+    """A proxy refuses a large body at once and closes the connection."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -167,7 +167,7 @@ def test_an_answer_that_comes_before_the_body_is_read_counts() -> None:
             connection, _ = listener.accept()
             connection.recv(1000)
             connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            connection.close()  # with what was not read, which is a reset
+            connection.close()  # unread bytes make it a reset
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -180,7 +180,7 @@ def test_an_answer_that_comes_before_the_body_is_read_counts() -> None:
 
 @pytest.mark.parametrize("piece", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"])
 def test_a_server_that_stalls_ends_at_the_timeout(piece: bytes) -> None:
-    """A request takes no longer than it may, however far the answer has come."""
+    """The timeout bounds the request, however much of the answer has come."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -202,7 +202,7 @@ def test_a_server_that_stalls_ends_at_the_timeout(piece: bytes) -> None:
 
 
 def test_a_connection_that_the_server_has_closed_is_not_used_again() -> None:
-    """A request that is written into it would be lost without a trace of what became of it."""
+    """A request written to it would be lost, with an unknown outcome."""
     with answering(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n") as url:
         transport = DirectTransport(url, {})
         first = transport.send(POST)
@@ -226,7 +226,7 @@ def test_bytes_that_nobody_asked_for_end_the_connection() -> None:
 
 
 def test_tls_is_verified_and_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the authority it is trusted, without it nothing is sent."""
+    """With the trusted authority it works, without it nothing is sent."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
@@ -251,7 +251,7 @@ def test_tls_is_verified_and_works(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ["https://user:word@api.example", "https://pandaprobé.example", "ftp://api.example", "https://", "http://a:b"],
 )
 def test_what_is_not_plain_goes_by_httpx(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It knows credentials, other alphabets, and how to refuse a URL."""
+    """httpx knows credentials, other alphabets, and how to refuse a URL."""
     for name in PROXIES:
         monkeypatch.delenv(name, raising=False)
 
@@ -291,7 +291,7 @@ def test_a_request_imports_nothing_once_connected_and_httpx_never() -> None:
 
 
 def test_an_answer_that_trickles_in_ends_at_the_timeout() -> None:
-    """The time is that of the whole exchange: a byte now and then does not prolong it."""
+    """The timeout is for the whole exchange: a byte now and then does not extend it."""
     is_over = threading.Event()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -356,7 +356,7 @@ def _write_and_hang_up(connection: socket.socket, raw: bytes) -> None:
 
 
 def test_a_request_that_is_late_is_not_sent_and_its_connection_kept() -> None:
-    """What allows it is asked for when the connection is there, right before the first byte."""
+    """The permission is asked for when there is a connection, right before the first byte."""
     with StrictPandaProbe() as server:
         transport = DirectTransport(server.url, {})
         left = iter([0.0, 20.0])

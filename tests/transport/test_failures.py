@@ -1,4 +1,4 @@
-"""What the environment gets wrong is an answer that never came, and says which variable it was."""
+"""Faults of the environment count as a missing answer, which names the variable."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ASKED = Request(method="GET", path="/traces", timeout_s=2.0)
 
 
 def synchronously() -> Outcome:
-    """One request by httpx."""
+    """Send one request with httpx."""
     transport = HttpTransport(ENDPOINT, HEADERS)
     try:
         return transport.send(ASKED)
@@ -30,7 +30,7 @@ def synchronously() -> Outcome:
 
 
 def asynchronously() -> Outcome:
-    """One request by httpx in an event loop."""
+    """Send one request with httpx in an event loop."""
 
     async def ask() -> Outcome:
         transport = AsyncHttpTransport(ENDPOINT, HEADERS)
@@ -43,7 +43,7 @@ def asynchronously() -> Outcome:
 
 
 def directly() -> Outcome:
-    """One request by a socket."""
+    """Send one request over a socket."""
     transport = DirectTransport(ENDPOINT, HEADERS)
     try:
         return transport.send(ASKED)
@@ -58,7 +58,7 @@ def directly() -> Outcome:
 def test_a_proxy_that_cannot_be_used_is_no_exception(
     ask: Callable[[], Outcome], value: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """httpx raises where its client is made: a thread that sends would die of it, and nothing would be sent ever."""
+    """httpx raises when its client is made: that would end the sender thread, and nothing would ever be sent."""
     monkeypatch.setenv("ALL_PROXY", value)
     monkeypatch.setitem(sys.modules, "socksio", None)
     answer = ask()
@@ -75,7 +75,7 @@ _looks = pytest.mark.skipif(version("httpx").startswith("0.27."), reason="httpx 
     "ask", [pytest.param(synchronously, marks=_looks), pytest.param(asynchronously, marks=_looks), directly]
 )
 def test_certificates_that_are_not_there_are_named(ask: Callable[[], Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python says that a file is missing, and not which."""
+    """Python says that a file is missing, but not which."""
     monkeypatch.setenv("SSL_CERT_FILE", "/none/such.pem")
     answer = ask()
 

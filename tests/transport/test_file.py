@@ -1,4 +1,4 @@
-"""Requests as lines of a file, and what is read back."""
+"""Requests as lines of a file, and reading them back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _request(method: str, path: str, body: object = None) -> Request:
 
 
 def test_each_request_comes_back_as_what_it_was(tmp_path: Path) -> None:
-    """Traces, spans, changes and scores are lines; a look at a trace is none. All are answered like a server's."""
+    """Traces, spans, changes and scores are lines, a look-up of a trace is none. All are answered as by a server."""
     transport = FileTransport(str(tmp_path / "t.jsonl"))
     outcomes = [
         transport.send(_request("POST", "/traces", TRACE)),
@@ -59,7 +59,7 @@ def test_threads_never_mix_their_lines(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_has_not_arrived(tmp_path: Path) -> None:
-    """A file that cannot be opened is an outage, which the delivery tries again."""
+    """A file that cannot be opened is an outage, so delivery retries."""
     outcome = FileTransport(str(tmp_path / "gone" / "t.jsonl")).send(_request("POST", "/traces", TRACE))
     assert isinstance(outcome, NoAnswer)
     assert not outcome.may_have_arrived
@@ -67,7 +67,7 @@ def test_what_cannot_be_written_has_not_arrived(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the disk is full in the middle of a line, the beginning is taken back."""
+    """If the disk is full in the middle of a line, its beginning is removed."""
     path = tmp_path / "t.jsonl"
     transport = FileTransport(str(path))
     transport.send(_request("POST", "/traces", TRACE))
@@ -86,14 +86,14 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_others_cannot_read_what_agents_said(tmp_path: Path) -> None:
-    """The file is its owner's."""
+    """Only the owner can read the file."""
     FileTransport(str(tmp_path / "t.jsonl")).send(_request("POST", "/traces", TRACE))
     assert (tmp_path / "t.jsonl").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("text", ['{"trace_id": "a', "[1]", "17", '"text"', "{}", '{"trace_id": "a"}', "\\x00\\xff"])
 def test_a_line_that_is_no_trace_is_named(tmp_path: Path, text: str) -> None:
-    """What cannot be read is reported with its line, and the rest is read."""
+    """An unreadable line is reported with its number, and the rest is read."""
     path = tmp_path / "t.jsonl"
     path.write_text(f"{json.dumps(TRACE)}\n\n{text}\n{json.dumps(TRACE)}\n", encoding="utf-8")
     found = list(read_entries(path))
@@ -106,7 +106,7 @@ def test_a_line_that_is_no_trace_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_a_json_list_is_read_too(tmp_path: Path) -> None:
-    """What `traces export` writes is a list of traces; an unfinished one is one bad entry."""
+    """`traces export` writes a list of traces; an unfinished list is one bad entry."""
     path = tmp_path / "t.json"
     path.write_text(json.dumps([TRACE, TRACE], indent=2), encoding="utf-8")
     assert [entry.kind for entry in read_entries(path)] == [EntryKind.TRACE] * 2
@@ -115,14 +115,14 @@ def test_a_json_list_is_read_too(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_has_nothing(tmp_path: Path) -> None:
-    """An app that traced nothing."""
+    """The app traced nothing."""
     (tmp_path / "t.jsonl").touch()
     entries: list[Entry] = list(read_entries(tmp_path / "t.jsonl"))
     assert entries == []
 
 
 def test_spans_without_their_trace_become_one() -> None:
-    """The trace was posted by another process: what is here is named after its earliest span."""
+    """Another process posted the trace: these spans become one named after the earliest of them."""
     spans = [
         {"name": "late", "started_at": "2026-01-02T03:04:06Z"},
         {"name": "early", "started_at": "2026-01-02T03:04:05Z"},

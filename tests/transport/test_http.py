@@ -18,7 +18,7 @@ BODY = b'{"trace_id":"a","name":"n","spans":[]}'
 
 
 def post(url: str, *, timeout_s: float = 60.0) -> Answer | NoAnswer:
-    """One POST /traces."""
+    """Send one POST /traces."""
     transport = HttpTransport(url, api_key_headers("sk_pp_x", "shop"))
     try:
         return transport.send(Request(method="POST", path="/traces", body=BODY, timeout_s=timeout_s))
@@ -27,7 +27,7 @@ def post(url: str, *, timeout_s: float = 60.0) -> Answer | NoAnswer:
 
 
 def test_key_project_and_content_type_go_out_and_nothing_else_authenticates() -> None:
-    """A bearer header would change what the server counts the limit by."""
+    """A bearer header would change the key of the server's limit."""
     with StrictPandaProbe() as server:
         answer = post(server.url)
         headers = server.posts()[0].headers
@@ -42,7 +42,7 @@ def test_key_project_and_content_type_go_out_and_nothing_else_authenticates() ->
 
 
 def test_a_server_that_never_answers_ends_at_the_timeout() -> None:
-    """A request takes no longer than it may."""
+    """The timeout bounds the request."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -53,7 +53,7 @@ def test_a_server_that_never_answers_ends_at_the_timeout() -> None:
 
 
 def test_a_redirect_is_an_answer_and_the_key_does_not_follow_it() -> None:
-    """The other host sees no request."""
+    """The other host gets no request."""
     with StrictPandaProbe() as elsewhere, StrictPandaProbe() as server:
         server.script.append(Reply(status=307, headers={"Location": f"{elsewhere.url}/traces"}))
         answer = post(server.url)
@@ -64,7 +64,7 @@ def test_a_redirect_is_an_answer_and_the_key_does_not_follow_it() -> None:
 
 
 def test_a_connection_that_the_server_closed_meanwhile_is_replaced() -> None:
-    """That it is closed shows before a request is written to it, and the next one finds a good one."""
+    """The closed connection is noticed before a request is written to it, and a new one is opened."""
     accepted = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n{}"
     with StrictPandaProbe() as server:
         server.script.append(Reply(wire=lambda connection: connection.sendall(accepted)))
@@ -78,7 +78,7 @@ def test_a_connection_that_the_server_closed_meanwhile_is_replaced() -> None:
 
 
 def test_our_requests_leave_no_line_in_the_apps_log(caplog: pytest.LogCaptureFixture) -> None:
-    """httpx logs each request at INFO; an app with INFO on would get a line for each trace."""
+    """httpx logs each request at INFO; an app at that level would get a line for each trace."""
     with StrictPandaProbe() as server, caplog.at_level(logging.DEBUG):
         post(server.url)
 
@@ -86,7 +86,7 @@ def test_our_requests_leave_no_line_in_the_apps_log(caplog: pytest.LogCaptureFix
 
 
 def test_the_apps_own_httpx_requests_are_still_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Only ours are kept quiet."""
+    """Only our requests are kept out of the log."""
     import httpx
 
     with StrictPandaProbe() as server, caplog.at_level(logging.INFO, logger="httpx"):  # libraries set its level

@@ -18,7 +18,7 @@ from waiting import PATIENCE_S
 
 
 async def get(url: str, *, timeout_s: float = PATIENCE_S) -> Answer | NoAnswer:
-    """One GET /traces."""
+    """Send one GET /traces."""
     transport = AsyncHttpTransport(url, api_key_headers("sk_pp_x", "shop"))
     try:
         return await transport.send(Request(method="GET", path="/traces?a=1", timeout_s=timeout_s))
@@ -27,7 +27,7 @@ async def get(url: str, *, timeout_s: float = PATIENCE_S) -> Answer | NoAnswer:
 
 
 async def test_an_answer_of_any_status_is_an_answer() -> None:
-    """With its headers, and the key and project went out."""
+    """The answer has its headers, and the request had the key and project."""
     with ScriptedApi() as api:
         api.tell("GET /traces", Told(status=418, body={"a": 1}, headers={"X-Request-ID": "r"}))
         answer = await get(api.url)
@@ -60,7 +60,7 @@ async def test_a_reset_after_the_request_is_an_unknown_outcome() -> None:
 
 
 async def test_a_silent_server_ends_at_the_timeout() -> None:
-    """A request takes no longer than it may."""
+    """The timeout bounds the request."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -71,7 +71,7 @@ async def test_a_silent_server_ends_at_the_timeout() -> None:
 
 
 async def test_redirects_are_not_followed() -> None:
-    """The key would go along."""
+    """The key would be sent along."""
     with ScriptedApi() as api:
         api.tell("GET /traces", Told(status=307, headers={"Location": f"{api.url}/elsewhere"}))
         answer = await get(api.url)
@@ -81,7 +81,7 @@ async def test_redirects_are_not_followed() -> None:
 
 
 async def test_only_our_requests_are_kept_out_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """Also while both wait in the same thread, which is what an event loop does."""
+    """This holds while both wait in one thread, as in an event loop."""
     with ScriptedApi() as api, caplog.at_level(logging.INFO, logger="httpx"):  # libraries set its level
         both = threading.Barrier(2, timeout=PATIENCE_S)
         api.tell("GET /traces", Told(after=both.wait))

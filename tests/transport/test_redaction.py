@@ -1,4 +1,4 @@
-"""The key, echoed in whatever form and place, comes back in no outcome."""
+"""A key echoed in any form and place is in no outcome."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ECHOES: dict[str, Callable[[str], str]] = {
 
 
 def gives_away(text: str, key: str) -> bool:
-    """Whether a reader finds a dozen characters of the key in a text, after undoing every escape."""
+    """Return whether a text holds a dozen characters of the key, after undoing every escape."""
     texts = {text, unquote(text), html.unescape(text), text.replace("\0", "").replace("�", "")}
     texts.add(re.sub(r"\\[ux](?:00)?([0-9a-fA-F]{2})", lambda match: chr(int(match.group(1), 16)), text))
     texts.add(re.sub(r"\\(.)", r"\1", text))
@@ -56,7 +56,7 @@ def gives_away(text: str, key: str) -> bool:
 
 
 def told(outcome: Outcome) -> str:
-    """All that others see of an outcome that is no success."""
+    """Return everything that others see of an unsuccessful outcome."""
     verdict = judge(outcome)
     shown = [verdict.message, *map(repr, verdict.errors)]
     if isinstance(outcome, Answer):
@@ -77,7 +77,7 @@ def told(outcome: Outcome) -> str:
 def test_no_form_of_the_key_comes_back(
     key: str, echo: str, status: int, place: str, around: str, encoding: str
 ) -> None:
-    """Plain, escaped or encoded; in a body of any shape, a header, or the reason of a failure."""
+    """The key is found plain, escaped or encoded; in a body of any shape, a header, or a failure's reason."""
     words = f"{around.encode('ascii', 'ignore').decode()} {ECHOES[echo](key)} is not valid"
     bodies = {
         "text": "refused: " + words,
@@ -101,7 +101,7 @@ def test_no_form_of_the_key_comes_back(
 
 @pytest.mark.parametrize("key", [KEY, "\\" * 60 + "x", "&" * 60 + "x"])
 def test_the_search_for_a_key_takes_no_longer_where_much_is_like_it(key: str) -> None:
-    """128 KB of what could be the beginning of one."""
+    """128 KB look like the beginning of a key."""
     redaction = Redaction()
     redaction.learn({"X-API-Key": key})
     for part in (key[:-1], "&#0000", "&amp;", "\\u00", "\\"):
@@ -111,7 +111,7 @@ def test_the_search_for_a_key_takes_no_longer_where_much_is_like_it(key: str) ->
 
 
 def test_a_success_stays_as_it_is() -> None:
-    """It is what was asked for: the app's own data, which may have anything in it."""
+    """It is the requested data of the app, which may contain anything."""
     redaction = Redaction()
     redaction.learn({"X-API-Key": KEY})
     shown = Answer(status=200, body=json.dumps({"input": KEY}).encode())
@@ -120,7 +120,7 @@ def test_a_success_stays_as_it_is() -> None:
 
 
 def test_a_key_that_was_replaced_is_known_for_the_answers_that_are_still_to_come() -> None:
-    """One that a function of the app gives may be another by then."""
+    """The app's function may have given another key by then."""
     redaction = Redaction()
     redaction.learn({"X-API-Key": KEY})
     redaction.learn(bearer_headers("another-token-of-the-app"))
@@ -168,7 +168,7 @@ def _by(kind: type[DirectTransport] | type[HttpTransport]) -> Callable[[str], Ou
     ids=["body and header", "reason phrase", "no HTTP", "status", "header", "length", "chunk"],
 )
 def test_every_transport_keeps_the_key_to_itself(ask: Callable[[str], Outcome], raw: str) -> None:
-    """Also where the answer is none, and the library says what it found instead."""
+    """This holds for an invalid answer too, when the library quotes what it found."""
     with answering(raw.encode()) as url:
         outcome = ask(url)
 

@@ -1,4 +1,4 @@
-"""What each measured answer means."""
+"""The meaning of each measured answer."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ from pandaprobe_otel.transport.verdict import VerdictKind, judge
     ],
 )
 def test_status_and_body_decide(status: int, body: object, kind: VerdictKind) -> None:
-    """One table from answers to meanings."""
+    """One table maps answers to meanings."""
     assert judge(Answer(status=status, body=json.dumps(body).encode())).kind is kind
 
 
 def test_a_page_in_place_of_an_answer_is_an_unknown_outcome() -> None:
-    """The sign-in page of a network says 200 to everything."""
+    """A network's sign-in page answers 200 to everything."""
     page = b"\n<!DOCTYPE html><html>Welcome to our hotel</html>"
 
     assert judge(Answer(status=200, body=page)).kind is VerdictKind.UNKNOWN
 
 
 def test_the_servers_words_and_fields_are_kept() -> None:
-    """A refusal says which field and why."""
+    """A refusal names the field and the reason."""
     errors = [{"field": "spans -> 1 -> name", "message": "String should have at least 1 character"}]
     verdict = judge(Answer(status=422, body=json.dumps({"detail": "Validation error", "errors": errors}).encode()))
 

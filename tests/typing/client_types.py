@@ -1,6 +1,6 @@
-"""Checked by mypy and pyright, both strict, never run: what a project that uses the clients sees.
+"""The types that a project with the clients sees: checked by mypy and pyright, both strict, never run.
 
-Every method of the clients stands in `blocking`; what `AsyncClient` gives is made from it (test_client_types.py).
+`blocking` has every method of the clients; test_client_types.py derives the cases of `AsyncClient` from it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ NOW = datetime.now(UTC)
 
 
 def blocking(client: Client, some_id: UUID, error: OutcomeUnknown) -> None:
-    """The results themselves."""
+    """Check the types of the results."""
     assert_type(client.score(some_id, "n", 0.5, reason="r"), TraceScore)
     assert_type(client.look_up(error), list[EvalRun] | list[TraceScore] | list[Monitor])
 
@@ -175,7 +175,7 @@ def blocking(client: Client, some_id: UUID, error: OutcomeUnknown) -> None:
 
 
 def without_answer(client: Client, some_id: UUID) -> None:
-    """Type checkers refuse to use what is None, so these stand alone."""
+    """Check methods that return None, which type checkers do not let one use."""
     client.traces.delete(some_id)
     client.scores.delete(some_id)
     client.scores.sessions.delete(some_id)
@@ -192,7 +192,7 @@ def without_answer(client: Client, some_id: UUID) -> None:
 
 
 def started(run: Run) -> None:
-    """A run that is waited for."""
+    """Check a run that is waited for."""
     assert_type(run.state, EvalRun)
     assert_type(run.wait(timeout=5, progress=False), RunResult)
     assert_type(run.refresh(), EvalRun)
@@ -202,7 +202,7 @@ def started(run: Run) -> None:
 
 
 def read(client: Client, trace: Trace) -> None:
-    """What an answer is made of, and what is passed on."""
+    """Check the members of answers, and passing them on."""
     assert_type(trace.spans, list[Span])
     assert_type(trace.started_at, datetime)
     client.evaluations.run("m", traces=[trace], status="ERROR")
@@ -210,7 +210,7 @@ def read(client: Client, trace: Trace) -> None:
 
 
 def refused(client: Client, some_id: UUID) -> None:
-    """What a type checker finds without a request."""
+    """Check the errors that a type checker finds without a request."""
     client.traces.list(sesion_id="s")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.traces.list(limit="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.traces.get()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -1,4 +1,4 @@
-"""Checked by mypy and pyright, both strict, never run: decorated functions keep their exact types."""
+"""The exact types of decorated functions: checked by mypy and pyright, both strict, never run."""
 
 from __future__ import annotations
 

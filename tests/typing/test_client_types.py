@@ -15,7 +15,7 @@ from pandaprobe_otel.api import Client
 
 CASES = Path(__file__).with_name("client_types.py")
 EXACT = ("blocking", "without_answer", "started")
-"""The functions of the file of cases that are the same for both clients, but for `await`."""
+"""The functions of the cases that differ only in `await` between the clients."""
 TWINS = {"Client": "AsyncClient", "Run": "AsyncRun", "Iterator": "AsyncIterator"}
 COMMANDS = {
     "mypy": ["mypy", "--strict", "--warn-unused-ignores", "--cache-dir", "cache", "."],
@@ -27,20 +27,20 @@ class Awaited(ast.NodeTransformer):
     """Turns uses of the synchronous client into uses of the asynchronous one: other names, and `await`."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        """A coroutine function."""
+        """Return a coroutine function."""
         made = ast.AsyncFunctionDef(**{field: getattr(node, field) for field in node._fields})
         return self.generic_visit(ast.copy_location(made, node))
 
     def visit_Name(self, node: ast.Name) -> ast.Name:
-        """The twin of a class."""
+        """Return the twin of a class."""
         return ast.copy_location(ast.Name(TWINS.get(node.id, node.id), node.ctx), node)
 
     def visit_alias(self, node: ast.alias) -> ast.alias:
-        """The twin, imported."""
+        """Return the import of the twin."""
         return ast.alias(TWINS.get(node.name, node.name))
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """An awaited call, unless it gives an iterator."""
+        """Return an awaited call, unless it returns an iterator."""
         call = self.generic_visit(node)
         called = _path(node.func)
         if called and not called[-1].startswith("iter"):
@@ -49,7 +49,7 @@ class Awaited(ast.NodeTransformer):
 
 
 def _path(node: ast.expr) -> list[str]:
-    """The names of a method's path below `client` or `run`; nothing for another function."""
+    """Return the names of a method's path below `client` or `run`; none for another function."""
     if isinstance(node, ast.Attribute):
         base = _path(node.value)
         return [*base, node.attr] if base or _is_root(node.value) else []
@@ -61,7 +61,7 @@ def _is_root(node: ast.expr) -> bool:
 
 
 def awaited_cases() -> str:
-    """The cases for the asynchronous client."""
+    """Return the cases for the asynchronous client."""
     module = ast.parse(CASES.read_text(encoding="utf-8"))
     module.body = [node for node in module.body if not isinstance(node, ast.FunctionDef) or node.name in EXACT]
     return ast.unparse(ast.fix_missing_locations(Awaited().visit(module)))
@@ -69,7 +69,7 @@ def awaited_cases() -> str:
 
 @pytest.fixture(scope="module")
 def checkers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """Both type checkers, at work on a project that is not this one's."""
+    """Yield both type checkers, which run on another project."""
     project = tmp_path_factory.mktemp("consumer")
     (project / "blocking.py").write_text(CASES.read_text(encoding="utf-8"), encoding="utf-8")
     (project / "awaited.py").write_text(awaited_cases(), encoding="utf-8")
@@ -106,7 +106,7 @@ def test_no_method_is_left_out() -> None:
 
 
 def test_the_cases_for_the_asynchronous_client_await() -> None:
-    """What is made of the cases is what it should be."""
+    """The derived cases await calls, except those that return an iterator."""
     made = awaited_cases()
 
     assert "assert_type(await client.traces.get('id'), Trace)" in made

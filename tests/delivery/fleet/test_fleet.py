@@ -1,4 +1,4 @@
-"""Real processes, a real Redis and the real limiter: the first window of a fleet."""
+"""The first window of a fleet, with real processes, a real Redis and the real limiter."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ handle.flush(60)
 
 
 def test_four_processes_share_one_hundred() -> None:
-    """Each has 60 traces at once. Together they send 100 without waiting for any to come back; nobody is refused."""
+    """Each has 60 traces at once. Together they send 100 before any token comes back; none is refused."""
     require_redis()
     with RedisServer() as redis, StrictPandaProbe() as server:
         env = environment(server.url, PANDAPROBE_REDIS_URL=redis.url)
         key = Destination(endpoint=server.url, project="any", api_key=env["PANDAPROBE_API_KEY"]).key_digest
-        with redis.client() as client:  # as if a fleet had used it: one that knows nothing lends nothing at first
+        with redis.client() as client:  # as if a fleet had used it: an empty Redis lends nothing at first
             client.hset(f"pandaprobe:{{{key}}}:fleet", "epoch", "one")
         workers = [
             subprocess.Popen([sys.executable, "-c", WORKER], env=env, stderr=subprocess.DEVNULL) for _ in range(4)

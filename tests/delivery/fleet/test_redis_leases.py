@@ -1,4 +1,4 @@
-"""The scripts in a real Redis: what is lent, for how long, and what a Redis that forgot does."""
+"""The scripts in a real Redis: how many tokens are lent, for how long, and what happens after Redis lost its data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from waiting import PATIENCE_S
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[RedisServer]:
-    """One Redis for all tests of this file."""
+    """Start one Redis for all tests of this file."""
     require_redis()
     with RedisServer() as server:
         yield server
@@ -27,13 +27,13 @@ def running() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis(running: RedisServer) -> RedisServer:
-    """The same, without anything but a generation, as if a fleet that ended had used it."""
+    """Return this Redis with a generation only, as if a fleet that ended had used it."""
     begin_anew(running, "one")
     return running
 
 
 def begin_anew(running: RedisServer, epoch: str) -> None:
-    """Forget everything. One that has no epoch at all lends nothing for six seconds."""
+    """Forget everything. A Redis without an epoch lends nothing for six seconds."""
     with running.client() as client:
         client.flushall()
         for key in ("k", "another"):
@@ -41,7 +41,7 @@ def begin_anew(running: RedisServer, epoch: str) -> None:
 
 
 class Clock:
-    """Redis's, and that of the processes: it stands until a test moves it."""
+    """The clock of Redis and of the processes: it stands until a test moves it."""
 
     now = 1000.0
 
@@ -50,7 +50,7 @@ class Clock:
 
 
 class Timed(RedisLeases):
-    """The same scripts by such a clock, and an answer may take as long as it likes."""
+    """The scripts with such a clock; an answer may take any time."""
 
     def __init__(self, redis: RedisServer, key: str, *, clock: Clock, **times: float) -> None:
         super().__init__(redis.url, key, monotonic=clock, answer_within_s=PATIENCE_S, **times)
@@ -61,7 +61,7 @@ class Timed(RedisLeases):
 
 
 class Fleet:
-    """Ways to it by one clock, closed at the end."""
+    """Connections to Redis with one clock, closed at the end."""
 
     def __init__(self, redis: RedisServer) -> None:
         self.clock = Clock()
@@ -69,7 +69,7 @@ class Fleet:
         self._places: list[Timed] = []
 
     def process(self, *, key: str = "k", **times: float) -> Timed:
-        """One process's."""
+        """Return the connection of a new process."""
         place = Timed(self._redis, key, clock=self.clock, **{"margin_s": 0.0, **times})
         self._places.append(place)
         return place
@@ -82,31 +82,31 @@ class Fleet:
 
 @pytest.fixture
 def fleet(redis: RedisServer) -> Iterator[Fleet]:
-    """One for a test."""
+    """Yield a fleet for one test."""
     made = Fleet(redis)
     yield made
     made.close()
 
 
 def take(place: RedisLeases, most: int = 3) -> int:
-    """A token, which must be there."""
+    """Take a token, which must be available."""
     token = place.take(most, 0).token
     assert token is not None
     return token
 
 
 def test_processes_take_from_the_same_tokens(fleet: Fleet) -> None:
-    """Three tokens between two processes; the fourth wish is told how long to wait."""
+    """Two processes share three tokens; the fourth request is told how long to wait."""
     one, other = fleet.process(), fleet.process()
     assert len({take(one), take(other), take(one)}) == 3
     reply = other.take(3, 0)
     assert reply.token is None
-    assert reply.wait_s == 60.0  # the first of them may be answered at once, and comes back a window later
+    assert reply.wait_s == 60.0  # the first one may be answered at once, and comes back a window later
     assert fleet.process(key="another").take(3, 0).token is not None
 
 
 def test_a_token_comes_back_after_its_time(fleet: Fleet) -> None:
-    """Counted from the moment at which it is put back."""
+    """The time counts from the moment of its return."""
     place = fleet.process()
     token = take(place, 1)
     fleet.clock.now += 0.1
@@ -120,7 +120,7 @@ def test_a_token_comes_back_after_its_time(fleet: Fleet) -> None:
 
 
 def test_the_death_of_a_holder_costs_its_time_alone(fleet: Fleet) -> None:
-    """A token that is never put back comes back by itself, after the longest request and a window."""
+    """A token that is never returned comes back by itself, after the longest request and a window."""
     place = fleet.process(window_s=60.0, request_timeout_s=30.0)
     take(place, 1)
     fleet.clock.now += 30.0 + UNANSWERED_EXTRA_S + 59.9
@@ -130,7 +130,7 @@ def test_the_death_of_a_holder_costs_its_time_alone(fleet: Fleet) -> None:
 
 
 def test_who_wants_fewer_out_waits_for_more(fleet: Fleet) -> None:
-    """With two out and at most one wanted, both have to come back."""
+    """With two tokens out and at most one wanted, both must come back."""
     place = fleet.process()
     for token, wait_s in ((take(place), 10.0), (take(place), 20.0)):
         place.put_back(token, wait_s)
@@ -139,7 +139,7 @@ def test_who_wants_fewer_out_waits_for_more(fleet: Fleet) -> None:
 
 
 def test_what_was_lent_elsewhere_is_counted(fleet: Fleet) -> None:
-    """A process that comes back makes known what it lent without Redis."""
+    """A process that returns to Redis reports what it lent without Redis."""
     place = fleet.process()
     place.look(0, [5.0, 7.0])
     take(place)
@@ -147,15 +147,15 @@ def test_what_was_lent_elsewhere_is_counted(fleet: Fleet) -> None:
 
 
 def test_nothing_is_lent_after_leases_were_forgotten(fleet: Fleet, redis: RedisServer) -> None:
-    """A Redis that came back empty lends nothing for a window, once somebody who holds a lease has asked."""
+    """A Redis that lost its data lends nothing for a window, once a lease holder has asked."""
     holder, newcomer = fleet.process(), fleet.process()
     take(holder)
     begin_anew(redis, "two")
-    # And as long again as a request may take, if there is one without an answer by then.
+    # If a request is still unanswered by then, the time of a request is added.
     assert holder.take(3, 0).wait_s == 60.0
     fleet.clock.now += 1.0
     assert newcomer.take(3, 0).wait_s == 59.0
-    assert holder.take(3, 0).wait_s == 59.0  # it does not begin anew with each one who asks
+    assert holder.take(3, 0).wait_s == 59.0  # a further holder does not start the time anew
 
 
 def test_who_holds_nothing_knows_of_nothing_forgotten(fleet: Fleet, redis: RedisServer) -> None:
@@ -168,14 +168,14 @@ def test_who_holds_nothing_knows_of_nothing_forgotten(fleet: Fleet, redis: Redis
 
 
 def test_a_redis_that_knows_nothing_lends_nothing_yet(fleet: Fleet, redis: RedisServer) -> None:
-    """Who holds a lease of the time before says so within six seconds."""
+    """A holder of an earlier lease reports it within six seconds."""
     with redis.client() as client:
         client.flushall()
     assert fleet.process().take(3, 0).wait_s == 6.0
 
 
 def test_nothing_stays_in_redis_for_ever(fleet: Fleet, redis: RedisServer) -> None:
-    """Every key has a time to live, and all lie in one slot of a cluster."""
+    """Every key has a time to live, and all are in one slot of a cluster."""
     from redis.crc import key_slot
 
     take(fleet.process())
@@ -187,7 +187,7 @@ def test_nothing_stays_in_redis_for_ever(fleet: Fleet, redis: RedisServer) -> No
 
 
 def test_never_more_than_there_are(redis: RedisServer) -> None:
-    """Eight threads, each with a connection of its own, by Redis's own clock: no moment has more than five out."""
+    """Eight threads, with a connection each and Redis's own clock: at most five tokens are out at any time."""
     out: list[tuple[float, float]] = []
 
     def work() -> None:
@@ -210,7 +210,7 @@ def test_never_more_than_there_are(redis: RedisServer) -> None:
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "redis://nowhere.invalid/0", "unix:///nowhere/redis.sock"])
 def test_a_redis_that_is_not_there(url: str) -> None:
-    """One kind of error, soon."""
+    """One type of error is raised, soon."""
     place = RedisLeases(url, "k")
     with pytest.raises(FleetUnreachableError):
         place.take(1, 0)
@@ -220,7 +220,7 @@ def test_a_redis_that_is_not_there(url: str) -> None:
 
 
 def test_a_redis_that_hangs_or_is_something_else(fleet: Fleet, redis: RedisServer) -> None:
-    """Neither silence nor a full memory nor keys of another type get further than one error."""
+    """Silence, a full memory and keys of another type all raise one error."""
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -237,7 +237,7 @@ def test_a_redis_that_hangs_or_is_something_else(fleet: Fleet, redis: RedisServe
 
 @pytest.mark.outer
 def test_no_span_is_made_of_the_calls(fleet: Fleet, redis: RedisServer) -> None:
-    """An app whose Redis calls are traced sees none of ours."""
+    """An app that traces its Redis calls sees none of ours."""
     from opentelemetry.instrumentation.redis import RedisInstrumentor
 
     from span_recorder import SpanRecorder
@@ -256,7 +256,7 @@ def test_no_span_is_made_of_the_calls(fleet: Fleet, redis: RedisServer) -> None:
 
 
 def test_the_highest_cut_of_the_fleet_counts(fleet: Fleet) -> None:
-    """Lower ones do not take its place, none is not made known, and another key is another fleet."""
+    """A lower cut does not replace it, no cut is not published, and another key is another fleet."""
     one, other, stranger = fleet.process(), fleet.process(), fleet.process(key="another")
     assert one.agree(0.0) == 0.0
     assert one.agree(0.9375) == 0.9375
@@ -271,7 +271,7 @@ def test_the_highest_cut_of_the_fleet_counts(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_model_does_what_the_scripts_do(fleet: Fleet, redis: RedisServer, seed: int) -> None:
-    """The same calls of five processes at the same times, hours long: the same tokens, waits and parts."""
+    """Five processes make the same calls at the same times, for hours: tokens, waits and shares are the same."""
     with redis.client() as client:
         client.flushall()
     rng = random.Random(seed)

@@ -1,4 +1,4 @@
-"""What a fleet does while Redis goes and comes, in simulated time, against a server that counts any 60 s."""
+"""A fleet while Redis fails and returns, in simulated time, against a server that counts any 60 s."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from suspended_processes import suspended_at_random
 
 REQUEST_S = 0.2
 CYCLE_S = 60.1 + REQUEST_S
-"""After this time a token is lent again; what is counted over whole cycles does not depend on where one begins."""
+"""The time after which a token is lent again; counts over whole cycles do not depend on where one begins."""
 
 
 class Fleet:
@@ -40,7 +40,7 @@ class Fleet:
             self.join()
 
     def join(self, rate: float = 1.0) -> None:
-        """A further process, whose clock runs at this rate."""
+        """Add a process whose clock runs at this rate."""
         number = len(self.buckets)
         leases = ModelLeases(self.redis, number, lambda: self.now * rate)
         jitter = random.Random(number).uniform
@@ -49,7 +49,7 @@ class Fleet:
         self._due.append(self.now)
 
     def end(self, number: int) -> None:
-        """This process is killed."""
+        """Kill this process."""
         self._due[number] = math.inf
         self._under_way = [entry for entry in self._under_way if entry[1] != number]
 
@@ -96,7 +96,7 @@ class Fleet:
 
 
 def test_the_whole_limit_and_no_more() -> None:
-    """Eight processes that always have something: at least 98.5 a minute after the first."""
+    """Eight busy processes send at least 98.5 a minute after the first."""
     fleet = Fleet(8)
     fleet.run(600)
     assert fleet.most_in_a_window() <= 100
@@ -108,7 +108,7 @@ def test_the_whole_limit_and_no_more() -> None:
 @pytest.mark.parametrize("away_s", [1.0, 20.0, 64.0, 70.0, 180.0, 1200.0])
 @pytest.mark.parametrize("processes", [1, 8, 32])
 def test_redis_goes_and_comes_back(processes: int, away_s: float, forgets: bool) -> None:
-    """Never more than 100 in any 60 s; after the first window without it, each sends its part."""
+    """Any 60 s have at most 100; after the first window without Redis, each process sends its share."""
     fleet = Fleet(processes)
     fleet.run(200)
     fleet.redis.away = True
@@ -128,7 +128,7 @@ def test_redis_goes_and_comes_back(processes: int, away_s: float, forgets: bool)
 
 
 def test_a_short_absence_is_nobodys_business(caplog: pytest.LogCaptureFixture) -> None:
-    """A Redis that restarts with its data within a second costs a second, and no line in the log."""
+    """A Redis that restarts with its data within a second costs a second, and no log line."""
     fleet = Fleet(4)
     fleet.run(120)
     fleet.redis.away = True
@@ -141,7 +141,7 @@ def test_a_short_absence_is_nobodys_business(caplog: pytest.LogCaptureFixture) -
 
 
 def test_one_line_for_an_absence_and_another_for_the_next(caplog: pytest.LogCaptureFixture) -> None:
-    """It names the setting and what happens now; no process repeats it with each trace."""
+    """The line names the setting and what happens now; no process repeats it with each trace."""
     fleet = Fleet(3)
     for _ in range(2):
         fleet.run(100)
@@ -155,7 +155,7 @@ def test_one_line_for_an_absence_and_another_for_the_next(caplog: pytest.LogCapt
 
 
 def test_who_was_promised_nothing_sends_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody knows how many share the key, and any number of processes may begin now; Redis is asked every 5 s."""
+    """It is unknown how many share the key, and any number may start now; Redis is asked every 5 s."""
     fleet = Fleet(4)
     fleet.redis.away = True
     fleet.run(600)
@@ -169,7 +169,7 @@ def test_who_was_promised_nothing_sends_nothing(caplog: pytest.LogCaptureFixture
 
 
 def test_a_newcomer_waits_until_the_others_have_less() -> None:
-    """At no time have more than a hundred been promised; soon each of five has its fifth."""
+    """Promises never exceed a hundred; soon each of five has its fifth."""
     fleet = Fleet(1)
     fleet.run(40)
     assert fleet.redis.promised == 100
@@ -187,7 +187,7 @@ def test_a_newcomer_waits_until_the_others_have_less() -> None:
 
 @pytest.mark.parametrize(("leaves", "after_s"), [(True, 6.0), (False, 66.0)])
 def test_the_part_of_one_who_ended_goes_to_the_other(leaves: bool, after_s: float) -> None:
-    """At once when it said so, and a minute later when it was killed. Only the other is at work then."""
+    """A process that shut down frees its share at once, a killed one after a minute. Only the other is busy then."""
     fleet = Fleet(2)
     fleet.run(60)
     assert fleet.redis.promised == 100
@@ -211,7 +211,7 @@ events = st.tuples(
 @settings(max_examples=30, deadline=None)
 @given(processes=st.integers(1, 9), story=st.lists(events, min_size=3, max_size=14), seed=st.integers(0, 99))
 def test_never_more_than_the_limit(processes: int, story: Sequence[tuple[str, float]], seed: int) -> None:
-    """However processes join, pause and wake, and Redis comes, goes and forgets, on clocks that are 500 ppm wrong."""
+    """This holds however processes join, pause and wake, and Redis comes, goes and forgets, with clocks 500 ppm off."""
     rng = random.Random(seed)
     fleet = Fleet(0)
     for _ in range(processes):
@@ -238,7 +238,7 @@ def test_never_more_than_the_limit(processes: int, story: Sequence[tuple[str, fl
 @settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), stopped_s=st.sampled_from([31.0, 96.0, 110.0, 130.0, 200.0]))
 def test_processes_that_are_suspended_at_any_moment_never_exceed_the_limit(seed: int, stopped_s: float) -> None:
-    """Each sends with what it took, if the lease still allows that; else it hands the token back and asks anew."""
+    """Each sends with its token if the lease still allows it; otherwise it returns the token and asks anew."""
     redis = ModelRedis()
     buckets = [
         LeasedBucket(
@@ -257,10 +257,10 @@ def test_processes_that_are_suspended_at_any_moment_never_exceed_the_limit(seed:
 
 
 def test_who_may_take_more_asks_although_others_wait() -> None:
-    """A refusal to one who leaves tokens to errors says nothing to the error itself."""
+    """Refusing a process that leaves tokens to errors says nothing about the error itself."""
     redis = ModelRedis()
     tokens = RedisTokens(ModelLeases(redis, 1), Notices(lambda: 0.0))
-    assert tokens.take(100, 0.0) is None  # from a Redis that knows nothing yet
+    assert tokens.take(100, 0.0) is None  # from a Redis that lost its data
     redis.now = 7.0
     for _ in range(5):
         assert tokens.take(100, 7.0) is not None
@@ -271,10 +271,10 @@ def test_who_may_take_more_asks_although_others_wait() -> None:
 
 
 class TestStaticShare:
-    """The part of one process among many."""
+    """The share of one process among many."""
 
     def test_so_many_tokens(self) -> None:
-        """They come back as any."""
+        """The tokens come back as any."""
         share = StaticShare(12)
         assert sum(share.take(100, 0.0) for _ in range(200)) == 12
         assert share.next_free(100, 0.0) == math.inf
@@ -283,7 +283,7 @@ class TestStaticShare:
         assert share.take(100, 61.1)
 
     def test_none(self) -> None:
-        """No token is one that never comes; who loses its part keeps what is out."""
+        """With a share of none, no token ever comes; a process that loses its share still counts its tokens out."""
         assert not StaticShare(0).take(100, 0.0)
         assert StaticShare(0).next_free(100, 0.0) == math.inf
         share = StaticShare(5)
@@ -295,7 +295,7 @@ class TestStaticShare:
         assert not share.take(100, 100.0)
 
     def test_a_fleet_that_claims_less_lends_less(self) -> None:
-        """With half of the limit left to the fleet, each has half of its part."""
+        """With half of the limit left to the fleet, each process has half of its share."""
         share = StaticShare(10)
         assert sum(share.take(50, 0.0) for _ in range(20)) == 5
 
@@ -310,7 +310,7 @@ class TestStaticShare:
 
 
 def test_what_the_fleet_leaves_out_is_known_to_all_until_redis_is_away() -> None:
-    """The highest cut of all; without Redis each knows its own, and goes on."""
+    """The highest cut applies to all; without Redis each process keeps using the one it knows."""
     redis = ModelRedis()
     one, other = (RedisTokens(ModelLeases(redis, number), Notices(lambda: 0.0)) for number in (1, 2))
     assert one.agree(0.75, 0.0) == 0.75

@@ -1,4 +1,4 @@
-"""Processes that are killed, restarted and run side by side on one spool directory, before a strict server."""
+"""Processes that are killed, restarted and run in parallel on one spool directory, with a strict server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ os.kill(os.getpid(), 9)
 
 @pytest.mark.parametrize("kills", [4, pytest.param(200, marks=[pytest.mark.outer, pytest.mark.timeout(3600)])])
 def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path, kills: int) -> None:
-    """Workers killed at random, 5 % of requests refused, 3 % carried out but not answered: all arrives, once."""
+    """Workers are killed at random, 5 % of requests refused, 3 % carried out without an answer: all arrive once."""
     with StrictPandaProbe(limit=LIMIT, window_s=WINDOW_S) as server:
         server.answer = Faults()
         loop = KillLoop(tmp_path / "spool", workers=2, pause_s=0.05)
@@ -50,7 +50,7 @@ def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path, kills: int) -> N
 
 
 def test_the_run_that_crashed_can_be_seen_afterwards(tmp_path: Path) -> None:
-    """Killed once the child that ended is on disk, with the server away: the whole trace and the open one arrive."""
+    """Killed after a child ended, with the server down: the finished trace arrives whole, the open one as ERROR."""
     with StrictPandaProbe() as server:
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path))
         server.answer = lambda method, path: Reply(status=503)
@@ -94,13 +94,13 @@ provider.shutdown()
 
 
 def scaled(env: dict[str, str], traces: int, seconds: float) -> subprocess.Popen[bytes]:
-    """A process that offers traces at once, on a bucket of 20 a second."""
+    """Start a process that offers traces at once, on a bucket of 20 a second."""
     return subprocess.Popen([sys.executable, "-c", SCALED, str(traces), str(seconds)], env=env)
 
 
 @pytest.mark.parametrize("processes", [2, 8])
 def test_processes_that_share_a_directory_share_the_limit(tmp_path: Path, processes: int) -> None:
-    """Three times the limit offered by all together: it is used, never exceeded, and everything arrives."""
+    """Together they offer three times the limit: it is used, never exceeded, and everything arrives."""
     with StrictPandaProbe(limit=20, window_s=1) as server:
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path / "spool"))
         children = [scaled(env, 60 // processes, 60) for _ in range(processes)]
@@ -110,11 +110,11 @@ def test_processes_that_share_a_directory_share_the_limit(tmp_path: Path, proces
 
     assert codes == [0] * processes
     assert statuses == [202] * (60 // processes * processes)
-    assert 2.0 <= took <= 30.0  # 60 if each had waited for the one before
+    assert 2.0 <= took <= 30.0  # 60 if each process had waited for the one before
 
 
 def test_a_process_that_restarts_over_and_over_is_never_refused(tmp_path: Path) -> None:
-    """Each run takes what the last one has left of the budget; the limit is used nevertheless."""
+    """Each run takes what the last one has left of the budget; the limit is still used."""
     with StrictPandaProbe(limit=20, window_s=1) as server:
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path / "spool"), PANDAPROBE_SHUTDOWN_TIMEOUT="0.1")
         runs = 0
@@ -127,7 +127,7 @@ def test_a_process_that_restarts_over_and_over_is_never_refused(tmp_path: Path) 
 
 
 def test_the_end_of_the_process_leaves_the_rest_and_says_so(tmp_path: Path) -> None:
-    """The server is away: no waiting for it, nothing dropped, one line that names the directory."""
+    """With the server down, the process does not wait, drops nothing, and logs one line that names the directory."""
     with StrictPandaProbe() as server:
         url = server.url
     env = environment(url, PANDAPROBE_SPOOL_DIR=str(tmp_path), PANDAPROBE_SHUTDOWN_TIMEOUT="50")
@@ -141,7 +141,7 @@ def test_the_end_of_the_process_leaves_the_rest_and_says_so(tmp_path: Path) -> N
 
 
 def test_a_first_span_at_exit_is_spooled_without_a_new_thread(tmp_path: Path) -> None:
-    """Python 3.12 refuses new threads at this point; the work is done in the thread that ends the process."""
+    """Python 3.12 refuses new threads at exit; the thread that ends the process does the work."""
     with StrictPandaProbe() as server:
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path))
         code = """
@@ -156,7 +156,7 @@ def test_a_first_span_at_exit_is_spooled_without_a_new_thread(tmp_path: Path) ->
 
 
 def test_without_the_setting_no_database_is_loaded() -> None:
-    """The default costs nothing: no sqlite3, nothing of the spool."""
+    """By default neither sqlite3 nor any module of the spool is imported."""
     with StrictPandaProbe() as server:
         code = """
         import sys
@@ -170,7 +170,7 @@ def test_without_the_setting_no_database_is_loaded() -> None:
 
 
 def test_a_refused_request_can_be_read_while_the_service_runs(tmp_path: Path) -> None:
-    """The dead letter is there as soon as it was refused."""
+    """The dead letter exists as soon as the request was refused."""
     errors = {"detail": "Validation error", "errors": [{"field": "nowhere", "message": "not good"}]}
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=422, body=errors)
@@ -191,7 +191,7 @@ def test_a_refused_request_can_be_read_while_the_service_runs(tmp_path: Path) ->
 
 
 def test_an_heir_that_traces_nothing_sends_what_was_left(tmp_path: Path) -> None:
-    """The spool is looked at when it is opened, not with the first span."""
+    """The spool is read when it is opened, not with the first span."""
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=503)
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path), PANDAPROBE_SHUTDOWN_TIMEOUT="0.1")

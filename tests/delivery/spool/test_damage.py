@@ -1,4 +1,4 @@
-"""Files that were cut, overwritten or flipped: what is sound is used, nothing else, and nothing raises."""
+"""Files that were cut, overwritten or have flipped bits: only intact data is used, and nothing raises."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PARCELS: Sequence[Parcel] = [
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with one file of a dead process, its log written into the database."""
+    """Return a directory with one file of a dead process, its log written into the database."""
     folder = tmp_path_factory.mktemp("sound")
     run = Run(folder)
     run.put(*PARCELS)
@@ -34,19 +34,19 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def with_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, as kill -9 leaves it: most of it in the log."""
+    """Return the same as kill -9 leaves it: most of it is in the log."""
     folder = tmp_path_factory.mktemp("with_log")
     run = Run(folder)
     for parcel in PARCELS:
         run.put(parcel)
     crashed = tmp_path_factory.mktemp("crashed") / "spool"
-    shutil.copytree(folder, crashed)  # while the process lives: as the disk looks at that moment
+    shutil.copytree(folder, crashed)  # copied while the process lives, as the disk is at that moment
     run.die()
     return crashed
 
 
 def survivors(folder: Path) -> tuple[Run, list[Parcel]]:
-    """A run after the damage, and what it finds; it must still be able to write."""
+    """Return a run after the damage and what it finds; it must still be able to write."""
     run = Run(folder)
     found = run.contents()
     run.put(create(999))
@@ -56,7 +56,7 @@ def survivors(folder: Path) -> tuple[Run, list[Parcel]]:
 
 
 def damaged_copy(source: Path, target: Path, suffix: str = ".sqlite") -> Path:
-    """A copy of the directory; returns the file of that suffix in it."""
+    """Copy the directory and return the copy of the file with that suffix."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
     (file,) = target.glob(f"*{suffix}")
@@ -64,12 +64,12 @@ def damaged_copy(source: Path, target: Path, suffix: str = ".sqlite") -> Path:
 
 
 def all_sent_are_real(found: Sequence[Parcel]) -> bool:
-    """Whether everything found is exactly what was written."""
+    """Return whether everything found is exactly what was written."""
     return all(parcel in PARCELS for parcel in found)
 
 
 def test_a_log_cut_anywhere_costs_its_end_only(with_log: Path, tmp_path: Path) -> None:
-    """Commits are found up to the cut, in their order, whole."""
+    """Commits before the cut are found whole and in their order."""
     size = damaged_copy(with_log, tmp_path / "copy", "-wal").stat().st_size
     rng = random.Random(3)
     counts: list[int] = []
@@ -88,7 +88,7 @@ def test_a_log_cut_anywhere_costs_its_end_only(with_log: Path, tmp_path: Path) -
 
 
 def test_a_database_cut_anywhere_gives_up_what_is_left(sound: Path, tmp_path: Path) -> None:
-    """No exception, nothing wrong is sent, and the directory works on."""
+    """Nothing is raised, nothing wrong is sent, and the directory works on."""
     size = damaged_copy(sound, tmp_path / "copy").stat().st_size
     rng = random.Random(4)
     for cut in [0, 1, 99, 100, 4095, 4096, *rng.sample(range(size), 34)]:
@@ -103,7 +103,7 @@ def test_a_database_cut_anywhere_gives_up_what_is_left(sound: Path, tmp_path: Pa
 def test_flipped_bits_cost_what_they_hit(
     sound: Path, with_log: Path, tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One bit in each page in turn: never a wrong payload, little is lost, and what is lost is said."""
+    """One bit is flipped in each page in turn: no wrong payload, little is lost, and losses are reported."""
     rng = random.Random(5)
     size = damaged_copy(sound if suffix == ".sqlite" else with_log, tmp_path / "copy", suffix).stat().st_size
     page = 4096 if suffix == ".sqlite" else 4096 + 24
@@ -123,7 +123,7 @@ def test_flipped_bits_cost_what_they_hit(
 
 
 def test_a_bit_flipped_in_the_head_of_a_log_or_of_a_frame_costs_nothing(with_log: Path, tmp_path: Path) -> None:
-    """Numbers of pages and of versions, salts and checksums: all of it can be made anew, or is found out."""
+    """Page numbers, versions, salts and checksums can all be rebuilt, or their damage is detected."""
     for at in range(32 + 4096 + 2 * 24):
         if 56 <= at < 32 + 4096 + 24:
             continue
@@ -136,7 +136,7 @@ def test_a_bit_flipped_in_the_head_of_a_log_or_of_a_frame_costs_nothing(with_log
 
 
 def test_overwritten_pages_are_stepped_over(sound: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A page of rubbish in the middle: what lies on the others is used, the file is put aside, one warning."""
+    """One page in the middle is garbage: the others are used, the file is set aside, one warning is logged."""
     rng = random.Random(6)
     for _ in range(20):
         database = damaged_copy(sound, tmp_path / "copy")
@@ -155,7 +155,7 @@ def test_overwritten_pages_are_stepped_over(sound: Path, tmp_path: Path, caplog:
 
 @pytest.mark.parametrize("content", [b"", b"x" * 5000, b"SQLite format 3\0" + b"\0" * 4080], ids=["empty", "x", "head"])
 def test_a_file_that_is_no_database_does_not_stop_anything(tmp_path: Path, sound: Path, content: bytes) -> None:
-    """An empty one is nothing; another is put aside."""
+    """An empty file counts as none; another is set aside."""
     database = damaged_copy(sound, tmp_path / "copy")
     database.write_bytes(content)
     _, found = survivors(tmp_path / "copy")
@@ -164,7 +164,7 @@ def test_a_file_that_is_no_database_does_not_stop_anything(tmp_path: Path, sound
 
 
 def test_damage_while_the_process_runs(tmp_path: Path) -> None:
-    """What is under way is written anew; what was on disk alone is read as far as it goes; the rest is counted."""
+    """Parcels in memory are written anew; those only on disk are read as far as possible; the rest is counted."""
     folder = tmp_path / "spool"
     run = Run(folder)
     run.look_around()
@@ -189,7 +189,7 @@ def test_damage_while_the_process_runs(tmp_path: Path) -> None:
 
 
 def test_only_a_few_damaged_files_are_kept(sound: Path, tmp_path: Path) -> None:
-    """They are for whoever wants to look, not a leak."""
+    """They are kept for inspection, and their number is bounded."""
     for number in range(6):
         database = damaged_copy(sound, tmp_path / "copy")
         kept = tmp_path / "spool"

@@ -1,4 +1,4 @@
-"""Disks that are full, read-only, or taken away, in real processes."""
+"""Full, read-only and deleted disks, in real processes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_full_disk_costs_the_app_nothing(tmp_path: Path) -> None:
 
 
 def test_a_directory_without_permission_means_memory_and_one_warning(tmp_path: Path) -> None:
-    """EACCES from the first write on: everything is sent all the same."""
+    """Every write fails with EACCES: everything is still sent."""
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o500)
     with StrictPandaProbe() as server:
@@ -75,7 +75,7 @@ print(handle.flush(60), handle.status().spans_delivered)
 
 
 def test_a_read_only_file_system_means_memory_and_one_warning() -> None:
-    """EROFS or what /proc says instead: everything is sent all the same."""
+    """With EROFS, or the error of /proc, everything is still sent."""
     with StrictPandaProbe() as server:
         code = "one('a')\nprint(handle.flush(60), handle.status().spans_delivered)"
         result = run_python(code, environment(server.url, PANDAPROBE_SPOOL_DIR="/proc/pandaprobe-spool"))
@@ -85,7 +85,7 @@ def test_a_read_only_file_system_means_memory_and_one_warning() -> None:
 
 
 def test_a_directory_that_is_deleted_while_the_process_runs(tmp_path: Path) -> None:
-    """Noticed when the directory is looked at again; what waits is written anew and survives the end."""
+    """The next check of the directory notices it; what waits is written anew and survives the process."""
     folder = tmp_path / "spool"
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=503)

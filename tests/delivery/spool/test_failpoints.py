@@ -15,9 +15,9 @@ PROGRAM = Path(__file__).parents[2] / "support" / "failpoints.py"
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_no_moment_of_death_loses_or_doubles_anything(tmp_path: Path) -> None:
-    """Adopting, inserting, removing, parking, loading, ending: 30 of the about 2000 moments of one life.
+    """Adopting, inserting, removing, parking, loading, ending: 30 of the about 2000 moments of one life are tried.
 
-    All of them: `python tests/support/failpoints.py FOLDER 100000 1`.
+    `python tests/support/failpoints.py FOLDER 100000 1` tries all of them.
     """
     done = subprocess.run(
         [sys.executable, str(PROGRAM), str(tmp_path / "spool"), "30", "1"],

@@ -17,12 +17,12 @@ QUIET = "import os, signal, sys, time, threading, warnings\nwarnings.simplefilte
 
 
 def names(server: StrictPandaProbe) -> list[str]:
-    """Names of the posted traces."""
+    """Return the names of the posted traces."""
     return sorted(post.body["name"] for post in server.posts())
 
 
 def test_parent_and_child_each_deliver_their_own_once(tmp_path: Path) -> None:
-    """What is on disk in the parent's file stays with the parent; the child has a file of its own."""
+    """The parent's file stays with the parent; the child has its own."""
     with StrictPandaProbe() as server:
         code = QUIET + (
             """
@@ -47,7 +47,7 @@ assert handle.flush(60)
 
 
 def test_a_child_that_ends_at_once_leaves_everything_in_the_spool(tmp_path: Path) -> None:
-    """os._exit runs no handler: what was traced is on disk, and the parent, its sibling, sends it."""
+    """os._exit runs no handler: the child's traces are on disk, and the parent sends them."""
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=503)
         code = QUIET + (
@@ -72,7 +72,7 @@ print(len([name for name in os.listdir(os.environ["PANDAPROBE_SPOOL_DIR"]) if na
 
 
 def test_a_parent_killed_while_its_child_lives_is_adopted(tmp_path: Path) -> None:
-    """The child inherited the descriptor of the lock and must not keep it; nobody waits for the child's end."""
+    """The child inherits the lock's descriptor and must not keep it; the adopter does not wait for the child's end."""
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=503)
         code = QUIET + (
@@ -93,7 +93,7 @@ os.kill(os.getpid(), 9)
         child = int(result.stdout)
         try:
             server.answer = lambda method, path: None
-            os.kill(child, 0)  # it lives
+            os.kill(child, 0)  # the child lives
             assert inherit(server, tmp_path) == 2
         finally:
             os.kill(child, 9)
@@ -102,7 +102,7 @@ os.kill(os.getpid(), 9)
 
 
 def test_forking_while_the_disk_is_written_never_hangs(tmp_path: Path) -> None:
-    """Threads trace, the spool writes, and the process forks again and again: each child traces and ends."""
+    """Threads trace and the spool writes while the process forks repeatedly: each child traces and ends."""
     with StrictPandaProbe(limit=10_000, delay=lambda: 0.01) as server:
         code = QUIET + (
             """
@@ -132,7 +132,7 @@ for thread in threads: thread.join()
 
 
 def test_workers_of_a_pool_that_is_terminated_lose_nothing(tmp_path: Path) -> None:
-    """multiprocessing ends them by SIGTERM, without any handler: what had ended is on disk."""
+    """multiprocessing ends them with SIGTERM, without a handler: ended spans are on disk."""
     with StrictPandaProbe() as server:
         code = QUIET + (
             """
@@ -153,7 +153,7 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 
 
 def test_a_child_of_a_process_that_was_writing_leaves_the_disk_alone(tmp_path: Path) -> None:
-    """SQLite's own locks may be held for ever in it: it sends from memory, and says that nothing is kept."""
+    """SQLite's own locks may stay held in the child: it sends from memory, and logs that nothing is kept."""
     with StrictPandaProbe() as server:
         code = QUIET + (
             """

@@ -1,4 +1,4 @@
-"""A server, or a proxy that debugs, says the key back: it gets into nothing that a user looks at, sends or keeps."""
+"""A server or a debugging proxy that echoes the key: it enters nothing that a user sees, sends or keeps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ except Exception as error:
 
 @pytest.mark.parametrize("status", [401, 422, 500])
 def test_an_echoed_key_is_nowhere_to_be_found(status: int, tmp_path: Path) -> None:
-    """Not in the log at any level, in `status()`, in an exception of the client, or in a file of the spool."""
+    """The key is not in the log at any level, in `status()`, in a client's exception, or in a file of the spool."""
     said = {"detail": f"{KEY} is no key", "errors": [{"field": KEY, "message": f"not {KEY}"}]}
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=status, body=said)

@@ -20,7 +20,7 @@ from suspended_processes import suspended_at_random
 
 
 class Machine:
-    """One clock for all buckets of a simulated machine; it may sleep, which only the boot clock counts."""
+    """One clock for all buckets of a simulated machine; it may sleep, and only the boot clock counts the sleep."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -28,7 +28,7 @@ class Machine:
         self.slept = 0.0
 
     def bucket(self, capacity: int = 100) -> LeasedBucket:
-        """A bucket as a new process would make it."""
+        """Return a bucket as a new process would make it."""
         tokens = FileTokens(self.path, clock=self.boot_clock)
         return LeasedBucket(capacity=capacity, tokens=tokens, clock=self.boot_clock)
 
@@ -37,11 +37,11 @@ class Machine:
         self.now += seconds
 
     def boot_clock(self) -> float:
-        """What counts the sleep."""
+        """Return the time with the sleep."""
         return self.now + self.slept
 
     def take_all(self, bucket: LeasedBucket) -> list[Lease]:
-        """Every token that is to be had now."""
+        """Take every token that is available now."""
         leases: list[Lease] = []
         while (lease := bucket.acquire(self.now)) is not None:
             leases.append(lease)
@@ -50,12 +50,12 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """A machine whose processes share a directory that is not there yet."""
+    """Return a machine whose processes share a directory that does not exist yet."""
     return Machine(tmp_path / "spool" / "leases")
 
 
 def test_two_processes_take_from_the_same_hundred(machine: Machine) -> None:
-    """What one has taken the other cannot."""
+    """A token that one process has taken is not available to the other."""
     first, second = machine.bucket(), machine.bucket()
     for _ in range(30):
         assert first.acquire(machine.now) is not None
@@ -65,7 +65,7 @@ def test_two_processes_take_from_the_same_hundred(machine: Machine) -> None:
 
 
 def test_the_next_run_waits_for_what_the_last_one_took(machine: Machine) -> None:
-    """A restart finds the tokens out, and back 60.1 s after the answers."""
+    """A restarted process finds the tokens out; they are back 60.1 s after the answers."""
     last = machine.bucket()
     for lease in machine.take_all(last):
         last.release(lease, machine.now)
@@ -79,7 +79,7 @@ def test_the_next_run_waits_for_what_the_last_one_took(machine: Machine) -> None
 
 
 def test_tokens_of_a_killed_process_come_back_when_its_requests_cannot_count_any_more(machine: Machine) -> None:
-    """30 s for the request, 5 s for a server that is slow to count, 60.1 s for the window."""
+    """The time is 30 s for the request, 5 s for a server that counts late, 60.1 s for the window."""
     machine.take_all(machine.bucket())
     fresh = machine.bucket()
     machine.now += 95.0
@@ -90,7 +90,7 @@ def test_tokens_of_a_killed_process_come_back_when_its_requests_cannot_count_any
 
 
 def test_a_sleep_of_the_machine_counts(machine: Machine) -> None:
-    """The server's window goes on while the machine is suspended, and so does the clock of the file."""
+    """The server's window runs on while the machine is suspended, and so does the clock of the file."""
     bucket = machine.bucket()
     for lease in machine.take_all(bucket):
         bucket.release(lease, machine.now)
@@ -100,7 +100,7 @@ def test_a_sleep_of_the_machine_counts(machine: Machine) -> None:
 
 
 def test_times_of_another_boot_count_as_past(machine: Machine) -> None:
-    """After a reboot the clock starts anew; no token is held for days."""
+    """The clock starts anew with a reboot; no token is held for days."""
     machine.now = 5_000_000.0
     machine.take_all(machine.bucket())
     machine.now = 30.0
@@ -120,7 +120,7 @@ def test_times_of_another_boot_count_as_past(machine: Machine) -> None:
     ids=["short", "ones", "nan", "infinity", "random"],
 )
 def test_a_damaged_file_neither_raises_nor_blocks(machine: Machine, content: bytes) -> None:
-    """Whatever stands in it: about a hundred tokens are there, never more."""
+    """About a hundred tokens are available and never more, whatever the file contains."""
     machine.path.parent.mkdir()
     machine.path.write_bytes(content)
     bucket = machine.bucket()
@@ -146,7 +146,7 @@ def test_a_deleted_file_does_not_double_the_budget_of_the_process(machine: Machi
 
 
 def test_where_no_file_can_be_the_process_counts_for_itself(tmp_path: Path) -> None:
-    """The parent of the file is no directory."""
+    """The file's parent is not a directory."""
     (tmp_path / "file").write_text("")
     machine = Machine(tmp_path / "file" / "leases")
     bucket = machine.bucket()
@@ -158,7 +158,7 @@ def test_where_no_file_can_be_the_process_counts_for_itself(tmp_path: Path) -> N
 
 
 def test_the_file_is_private(machine: Machine) -> None:
-    """As is the directory, when it is made for it."""
+    """So is a directory that is made for it."""
     machine.bucket().acquire(machine.now)
 
     assert machine.path.stat().st_mode & 0o777 == 0o600
@@ -166,7 +166,7 @@ def test_the_file_is_private(machine: Machine) -> None:
 
 
 def test_a_token_that_was_held_for_too_long_is_not_taken_from_its_next_holder(machine: Machine) -> None:
-    """A process that was stopped for minutes hands back a token that somebody else has by now."""
+    """A process that was stopped for minutes returns a token that another process holds by now."""
     slow, other = machine.bucket(capacity=1), machine.bucket(capacity=1)
     lease = slow.acquire(machine.now)
     assert lease is not None
@@ -175,14 +175,14 @@ def test_a_token_that_was_held_for_too_long_is_not_taken_from_its_next_holder(ma
     machine.now += 1.0
     slow.release(lease, machine.now)
 
-    machine.now += 61.0  # the time of the late one is over, that of the other is not
+    machine.now += 61.0  # the late one's lease is over, the other's is not
     assert machine.bucket(capacity=1).acquire(machine.now) is None
 
 
 @settings(max_examples=8)
 @given(seed=st.integers(0, 10**6), stopped_s=st.sampled_from([31.0, 96.0, 110.0, 130.0, 200.0]))
 def test_processes_that_are_suspended_at_any_moment_never_exceed_the_limit(seed: int, stopped_s: float) -> None:
-    """Each sends with what it took, if the lease still allows that; else it hands the token back and asks anew."""
+    """Each sends with its token if the lease still allows it; otherwise it returns the token and asks anew."""
     with TemporaryDirectory() as folder:
         machine = Machine(Path(folder) / "leases")
         buckets = [machine.bucket() for _ in range(3)]
@@ -196,7 +196,7 @@ def test_processes_that_are_suspended_at_any_moment_never_exceed_the_limit(seed:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_processes_that_come_and_go_never_exceed_the_limit_and_use_it(machine: Machine, seed: int) -> None:
-    """Eight saturated processes, one of them killed and replaced every 5 s, for ten minutes of simulated time."""
+    """Eight saturated processes, one of which is killed and replaced every 5 s, run for ten simulated minutes."""
     rng = random.Random(seed)
     buckets = [machine.bucket() for _ in range(8)]
     answers: list[tuple[float, int, int, Lease]] = []
@@ -228,7 +228,7 @@ def test_processes_that_come_and_go_never_exceed_the_limit_and_use_it(machine: M
 
 
 def test_processes_on_one_machine_know_what_the_others_leave_out(machine: Machine) -> None:
-    """The highest cut counts for ten minutes, and not after the machine was started anew."""
+    """The highest cut is valid for ten minutes, and not after a reboot."""
     one, other = machine.bucket(), machine.bucket()
     machine.path.parent.mkdir()
     assert one.agree(0.75, 0.0) == 0.75
@@ -244,7 +244,7 @@ def test_processes_on_one_machine_know_what_the_others_leave_out(machine: Machin
 
 @pytest.mark.parametrize("content", [b"", b"x" * 15, struct.pack("<dd", 7.0, 1001.0), struct.pack("<dd", -1.0, 1e9)])
 def test_a_damaged_file_of_cuts_is_none(machine: Machine, content: bytes) -> None:
-    """It is written anew with the next cut; a directory that is not there costs nothing."""
+    """The next cut rewrites it; a missing directory costs nothing."""
     assert machine.bucket().agree(0.5, 0.0) == 0.5
     machine.path.parent.mkdir()
     cuts = machine.path.with_name("leases.cut")

@@ -1,4 +1,4 @@
-"""What a process leaves in its files, and what the next one finds."""
+"""The files that a process leaves, and what the next one recovers."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from spools import DESTINATION, Run
 
 
 def numbers(parcels: Iterable[Parcel]) -> list[str]:
-    """The last digits of their trace ids, in order."""
+    """Return the last digits of their trace ids, in order."""
     return sorted(parcel.trace_id[-1] for parcel in parcels)
 
 
 def test_what_waits_is_found_by_the_next_run_exactly_as_it_was(tmp_path: Path) -> None:
-    """Every field of every kind of parcel, byte for byte."""
+    """Every field of every kind of parcel is recovered byte for byte."""
     parcels = [
         create(1, spans=3, size=20_000, is_error=True),
         replace(create(2), step=Step.APPEND, is_remote=True, name="ü\udce4"),
@@ -50,7 +50,7 @@ def test_what_waits_is_found_by_the_next_run_exactly_as_it_was(tmp_path: Path) -
 
 
 def test_only_what_was_started_is_in_doubt(tmp_path: Path) -> None:
-    """A create whose request had gone is looked for, but not before it can have arrived; the other goes at once."""
+    """A create that was already sent is looked up, but not before it can have arrived; the other goes at once."""
     first = Run(tmp_path)
     started, _ = first.put(create(1), create(2))
     first.start(started)
@@ -70,7 +70,7 @@ def test_only_what_was_started_is_in_doubt(tmp_path: Path) -> None:
 
 
 def test_what_is_done_is_gone(tmp_path: Path) -> None:
-    """A delivered parcel is not found again; when nothing is left, neither is the file."""
+    """A delivered parcel is not found again; an empty file is deleted."""
     run = Run(tmp_path)
     _, delivered = run.put(create(1), create(2))
     run.done(delivered)
@@ -84,7 +84,7 @@ def test_what_is_done_is_gone(tmp_path: Path) -> None:
 
 
 def test_the_content_is_on_disk_alone_until_its_turn(tmp_path: Path) -> None:
-    """What waits takes little memory; what failed and waits again, little again."""
+    """A waiting parcel takes little memory, and so does one that failed and waits again."""
     run = Run(tmp_path)
     (job,) = run.put(create(1, size=50_000))
     assert run.outbox.bytes < 1_000
@@ -95,7 +95,7 @@ def test_the_content_is_on_disk_alone_until_its_turn(tmp_path: Path) -> None:
 
 
 def test_a_divided_parcel_is_kept_in_pieces(tmp_path: Path) -> None:
-    """The place holds the first piece; the others have places of their own."""
+    """The first piece takes the place of the parcel; the others have their own."""
     run = Run(tmp_path)
     whole = create(1, spans=4)
     (job,) = run.put(whole)
@@ -109,7 +109,7 @@ def test_a_divided_parcel_is_kept_in_pieces(tmp_path: Path) -> None:
 
 
 def test_a_trace_under_a_derived_id_takes_the_place_of_the_spans_that_waited(tmp_path: Path) -> None:
-    """A process that dies afterwards leaves the derived trace, and not the spans it was made of."""
+    """If the process dies afterwards, the derived trace is left, and not the spans it was made of."""
     run = Run(tmp_path)
     remote = replace(create(1), step=Step.APPEND, is_remote=True)
     first, _ = run.put(remote, remote)
@@ -123,7 +123,7 @@ def test_a_trace_under_a_derived_id_takes_the_place_of_the_spans_that_waited(tmp
 
 
 def test_what_changes_for_a_moment_stays_on_disk_as_it_was(tmp_path: Path) -> None:
-    """A report of drops rides on a trace; after a crash it is gone with the process that counted them."""
+    """A report of drops is added to a trace; after a crash it is gone with the process that counted them."""
     run = Run(tmp_path)
     (job,) = run.put(create(1))
     assert run.outbox.open(job, 0.0)
@@ -136,7 +136,7 @@ def test_what_changes_for_a_moment_stays_on_disk_as_it_was(tmp_path: Path) -> No
 
 
 def test_a_restart_goes_on_in_the_same_file(tmp_path: Path) -> None:
-    """A process that crashes over and over does not fill the directory with files."""
+    """A process that keeps crashing does not fill the directory with files."""
     for number in range(20):
         run = Run(tmp_path)
         run.look_around()
@@ -148,7 +148,7 @@ def test_a_restart_goes_on_in_the_same_file(tmp_path: Path) -> None:
 
 
 def test_a_living_process_keeps_its_file(tmp_path: Path) -> None:
-    """Two runs at once: neither takes the other's, and a third takes what the dead one left, once."""
+    """Two runs live at once: neither takes the other's parcels; a third takes a dead one's, once."""
     first, second = Run(tmp_path), Run(tmp_path)
     first.put(create(1))
     second.put(create(2))
@@ -161,7 +161,7 @@ def test_a_living_process_keeps_its_file(tmp_path: Path) -> None:
 
 
 def test_parcels_for_other_settings_are_left_alone(tmp_path: Path) -> None:
-    """Another key, project or endpoint: they must not go there."""
+    """Parcels for another key, project or endpoint must not be sent there."""
     first = Run(tmp_path)
     first.put(create(1))
     first.die()
@@ -177,7 +177,7 @@ def test_parcels_for_other_settings_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_the_files_are_private(tmp_path: Path) -> None:
-    """0600 each, the log of the database included; 0700 the directory."""
+    """Files have mode 0600, the database's log included; the directory has 0700."""
     folder = tmp_path / "a" / "b"
     run = Run(folder)
     run.put(create(1))
@@ -191,7 +191,7 @@ def test_the_files_are_private(tmp_path: Path) -> None:
 def test_a_directory_that_others_decide_about_is_named_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, is_link: bool, said: str
 ) -> None:
-    """It is used all the same: the choice is the user's."""
+    """The directory is still used: the choice is the user's."""
     folder = tmp_path / "spool"
     real = tmp_path / "elsewhere" if is_link else folder
     real.mkdir()
@@ -209,7 +209,7 @@ def test_a_directory_that_others_decide_about_is_named_once(
 
 
 def test_over_the_bound_the_oldest_go_those_with_errors_last(tmp_path: Path) -> None:
-    """Exactly as many as it takes, and they are counted."""
+    """Only as many as needed go, and they are counted."""
     run = Run(tmp_path, max_bytes=56_000)
     for number in range(8):
         run.now += 31.0
@@ -222,7 +222,7 @@ def test_over_the_bound_the_oldest_go_those_with_errors_last(tmp_path: Path) -> 
 
 
 def test_what_has_waited_for_a_week_is_given_up_and_counted(tmp_path: Path) -> None:
-    """What came later stays, and so does what is being sent."""
+    """Newer parcels stay, and so does one that is being sent."""
     run = Run(tmp_path)
     old, under_way = run.put(create(1), create(2))
     run.start(under_way)
@@ -240,7 +240,7 @@ def test_what_has_waited_for_a_week_is_given_up_and_counted(tmp_path: Path) -> N
 
 
 def test_the_size_that_a_server_takes_is_known_to_the_next_run(tmp_path: Path) -> None:
-    """For the same destination, for a week; what is not a number says nothing."""
+    """It is valid for the same destination for a week; a value that is not a number is ignored."""
     first = Run(tmp_path)
     first.outbox.remember_cap(131_072)
     first.put(create(1))
@@ -264,10 +264,10 @@ def test_the_size_that_a_server_takes_is_known_to_the_next_run(tmp_path: Path) -
 
 
 def test_the_bound_is_shared_with_living_processes(tmp_path: Path) -> None:
-    """What others take is not there; but each may have its equal part."""
+    """Space that others use is not available; but each may have its equal share."""
     other = Run(tmp_path)
     other.put(*(create(number, size=100_000) for number in range(10)))
-    other.outbox.before_fork()  # writes the log into the database, whose size is what is seen
+    other.outbox.before_fork()  # writes the log into the database, whose size is measured
     run = Run(tmp_path, max_bytes=1_000_000)
     run.put(*(create(number, size=100_000) for number in range(10)))
     run.look_around()
@@ -276,7 +276,7 @@ def test_the_bound_is_shared_with_living_processes(tmp_path: Path) -> None:
 
 
 def test_the_bound_of_the_memory_holds_for_what_is_on_disk_too(tmp_path: Path) -> None:
-    """Each request that waits takes some memory, however small it is."""
+    """Each waiting request takes some memory, however small it is."""
     run = Run(tmp_path, max_memory=60_000)
     run.put(*(create(number) for number in range(300)))
     run.look_around()
@@ -288,7 +288,7 @@ def test_the_bound_of_the_memory_holds_for_what_is_on_disk_too(tmp_path: Path) -
 
 
 def test_the_journal_reaches_the_next_run_and_is_cleared_with_its_trace(tmp_path: Path) -> None:
-    """Spans of traces that became parcels are not in it any more; open roots of running ones are."""
+    """The journal drops spans of traces that became parcels, and keeps open roots of running ones."""
     run = Run(tmp_path)
     rows = [
         JournalRow(trace_id="aa", span_id="1", is_open=False, data=b"ended"),
@@ -310,7 +310,7 @@ def test_the_journal_reaches_the_next_run_and_is_cleared_with_its_trace(tmp_path
 def test_a_deleted_directory_is_made_again_and_what_is_known_is_written_anew(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What is on disk alone is read through the open file; what is under way is written from memory."""
+    """Parcels only on disk are read through the open file; those in memory are written anew."""
     folder = tmp_path / "spool"
     run = Run(folder)
     run.look_around()
@@ -352,7 +352,7 @@ def test_a_file_of_a_later_version_is_left_alone_with_one_warning(
 
 
 def test_locks_without_a_database_are_cleared_away(tmp_path: Path) -> None:
-    """A process was killed between making the two, or deleting them."""
+    """A process was killed between making or deleting the two files."""
     stray = tmp_path / f"{DESTINATION.digest}-1-00000000.sqlite.lock"
     stray.touch()
     Run(tmp_path).look_around()
@@ -363,7 +363,7 @@ def test_locks_without_a_database_are_cleared_away(tmp_path: Path) -> None:
 def test_a_full_disk_keeps_parcels_in_memory_and_is_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One warning; the bound of the memory holds meanwhile; when the disk works, everything in memory is written."""
+    """One warning is logged and the memory bound holds; when the disk works again, everything in memory is written."""
     blocker = tmp_path / "spool"
     blocker.write_text("not a directory")
     run = Run(blocker, max_memory=25_000)
@@ -388,7 +388,7 @@ def test_a_full_disk_keeps_parcels_in_memory_and_is_tried_again(
 
 
 def test_what_could_not_be_removed_is_removed_later(tmp_path: Path) -> None:
-    """A write is refused when a parcel is delivered: the next run must not find it."""
+    """A write fails when a parcel is delivered: the next run must not find it."""
     run = Run(tmp_path)
     (job,) = run.put(create(1))
     own = run.folder.own
@@ -403,7 +403,7 @@ def test_what_could_not_be_removed_is_removed_later(tmp_path: Path) -> None:
 
 
 def test_what_is_changed_while_the_disk_takes_nothing_stays_changed(tmp_path: Path) -> None:
-    """The server has refused part of it, and would again: what is on disk is not what is sent."""
+    """The server has refused a part of it and would again: the changed parcel is sent, not the one on disk."""
     run = Run(tmp_path)
     (job,) = run.put(create(1, spans=2))
     run.start(job)
@@ -418,7 +418,7 @@ def test_what_is_changed_while_the_disk_takes_nothing_stays_changed(tmp_path: Pa
 
 
 def test_an_end_that_was_on_disk_alone_is_not_waited_for_when_it_had_to_go(tmp_path: Path) -> None:
-    """The disk takes nothing and the memory is full: what is left can all be read."""
+    """The disk takes nothing and memory is full: everything that is left can be read."""
     run = Run(tmp_path, max_memory=25_000)
     dispatcher = Dispatcher(
         outbox=run.outbox,
@@ -445,7 +445,7 @@ def test_an_end_that_was_on_disk_alone_is_not_waited_for_when_it_had_to_go(tmp_p
 
 
 def test_a_fault_with_a_parcel_that_cannot_be_read_ends_the_looking(tmp_path: Path) -> None:
-    """The spool is off then: who would call again at once, and again, finds nothing to look after."""
+    """The spool is off then: repeated calls find nothing to do."""
     run = Run(tmp_path)
     run.put(create(1))
     assert run.store.read(Place(OWN, 1, 1, 1)) is None
@@ -458,7 +458,7 @@ def test_a_fault_with_a_parcel_that_cannot_be_read_ends_the_looking(tmp_path: Pa
 
 
 def test_at_the_end_only_what_is_in_memory_alone_can_be_dropped(tmp_path: Path) -> None:
-    """The rest is on disk already, with its doubts."""
+    """The rest is on disk already, with its state."""
     run = Run(tmp_path)
     tried, _ = run.put(create(1), create(2))
     run.start(tried)
@@ -472,7 +472,7 @@ def test_at_the_end_only_what_is_in_memory_alone_can_be_dropped(tmp_path: Path) 
 
 
 def test_random_use_over_many_lives_loses_nothing(tmp_path: Path) -> None:
-    """Puts, requests, retries, removals and deaths in any order: the disk holds what it was told to hold."""
+    """Puts, requests, retries, removals and deaths in any order: the disk holds exactly what it should."""
     rng = random.Random(11)
     expected: dict[str, Parcel] = {}
     run = Run(tmp_path)

@@ -13,7 +13,7 @@ from provider_server import ProviderServer
 
 @pytest.fixture(scope="module")
 def clients(running_server: ProviderServer) -> Iterator[Any]:
-    """Synchronous clients by adapter and timeout, each opened once."""
+    """Yield synchronous clients by adapter and timeout, each opened once."""
     with ExitStack() as stack:
         opened: dict[tuple[str, float], Any] = {}
 
@@ -28,7 +28,7 @@ def clients(running_server: ProviderServer) -> Iterator[Any]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def async_clients(running_server: ProviderServer) -> AsyncIterator[Any]:
-    """Asynchronous clients, as `clients`."""
+    """Yield asynchronous clients by adapter and timeout, each opened once."""
     async with AsyncExitStack() as stack:
         opened: dict[tuple[str, float], Any] = {}
 

@@ -1,7 +1,7 @@
-"""Every library, way of asking and way of ending: the app sees what it saw without us, and one span tells it all.
+"""Every library, way of asking and way of ending: the app notices no difference, and one span records it all.
 
-The inner ring ends each library's plain call and its stream in every way; of what leads to the same code, other ways of
-asking and clients that are built like openai's, it has a few. The outer ring has all, and compares docs/providers.md.
+The inner ring ends each library's plain call and its stream in every way. Other ways of asking, and clients built like
+openai's, run the same code: it tries a few of them. The outer ring has all, and compares docs/providers.md.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NO_PROVIDERS = {path.stem for path in (Path(__file__).parents[2] / "frameworks" 
 MAIN_SHAPES = ("plain", "stream")
 OF_OTHER_SHAPES = ("read to the end", "break and close")
 LIKE_OPENAI = ("groq", "together")
-"""Clients that are built like openai's: the same lines of ours observe them."""
+"""Clients built like openai's: the same lines of ours observe them."""
 OF_OTHER_CLIENTS = ("read to the end", "tool calls", "break and close", "dropped", "cancelled", "4xx", "cut off")
 
 
@@ -49,7 +49,7 @@ class Run:
 
     @property
     def row(self) -> Row:
-        """Its row."""
+        """Return its row."""
         return Row(self.adapter.title, "async" if self.asynchronous else "sync", self.name)
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class Run:
 
 
 def runs(*, asynchronous: bool) -> Iterator[Any]:
-    """Every run, as a parameter."""
+    """Yield every run as a parameter."""
     for adapter in adapters():
         called = adapter.async_calls if asynchronous else adapter.calls
         opened = adapter.async_forms if asynchronous else adapter.forms
@@ -98,7 +98,7 @@ def _timeout(run: Run) -> float:
 
 
 def _never_connected(run: Run, seen: Sighting) -> bool:
-    """Whether a machine under load was too slow for the very short timeout already when it connected: try again."""
+    """Return whether a loaded machine was too slow to connect within the very short timeout: such a run is repeated."""
     return run.case.times_out and seen.raised is not None and "connect" in seen.raised[0].__name__.lower()
 
 
@@ -107,7 +107,7 @@ def _check(run: Run, seen: Sighting, server: ProviderServer, recorder: SpanRecor
         pytest.skip("the oldest versions have a timeout for each call that no setting of the client changes")
     assert run.case.outcome not in ("complete", "tools", "nothing") or seen.raised is None, seen.raised
     if run.case.outcome == "nothing" and not server.received:
-        # Some clients ask when the app reads: what was never read was never asked, and is no call.
+        # Some clients send the request only when the app reads: a stream that was never read is no call.
         assert recorder.spans == []
     else:
         await_span(recorder)
@@ -117,7 +117,7 @@ def _check(run: Run, seen: Sighting, server: ProviderServer, recorder: SpanRecor
 
 @pytest.mark.parametrize("run", [*runs(asynchronous=False)])
 def test_synchronous(run: Run, clients: Any, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Same types, items and exception with and without; one span, with what the app has seen."""
+    """Types, items and exception are the same with and without us; one span has what the app has seen."""
     client = clients(run.adapter, _timeout(run))
     _prepare(run, client, server)
     if run.streamed:
@@ -140,7 +140,7 @@ def test_synchronous(run: Run, clients: Any, server: ProviderServer, recorder: S
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("run", [*runs(asynchronous=True)])
 async def test_asynchronous(run: Run, async_clients: Any, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """The same for the asynchronous client."""
+    """The same holds for the asynchronous client."""
     client = await async_clients(run.adapter, _timeout(run))
     _prepare(run, client, server)
     if run.streamed:
@@ -168,7 +168,7 @@ def test_every_integration_is_held_to_it() -> None:
 
 @pytest.mark.outer
 def test_page_is_up_to_date() -> None:
-    """docs/providers.md says what has passed here."""
+    """docs/providers.md agrees with what has passed here."""
     expected = {
         (run.row, run.case.name) for mode in (False, True) for (run,) in (one.values for one in runs(asynchronous=mode))
     }

@@ -1,7 +1,7 @@
-"""When a stream began to answer, and when it ended: the provider's chunks come one by one, with pauses between them.
+"""The times at which a stream begins and ends: the provider's chunks come one by one, with pauses between them.
 
-No time is compared with a duration that a machine under load would exceed, only moments in their order: the provider's
-own, when it sends a chunk, and the app's, when it has read an item.
+A loaded machine would exceed any duration, so the tests compare only the order of moments: when the provider sends a
+chunk, and when the app has read an item.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FIRST = "gen_ai.response.time_to_first_chunk"
 
 
 class SlowChunks(Sequence[bytes]):
-    """Chunks with a pause before each, and the moments at which they were sent, in nanoseconds."""
+    """Chunks with a pause before each, and the times at which they were sent, in nanoseconds."""
 
     def __init__(self, chunks: Sequence[bytes]) -> None:
         self._chunks = chunks
@@ -58,18 +58,18 @@ class SlowChunks(Sequence[bytes]):
 
 @dataclass(slots=True)
 class Read:
-    """Items that the app has read, and when it had them."""
+    """Items that the app has read, and the times at which it had them."""
 
     items: list[str] = field(default_factory=list[str])
     at_ns: list[int] = field(default_factory=list[int])
 
     def do_something_else(self) -> None:
-        """Go on before the stream is left: a span that ended only then would end later than what was read."""
+        """Go on before the stream is left: a span that ended only then would end later than the last read item."""
         while time.time_ns() <= self.at_ns[-1]:
             pass
 
     def note(self, item: Any) -> None:
-        """The app has this item now."""
+        """Note that the app has this item now."""
         self.at_ns.append(time.time_ns())
         self.items.append(repr(item))
 
@@ -85,7 +85,7 @@ def _reply(wire: Wire, chunks: SlowChunks, hangs_s: float = 0.0) -> Reply:
 
 
 def _check(span: ReadableSpan, adapter: Adapter, sent: SlowChunks, read: Read) -> None:
-    """The first token lies between its chunk and what the app had of it, the end not after what the app read last."""
+    """Check that the first token lies between its chunk and its item, and the end not after the last item read."""
     assert span.start_time is not None
     assert span.end_time is not None
     first_ns = span.start_time + round(float(dict(span.attributes or {})[FIRST]) * 1e9)  # type: ignore[arg-type]
@@ -96,7 +96,7 @@ def _check(span: ReadableSpan, adapter: Adapter, sent: SlowChunks, read: Read) -
 
 @pytest.mark.parametrize("adapter", [*_runs()])
 def test_synchronous(adapter: Adapter, clients: Any, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Read to the end, and left early by an app that takes its time to close."""
+    """This holds for a stream read to its end, and for one that the app leaves early and closes late."""
     client = clients(adapter, TIMEOUT_S)
     _skip_old(adapter, client)
     with recorded(adapter, recorder):
@@ -131,7 +131,7 @@ def test_synchronous(adapter: Adapter, clients: Any, server: ProviderServer, rec
 async def test_asynchronous(
     adapter: Adapter, async_clients: Any, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """Read to the end, and cancelled while the provider is silent."""
+    """This holds for a stream read to its end, and for one cancelled while the provider is silent."""
     client = await async_clients(adapter, TIMEOUT_S)
     _skip_old(adapter, client)
     with recorded(adapter, recorder):
@@ -172,7 +172,7 @@ async def _cancelled(adapter: Adapter, client: Any, read: Read) -> None:
 
 
 def _last_event(wire: Wire, sent: SlowChunks) -> int:
-    """When the last chunk was sent that every client shows: not the mark of the end, nor counts alone (litellm)."""
+    """Return when the last chunk was sent that every client shows: not the end mark, not counts alone (litellm)."""
     events = [event_in(chunk, wire.stream_type) for chunk in wire.chunks]
     shown = [event is not None and event.document.get("choices") != [] for event in events]
     return max(at for at, is_shown in zip(sent.sent_ns, shown, strict=True) if is_shown)

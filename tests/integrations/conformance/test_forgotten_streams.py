@@ -1,6 +1,6 @@
 """Streams that an app forgets, half read or never read: nothing of them is left, whatever the library.
 
-Nothing means no object of ours, no open span, and no connection that would not be open without us as well.
+Nothing means no object of ours, no open span, and no connection that would not be open without us too.
 `benchmarks/integrations/bench_providers.py forgotten` measures the memory of 10,000 streams.
 """
 
@@ -32,7 +32,7 @@ FORM = "stream"
 STREAMS = 3
 PATIENCE_S = 60.0
 OURS = ("pandaprobe_otel", "opentelemetry.sdk.trace")
-COPY = ReadableSpan  # what an exporter got of an ended span; whoever exports may keep it
+COPY = ReadableSpan  # an exporter gets this copy of an ended span, and may keep it
 FORGOTTEN = [case for case in CASES if case.name in ("dropped", "never iterated")]
 CONNECTIONS = Path("/proc/net/tcp")
 
@@ -52,7 +52,7 @@ def _alive() -> Counter[str]:
 
 
 def _connections(server: ProviderServer) -> int:
-    """How many sockets of this process lead to the server; 0 where the system does not say."""
+    """Return how many sockets of this process lead to the server; 0 if the system does not say."""
     if not CONNECTIONS.exists():
         return 0
     rows = [line.split() for line in CONNECTIONS.read_text(encoding="ascii").splitlines()[1:]]
@@ -60,8 +60,10 @@ def _connections(server: ProviderServer) -> int:
 
 
 def _drop_contexts_of_the_loop() -> None:
-    """What the event loop keeps contexts in: timers, those that are cancelled until they would have been due, and
-    connections that are open, of which the pool has some."""
+    """Drop the contexts that the event loop keeps.
+
+    Timers keep them, cancelled ones until they would have been due, and so do open connections, as in the pool.
+    """
     loop: Any = asyncio.get_running_loop()
     timers: list[asyncio.TimerHandle] = loop._scheduled
     timers[:] = [timer for timer in timers if not timer.cancelled()]
@@ -86,7 +88,7 @@ def _skip_old(adapter: Adapter, client: Any) -> None:
 def test_synchronous(
     adapter: Adapter, case: Case, clients: Any, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """Some streams end with the cycle that they stand in, litellm's in a thread of its own."""
+    """Some streams end with the reference cycle that holds them, litellm's in a thread of its own."""
     client = clients(adapter, 20.0)
     _skip_old(adapter, client)
     server.replies(case.reply(adapter, True))
@@ -108,14 +110,14 @@ def test_synchronous(
         cases.look_at_form(case, adapter.forms[FORM], client)
     leaked = _connections(server) - leaked
     with recorded(adapter, recorder):
-        forget(1)  # what is made once, and kept
+        forget(1)  # makes what is made once and kept
         before, connected = _alive(), _connections(server)
         assert forget(STREAMS) in (0, STREAMS)
         deadline = time.monotonic() + PATIENCE_S
         while _alive() - before and time.monotonic() < deadline:
             time.sleep(0.02)  # litellm's threads log what has ended
         assert _alive() - before == Counter()
-        assert _connections(server) - connected <= leaked + 1  # the pool may take one up, or let one go
+        assert _connections(server) - connected <= leaked + 1  # the pool may add or drop one
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -123,7 +125,7 @@ def test_synchronous(
 async def test_asynchronous(
     adapter: Adapter, case: Case, async_clients: Any, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """The same for the asynchronous client."""
+    """The same holds for the asynchronous client."""
     client = await async_clients(adapter, 20.0)
     _skip_old(adapter, client)
     server.replies(case.reply(adapter, True))
@@ -155,4 +157,4 @@ async def test_asynchronous(
             await asyncio.sleep(0.02)
             _drop_contexts_of_the_loop()
         assert _alive() - before == Counter()
-        assert _connections(server) - connected <= leaked + 1  # the pool may take one up, or let one go
+        assert _connections(server) - connected <= leaked + 1  # the pool may add or drop one

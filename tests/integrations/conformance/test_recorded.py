@@ -1,7 +1,7 @@
 """The suite's own cassettes, replayed through every library: nothing leaves the process, and each call is one span.
 
-Their answers are those of test_conformance.py, in one piece and below the client's HTTP library: the inner ring replays
-one of each library.
+They hold the answers of test_conformance.py in one piece, and are replayed below the client's HTTP library: the inner
+ring replays one of each library.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from span_recorder import SpanRecorder
 
 TIMEOUT_S = 20.0
 IN_BOTH_RINGS = "stream"
-# aiohttp's connector and litellm's event loop are left to the garbage collector, with this library or without.
+# the garbage collector closes aiohttp's connector and litellm's event loop, with or without us
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "ignore:Unclosed:ResourceWarning")
 
 
@@ -44,7 +44,7 @@ def _skip_old(recording: Recording, client: Any) -> None:
 
 @pytest.mark.parametrize("recording", [*_runs()])
 def test_synchronous(recording: Recording, recorder: SpanRecorder) -> None:
-    """What the app sees is the same with and without; the span tells all of it."""
+    """The app sees the same with and without us; the span has all of it."""
     adapter = recording.adapter
 
     def look() -> Any:
@@ -63,7 +63,7 @@ def test_synchronous(recording: Recording, recorder: SpanRecorder) -> None:
 
 @pytest.mark.parametrize("recording", [*_runs()])
 async def test_asynchronous(recording: Recording, recorder: SpanRecorder) -> None:
-    """The same for the asynchronous client."""
+    """The same holds for the asynchronous client."""
     adapter = recording.adapter
 
     async def look() -> Any:
@@ -82,6 +82,6 @@ async def test_asynchronous(recording: Recording, recorder: SpanRecorder) -> Non
 
 
 def test_every_cassette_is_replayed() -> None:
-    """No recording is missing, and none lies there that nothing replays."""
+    """No recording is missing, and each is replayed."""
     expected = {recording.path for recording in recordings()}
     assert set(next(iter(expected)).parents[1].rglob("*.yaml")) == expected

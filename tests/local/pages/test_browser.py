@@ -30,20 +30,20 @@ DAYS = 2
 PER_DAY = 6
 PHONE_WIDTH = 390
 PICTURE = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
-"""One pixel."""
+"""A picture of one pixel."""
 RAN = "window.ran = (window.ran || 0) + 1"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Generator[Browser]:
-    """The browser of this file."""
+    """Yield the browser of this file."""
     with chromium() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def server() -> Generator[LocalServer]:
-    """Three days of conversations with scores, one evaluation run, one monitor."""
+    """Yield a server with three days of conversations and scores, one evaluation run and one monitor."""
     with LocalServer(limit=None, scripted_judge=True) as running:
         shop.fill(running, days=DAYS)
         with http_of(running) as http:
@@ -56,7 +56,7 @@ def server() -> Generator[LocalServer]:
 
 @pytest.fixture
 def page(browser: Browser, server: LocalServer) -> Generator[Page]:
-    """A tab whose console must stay silent and that asks nobody but the server."""
+    """Yield a tab that must log nothing and send requests only to the server."""
     context = browser.new_context(base_url=server.url)
     context.set_default_timeout(20_000)
     with Watched(context) as tab:
@@ -64,7 +64,7 @@ def page(browser: Browser, server: LocalServer) -> Generator[Page]:
 
 
 class Watched:
-    """A new tab of a context; afterwards it has run no script of ours into an error, and stayed with the server."""
+    """A new tab of a context; in the end its scripts must not have failed, and no request may have left the server."""
 
     def __init__(self, context: BrowserContext) -> None:
         self.context = context
@@ -88,7 +88,7 @@ class Watched:
 
 
 def http_of(server: LocalServer) -> httpx.Client:
-    """A client of the project that the pages show."""
+    """Return a client of the project that the pages show."""
     headers = {"X-API-Key": server.api_key, "X-Project-Name": shop.PROJECT}
     return httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60)
 
@@ -101,17 +101,17 @@ def wait_for_run(http: httpx.Client, answer: httpx.Response) -> str:
 
 
 def newest() -> list[str]:
-    """The ids of the last day's traces; the fourth has a tool that failed."""
+    """Return the ids of the last day's traces; the fourth has a tool that failed."""
     return [shop.trace_id(DAYS * PER_DAY + number) for number in range(PER_DAY)]
 
 
 def span_of(number: int, position: int) -> str:
-    """The id of a span of one of the newest traces."""
+    """Return the id of a span of one of the newest traces."""
     return str(UUID(int=((DAYS * PER_DAY + number) << 16) + position + 1))
 
 
 def all_pages(server: LocalServer) -> dict[str, str]:
-    """Every page that there is, by name."""
+    """Return every page, by name."""
     with http_of(server) as http:
         run = http.get("/evaluations/trace-runs").json()["items"][0]["id"]
         session = http.get(f"/traces/{newest()[3]}").json()["session_id"]
@@ -137,7 +137,7 @@ def all_pages(server: LocalServer) -> dict[str, str]:
 
 
 def found_by_axe(tab: Page, **options: Any) -> list[str]:
-    """What axe has against a page."""
+    """Return axe's complaints about a page."""
     violations = Axe().run(tab, options={"resultTypes": ["violations"], **options}).response["violations"]
     return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in violations]
 
@@ -147,7 +147,7 @@ SEEN_MOST = ("trace", "conversation", "evaluations")
 
 @pytest.mark.parametrize("names", [SEEN_MOST, pytest.param((), marks=pytest.mark.outer)], ids=["most", "all"])
 def test_pages_are_accessible(browser: Browser, server: LocalServer, names: tuple[str, ...]) -> None:
-    """Axe finds nothing on the pages that are seen most (on any, in the outer ring), nor in the dark a faint colour."""
+    """Axe finds nothing on the main pages (on all of them in the outer ring), and no faint colour in dark mode."""
     found: dict[str, list[str]] = {}
     pages = all_pages(server)
     with Watched(browser.new_context(base_url=server.url, color_scheme="light")) as tab:
@@ -163,14 +163,14 @@ def test_pages_are_accessible(browser: Browser, server: LocalServer, names: tupl
 
 
 def test_axe_would_find_something(page: Page) -> None:
-    """The check itself works: a picture without a text is noticed."""
+    """The check itself works: axe reports a picture without a text."""
     page.goto("/ui/monitors")
     page.evaluate("document.querySelector('main').append(new Image())")
     assert [one.split(":")[0] for one in found_by_axe(page)] == ["image-alt"]
 
 
 def test_light_and_dark_follow_the_system_and_the_button(browser: Browser, server: LocalServer) -> None:
-    """The page takes the system's colours until the button says otherwise, which the next page remembers."""
+    """The page follows the system's colours until the button is used; the next page remembers the choice."""
     background = "getComputedStyle(document.body).backgroundColor"
     with Watched(browser.new_context(base_url=server.url, color_scheme="dark")) as tab:
         tab.goto("/ui")
@@ -183,7 +183,7 @@ def test_light_and_dark_follow_the_system_and_the_button(browser: Browser, serve
 
 
 def test_every_page_fits_a_phone(browser: Browser, server: LocalServer) -> None:
-    """No page is wider than a phone, and what one clicks is inside."""
+    """No page is wider than a phone, and everything clickable is inside."""
     context = browser.new_context(base_url=server.url, viewport={"width": PHONE_WIDTH, "height": 844}, has_touch=True)
     widths: dict[str, int] = {}
     with Watched(context) as tab:
@@ -200,7 +200,7 @@ def test_every_page_fits_a_phone(browser: Browser, server: LocalServer) -> None:
 
 
 def test_a_way_through_all_pages(page: Page) -> None:
-    """From the list to a trace, a span, its views, its session, two traces compared, the evaluations, the monitors."""
+    """The way leads from the list to a trace, a span, its views, its session, a comparison, evaluations, monitors."""
     page.goto("/ui")
     page.get_by_role("link", name="support agent").nth(2).click()
     expect(page.locator("#detail")).to_contain_text("RuntimeError: payment service timed out")
@@ -235,7 +235,7 @@ def test_a_way_through_all_pages(page: Page) -> None:
 
 
 def test_the_filters(page: Page) -> None:
-    """The form narrows the list at once by status, and by text when it is sent; a link takes it back."""
+    """The form filters by status at once, and by text when it is sent; a link removes the filter."""
     page.goto("/ui")
     page.get_by_label("Status").select_option("ERROR")
     expect(page.locator(".trace-row")).to_have_count(DAYS + 1)
@@ -247,7 +247,7 @@ def test_the_filters(page: Page) -> None:
 
 
 def test_by_keyboard(browser: Browser, server: LocalServer) -> None:
-    """Rows, spans, errors, folding, search, copying and help without a mouse; the tree is one stop of the Tab key."""
+    """Rows, spans, errors, folding, search, copying and help work without a mouse; the tree is one stop of the Tab."""
     context = browser.new_context(base_url=server.url, permissions=["clipboard-read", "clipboard-write"])
     with Watched(context) as tab:
         tab.goto("/ui")
@@ -314,7 +314,7 @@ def test_traces_arrive_while_one_looks(browser: Browser) -> None:
 
 
 def test_two_thousand_spans_can_be_worked_with(page: Page, server: LocalServer) -> None:
-    """A long trace opens with every span, folds, finds, and shows the detail of what is selected."""
+    """A long trace opens with every span, folds, finds text, and shows the detail of the selected span."""
     with http_of(server) as http:
         long = shop.send_long_trace(http)
         try:
@@ -352,7 +352,7 @@ HOSTILE = (
 
 
 def hostile_bodies() -> list[dict[str, Any]]:
-    """Two traces with script in every field that holds text."""
+    """Return two traces with script in every field that holds text."""
     short = HOSTILE[:250]
     text = {"role": HOSTILE, "name": HOSTILE, "content": [{"type": "text", "text": HOSTILE}, {HOSTILE: HOSTILE}]}
     call = {"function": {"name": HOSTILE, "arguments": HOSTILE}}
@@ -391,7 +391,7 @@ def hostile_bodies() -> list[dict[str, Any]]:
 
 
 def test_text_from_right_to_left_reads_so(browser: Browser) -> None:
-    """The question mark of an Arabic question ends it at the left; in JSON the comma stays behind the string."""
+    """In an Arabic question the question mark is at the left end; in JSON the comma stays behind the string."""
     question = "أين طلبي رقم A-17؟"
     body = {
         "name": "shop",
@@ -410,7 +410,7 @@ def test_text_from_right_to_left_reads_so(browser: Browser) -> None:
 
 
 def left_of(element: Locator, character: str) -> float:
-    """Where the first such character below an element is drawn."""
+    """Return where the first such character below an element is drawn."""
     script = """(element, character) => {
         const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT)
         while (walker.nextNode()) {
@@ -426,7 +426,7 @@ def left_of(element: Locator, character: str) -> float:
 
 
 def test_script_in_a_trace_is_never_run(browser: Browser) -> None:
-    """A trace, scores, a run and a monitor with script in every field: shown on every page, run on none."""
+    """A trace, scores, a run and a monitor have script in every field: every page shows it, none runs it."""
     with LocalServer(limit=None, scripted_judge=True) as server, http_of(server) as http:
         ids = [body["trace_id"] for body in hostile_bodies()]
         for body in hostile_bodies():
@@ -475,7 +475,7 @@ def test_times_are_those_of_the_reader(browser: Browser) -> None:
 
 
 def test_content_cannot_run_or_load_anything(browser: Browser) -> None:
-    """Markdown of strangers does nothing even where the browser is told to obey no policy; a picture is shown."""
+    """Foreign Markdown does nothing even if the browser ignores the content policy; a picture is shown."""
     messages: list[dict[str, Any]] = [{"role": "user", "content": source} for source in HOSTILE_MARKDOWN]
     messages.append({"role": "user", "content": [{"type": "image_url", "image_url": {"url": PICTURE}}]})
     messages.append(
@@ -515,7 +515,7 @@ def exported(bodies: list[dict[str, Any]], path: Path) -> str:
 
 
 def test_an_exported_file_works_without_a_server(browser: Browser, tmp_path: Path) -> None:
-    """The file opens from disk: list, trace, span, views, finding, copying; axe finds nothing."""
+    """The file opens from disk: list, trace, span, views, search and copying work; axe finds nothing."""
     turns = ((0, 0), (1, 0))
     bodies = [shop.shop_trace(10 + n, *turn, shop.SOME_TIME, "chat-1") for n, turn in enumerate(turns)]
     address = exported(bodies, tmp_path / "traces.html")

@@ -1,4 +1,4 @@
-"""Content as people read it: Markdown, code, JSON that folds, pictures, documents, tools with their results."""
+"""Content in readable form: Markdown, code, folding JSON, pictures, documents, and tools with their results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SVG = base64.b64encode(b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1
 
 
 class Tags(HTMLParser):
-    """Collects every tag with its attributes."""
+    """A parser that collects every tag with its attributes."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ def text_of(markup: str) -> str:
 
 @pytest.mark.parametrize("source", HOSTILE)
 def test_no_markdown_brings_script_or_a_foreign_request(source: str) -> None:
-    """Whatever a model writes, the page gets tags of a list, links of four kinds, and nothing that loads by itself."""
+    """Whatever a model writes, the page has only listed tags, four kinds of links, and nothing that loads by itself."""
     for tag, attributes in Tags(str(rich_text(source) or "")).found:
         assert tag not in ("script", "img", "iframe", "svg", "style", "form", "input", "object", "base", "meta", "link")
         assert attributes.keys() <= {"href", "title", "class", "start", "rel", "target"}
@@ -53,7 +53,7 @@ def test_no_markdown_brings_script_or_a_foreign_request(source: str) -> None:
 
 
 def test_what_models_write_is_read_as_markdown() -> None:
-    """Headings, lists, tables, links and code in the colours of its language."""
+    """Headings, lists, tables, links and code in the colours of its language are shown."""
     source = "# Plan\n\n1. **look**\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\nimport os\n```\n\n[docs](https://x.test/a)"
     html = str(rich_text(source))
 
@@ -68,12 +68,12 @@ def test_what_models_write_is_read_as_markdown() -> None:
     "source", ["", "plain", "two\nlines", "a paragraph\n\nand another one", "2 * 3 = 6", "a_b", "#"]
 )
 def test_plain_text_stays_as_it_is(source: str) -> None:
-    """What has no Markdown in it keeps its spaces and line ends."""
+    """Text without Markdown keeps its spaces and line ends."""
     assert rich_text(source) is None
 
 
 def test_a_long_text_is_not_read_as_markdown() -> None:
-    """Reading some texts takes longer than in proportion to their length."""
+    """The time to read some texts grows faster than their length."""
     assert rich_text("**b** " * MAX_SOURCE) is None
 
 
@@ -96,7 +96,7 @@ def test_the_text_of_a_tree_is_the_json_again(value: Any) -> None:
     ids=["a text", "items", "texts"],
 )
 def test_a_large_value_is_cut_and_says_so(value: Any) -> None:
-    """A page shows so much of a value, and names what it leaves out."""
+    """A page shows a bounded part of a value, and names what it leaves out."""
     shown = str(json_tree(value))
 
     assert len(text_of(shown)) < MAX_SHOWN * 1.1
@@ -127,7 +127,7 @@ def test_deep_json_is_shown() -> None:
     ],
 )
 def test_results_of_tools_are_values(text: str, value: Any) -> None:
-    """What a tool returned is often the text of JSON, or of Python; it is read, and nothing of it is run."""
+    """A tool's result is often the text of JSON or Python; it is parsed, and nothing of it is run."""
     assert value_in(text) == value
 
 
@@ -162,7 +162,7 @@ def test_a_result_stands_with_its_call() -> None:
 
 
 def test_a_result_in_the_next_request_stands_with_the_call_of_the_answer_before() -> None:
-    """In a conversation the model's answer asks, and the next request brings what came of it."""
+    """In a conversation the model's answer has the call, and the next request has the result."""
     base = {"kind": "LLM", "name": "chat"}
     spans = [
         {**base, "input": {"messages": CALLS[:1]}, "output": {"messages": [CALLS[1]]}},
@@ -175,7 +175,7 @@ def test_a_result_in_the_next_request_stands_with_the_call_of_the_answer_before(
 
 
 def test_reasoning_is_apart_from_what_was_said() -> None:
-    """Thoughts of a model are no part of its answer, in parts and beside the content."""
+    """A model's thoughts are no part of its answer, as parts or beside the content."""
     parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Yes."}]
     (anthropic,) = messages_in([{"role": "assistant", "content": parts}], "user")
     (deepseek,) = messages_in([{"role": "assistant", "content": "Yes.", "reasoning_content": "hm"}], "user")
@@ -214,12 +214,12 @@ def test_pictures_in_the_shapes_of_providers(part: dict[str, Any]) -> None:
     ],
 )
 def test_what_is_no_picture_is_not_shown_as_one(part: Any) -> None:
-    """Bytes say what they are, not the name that a stranger gave them: SVG may hold script."""
+    """The bytes decide, not the type that a stranger gave them: SVG may hold script."""
     assert media_in(part) is None
 
 
 def test_media_that_were_not_kept_say_what_they_were() -> None:
-    """The digest that stands for bytes, and an address that is never loaded."""
+    """The page shows the digest that replaces the bytes, and an address that is never loaded."""
     marker = {"mime_type": "image/jpeg", "bytes": 1024, "sha256": "ab" * 32}
     kept, address = (
         media_in({"type": "image", "image": marker}),
@@ -233,7 +233,7 @@ def test_media_that_were_not_kept_say_what_they_were() -> None:
 
 
 def test_documents_are_cards() -> None:
-    """Text, title, score and source; what else there is stays beside them."""
+    """Cards have text, title, score and source; other members stay beside them."""
     found = documents_in(
         [
             {
@@ -253,5 +253,5 @@ def test_documents_are_cards() -> None:
 
 @pytest.mark.parametrize("payload", [[], None, "text", [1], [{"role": "user", "content": "hi"}], [{"content": "a"}, 7]])
 def test_what_is_no_list_of_documents_stays_as_it_is(payload: Any) -> None:
-    """Nothing of a payload is left out for the sake of cards."""
+    """Cards leave out nothing of a payload."""
     assert documents_in(payload) == []

@@ -1,4 +1,4 @@
-"""The critical path: what a trace waited for, whatever the times are."""
+"""The critical path of a trace, for any times of its spans."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pandaprobe_otel.local.pages.tree import Node, build_tree
 
 Step: TypeAlias = tuple[int, int]
-"""When a span begins and ends, in microseconds."""
+"""A span's start and end, in microseconds."""
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -37,12 +37,12 @@ def _children(steps: Sequence[Step], offset: int = 0) -> list[Node]:
 
 
 def _waited_for(steps: Sequence[Step]) -> set[Step]:
-    """Return the critical steps by asking, for each microsecond from the end backwards, what is being waited for."""
+    """Return the critical steps: for each microsecond from the end backwards, find the step that is waited for."""
     found: set[Step] = set()
     current: Step | None = None
     for now in range(max(end for _, end in steps), -1, -1):
         if current is not None and current[0] < now:
-            continue  # it is what is waited for, since it still ran
+            continue  # this one is waited for, since it still ran
         ended = [step for step in steps if step[1] == now and step[0] < now]
         current = min(ended, default=None)
         found.update({current} if current is not None else ())
@@ -56,7 +56,7 @@ def _steps() -> st.SearchStrategy[list[Step]]:
 
 @given(_steps(), st.integers(0, 10_000_000))
 def test_it_is_what_was_waited_for_at_each_moment(steps: list[Step], offset: int) -> None:
-    """Another way to find it, a clock that runs backwards, comes to the same spans at any time of the day."""
+    """A clock that runs backwards, another way to compute the path, finds the same spans at any time of the day."""
     nodes = _children(steps, offset)
 
     assert {(node.begin_us, node.end_us) for node in nodes if node.critical} == _waited_for(steps)
@@ -64,7 +64,7 @@ def test_it_is_what_was_waited_for_at_each_moment(steps: list[Step], offset: int
 
 @pytest.mark.parametrize("parts", [2, 3, 7])
 def test_steps_that_follow_each_other_are_all_waited_for(parts: int) -> None:
-    """No moment of the day breaks the path of steps without a gap: it was broken at every third one."""
+    """Steps without a gap are all on the path at any time of the day; once, every third time broke it."""
     length = 1_000_003
     edges = [length * part // parts for part in range(parts + 1)]
     steps = list(pairwise(edges))

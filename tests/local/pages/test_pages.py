@@ -27,7 +27,7 @@ HOSTILE = (
 
 
 class Page(HTMLParser):
-    """What a browser would make of a page: its elements, its text and its links."""
+    """The elements, text and links that a browser would make of a page."""
 
     def __init__(self, answer: httpx.Response) -> None:
         super().__init__()
@@ -52,14 +52,14 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def server() -> Generator[LocalServer]:
-    """A server whose judge is scripted."""
+    """Yield a server whose judge is scripted."""
     with LocalServer(limit=None, scripted_judge=True) as running:
         yield running
 
 
 @pytest.fixture
 def http(server: LocalServer) -> Generator[httpx.Client]:
-    """A client of project `shop`."""
+    """Yield a client of project `shop`."""
     headers = {"X-API-Key": server.api_key, "X-Project-Name": "shop"}
     with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as client:
         yield client
@@ -123,14 +123,14 @@ def _page(http: httpx.Client, path: str) -> Page:
 
 
 def test_a_browser_is_sent_to_the_pages_and_a_client_gets_json(http: httpx.Client) -> None:
-    """`/` answers by what is asked for."""
+    """`/` answers by the `Accept` header."""
     page = http.get("/", headers={"Accept": "text/html,application/xhtml+xml"})
     assert (page.status_code, page.headers["location"]) == (303, "/ui")
     assert http.get("/").json()["name"] == "PandaProbe"
 
 
 def test_without_traces_the_page_says_what_to_add(server: LocalServer, http: httpx.Client) -> None:
-    """An empty server shows the one line and where to send to."""
+    """An empty server shows the one line to add and the address to send to."""
     text = _page(http, "/ui").text
     assert "pandaprobe_otel.init()" in text
     assert f"PANDAPROBE_ENDPOINT={server.url}" in text
@@ -147,7 +147,7 @@ def test_the_list_shows_what_was_asked_and_answered(http: httpx.Client) -> None:
 
 
 def test_what_neither_succeeded_nor_failed_is_marked(http: httpx.Client) -> None:
-    """In the list, above the trace, in its tree, at its span, in its session, and in its Markdown."""
+    """The mark is in the list, above the trace, in its tree, at its span, in its session, and in its Markdown."""
     root, *_ = _agent_spans()
     metadata = {"outcome": "timed_out"}
     http.post("/traces", json=_trace(metadata=metadata, spans=[{**root, "status": "UNSET", "metadata": metadata}]))
@@ -164,7 +164,7 @@ def test_what_neither_succeeded_nor_failed_is_marked(http: httpx.Client) -> None
 
 
 def test_filters_narrow_the_list(http: httpx.Client) -> None:
-    """Name, status, user and tag narrow the list; nothing found says so."""
+    """Name, status, user and tag narrow the list; an empty result says so."""
     http.post("/traces", json=_trace(ONE, name="alpha", user_id="u1", tags=["t"]))
     http.post("/traces", json=_trace(TWO, name="beta", status="ERROR"))
     for query in ("q=ALPH", "user=u1", "tag=t", "status=COMPLETED"):
@@ -178,7 +178,7 @@ def _found(http: httpx.Client, query: str) -> list[str | None]:
 
 
 def test_the_search_finds_what_was_said(http: httpx.Client) -> None:
-    """Questions, answers and ids of traces; what is in spans alone when asked for; quotes and letters as typed."""
+    """The search covers questions, answers and ids of traces, spans only on request; quotes and case are literal."""
     http.post("/traces", json=_trace(ONE, input='say "Ärger"\nnow', output=None, spans=_agent_spans()))
     http.post("/traces", json=_trace(TWO))
     one, two = f"/ui/traces/{ONE}", f"/ui/traces/{TWO}"
@@ -192,7 +192,7 @@ def test_the_search_finds_what_was_said(http: httpx.Client) -> None:
 
 
 def test_only_what_started_lately(http: httpx.Client) -> None:
-    """Within an hour, a day, a week of now."""
+    """The list can be limited to the last hour, day or week."""
     now = datetime.now(UTC)
     http.post("/traces", json=_trace(ONE, started_at=(now - timedelta(hours=5)).isoformat(), ended_at=None))
     http.post("/traces", json=_trace(TWO, started_at=(now - timedelta(days=5)).isoformat(), ended_at=None))
@@ -202,7 +202,7 @@ def test_only_what_started_lately(http: httpx.Client) -> None:
 
 
 def test_projects_are_apart(server: LocalServer, http: httpx.Client) -> None:
-    """A project's page shows its own traces only, and names every project."""
+    """A project's page shows only its own traces, and names every project."""
     http.post("/traces", json=_trace(ONE, name="of shop"))
     http.post("/traces", json=_trace(TWO, name="of bank"), headers={"X-Project-Name": "bank"})
     ids = {project.name: project.id for project in server.services.accounts.projects(server.services.accounts.home.id)}
@@ -226,7 +226,7 @@ def test_a_trace_is_a_tree_on_one_axis(http: httpx.Client) -> None:
 
 
 def test_a_span_shows_tools_offered_and_called(http: httpx.Client) -> None:
-    """The detail of a model call has tokens, time to first token, and which of the offered tools it called."""
+    """The detail of a model call has tokens, time to first token, and the offered tools with those it called."""
     http.post("/traces", json=_trace(spans=_agent_spans()))
     page = _page(http, f"/ui/traces/{ONE}/spans/{UUID(int=12)}")
     tools = {tool["class"] for tool in page.all("span", **{"class": "tool"})}
@@ -246,7 +246,7 @@ def test_the_conversation_of_a_trace(http: httpx.Client) -> None:
 
 
 def test_tools_scores_and_json_have_views(http: httpx.Client) -> None:
-    """The other views show the tools of a trace, its scores with reasons, and the whole of it."""
+    """The other views show the tools of a trace, its scores with reasons, and its JSON."""
     http.post("/traces", json=_trace(spans=_agent_spans()))
     score = {"trace_id": ONE, "name": "helpful", "value": "0.25", "reason": "no date was given"}
     http.post("/evaluations/trace-scores", json=score)
@@ -257,7 +257,7 @@ def test_tools_scores_and_json_have_views(http: httpx.Client) -> None:
 
 
 def test_finding_text_in_spans(http: httpx.Client) -> None:
-    """A search within a trace dims what does not contain the text."""
+    """A search within a trace dims the spans without the text."""
     http.post("/traces", json=_trace(spans=_agent_spans()))
     page = _page(http, f"/ui/traces/{ONE}?q=SERVICE%20is")
     dimmed = [node for node in page.all("a", role="treeitem") if "dim" in (node["class"] or "")]
@@ -265,7 +265,7 @@ def test_finding_text_in_spans(http: httpx.Client) -> None:
 
 
 def test_a_part_of_a_trace_as_markdown(http: httpx.Client) -> None:
-    """A trace, or a span with what is below it, can be had as Markdown whose fences hold."""
+    """A trace, or a span with its descendants, is available as Markdown whose fences hold."""
     spans = _agent_spans()
     spans[2]["input"] = "```\ncode\n```"
     http.post("/traces", json=_trace(spans=spans))
@@ -290,7 +290,7 @@ def test_a_session_is_a_sequence_of_turns(http: httpx.Client) -> None:
 
 
 def test_two_traces_side_by_side(http: httpx.Client) -> None:
-    """A comparison matches spans, names what differs, and shows the changed lines."""
+    """A comparison matches spans, names the differences, and shows the changed lines."""
     http.post("/traces", json=_trace(ONE, spans=_agent_spans()))
     other = _agent_spans(31)
     other[2] |= {"status": "OK", "error": None, "output": "found"}
@@ -323,7 +323,7 @@ def test_evaluations_show_trends_and_runs(server: LocalServer, http: httpx.Clien
 
 
 def test_a_perfect_score_of_nothing_is_not_shown_as_a_success(http: httpx.Client) -> None:
-    """A score that was given because there was nothing to judge looks different."""
+    """A score given because there was nothing to judge looks different."""
     http.post("/traces", json=_trace(input=None, output=None))
     score = {
         "trace_id": ONE,
@@ -345,7 +345,7 @@ def test_what_is_not_there_is_a_page_too(http: httpx.Client) -> None:
 
 
 def test_the_mark_of_the_store_changes_with_it(http: httpx.Client) -> None:
-    """What pages poll stays the same until something is stored."""
+    """The value that pages poll changes only when something is stored."""
     first, second = http.get("/ui/latest").text, http.get("/ui/latest").text
     http.post("/traces", json=_trace())
     assert first == second != http.get("/ui/latest").text
@@ -433,7 +433,7 @@ def _assert_harmless(answer: httpx.Response, path: str) -> None:
 
 
 def test_pages_with_a_token_ask_for_it() -> None:
-    """With auth the pages need the server's token; the cookie does not hold it and scripts cannot read it."""
+    """With auth the pages need the server's token; the cookie does not hold it, and scripts cannot read the cookie."""
     with LocalServer(auth=True, token="open sesame") as server:
         with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http:
             closed = [
@@ -457,7 +457,7 @@ def test_pages_with_a_token_ask_for_it() -> None:
 
 
 def test_two_thousand_spans_are_shown(http: httpx.Client) -> None:
-    """A trace of 2,000 spans, some of them in circles, is rendered, each span once, in a time that grows with them."""
+    """A trace of 2,000 spans, some in cycles, is rendered with each span once, in time that grows with their number."""
     spans = [
         {
             "span_id": str(UUID(int=100 + number)),
@@ -473,7 +473,7 @@ def test_two_thousand_spans_are_shown(http: httpx.Client) -> None:
     def takes() -> float:
         times: list[float] = []
         for _ in range(2):
-            begun = time.process_time()  # of this process, which the server is part of; other load does not count
+            begun = time.process_time()  # time of this process, which includes the server; other load does not count
             http.get(f"/ui/traces/{ONE}")
             times.append(time.process_time() - begun)
         return min(times)
@@ -484,13 +484,13 @@ def test_two_thousand_spans_are_shown(http: httpx.Client) -> None:
         more = spans[first : min(first + 500, first // 500 * 500 + 500)]
         assert http.post(f"/traces/{ONE}/spans", json=more).status_code == 201
     page = _page(http, f"/ui/traces/{ONE}")
-    assert takes() < 30 * of_a_tenth  # a hundred if each were compared with each
+    assert takes() < 30 * of_a_tenth  # it would be a hundred times if each span were compared with each other
     assert len(page.all("a", role="treeitem")) == 2001
     assert len({node["href"] for node in page.all("a", role="treeitem")}) == 2001
 
 
 def test_static_files_are_the_projects_own(http: httpx.Client) -> None:
-    """Style and script are served with their types; other names and ways out of the folder are not."""
+    """Style and script are served with their types; other names and paths out of the folder are not."""
     types = {
         name: http.get(f"/ui/static/{name}").headers["content-type"] for name in ("app.css", "app.js", "panda.svg")
     }

@@ -1,4 +1,4 @@
-"""What the pages compute before they show it."""
+"""Values that the pages compute before they show them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _span(name: str, begin: float, end: float | None, parent: str | None = None,
 
 
 def test_the_critical_path_is_what_the_trace_waited_for() -> None:
-    """Of two parallel steps only the longer one is waited for, and what came before it."""
+    """Of two parallel steps only the longer one is on the path, with the step before it."""
     spans = [
         _span("root", 0, 10),
         _span("first", 0, 2, "root"),
@@ -60,7 +60,7 @@ def test_the_critical_path_is_what_the_trace_waited_for() -> None:
 
 
 def test_orphans_and_circles_are_roots() -> None:
-    """A span without its parent, its own child, and a circle of two are all shown, once each."""
+    """A span without its parent, its own child, and a cycle of two are all shown once."""
     spans = [
         _span("lost", 0, 1, "nowhere"),
         _span("self", 0, 1, "self"),
@@ -74,7 +74,7 @@ def test_orphans_and_circles_are_roots() -> None:
 
 
 def test_a_deep_chain_is_no_recursion() -> None:
-    """Five thousand spans, each the child of the one before, are walked without a stack."""
+    """Five thousand spans, each the child of the one before, are walked without recursion."""
     spans = [_span(f"s{n}", 0, 1, f"s{n - 1}" if n else None) for n in range(5000)]
     tree = build_tree(spans)
     assert tree.rows[-1].depth == 4999
@@ -102,12 +102,12 @@ def test_a_deep_chain_is_no_recursion() -> None:
     ],
 )
 def test_messages_in_many_shapes(payload: Any, expected: list[tuple[str, str]]) -> None:
-    """The usual shapes of conversations are read, everything else is none."""
+    """The usual shapes of conversations are read; all other values are no messages."""
     assert [(message.role, message.text) for message in messages_in(payload, "user")] == expected
 
 
 def test_calls_and_other_parts_of_messages() -> None:
-    """Tool calls are read in both common forms, images stay as they are, broken arguments too."""
+    """Tool calls are read in both common forms; images and broken arguments stay as they are."""
     openai = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": '{"a": 1}'}}]}
     anthropic = {"role": "assistant", "content": [{"type": "tool_use", "name": "g", "input": {"b": 2}}]}
     broken = {"role": "assistant", "tool_calls": [{"function": {"name": "h", "arguments": "{oops"}}, 7]}
@@ -138,7 +138,7 @@ def test_only_what_is_new_is_shown_of_a_thread() -> None:
 
 
 def test_previews_are_one_line() -> None:
-    """A preview is the last thing said, on one line, cut where it is long."""
+    """A preview is the last message on one line, cut if it is long."""
     assert preview({"messages": [{"role": "user", "content": "a\n b"}]}) == "a b"
     assert preview({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}]}) == "f()"
     assert preview({"k": [1]}) == '{"k":[1]}'
@@ -168,7 +168,7 @@ def test_tools_that_ran_under_another_kind() -> None:
 
 
 def test_differences_of_two_trees_and_texts() -> None:
-    """Spans are matched by name, kind and depth; lines in common are cut, changed ones are marked."""
+    """Spans are matched by name, kind and depth; common lines are left out, changed ones are marked."""
     left = build_tree([_span("root", 0, 2), _span("a", 0, 1, "root"), _span("gone", 1, 2, "root")])
     right = build_tree([_span("root", 0, 3), _span("a", 0, 2, "root", output="x")])
     rows = diff_trees(left, right)
@@ -181,7 +181,7 @@ def test_differences_of_two_trees_and_texts() -> None:
 
 
 def test_json_is_escaped_coloured_and_cut() -> None:
-    """Markup in keys and values is text, and a huge value ends with how much is missing."""
+    """Markup in keys and values is text, and a huge value ends with the size of the missing part."""
     shown = str(json_markup({"<b>": ["</pre>", 1.5, True, None]}))
     assert "<b>" not in shown
     assert "&lt;/pre&gt;" in shown
@@ -229,7 +229,7 @@ def test_charts_stay_inside_their_frame() -> None:
 
 
 def test_what_stands_beside_messages_is_shown() -> None:
-    """Of the payload, of a message and of a part: a page that leaves it out contradicts the trace."""
+    """Members of the payload, of a message and of a part are shown: otherwise the page would contradict the trace."""
     part = {"type": "text", "text": "Blue.", "citations": [{"cited_text": "sky"}]}
     payload = {"messages": [{"role": "assistant", "content": [part], "confidence": 0.9}], "customer_id": "c-1"}
     (message,) = messages_in(payload, "user")

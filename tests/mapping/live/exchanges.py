@@ -1,4 +1,4 @@
-"""What was said between a client and the scripted model, whichever provider's API the client speaks."""
+"""Exchanges between a client and the scripted model, through any provider's API."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Json = Mapping[str, Any]
 CITY, WEATHER = "Lisbon", "windy, 17 degrees"
 ANSWER = "It is windy in Lisbon, 17 degrees."
 PICTURE = "Which city is this?"
-"""Asked with a picture."""
+"""The question that comes with a picture."""
 REFUSED = "The model is busy, try again"
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Counts of one answer, as the conventions mean them: input with cached tokens, output with thoughts."""
+    """Counts of one answer as the conventions mean them: input with cached tokens, output with thoughts."""
 
     prompt: int
     completion: int

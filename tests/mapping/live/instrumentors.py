@@ -1,4 +1,4 @@
-"""Which instrumentors run live: their environments, their programs, and what each is known to leave out."""
+"""Instrumentors that run live: their environments, their programs, and the known gaps of each."""
 
 from __future__ import annotations
 
@@ -79,12 +79,12 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
         "requests",
     ),
 }
-"""Requirements, pinned; instrumentors that bear each other share one environment."""
+"""Pinned requirements; instrumentors that work together share one environment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instrumentor:
-    """One instrumentor: how it is run, and what of an exchange it does not record (see `verdict.PARTS`)."""
+    """One instrumentor: how to run it, and the parts of an exchange that it does not record (see `verdict.PARTS`)."""
 
     environment: str
     program: str
@@ -92,11 +92,11 @@ class Instrumentor:
     variables: Mapping[str, str]
     without: frozenset[str]
     told: tuple[Exchange, ...] = ()
-    """Exchanges that the program only tells of, without a model."""
+    """Exchanges that the program only reports, without a model."""
 
     @property
     def runs_tools(self) -> bool:
-        """Whether its program runs tools itself, and does not only tell the model of their results."""
+        """Return whether its program runs tools itself, instead of only reporting their results to the model."""
         return self.program not in ("openai_calls", "anthropic_calls") and "calls" not in self.without
 
 
@@ -243,4 +243,4 @@ INSTRUMENTORS: dict[str, Instrumentor] = {
     "logfire_plain": _run("by_hand logfire", "openai"),
     "plain_otel": _run("by_hand plain", "plain"),
 }
-"""By the names that the recordings have too."""
+"""Instrumentors by the names that the recordings use too."""

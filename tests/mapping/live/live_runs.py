@@ -1,4 +1,4 @@
-"""Runs real instrumentors over real clients against a scripted model, and judges the traces that arrive.
+"""Run real instrumentors over real clients against a scripted model, and judge the traces that arrive.
 
     python tests/mapping/live/live_runs.py                      all of them, with a table at the end
     python tests/mapping/live/live_runs.py NAME ...             these
@@ -7,8 +7,8 @@
 Instrumentors of the same library cannot all be installed together: each group has a virtual environment of its own,
 made by `uv` (of the extra `dev`) below $LIVE_VENVS (default: `pandaprobe-live` in the temporary directory) and kept
 for the next run.
-A program of `programs/` then runs in it: it calls `init` or adds our processor, nothing else is ours. Needs a package
-index, and minutes; so it is no part of the test suite.
+A program of `programs/` then runs in it: it calls `init` or adds our processor, and uses nothing else of ours. This
+needs a package index, and minutes, so it is no part of the test suite.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ their recordings only."""
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one run: the traces, and what is wrong with them."""
+    """The result of one run: the traces, and their faults."""
 
     traces: tuple[Json, ...]
     calls: int
@@ -59,7 +59,7 @@ class Outcome:
 
 
 def environment(name: str) -> Path:
-    """Return the Python of an environment, made now if it is not there."""
+    """Return the Python of an environment, made now if it does not exist."""
     home = VENVS / name
     python, done = home / "bin" / "python", home / "requirements.txt"
     wanted = "\n".join(ENVIRONMENTS[name])
@@ -83,11 +83,11 @@ def environment(name: str) -> Path:
 
 
 def run(instrumentor: Instrumentor, python: Path, folder: Path) -> Outcome:
-    """Run one instrumentor's program with this Python, in this folder, and judge what arrives."""
+    """Run one instrumentor's program with this Python, in this folder, and judge the traces."""
     with ModelEndpoint() as model, StrictPandaProbe() as probe:
         variables = {
             "PATH": os.environ["PATH"],
-            "HOME": str(folder),  # no settings of whoever runs this
+            "HOME": str(folder),  # no settings of the user
             "PANDAPROBE_ENDPOINT": probe.url,
             "PANDAPROBE_API_KEY": "sk_pp_live",
             "OPENAI_BASE_URL": f"{model.url}/v1",
@@ -120,7 +120,7 @@ def run(instrumentor: Instrumentor, python: Path, folder: Path) -> Outcome:
 
 
 def table(outcomes: dict[str, Outcome]) -> str:
-    """Return the page: which ran, with which versions, and what each does not record."""
+    """Return the page: the instrumentors that ran, their versions, and the parts that each does not record."""
     good = sum(not outcome.faults for outcome in outcomes.values())
     lines = [HEAD.format(good=good, all=len(outcomes)), ""]
     lines.append("| instrumentor | versions | model calls | traces | left out by the instrumentor |")
@@ -135,7 +135,7 @@ def table(outcomes: dict[str, Outcome]) -> str:
 
 
 def main() -> int:
-    """Run what was asked for; the exit code is 1 when anything is wrong."""
+    """Run the chosen instrumentors; return 1 as the exit code if there is any fault."""
     parser = argparse.ArgumentParser(description="Run real instrumentors and judge their traces.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="instrumentors; all when none is given")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")

@@ -1,4 +1,4 @@
-"""Whether traces say what was said: each exchange with the model is one LLM span, and nothing is counted twice."""
+"""The verdict on traces: each exchange with the model is one LLM span, and nothing is counted twice."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Span:
 
 
 def faults(traces: Sequence[Json], exchanges: Sequence[Exchange], without: frozenset[str]) -> list[str]:
-    """Return what is wrong, one line each; nothing when the traces tell the exchanges, but for what is left out."""
+    """Return the faults, one a line; none if the traces show the exchanges, except for the parts left out."""
     calls = sorted(_calls(traces), key=lambda span: str(span.body["started_at"]))
     if "calls" in without:
         return [f"{len(calls)} model calls, expected none"] if calls else []
@@ -65,7 +65,7 @@ def faults(traces: Sequence[Json], exchanges: Sequence[Exchange], without: froze
 
 
 def tool_faults(traces: Sequence[Json], without: frozenset[str], result: str) -> list[str]:
-    """Return what is wrong with the spans of tools that ended well: each has its arguments and its result."""
+    """Return the faults of tool spans that ended well: each needs its arguments and its result."""
     tools = [span for trace in traces for span in trace["spans"] if span["kind"] == "TOOL"]
     if not tools:
         return ["no span of a tool"]
@@ -91,7 +91,7 @@ def _calls(traces: Sequence[Json]) -> Iterator[Span]:
 
 
 def _outermost(calls: Sequence[Span]) -> Iterator[Span]:
-    """Calls that are not the inner half of a call that two instrumentations have recorded."""
+    """Yield the calls that are not the inner half of a call recorded by two instrumentations."""
     ids = {span.body["span_id"] for span in calls}
     return (span for span in calls if ids.isdisjoint(span.above))
 
@@ -109,7 +109,7 @@ def _of_trace(trace: Json) -> Iterator[str]:
 
 
 def _of_sums(traces: Sequence[Json], wanted: Sequence[Exchange]) -> list[str]:
-    """Every model call is counted once, wherever the spans stand."""
+    """Return faults of the sums: every model call must count once, wherever its spans are."""
     counted = [span.get("token_usage") or {} for trace in traces for span in trace["spans"]]
     used = [exchange.usage for exchange in wanted if exchange.usage is not None]
     problems: list[str] = []

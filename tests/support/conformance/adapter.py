@@ -1,4 +1,4 @@
-"""What a library's module says: how an app calls it, and what its provider puts on the wire."""
+"""Contents of a library's module: an app's calls of it, and its provider's bytes on the wire."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from streamed_forms import AsyncForm, Form, Sighting
 from . import libraries
 
 Shape = Literal["plain", "stream", "helper", "raw", "with_streaming_response"]
-"""The ways to ask that the issue of conformance is about; a form belongs to one of them."""
+"""The ways of asking that the suite tests; each form belongs to one of them."""
 
 OneCall = Callable[[Any, Sighting], None]
-"""A call that is answered in one piece; what the app gets of it goes into the sighting."""
+"""A call that is answered in one piece; it records in the sighting what the app gets."""
 OneAsyncCall = Callable[[Any, Sighting], Awaitable[None]]
 
 
@@ -32,19 +32,19 @@ class Wire:
     chunks: Sequence[bytes]
     stream_type: str = "text/event-stream"
     opening: int = 6
-    """So many chunks give the app at least as many items as it reads before it stops."""
+    """Number of chunks that contain at least the items that the app reads before it stops."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What the span of a complete call says. Names of models are those that the provider answers with."""
+    """The expected span of a complete call. Model names are those in the provider's answer."""
 
     span_name: str
     provider: str
     response_model: str | None
     text: str
     words: Sequence[str]
-    """Words of the text that stand nowhere else on the wire: one that the app has seen must be in the span."""
+    """Words of the text that occur nowhere else on the wire: one that the app has seen must be in the span."""
     input_tokens: int
     output_tokens: int
     finish_reason: str
@@ -61,9 +61,9 @@ class Adapter:
     """
 
     title: str
-    """What the page calls it."""
+    """The title on the page."""
     integration: str
-    """Name in the registry."""
+    """The name in the registry."""
     client: Callable[[str, float], AbstractContextManager[Any]]
     async_client: Callable[[str, float], AbstractAsyncContextManager[Any]]
     calls: Mapping[str, OneCall]
@@ -76,23 +76,23 @@ class Adapter:
     """Body of an error."""
     expected: Expected
     beside: Sequence[str] = ()
-    """Other integrations that are on at the same time: of libraries that this one calls."""
+    """Other integrations that are on at the same time, of libraries that this one calls."""
     refused: Callable[[int], Reply] | None = None
-    """The answer with an error status, where it takes more than `refusal` as JSON."""
+    """The answer with an error status, if it needs more than `refusal` as JSON."""
     varies: str = r"(?!)"
-    """Pattern of what is different from call to call in what the app sees, such as the time of day."""
+    """Pattern of text that the app sees differently in each call, such as the time of day."""
     warns: Sequence[str] = ()
-    """Filters for the warnings that the library itself gives, as for pytest."""
+    """Filters, as for pytest, for warnings of the library itself."""
     usage_when_cut: bool = False
-    """Whether the provider sends counts along the way, so that a stream that is left early has some."""
+    """True if the provider sends counts along the way, so that a stream that is left early has some."""
     needs: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Beginning of a name to what a client must have for it (dotted); old versions lack some."""
+    """Beginning of a name -> members (dotted) that a client needs for it; old versions lack some."""
     without: Mapping[str, str] = field(default_factory=dict[str, str])
     """Cases that make no sense here, as "sync stream/dropped" (or "stream/dropped"), with the reason."""
 
 
 def adapters() -> list[Adapter]:
-    """Every library's, in the order of the page. One that cannot be imported is missed by a test of its own."""
+    """Return every library's, in the order of the page. A test of its own finds one that cannot be imported."""
     found: list[Adapter] = []
     for module in iter_modules(libraries.__path__):
         with suppress(ImportError, pytest.skip.Exception):

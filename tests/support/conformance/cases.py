@@ -1,4 +1,4 @@
-"""The ways in which a call can go: what the provider does, and what the app does."""
+"""The ways in which a call can go: actions of the provider and of the app."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from streamed_forms import AsyncForm, Form, Sighting
 from .adapter import Adapter, OneAsyncCall, OneCall, Wire
 
 SILENCE_S: Final = 60.0
-"""Seconds of a silence that nobody waits for; it ends earlier, when the client goes away."""
+"""Seconds of a silence that nobody waits for; it ends earlier if the client leaves."""
 SHORT_TIMEOUT_S: Final = 0.05
 
 Outcome = Literal["complete", "tools", "partial", "nothing", "cancelled", "refused", "failed", "cut"]
-"""What is left of the answer: all of it, all of one with tool calls, its beginning, nothing (the app closed), its
-beginning before the app cancelled, an error status, no answer, or its beginning and then an error."""
+"""The part of the answer that arrives: all of it, all of one with tool calls, its beginning, nothing (the app closed),
+its beginning before the app cancelled, an error status, no answer, or its beginning and then an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One column of the page. `status` is that of a refusal; `times_out`: the client's timeout is very short."""
+    """One column of the page. `status` is a refusal's; `times_out`: the client's timeout is very short."""
 
     name: str
     outcome: Outcome
     reply: Callable[[Adapter, bool], Reply]
-    """The provider's answer to a call that is streamed, or not."""
+    """Returns the provider's answer; the second argument is true for a streamed call."""
     ending: str
     """Name in `streamed_forms.ENDINGS`; a call that is answered in one piece is always read."""
     answered: bool = False
-    """Whether it exists for calls that are answered in one piece too."""
+    """True if the case exists for calls that are answered in one piece, too."""
     only_async: bool = False
     status: int = 200
     times_out: bool = False
@@ -99,7 +99,7 @@ _ASYNC_ENDINGS: Final = {**streamed_forms.ASYNC_ENDINGS, "with and break": strea
 
 
 def look_at_call(call: OneCall, client: Any) -> Sighting:
-    """Make a call that is answered in one piece; what is raised is part of the sighting."""
+    """Make a call that is answered in one piece; a raised exception is part of the sighting."""
     sighting = Sighting()
     try:
         call(client, sighting)
@@ -109,7 +109,7 @@ def look_at_call(call: OneCall, client: Any) -> Sighting:
 
 
 async def look_at_call_async(call: OneAsyncCall, client: Any, cancelled_at: ProviderServer | None) -> Sighting:
-    """The asynchronous twin; with `cancelled_at`, the call is cancelled when it has reached that server."""
+    """Do the same asynchronously; with `cancelled_at`, cancel the call when it has reached that server."""
     sighting = Sighting()
     try:
         if cancelled_at is None:
@@ -136,5 +136,5 @@ def look_at_form(case: Case, form: Form, client: Any) -> Sighting:
 
 
 async def look_at_form_async(case: Case, form: AsyncForm, client: Any) -> Sighting:
-    """The asynchronous twin."""
+    """Do the same asynchronously."""
     return await streamed_forms.look_async(_ASYNC_ENDINGS[case.ending], form, client)

@@ -1,4 +1,4 @@
-"""Thousands of calls in a few minutes: what costs a client most, and is no part of what is tested, is left out."""
+"""Thousands of calls in a few minutes, without the costs of a client that are not under test."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ from without_sockets import without_sockets
 
 @contextmanager
 def hurried(server: ProviderServer) -> Iterator[None]:
-    """Inside the block, clients over httpx need no sockets, and no client makes classes for each call."""
+    """Replace the sockets of clients over httpx, and reuse the classes that clients make for a call, in the block."""
     with without_sockets(server), models_made_once():
         yield

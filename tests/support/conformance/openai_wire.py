@@ -1,4 +1,4 @@
-"""What a provider that speaks OpenAI's chat completions answers, for all the clients of it."""
+"""Answers of a provider with OpenAI's chat completions, for all its clients."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _calls() -> list[dict[str, Any]]:
 
 
 def _call_chunks() -> list[dict[str, Any]]:
-    """Two parallel calls; each begins with its name, and its arguments come in two pieces."""
+    """Return two parallel calls; each begins with its name, and its arguments come in two pieces."""
     chunks = [chunk(delta(role="assistant", content=None))]
     for index, call in enumerate(_calls()):
         written = call["function"]["arguments"]
@@ -52,7 +52,7 @@ def _call_chunks() -> list[dict[str, Any]]:
 
 
 def events(payloads: Sequence[Any], *, done: bool = True, named: bool = False) -> list[bytes]:
-    """Server-sent events, one chunk each."""
+    """Return server-sent events, one chunk each."""
     return [sse(payload, named=named) for payload in payloads] + ([b"data: [DONE]\n\n"] if done else [])
 
 
@@ -66,11 +66,11 @@ ANSWERED: Final = Wire(whole=json.dumps(completion()).encode(), chunks=events(ch
 TOOLS: Final = Wire(whole=json.dumps(completion({"tool_calls": _calls()})).encode(), chunks=events(_call_chunks()))
 
 TOOLS_WHOLE: Final = Wire(whole=TOOLS.whole, chunks=events(_whole_call_chunks()))
-"""Each call in one piece, as some services send them and as some clients insist on."""
+"""The calls whole, as some services send them and some clients require."""
 
 
 def expected(provider: str) -> Expected:
-    """What the span of such a chat says."""
+    """Return the expected span of such a chat."""
     return Expected(
         span_name=f"chat {MODEL}",
         provider=provider,

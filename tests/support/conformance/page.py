@@ -1,4 +1,4 @@
-"""docs/providers.md, written from what has passed."""
+"""docs/providers.md, written from the cases that passed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ The streams have of each kind of event the first two, with characters of several
 places are tried.
 """
 OTHERS_WRITE: Final = ("What is traced, and what is not", "Oldest versions")
-"""Sections that come from elsewhere: `surface.page` and `scripts/oldest_client.sh`."""
+"""Sections from elsewhere: `surface.page` and `scripts/oldest_client.sh`."""
 _BESIDE: Final = """\
 ## Beside others
 
@@ -61,7 +61,7 @@ mistralai 3.7.0, boto3 1.44.8).
 
 
 def page(results: Results) -> str:
-    """The page's text."""
+    """Return the page's text."""
     before = PATH.read_text(encoding="utf-8") if PATH.exists() else ""
     others = [f"## {heading}\n\n{section(before, heading)}\n" for heading in OTHERS_WRITE]
     return "\n".join(

@@ -1,4 +1,4 @@
-"""How other instrumentations did with the same cases, for the page beside our own results.
+"""Results of other instrumentations in the same cases, for the page beside our own.
 
 Executed in November 2026 with the newest versions of each, on openai 3.57.0: otel-genai 1.3b0, OpenInference 0.1.66,
 OpenLLMetry 0.62.4, Langfuse 5.0.4, Logfire 5.4, the official PandaProbe SDK 0.6.0.
@@ -14,7 +14,7 @@ PEERS: Final = ("otel-genai", "OpenInference", "OpenLLMetry", "Langfuse", "Logfi
 
 
 class Compared(NamedTuple):
-    """One row: what was done, our results to show, and those of the peers in the order of PEERS."""
+    """One row: the action, our results to show, and those of the peers in the order of PEERS."""
 
     what: str
     ours: tuple[tuple[Row, str], ...]
@@ -113,4 +113,4 @@ OTHERS: Final = {
         "official SDK."
     ),
 }
-"""What else was found, by library."""
+"""Further findings, by library."""

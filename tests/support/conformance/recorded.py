@@ -1,4 +1,4 @@
-"""The suite's own cassettes: each library's answers as its client gets them, recorded against the loopback provider.
+"""The suite's own cassettes: each library's answers as its client gets them, recorded with the loopback provider.
 
 `python tests/support/record_traffic.py` records them anew. They are replayed with the newest and with old clients.
 """
@@ -21,7 +21,7 @@ from .cases import CASES, Case
 
 CASSETTES: Final = Path(__file__).parents[2] / "integrations" / "cassettes" / "conformance"
 ROOT: Final = "http://127.0.0.1:9"
-"""Where the recorded provider is said to be: nobody listens there."""
+"""The recorded provider's address, where nothing listens."""
 _BY_NAME: Final = {case.name: case for case in CASES}
 _RECORDED: Final = {
     "plain": ("plain", False, "read to the end"),
@@ -34,7 +34,7 @@ _RECORDED: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """One cassette: a call of this name that went like this case."""
+    """One cassette: a call of this name that went as this case does."""
 
     adapter: Adapter
     name: str
@@ -44,12 +44,12 @@ class Recording:
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """The path of the cassette."""
         return CASSETTES / self.adapter.title.lower().replace(" ", "_") / f"{self.name}.yaml"
 
 
 def recordings() -> Iterator[Recording]:
-    """All that there are to be."""
+    """Yield all recordings that must exist."""
     for adapter in adapters():
         for name, (call, streamed, case) in _RECORDED.items():
             if f"{call}/{case}" not in adapter.without:
@@ -57,7 +57,7 @@ def recordings() -> Iterator[Recording]:
 
 
 def player(mode: str) -> vcr.VCR:
-    """A VCR that records nothing of who asked and when, and knows a call by method and path."""
+    """Return a VCR that records neither client nor time, and identifies a call by method and path."""
     made = vcr.VCR(
         record_mode=mode,
         match_on=["method and path"],

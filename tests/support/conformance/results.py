@@ -1,4 +1,4 @@
-"""What has passed in this process, for the page."""
+"""Cases that have passed in this process, for the page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A case that passed, and what its span had."""
+    """A passed case, with the contents of its span."""
 
     output_tokens: bool
     output: bool
@@ -34,7 +34,7 @@ class Results:
     found: dict[Row, dict[str, Passed]] = field(default_factory=dict[Row, dict[str, Passed]])
 
     def passed(self, row: Row, case: str, spans: Sequence[ReadableSpan]) -> None:
-        """This case has passed with this span, or with none where there was no call."""
+        """Note that this case has passed with these spans, or with none if there was no call."""
         attributes = (spans[0].attributes if spans else None) or {}
         kept = Passed(OUTPUT_TOKENS in attributes, "gen_ai.output.messages" in attributes)
         self.found.setdefault(row, {})[case] = kept

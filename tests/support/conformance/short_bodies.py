@@ -1,6 +1,6 @@
-"""Bodies short enough to be cut at every byte: of each kind of event the first two, with characters of several bytes.
+"""Bodies short enough to be cut at every byte: the first two events of each kind, with characters of several bytes.
 
-What is left out of an event is what no client looks at, so each kind, and each place inside it, is still there.
+Only parts of an event that no client reads are left out, so each kind, and each place inside it, is still there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .wire_events import event_in
 
 _EACH: Final = 2
 _ALL: Final = frozenset({"google-genai", "Bedrock InvokeModel"})
-"""Whose events are all of one kind, or whose last one has words too."""
+"""Adapters whose events are all of one kind, or whose last event has words too."""
 _UNREAD: Final = frozenset(
     {
         "annotations",
@@ -41,12 +41,12 @@ _UNREAD: Final = frozenset(
     }
 )
 SUNNY: Final = "Sü☀😀"
-"""Stands for the word of the answers."""
+"""Replaces the word of the answers."""
 _SHORTER: Final = (("Sunny", SUNNY), ("gpt-5-mini-2026-08-07", "gpt"), ("claude-sonnet-5-20260801", "claude"))
 
 
 def shortened(adapter: Adapter) -> Adapter:
-    """The library with short bodies, and with what its spans then say."""
+    """Return the library's adapter with short bodies, and with the expected spans for them."""
     expected = adapter.expected
 
     def short(wire: Wire) -> Wire:
@@ -62,14 +62,14 @@ def shortened(adapter: Adapter) -> Adapter:
 
 
 def wires(adapter: Adapter, form: str) -> Iterator[tuple[str, Wire]]:
-    """The names of the streams of this form that there are, and the streams."""
+    """Yield the streams of this form, with their names."""
     yield "answer", adapter.answer
     if f"{form}/tool calls" not in adapter.without:
         yield "tools", adapter.tools
 
 
 def _short(wire: Wire, text: str, *, complete: bool) -> Iterator[bytes]:
-    """The first chunks of each kind. A later event that repeats all of `text` has the words that are left of it."""
+    """Yield the first chunks of each kind. A later event that repeats all of `text` has its remaining words."""
     seen: Counter[str] = Counter()
     left = text if complete else " ".join(text.split(" ")[:_EACH])
     for chunk in wire.chunks:
@@ -91,7 +91,7 @@ def _plain(text: str) -> str:
 
 
 def _shape(value: Any) -> Any:
-    """What stands where, without what it is; the type of an event is its kind."""
+    """Return a value's structure without its contents; the type of an event is its kind."""
     if isinstance(value, dict):
         kind = value.get("type"), value.get("event_type")
         return kind, sorted((key, _shape(member)) for key, member in value.items())

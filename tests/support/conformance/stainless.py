@@ -1,4 +1,4 @@
-"""How clients that Stainless generates are used: `create`, raw and streaming responses, sync and async."""
+"""Ways to use clients that Stainless generates: `create`, raw and streaming responses, sync and async."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from . import openai_wire
 from .adapter import Adapter, OneAsyncCall, OneCall
 
 Resource = Callable[[Any], Any]
-"""From a client to the object that has `create`."""
+"""Returns the object of a client that has `create`."""
 
 
 async def awaited(value: Any) -> Any:
-    """The value, or what it is awaited to: old versions parse raw responses without waiting."""
+    """Return the value, awaited if necessary: old versions parse raw responses without waiting."""
     return await value if isinstance(value, Awaitable) else value
 
 
 def calls(resource: Resource, request: Mapping[str, Any]) -> dict[str, OneCall]:
-    """The ways to get an answer in one piece."""
+    """Return the ways to get an answer in one piece."""
 
     def plain(client: Any, seen: Sighting) -> None:
         seen.read(resource(client).create(**request))
@@ -49,7 +49,7 @@ def calls(resource: Resource, request: Mapping[str, Any]) -> dict[str, OneCall]:
 
 
 def async_calls(resource: Resource, request: Mapping[str, Any]) -> dict[str, OneAsyncCall]:
-    """The same for asynchronous clients."""
+    """Return the same for asynchronous clients."""
 
     async def plain(client: Any, seen: Sighting) -> None:
         seen.read(await resource(client).create(**request))
@@ -77,7 +77,7 @@ def async_calls(resource: Resource, request: Mapping[str, Any]) -> dict[str, One
 
 
 def forms(resource: Resource, request: Mapping[str, Any], reads: int = 3) -> dict[str, Form]:
-    """The ways to get a stream; `reads` are the events after which the app stops, the first words among them."""
+    """Return the ways to get a stream; the app stops after `reads` events, which include the first words."""
 
     def create(client: Any, seen: Sighting) -> Opened:
         stream = seen.saw(resource(client).create(**request, stream=True))
@@ -107,7 +107,7 @@ def forms(resource: Resource, request: Mapping[str, Any], reads: int = 3) -> dic
 
 
 def async_forms(resource: Resource, request: Mapping[str, Any], reads: int = 3) -> dict[str, AsyncForm]:
-    """The same for asynchronous clients."""
+    """Return the same for asynchronous clients."""
 
     async def create(client: Any, seen: Sighting) -> AsyncOpened:
         stream = seen.saw(await resource(client).create(**request, stream=True))
@@ -138,7 +138,7 @@ def async_forms(resource: Resource, request: Mapping[str, Any], reads: int = 3) 
 
 
 def helper(manager_of: Callable[[Any], Any], reads: int = 3) -> Form:
-    """A stream that a helper makes: the client gives a context manager, and that the stream."""
+    """Return a stream made by a helper: the client gives a context manager, which gives the stream."""
 
     def form(client: Any, seen: Sighting) -> Opened:
         manager = seen.saw(manager_of(client))
@@ -149,7 +149,7 @@ def helper(manager_of: Callable[[Any], Any], reads: int = 3) -> Form:
 
 
 def async_helper(manager_of: Callable[[Any], Any], reads: int = 3) -> AsyncForm:
-    """The same for asynchronous clients."""
+    """Return the same for asynchronous clients."""
 
     async def form(client: Any, seen: Sighting) -> AsyncOpened:
         manager = seen.saw(manager_of(client))
@@ -160,7 +160,7 @@ def async_helper(manager_of: Callable[[Any], Any], reads: int = 3) -> AsyncForm:
 
 
 def like_openai(kind: Any, async_kind: Any, integration: str, provider: str) -> Adapter:
-    """Chats of a client that is built like OpenAI's and speaks its protocol to one service."""
+    """Return chats of a client built like OpenAI's that speaks its protocol to one service."""
 
     def opened(made: Any) -> Callable[[str, float], Any]:
         return lambda url, timeout_s: made(base_url=url, api_key="none", max_retries=0, timeout=timeout_s)

@@ -1,4 +1,4 @@
-"""Whether the span of a call tells what became of it."""
+"""The check that a call's span shows how the call went."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .cases import Case
 INPUT_TOKENS = "gen_ai.usage.input_tokens"
 OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
 _OUTCOMES = {"partial": "partial", "nothing": "partial", "cancelled": "cancelled"}
-"""What `pandaprobe.outcome` says of a call that neither succeeded nor failed, by the case's own word."""
+"""`pandaprobe.outcome` of a call that neither succeeded nor failed, by the case's own word."""
 
 
 def check(span: ReadableSpan, adapter: Adapter, case: Case, seen: Sighting) -> None:
-    """Raises AssertionError unless the span is ended, and right for what the app has seen."""
+    """Assert that the span has ended, and is right for what the app has seen."""
     attributes: dict[str, Any] = dict(span.attributes or {})
     expected = adapter.expected
     assert span.end_time is not None
@@ -44,7 +44,7 @@ def check(span: ReadableSpan, adapter: Adapter, case: Case, seen: Sighting) -> N
 
 
 def steady(seen: Sighting, adapter: Adapter) -> Sighting:
-    """What the app has seen, without what is different from call to call."""
+    """Return the app's sighting without the parts that differ from call to call."""
     raised = (seen.raised[0], re.sub(adapter.varies, "", seen.raised[1])) if seen.raised else None
     return replace(seen, items=[re.sub(adapter.varies, "", item) for item in seen.items], raised=raised)
 
@@ -68,9 +68,9 @@ def _check_answer(attributes: dict[str, Any], expected: Expected, *, with_tools:
 
 
 def check_text(span: ReadableSpan, adapter: Adapter, seen: Sighting, broken: bytes = b"") -> None:
-    """Raises AssertionError unless the span has no more than what came, and no less than what the app has seen.
+    """Assert that the span has no more than arrived, and no less than the app has seen.
 
-    Some clients show an event that is `broken` in the middle as the text that it is: its words count for nothing.
+    Some clients show an event that is `broken` in the middle as its text: words in it are ignored.
     """
     said = _said(dict(span.attributes or {}))
     assert adapter.expected.text.startswith(said)
@@ -80,7 +80,7 @@ def check_text(span: ReadableSpan, adapter: Adapter, seen: Sighting, broken: byt
 
 
 def check_tools(span: ReadableSpan, adapter: Adapter, seen: Sighting, broken: bytes) -> None:
-    """Raises AssertionError unless the span has the calls of tools whose names the app has seen, and no others.
+    """Assert that the span has the tool calls whose names the app has seen, and no others.
 
     `broken` is as for `check_text`.
     """
@@ -92,7 +92,7 @@ def check_tools(span: ReadableSpan, adapter: Adapter, seen: Sighting, broken: by
 
 
 def check_end(span: ReadableSpan) -> None:
-    """Raises AssertionError unless the span says why the answer ended: finished, failed, or broken off."""
+    """Assert that the span says why the answer ended: finished, failed, or broken off."""
     attributes: dict[str, Any] = dict(span.attributes or {})
     finished = "gen_ai.response.finish_reasons" in attributes
     failed = span.status.status_code is StatusCode.ERROR

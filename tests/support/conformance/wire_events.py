@@ -1,4 +1,4 @@
-"""The JSON documents in the chunks of a stream, and the chunks that other documents would make."""
+"""JSON documents in the chunks of a stream, and chunks made of other documents."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import aws_events
 
 @dataclass(frozen=True, slots=True)
 class WireEvent:
-    """A chunk's document, and how the chunk is written with another one, which is JSON text."""
+    """A chunk's document, and a way to write the chunk with other JSON text."""
 
     document: Any
     written: Callable[[str], bytes]
 
 
 def event_in(chunk: bytes, stream_type: str) -> WireEvent | None:
-    """The event of a chunk that is one; None for one without a document, such as the mark of the end."""
+    """Return the event of a chunk; None if the chunk has no document, such as the end mark."""
     if stream_type == aws_events.CONTENT_TYPE:
         return _frame(chunk)
     before, brace, rest = chunk.decode().partition("{")

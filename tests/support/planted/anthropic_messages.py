@@ -17,12 +17,12 @@ Json = dict[str, Any]
 
 
 def client(server: ProviderServer) -> Any:
-    """Anthropic's client."""
+    """Return Anthropic's client."""
     return anthropic.Anthropic(base_url=server.url, api_key="none", max_retries=0)
 
 
 def request(plant: Plants) -> Json:
-    """Messages with blocks of every kind, and parameters without an attribute."""
+    """Return messages with blocks of every kind, and parameters without an attribute."""
     image = {"type": "base64", "media_type": "image/png", "data": plant.picture("picture")}
     document = {"type": "text", "media_type": "text/plain", "data": plant.text("document")}
     result = {
@@ -81,7 +81,7 @@ def request(plant: Plants) -> Json:
 
 
 def blocks(plant: Plants) -> list[Json]:
-    """An answer with blocks of every kind."""
+    """Return an answer with blocks of every kind."""
     citation = {
         "type": "char_location",
         "cited_text": plant.text("citation"),
@@ -108,7 +108,7 @@ def blocks(plant: Plants) -> list[Json]:
 
 
 def message(plant: Plants) -> Json:
-    """The answer, with all that stands beside its blocks."""
+    """Return the answer, with every member beside its blocks."""
     return {
         "id": plant.text("id"),
         "type": "message",

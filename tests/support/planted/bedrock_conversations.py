@@ -20,7 +20,7 @@ _clients: dict[str, Any] = {}
 
 
 def client(server: ProviderServer) -> Any:
-    """A client of this server, one for all calls: making one takes a while."""
+    """Return one client of this server for all calls: making one takes a while."""
     if server.url not in _clients:
         session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1")
         _clients[server.url] = session.client("bedrock-runtime", endpoint_url=server.url)
@@ -34,7 +34,7 @@ def close_clients() -> None:
 
 
 def conversation(plant: Plants) -> Json:
-    """A request of the Converse API, with blocks of every kind."""
+    """Return a request of the Converse API, with blocks of every kind."""
     schema = {"type": "object", "description": plant.text("schema of tool")}
     tool = {
         "toolSpec": {"name": plant.text("tool"), "description": plant.text("about"), "inputSchema": {"json": schema}}
@@ -79,7 +79,7 @@ def conversation(plant: Plants) -> Json:
 
 
 def said(plant: Plants) -> list[Json]:
-    """What the model answers."""
+    """Return the model's answer."""
     cited = {
         "content": [{"text": plant.text("cited answer")}],
         "citations": [{"title": plant.text("citation"), "sourceContent": [{"text": plant.text("source")}]}],
@@ -93,7 +93,7 @@ def said(plant: Plants) -> list[Json]:
 
 
 def about(plant: Plants) -> Json:
-    """What stands beside the answer."""
+    """Return the members beside the answer."""
     return {
         "usage": {"inputTokens": plant.number("in"), "outputTokens": plant.number("out"), "totalTokens": 1},
         "metrics": {"latencyMs": plant.number("latency")},

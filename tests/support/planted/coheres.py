@@ -14,7 +14,7 @@ Json = dict[str, Any]
 
 
 def usage(plant: Plants) -> Json:
-    """What was billed, and what the model saw."""
+    """Return the billed units, and the tokens that the model saw."""
     return {
         "billed_units": {"input_tokens": plant.number("in"), "output_tokens": plant.number("out")},
         "tokens": {"input_tokens": plant.number("seen"), "output_tokens": 1},
@@ -22,7 +22,7 @@ def usage(plant: Plants) -> Json:
 
 
 def asked(plant: Plants) -> Json:
-    """A request of the second version."""
+    """Return a request of the second version."""
     call = {
         "id": "t1",
         "type": "function",
@@ -62,7 +62,7 @@ def asked(plant: Plants) -> Json:
 
 
 def citation(plant: Plants) -> Json:
-    """A citation of a document."""
+    """Return a citation of a document."""
     document = {"id": "d1", "snippet": plant.text("snippet")}
     source = {"type": "document", "id": plant.text("source"), "document": document}
     return {"start": 0, "end": 1, "text": plant.text("cited"), "sources": [source], "type": "TEXT_CONTENT"}

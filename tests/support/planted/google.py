@@ -1,4 +1,4 @@
-"""Google's models, whole and streamed, and what else its client asks."""
+"""Google's models, whole and streamed, and the other requests of its client."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Json = dict[str, Any]
 
 
 def client_of(server: ProviderServer) -> Any:
-    """Google's client, on the Gemini API."""
+    """Return Google's client, on the Gemini API."""
     return genai.Client(api_key="none", vertexai=False, http_options=types.HttpOptions(base_url=server.url))
 
 
 def vertex(server: ProviderServer) -> Any:
-    """Google's client, on Vertex AI."""
+    """Return Google's client, on Vertex AI."""
     given: Any = {"vertexai": True, "project": "p", "location": "l", "credentials": Credentials(token="none")}  # type: ignore[no-untyped-call, unused-ignore]
     return genai.Client(http_options=types.HttpOptions(base_url=server.url), **given)
 
 
 def answer(plant: Plants) -> Json:
-    """One candidate with parts of every kind, and all that stands beside them."""
+    """Return one candidate with parts of every kind, and every member beside them."""
     found = {
         "parts": [
             {"text": plant.text("thought"), "thought": True, "thoughtSignature": "c2VhbGVk"},
@@ -73,7 +73,7 @@ def answer(plant: Plants) -> Json:
 
 
 def asked(plant: Plants) -> Json:
-    """Contents, functions, and a configuration."""
+    """Return contents, functions, and a configuration."""
     contents: list[Any] = [
         {
             "role": "user",
@@ -120,7 +120,7 @@ def _content(server: ProviderServer, plant: Plants) -> object:
 
 @planted("google_genai", "content stream")
 def _content_stream(server: ProviderServer, plant: Plants) -> object:
-    """Text in pieces; what stands beside it comes with the last one."""
+    """Stream text in pieces; the other members come with the last one."""
     whole = answer(plant)
     (candidate,) = whole.pop("candidates")
     said = candidate.pop("content")["parts"]

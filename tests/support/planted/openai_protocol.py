@@ -1,4 +1,4 @@
-"""OpenAI's protocol: of OpenAI itself, and of the services that speak it through the same client or their own."""
+"""OpenAI's protocol, for OpenAI itself, and for the services that speak it through the same client or their own."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Json = dict[str, Any]
 
 @contextmanager
 def client(server: ProviderServer) -> Iterator[Any]:
-    """OpenAI's own client."""
+    """Yield OpenAI's own client."""
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
         yield made
 
 
 def parameters(plant: Plants) -> Json:
-    """Parameters that have no attribute of their own."""
+    """Return parameters that have no attribute of their own."""
     return {
         "response_format": {"type": "json_schema", "json_schema": {"name": plant.text("schema"), "schema": {}}},
         "logprobs": True,
@@ -43,7 +43,7 @@ def parameters(plant: Plants) -> Json:
 
 
 def messages(plant: Plants) -> list[Any]:
-    """Messages of every role, with parts of every kind."""
+    """Return messages of every role, with parts of every kind."""
     call = {
         "id": plant.text("call id"),
         "type": "function",
@@ -77,7 +77,7 @@ def messages(plant: Plants) -> list[Any]:
 
 
 def tools(plant: Plants) -> list[Any]:
-    """Tools of both kinds."""
+    """Return tools of both kinds."""
     schema = {"type": "object", "properties": {"city": {"description": plant.text("schema of tool")}}}
     function = {"name": plant.text("tool"), "description": plant.text("about tool"), "parameters": schema}
     return [
@@ -87,7 +87,7 @@ def tools(plant: Plants) -> list[Any]:
 
 
 def answer(plant: Plants) -> Json:
-    """An answer with all that a service may put into it."""
+    """Return an answer with all members that a service may send."""
     token = {"token": plant.text("token"), "logprob": -0.5, "bytes": [1], "top_logprobs": []}
     message = {
         "role": "assistant",
@@ -134,7 +134,7 @@ def answer(plant: Plants) -> Json:
 
 
 def chunks(plant: Plants) -> list[Json]:
-    """The same answer in pieces."""
+    """Return the same answer in pieces."""
     whole = answer(plant)
     (choice,) = whole.pop("choices")
     message, usage = choice.pop("message"), whole.pop("usage")

@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 
 def response_items(plant: Plants) -> list[Json]:
-    """Output of every kind."""
+    """Return output of every kind."""
     annotation = {"type": "url_citation", "url": plant.text("citation"), "title": "t", "start_index": 0, "end_index": 1}
     said = {
         "type": "output_text",
@@ -88,7 +88,7 @@ def response_items(plant: Plants) -> list[Json]:
 
 
 def response_request(plant: Plants) -> Json:
-    """Input of every kind, and tools."""
+    """Return input of every kind, and tools."""
     return {
         "instructions": plant.text("instructions"),
         "input": [
@@ -133,7 +133,7 @@ def response_request(plant: Plants) -> Json:
 
 
 def response_parameters(plant: Plants) -> Json:
-    """Parameters that have no attribute of their own."""
+    """Return parameters that have no attribute of their own."""
     return {
         "reasoning": {"effort": "low", "summary": plant.text("reasoning summary")},
         "text": {"format": {"type": "json_schema", "name": plant.text("schema"), "schema": {}}, "verbosity": "low"},
@@ -150,7 +150,7 @@ def response_parameters(plant: Plants) -> Json:
 
 
 def response_answer(plant: Plants) -> Json:
-    """A response with all that a service may put into it."""
+    """Return a response with all members that a service may send."""
     return {
         **response(*response_items(plant)),
         "id": plant.text("id"),

@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 @planted("openai", "chat of Groq, streamed")
 def _groq_through_openai(server: ProviderServer, plant: Plants) -> object:
-    """Its counts stand in a member of its own, without being asked for."""
+    """Stream with Groq's counts, which come unasked in a member of its own."""
     usage = {"prompt_tokens": 14, "completion_tokens": plant.number("tokens"), "total_time": plant.number("time")}
     delta = {
         "role": "assistant",
@@ -41,7 +41,7 @@ def _groq_through_openai(server: ProviderServer, plant: Plants) -> object:
 
 
 def stainless(module: str, cls: str, server: ProviderServer, path: str = "") -> Any:
-    """A client of a library that is made as OpenAI's is."""
+    """Return a client of a library that is built like OpenAI's."""
     library = importlib.import_module(module)
     return getattr(library, cls)(base_url=f"{server.url}{path}", api_key="none", max_retries=0)
 

@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 
 def mistral(server: ProviderServer) -> Any:
-    """Mistral's client, of the old library or the new one."""
+    """Return Mistral's client, of the old library or the new one."""
     try:
         made: Any = importlib.import_module("mistralai.client").Mistral
     except (ImportError, AttributeError):
@@ -255,7 +255,7 @@ def _ollama_embedding(server: ProviderServer, plant: Plants) -> object:
 
 
 def _litellm() -> Any:
-    return importlib.import_module("litellm_library").litellm  # seconds, so only where it is called
+    return importlib.import_module("litellm_library").litellm  # takes seconds, so it is imported only here
 
 
 def _litellm_request(server: ProviderServer, plant: Plants) -> Json:

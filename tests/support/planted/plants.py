@@ -1,4 +1,4 @@
-"""Marks that are planted, and the table of calls they are planted in."""
+"""Planted marks, and the table of calls that have them."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from provider_server import ProviderServer
 
 
 class Plants:
-    """Marks of one call, each by the name of its place."""
+    """Marks of one call by the name of their place."""
 
     def __init__(self) -> None:
         self.marks: dict[str, str] = {}
 
     def text(self, place: str) -> str:
-        """A text that stands nowhere else."""
+        """Return a text that occurs nowhere else."""
         return self._new(place, f"planted-{place.replace(' ', '-')}.")
 
     def number(self, place: str) -> int:
-        """A number that stands nowhere else."""
+        """Return a number that occurs nowhere else."""
         number = 7_000_001 + 1000 * len(self.marks)
         self._new(place, str(number))
         return number
 
     def picture(self, place: str) -> str:
-        """Bytes as base64, for which their digest stands."""
+        """Return bytes as base64, which the trace shows as their digest."""
         data = f"picture of {place}".encode()
         self._new(place, hashlib.sha256(data).hexdigest())
         return base64.b64encode(data).decode()
 
     def data_url(self, place: str) -> str:
-        """The same as a URL."""
+        """Return such bytes as a data URL."""
         return f"data:image/png;base64,{self.picture(place)}"
 
     def sealed(self) -> str:
-        """A text that must not be told: a credential."""
+        """Return a text that must not be recorded: a credential."""
         return SEALED
 
     def missing(self, told: Any) -> list[str]:
-        """Places whose marks are not in what is told."""
+        """Return the places whose marks are not in what was recorded."""
         found = json.dumps(told, default=str)
         return [place for place, mark in self.marks.items() if mark not in found]
 
@@ -59,7 +59,7 @@ Call = Callable[[ProviderServer, Plants], object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planted:
-    """One call."""
+    """One call of the table."""
 
     library: str
     make: Call
@@ -69,7 +69,7 @@ CALLS: Final[dict[str, Planted]] = {}
 
 
 def planted(library: str, name: str) -> Callable[[Call], Call]:
-    """Add a call to the table; it scripts the server and asks it."""
+    """Add a call to the table; it scripts the server and sends the request."""
 
     def add(make: Call) -> Call:
         CALLS[f"{library} {name}"] = Planted(library=library, make=make)

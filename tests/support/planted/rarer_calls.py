@@ -1,4 +1,4 @@
-"""Calls that few apps make: jobs, decisions, judgements, texts of sound, and what is asked for again."""
+"""Calls that few apps make: jobs, decisions, judgements, transcripts, and fetches of earlier results."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Json = dict[str, Any]
 
 
 def fresh_id(plant: Plants) -> str:
-    """An id that no other call has: what is asked for again is told once."""
+    """Return an id that no other call has, since a repeated fetch is recorded once."""
     return plant.text(f"id {id(plant)}")
 
 
 def usage(plant: Plants) -> Json:
-    """Counts in OpenAI's newer words."""
+    """Return counts under OpenAI's newer names."""
     return {
         "input_tokens": plant.number("in"),
         "output_tokens": plant.number("out"),

@@ -1,4 +1,4 @@
-"""Calls that a service refuses: what it says beside the message is of use to whoever looks for the reason."""
+"""Calls that a service refuses: the members beside the message help to find the reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ASKED: Json = {"model": "m", "messages": [{"role": "user", "content": "q"}]}
 
 
 def refused(server: ProviderServer, body: Json, call: Callable[[], object]) -> None:
-    """Answer with this error; what the client raises is its own affair."""
+    """Answer with this error; any exception of the client is ignored."""
     server.replies(json_reply(body, status=400))
     with suppress(Exception):
         call()

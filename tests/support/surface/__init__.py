@@ -1,4 +1,4 @@
-"""Every public method of a client library, called once: which of them make spans, and why the others do not.
+"""Every public method of a client library, called once: those that make spans, and the reasons of the others.
 
-The libraries' modules are in `libraries/`; what was found stands in docs/providers.md.
+The libraries' modules are in `libraries/`; docs/providers.md has the results.
 """

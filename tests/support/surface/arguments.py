@@ -1,4 +1,4 @@
-"""Arguments for a method that nobody has read: the required ones, by their names and their annotations."""
+"""Guessed arguments for a method: the required ones, by their names and annotations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BY_ANNOTATION: Final[tuple[tuple[str, Any], ...]] = (
 
 
 def arguments_for(method: Callable[..., Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments for what has no default. `known` has values by name, which go before guesses."""
+    """Return keyword arguments for parameters without a default. `known` has values by name, which override guesses."""
     found: dict[str, Any] = {}
     for name, parameter in inspect.signature(method).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
@@ -33,7 +33,7 @@ def arguments_for(method: Callable[..., Any], known: Mapping[str, Any]) -> dict[
 
 
 def _guess(annotation: str) -> Any:
-    # A union that a text fits is given a text: the service would be asked with it.
+    # A union that allows a string gets one: the request can then be sent.
     if "str" in annotation.replace("Mapping[str", "").replace("Dict[str", "").replace("List[str", ""):
         return "x"
     return next((value for part, value in _BY_ANNOTATION if part in annotation), "x")

@@ -1,4 +1,4 @@
-"""Calling every method of a library once, with its provider played in memory, and looking for spans."""
+"""A census: every method of a library is called once, with its provider played in memory, and its spans are counted."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from span_recorder import SpanRecorder
 from . import libraries
 
 EACH: Final = "a span for each answer"
-"""What an open connection makes."""
+"""The entry of a method that opens a connection."""
 
 
 class Method(NamedTuple):
-    """One public method by its dotted name, and how to call it in a way that asks the provider."""
+    """One public method by its dotted name, and a call of it that sends a request."""
 
     name: str
     call: Callable[[], Any]
@@ -32,7 +32,7 @@ class Method(NamedTuple):
 
 @dataclass(slots=True)
 class Roll:
-    """The methods of one library. `requests` are what the provider got, as "POST /path"; the census empties it."""
+    """The methods of one library. `requests` are those at the provider, as "POST /path"; the census empties it."""
 
     methods: Iterable[Method]
     requests: list[str] = field(default_factory=list[str])
@@ -40,41 +40,41 @@ class Roll:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
-    """One client library. `open` gives its methods, once the library is instrumented."""
+    """One client library. `open` returns its methods, once the library is instrumented."""
 
     integration: str
-    """Name in the registry."""
+    """The name in the registry."""
     distribution: str
     open: Callable[[], AbstractContextManager[Roll]]
     left_out: Mapping[str, Sequence[str]]
-    """Why methods make no spans -> their names, as patterns of the shell."""
+    """Reason for no spans -> names of methods, as shell patterns."""
     hooked: Callable[[str, Any], str | None] = lambda name, result: None
-    """What spans a method makes that is not called, or only when its result is used; None for none."""
+    """Returns the spans of a method that is not called, or whose result must be used first; None for none."""
 
     @property
     def version(self) -> str:
-        """The version that is installed."""
+        """The installed version."""
         return version(self.distribution)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the methods of a library do, by their names."""
+    """The results for a library's methods, by name."""
 
     traced: Mapping[str, str]
     """Method -> operation of its span."""
     left_out: Mapping[str, Sequence[str]]
-    """Why not -> methods."""
+    """Reason for no spans -> methods."""
     reading: Sequence[str]
     """Methods that only read or delete what the service keeps."""
     unknown: Sequence[str]
-    """Methods that make no span, and nobody has said why."""
+    """Methods that make no span, without a reason."""
     outdated: Sequence[str]
-    """Patterns that no method needs any more, or methods that make spans although they are left out."""
+    """Patterns that match no method any more, or methods that make spans although they are left out."""
 
 
 def census(library: Library) -> Found:
-    """Call each method once. The integration is on while that lasts."""
+    """Call each method once, with the integration on."""
     recorder = SpanRecorder()
     traced: dict[str, str] = {}
     left: dict[str, list[str]] = {reason: [] for reason in library.left_out}
@@ -103,12 +103,12 @@ def _operation(library: Library, roll: Roll, method: Method, recorder: SpanRecor
     roll.requests.clear()
     recorder.clear()
     result: Any = None
-    with suppress(Exception):  # the answers are made up: only the question counts here
+    with suppress(Exception):  # the answers are made up: only the request counts here
         result = method.call()
     later = library.hooked(method.name, result)
     del result
     if roll.requests and not recorder.spans:
-        gc.collect(0)  # what was streamed ends with the stream
+        gc.collect(0)  # a streamed span ends with its stream
     if not recorder.spans:
         return later
     attributes = recorder.spans[0].attributes or {}
@@ -130,7 +130,7 @@ def _outdated(library: Library, traced: Mapping[str, str], left: Mapping[str, Se
 
 
 def all_libraries() -> list[Library]:
-    """Every library's, by name. One that cannot be imported is missed by a test of its own."""
+    """Return every library's, by name. A test of its own finds one that cannot be imported."""
     found: list[Library] = []
     for module in iter_modules(libraries.__path__):
         with suppress(ImportError, pytest.skip.Exception):

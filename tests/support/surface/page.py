@@ -1,4 +1,4 @@
-"""What of a library is traced, for docs/providers.md."""
+"""The traced methods of each library, for docs/providers.md."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ _TITLE: Final = re.compile(r"^### (\S+) (\S+)\n", re.MULTILINE)
 
 
 def parts_of(section: str) -> dict[str, str]:
-    """The text for each library, by its distribution."""
+    """Return the text for each library, by its distribution."""
     titles = [*_TITLE.finditer(section)]
     ends = [*(title.start() for title in titles[1:]), len(section)]
     return {title[1]: section[title.start() : end].strip("\n") for title, end in zip(titles, ends, strict=False)}
 
 
 def version_in(part: str) -> str | None:
-    """The version of the library that the text is about."""
+    """Return the version of the library that the text is about."""
     found = _TITLE.match(part)
     return found[2] if found is not None else None
 
 
 def whole(parts: Mapping[str, str]) -> str:
-    """The section of these texts."""
+    """Return the section of these texts."""
     return "\n\n".join([INTRODUCTION, *(parts[name] for name in sorted(parts))])
 
 
 def part(library: Library, found: Found) -> str:
-    """The text about one library."""
+    """Return the text about one library."""
     return "\n".join([f"### {library.distribution} {library.version}", "", *_lines(library, found)])
 
 

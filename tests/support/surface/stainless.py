@@ -1,4 +1,4 @@
-"""The clients that Stainless generates: resources with methods, over an HTTP client that can be passed in."""
+"""Clients that Stainless generates: resources with methods, over an HTTP client that can be passed in."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _DONE: Final[Mapping[str, Any]] = {
     "usage": {"input_tokens": 1, "prompt_tokens": 1, "output_tokens": 1},
     "results_url": "/v1/messages/batches/x/results",
 }
-"""An answer that fits most questions: what was asked for is done."""
+"""An answer that fits most requests: the work is done."""
 Way = Callable[[Callable[..., Any]], Any]
-"""How to call a method that takes more than its arguments."""
+"""A way to call a method that needs more than its arguments."""
 
 
 def stainless(
     library: str, client: str, ways: Mapping[str, Way], known: Mapping[str, Any] | None = None, **options: Any
 ) -> Callable[[], AbstractContextManager[Roll]]:
-    """What opens the roll of one client class. `ways` are by the end of a method's name."""
+    """Return the function that opens the roll of one client class. `ways` are by the end of a method's name."""
 
     @contextmanager
     def opened() -> Iterator[Roll]:
@@ -38,7 +38,7 @@ def stainless(
 
         def answer(request: Any) -> Any:
             roll.requests.append(f"{request.method} {request.url.path}")
-            status = 200 if request.method == "GET" else 400  # a refusal is quicker, and a call as well
+            status = 200 if request.method == "GET" else 400  # a refusal is quicker, and counts as a call as well
             return http.Response(status, json={**_DONE, "id": str(uuid4())})
 
         transport = http.Client(transport=http.MockTransport(answer))
@@ -60,7 +60,7 @@ def _methods(client: Any, resources: str, ways: Mapping[str, Way], known: Mappin
 
 
 def _repeats(name: str) -> bool:
-    """Whether a method asks again and again by others, until something is done."""
+    """Return whether a method polls through others until something is done."""
     return "poll" in name or "wait_for" in name
 
 

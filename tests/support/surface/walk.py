@@ -11,7 +11,7 @@ _SKIPPED = ("_", "with_", "parent_ref", "sdk_configuration")
 def methods_of(
     owner: Any, is_resource: Callable[[Any], bool], path: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Dotted name and bound method, depth first, in the order of the alphabet."""
+    """Yield dotted name and bound method, depth first, in alphabetical order."""
     for name in sorted(set(dir(owner))):
         if name.startswith(_SKIPPED):
             continue

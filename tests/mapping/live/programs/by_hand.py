@@ -38,7 +38,7 @@ def mlflow() -> None:
     import mlflow
     from mlflow.tracing.provider import provider
 
-    provider.get_or_init_tracer("start")  # MLflow has a provider of its own, from the first tracer on
+    provider.get_or_init_tracer("start")  # MLflow has its own provider from the first tracer on
     provider.get().add_span_processor(pandaprobe_otel.PandaProbeSpanProcessor())
 
     @mlflow.trace(span_type="TOOL")

@@ -51,7 +51,7 @@ def chain() -> None:
     from langchain_core.runnables import RunnablePassthrough
 
     class Almanac(BaseRetriever):
-        """Knows one page."""
+        """A retriever that knows one page."""
 
         def _get_relevant_documents(self, query, *, run_manager):
             return [Document(page_content="Lisbon is windy.", metadata={"page": 17})]

@@ -54,7 +54,7 @@ def broken(api: str) -> None:
 
 
 def silent(api: str) -> None:
-    """Without content, as the app has asked."""
+    """Run without content, as the app has asked."""
     run(api)
 
 

@@ -1,3 +1,3 @@
-"""The official SDK's import path in front of this library: what an app's `import pandaprobe` becomes by migrating."""
+"""The official SDK's import path in front of this library: `import pandaprobe` after a migration."""
 
 from pandaprobe_otel import *  # noqa: F403

@@ -14,16 +14,16 @@ from conformance.adapter import Adapter, Expected, Wire
 from streamed_forms import AsyncOpened, Opened, Sighting
 
 READS: Final = 5
-"""The first words come after the beginnings of the message and of its text, and a ping."""
+"""The first words come after the starts of the message and of its text, and a ping."""
 
 
 def client(url: str, timeout_s: float) -> anthropic.Anthropic:
-    """A client of the loopback server."""
+    """Return a client of the loopback server."""
     return anthropic.Anthropic(base_url=url, api_key="none", max_retries=0, timeout=timeout_s)
 
 
 def async_client(url: str, timeout_s: float) -> anthropic.AsyncAnthropic:
-    """An asynchronous client of the loopback server."""
+    """Return an asynchronous client of the loopback server."""
     return anthropic.AsyncAnthropic(base_url=url, api_key="none", max_retries=0, timeout=timeout_s)
 
 

@@ -40,7 +40,7 @@ _CALLS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (("get_weather", {"place
 
 @contextmanager
 def client(url: str, timeout_s: float) -> Iterator[Any]:
-    """A client of boto3."""
+    """Yield a client of boto3."""
     config = Config(retries={"max_attempts": 0}, read_timeout=timeout_s)
     made: Any = boto3.Session(**_KEYS).client("bedrock-runtime", endpoint_url=url, config=config)
     yield made
@@ -49,7 +49,7 @@ def client(url: str, timeout_s: float) -> Iterator[Any]:
 
 @asynccontextmanager
 async def async_client(url: str, timeout_s: float) -> AsyncIterator[Any]:
-    """A client of aiobotocore."""
+    """Yield a client of aiobotocore."""
     config = AioConfig(retries={"max_attempts": 0}, read_timeout=timeout_s)
     made: Any = get_session().create_client("bedrock-runtime", endpoint_url=url, config=config, **_KEYS)
     async with made as opened:
@@ -106,7 +106,7 @@ def _refused(status: int) -> Reply:
 
 
 _USAGE: Final = {"inputTokens": 120, "outputTokens": 34, "totalTokens": 154}
-"""Without cached tokens, which old clients drop from an answer in one piece."""
+"""Usage without cached tokens, which old clients drop from an answer in one piece."""
 
 
 def _expected(model: str, response_model: str | None) -> Expected:
@@ -137,8 +137,8 @@ _USE_DELTAS: Final = [
 ]
 _BLOCKS: Final = [{"type": "tool_use", "id": name, "name": name, "input": arguments} for name, arguments in _CALLS]
 _WARNS: Final = ("ignore:unclosed <socket:ResourceWarning", "ignore:Unclosed connection:ResourceWarning")
-"""Both leave the connection of a stream that is forgotten, or that breaks, to the garbage collector; whether aiohttp
-warns of it depends on what of a cycle is collected first."""
+"""Both leave the connection of a forgotten or broken stream to the garbage collector; aiohttp's warning of it depends
+on the part of a reference cycle that is collected first."""
 
 ADAPTERS: Final = (
     Adapter(

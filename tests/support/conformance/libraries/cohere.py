@@ -28,22 +28,22 @@ USAGE: Final = {
 
 
 def client(url: str, timeout_s: float) -> cohere.ClientV2:
-    """A client of the loopback server; its first version is there as well."""
+    """Return a client of the loopback server; it has the first version of the API too."""
     return cohere.ClientV2(api_key="none", base_url=url, timeout=timeout_s)
 
 
 def async_client(url: str, timeout_s: float) -> cohere.AsyncClientV2:
-    """An asynchronous client of the loopback server."""
+    """Return an asynchronous client of the loopback server."""
     return cohere.AsyncClientV2(api_key="none", base_url=url, timeout=timeout_s)
 
 
 def client_v1(url: str, timeout_s: float) -> cohere.Client:
-    """A client of the first version."""
+    """Return a client of the first version."""
     return cohere.Client(api_key="none", base_url=url, timeout=timeout_s)
 
 
 def async_client_v1(url: str, timeout_s: float) -> cohere.AsyncClient:
-    """An asynchronous client of the first version."""
+    """Return an asynchronous client of the first version."""
     return cohere.AsyncClient(api_key="none", base_url=url, timeout=timeout_s)
 
 

@@ -44,7 +44,7 @@ def _made(url: str, timeout_s: float) -> genai.Client:
 
 @contextmanager
 def client(url: str, timeout_s: float) -> Iterator[Any]:
-    """A client of the loopback server."""
+    """Yield a client of the loopback server."""
     made = _made(url, timeout_s)
     yield made
     made.close()
@@ -52,7 +52,7 @@ def client(url: str, timeout_s: float) -> Iterator[Any]:
 
 @asynccontextmanager
 async def async_client(url: str, timeout_s: float) -> AsyncIterator[Any]:
-    """Its asynchronous half."""
+    """Yield its asynchronous half."""
     made = _made(url, timeout_s)
     yield made.aio
     await made.aio.aclose()

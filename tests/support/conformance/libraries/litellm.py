@@ -1,4 +1,4 @@
-"""litellm, calling a service that speaks OpenAI's protocol; the openai client underneath is recorded too."""
+"""litellm with an OpenAI-compatible service; the openai client underneath is recorded too."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from streamed_forms import AsyncOpened, Opened, Sighting
 
 @dataclass(frozen=True)
 class Target:
-    """litellm has no clients: what its functions need to know on each call."""
+    """Arguments of litellm's functions, which every call needs since litellm has no clients."""
 
     url: str
     timeout_s: float
 
     @property
     def request(self) -> dict[str, Any]:
-        """The arguments of a chat."""
+        """Return the arguments of a chat."""
         return {
             **openai_wire.REQUEST,
             "model": f"openai/{MODEL}",
@@ -36,7 +36,7 @@ class Target:
 
 
 def _taken(*, asynchronous: bool) -> list[Any]:
-    """The clients that litellm keeps for later calls; it has them no longer."""
+    """Remove the clients that litellm keeps for later calls, and return them."""
     kept = litellm.in_memory_llm_clients_cache.cache_dict
     found = {
         key: one
@@ -50,7 +50,7 @@ def _taken(*, asynchronous: bool) -> list[Any]:
 
 @contextmanager
 def client(url: str, timeout_s: float) -> Iterator[Target]:
-    """A target on the loopback server; the clients that litellm keeps for it are closed in the end."""
+    """Yield a target on the loopback server; close the clients that litellm keeps for it in the end."""
     yield Target(url, timeout_s)
     for kept in _taken(asynchronous=False):
         kept.close()
@@ -58,7 +58,7 @@ def client(url: str, timeout_s: float) -> Iterator[Target]:
 
 @asynccontextmanager
 async def async_client(url: str, timeout_s: float) -> AsyncIterator[Target]:
-    """The same for the asynchronous functions."""
+    """Do the same for the asynchronous functions."""
     yield Target(url, timeout_s)
     for kept in _taken(asynchronous=True):
         await kept.close()
@@ -74,7 +74,7 @@ async def _plain_async(target: Target, seen: Sighting) -> None:
 
 def _stream(target: Target, seen: Sighting) -> Opened:
     stream: Any = seen.saw(litellm.completion(**target.request, stream=True))
-    return Opened(stream, getattr(stream, "close", lambda: None))  # 1.100 closes the asynchronous ones alone
+    return Opened(stream, getattr(stream, "close", lambda: None))  # 1.100 closes only the asynchronous ones
 
 
 async def _stream_async(target: Target, seen: Sighting) -> AsyncOpened:

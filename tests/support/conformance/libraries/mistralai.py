@@ -23,7 +23,7 @@ CHAT: Final[dict[str, Any]] = openai_wire.REQUEST
 
 
 def client(url: str, timeout_s: float) -> Any:
-    """A client of the loopback server."""
+    """Return a client of the loopback server."""
     return MODULE.Mistral(api_key="none", server_url=url, timeout_ms=int(timeout_s * 1000))
 
 

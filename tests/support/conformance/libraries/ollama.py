@@ -29,7 +29,7 @@ _CALLS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (("get_weather", {"place
 
 @contextmanager
 def client(url: str, timeout_s: float) -> Iterator[Any]:
-    """A client of the loopback server."""
+    """Yield a client of the loopback server."""
     made: Any = ollama.Client(host=url, timeout=timeout_s)
     yield made
     made._client.close()
@@ -37,7 +37,7 @@ def client(url: str, timeout_s: float) -> Iterator[Any]:
 
 @asynccontextmanager
 async def async_client(url: str, timeout_s: float) -> AsyncIterator[Any]:
-    """An asynchronous client of the loopback server."""
+    """Yield an asynchronous client of the loopback server."""
     made: Any = ollama.AsyncClient(host=url, timeout=timeout_s)
     yield made
     await made._client.aclose()

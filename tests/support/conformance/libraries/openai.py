@@ -18,12 +18,12 @@ RESPONSE: Final[dict[str, Any]] = {"model": MODEL, "input": QUESTION}
 
 
 def client(url: str, timeout_s: float) -> openai.OpenAI:
-    """A client of the loopback server."""
+    """Return a client of the loopback server."""
     return openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=timeout_s)
 
 
 def async_client(url: str, timeout_s: float) -> openai.AsyncOpenAI:
-    """An asynchronous client of the loopback server."""
+    """Return an asynchronous client of the loopback server."""
     return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=timeout_s)
 
 

@@ -1,4 +1,4 @@
-"""The `cohere` client: the first API by its methods, the second by those of `v2`."""
+"""The `cohere` client: the first API with its methods, the second with those of `v2`."""
 
 from __future__ import annotations
 

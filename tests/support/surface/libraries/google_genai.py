@@ -56,7 +56,7 @@ def _found(client: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
 
 
 def _called(name: str, ask: Callable[..., Any], elsewhere: Callable[..., Any] | None, roll: Roll) -> Any:
-    """The method; one that only Vertex AI has, there."""
+    """Call a method, on Vertex AI if only that has it."""
     try:
         return _used(name, ask)
     except Exception:
@@ -71,7 +71,7 @@ def _used(name: str, ask: Callable[..., Any]) -> Any:
 
 
 def _on_connection(name: str, _: Any) -> str | None:
-    """What opens a live session is ours."""
+    """Return EACH for the method that opens live sessions, if it is instrumented."""
     is_ours = isinstance(live.AsyncLive.__dict__["connect"], wrapt.FunctionWrapper)
     return EACH if is_ours and name == "live.connect" else None
 

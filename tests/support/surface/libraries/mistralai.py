@@ -29,7 +29,7 @@ _KNOWN: Final[Any] = {
 
 
 class _Format(BaseModel):
-    """What `parse` is to make of the answer."""
+    """The result type of `parse`."""
 
     text: str = ""
 
@@ -73,7 +73,7 @@ def _first(*names: str) -> Any:
 
 
 def _asks(name: str) -> bool:
-    """Asynchronous twins take the same way; what the generator adds to each resource makes no request of its own."""
+    """Return whether a method sends requests of its own: asynchronous twins and generated helpers are left out."""
     last = name.rpartition(".")[2]
     return "." in name and not last.endswith("_async") and last not in ("do_request", "sdk_configuration")
 
