@@ -2,8 +2,8 @@
 
     python benchmarks/evals/bench_replay.py [--calls 200] [--repeats 7]
 
-The client is openai's on a mock transport, so that no network is measured. Each call is a conversation of its own, of 4 and
-of 84 kB. Ways alternate; the best of all repeats counts. A replay includes reading the cassette.
+The client is openai's on a mock transport, so that no network is measured. Calls are conversations of 4 and of 84 kB
+that end differently. Ways alternate; the best of all repeats counts. Reading and writing the cassette is included.
 """
 
 from __future__ import annotations
@@ -39,10 +39,8 @@ Way = Callable[[], Any]
 
 def conversation(number: int, kilobytes: int) -> list[Any]:
     """The messages of a call: of this size, with an end of their own."""
-    turns = kilobytes * 2
-    messages = [
-        {"role": ("user", "assistant")[turn % 2], "content": f"turn {turn} " + "word " * 92} for turn in range(turns)
-    ]
+    roles = ("user", "assistant")
+    messages = [{"role": roles[turn % 2], "content": f"turn {turn} " + "word " * 92} for turn in range(kilobytes * 2)]
     return [*messages, {"role": "user", "content": f"question {number}"}]
 
 
