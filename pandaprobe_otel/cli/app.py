@@ -35,6 +35,7 @@ _LATER = {
     "export": "pandaprobe_otel.cli.traces:export",
     "replay": "pandaprobe_otel.cli.replay:replay",
     "report": "pandaprobe_otel.cli.report:report",
+    "rerun": "pandaprobe_otel.cli.rerun:rerun_command",
     "scores": "pandaprobe_otel.cli.scores:scores",
     "sessions": "pandaprobe_otel.cli.sessions:sessions",
     "spool": "pandaprobe_otel.cli.spool:spool",
