@@ -1,4 +1,4 @@
-"""Bodies of answers as botocore and requests read them from urllib3: one that is kept as it passes, one that is played."""
+"""Bodies of answers as botocore and requests read them from urllib3: one is kept as it passes, one is played."""
 
 from __future__ import annotations
 
@@ -96,9 +96,7 @@ class PlayedBody(io.RawIOBase):
     headers: of the library's own kind. error: makes what is raised at the end of one that broke.
     """
 
-    def __init__(
-        self, exchange: Exchange, run: Run, headers: Any, error: Callable[[str | None], Exception]
-    ) -> None:
+    def __init__(self, exchange: Exchange, run: Run, headers: Any, error: Callable[[str | None], Exception]) -> None:
         super().__init__()
         assert exchange.played is not None
         self._exchange = exchange
