@@ -209,7 +209,8 @@ def save(path: Path, cassette: Cassette) -> None:
     }
     if cassette.tools:
         document["tools"] = [tool_entry(call) for call in cassette.tools]
-    text = yaml.dump(document, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=110)
+    text: str = yaml.dump(document, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=110)
+    text = text.removesuffix("...\n")  # after an open block libyaml ends the document, as if another one followed
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for name, data in blobs.items():
