@@ -102,7 +102,7 @@ def _spans(pair: CasePair) -> Iterator[str]:
 
 
 def _sums(forks: Forks) -> Iterator[str]:
-    lines = sums(forks.before, forks.after)
+    lines = [line for line in sums(forks.before, forks.after) if line.name != "seconds"]  # played answers take none
     if lines:
         yield ""
     of_runs = f" of {len(forks.after.cases)} runs" if len(forks.after.cases) > 1 else ""
