@@ -28,6 +28,8 @@ from streamed_forms import Sighting
 INNER = {("plain", "tool calls"), ("stream", "read to the end"), ("stream", "cut off"), ("plain", "5xx")}
 LEFT_OUT = ("timeout", "cancelled")
 """What takes as long as the client waits."""
+HEADERS = re.compile(r"headers: \{.*?\}|headers=<dict len=\d+>|,?\n *'transfer-encoding': 'chunked'")
+"""What cohere's exceptions and Gemini's answers show."""
 LIKE_OPENAI = ("groq", "together", "anthropic beta")
 
 
@@ -93,9 +95,9 @@ def _told(spans: list[ReadableSpan]) -> list[Any]:
 def _plain(seen: Sighting, run: Run) -> Sighting:
     """What the app has seen, without what differs between any two runs, and without headers: few are kept."""
     seen = steady(seen, run.adapter)
-    if seen.raised is None:
-        return seen
-    return replace(seen, raised=(seen.raised[0], re.sub(r"headers: \{.*?\}", "", seen.raised[1])))
+    items = [HEADERS.sub("", item) for item in seen.items]
+    raised = None if seen.raised is None else (seen.raised[0], HEADERS.sub("", seen.raised[1]))
+    return replace(seen, items=items, raised=raised)
 
 
 def _compare(live: Sighting, replayed: Sighting, run: Run) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay.exchange import Exchange, Piece, beyond, pieces_of
@@ -285,7 +285,7 @@ class _PlayedReader:
         self._run = run
         self._failure = error
         self._pieces = pieces_of(exchange.played, delays=run.delays)
-        self._own: Any = self
+        self._own: Any = cast("Any", self)
         self._own.begin_http_chunk_receiving()
 
     async def _wait(self, func_name: str) -> None:

@@ -69,7 +69,8 @@ class _Adapter:
             exchange.failed(error)
             raise error
         body = PlayedBody(exchange, self._run, dict(answer.headers), urllib3_error)
-        return HTTPAdapter().build_response(request, body)
+        adapter: Any = HTTPAdapter()
+        return adapter.build_response(request, body)
 
 
 def _error(name: str | None, request: Any) -> Exception:
