@@ -11,7 +11,9 @@ import pytest
 
 import forked_shop
 import pandaprobe_otel
+import pandaprobe_otel.mapping.assemble  # by one thread: pytest compiles it, and two at once confuse CPython 3.11
 from command_line import clean_environment, run_here
+from pandaprobe_otel import bootstrap
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.evals.task_runs import TaskRun
 from pandaprobe_otel.replay.cassette import load
@@ -27,6 +29,8 @@ QUESTION = {"question": "Where are A-1 and A-2?"}
 @pytest.fixture
 def shop(server: ProviderServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ProviderServer]:
     """The shop's provider, which counts what it is asked; the program is traced."""
+    if (disabled := bootstrap.current()) is not None:  # of an earlier test
+        bootstrap.forget(disabled)
     pandaprobe_otel.init(local=tmp_path / "traces.jsonl")
     monkeypatch.setenv(forked_shop.URL, server.url)
     server.script = forked_shop.answer
@@ -94,7 +98,8 @@ def test_another_model_is_asked_from_the_cut_on(shop: ProviderServer, recorded: 
 
     assert asked(shop) == [("tiny", "You check orders."), ("big", "You sum up."), ("big", "You thank.")]
     assert forks.after.cases[0].error is None
-    assert "first difference: LLM" in fork_text(forks)
+    text = fork_text(forks)
+    assert "first difference: LLM" in text, text
 
 
 def test_another_prompt_is_asked_from_the_cut_on(shop: ProviderServer, recorded: Path) -> None:
