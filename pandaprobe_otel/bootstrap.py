@@ -156,7 +156,7 @@ def init(
     environment variable (see the configuration table).
 
     With `local="traces.jsonl"` traces are written to that file, without a key and without a server;
-    `pandaprobe-otel view` shows it, `replay` sends it.
+    `pandaprobe-otel view` shows it, `send` sends it.
 
     `batch_size`, `flush_interval` and `max_queue_size` are those of the official SDK; they are accepted so that its
     users need not change the call, and have no effect: a trace is sent when it is complete, and memory is bounded

@@ -160,7 +160,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         env="PANDAPROBE_LOCAL",
         parse=read_file,
         default=None,
-        doc="A file: traces are written there, one JSON line each, and nothing is sent; `replay` sends them later.",
+        doc="A file: traces are written there, one JSON line each, and nothing is sent; `send` sends them later.",
     ),
     Setting(
         name="spool",
