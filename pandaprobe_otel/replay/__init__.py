@@ -2,6 +2,7 @@
 
 - `interactions`: the frozen values that a cassette holds
 - `cassette`: the file, in vcrpy's format and one key more
+- `media`: the digest that stands for images, sound and files in requests
 - `requests`, `script`, `divergence`: which recorded call answers a request, and the first one that none answers
 - `hooks`: where the HTTP libraries of the clients ask a recording before they send
 - `recording`: `with recording("file"):`, and what pytest makes of it

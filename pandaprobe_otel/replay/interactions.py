@@ -48,6 +48,7 @@ class Interaction:
         at: The names of the spans around the call, outermost first, joined by ` > `; one of several of a name under
             one parent has its ordinal (`search (2nd)`). Empty outside of any span.
         after: Numbers of the calls that had ended before this one began, without those that these imply.
+        source: Where its request stands, as `file:line`; empty if it was not read from a file.
     """
 
     call: int
@@ -55,11 +56,12 @@ class Interaction:
     answer: RecordedAnswer
     at: str = ""
     after: tuple[int, ...] = ()
+    source: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call of a tool. `result` is JSON; `error` is the text of the exception that it raised, `error_type` its class."""
+    """A call of a tool. `result` is JSON; `error` is the text of the exception it raised, `error_type` its class."""
 
     name: str
     arguments: Mapping[str, Any]

@@ -1,0 +1,245 @@
+"""JSON of a request as what it means: without what a client, a version or chance decides.
+
+Texts that are JSON are parsed, so that spaces and the order of keys count nowhere; media become digests; ids that a
+service or a client makes up are marked, and digests are made of everything but them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final, cast
+
+import orjson
+
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.replay.media import DIGEST, digest_of_text, is_digest
+
+IDS: Final = frozenset(
+    {
+        *("id", "tool_call_id", "call_id", "tool_use_id", "toolUseId", "toolCallId", "item_id", "response_id"),
+        *("previous_response_id", "approval_request_id", "conversation", "container", "cachedContent"),
+    }
+)
+"""Names of what is made up anew each time, wherever it does not stand in data of the app."""
+DATA: Final = frozenset(
+    {
+        *("arguments", "args", "input", "output", "response", "json", "parameters", "parametersJsonSchema", "schema"),
+        *("input_schema", "inputSchema", "parameter_definitions", "responseSchema", "responseJsonSchema", "data"),
+    }
+)
+"""Names of what the app or the model has filled: an `id` in there is as good as any other word."""
+IGNORED: Final = frozenset({"cache_control", "cachePoint"})
+"""Names that decide what a call costs, and nothing else."""
+TEXT_PARTS: Final = frozenset({"text", "input_text", "output_text"})
+_LONG_WORD: Final = re.compile(rb"\b[0-9A-Za-z_-]{15,}")
+"""What may hold an id, found three times as fast as the id itself."""
+_MADE_UP: Final = re.compile(
+    rb"(?<![0-9A-Za-z])(?:[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-f]{32}|"
+    rb"(?:call|toolu|srvtoolu|tooluse|chatcmpl|cmpl|resp|msg|fc|rs|ws|ci|mcp|run|lc|thread|asst|gen|req|file|conv|item)"
+    rb"[_-]+(?=[A-Za-z]*[0-9])[A-Za-z0-9]{12,})(?![0-9A-Za-z])"
+)
+"""Ids within texts: UUIDs, also without dashes, and those of services, which begin with their kind."""
+_OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
+_SEGMENT: Final = re.compile(r'\["([^"]*)"\]|\[([^\]]*)\]|([^.\[\]]+)')
+_HIDDEN: Final = "…"
+
+
+class Id(str):
+    """An id that is made up anew each time: what it joins is compared, not its characters."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A field of a request, or one turn of it.
+
+    Attributes:
+        index: The place of a turn in its list; None for a field that is whole.
+        digest: Of the value without its ids.
+        ids: Those of the value, each as often as it occurs.
+    """
+
+    name: str
+    index: int | None
+    value: Any
+    digest: bytes
+    ids: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """Return where it stands, as `ignore=` takes it."""
+        return self.name if self.index is None else f"{self.name}[{self.index}]"
+
+
+def digest_of(value: Any) -> tuple[bytes, tuple[str, ...]]:
+    """Return the digest of a value of `meaning_of` without its ids, and these."""
+    ids: list[str] = []
+
+    def out(found: Any) -> str:
+        if type_of(found) is not Id:
+            raise TypeError(f"a request has no {type_of(found).__name__}")
+        ids.append(str(found))
+        return "\0"
+
+    text = _without_made_up(orjson.dumps(value, default=out, option=_OPTIONS), ids)
+    return blake2b(text, digest_size=16).digest(), tuple(ids)
+
+
+def made_up(text: str) -> tuple[str, tuple[str, ...]]:
+    """Return a text without the ids in it, and these."""
+    ids: list[str] = []
+    return _without_made_up(text.encode("utf-8", "replace"), ids).decode(), tuple(ids)
+
+
+def _without_made_up(text: bytes, ids: list[str]) -> bytes:
+    def noted(match: re.Match[bytes]) -> bytes:
+        ids.append(match[0].decode())
+        return b"\0"
+
+    def searched(match: re.Match[bytes]) -> bytes:
+        word = match[0]
+        if text[match.start() - 1 : match.start()] == b"\\":  # the letter of an escape, as in `\\n`
+            return word[:1] + _MADE_UP.sub(noted, word[1:])
+        return _MADE_UP.sub(noted, word)
+
+    return _LONG_WORD.sub(searched, text)
+
+
+def meaning_of(value: Any, *, key: str = "", data: bool = False, patterns: Sequence[re.Pattern[str]] = ()) -> Any:
+    """Return a value of a request as what it means.
+
+    Args:
+        value: What a JSON parser has returned.
+        key: The name that it stands under.
+        data: Whether app or model have filled it; ids, nulls and hints for caches are then words like any other.
+        patterns: What is hidden in texts.
+    """
+    kind = type_of(value)
+    if kind is str:
+        return _text(value, key, data, patterns)
+    if kind is dict:
+        return _object(value, data, patterns)
+    if kind is list:
+        items = [meaning_of(item, key=key, data=data, patterns=patterns) for item in value if data or not _hint(item)]
+        return items if data else _text_alone(items, key)
+    if kind is float and value.is_integer():
+        return int(value)
+    return value
+
+
+def _object(value: dict[str, Any], data: bool, patterns: Sequence[re.Pattern[str]]) -> Any:
+    if is_digest(value):
+        return {DIGEST: value[DIGEST]}
+    if data:
+        return {name: meaning_of(item, key=name, data=True, patterns=patterns) for name, item in value.items()}
+    return {
+        name: meaning_of(item, key=name, data=name in DATA, patterns=patterns)
+        for name, item in value.items()
+        if item is not None and name not in IGNORED
+    }
+
+
+def _text(text: str, key: str, data: bool, patterns: Sequence[re.Pattern[str]]) -> Any:
+    if not data and key in IDS:
+        return Id(text)
+    digest = digest_of_text(text, key=key)
+    if digest is not None:
+        return {DIGEST: digest[DIGEST]}
+    parsed = _parsed(text)
+    if parsed is not None:
+        return meaning_of(parsed, data=True, patterns=patterns)
+    for pattern in patterns:
+        text = pattern.sub(_HIDDEN, text)
+    return text
+
+
+def _parsed(text: str) -> Any:
+    """Return what a text says that is a JSON object or array: arguments and results of tools, mostly."""
+    if text[:1] not in ("{", "[") and text.lstrip()[:1] not in ("{", "["):
+        return None
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return None
+
+
+def _hint(item: Any) -> bool:
+    """Tell whether an item of a list is there for a cache only: `{"cachePoint": …}` of Bedrock."""
+    return type_of(item) is dict and bool(item) and IGNORED.issuperset(item)
+
+
+def _text_alone(items: list[Any], key: str) -> Any:
+    """Return the text of a list with one part of text: services take both, and a hint for a cache needs the list."""
+    if key not in ("content", "system", "output") or len(items) != 1 or type_of(items[0]) is not dict:
+        return items
+    part = cast("dict[str, Any]", items[0])
+    return part["text"] if part.keys() == {"type", "text"} and part["type"] in TEXT_PARTS else items
+
+
+def segments_of(path: str) -> tuple[str, ...]:
+    """Return the steps of a path: `messages[3].content` has three, and so has `messages.3.content`."""
+    return tuple(match[match.lastindex or 0] for match in _SEGMENT.finditer(path))
+
+
+def step(name: str) -> str:
+    """Return a name as a step of a path."""
+    return f".{name}" if name and not re.search(r'[.\[\]"\s]', name) else f'["{name}"]'
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """What a test has declared to be of no account, by path or by pattern."""
+
+    paths: tuple[tuple[str, ...], ...] = ()
+    patterns: tuple[re.Pattern[str], ...] = ()
+
+    @classmethod
+    def of(cls, ignore: Sequence[str | re.Pattern[str]]) -> Ignored:
+        """Return the parts of `ignore=`."""
+        return cls(
+            tuple(segments_of(one) for one in ignore if isinstance(one, str)),
+            tuple(one for one in ignore if not isinstance(one, str)),
+        )
+
+    @property
+    def by_place(self) -> bool:
+        """Tell whether it matters at which place of its list a turn stands."""
+        return any(len(path) > 1 and path[1].isdigit() for path in self.paths)
+
+    def applied(self, value: Any, *, at: Sequence[str], gone: Callable[[], Any]) -> Any:
+        """Return what is left of a value at these steps; what `gone` returns if nothing is."""
+        for path in self.paths:
+            if len(path) >= len(at) and all(_fits(one, other) for one, other in zip(path, at, strict=False)):
+                rest = path[len(at) :]
+                if not rest:
+                    return gone()
+                value = _without(value, rest)
+        return value
+
+
+def _fits(wanted: str, found: str) -> bool:
+    return wanted in ("*", found)
+
+
+def _without(value: Any, path: Sequence[str]) -> Any:
+    head, rest = path[0], path[1:]
+    kind = type_of(value)
+    if kind is dict:
+        named = cast("dict[str, Any]", value)
+        return {
+            name: item if not _fits(head, name) else _without(item, rest)
+            for name, item in named.items()
+            if rest or not _fits(head, name)
+        }
+    if kind is list:
+        items = cast("list[Any]", value)
+        return [
+            item if not _fits(head, str(place)) else _without(item, rest)
+            for place, item in enumerate(items)
+            if rest or not _fits(head, str(place))
+        ]
+    return value

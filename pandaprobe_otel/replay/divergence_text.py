@@ -1,0 +1,240 @@
+"""The text of a divergence: short, with what differs, what is equal, and the ways on."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+from pandaprobe_otel.local.pages.diff import diff_payloads
+from pandaprobe_otel.local.pages.shapes import list_in, object_in
+from pandaprobe_otel.replay.canonical import Id, segments_of
+from pandaprobe_otel.replay.differences import NOTHING, Difference, equal_turns
+from pandaprobe_otel.replay.requests import ModelRequest
+
+WAYS_ON: Final = "  accept: --pandaprobe-diverge=accept    this call anew: =rerecord    live from here: =live"
+_MAX_LINES: Final = 12
+_MAX_WIDTH: Final = 160
+_MAX_OTHERS: Final = 3
+_BEFORE: Final = 40
+"""Characters that are shown before the first one that differs."""
+_AROUND: Final = 4000
+"""Characters of a long text that are compared line by line."""
+_DATE: Final = re.compile(
+    r"""
+    \d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?
+    | \b\d{1,2}:\d\d(?::\d\d)?(?:[ ]?[AP]M)?\b
+    | \b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b
+    | \b1[5-9]\d{8}(?:\d{3}|\.\d+)?\b
+    | \b(?:Mon|Tue|Wednes|Thurs|Fri|Satur|Sun)day\b
+    | \b(?:\d{1,2}\.?[ ])?(?:Jan|Feb|Mar|Apr|May|June?|July?|Aug|Sept?|Oct|Nov|Dec)[a-z]*\.?(?:[ ]\d{1,2})?
+      (?:,?[ ]\d{4})?\b
+    """,
+    re.VERBOSE,
+)
+"""Days, times, and seconds or milliseconds since 1970."""
+_GENERATED: Final = re.compile(r"\b(?=[\w-]*\d)[\w-]{8,}\b")
+_SUGGESTED_DATE: Final = r"""re.compile(r"\d{4}-\d\d-\d\d[T \d:.Z+-]*")"""
+
+
+def changed_lines(recorded: Any, asked: Any) -> list[str]:
+    """Return the lines that show how a value has changed: a few, none of them long."""
+    old, new = _near(_shown(recorded), _shown(asked))
+    lines = [
+        ("-" if line.side == "left" else "+" if line.side == "right" else " ", line.text)
+        for line in diff_payloads(old, new, context=1)
+    ]
+    cut = [f"{sign}   {_window(text, _first_change(lines, place))}" for place, (sign, text) in enumerate(lines)]
+    if len(cut) <= _MAX_LINES:
+        return cut
+    return [*cut[:_MAX_LINES], f"    … {len(cut) - _MAX_LINES} more lines"]
+
+
+def difference_lines(found: Sequence[Difference], asked: ModelRequest) -> Iterator[str]:
+    """Yield what the text says of the differences of one request: the first with its values, others by their path."""
+    first, *others = found
+    yield f"  {named(first, asked)}"
+    if first.moved_to:
+        yield f"    now stands at {first.moved_to}"
+    else:
+        yield from changed_lines(first.recorded, first.asked)
+    hint = hint_of(first)
+    if hint:
+        yield hint
+    if others:
+        rest = len(others) - _MAX_OTHERS
+        paths = ", ".join(one.path for one in others[:_MAX_OTHERS]) + (f" and {rest} more" if rest > 0 else "")
+        yield f"  also: {paths}"
+
+
+def named(difference: Difference, asked: ModelRequest) -> str:
+    """Return where a difference is: the path, with the role of the turn, or what has become of a tool."""
+    parts = segments_of(difference.path)
+    if parts[0] in ("tools", "functions") and len(parts) == 2:
+        if difference.asked is NOTHING:
+            return f'"{parts[1]}" is gone from {parts[0]}'
+        if difference.recorded is NOTHING:
+            return f'"{parts[1]}" is new in {parts[0]}'
+    head = re.match(r"\w+\[\d+\]", difference.path)
+    label = _turn_label(difference, asked) if head else ""
+    path = f"{head[0]}{label}{difference.path[head.end() :]}" if head else difference.path
+    if difference.moved_to:
+        return f"{path} has moved"
+    if difference.asked is NOTHING:
+        return f"{path} is gone"
+    return f"{path} is new" if difference.recorded is NOTHING else path
+
+
+def equal_line(recorded: ModelRequest, asked: ModelRequest, found: Sequence[Difference], others: Sequence[int]) -> str:
+    """Return the line that says what is as it was recorded, of this request and of those before."""
+    heads = {segments_of(one.path)[0] for one in found}
+    parts = [name for name in ("model",) if recorded.model and name not in heads]
+    tools = object_in(recorded.fields.get("tools"))
+    if tools and "tools" not in heads:
+        parts.append(counted(len(tools), "tool"))
+    name, count = equal_turns(recorded, asked)
+    if count:
+        parts.append(f"{name}[0]" if count == 1 else f"{name}[0..{count - 1}]")
+    groups = [", ".join(parts)] if parts else []
+    if others:
+        groups.append(f"{calls(others)} as recorded")
+    return f"  equal: {'; '.join(groups)}" if groups else ""
+
+
+def hint_of(difference: Difference) -> str:
+    """Return the line that names `ignore=`, if it seems to be a date or an id that differs."""
+    old, new = difference.recorded, difference.asked
+    kind = ""
+    if isinstance(old, str) and isinstance(new, str):
+        if _DATE.sub("", old) == _DATE.sub("", new):
+            kind = "date"
+        elif _GENERATED.sub("", old) == _GENERATED.sub("", new):
+            kind = "generated id"
+    elif all(isinstance(one, int | float) and 1e9 < one < 1e14 for one in (old, new)):
+        kind = "time"
+    if not kind:
+        return ""
+    path = f'"{difference.path}"'
+    pattern = f" or ignore=[{_SUGGESTED_DATE}]; the recording's started_at tells its time" if kind == "date" else ""
+    return f"  looks like a {kind}: ignore=[{path}]{pattern}"
+
+
+def calls(numbers: Sequence[int]) -> str:
+    """Return the calls of these numbers: `call 1`, `calls 1 and 2`, `calls 1..5`."""
+    if len(numbers) == 1:
+        return f"call {numbers[0]}"
+    if len(numbers) > 2 and all(other == one + 1 for one, other in pairwise(numbers)):
+        return f"calls {numbers[0]}..{numbers[-1]}"
+    shown = [str(one) for one in numbers[:8]]
+    if len(numbers) > len(shown):
+        return f"calls {', '.join(shown)} and {len(numbers) - len(shown)} more"
+    return f"calls {', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def ordinal(number: int) -> str:
+    """Return `2nd` for 2."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+def counted(number: int, thing: str) -> str:
+    """Return `2 tools` for 2."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _turn_label(difference: Difference, asked: ModelRequest) -> str:
+    """Return the role of the turn that a difference is in, and which call it answers."""
+    name, place = segments_of(difference.path)[:2]
+    turns = asked.fields.get(name)
+    whole = difference.recorded if difference.asked is NOTHING and len(segments_of(difference.path)) == 2 else None
+    found = object_in(whole if whole is not None else _item(turns, int(place)))
+    if found is None:
+        return ""
+    parts = [str(found[key]) for key in ("role", "type") if isinstance(found.get(key), str)][:1]
+    answered = next((one for one in _ids_in(found, ("tool_call_id", "call_id", "tool_use_id", "toolUseId"))), None)
+    call = _names_of_calls(turns).get(answered or "")
+    if call is not None and found.get("type") != "function_call":
+        parts.append(f"answers {call}")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _item(turns: Any, place: int) -> Any:
+    items = list_in(turns) or ()
+    return items[place] if place < len(items) else None
+
+
+def _names_of_calls(turns: Any) -> dict[str, str]:
+    """Return the tool and the ordinal of each call that a conversation has, by the call's id."""
+    names: dict[str, str] = {}
+    numbers: dict[str, int] = {}
+    for call in _objects(turns):
+        name = (object_in(call.get("function")) or call).get("name")
+        one = next((call[key] for key in ("call_id", "toolUseId", "id") if isinstance(call.get(key), Id)), None)
+        if isinstance(name, str) and one is not None and one not in names:
+            numbers[name] = numbers.get(name, 0) + 1
+            names[one] = f"{name} #{numbers[name]}"
+    return names
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    named = object_in(value)
+    if named is not None:
+        yield named
+    for item in named.values() if named is not None else list_in(value) or ():
+        yield from _objects(item)
+
+
+def _ids_in(value: Any, keys: Sequence[str]) -> Iterator[str]:
+    for found in _objects(value):
+        yield from (found[key] for key in keys if isinstance(found.get(key), Id))
+
+
+def _shown(value: Any) -> str:
+    if value is NOTHING or value is None:
+        return "" if value is NOTHING else "null"
+    text = json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str) and "\n" in value:
+        return value
+    return (
+        text if len(text) <= _MAX_WIDTH or isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
+    )
+
+
+def _near(old: str, new: str) -> tuple[str, str]:
+    """Return both texts around the first character that differs: line by line, long ones would take too long."""
+    if len(old) + len(new) <= 2 * _AROUND:
+        return old, new
+    at = next((place for place, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), 0)
+    begin = max(old.rfind("\n", 0, at) + 1, at - _AROUND // 4)
+    return old[begin : at + _AROUND], new[begin : at + _AROUND]
+
+
+def _first_change(lines: Sequence[tuple[str, str]], place: int) -> int:
+    """Return where a line begins to differ from its counterpart: the n-th line taken out from the n-th put in."""
+    sign, text = lines[place]
+    if sign == " ":
+        return 0
+    begin = place
+    while begin and lines[begin - 1][0] == sign:
+        begin -= 1
+    nth = place - begin
+    other = "+" if sign == "-" else "-"
+    rest = lines[place + 1 :] if sign == "-" else lines[:begin][::-1]
+    block: list[str] = []
+    for mark, line in rest:
+        if mark == other:
+            block.append(line)
+        elif block or mark == " ":
+            break
+    if sign == "+":
+        block.reverse()
+    counterpart = block[nth] if nth < len(block) else ""
+    return next((at for at, pair in enumerate(zip(text, counterpart, strict=False)) if pair[0] != pair[1]), 0)
+
+
+def _window(text: str, change: int) -> str:
+    begin = max(0, change - _BEFORE) if len(text) > _MAX_WIDTH else 0
+    shown = text[begin : begin + _MAX_WIDTH]
+    return f"{'…' if begin else ''}{shown}{'…' if begin + _MAX_WIDTH < len(text) else ''}"

@@ -1,0 +1,56 @@
+"""Images, sound and files in requests: a cassette holds their digest, and they are compared by it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+DIGEST: Final = "$sha256"
+"""The key that marks an object as what stands for media."""
+MIN_CHARS: Final = 256
+"""Shorter base64 is left as it is: its digest would not be shorter by much."""
+KEYS: Final = frozenset(
+    {"data", "bytes", "file_data", "fileData", "image", "images", "audio", "video", "b64_json", "bytesBase64Encoded"}
+)
+"""Names of what holds base64 without a data URL, in the protocols of models. Seals of models (`signature`,
+`encrypted_content`) are not among them: their service has to get them back."""
+
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
+_DATA_URL: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w.+=-]+)*;base64,")
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+
+
+def digest_of_text(text: str, *, key: str = "") -> dict[str, Any] | None:
+    """Return what stands for a text that is base64, under a key of a request; None for any other text."""
+    if len(text) < MIN_CHARS:
+        return None
+    head = _DATA_URL.match(text)
+    if head is not None:
+        data = _decoded(text[head.end() :])
+        return None if data is None else digest_of_bytes(data, kind=head[1])
+    data = _decoded(text) if key in KEYS else None
+    return None if data is None else digest_of_bytes(data)
+
+
+def digest_of_bytes(data: bytes, *, kind: str | None = None) -> dict[str, Any]:
+    """Return what stands for these bytes: their SHA-256, their number and, if it is known, their media type."""
+    digest: dict[str, Any] = {DIGEST: hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    return digest if kind is None else {**digest, "type": kind}
+
+
+def is_digest(value: Mapping[str, Any]) -> bool:
+    """Tell whether an object of a request stands for media."""
+    return isinstance(value.get(DIGEST), str)
+
+
+def _decoded(text: str) -> bytes | None:
+    if not _BASE64.fullmatch(text):
+        return None
+    try:
+        return base64.b64decode(text.translate(_URL_SAFE) + "=" * (-len(text) % 4), validate=True)
+    except binascii.Error:
+        return None

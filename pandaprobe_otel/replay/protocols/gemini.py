@@ -1,0 +1,24 @@
+"""Gemini's protocol, of the Gemini API and of Vertex AI: the model and the operation are in the path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pandaprobe_otel.replay.protocols.asked import NAMES_THE_CALLER, Asked, by_name, fields_of
+
+_PATH: Final = re.compile(r"/((?:models|tunedModels|endpoints)/[^/:]+):(\w+)$")
+_IGNORED: Final = NAMES_THE_CALLER | {"labels"}
+
+
+def read(path: str, body: Mapping[str, Any]) -> Asked | None:
+    """Return the request; None if it is of another protocol."""
+    found = _PATH.search(path)
+    if found is None:
+        return None
+    fields = fields_of(body, _IGNORED)
+    if "tools" in fields:
+        fields["tools"] = by_name(fields["tools"])
+    model = found[1].removeprefix("models/")
+    return Asked(protocol="gemini", operation=found[2], model=model, body=fields, turns="contents")

@@ -1,0 +1,72 @@
+"""The recorded calls of tools: which one answers a call, by name, arguments and occurrence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pandaprobe_otel.mapping.clean import clean
+from pandaprobe_otel.replay.canonical import Ignored, Piece, digest_of, meaning_of
+from pandaprobe_otel.replay.differences import Difference, differences
+from pandaprobe_otel.replay.divergence import Divergence
+from pandaprobe_otel.replay.interactions import ToolCall
+from pandaprobe_otel.replay.pairing import Pairing
+from pandaprobe_otel.replay.refusals import tool_changed, tool_once_more
+from pandaprobe_otel.replay.requests import ModelRequest
+
+
+@dataclass(slots=True, eq=False)
+class _Known:
+    call: ToolCall
+    piece: Piece
+    asked: bool = False
+
+
+class ToolScript:
+    """Answers calls of tools. Whoever shares it holds a lock."""
+
+    def __init__(
+        self, calls: Sequence[ToolCall], *, pairing: Pairing, ignore: Sequence[str | re.Pattern[str]] = ()
+    ) -> None:
+        self._ignored = Ignored.of(ignore)
+        self._pairing = pairing
+        self._known: dict[str, list[_Known]] = {}
+        for call in calls:
+            self._known.setdefault(call.name, []).append(_Known(call, self._piece(call.arguments)))
+
+    def knows(self, name: str) -> bool:
+        """Tell whether there is any call of a tool."""
+        return name in self._known
+
+    def take(self, name: str, arguments: Mapping[str, Any], *, at: str) -> ToolCall | None:
+        """Return the first call with these arguments that nobody has asked for; None if there is none."""
+        piece = self._piece(arguments)
+        fitting = [one for one in self._known[name] if not one.asked and one.piece.digest == piece.digest]
+        if not fitting:
+            return None
+        found = min(fitting, key=lambda one: (self._pairing.strangeness(one.piece.ids, piece.ids), one.call.at != at))
+        found.asked = True
+        self._pairing.learn(found.piece.ids, piece.ids)
+        return found.call
+
+    def refusal(self, name: str, arguments: Mapping[str, Any], *, at: str, after: int) -> Divergence:
+        """Return why no call answers: other arguments than those of the nearest one, or all were asked."""
+        known, piece = self._known[name], self._piece(arguments)
+        left = [one for one in known if not one.asked]
+        if not left:
+            return tool_once_more(name, recorded=len(known), at=at, after=after)
+        nearest = min(left, key=lambda one: (one.call.at != at, len(_differences(one.piece, piece))))
+        number = known.index(nearest) + 1
+        return tool_changed(name, number=number, found=_differences(nearest.piece, piece), at=at, after=after)
+
+    def _piece(self, arguments: Mapping[str, Any]) -> Piece:
+        value = meaning_of(clean(dict(arguments)), data=True, patterns=self._ignored.patterns)
+        value = self._ignored.applied(value, at=("arguments",), gone=dict[str, Any])
+        return Piece("arguments", None, value, *digest_of(value))
+
+
+def _differences(recorded: Piece, asked: Piece) -> list[Difference]:
+    sides = [ModelRequest("tool", "call", None, {"arguments": one.value}, (one,)) for one in (recorded, asked)]
+    return differences(*sides)
