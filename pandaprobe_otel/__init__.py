@@ -57,6 +57,9 @@ if TYPE_CHECKING:
     from pandaprobe_otel.registry import wrap_litellm as wrap_litellm
     from pandaprobe_otel.registry import wrap_mistral as wrap_mistral
     from pandaprobe_otel.registry import wrap_openai as wrap_openai
+    from pandaprobe_otel.replay.divergence import Divergence as Divergence
+    from pandaprobe_otel.replay.recording import Recording as Recording
+    from pandaprobe_otel.replay.recording import recording as recording
     from pandaprobe_otel.sdk import PandaProbeSpanExporter as PandaProbeSpanExporter
     from pandaprobe_otel.sdk import PandaProbeSpanProcessor as PandaProbeSpanProcessor
     from pandaprobe_otel.serverless import flush_on_return as flush_on_return
@@ -94,6 +97,8 @@ _HOMES = {
         "set_current_user_id",
         "reset_current_user_id",
     ),
+    "replay.divergence": ("Divergence",),
+    "replay.recording": ("Recording", "recording"),
     "sdk": ("PandaProbeSpanExporter", "PandaProbeSpanProcessor"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -137,6 +142,9 @@ __all__ = [  # noqa: RUF022 - sorted by what they are for, as the documentation 
     "current_trace_id",
     "score",
     "evaluate",
+    "recording",
+    "Recording",
+    "Divergence",
     "Client",
     "AsyncClient",
     "PandaProbeSpanExporter",

@@ -297,6 +297,11 @@ def status() -> Status:
     return dataclasses.replace(IdlePipeline(config).status(), problems=("init() was not called",))
 
 
+def settings_in_use() -> Config | None:
+    """The settings of `init`; None before its call. Starts nothing."""
+    return None if _current is None else _current.config
+
+
 def get_client() -> PandaProbe | None:
     """The handle of `init`; before its call that of what the environment asks for, or None (an official name)."""
     if _current is None:

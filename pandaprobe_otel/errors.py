@@ -15,9 +15,11 @@
     ├── OutcomeUnknown         a create was sent and no answer came: it may have happened
     ├── WaitTimeout            what was waited for did not come in time (a TimeoutError, too)
     ├── RunFailed              an evaluation run ended as FAILED
-    └── InsufficientEvidence   scores say nothing, since there was nothing to judge; or an expected one is missing
+    ├── InsufficientEvidence   scores say nothing, since there was nothing to judge; or an expected one is missing
+    └── RecordingError         a recording cannot be made, read or written; or it cannot answer what was asked
 
-Exporters, processors, decorators and integrations never raise any of them into the app.
+Exporters, processors, decorators and integrations never raise any of them into the app; an open recording raises the
+last one where the app asks a model.
 """
 
 from __future__ import annotations
@@ -171,3 +173,7 @@ class RunFailed(PandaProbeError):
 
 class InsufficientEvidence(PandaProbeError):
     """Scores were given although there was nothing to judge; or `evaluations.wait` found none for a trace."""
+
+
+class RecordingError(PandaProbeError):
+    """A recording cannot be made, read or written, or cannot answer; the message says what to do."""

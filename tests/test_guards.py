@@ -35,7 +35,7 @@ GUARDS = {
     "local/evaluation/worker.py": {"Worker._evaluate"},
     "mapping/assemble.py": {"_read", "map_views"},
     "mapping/clean.py": {"_Cleaner.clean", "_in_order", "_key", "_safe_repr"},
-    "mapping/masks.py": {"_text"},
+    "mapping/masks.py": {"masked_text"},
     "mapping/prices.py": {"listed_price"},
     "mapping/stages.py": {"_alone", "mapped_spans"},
     "pipeline.py": {"ExportPipeline._put_scores"},

@@ -14,6 +14,7 @@ from pandaprobe_otel.capture.arguments import ArgumentReader, parameters_of
 from pandaprobe_otel.capture.call import CallRecipe
 from pandaprobe_otel.capture.handles import SpanHandle
 from pandaprobe_otel.capture.plan import SpanPlan, kind_of
+from pandaprobe_otel.capture.tool_answers import answered
 from pandaprobe_otel.capture.trace_context import trace_values
 from pandaprobe_otel.capture.wrapping import wrap
 from pandaprobe_otel.process.guard import mistake, unused
@@ -238,13 +239,19 @@ def decorate(target: F, options: SpanOptions) -> F:
             keep_object=options.kind == "TOOL",
             has_receiver=not is_static,
         )
-    recipe = CallRecipe(
-        options.plan(options.name or _name_of(function)),
-        read=read,
-        captures_output=captured is not False,
-        reduce=options.reduce,
-    )
+    name = options.name or _name_of(function)
+    recipe = CallRecipe(options.plan(name), read=read, captures_output=captured is not False, reduce=options.reduce)
+    if options.kind == "TOOL":
+        return wrap(_answered(target, name, read), recipe.open)
     return wrap(target, recipe.open)
+
+
+def _answered(target: F, name: str, read: ArgumentReader | None) -> F:
+    """Return the function of a tool with a question to an open recording before each call; methods keep their sort."""
+    if isinstance(target, (classmethod, staticmethod)):
+        method = cast("Any", target)
+        return cast("F", method.__class__(_answered(method.__func__, name, read)))
+    return cast("F", answered(target, name, read))
 
 
 def _decorate_class(target: type[Any], options: SpanOptions) -> type[Any]:

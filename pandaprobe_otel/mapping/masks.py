@@ -74,15 +74,16 @@ def masked(body: dict[str, Any], masks: Sequence[Mask]) -> dict[str, Any]:
 def _masked(value: Any, masks: Sequence[Mask]) -> Any:
     kind = type_of(value)
     if kind is str:
-        return _text(value, masks)
+        return masked_text(value, masks)
     if kind is dict:
-        return {_text(key, masks): _masked(item, masks) for key, item in value.items()}
+        return {masked_text(key, masks): _masked(item, masks) for key, item in value.items()}
     if kind is list:
         return [_masked(item, masks) for item in value]
     return value
 
 
-def _text(text: str, masks: Sequence[Mask]) -> str:
+def masked_text(text: str, masks: Sequence[Mask]) -> str:
+    """Return the text with every mask applied; what a mask fails at is left out whole."""
     for mask in masks:
         try:
             text = mask(text)

@@ -1,0 +1,101 @@
+"""The place where a recording answers calls of decorated tools; nobody is there while none is open.
+
+The functions of tools are wrapped where they are decorated, inside of their span, so that a played call has one too.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from pandaprobe_otel.capture.arguments import ArgumentReader
+
+
+class PlayedCall(Protocol):
+    """A call of a tool that is not run."""
+
+    def outcome(self) -> Any:
+        """Return the recorded result, or raise the recorded exception."""
+        ...
+
+
+class RanCall(Protocol):
+    """A call of a tool that runs."""
+
+    def returned(self, result: Any, /) -> None:
+        """The tool has returned this."""
+        ...
+
+    def raised(self, error: BaseException, /) -> None:
+        """The tool has raised this."""
+        ...
+
+
+Ask = Callable[[str, Mapping[str, Any]], "PlayedCall | RanCall | None"]
+"""Asked before a tool runs, with its name and arguments. None: nobody wants to know."""
+
+_asked: list[Ask] = []
+
+
+def ask_with(ask: Ask | None) -> None:
+    """Ask this from now on; None: nobody."""
+    _asked[:] = [] if ask is None else [ask]
+
+
+def begin(name: str, arguments: Callable[[], Mapping[str, Any]]) -> PlayedCall | RanCall | None:
+    """Ask what becomes of a call that is about to run. The arguments are read only if somebody is there."""
+    return _asked[0](name, arguments()) if _asked else None
+
+
+def answered(function: Callable[..., Any], name: str, read: ArgumentReader | None) -> Callable[..., Any]:
+    """Return the function of a tool with the question before each call.
+
+    A generator is left as it is, and so is a function whose arguments are not captured (`read` is None).
+    """
+    if read is None or inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return function
+
+    def arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Mapping[str, Any]]:
+        def given() -> Mapping[str, Any]:
+            found: Any = read(args, kwargs)
+            return found if isinstance(found, dict) else {}
+
+        return given
+
+    if inspect.iscoroutinefunction(function):
+
+        async def around_coroutine(*args: Any, **kwargs: Any) -> Any:
+            call = begin(name, arguments(args, kwargs)) if _asked else None
+            if call is None:
+                return await function(*args, **kwargs)
+            if (played := getattr(call, "outcome", None)) is not None:
+                return played()
+            ran: Any = call
+            try:
+                result = await function(*args, **kwargs)
+            except BaseException as error:
+                ran.raised(error)
+                raise
+            ran.returned(result)
+            return result
+
+        return functools.update_wrapper(around_coroutine, function)
+
+    def around(*args: Any, **kwargs: Any) -> Any:
+        call = begin(name, arguments(args, kwargs)) if _asked else None
+        if call is None:
+            return function(*args, **kwargs)
+        if (played := getattr(call, "outcome", None)) is not None:
+            return played()
+        ran: Any = call
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            ran.raised(error)
+            raise
+        ran.returned(result)
+        return result
+
+    return functools.update_wrapper(around, function)

@@ -1,0 +1,117 @@
+"""AWS's event stream (application/vnd.amazon.eventstream): frames that Bedrock streams in, as JSON and back.
+
+Sources: the specification of the encoding in Smithy, "Amazon Event Stream Specification"; the bodies of
+`InvokeModelWithResponseStream`, whose events carry the model's own JSON as base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, cast
+
+from pandaprobe_otel.replay.json_text import dump
+
+CONTENT_TYPE: Final = "application/vnd.amazon.eventstream"
+INNER: Final = "$json"
+"""Stands in an event's `bytes` for what was JSON in base64."""
+_PRELUDE: Final = 12
+_CHECK: Final = 4
+_STRING: Final = 7
+
+Event = dict[str, Any]
+"""`headers` by name, and the `payload`: JSON, else `base64` of it."""
+
+
+def frames_of(body: bytes) -> Iterator[bytes]:
+    """Cut a body into its frames; the last one may be cut off."""
+    begin = 0
+    while begin < len(body):
+        length = int.from_bytes(body[begin : begin + 4], "big")
+        if length < _PRELUDE + _CHECK or begin + length > len(body):
+            yield body[begin:]
+            return
+        yield body[begin : begin + length]
+        begin += length
+
+
+def event_of(frame: bytes) -> Event | None:
+    """Return what a whole frame says; None for one that is damaged, or that could not be framed again as it is."""
+    if len(frame) < _PRELUDE + _CHECK or int.from_bytes(frame[:4], "big") != len(frame):
+        return None
+    if zlib.crc32(frame[:-_CHECK]) != int.from_bytes(frame[-_CHECK:], "big"):
+        return None
+    end = _PRELUDE + int.from_bytes(frame[4:8], "big")
+    headers = _headers(frame[_PRELUDE:end])
+    if headers is None:
+        return None
+    payload = frame[end:-_CHECK]
+    try:
+        value = json.loads(payload) if payload else None
+    except ValueError:
+        return {"headers": headers, "base64": base64.b64encode(payload).decode()}
+    return {"headers": headers, "payload": _opened(value)}
+
+
+def frame_of(event: Mapping[str, Any]) -> bytes:
+    """Return the frame of an event. Raises ValueError, TypeError or KeyError for what is none."""
+    if "base64" in event:
+        payload = base64.b64decode(event["base64"], validate=True)
+    else:
+        value = event.get("payload")
+        payload = b"" if value is None else _dump(_closed(value))
+    fields = b"".join(_field(name, value) for name, value in event["headers"].items())
+    prelude = struct.pack(">II", _PRELUDE + len(fields) + len(payload) + _CHECK, len(fields))
+    told = prelude + struct.pack(">I", zlib.crc32(prelude)) + fields + payload
+    return told + struct.pack(">I", zlib.crc32(told))
+
+
+def _dump(value: Any) -> bytes:
+    return dump(value).encode()
+
+
+def _opened(value: Any) -> Any:
+    if isinstance(value, dict) and isinstance(text := cast("Event", value).get("bytes"), str):
+        try:
+            inner = json.loads(base64.b64decode(text, validate=True))
+        except (ValueError, binascii.Error):
+            return cast("Event", value)
+        return {**cast("Event", value), "bytes": {INNER: inner}}
+    return value
+
+
+def _closed(value: Any) -> Any:
+    if isinstance(value, dict):
+        inner = cast("Event", value).get("bytes")
+        if isinstance(inner, dict) and INNER in inner:
+            return {**cast("Event", value), "bytes": base64.b64encode(_dump(inner[INNER])).decode()}
+    return value
+
+
+def _field(name: str, value: object) -> bytes:
+    if not isinstance(value, str):
+        raise TypeError(f"the header {name} is no text")
+    text = value.encode()
+    return struct.pack(">B", len(name.encode())) + name.encode() + struct.pack(">BH", _STRING, len(text)) + text
+
+
+def _headers(data: bytes) -> dict[str, str] | None:
+    """Return the headers; None where one is no text, which services of models do not send."""
+    found: dict[str, str] = {}
+    begin = 0
+    try:
+        while begin < len(data):
+            end = begin + 1 + data[begin]
+            name, kind = data[begin + 1 : end].decode(), data[end]
+            length = int.from_bytes(data[end + 1 : end + 3], "big")
+            if kind != _STRING or end + 3 + length > len(data):
+                return None
+            found[name] = data[end + 3 : end + 3 + length].decode()
+            begin = end + 3 + length
+    except (IndexError, UnicodeDecodeError):
+        return None
+    return found

@@ -1,0 +1,262 @@
+"""The file of a recording: YAML in the format of vcrpy, with what that has no place for under the key `pandaprobe`.
+
+A cassette comes with a pull request, from whoever made it: it is read as plain data, what it may cost is bounded, and
+what is wrong with it is told by file and line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.replay.cassette_entries import (
+    Flow,
+    ReadEntries,
+    Text,
+    WrongEntryError,
+    interaction_entry,
+    tool_entry,
+    tool_of,
+)
+from pandaprobe_otel.replay.interactions import Cassette
+from pandaprobe_otel.replay.shared_parts import Sharing
+
+FORMAT: Final = 1
+MAX_FILE_BYTES: Final = 64 << 20
+MAX_BLOB_BYTES: Final = 256 << 20
+"""Of all blobs of a cassette."""
+MAX_DEPTH: Final = 48
+"""Levels of YAML; a cassette has eight, and tools' results have their own below."""
+BLOB_BYTES: Final = 256 << 10
+"""Answers that are longer lie beside the file."""
+_BLOB_NAME: Final = re.compile(r"[0-9a-f]{16}\.[a-z]{2,6}")
+_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_BASE: Final[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_NO_BLOCK: Final = re.compile("[\r\x85\u2028\u2029\ufeff]")
+"""What YAML would change, or not show, in a block of lines."""
+
+
+class _Dumper(_BASE):  # type: ignore[misc]
+    """Texts of several lines as blocks, small objects on one line, no references."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Never refer: who reads a cassette refuses references."""
+        return True
+
+
+def _text(dumper: Any, text: str) -> Any:
+    style = "|" if "\n" in text and not _NO_BLOCK.search(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style=style)
+
+
+def _flow(dumper: Any, value: Flow) -> Any:
+    return dumper.represent_mapping("tag:yaml.org,2002:map", value.items(), flow_style=True)
+
+
+_Dumper.add_representer(Text, _text)
+_Dumper.add_representer(Flow, _flow)
+
+
+def load(path: Path) -> Cassette:
+    """Read a cassette. Raises RecordingError, with the line, for a file that is none; FileNotFoundError for none."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be read: {error.strerror}.") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise RecordingError(f"{path}: has more than {MAX_FILE_BYTES >> 20} MB. Record it in parts.")
+    node = _node(path, data)
+    try:
+        return _cassette(path, node)
+    except WrongEntryError as error:
+        line = f"{path}:{error.line}" if error.line else str(path)
+        raise RecordingError(f"{line}: {error}. Mend it, or record it anew (--pandaprobe-record=all).") from error
+
+
+def _node(path: Path, data: bytes) -> Any:
+    """Return the tree of the document, which has neither references nor too many levels."""
+    try:
+        depth = 0
+        for event in yaml.parse(data, Loader=_LOADER):
+            if isinstance(event, yaml.AliasEvent):
+                raise WrongEntryError("has a YAML reference (*), which no cassette needs", event.start_mark.line + 1)
+            if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+                depth += 1
+                if depth > MAX_DEPTH:
+                    raise WrongEntryError(f"has more than {MAX_DEPTH} levels", event.start_mark.line + 1)
+            elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+                depth -= 1
+        node = yaml.compose(data, Loader=_LOADER)
+    except WrongEntryError as error:
+        raise RecordingError(f"{path}:{error.line}: {error}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark is not None else str(path)
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+        raise RecordingError(f"{place}: no YAML: {problem}. Mend it, or record it anew.") from error
+    if not isinstance(node, yaml.MappingNode):
+        raise RecordingError(f"{path}:1: no cassette: it must be a mapping with `interactions`.")
+    return node
+
+
+def _plain(node: Any) -> Any:
+    """Return the data of a part of the tree."""
+    loader = _LOADER("")
+    try:
+        return loader.construct_document(node)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise WrongEntryError(f"cannot be read: {getattr(error, 'problem', None) or error}", _line(node)) from error
+    finally:
+        loader.dispose()
+
+
+def _line(node: Any) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _cassette(path: Path, root: Any) -> Cassette:
+    parts = {key.value: value for key, value in root.value if isinstance(key, yaml.ScalarNode)}
+    said = _plain(parts["pandaprobe"]) if "pandaprobe" in parts else {}
+    if not isinstance(said, dict):
+        raise WrongEntryError("`pandaprobe` must be a mapping", _line(parts["pandaprobe"]))
+    if said.get("format", FORMAT) != FORMAT:
+        raise WrongEntryError(f"has the format {said.get('format')!r}, this version reads {FORMAT}; update it", 1)
+    reader = ReadEntries(str(path), _Blobs(path))
+    interactions = [
+        reader.interaction(_plain(node), _line(node), _line_of_request(node)) for node in _items(parts, "interactions")
+    ]
+    tools = [tool_of(_plain(node), _line(node)) for node in _items(parts, "tools")]
+    return Cassette(
+        interactions=tuple(interactions),
+        tools=tuple(tools),
+        client=str(said.get("client") or ""),
+        made_from=None if said.get("made_from") is None else str(said["made_from"]),
+        scrubbed=tuple(map(str, said.get("scrubbed") or ())),
+        started_at=None if said.get("started_at") is None else str(said["started_at"]),
+    )
+
+
+def _items(parts: Mapping[str, Any], name: str) -> list[Any]:
+    node = parts.get(name)
+    if node is None or (isinstance(node, yaml.ScalarNode) and node.value in ("", "null", "~")):
+        return []
+    if not isinstance(node, yaml.SequenceNode):
+        raise WrongEntryError(f"`{name}` must be a list", _line(node))
+    return list(node.value)
+
+
+def _line_of_request(node: Any) -> int:
+    if isinstance(node, yaml.MappingNode):
+        for key, _ in node.value:
+            if key.value == "request":
+                return _line(key)
+    return _line(node)
+
+
+class _Blobs:
+    """The answers that lie beside a cassette, read one by one."""
+
+    def __init__(self, path: Path) -> None:
+        self._folder = _folder(path)
+        self._size = 0
+
+    def __call__(self, name: object) -> bytes:
+        if not isinstance(name, str) or not _BLOB_NAME.fullmatch(name):
+            raise WrongEntryError(f"{name!r} is no name of a blob", 0)
+        try:
+            with (self._folder / name).open("rb") as file:
+                data = file.read(MAX_BLOB_BYTES - self._size + 1)
+        except OSError as error:
+            raise WrongEntryError(f"the blob {self._folder / name} cannot be read: {error.strerror}", 0) from error
+        self._size += len(data)
+        if self._size > MAX_BLOB_BYTES:
+            raise WrongEntryError(f"its blobs have more than {MAX_BLOB_BYTES >> 20} MB", 0)
+        return data
+
+
+def _folder(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.blobs")
+
+
+def save(path: Path, cassette: Cassette) -> None:
+    """Write a cassette, whole or not at all: what was there stays until then. Raises RecordingError."""
+    blobs: dict[str, bytes] = {}
+
+    def keep(text: bytes, suffix: str) -> str:
+        name = f"{hashlib.sha256(text).hexdigest()[:16]}.{suffix}"
+        blobs[name] = text
+        return name
+
+    sharing = Sharing()
+    document: dict[str, Any] = {
+        "version": 1,
+        "pandaprobe": Flow(_head(cassette)),
+        "interactions": [
+            interaction_entry(interaction, sharing, keep=keep, most=BLOB_BYTES) for interaction in cassette.interactions
+        ],
+    }
+    if cassette.tools:
+        document["tools"] = [tool_entry(call) for call in cassette.tools]
+    text = yaml.dump(document, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=110)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for name, data in blobs.items():
+            _folder(path).mkdir(exist_ok=True)
+            _write(_folder(path) / name, data)
+        _write(path, text.encode())
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be written: {error.strerror}. What was there is unchanged.") from error
+    _clean_up(_folder(path), blobs)
+
+
+def _head(cassette: Cassette) -> dict[str, Any]:
+    found = {
+        "format": FORMAT,
+        "client": cassette.client,
+        "made_from": cassette.made_from,
+        "started_at": cassette.started_at,
+        "scrubbed": list(cassette.scrubbed),
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _write(path: Path, data: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+        Path(name).chmod(mode)
+        Path(name).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def _umask() -> int:
+    """Return the mask of new files, which can be read only by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def _clean_up(folder: Path, blobs: Mapping[str, bytes]) -> None:
+    """Remove blobs that nothing names any more."""
+    with suppress(OSError):
+        for old in folder.iterdir():
+            if _BLOB_NAME.fullmatch(old.name) and old.name not in blobs:
+                old.unlink()
+        folder.rmdir()  # if it is empty

@@ -1,0 +1,267 @@
+"""The entries of a cassette: interactions and calls of tools as plain data, and back."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
+
+from pandaprobe_otel.replay import aws_frames
+from pandaprobe_otel.replay.interactions import End, Interaction, RecordedAnswer, RecordedRequest, ToolCall
+from pandaprobe_otel.replay.json_text import dump
+from pandaprobe_otel.replay.shared_parts import BadReferenceError, Expansion, Sharing
+from pandaprobe_otel.replay.units import recut
+
+MAX_CALLS: Final = 100_000
+_ENDS: Final = ("read", "left", "broken")
+_AWS: Final = "aws"
+
+
+class WrongEntryError(ValueError):
+    """Something in a cassette cannot be used; `line` is where, 0 if that is not known yet."""
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+class Flow(dict[str, Any]):
+    """An object that is written on one line."""
+
+
+class Text(str):
+    """A text that is written as a block, if it has several lines."""
+
+    __slots__ = ()
+
+
+Keep = Callable[[bytes, str], str]
+"""Keeps a long text beside the file, and returns its name."""
+
+
+def interaction_entry(interaction: Interaction, sharing: Sharing, *, keep: Keep, most: int) -> dict[str, Any]:
+    """Return an interaction as it is written. Answers of more than `most` bytes are kept beside the file."""
+    answer = interaction.answer
+    said = Flow(call=interaction.call)
+    if interaction.at:
+        said["at"] = interaction.at
+    if interaction.after:
+        said["after"] = list(interaction.after)
+    said["end"] = answer.end
+    if answer.error is not None:
+        said["error"] = answer.error
+    if answer.chunks:
+        said["chunks"] = [[round(time), length] for time, length in answer.chunks]
+    request = _request_entry(interaction, sharing, said)
+    body = _answer_text(answer, said)
+    if len(body) > most:
+        said["blob"] = keep(body if isinstance(body, bytes) else body.encode(), "txt" if isinstance(body, str) else "bin")
+        body = ""
+    return {
+        "pandaprobe": said,
+        "request": request,
+        "response": {
+            "status": Flow(code=answer.status, message=answer.reason),
+            "headers": {name: [value] for name, value in answer.headers.items()},
+            "body": {"string": Text(body) if isinstance(body, str) else body},
+        },
+    }
+
+
+def _request_entry(interaction: Interaction, sharing: Sharing, said: Flow) -> dict[str, Any]:
+    request = interaction.request
+    body: Any = sharing.shorten(interaction.call, request.body)
+    if body is None:
+        said["plain"] = True
+        body = _text_of(request.body)
+    return {
+        "method": request.method,
+        "uri": request.uri,
+        "headers": {name: [value] for name, value in request.headers.items()},
+        "body": Text(body) if isinstance(body, str) else body,
+    }
+
+
+def _text_of(body: bytes) -> str | bytes:
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return body
+    return text if all(character.isprintable() or character in "\n\r\t" for character in text) else body
+
+
+def _answer_text(answer: RecordedAnswer, said: Flow) -> str | bytes:
+    if answer.headers.get("content-type", "").startswith(aws_frames.CONTENT_TYPE):
+        frames = list(aws_frames.frames_of(answer.body))
+        events = [aws_frames.event_of(frame) for frame in frames]
+        if frames and None not in events and _is_same_when_framed(frames, events):
+            said["framed"] = _AWS
+            return "".join(f"{dump(event, spaces=True)}\n" for event in events)
+    return _text_of(answer.body)
+
+
+def _is_same_when_framed(frames: list[bytes], events: list[Any]) -> bool:
+    """Tell whether the events say all that the frames say; their JSON may be spaced otherwise."""
+    return all(
+        aws_frames.event_of(aws_frames.frame_of(event)) == event for _, event in zip(frames, events, strict=True)
+    )
+
+
+def tool_entry(call: ToolCall) -> Flow:
+    """Return a call of a tool as it is written."""
+    entry = Flow(name=call.name)
+    if call.at:
+        entry["at"] = call.at
+    if call.call_id is not None:
+        entry["call"] = call.call_id
+    entry["arguments"] = dict(call.arguments)
+    if call.error is None:
+        entry["result"] = call.result
+    else:
+        entry["error"] = call.error
+        entry["error_type"] = call.error_type
+    return entry
+
+
+class ReadEntries:
+    """Reads the interactions of one cassette, in their order."""
+
+    def __init__(self, path: str, blob: Callable[[object], bytes]) -> None:
+        self._path = path
+        self._blob = blob
+        self._expansion = Expansion()
+        self._calls: set[int] = set()
+
+    def interaction(self, entry: Any, line: int, request_line: int) -> Interaction:
+        """Return an interaction. Raises WrongEntryError."""
+        try:
+            return self._interaction(_mapping(entry, "an entry of `interactions`"), request_line)
+        except WrongEntryError as error:
+            raise WrongEntryError(str(error), error.line or line) from error
+        except BadReferenceError as error:
+            raise WrongEntryError(str(error), request_line) from error
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            missing = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise WrongEntryError(f"the entry cannot be used: {missing}", line) from error
+
+    def _interaction(self, entry: Mapping[str, Any], line: int) -> Interaction:
+        said = _mapping(entry.get("pandaprobe") or {}, "`pandaprobe`")
+        call = _whole(said.get("call", len(self._calls) + 1), "`call`")
+        if call in self._calls or len(self._calls) >= MAX_CALLS:
+            raise WrongEntryError(f"call {call} stands there twice, or there are too many", 0)
+        after = tuple(_whole(number, "a number in `after`") for number in _list(said.get("after") or [], "`after`"))
+        self._calls.add(call)
+        request = self._request(_mapping(entry["request"], "`request`"), call, is_plain=bool(said.get("plain")))
+        answer = self._answer(_mapping(entry["response"], "`response`"), said)
+        at = _text(said.get("at") or "", "`at`")
+        return Interaction(call, request, answer, at=at, after=after, source=f"{self._path}:{line}")
+
+    def _request(self, entry: Mapping[str, Any], call: int, *, is_plain: bool) -> RecordedRequest:
+        body = entry.get("body")
+        data = b"" if body is None else body if isinstance(body, bytes) else _text(body, "`request.body`").encode()
+        if not is_plain and not isinstance(body, bytes) and body:
+            data = self._expansion.whole(call, _text(body, "`request.body`"))
+        return RecordedRequest(
+            method=_text(entry["method"], "`method`"),
+            uri=_text(entry["uri"], "`uri`"),
+            headers=_headers(entry.get("headers")),
+            body=data,
+        )
+
+    def _answer(self, entry: Mapping[str, Any], said: Mapping[str, Any]) -> RecordedAnswer:
+        status = _mapping(entry["status"], "`status`")
+        string = _mapping(entry.get("body") or {"string": ""}, "`response.body`").get("string")
+        if "blob" in said:
+            string = self._blob(said["blob"])
+        body = string if isinstance(string, bytes) else _text(string or "", "`body.string`").encode()
+        if said.get("framed") == _AWS:
+            body = _framed(body)
+        headers = _headers(entry.get("headers"))
+        end = said.get("end", "read")
+        if end not in _ENDS:
+            raise WrongEntryError(f"`end` is {end!r}, not one of {', '.join(_ENDS)}", 0)
+        error = said.get("error")
+        return RecordedAnswer(
+            status=_whole(status["code"], "`status.code`", least=0),
+            reason=_text(status.get("message") or "", "`status.message`"),
+            headers=headers,
+            body=body,
+            chunks=_chunks(said, body, headers),
+            end=cast("End", end),
+            error=None if error is None else _text(error, "`error`"),
+        )
+
+
+def _framed(text: bytes) -> bytes:
+    """Return the frames of events that stand one on a line."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    try:
+        return b"".join(aws_frames.frame_of(json.loads(line)) for line in lines)
+    except (KeyError, AttributeError, RecursionError) as error:
+        raise WrongEntryError(f"a line of its body is no event: {error}", 0) from error
+
+
+def _chunks(said: Mapping[str, Any], body: bytes, headers: Mapping[str, str]) -> tuple[tuple[float, int], ...]:
+    found: list[tuple[float, int]] = []
+    for chunk in _list(said.get("chunks") or [], "`chunks`"):
+        time, length = _list(chunk, "a chunk")
+        if isinstance(time, bool) or not isinstance(time, (int, float)) or not 0 <= time < 1e9:
+            raise WrongEntryError(f"{time!r} are no milliseconds of a chunk", 0)
+        found.append((float(time), _whole(length, "the length of a chunk", least=0)))
+    return recut(body, headers.get("content-type", ""), tuple(found)) if found else ()
+
+
+def tool_of(entry: Any, line: int) -> ToolCall:
+    """Return a call of a tool. Raises WrongEntryError."""
+    try:
+        said = _mapping(entry, "an entry of `tools`")
+        if ("result" in said) == ("error" in said):
+            raise WrongEntryError("a call of a tool has either `result` or `error`", line)
+        optional = {key: said.get(key) for key in ("error", "error_type", "call")}
+        texts = {key: None if value is None else _text(value, f"`{key}`") for key, value in optional.items()}
+        return ToolCall(
+            name=_text(said["name"], "`name`"),
+            arguments=_mapping(said.get("arguments") or {}, "`arguments`"),
+            result=said.get("result"),
+            error=texts["error"],
+            error_type=texts["error_type"],
+            at=_text(said.get("at") or "", "`at`"),
+            call_id=texts["call"],
+        )
+    except WrongEntryError as error:
+        raise WrongEntryError(str(error), line) from error
+    except KeyError as error:
+        raise WrongEntryError(f"the entry cannot be used: {error} is missing", line) from error
+
+
+def _headers(headers: Any) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in _mapping(headers or {}, "`headers`").items():
+        values = cast("list[Any]", value) if isinstance(value, list) else [value]
+        found[name.lower()] = ", ".join(_text(one, f"the header {name}") for one in values)
+    return found
+
+
+def _mapping(value: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in cast("dict[Any, Any]", value)):
+        raise WrongEntryError(f"{what} must be a mapping", 0)
+    return cast("Mapping[str, Any]", value)
+
+
+def _list(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise WrongEntryError(f"{what} must be a list", 0)
+    return cast("list[Any]", value)
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise WrongEntryError(f"{what} must be a text, and is {type(value).__name__}: put it in quotes", 0)
+    return value
+
+
+def _whole(value: Any, what: str, *, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise WrongEntryError(f"{what} must be a whole number", 0)
+    return value

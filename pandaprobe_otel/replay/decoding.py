@@ -1,0 +1,89 @@
+"""Bodies without their compression: a cassette is read by people, and compressed secrets are secrets all the same."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, Final
+
+MAX_BYTES: Final = 256 << 20
+"""Of one body: what is small on the wire can be larger than memory."""
+
+Chunks = Sequence[tuple[float, int]]
+Step = Callable[[bytes], bytes]
+
+
+class UnreadableError(Exception):
+    """A body is not what its encoding says, or nothing here reads that encoding."""
+
+
+def decompress(body: bytes, encoding: str, chunks: Chunks = ()) -> tuple[bytes, tuple[tuple[float, int], ...]]:
+    """Return a body without its encodings, and its chunks with the lengths that they have then.
+
+    Raises UnreadableError. A body that has been cut off is read as far as it goes.
+    """
+    for name in reversed([part.strip().lower() for part in encoding.split(",")]):
+        if name in ("", "identity"):
+            continue
+        body, chunks = _without(body, name, chunks)
+    return body, tuple(chunks)
+
+
+def _without(body: bytes, name: str, chunks: Chunks) -> tuple[bytes, Chunks]:
+    lengths = [length for _, length in chunks]
+    if sum(lengths) != len(body):
+        lengths, chunks = [len(body)], ()
+    step = _step(name, body)
+    pieces: list[bytes] = []
+    begin = size = 0
+    for length in lengths:
+        try:
+            piece = step(body[begin : begin + length])
+        except Exception as error:
+            raise UnreadableError(f"it is not {name}: {error}") from error
+        begin += length
+        size += len(piece)
+        if size > MAX_BYTES:
+            raise UnreadableError(f"it has more than {MAX_BYTES >> 20} MB")
+        pieces.append(piece)
+    times = [time for time, _ in chunks]
+    return b"".join(pieces), tuple(zip(times, map(len, pieces), strict=True)) if chunks else ()
+
+
+def _step(name: str, body: bytes) -> Step:
+    """Return what decompresses a body piece by piece."""
+    if name in ("gzip", "x-gzip"):
+        return _bounded(zlib.decompressobj(zlib.MAX_WBITS | 16))
+    if name == "deflate":  # with zlib's header, as it should be, or without
+        is_zlib = len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
+        return _bounded(zlib.decompressobj(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS))
+    if name == "br":
+        brotli: Any = _first("brotli", "brotlicffi")
+        step: Step = brotli.Decompressor().process if hasattr(brotli.Decompressor, "process") else brotli.Decompressor().decompress
+        return step
+    if name == "zstd":
+        if (standard := _first("compression.zstd", "backports.zstd", optional=True)) is not None:
+            return _bounded(standard.ZstdDecompressor())
+        other: Step = _first("zstandard").ZstdDecompressor().decompressobj().decompress
+        return other
+    raise UnreadableError(f"its encoding {name!r} is not known")
+
+
+def _bounded(decompressor: Any) -> Step:
+    def step(piece: bytes) -> bytes:
+        return bytes(decompressor.decompress(piece, MAX_BYTES + 1))
+
+    return step
+
+
+def _first(*modules: str, optional: bool = False) -> Any:
+    """Return the first of these modules that is installed: the client had one of them, or it would not have asked."""
+    for name in modules:
+        try:
+            return import_module(name)
+        except ImportError:
+            continue
+    if optional:
+        return None
+    raise UnreadableError(f"none of {', '.join(modules)} is installed")

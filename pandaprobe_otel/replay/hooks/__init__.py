@@ -1,0 +1,76 @@
+"""Where the HTTP libraries of the clients ask a recording before they send: installed while one is open.
+
+Each module hooks one library at the place where it picks the way out, so that whatever is configured there stays in
+use while recording, and no socket is opened while playing. A library that is imported later is hooked then.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final, Protocol
+
+import wrapt
+
+HOOKED: Final = {
+    "httpx": "httpx",
+    "httpx2": "httpx",
+    "aiohttp": "aiohttp",
+    "botocore.endpoint": "botocore",
+    "requests.sessions": "requests",
+    "opentelemetry.sdk.trace": "spans",
+    "websockets.asyncio.client": "refused",
+    "websockets.sync.client": "refused",
+    "grpc": "refused",
+    "grpc.aio": "refused",
+}
+"""Module of a library -> module here that hooks it."""
+
+
+class Undoable(Protocol):
+    """A change to a library."""
+
+    def undo(self) -> None:
+        """Put everything back as it was."""
+        ...
+
+
+_lock = threading.Lock()
+_is_on = False
+_waits_for_imports = False
+_patches: dict[str, Sequence[Undoable]] = {}
+
+
+def install() -> None:
+    """Hook what is imported, and what will be."""
+    global _is_on, _waits_for_imports
+    with _lock:
+        _is_on = True
+    for name in HOOKED:
+        module = sys.modules.get(name)
+        if module is not None and not getattr(getattr(module, "__spec__", None), "_initializing", False):
+            _hook(module)
+    if not _waits_for_imports:
+        _waits_for_imports = True
+        for name in HOOKED:
+            wrapt.register_post_import_hook(_hook, name)
+
+
+def remove() -> None:
+    """Put every library back as it was."""
+    global _is_on
+    with _lock:
+        _is_on = False
+        for patches in _patches.values():
+            for patch in patches:
+                patch.undo()
+        _patches.clear()
+
+
+def _hook(module: Any) -> None:
+    name: str = module.__name__
+    with _lock:
+        if _is_on and name not in _patches:
+            _patches[name] = import_module(f"{__name__}.{HOOKED[name]}").install(module)

@@ -1,0 +1,78 @@
+"""botocore: the last step of a call of a service, signed and with its retries around it.
+
+aiobotocore sends with aiohttp or httpx, and is recorded there.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pandaprobe_otel.replay.hooks.bodies import body_of
+from pandaprobe_otel.replay.hooks.patch import Patch, patch
+from pandaprobe_otel.replay.hooks.urllib3_bodies import KeptBody, PlayedBody, urllib3_error
+from pandaprobe_otel.replay.interactions import RecordedRequest
+from pandaprobe_otel.replay.open_recordings import current, inside
+from pandaprobe_otel.replay.run import Run
+
+_ERRORS: Final = ("ConnectTimeoutError", "EndpointConnectionError", "ConnectionClosedError", "ReadTimeoutError", "SSLError")
+
+
+def install(endpoint: Any) -> list[Patch]:
+    """Hook `botocore.endpoint`."""
+    return [patch(endpoint.Endpoint, "_send", _send)]
+
+
+def _send(original: Any, endpoint: Any, request: Any) -> Any:
+    run = current()
+    if run is None or run.leaves_alone(request.url):
+        return original(endpoint, request)
+    exchange = run.begin(_sent(request))
+    if exchange.played is not None:
+        return _play(request, exchange, run)
+    try:
+        with inside():
+            response = original(endpoint, request)
+    except BaseException as error:
+        exchange.failed(error)
+        raise
+    headers = {str(name).lower(): _text(value) for name, value in response.headers.items()}
+    exchange.answered(response.status_code, getattr(response.raw, "reason", "") or "", headers)
+    if request.stream_output:
+        response.raw = KeptBody(response.raw, exchange)
+    else:  # read already
+        exchange.arrived(response.content)
+        exchange.ended()
+    return response
+
+
+def _sent(request: Any) -> RecordedRequest:
+    headers = {str(name).lower(): _text(value) for name, value in request.headers.items()}
+    return RecordedRequest(request.method, request.url, headers, body_of(request.body))
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _play(request: Any, exchange: Any, run: Run) -> Any:
+    from botocore.awsrequest import AWSResponse
+
+    answer = exchange.played.answer
+    if not answer.status:
+        error = _error(answer.error, request.url)
+        exchange.failed(error)
+        raise error
+    body = PlayedBody(exchange, run, dict(answer.headers), urllib3_error)
+    response = AWSResponse(request.url, answer.status, dict(answer.headers), body)
+    if not request.stream_output:
+        _ = response.content  # as botocore does
+    return response
+
+
+def _error(name: str | None, url: str) -> Exception:
+    """Return the recorded exception of a request that got no answer."""
+    from botocore import exceptions
+
+    kind = getattr(exceptions, name if name in _ERRORS else "EndpointConnectionError")
+    error: Exception = kind(endpoint_url=url, error=f"{name}, as recorded")
+    return error

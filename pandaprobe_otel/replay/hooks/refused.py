@@ -1,0 +1,50 @@
+"""Ways to a model that have no single answer, so that they cannot be recorded: they say so instead of going live."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.replay.hooks.patch import Patch, patch
+from pandaprobe_otel.replay.open_recordings import current
+
+_HOSTS: Final = (".openai.com", ".openai.azure.com", ".googleapis.com", ".x.ai", ".mistral.ai", ".amazonaws.com")
+_PATHS: Final = ("/realtime", "BidiGenerateContent")
+
+
+def install(module: Any) -> list[Patch]:
+    """Hook the function, or the class, of a library by which connections are made."""
+    match module.__name__:
+        case "websockets.asyncio.client":
+            return [patch(module.connect, "__init__", _connect_later)]
+        case "websockets.sync.client":
+            return [patch(module, "connect", _connect)]
+        case _:  # grpc, grpc.aio
+            return [patch(module, "secure_channel", _open_channel)]
+
+
+def _connect_later(original: Any, connection: Any, uri: str, *arguments: Any, **options: Any) -> Any:
+    _check("A websocket", uri)
+    return original(connection, uri, *arguments, **options)
+
+
+def _connect(original: Any, uri: str, *arguments: Any, **options: Any) -> Any:
+    _check("A websocket", uri)
+    return original(uri, *arguments, **options)
+
+
+def _open_channel(original: Any, target: str, *arguments: Any, **options: Any) -> Any:
+    _check("gRPC", f"grpc://{target.rpartition('/')[2]}")
+    return original(target, *arguments, **options)
+
+
+def _check(what: str, uri: str) -> None:
+    """Refuse a connection to a model. Others, such as to a browser or a collector, are none of a recording's business."""
+    url = urlsplit(uri)
+    is_model = f".{url.hostname or ''}".endswith(_HOSTS) or any(path in url.path for path in _PATHS)
+    if is_model and (run := current()) is not None:
+        raise RecordingError(
+            f"{what} ({url.hostname}) cannot be recorded by {run.path}: only HTTP requests with one answer can. "
+            "Use the client's HTTP interface, or open no recording around this."
+        )

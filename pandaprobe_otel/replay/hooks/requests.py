@@ -1,0 +1,78 @@
+"""requests: a session picks an adapter for each URL, and gets one that asks the recording first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pandaprobe_otel.replay.exchange import Exchange
+from pandaprobe_otel.replay.hooks.bodies import body_of
+from pandaprobe_otel.replay.hooks.patch import Patch, patch
+from pandaprobe_otel.replay.hooks.urllib3_bodies import KeptBody, PlayedBody, urllib3_error
+from pandaprobe_otel.replay.interactions import RecordedRequest
+from pandaprobe_otel.replay.open_recordings import current, inside
+from pandaprobe_otel.replay.run import Run
+
+
+def install(sessions: Any) -> list[Patch]:
+    """Hook `requests.sessions`."""
+    return [patch(sessions.Session, "get_adapter", _get_adapter)]
+
+
+def _get_adapter(original: Any, session: Any, url: str) -> Any:
+    adapter = original(session, url)
+    run = current()
+    if run is None or run.leaves_alone(url):
+        return adapter
+    return _Adapter(adapter, run)
+
+
+class _Adapter:
+    """An adapter around a session's own."""
+
+    def __init__(self, inner: Any, run: Run) -> None:
+        self._inner = inner
+        self._run = run
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def send(self, request: Any, **options: Any) -> Any:
+        """Send a request, or play its answer."""
+        headers = {str(name).lower(): str(value) for name, value in request.headers.items()}
+        sent = RecordedRequest(request.method or "GET", request.url or "", headers, body_of(request.body))
+        exchange = self._run.begin(sent)
+        if exchange.played is not None:
+            return self._play(request, exchange)
+        try:
+            with inside():
+                response = self._inner.send(request, **options)
+        except BaseException as error:
+            exchange.failed(error)
+            raise
+        headers = {str(name).lower(): str(value) for name, value in response.headers.items()}
+        exchange.answered(response.status_code, response.reason or "", headers)
+        response.raw = KeptBody(response.raw, exchange)
+        return response
+
+    def _play(self, request: Any, exchange: Exchange) -> Any:
+        from requests.adapters import HTTPAdapter
+
+        assert exchange.played is not None
+        answer = exchange.played.answer
+        if not answer.status:
+            error = _error(answer.error, request)
+            exchange.failed(error)
+            raise error
+        body = PlayedBody(exchange, self._run, dict(answer.headers), urllib3_error)
+        return HTTPAdapter().build_response(request, body)
+
+
+def _error(name: str | None, request: Any) -> Exception:
+    """Return the recorded exception of a request that got no answer."""
+    from requests import exceptions
+
+    kind = getattr(exceptions, name or "", None)
+    if not (isinstance(kind, type) and issubclass(kind, exceptions.RequestException)):
+        kind = exceptions.ConnectionError
+    error: Exception = kind(f"{name}, as recorded", request=request)
+    return error

@@ -1,0 +1,45 @@
+"""JSON as a cassette has it: readable, and always encodable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+_SHORT: Final = 60
+
+
+def dump(value: Any, *, spaces: bool = False) -> str:
+    """Return JSON text; a lone surrogate, which UTF-8 does not have, is escaped."""
+    separators = None if spaces else (",", ":")
+    text = json.dumps(value, ensure_ascii=False, separators=separators)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=separators)
+    return text
+
+
+def dump_in_lines(value: Any) -> str:
+    """Return the JSON text of a request with a line for each long field, and for each item of a long list."""
+    if not isinstance(value, Mapping) or not value:
+        return dump(value, spaces=True)
+    parts: list[str] = []
+    short: list[str] = []
+    for key, item in cast("Mapping[str, Any]", value).items():
+        text = f"{dump(key)}: {_field(item)}"
+        if len(text) <= _SHORT:
+            short.append(text)
+            continue
+        parts += [", ".join(short)] if short else []
+        parts.append(text)
+        short = []
+    parts += [", ".join(short)] if short else []
+    return "{" + ",\n ".join(parts) + "}\n"
+
+
+def _field(value: Any) -> str:
+    text = dump(value, spaces=True)
+    if not isinstance(value, list) or len(text) <= _SHORT:
+        return text
+    return "[" + ",\n  ".join(dump(item, spaces=True) for item in cast("list[Any]", value)) + "]"

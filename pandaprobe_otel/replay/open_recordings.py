@@ -1,0 +1,83 @@
+"""Which recording a request belongs to: the one of its OpenTelemetry context, else the only one open in the process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry.context import create_key, get_current, get_value
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+
+from pandaprobe_otel.errors import RecordingError
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.replay.run import Run
+
+KEY: Final = create_key("pandaprobe-recording")
+
+_lock = threading.RLock()
+_open: list[Run] = []
+_is_inside: ContextVar[bool] = ContextVar("pandaprobe_inside_a_recorded_request", default=False)
+
+
+def add(run: Run) -> None:
+    """Let requests come to a recording; the first one of the process hooks the libraries."""
+    from pandaprobe_otel.replay import hooks, tools
+
+    with _lock:
+        _open.append(run)
+        if len(_open) == 1:
+            hooks.install()
+            tools.install()
+
+
+def take_away(run: Run) -> None:
+    """Let no more requests come to a recording; the last one of the process takes the hooks away."""
+    from pandaprobe_otel.replay import hooks, tools
+
+    with _lock:
+        if run in _open:
+            _open.remove(run)
+            if not _open:
+                hooks.remove()
+                tools.remove()
+
+
+def current() -> Run | None:
+    """Return the recording that a request made here belongs to; None if it is none of the app's requests.
+
+    Those are inside of a request that is recorded already, as when a client sends through two libraries, and what
+    OpenTelemetry is told not to see: exporters, our own API client, judges. Raises RecordingError when several
+    recordings are open and the context does not tell which it is.
+    """
+    if not _open or _is_inside.get() or not is_instrumentation_enabled():
+        return None
+    return owner()
+
+
+def owner() -> Run | None:
+    """Return the open recording that code which runs here belongs to. Raises RecordingError as `current` does."""
+    found = get_value(KEY, get_current())
+    with _lock:
+        if found in _open:
+            return found  # type: ignore[return-value]
+        if len(_open) > 1:
+            names = ", ".join(sorted(str(run.path) for run in _open))
+            raise RecordingError(
+                f"{len(_open)} recordings are open ({names}), and this code runs without the context of any of them: "
+                "start its thread with `pandaprobe_otel.context_executor()` or `contextvars.copy_context().run`."
+            )
+        return _open[0] if _open else None
+
+
+@contextmanager
+def inside() -> Iterator[None]:
+    """Let requests pass that a recorded request makes by itself."""
+    token = _is_inside.set(True)
+    try:
+        yield
+    finally:
+        _is_inside.reset(token)

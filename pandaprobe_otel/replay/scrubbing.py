@@ -1,0 +1,330 @@
+"""Scrubbing: what a cassette must not hold is taken out of requests before they are compared, and of all that is kept.
+
+Headers are kept by an allow list. In bodies, URLs and the calls of tools go: the values of environment variables that
+are named like secrets, of secret headers and of cookies, in whatever form they come again; what looks like the key of
+a known service; the values of fields with the name of a secret; what the configured `mask` matches. A secret that a
+stream has in several pieces goes as well.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, cast
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.mapping.masks import Mask, compile_masks, mask_everything, masked_text
+from pandaprobe_otel.replay.interactions import RecordedAnswer, RecordedRequest
+from pandaprobe_otel.replay.json_text import dump
+from pandaprobe_otel.replay.secrets import (
+    MOST,
+    SHOWN,
+    forms_of,
+    is_secret,
+    is_secret_name,
+    may_have_secret_names,
+    may_match,
+    of_environment,
+    of_headers,
+    patterns_in,
+)
+from pandaprobe_otel.replay.units import NO_JSON, Unit, joined, moved, units_of
+
+Scrub = Callable[[Any], Any]
+
+_REQUEST_HEADERS: Final = frozenset(
+    {"accept", "anthropic-beta", "anthropic-version", "content-type", "openai-beta", "x-amz-target"}
+)
+_ANSWER_HEADERS: Final = frozenset(
+    {
+        "content-encoding", "content-type", "location", "openai-version", "request-id", "retry-after", "retry-after-ms",
+        "x-amzn-errortype", "x-amzn-requestid", "x-request-id", "x-should-retry",
+    }
+)  # fmt: skip
+_ANSWER_BEGINNINGS: Final = ("x-ratelimit-", "anthropic-ratelimit-", "x-amzn-bedrock-")
+_DELTAS: Final = frozenset(
+    {
+        "arguments", "completion", "content", "delta", "generation", "input", "outputText", "partial_json", "reasoning",
+        "reasoning_content", "refusal", "response", "summary", "text", "thinking",
+    }
+)  # fmt: skip
+"""Fields whose texts a client joins over the events of a stream."""
+
+Path = tuple[str | int, ...]
+
+
+class Scrubber:
+    """Takes out secrets. What it does is repeatable: the same text gives the same result. Thread-safe.
+
+    masks: gives the configured mask, which may be set while a recording is open. scrub: the app's own function; gets
+    each JSON document (body, event of a stream, arguments and result of a tool), else the text, returns what is kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        environ: Mapping[str, str] | None = None,
+        mask: Callable[[], Any] = lambda: None,
+        scrub: Scrub | None = None,
+    ) -> None:
+        self._lock = threading.Lock()
+        self._secrets: dict[str, tuple[str, ...]] = {}
+        self._forms: tuple[str, ...] = ()
+        self._byte_forms: tuple[bytes, ...] = ()
+        self._mask = mask
+        self._masks: tuple[Any, tuple[Mask, ...]] = (None, ())
+        self._scrub = scrub
+        self._taken: set[str] = set()
+        self.learn(of_environment(environ))
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """What was taken out so far, by sort."""
+        return tuple(sorted(self._taken))
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Look for these from now on."""
+        new = [secret for secret in secrets if secret not in self._secrets and is_secret(secret)]
+        if not new:
+            return
+        with self._lock:
+            for secret in new:
+                self._secrets[secret] = tuple(dict.fromkeys(forms_of(secret)))
+            while len(self._secrets) > MOST:
+                del self._secrets[next(iter(self._secrets))]
+            self._forms = tuple(
+                sorted({form for forms in self._secrets.values() for form in forms}, key=len, reverse=True)
+            )
+            self._byte_forms = tuple(form.encode("utf-8", "surrogatepass") for form in self._forms)
+
+    def request(self, sent: RecordedRequest) -> RecordedRequest:
+        """Return a request as it may be kept, and compared."""
+        self.learn(of_headers(sent.headers))
+        headers = self._headers(sent.headers, lambda name: name in _REQUEST_HEADERS)
+        uri = self._uri(sent.uri)
+        body, _ = self._body(sent.body, sent.headers.get("content-type", ""), ())
+        return replace(sent, uri=uri, headers=headers, body=body)
+
+    def answer(self, answer: RecordedAnswer) -> RecordedAnswer:
+        """Return an answer, decompressed, as it may be kept."""
+        self.learn(of_headers(answer.headers))
+        headers = self._headers(
+            answer.headers, lambda name: name in _ANSWER_HEADERS or name.startswith(_ANSWER_BEGINNINGS)
+        )
+        body, chunks = self._body(answer.body, answer.headers.get("content-type", ""), answer.chunks)
+        error = None if answer.error is None else self.text(answer.error)
+        return replace(answer, headers=headers, body=body, chunks=chunks, reason=self.text(answer.reason), error=error)
+
+    def value(self, value: Any) -> Any:
+        """Return the JSON of a tool's arguments or result as it may be kept."""
+        return self._tree(value if self._scrub is None else self._by_app(value))
+
+    def text(self, text: str) -> str:
+        """Return a text as it may be shown."""
+        return self._masked(self._without_secrets(text))
+
+    def _headers(self, headers: Mapping[str, str], is_kept: Callable[[str], bool]) -> dict[str, str]:
+        left_out = headers.keys() & {"authorization", "cookie", "set-cookie", "x-api-key", "api-key", "x-goog-api-key"}
+        self._taken.update(left_out)
+        return {name: self.text(value) for name, value in headers.items() if is_kept(name)}
+
+    def _uri(self, uri: str) -> str:
+        url = urlsplit(uri)
+        query = url.query
+        if query:
+            pairs = parse_qsl(query, keep_blank_values=True)
+            kept = [(name, SHOWN if _is_secret_parameter(name) else value) for name, value in pairs]
+            if kept != pairs:
+                self._taken.add("url")
+                self.learn(value for name, value in pairs if _is_secret_parameter(name))
+                query = urlencode(kept)
+        place = url.netloc.rpartition("@")[2]
+        return self.text(urlunsplit(url._replace(netloc=place, query=query)))
+
+    def _body(
+        self, body: bytes, content_type: str, chunks: tuple[tuple[float, int], ...]
+    ) -> tuple[bytes, tuple[tuple[float, int], ...]]:
+        if not body or not (len(chunks) > 1 or self._has_work(body)):
+            return body, chunks
+        before = units_of(body, content_type)
+        after = [self._unit(unit) for unit in before]
+        if len(after) > 1:
+            after = self._across(after)
+        if all(old.raw == new.raw for old, new in zip(before, after, strict=True)):
+            return body, chunks
+        return joined(after), moved(chunks, before, after)
+
+    def _has_work(self, body: bytes) -> bool:
+        """Tell quickly whether a body may hold something; most hold nothing."""
+        if self._scrub is not None or self._current_masks():
+            return True
+        return any(form in body for form in self._byte_forms) or may_have_secret_names(body) or may_match(body)
+
+    def _unit(self, unit: Unit) -> Unit:
+        if unit.content is NO_JSON:
+            try:
+                text = unit.raw.decode()
+            except UnicodeDecodeError:
+                return unit
+            if self._scrub is not None and text.strip():
+                text = self._by_app(text)
+                if not isinstance(text, str):
+                    raise RecordingError("scrub= must return a text for a text.")
+            return unit.with_text(self.text(text).encode())
+        content = self.value(unit.content)
+        return unit if content == unit.content else unit.with_content(content)
+
+    def _by_app(self, value: Any) -> Any:
+        assert self._scrub is not None
+        kept = self._scrub(value)
+        if kept != value:
+            self._taken.add("scrub")
+        return kept
+
+    def _tree(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.text(self._inside(value))
+        if isinstance(value, dict):
+            return {
+                self.text(key): self._named(key, item) for key, item in cast("dict[str, Any]", value).items()
+            }
+        if isinstance(value, list):
+            return [self._tree(item) for item in cast("list[Any]", value)]
+        return value
+
+    def _inside(self, text: str) -> str:
+        """Look into JSON that is a text of other JSON, as arguments of tools are."""
+        if text[:1] != "{" or not may_have_secret_names(text.encode("utf-8", "surrogatepass")):
+            return text
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+        kept = self._tree(value)
+        return text if kept == value else dump(kept, spaces=True)
+
+    def _named(self, name: str, value: Any) -> Any:
+        if isinstance(value, str) and value and is_secret_name(name):
+            self._taken.add("secret fields")
+            return SHOWN
+        return self._tree(value)
+
+    def _across(self, units: Sequence[Unit]) -> list[Unit]:
+        """Take out what the events of a stream have in several pieces."""
+        texts: dict[Path, list[tuple[int, Path]]] = {}
+        for index, unit in enumerate(units):
+            for shared, path in _deltas(unit.content):
+                texts.setdefault(shared, []).append((index, path))
+        contents: dict[int, Any] = {}
+        for places in texts.values():
+            pieces = [str(_at(units[index].content, path)) for index, path in places]
+            for (index, path), piece in zip(places, self._pieces(pieces), strict=True):
+                if piece is not None:
+                    contents[index] = _with(contents.get(index, units[index].content), path, piece)
+        return [unit.with_content(contents[i]) if i in contents else unit for i, unit in enumerate(units)]
+
+    def _pieces(self, pieces: Sequence[str]) -> list[str | None]:
+        """Return what each piece becomes; None: it stays."""
+        whole = "".join(pieces)
+        spans = sorted((*self._found(whole), *((m.start(), m.end()) for m in patterns_in(whole))))
+        kept: list[str | None] = []
+        begin = 0
+        for piece in pieces:
+            kept.append(_cut(piece, begin, spans))
+            begin += len(piece)
+        self._taken.update(["secrets"] if spans else [])
+        text = "".join(piece if new is None else new for piece, new in zip(pieces, kept, strict=True))
+        if (masked := self._masked(text)) != text:
+            return [masked, *("" for _ in pieces[1:])]
+        return kept
+
+    def _found(self, text: str) -> Iterator[tuple[int, int]]:
+        for form in self._forms:
+            begin = text.find(form)
+            while begin >= 0:
+                yield begin, begin + len(form)
+                begin = text.find(form, begin + len(form))
+
+    def _without_secrets(self, text: str) -> str:
+        found = text
+        for form in self._forms:
+            if form in found:
+                found = found.replace(form, SHOWN)
+        for match in list(patterns_in(found)):
+            found = found.replace(match[0], SHOWN)
+        if found != text:
+            self._taken.add("secrets")
+        return found
+
+    def _masked(self, text: str) -> str:
+        kept = masked_text(text, self._current_masks())
+        if kept != text:
+            self._taken.add("mask")
+        return kept
+
+    def _current_masks(self) -> tuple[Mask, ...]:
+        mask = self._mask()
+        if mask is None:
+            return ()
+        if self._masks[0] is not mask:
+            try:
+                self._masks = (mask, compile_masks(mask))
+            except (TypeError, ValueError):  # told where it is configured; it fails closed
+                self._masks = (mask, (mask_everything,))
+        return self._masks[1]
+
+
+def _is_secret_parameter(name: str) -> bool:
+    return name.lower() == "key" or is_secret_name(name)
+
+
+def _deltas(content: Any, shared: Path = (), path: Path = ()) -> Iterator[tuple[Path, Path]]:
+    """Yield the places of the texts of an event that continue those of others: what they share, and where they are."""
+    if isinstance(content, dict):
+        mapping = cast("dict[str, Any]", content)
+        index: Any = mapping.get("index", mapping.get("contentBlockIndex", mapping.get("output_index")))
+        if isinstance(index, int):
+            shared = (*shared, index)
+        for key, value in mapping.items():
+            if isinstance(value, str):
+                if key in _DELTAS:
+                    yield (*shared, key), (*path, key)
+            else:
+                yield from _deltas(value, (*shared, key), (*path, key))
+    elif isinstance(content, list):
+        for place, item in enumerate(cast("list[Any]", content)):
+            yield from _deltas(item, (*shared, "[]"), (*path, place))
+
+
+def _at(content: Any, path: Path) -> Any:
+    for step in path:
+        content = content[step]
+    return content
+
+
+def _with(content: Any, path: Path, value: str) -> Any:
+    if not path:
+        return value
+    copy: Any = list(content) if isinstance(content, list) else dict(content)
+    copy[path[0]] = _with(content[path[0]], path[1:], value)
+    return copy
+
+
+def _cut(piece: str, begin: int, spans: Sequence[tuple[int, int]]) -> str | None:
+    """Return a piece, which begins at this place of the whole, without these spans; None if it has none of them."""
+    end = begin + len(piece)
+    touched = [(first, last) for first, last in spans if first < end and last > begin]
+    if not touched:
+        return None
+    kept: list[str] = []
+    place = begin
+    for first, last in touched:
+        kept.append(piece[place - begin : max(first - begin, place - begin)])
+        if first >= place:
+            kept.append(SHOWN)
+        place = min(max(place, last), end)
+    kept.append(piece[place - begin :])
+    return "".join(kept)

@@ -1,0 +1,134 @@
+"""Requests without what earlier ones said already: `{"$same": 1}` for a field of call 1, `{"$same": [1, 2]}` for its
+first two items. A conversation repeats itself with every call; a file that did so too would grow with its square.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from pandaprobe_otel.replay.json_text import dump, dump_in_lines
+from pandaprobe_otel.replay.media import digest_of_text
+
+SAME: Final = "$same"
+MAX_BYTES: Final = 256 << 20
+"""Of all requests of a cassette with their shared parts put in."""
+_WORTH: Final = 48
+"""Characters below which a reference would say less than what it stands for."""
+_LOOKED_AT: Final = 16
+"""Earlier calls that are compared, the newest first."""
+
+Document = dict[str, Any]
+
+
+class BadReferenceError(ValueError):
+    """A `$same` names nothing that was there before, or too much."""
+
+
+class Sharing:
+    """Writes the bodies of requests one after the other."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[int, Document]] = []
+
+    def shorten(self, call: int, body: bytes) -> str | None:
+        """Return the text of a JSON body; None for a body that is no object, or that has such references itself."""
+        if f'"{SAME}"'.encode() in body:
+            return None
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(document, dict):
+            return None
+        document = _without_media(cast("Document", document))
+        short = {key: self._field(key, value) for key, value in document.items()}
+        self._seen.append((call, document))
+        return dump_in_lines(short)
+
+    def _field(self, key: str, value: Any) -> Any:
+        if isinstance(value, (dict, list)) and len(dump(value)) >= _WORTH:
+            best, length = 0, 0
+            for call, earlier in reversed(self._seen[-_LOOKED_AT:]):
+                other = earlier.get(key)
+                if other == value:
+                    return {SAME: call}
+                shared = _common(value, other)
+                if shared > length:
+                    best, length = call, shared
+            items = cast("list[Any]", value)
+            if length and len(dump(items[:length])) >= _WORTH:
+                return [{SAME: [best, length]}, *items[length:]]
+        return cast("Any", value)
+
+
+def _common(value: Any, other: Any) -> int:
+    if not isinstance(value, list) or not isinstance(other, list):
+        return 0
+    pairs = zip(cast("list[Any]", value), cast("list[Any]", other), strict=False)
+    count = 0
+    for one, two in pairs:
+        if one != two:
+            break
+        count += 1
+    return count
+
+
+def _without_media(value: Any, key: str = "") -> Any:
+    if isinstance(value, str):
+        digest = digest_of_text(value, key=key)
+        return value if digest is None else digest
+    if isinstance(value, dict):
+        return {name: _without_media(item, name) for name, item in cast("Document", value).items()}
+    if isinstance(value, list):
+        return [_without_media(item, key) for item in cast("list[Any]", value)]
+    return value
+
+
+class Expansion:
+    """Reads bodies back, one after the other."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, Document] = {}
+        self._size = 0
+
+    def whole(self, call: int, text: str) -> bytes:
+        """Return the whole body of a call. Raises BadReferenceError; text that is no JSON object stays as it is."""
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError):
+            return text.encode()
+        if not isinstance(document, dict):
+            return text.encode()
+        whole = {key: self._field(key, value) for key, value in cast("Document", document).items()}
+        self._seen[call] = whole
+        body = dump(whole).encode()
+        self._size += len(body)
+        if self._size > MAX_BYTES:
+            raise BadReferenceError(f"with their shared parts, the requests have more than {MAX_BYTES >> 20} MB")
+        return body
+
+    def _field(self, key: str, value: Any) -> Any:
+        if _is_reference(value):
+            return self._named(value[SAME], key)
+        if isinstance(value, list) and value and _is_reference(value[0]):
+            said = cast("Document", value[0])[SAME]
+            if not (isinstance(said, list) and len(cast("list[Any]", said)) == 2):
+                raise BadReferenceError(f"{dump(value[0])} in {key!r} must be like {{\"{SAME}\": [call, items]}}")
+            call, count = cast("list[Any]", said)
+            items = self._named(call, key)
+            if not isinstance(items, list) or not isinstance(count, int) or not 0 < count <= len(cast("list[Any]", items)):
+                raise BadReferenceError(f"call {call} has no {count} items in {key!r}")
+            return [*cast("list[Any]", items)[:count], *cast("list[Any]", value)[1:]]
+        return value
+
+    def _named(self, call: Any, key: str) -> Any:
+        if not isinstance(call, int) or call not in self._seen or key not in self._seen[call]:
+            raise BadReferenceError(f"no call {dump(call)} with {key!r} stands above")
+        return self._seen[call][key]
+
+
+def _is_reference(value: Any) -> bool:
+    return isinstance(value, Mapping) and len(cast("Document", value)) == 1 and SAME in value
+

@@ -1,0 +1,109 @@
+"""Calls of tools, kept and played: what a function returned comes back as JSON, what it raised is raised again."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pandaprobe_otel.capture import tool_answers
+from pandaprobe_otel.capture.content import encode
+from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.replay.interactions import ToolCall
+from pandaprobe_otel.replay.open_recordings import current
+from pandaprobe_otel.replay.run import Run
+
+
+def install() -> None:
+    """Let tools ask."""
+    tool_answers.ask_with(_ask)
+
+
+def remove() -> None:
+    """Let tools run as they are."""
+    tool_answers.ask_with(None)
+
+
+def _ask(name: str, arguments: Mapping[str, Any]) -> Played | Ran | None:
+    run = current()
+    if run is None or not run.wants_tool(name):
+        return None
+    given: dict[str, Any] = json.loads(encode(dict(arguments)))
+    call = run.tool_answer(name, given)
+    return Ran(run, name, given) if call is None else Played(call)
+
+
+class Played:
+    """A call that is answered."""
+
+    def __init__(self, call: ToolCall) -> None:
+        self._call = call
+
+    def outcome(self) -> Any:
+        """Return the recorded result, or raise the recorded exception."""
+        if self._call.error is None:
+            return self._call.result
+        raise _exception(self._call)
+
+
+class Ran:
+    """A call that runs, and is kept."""
+
+    def __init__(self, run: Run, name: str, arguments: Mapping[str, Any]) -> None:
+        self._run = run
+        self._at = run.places.current()
+        self._name = name
+        self._arguments = arguments
+
+    def returned(self, result: Any) -> None:
+        """Keep the result. What is no JSON cannot come back as it was: the recording fails, the tool does not."""
+        if _is_json(result):
+            self._run.tool_ran(ToolCall(self._name, self._arguments, result=json.loads(json.dumps(result)), at=self._at))
+            return
+        self._run.fail_later(
+            RecordingError(
+                f"{self._run.path}: the tool {self._name} returned a {type(result).__qualname__}, which a cassette "
+                "cannot give back. Have it return JSON, or name the tools that do: tools=['...']."
+            )
+        )
+
+    def raised(self, error: BaseException) -> None:
+        """Keep the exception; an interrupt is none of the tool's."""
+        if isinstance(error, Exception):
+            kind = type(error)
+            name = f"{kind.__module__}.{kind.__qualname__}"
+            self._run.tool_ran(
+                ToolCall(self._name, self._arguments, error=str(error), error_type=name, at=self._at)
+            )
+
+
+def _is_json(value: Any) -> bool:
+    """Tell whether a value comes back equal, but for tuples, which come back as lists."""
+    try:
+        back = json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return back == _with_lists(value)
+
+
+def _with_lists(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_with_lists(item) for item in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {key: _with_lists(item) for key, item in cast("dict[Any, Any]", value).items()}
+    return value
+
+
+def _exception(call: ToolCall) -> Exception:
+    """Return the recorded exception: of its own class, if that is loaded and made of a text, else a RuntimeError."""
+    module, _, name = (call.error_type or "").rpartition(".")
+    home: Any = builtins if module in ("", "builtins") else sys.modules.get(module)
+    kind = vars(home).get(name) if home is not None else None
+    if isinstance(kind, type) and issubclass(kind, Exception):
+        try:
+            return kind(call.error)
+        except TypeError:
+            pass
+    return RuntimeError(f"{name}: {call.error}")
