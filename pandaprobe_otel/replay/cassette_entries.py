@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
@@ -56,7 +55,9 @@ def interaction_entry(interaction: Interaction, sharing: Sharing, *, keep: Keep,
     request = _request_entry(interaction, sharing, said)
     body = _answer_text(answer, said)
     if len(body) > most:
-        said["blob"] = keep(body if isinstance(body, bytes) else body.encode(), "txt" if isinstance(body, str) else "bin")
+        said["blob"] = keep(
+            body if isinstance(body, bytes) else body.encode(), "txt" if isinstance(body, str) else "bin"
+        )
         body = ""
     return {
         "pandaprobe": said,

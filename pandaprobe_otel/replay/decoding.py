@@ -60,7 +60,11 @@ def _step(name: str, body: bytes) -> Step:
         return _bounded(zlib.decompressobj(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS))
     if name == "br":
         brotli: Any = _first("brotli", "brotlicffi")
-        step: Step = brotli.Decompressor().process if hasattr(brotli.Decompressor, "process") else brotli.Decompressor().decompress
+        step: Step = (
+            brotli.Decompressor().process
+            if hasattr(brotli.Decompressor, "process")
+            else brotli.Decompressor().decompress
+        )
         return step
     if name == "zstd":
         if (standard := _first("compression.zstd", "backports.zstd", optional=True)) is not None:

@@ -23,6 +23,7 @@ from pandaprobe_otel.replay.run import Diverge, Mode, RecordedCall, RecordingOpt
 if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[..., Any])
 
+
 def recording(
     path: str | Path,
     *,

@@ -23,8 +23,8 @@ from pandaprobe_otel.replay.exchange import Exchange
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedRequest, ToolCall
 from pandaprobe_otel.replay.kept_calls import interaction_of, plain_request, without_waiting
 from pandaprobe_otel.replay.places import Places
-from pandaprobe_otel.replay.scrubbing import Scrubber
 from pandaprobe_otel.replay.script import Script
+from pandaprobe_otel.replay.scrubbing import Scrubber
 from pandaprobe_otel.replay.secrets import of_headers
 
 Mode = Literal["none", "once", "new", "all"]
@@ -144,7 +144,6 @@ class Run:
         self._next_number = max((one.call for one in self._old.interactions), default=0) + 1
         if self._old.started_at is not None:
             self.started_at = _moment(self._old.started_at, self.started_at)
-
 
     def stop(self) -> None:
         """End the answers that are still being read, as ones that were left."""

@@ -188,9 +188,7 @@ class Scrubber:
         if isinstance(value, str):
             return self.text(self._inside(value))
         if isinstance(value, dict):
-            return {
-                self.text(key): self._named(key, item) for key, item in cast("dict[str, Any]", value).items()
-            }
+            return {self.text(key): self._named(key, item) for key, item in cast("dict[str, Any]", value).items()}
         if isinstance(value, list):
             return [self._tree(item) for item in cast("list[Any]", value)]
         return value

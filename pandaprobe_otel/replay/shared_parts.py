@@ -115,10 +115,14 @@ class Expansion:
         if isinstance(value, list) and value and _is_reference(value[0]):
             said = cast("Document", value[0])[SAME]
             if not (isinstance(said, list) and len(cast("list[Any]", said)) == 2):
-                raise BadReferenceError(f"{dump(value[0])} in {key!r} must be like {{\"{SAME}\": [call, items]}}")
+                raise BadReferenceError(f'{dump(value[0])} in {key!r} must be like {{"{SAME}": [call, items]}}')
             call, count = cast("list[Any]", said)
             items = self._named(call, key)
-            if not isinstance(items, list) or not isinstance(count, int) or not 0 < count <= len(cast("list[Any]", items)):
+            if (
+                not isinstance(items, list)
+                or not isinstance(count, int)
+                or not 0 < count <= len(cast("list[Any]", items))
+            ):
                 raise BadReferenceError(f"call {call} has no {count} items in {key!r}")
             return [*cast("list[Any]", items)[:count], *cast("list[Any]", value)[1:]]
         return value
@@ -131,4 +135,3 @@ class Expansion:
 
 def _is_reference(value: Any) -> bool:
     return isinstance(value, Mapping) and len(cast("Document", value)) == 1 and SAME in value
-

@@ -60,7 +60,9 @@ class Ran:
     def returned(self, result: Any) -> None:
         """Keep the result. What is no JSON cannot come back as it was: the recording fails, the tool does not."""
         if _is_json(result):
-            self._run.tool_ran(ToolCall(self._name, self._arguments, result=json.loads(json.dumps(result)), at=self._at))
+            self._run.tool_ran(
+                ToolCall(self._name, self._arguments, result=json.loads(json.dumps(result)), at=self._at)
+            )
             return
         self._run.fail_later(
             RecordingError(
@@ -74,9 +76,7 @@ class Ran:
         if isinstance(error, Exception):
             kind = type(error)
             name = f"{kind.__module__}.{kind.__qualname__}"
-            self._run.tool_ran(
-                ToolCall(self._name, self._arguments, error=str(error), error_type=name, at=self._at)
-            )
+            self._run.tool_ran(ToolCall(self._name, self._arguments, error=str(error), error_type=name, at=self._at))
 
 
 def _is_json(value: Any) -> bool:

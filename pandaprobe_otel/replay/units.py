@@ -47,7 +47,13 @@ def units_of(body: bytes, content_type: str) -> list[Unit]:
     whole = _json(body)
     if whole is not NO_JSON:
         return [Unit(body, whole)]
-    if kind == "text/event-stream" or b"data:" in body[:4096] or "ndjson" in kind or "jsonl" in kind or body[:1] == b"{":
+    if (
+        kind == "text/event-stream"
+        or b"data:" in body[:4096]
+        or "ndjson" in kind
+        or "jsonl" in kind
+        or body[:1] == b"{"
+    ):
         return [_line(line) for line in body.splitlines(keepends=True)]
     return [Unit(body)]
 

@@ -14,7 +14,13 @@ from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
 from pandaprobe_otel.replay.run import Run
 
-_ERRORS: Final = ("ConnectTimeoutError", "EndpointConnectionError", "ConnectionClosedError", "ReadTimeoutError", "SSLError")
+_ERRORS: Final = (
+    "ConnectTimeoutError",
+    "EndpointConnectionError",
+    "ConnectionClosedError",
+    "ReadTimeoutError",
+    "SSLError",
+)
 
 
 def install(endpoint: Any) -> list[Patch]:

@@ -96,9 +96,7 @@ class PlayedBody(io.RawIOBase):
     headers: of the library's own kind. error: makes what is raised at the end of one that broke.
     """
 
-    def __init__(
-        self, exchange: Exchange, run: Run, headers: Any, error: Callable[[str | None], Exception]
-    ) -> None:
+    def __init__(self, exchange: Exchange, run: Run, headers: Any, error: Callable[[str | None], Exception]) -> None:
         super().__init__()
         assert exchange.played is not None
         self._exchange = exchange
