@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.probe import Probe
     from pandaprobe_otel.evals.suite import Suite
     from pandaprobe_otel.local import LocalServer
+    from pandaprobe_otel.replay.in_pytest import ItemRecording
+    from pandaprobe_otel.replay.recording import Recording
 
 _MODES: Final = ("off", "record", "eval")
 _MARKER: Final = "pandaprobe"
+_CASSETTE: Final = "pandaprobe_cassette"
 _open_modes: list[str] = []
 """Modes of the runs that are configured now: a test may run pytest in its own process."""
 OPTIONS: Final = (
@@ -33,12 +36,22 @@ OPTIONS: Final = (
     ("allow-no-evidence", "", "with eval: a verdict for which there is no evidence is skipped, and fails nothing"),
     ("timeout", "SECONDS", "with eval: how long traces may take to be readable, and a run of evaluations (600)"),
     ("deliver-within", "SECONDS", "how long to wait at the end for traces to be delivered (default: 60)"),
+    ("record", "{none,once,new,all}", "recordings: none plays; once (default; none in CI) records what has no file"),
+    ("cassettes", "DIR", "where cassettes are, instead of beside the tests"),
+    ("delays", "", "play recorded answers as slowly as they came"),
+    ("diverge", "{fail,accept,rerecord,live}", "what a request does that was not recorded: fail is the default"),
 )
 """Name without `pandaprobe-`, value, help. The twins of `--pandaprobe-max-evals` are `pandaprobe_max_evals` in the
 configuration file and `PANDAPROBE_PYTEST_MAX_EVALS` in the environment."""
 _LINE: Final = (
     "pandaprobe(metrics=(), threshold=0.5, repeat=1, min_pass=1.0, session=False, confirm=1, allow_vacuous=False, "
     "model=None): judge the traces of this test with PandaProbe's metrics"
+)
+
+
+_CASSETTE_LINE: Final = (
+    "pandaprobe_cassette(path=None, mode=None, tools=False, delays=False, ignore=(), scrub=None, allow_unused=False, "
+    "diverge=None, ends_at=None): answer this test's calls of models from a cassette"
 )
 
 
@@ -57,6 +70,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker, read the settings and begin to listen. More is loaded here only when a mode asks for it."""
     config.addinivalue_line("markers", _LINE)
+    config.addinivalue_line("markers", _CASSETTE_LINE)
     settings = settings_of(config)
     mode = settings[""] or "off"
     if mode not in _MODES:
@@ -113,6 +127,30 @@ class Door:
         """Load the rest with the first test that is marked."""
         if item.get_closest_marker(_MARKER) is not None:
             self.suite().check(item)
+        if item.get_closest_marker(_CASSETTE) is not None:
+            names: list[str] = getattr(item, "fixturenames", [])
+            if "pandaprobe_recording" not in names:
+                names.append("pandaprobe_recording")  # last: what other fixtures ask is not the test's
+
+    def recording(self, item: pytest.Item) -> ItemRecording:
+        """Return the recording of a test."""
+        from pandaprobe_otel.replay.in_pytest import ItemRecording
+
+        made = item.stash[_RECORDING] = ItemRecording(item, self._settings)
+        return made
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Fail a test whose calls were not those that were recorded, also if it has swallowed that."""
+        try:
+            result = yield
+        except BaseException as error:
+            if (made := item.stash.get(_RECORDING, None)) is not None:
+                made.failed(error)
+            raise
+        if (made := item.stash.get(_RECORDING, None)) is not None:
+            made.passed()
+        return result
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what a test told about itself, also from the worker of xdist where it ran."""
@@ -142,6 +180,13 @@ class Door:
 
 
 _DOOR: Final = pytest.StashKey[Door]()
+_RECORDING: Final[pytest.StashKey[ItemRecording]] = pytest.StashKey()
+
+
+@pytest.fixture
+def pandaprobe_recording(request: pytest.FixtureRequest) -> Iterator[Recording]:
+    """The recording of this test: its calls, and when they were recorded. Marked tests have one in any case."""
+    yield from request.config.stash[_DOOR].recording(request.node).open()
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def answered(function: Callable[..., Any], name: str, read: ArgumentReader | Non
 
         return given
 
-    if inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
 
         async def around_coroutine(*args: Any, **kwargs: Any) -> Any:
             call = begin(name, arguments(args, kwargs)) if _asked else None

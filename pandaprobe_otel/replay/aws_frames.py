@@ -18,7 +18,8 @@ from pandaprobe_otel.replay.json_text import dump
 
 CONTENT_TYPE: Final = "application/vnd.amazon.eventstream"
 INNER: Final = "$json"
-"""Stands in an event's `bytes` for what was JSON in base64."""
+"""Stands in an event's `bytes` for what was JSON in base64; `$text` for what was text."""
+_INNER_TEXT: Final = "$text"
 _PRELUDE: Final = 12
 _CHECK: Final = 4
 _STRING: Final = 7
@@ -77,19 +78,31 @@ def _dump(value: Any) -> bytes:
 def _opened(value: Any) -> Any:
     if isinstance(value, dict) and isinstance(text := cast("Event", value).get("bytes"), str):
         try:
-            inner = json.loads(base64.b64decode(text, validate=True))
+            written = base64.b64decode(text, validate=True).decode()
         except (ValueError, binascii.Error):
             return cast("Event", value)
-        return {**cast("Event", value), "bytes": {INNER: inner}}
+        return {**cast("Event", value), "bytes": _inner(written)}
     return value
+
+
+def _inner(text: str) -> dict[str, Any]:
+    """Return JSON as such, if it is written as it would be written again."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {_INNER_TEXT: text}
+    return {INNER: value} if dump(value) == text else {_INNER_TEXT: text}
 
 
 def _closed(value: Any) -> Any:
     if isinstance(value, dict):
         inner = cast("Event", value).get("bytes")
-        if isinstance(inner, dict) and INNER in inner:
-            return {**cast("Event", value), "bytes": base64.b64encode(_dump(inner[INNER])).decode()}
-    return value
+        if isinstance(inner, dict) and len(cast("Event", inner)) == 1:
+            found = cast("Event", inner)
+            text = dump(found[INNER]) if INNER in found else found.get(_INNER_TEXT)
+            if isinstance(text, str):
+                return {**cast("Event", value), "bytes": base64.b64encode(text.encode()).decode()}
+    return cast("Any", value)
 
 
 def _field(name: str, value: object) -> bytes:

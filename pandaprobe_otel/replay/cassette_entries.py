@@ -55,9 +55,8 @@ def interaction_entry(interaction: Interaction, sharing: Sharing, *, keep: Keep,
     request = _request_entry(interaction, sharing, said)
     body = _answer_text(answer, said)
     if len(body) > most:
-        said["blob"] = keep(
-            body if isinstance(body, bytes) else body.encode(), "txt" if isinstance(body, str) else "bin"
-        )
+        is_text = isinstance(body, str)
+        said["blob"] = keep(body.encode() if isinstance(body, str) else body, "txt" if is_text else "bin")
         body = ""
     return {
         "pandaprobe": said,

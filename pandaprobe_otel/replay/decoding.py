@@ -59,12 +59,8 @@ def _step(name: str, body: bytes) -> Step:
         is_zlib = len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
         return _bounded(zlib.decompressobj(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS))
     if name == "br":
-        brotli: Any = _first("brotli", "brotlicffi")
-        step: Step = (
-            brotli.Decompressor().process
-            if hasattr(brotli.Decompressor, "process")
-            else brotli.Decompressor().decompress
-        )
+        decompressor = _first("brotli", "brotlicffi").Decompressor()
+        step: Step = getattr(decompressor, "process", None) or decompressor.decompress
         return step
     if name == "zstd":
         if (standard := _first("compression.zstd", "backports.zstd", optional=True)) is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import Token
 from datetime import datetime
 from pathlib import Path
@@ -165,11 +166,33 @@ class Recording:
         """
         self.stop()
         if error is None:
-            self._run.check()
-            self._run.write()
-        elif (found := self._run.failure) is not None and isinstance(error, Exception):
-            if not isinstance(error, type(found)):
-                raise found from error
+            self.check()
+            self.write()
+        else:
+            self.explain(error)
+
+    @contextmanager
+    def to_the_end(self) -> Iterator[None]:
+        """Return a block inside an open recording that ends, without an error, where `ends_at` lets it end."""
+        try:
+            yield
+        except EndOfRecording:
+            if self._options.ends_at is None:
+                raise
+
+    def check(self) -> None:
+        """Raise what is wrong with the run so far: RecordingError, the first divergence, calls that nobody asked."""
+        self._run.check()
+
+    def explain(self, error: BaseException) -> None:
+        """Raise what has led to an error of the app: frameworks wrap what they catch. Nothing if it is that itself."""
+        found = self._run.failure
+        if found is not None and isinstance(error, Exception) and not isinstance(error, type(found)):
+            raise found from error
+
+    def write(self) -> None:
+        """Write the cassette, if there is something new. Raises RecordingError; the old file stays then."""
+        self._run.write()
 
     def stop(self) -> None:
         """Stop listening. Answers that are still being read end here, as ones that were left."""

@@ -31,8 +31,8 @@ Mode = Literal["none", "once", "new", "all"]
 """`none` plays, and refuses the unknown; `once` records when there is no file; `new` plays the known and adds the
 unknown; `all` records anew."""
 Diverge = Literal["fail", "accept", "rerecord", "live"]
-"""What an unknown request does: it fails; gets the nearest answer, and is what that one is for from now on; is sent, and
-replaces the nearest call; is sent, as are all after it, and nothing is kept."""
+"""What becomes of an unknown request: it fails; it gets the nearest answer, and takes the place of the request that had
+it; it is sent, and replaces the nearest call; it is sent, as are all after it, and nothing is kept."""
 MAX_KEPT_BYTES: Final = 512 << 20
 """Of requests and answers that one recording holds in memory."""
 
@@ -151,7 +151,7 @@ class Run:
             exchange.left()
 
     def check(self) -> None:
-        """Raise what is wrong with the run so far: RecordingError, the first divergence, calls that nobody asked for."""
+        """Raise what is wrong with the run so far: RecordingError, the first divergence, calls that nobody asked."""
         found = self.failure
         if found is not None:
             raise found

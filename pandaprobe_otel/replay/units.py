@@ -1,4 +1,4 @@
-"""The units of a body: a document, the lines of a stream of events, or AWS's frames; and where its chunks end in them."""
+"""The units of a body: a document, lines of a stream of events, or AWS's frames; and where chunks end in them."""
 
 from __future__ import annotations
 

@@ -1,32 +1,63 @@
 from __future__ import annotations
 
-import gc
-import warnings
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack
+from typing import Any
 
 import pytest
+import pytest_asyncio
 
+from conformance.adapter import Adapter
 from provider_server import ProviderServer
+from span_recorder import SpanRecorder
+
+TIMEOUT_S = 20.0
+
+
+@pytest.fixture(autouse=True)
+def no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tests record wherever they run themselves."""
+    monkeypatch.delenv("CI", raising=False)
 
 
 @pytest.fixture(scope="module")
-def running_server() -> Iterator[ProviderServer]:
+def server() -> Iterator[ProviderServer]:
     """A loopback provider for all tests of a module."""
     with ProviderServer() as server:
         yield server
 
 
 @pytest.fixture
-def server(running_server: ProviderServer) -> ProviderServer:
-    """The loopback provider, with no memory of the tests before."""
-    running_server.received.clear()
-    return running_server
+def recorder() -> Iterator[SpanRecorder]:
+    """A span recorder that nothing is attached to yet."""
+    made = SpanRecorder()
+    yield made
+    made.provider.shutdown()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def found_at_once() -> Iterator[None]:
-    """Find what clients have left open at the end of each file, and not in the midst of another one's tests."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+@pytest.fixture(scope="module")
+def clients(server: ProviderServer) -> Iterator[Any]:
+    """Synchronous clients by adapter, each opened once."""
+    with ExitStack() as stack:
+        opened: dict[str, Any] = {}
+
+        def client(adapter: Adapter) -> Any:
+            if adapter.title not in opened:
+                opened[adapter.title] = stack.enter_context(adapter.client(server.url, TIMEOUT_S))
+            return opened[adapter.title]
+
+        yield client
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def async_clients(server: ProviderServer) -> AsyncIterator[Any]:
+    """Asynchronous clients, as `clients`."""
+    async with AsyncExitStack() as stack:
+        opened: dict[str, Any] = {}
+
+        async def client(adapter: Adapter) -> Any:
+            if adapter.title not in opened:
+                opened[adapter.title] = await stack.enter_async_context(adapter.async_client(server.url, TIMEOUT_S))
+            return opened[adapter.title]
+
+        yield client

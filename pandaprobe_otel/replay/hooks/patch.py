@@ -20,7 +20,7 @@ class Patch:
     wrapper: Any
 
     def undo(self) -> None:
-        """Put the original back, unless someone has wrapped ours in the meantime: it stays inside, and passes through."""
+        """Put the original back; if someone has wrapped ours in the meantime, it stays inside and passes through."""
         if vars(self.owner).get(self.name) is self.wrapper:
             setattr(self.owner, self.name, self.original)
 

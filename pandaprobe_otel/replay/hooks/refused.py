@@ -40,7 +40,7 @@ def _open_channel(original: Any, target: str, *arguments: Any, **options: Any) -
 
 
 def _check(what: str, uri: str) -> None:
-    """Refuse a connection to a model. Others, such as to a browser or a collector, are none of a recording's business."""
+    """Refuse a connection to a model. Others, as to a browser or a collector, are none of a recording's business."""
     url = urlsplit(uri)
     is_model = f".{url.hostname or ''}".endswith(_HOSTS) or any(path in url.path for path in _PATHS)
     if is_model and (run := current()) is not None:

@@ -1,4 +1,4 @@
-"""Bodies of answers as botocore and requests read them from urllib3: one that is kept as it passes, one that is played."""
+"""Bodies of answers as botocore and requests read them from urllib3: one is kept as it passes, one is played."""
 
 from __future__ import annotations
 

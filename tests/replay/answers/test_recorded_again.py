@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,14 +18,6 @@ from span_recorder import SpanRecorder
 from streamed_forms import Sighting, read_to_the_end
 
 ADAPTERS = (*openai.ADAPTERS[:2], anthropic.ADAPTERS[0], google_genai.ADAPTERS[0], bedrock.ADAPTERS[0])
-
-
-@pytest.fixture
-def recorder() -> Iterator[SpanRecorder]:
-    """A span recorder that nothing is attached to yet."""
-    made = SpanRecorder()
-    yield made
-    made.provider.shutdown()
 
 
 def _sent(wire: Wire, *, stream: bool) -> Reply:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
+from collections.abc import Iterator
+
 import pytest
 
 from heard_others import OTHER_LISTENERS
 from provider_server import ProviderServer
 from rebuilt_spans import check
+
+
+@pytest.fixture(autouse=True, scope="module")
+def found_at_once() -> Iterator[None]:
+    """Find what clients have left open at the end of this file, and not in the midst of another one's tests."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")

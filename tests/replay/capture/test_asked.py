@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 import anthropic
@@ -160,14 +160,6 @@ ASKS: Final[dict[str, tuple[str, Callable[[str, str], None]]]] = {
     "google-genai": ("google_genai", _gemini),
     "bedrock": ("bedrock", _bedrock),
 }
-
-
-@pytest.fixture
-def recorder() -> Iterator[SpanRecorder]:
-    """A span recorder that nothing is attached to yet."""
-    made = SpanRecorder()
-    yield made
-    made.provider.shutdown()
 
 
 def _answer(name: str) -> Reply:

@@ -1,0 +1,104 @@
+"""Recordings of tests: what the marker `pandaprobe_cassette`, the fixture and the options of pytest make of them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import pytest
+
+from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.replay.divergence import EndOfRecording
+from pandaprobe_otel.replay.recording import Recording, recording
+from pandaprobe_otel.replay.run import Diverge, Mode
+
+MARKER: Final = "pandaprobe_cassette"
+_ARGUMENTS: Final = frozenset(
+    {"path", "mode", "tools", "delays", "ignore", "scrub", "allow_unused", "diverge", "ends_at"}
+)
+_LONGEST: Final = 100
+"""Characters of a file's name; most systems have 255 bytes."""
+
+
+class ItemRecording:
+    """The recording of one test: open from its fixture on, judged with its call."""
+
+    def __init__(self, item: pytest.Item, settings: Mapping[str, str | None]) -> None:
+        self.recording: Recording = _recording(item, settings)
+        self._has_passed = False
+
+    def open(self) -> Iterator[Recording]:
+        """Open it for a fixture, and write the cassette after a test that has passed."""
+        self.recording.open()
+        try:
+            yield self.recording
+        finally:
+            self.recording.stop()
+        if self._has_passed:
+            self.recording.write()
+
+    def failed(self, error: BaseException) -> None:
+        """Raise why a test has failed, if that is not the error itself: frameworks wrap what they catch."""
+        if isinstance(error, EndOfRecording):
+            raise RecordingError(
+                f"{error}, outside of a block that may end there: put the call of the program into "
+                "`with pandaprobe_recording.to_the_end():`."
+            ) from error
+        self.recording.explain(error)
+
+    def passed(self) -> None:
+        """Raise what the test has swallowed, and what it never asked for."""
+        self.recording.check()
+        self._has_passed = True
+
+
+def _recording(item: pytest.Item, settings: Mapping[str, str | None]) -> Recording:
+    marker = item.get_closest_marker(MARKER)
+    given: dict[str, Any] = dict(marker.kwargs) if marker is not None else {}
+    if marker is not None and marker.args:
+        given.setdefault("path", marker.args[0])
+    if unknown := given.keys() - _ARGUMENTS or (marker is not None and len(marker.args) > 1):
+        what = ", ".join(sorted(unknown)) if isinstance(unknown, set) else "a second argument"
+        raise pytest.UsageError(f"{item.nodeid}: the marker {MARKER} takes no {what}")
+    path = _path(item, given.pop("path", None), settings["cassettes"])
+    options = {name: value for name, value in given.items() if value is not None}
+    options |= _chosen(settings)
+    return recording(path, **options)
+
+
+def _chosen(settings: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return what the options of the command line say; they go before markers."""
+    found: dict[str, Any] = {}
+    for name, option, words in (("mode", "record", get_args(Mode)), ("diverge", "diverge", get_args(Diverge))):
+        value = settings[option]
+        if value is not None and value not in words:
+            raise pytest.UsageError(f"--pandaprobe-{option}={value} is none of {', '.join(words)}")
+        found |= {name: value} if value is not None else {}
+    return found | ({"delays": True} if settings["delays"] not in (None, "0") else {})
+
+
+def _path(item: pytest.Item, given: Any, folder: str | None) -> Path:
+    """Return the cassette of a test: beside its file, or in the folder that was chosen."""
+    beside = item.path.parent
+    base = beside if folder is None else item.config.rootpath / folder
+    if given is not None:
+        return base / Path(given)
+    home = base / "cassettes" if folder is None else base / _within(beside, item.config.rootpath)
+    return home / item.path.stem / f"{_file_name(item)}.yaml"
+
+
+def _within(path: Path, root: Path) -> Path:
+    return path.relative_to(root) if path.is_relative_to(root) else Path()
+
+
+def _file_name(item: pytest.Item) -> str:
+    """Return the test's name, with its class, as every system takes it; another name never becomes the same."""
+    owner = getattr(item, "cls", None)
+    name = item.name if owner is None else f"{owner.__name__}.{item.name}"
+    safe = re.sub(r"[^\w.-]+", "_", name).strip("_")
+    if safe == name and len(safe) <= _LONGEST:
+        return safe
+    return f"{safe[:_LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -1,0 +1,159 @@
+"""Every client library, plain and streamed, synchronous and asynchronous: what was recorded is what is replayed.
+
+The inner ring reads each to its end and breaks each stream; the outer ring has the other ways of asking and of leaving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+
+import pandaprobe_otel
+from conformance import cases
+from conformance.adapter import Adapter, adapters
+from conformance.cases import CASES, Case
+from conformance.recording import await_span, recorded
+from conformance.verdict import steady
+from library_members import skip_without
+from provider_server import ProviderServer, Reply
+from span_recorder import SpanRecorder
+from streamed_forms import Sighting
+
+INNER = {("plain", "tool calls"), ("stream", "read to the end"), ("stream", "cut off"), ("plain", "5xx")}
+LEFT_OUT = ("timeout", "cancelled")
+"""What takes as long as the client waits."""
+LIKE_OPENAI = ("groq", "together", "anthropic beta")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One way of asking, and how it goes."""
+
+    adapter: Adapter
+    name: str
+    streamed: bool
+    case: Case
+
+    def __str__(self) -> str:
+        return f"{self.adapter.title} {self.name}/{self.case.name}"
+
+
+def runs(*, asynchronous: bool) -> Iterator[Any]:
+    """Every run, as a parameter."""
+    for adapter in adapters():
+        called = adapter.async_calls if asynchronous else adapter.calls
+        opened = adapter.async_forms if asynchronous else adapter.forms
+        for name, streamed in [*((name, False) for name in called), *((name, True) for name in opened)]:
+            for case in CASES:
+                place = f"{name}/{case.name}"
+                mode = "async" if asynchronous else "sync"
+                is_there = (streamed or case.answered) and not {place, f"{mode} {place}"} & set(adapter.without)
+                if not is_there or case.name in LEFT_OUT:
+                    continue
+                marks = [pytest.mark.filterwarnings(text) for text in adapter.warns]
+                if (name, case.name) not in INNER or adapter.title in LIKE_OPENAI:
+                    marks.append(pytest.mark.outer)
+                run = Run(adapter=adapter, name=name, streamed=streamed, case=case)
+                yield pytest.param(run, id=str(run), marks=marks)
+
+
+def _prepare(run: Run, client: Any, server: ProviderServer) -> None:
+    for beginning, path in run.adapter.needs.items():
+        if run.name.startswith(beginning):
+            skip_without(client, path)
+    server.received.clear()
+    server.replies(run.case.reply(run.adapter, run.streamed))
+
+
+def _is_gone(server: ProviderServer) -> None:
+    """From now on the provider answers nothing."""
+    server.received.clear()
+    server.replies(Reply(status=503))
+
+
+def _told(spans: list[ReadableSpan]) -> list[Any]:
+    """What spans say, without what differs between any two runs."""
+    return [
+        (
+            span.name,
+            span.status.status_code,
+            {key: value for key, value in (span.attributes or {}).items() if "time" not in key},
+            [event.name for event in span.events],
+        )
+        for span in spans
+    ]
+
+
+def _compare(live: Sighting, replayed: Sighting, run: Run) -> None:
+    live, replayed = steady(live, run.adapter), steady(replayed, run.adapter)
+    if live.raised is not None and run.case.outcome == "cut":
+        assert replayed.raised is not None
+        assert replayed.raised[0] is live.raised[0]  # what a library says of its socket is not kept
+        assert (replayed.types, replayed.items) == (live.types, live.items)
+    else:
+        assert replayed == live
+
+
+@pytest.mark.parametrize("run", [*runs(asynchronous=False)])
+def test_synchronous(run: Run, clients: Any, server: ProviderServer, recorder: SpanRecorder, tmp_path: Path) -> None:
+    """The app sees what it saw when it was recorded, and so does the trace; nothing is sent."""
+    client = clients(run.adapter)
+    _prepare(run, client, server)
+
+    def look() -> Sighting:
+        recorder.clear()
+        with recorded(run.adapter, recorder), pandaprobe_otel.recording(tmp_path / "cassette.yaml") as recording:
+            if run.streamed:
+                seen = cases.look_at_form(run.case, run.adapter.forms[run.name], client)
+            else:
+                seen = cases.look_at_call(run.adapter.calls[run.name], client)
+        if recording.calls:
+            await_span(recorder)
+        return seen
+
+    live = look()
+    spans = recorder.spans
+    asked = len(server.received)
+    _is_gone(server)
+    replayed = look()
+    _compare(live, replayed, run)
+    assert server.received == []
+    assert bool(asked) == ("- pandaprobe:" in (tmp_path / "cassette.yaml").read_text())
+    if run.case.outcome != "cut":
+        assert _told(recorder.spans) == _told(spans)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("run", [*runs(asynchronous=True)])
+async def test_asynchronous(
+    run: Run, async_clients: Any, server: ProviderServer, recorder: SpanRecorder, tmp_path: Path
+) -> None:
+    """The same for the asynchronous client."""
+    client = await async_clients(run.adapter)
+    _prepare(run, client, server)
+
+    async def look() -> Sighting:
+        recorder.clear()
+        with recorded(run.adapter, recorder):
+            async with pandaprobe_otel.recording(tmp_path / "cassette.yaml") as recording:
+                if run.streamed:
+                    seen = await cases.look_at_form_async(run.case, run.adapter.async_forms[run.name], client)
+                else:
+                    seen = await cases.look_at_call_async(run.adapter.async_calls[run.name], client, None)
+        if recording.calls:
+            await_span(recorder)
+        return seen
+
+    live = await look()
+    spans = recorder.spans
+    _is_gone(server)
+    replayed = await look()
+    _compare(live, replayed, run)
+    assert server.received == []
+    if run.case.outcome != "cut":
+        assert _told(recorder.spans) == _told(spans)

@@ -1,0 +1,512 @@
+"""`recording()`: modes, whose request it is, the end of answers, and what stays of a run that failed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import httpx
+import httpx2
+import pytest
+import requests
+
+import pandaprobe_otel
+from pandaprobe_otel import Divergence
+from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.replay.cassette import load
+from pandaprobe_otel.replay.divergence import EndOfRecording
+from provider_server import ProviderServer, Received, Reply, json_reply
+
+EVENTS = tuple(f'data: {{"n": {number}}}\n\n'.encode() for number in range(12))
+
+
+def echo(received: Received) -> Reply:
+    """Answer a question with itself, and with how often anything was asked."""
+    return json_reply({"echo": received.json})
+
+
+@pytest.fixture
+def asked(server: ProviderServer) -> ProviderServer:
+    """The provider, which answers each question with itself."""
+    server.received.clear()
+    server.script = echo
+    return server
+
+
+def ask(server: ProviderServer, question: str = "one") -> Any:
+    """Ask, and return the answer."""
+    return httpx.post(f"{server.url}/ask", json={"q": question}).json()
+
+
+def test_once_records_and_then_plays(asked: ProviderServer, tmp_path: Path) -> None:
+    """The second run sends nothing; what it knows of itself is what the first one knew."""
+    path = tmp_path / "cassettes" / "one.yaml"
+    with pandaprobe_otel.recording(path) as live:
+        first = ask(asked)
+    with pandaprobe_otel.recording(path) as played:
+        second = ask(asked)
+
+    assert second == first
+    assert len(asked.received) == 1
+    assert [(call.number, call.status, call.played) for call in live.calls] == [(1, 200, False)]
+    assert [(call.number, call.status, call.played) for call in played.calls] == [(1, 200, True)]
+    assert abs((played.started_at - live.started_at).total_seconds()) < 1
+
+
+def test_ci_does_not_record(asked: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a cassette a run in CI is refused before anything is sent."""
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(RecordingError, match=r"one.yaml: there is no such cassette, and CI is set"):
+        pandaprobe_otel.recording(tmp_path / "one.yaml").open()
+    assert asked.received == []
+    assert ask(asked) == {"echo": {"q": "one"}}
+
+
+def test_new_adds_what_is_unknown(asked: ProviderServer, tmp_path: Path) -> None:
+    """What is known is played, also after something unknown; the file has both afterwards."""
+    path = tmp_path / "one.yaml"
+    with pandaprobe_otel.recording(path):
+        ask(asked, "one")
+    with pandaprobe_otel.recording(path, mode="new") as recording:
+        ask(asked, "two")
+        ask(asked, "one")
+    assert [(call.number, call.played) for call in recording.calls] == [(2, False), (1, True)]
+    assert [interaction.call for interaction in load(path).interactions] == [1, 2]
+    with pandaprobe_otel.recording(path, mode="none"):
+        ask(asked, "one")
+        ask(asked, "two")
+    assert len(asked.received) == 2
+
+
+def test_all_records_anew(asked: ProviderServer, tmp_path: Path) -> None:
+    """The old file is replaced."""
+    path = tmp_path / "one.yaml"
+    for question in ("one", "two"):
+        with pandaprobe_otel.recording(path, mode="all"):
+            ask(asked, question)
+    (interaction,) = load(path).interactions
+    assert b"two" in interaction.request.body
+
+
+@pytest.mark.parametrize("options", [{"mode": "sometimes"}, {"diverge": "no"}, {"tools": "look_up"}])
+def test_options_that_cannot_be_meant(options: dict[str, Any], tmp_path: Path) -> None:
+    """They are refused where they are written."""
+    with pytest.raises(RecordingError, match=next(iter(options))):
+        pandaprobe_otel.recording(tmp_path / "one.yaml", **options)
+
+
+def test_a_run_that_fails_leaves_the_old_file(asked: ProviderServer, tmp_path: Path) -> None:
+    """So does a file that cannot be written, and that is told."""
+    path = tmp_path / "one.yaml"
+    with pandaprobe_otel.recording(path):
+        ask(asked)
+    before = path.read_bytes()
+
+    @pandaprobe_otel.recording(path, mode="all")
+    def fails() -> None:
+        ask(asked, "two")
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        fails()
+    assert path.read_bytes() == before
+    (tmp_path / "file").write_text("")
+    unwritable = pandaprobe_otel.recording(tmp_path / "file" / "x.yaml", mode="all")
+    with pytest.raises(RecordingError, match="cannot be written"), unwritable:
+        ask(asked)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "one.yaml"]
+
+
+def test_an_unknown_request_fails(asked: ProviderServer, tmp_path: Path) -> None:
+    """At once, again at the next request, and at the end if the app has swallowed it; nothing is sent."""
+    path = tmp_path / "one.yaml"
+    with pandaprobe_otel.recording(path):
+        ask(asked)
+    asked.received.clear()
+    recording = pandaprobe_otel.recording(path)
+
+    def run() -> None:
+        with recording:
+            for question in ("two", "one"):
+                with pytest.raises(Divergence):
+                    ask(asked, question)
+
+    with pytest.raises(Divergence) as caught:
+        run()
+    assert asked.received == []
+    assert recording.divergence is not None
+    assert str(caught.value) == str(recording.divergence)
+    assert str(path) in str(caught.value)
+
+
+def test_an_error_that_comes_of_a_divergence_shows_it(asked: ProviderServer, tmp_path: Path) -> None:
+    """What a framework has made of it is the cause."""
+    path = tmp_path / "one.yaml"
+    with pandaprobe_otel.recording(path):
+        ask(asked)
+
+    @pandaprobe_otel.recording(path)
+    def run() -> None:
+        try:
+            ask(asked, "two")
+        except AssertionError:
+            raise LookupError("no model") from None
+
+    with pytest.raises(Divergence) as caught:
+        run()
+    assert isinstance(caught.value.__cause__, LookupError)
+
+
+def test_calls_that_nobody_asked_for_fail(asked: ProviderServer, tmp_path: Path) -> None:
+    """Unless they are allowed."""
+    path = tmp_path / "one.yaml"
+    with pandaprobe_otel.recording(path):
+        ask(asked)
+        ask(asked, "two")
+    with pytest.raises(Divergence, match="never asked"), pandaprobe_otel.recording(path):
+        ask(asked)
+    with pandaprobe_otel.recording(path, allow_unused=True):
+        ask(asked)
+
+
+def test_a_change_is_accepted(asked: ProviderServer, tmp_path: Path) -> None:
+    """The nearest answer is for the new request from then on."""
+    path = tmp_path / "one.yaml"
+    with pandaprobe_otel.recording(path):
+        ask(asked)
+    with pandaprobe_otel.recording(path, diverge="accept"):
+        assert ask(asked, "changed") == {"echo": {"q": "one"}}
+    with pandaprobe_otel.recording(path):
+        assert ask(asked, "changed") == {"echo": {"q": "one"}}
+    assert len(asked.received) == 1
+
+
+def test_a_call_is_recorded_anew(asked: ProviderServer, tmp_path: Path) -> None:
+    """It takes the place of the nearest one, and the others stay."""
+    path = tmp_path / "one.yaml"
+    with pandaprobe_otel.recording(path):
+        ask(asked)
+        ask(asked, "two")
+    with pandaprobe_otel.recording(path, diverge="rerecord"):
+        ask(asked, "changed")
+        ask(asked, "two")
+    assert len(asked.received) == 3
+    with pandaprobe_otel.recording(path):
+        assert ask(asked, "changed") == {"echo": {"q": "changed"}}
+        ask(asked, "two")
+
+
+def test_a_run_goes_live(asked: ProviderServer, tmp_path: Path) -> None:
+    """From the first difference on everything is sent, and the file stays as it was."""
+    path = tmp_path / "one.yaml"
+    with pandaprobe_otel.recording(path):
+        ask(asked)
+        ask(asked, "two")
+    before = path.read_bytes()
+    with pandaprobe_otel.recording(path, diverge="live") as recording:
+        ask(asked)
+        ask(asked, "changed")
+        ask(asked, "two")
+    assert [call.played for call in recording.calls] == [True, False, False]
+    assert path.read_bytes() == before
+
+
+def test_the_end_of_a_recording(asked: ProviderServer, tmp_path: Path) -> None:
+    """After the last call that must be asked, an unknown request ends the block without an error."""
+    path = tmp_path / "one.yaml"
+    with pandaprobe_otel.recording(path):
+        ask(asked)
+        ask(asked, "two")
+    reached: list[str] = []
+    with pandaprobe_otel.recording(path, ends_at=1):
+        ask(asked)
+        ask(asked, "changed")
+        reached.append("no")
+    with pandaprobe_otel.recording(path, ends_at=1) as recording:
+        with recording.to_the_end():
+            ask(asked)
+            ask(asked, "changed")
+            reached.append("no")
+        reached.append("yes")
+    assert reached == ["yes"]
+    with pytest.raises(EndOfRecording), pandaprobe_otel.recording(path).to_the_end():
+        raise EndOfRecording
+
+
+def test_what_ignore_names_as_a_url_is_sent(asked: ProviderServer, tmp_path: Path) -> None:
+    """Such a request is none of the recording's."""
+    with pandaprobe_otel.recording(tmp_path / "one.yaml", ignore=[asked.url]) as recording:
+        ask(asked)
+    assert recording.calls == []
+    assert len(asked.received) == 1
+
+
+def test_a_decorated_function(asked: ProviderServer, tmp_path: Path) -> None:
+    """Each call is a block of its own; a coroutine function stays one, and a generator is refused."""
+
+    @pandaprobe_otel.recording(tmp_path / "one.yaml")
+    def program() -> Any:
+        return ask(asked)
+
+    @pandaprobe_otel.recording(tmp_path / "two.yaml")
+    async def coroutine() -> Any:
+        async with httpx.AsyncClient() as client:
+            return (await client.post(f"{asked.url}/ask", json={"q": "two"})).json()
+
+    assert program() == program()
+    assert asyncio.run(coroutine()) == asyncio.run(coroutine())
+    assert asyncio.iscoroutinefunction(coroutine)
+    assert len(asked.received) == 2
+    with pytest.raises(RecordingError, match="generator"):
+
+        @pandaprobe_otel.recording(tmp_path / "three.yaml")
+        def generator() -> Iterator[int]:
+            yield 1
+
+
+def test_a_recording_is_opened_once(tmp_path: Path) -> None:
+    """The second time would lose what the first one has kept."""
+    recording = pandaprobe_otel.recording(tmp_path / "one.yaml")
+    with recording:
+        pass
+    with pytest.raises(RecordingError, match="was open before"):
+        recording.open()
+
+
+def test_threads_have_recordings_of_their_own(asked: ProviderServer, tmp_path: Path) -> None:
+    """Eight at once, each with its cassette; all calls are where they belong."""
+    together = threading.Barrier(8)
+
+    def run(number: int) -> list[int]:
+        with pandaprobe_otel.recording(tmp_path / f"{number}.yaml") as recording:
+            together.wait()
+            for turn in range(5):
+                ask(asked, f"{number} {turn}")
+        return [call.number for call in recording.calls]
+
+    for _ in ("recorded", "played"):
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(run, range(8))) == [[1, 2, 3, 4, 5]] * 8
+    assert len(asked.received) == 40
+    for number in range(8):
+        bodies = [interaction.request.body for interaction in load(tmp_path / f"{number}.yaml").interactions]
+        assert all(f'"{number} '.encode() in body for body in bodies)
+
+
+def test_a_thread_without_context(asked: ProviderServer, tmp_path: Path) -> None:
+    """It belongs to the only recording that is open; with two it is told, unless it has the context of one."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            ask(asked)
+        except RecordingError as error:
+            errors.append(error)
+
+    def in_thread(target: Callable[[], Any]) -> None:
+        thread = threading.Thread(target=target)
+        thread.start()
+        thread.join()
+
+    with pandaprobe_otel.recording(tmp_path / "one.yaml") as one:
+        in_thread(run)
+        assert len(one.calls) == 1
+        with pandaprobe_otel.recording(tmp_path / "two.yaml") as two:
+            in_thread(run)
+            assert [str(error)[:24] for error in errors] == ["2 recordings are open (/"]
+            in_thread(partial(copy_context().run, run))
+    assert (len(one.calls), len(two.calls)) == (1, 1)
+
+
+def test_nothing_stays_hooked(asked: ProviderServer, tmp_path: Path) -> None:
+    """When the last recording is closed, the libraries are as they were."""
+    places = [
+        (httpx.Client, "_transport_for_url"),
+        (httpx.AsyncClient, "_transport_for_url"),
+        (httpx2.Client, "_transport_for_url"),
+        (aiohttp.ClientSession, "_request"),
+        (requests.Session, "get_adapter"),
+    ]
+    before = [vars(owner)[name] for owner, name in places]
+    with pandaprobe_otel.recording(tmp_path / "one.yaml"):
+        with pandaprobe_otel.recording(tmp_path / "two.yaml"):
+            pass
+        assert all(vars(owner)[name] is not old for (owner, name), old in zip(places, before, strict=True))
+    assert [vars(owner)[name] for owner, name in places] == before
+
+
+def test_an_app_under_test_is_not_recorded_itself(asked: ProviderServer, tmp_path: Path) -> None:
+    """What a test asks an app inside its process is no call of a model; what the app asks is."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        answer = await asyncio.to_thread(ask, asked)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": str(answer).encode()})
+
+    async def test() -> str:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://app") as client:
+            return (await client.get("/")).text
+
+    for _ in ("recorded", "played"):
+        with pandaprobe_otel.recording(tmp_path / "one.yaml") as recording:
+            assert asyncio.run(test()) == "{'echo': {'q': 'one'}}"
+        assert [call.uri for call in recording.calls] == [f"{asked.url}/ask"]
+
+
+def test_what_opentelemetry_is_not_to_see_is_not_recorded(asked: ProviderServer, tmp_path: Path) -> None:
+    """Exporters, our own clients and judges say so; in a run that plays they still reach their servers."""
+    from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+    with pandaprobe_otel.recording(tmp_path / "one.yaml") as recording, suppress_instrumentation():
+        ask(asked)
+    assert recording.calls == []
+
+
+def _httpx(url: str) -> Iterator[bytes]:
+    with httpx.stream("POST", url, json={"q": 1}) as response:
+        yield from response.iter_raw()
+
+
+def _httpx2(url: str) -> Iterator[bytes]:
+    with httpx2.stream("POST", url, json={"q": 1}) as response:
+        yield from response.iter_raw()
+
+
+def _requests(url: str) -> Iterator[bytes]:
+    with requests.post(url, json={"q": 1}, stream=True, timeout=20) as response:
+        yield from response.iter_content(None)
+
+
+def _aiohttp(url: str) -> Iterator[bytes]:
+    """Read in a loop of its own, so that all libraries are read alike."""
+    loop = asyncio.new_event_loop()
+
+    async def pieces() -> Any:
+        async with aiohttp.ClientSession() as session, session.post(url, json={"q": 1}) as response:
+            async for piece in response.content.iter_any():
+                yield piece
+
+    generator = pieces()
+    try:
+        while True:
+            try:
+                yield loop.run_until_complete(anext(generator))
+            except StopAsyncIteration:
+                return
+    finally:
+        loop.run_until_complete(generator.aclose())
+        loop.close()
+
+
+LIBRARIES = {"httpx": _httpx, "httpx2": _httpx2, "requests": _requests, "aiohttp": _aiohttp}
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_stream_is_not_held_up(library: str, server: ProviderServer, tmp_path: Path) -> None:
+    """The app has the first piece before the provider sends the second, and the cassette has the same pieces."""
+    may_go_on = threading.Event()
+    read = LIBRARIES[library]
+
+    class Pieces(tuple[bytes, ...]):
+        def __iter__(self) -> Iterator[bytes]:
+            yield EVENTS[0]
+            assert may_go_on.wait(20)
+            yield from EVENTS[1:]
+
+    server.script = lambda _: Reply(chunks=Pieces(), content_type="text/event-stream")
+    with pandaprobe_otel.recording(tmp_path / "one.yaml"):
+        stream = read(server.url)
+        first = next(stream)
+        may_go_on.set()
+        live = [first, *stream]
+    assert first == EVENTS[0]
+    assert b"".join(live) == b"".join(EVENTS)
+    with pandaprobe_otel.recording(tmp_path / "one.yaml"):
+        played = [*read(server.url)]
+    assert played == live
+    (interaction,) = load(tmp_path / "one.yaml").interactions
+    assert interaction.answer.end == "read"
+    assert [length for _, length in interaction.answer.chunks] == [len(piece) for piece in live]
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_stream_that_broke(library: str, server: ProviderServer, tmp_path: Path) -> None:
+    """It breaks again, at the same place, with an error of the same class."""
+    server.script = lambda _: Reply(chunks=EVENTS[:3], content_type="text/event-stream", breaks_off=True)
+    read = LIBRARIES[library]
+
+    def run() -> tuple[bytes, type[BaseException]]:
+        seen = b""
+        with pandaprobe_otel.recording(tmp_path / "one.yaml"):
+            try:
+                for piece in read(server.url):
+                    seen += piece
+            except Exception as error:  # noqa: BLE001 - whatever the library raises
+                return seen, type(error)
+        raise AssertionError("it did not break")
+
+    assert run() == run()
+    (interaction,) = load(tmp_path / "one.yaml").interactions
+    assert interaction.answer.end == "broken"
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_an_app_that_leaves_early(library: str, server: ProviderServer, tmp_path: Path) -> None:
+    """It leaves early while it is recorded, and when it is played; one that stays longer then is told."""
+    gone = threading.Event()
+    read = LIBRARIES[library]
+
+    class Endless(tuple[bytes, ...]):
+        def __iter__(self) -> Iterator[bytes]:
+            for number in range(100_000):
+                if gone.is_set():
+                    return
+                yield b'data: {"n": %d}\n\n' % number
+                time.sleep(0.002)
+
+    server.script = lambda _: Reply(chunks=Endless(), content_type="text/event-stream")
+    for _ in ("recorded", "played"):
+        with pandaprobe_otel.recording(tmp_path / "one.yaml"):
+            stream = read(server.url)
+            first = next(stream)
+            stream.close()  # type: ignore[attr-defined]
+        gone.set()
+        assert first.startswith(b'data: {"n": 0}\n\n')
+    (interaction,) = load(tmp_path / "one.yaml").interactions
+    assert interaction.answer.end == "left"
+    played = pandaprobe_otel.recording(tmp_path / "one.yaml")
+    with pytest.raises(RecordingError, match="the program had left it"), played:
+        for _ in read(server.url):
+            pass
+
+
+def test_delays(server: ProviderServer, tmp_path: Path) -> None:
+    """Pieces come as slowly as they came, if that is asked for."""
+    server.script = lambda _: Reply(chunks=EVENTS[:3], content_type="text/event-stream", pause_s=0.05)
+    with pandaprobe_otel.recording(tmp_path / "one.yaml"):
+        live = [*_httpx(server.url)]
+    with pandaprobe_otel.recording(tmp_path / "one.yaml", delays=True):
+        times = [time.monotonic() for _ in _httpx(server.url)]
+    assert len(times) == len(live)
+    assert times[-1] - times[0] >= 0.05 * (len(live) - 1) * 0.9
+
+
+def test_a_connection_that_failed(tmp_path: Path) -> None:
+    """No answer is an answer too: it fails again, without a connection."""
+    with ProviderServer() as gone:
+        url = gone.url
+    for library in (httpx, httpx2):
+        for _ in ("recorded", "played"):
+            with pandaprobe_otel.recording(tmp_path / f"{library.__name__}.yaml"), pytest.raises(library.ConnectError):
+                library.post(url, json={"q": 1})
+    for _ in ("recorded", "played"):
+        with pandaprobe_otel.recording(tmp_path / "requests.yaml"), pytest.raises(requests.ConnectionError):
+            requests.post(url, json={"q": 1}, timeout=20)
