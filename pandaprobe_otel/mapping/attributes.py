@@ -19,6 +19,8 @@ USAGE_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 SESSION_ID: Final = "session.id"
 USER_ID: Final = "user.id"
 ERROR_TYPE: Final = "error.type"
+FUNCTION_NAME: Final = "code.function.name"
+"""Module and qualified name of the function that a span is around."""
 
 # PandaProbe's own.
 KIND: Final = "pandaprobe.span.kind"

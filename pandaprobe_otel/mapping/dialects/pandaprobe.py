@@ -70,6 +70,7 @@ DIALECT: Final = Dialect(
         Row("outcome", (names.OUTCOME,), _outcome, "how it ended where it neither succeeded nor failed"),
         Row("error.own", (names.ERROR,), text),
         Row("metadata", (names.SPAN_METADATA,), mapping),
+        Row("metadata.code.function.name", (names.FUNCTION_NAME,), text),
         Row("session_id", (names.SESSION_ID,), text),
         Row("user_id", (names.USER_ID,), text),
         Row("tags", (names.TAGS,), texts),
