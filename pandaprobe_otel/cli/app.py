@@ -27,6 +27,7 @@ _EPILOG = (
 
 # Those that ask the API load pydantic, which the others do without.
 _LATER = {
+    "capture": "pandaprobe_otel.cli.capture:capture",
     "completion": "pandaprobe_otel.cli.completion:completion",
     "eval": "pandaprobe_otel.cli.eval:evaluate_command",
     "evals": "pandaprobe_otel.cli.evals:evals",
