@@ -130,6 +130,7 @@ def init(
     exclude: Sequence[str] | None = None,
     spans: Literal["agent", "all"] | Callable[[ReadableSpan], bool] | None = None,
     capture: Literal["all", "metadata", "off"] | Mapping[str, str] | None = None,
+    replayable: bool | None = None,
     mask: Any = None,
     compute_cost: bool | None = None,
     sample_rate: float | None = None,

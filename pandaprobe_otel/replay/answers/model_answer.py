@@ -80,7 +80,7 @@ def read_answer(span: Mapping[str, Any], *, created: int = 0) -> ModelAnswer:
     Raises CannotCapture for one that is not whole: not recorded, masked, cut, or more than text and calls.
     """
     metadata = mapping(span.get("metadata"))
-    kept = mapping(mapping(metadata.get("replay")).get("answer")) or None
+    kept = _kept(metadata)
     check_whole(kept if kept is not None else span.get("output"), "the answer")
     reasons: Sequence[Any] = metadata.get("finish_reasons") or ()
     messages = _messages(span)
@@ -96,6 +96,12 @@ def read_answer(span: Mapping[str, Any], *, created: int = 0) -> ModelAnswer:
         created=created,
         kept=kept,
     )
+
+
+def _kept(metadata: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The answer that `init(replayable=True)` has kept; None without, and where a bound has cut it."""
+    found = mapping(mapping(metadata.get("replay")).get("answer"))
+    return found if found and not any(_CUT.search(text) for text in texts_in(found)) else None
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

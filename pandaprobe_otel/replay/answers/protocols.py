@@ -19,9 +19,11 @@ class Protocol:
         document: Makes an answer in one piece.
         chunks: Cuts such an answer into the encoded pieces of a stream.
         refusal: Makes the body of an HTTP error.
+        member: What every answer in one piece has.
     """
 
     name: str
+    member: str
     document: Callable[[ModelAnswer], dict[str, Any]]
     chunks: Callable[[Mapping[str, Any]], Iterator[bytes]]
     streamed_as: str
@@ -52,6 +54,7 @@ def _aws_refusal(status: int, message: str) -> dict[str, Any]:
 
 CHAT: Final = Protocol(
     name="chat",
+    member="choices",
     document=chat.document,
     chunks=partial(_sse, chat.events, is_named=False, last=b"data: [DONE]\n\n"),
     streamed_as=wire.EVENTS,
@@ -59,6 +62,7 @@ CHAT: Final = Protocol(
 )
 RESPONSES: Final = Protocol(
     name="responses",
+    member="output",
     document=responses.document,
     chunks=partial(_sse, responses.events, is_named=True),
     streamed_as=wire.EVENTS,
@@ -66,6 +70,7 @@ RESPONSES: Final = Protocol(
 )
 MESSAGES: Final = Protocol(
     name="messages",
+    member="content",
     document=messages.document,
     chunks=partial(_sse, messages.events, is_named=True),
     streamed_as=wire.EVENTS,
@@ -73,6 +78,7 @@ MESSAGES: Final = Protocol(
 )
 GEMINI: Final = Protocol(
     name="gemini",
+    member="candidates",
     document=gemini.document,
     chunks=partial(_sse, gemini.events, is_named=False),
     streamed_as=wire.EVENTS,
@@ -80,16 +86,23 @@ GEMINI: Final = Protocol(
 )
 CONVERSE: Final = Protocol(
     name="converse",
+    member="stopReason",
     document=converse.document,
     chunks=_frames,
     streamed_as=wire.AWS_EVENTS,
     refusal=_aws_refusal,
 )
 OLLAMA: Final = Protocol(
-    name="ollama", document=ollama.document, chunks=_lines, streamed_as=wire.LINES, refusal=ollama.refusal
+    name="ollama",
+    member="done",
+    document=ollama.document,
+    chunks=_lines,
+    streamed_as=wire.LINES,
+    refusal=ollama.refusal,
 )
 COHERE: Final = Protocol(
     name="cohere",
+    member="finish_reason",
     document=cohere.document,
     chunks=partial(_sse, cohere.events, is_named=True),
     streamed_as=wire.EVENTS,

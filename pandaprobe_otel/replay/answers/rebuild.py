@@ -49,7 +49,9 @@ def rebuilt(span: Mapping[str, Any], protocol: Protocol) -> RecordedAnswer:
     if span.get("status") == "ERROR" and not mapping(mapping(span.get("metadata")).get("replay")).get("answer"):
         return _failed(span, protocol)
     answer = read_answer(span, created=_epoch(span))
-    whole = dict(answer.kept) if answer.kept is not None else protocol.document(answer)
+    kept = answer.kept
+    # What is kept of a call through litellm has another service's form than what was sent.
+    whole = dict(kept) if kept is not None and protocol.member in kept else protocol.document(answer)
     return _streamed(span, protocol, whole) if is_streamed(span) else _in_one(answer, whole)
 
 

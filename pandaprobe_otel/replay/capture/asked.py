@@ -50,7 +50,9 @@ def request_of(span: Mapping[str, Any], protocol: Protocol) -> RecordedRequest:
 
 
 def _kept(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The members of the request that `init(replayable=True)` has kept: they are as they were sent."""
+    """The members of the request that `init(replayable=True)` has kept: as they were sent, unless litellm made them."""
+    if str(metadata.get("scope")).endswith("litellm"):
+        return {}
     return dict(mapping(mapping(metadata.get("replay")).get("request")))
 
 
