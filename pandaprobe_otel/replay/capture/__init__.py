@@ -4,6 +4,6 @@
 - `asked`, `cassette_of`: requests, answers and tools as a cassette
 - `findings`: what went wrong, and which assertion says so
 - `entry`: what the program was called with, and by what name
-- `test_file`: the text of the test
+- `pytest_file`: the text of the test
 - `alike`, `rows`: many traces at once; rows of a dataset
 """

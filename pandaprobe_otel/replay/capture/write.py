@@ -13,7 +13,7 @@ from pandaprobe_otel.replay.capture.entry import Entry, arguments_of, entry_of
 from pandaprobe_otel.replay.capture.findings import Finding, findings
 from pandaprobe_otel.replay.capture.refusals import check, warnings_of
 from pandaprobe_otel.replay.capture.stored import StoredTrace
-from pandaprobe_otel.replay.capture.test_file import Case, Turn, cassette_beside, held_in, test_text
+from pandaprobe_otel.replay.capture.pytest_file import Case, Turn, cassette_beside, held_in, text_of
 from pandaprobe_otel.replay.cassette import save
 from pandaprobe_otel.replay.interactions import Cassette, Interaction
 
@@ -91,7 +91,7 @@ def capture(traces: Sequence[StoredTrace], test: Path, wishes: Wishes) -> Captur
     )
     save(cassette_beside(test), cassette)
     test.parent.mkdir(parents=True, exist_ok=True)
-    test.write_text(test_text(case), encoding="utf-8")
+    test.write_text(text_of(case), encoding="utf-8")
     return Captured(
         test=test,
         cassette=cassette_beside(test),

@@ -79,7 +79,7 @@ def test_capture_and_mask_hold_for_what_is_kept(server: ProviderServer, replayab
     views = [read_span(span) for span in replayable.spans]
     for options in (
         MappingOptions(capture="metadata"),
-        MappingOptions(capture={"*": "all", "TOOL": "metadata"}),
+        MappingOptions(capture_by_kind={"TOOL": "metadata"}),
         MappingOptions(masks=(lambda text: text.replace("A-17", "[masked]"),)),
     ):
         sent = map_views(views, options=options).encoded()

@@ -45,7 +45,7 @@ class Case:
     found: Sequence[Finding]
 
 
-def test_text(case: Case) -> str:
+def text_of(case: Case) -> str:
     """Return the text of the file."""
     lines = [f'"""{_headline(case)}"""', "", "from __future__ import annotations", ""]
     lines += _imports(case)
