@@ -159,8 +159,8 @@ TOOLS = {"look_up_order": look_up_order, "refund": refund}
     script=_once(_calls("look_up_order", number="A-17")),
     mended=('.strip("A-")', ""),
     broken=('number=arguments["number"]', 'number=arguments["number"].lower()'),
-    fails="expected tool 'look_up_order' with number=\"A-17\"",
-    breaks="expected tool 'look_up_order' with number=\"A-17\"",
+    fails="expected tool 'look_up_order' with number='A-17'",
+    breaks="expected tool 'look_up_order' with number='A-17'",
 )
 REFUSED_TOOL: Final = Program(
     source=_TOOLS
@@ -190,7 +190,7 @@ TOOLS = {"look_up_order": look_up_order, "refund": refund}
     script=_once(_calls("look_up_order", number="A-17")),
     mended=("            _ = ({", "            messages.append({"),
     broken=('"You help."', '"You help little."'),
-    fails="expected tool 'look_up_order' with number=\"A-17\" once, found 4",
+    fails="expected tool 'look_up_order' with number='A-17' once, found 4",
 )
 IGNORED_DOCUMENT: Final = Program(
     source="""
@@ -226,7 +226,7 @@ def answer(question: str) -> str:
     script=lambda messages: Reply(text="Your order A-17 is on its way and will be", is_cut=True),
     mended=('"never"', '"length"'),
     broken=PROMPT,
-    fails="not in",
+    fails="expected span 'answer' that fits never, found 1",
 )
 EXCEPTION_IN_A_TOOL: Final = Program(
     source="""

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pandaprobe_otel.replay.capture.findings import findings
+from pandaprobe_otel.replay.capture.findings import Finding, findings
 from pandaprobe_otel.replay.capture.stored import StoredTrace
 
-_WORDS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\b\d+\b')
+_WORDS: Final = re.compile(r"\b\d+\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,11 @@ def alike(traces: Iterable[StoredTrace]) -> Sequence[Group]:
 
 def _likeness(trace: StoredTrace) -> tuple[str, ...]:
     tools = dict.fromkeys(span.name for span in trace.in_order if span.kind == "TOOL")
-    failed = sorted({_WORDS.sub("…", one.asserts.split("with_args")[0]) for one in findings(trace)})
-    named = [one.asserts.split("with_args")[0] for one in findings(trace) if ".tool(" in one.asserts]
-    return (trace.root.name, *tools, *failed, *sorted(set(named)))
+    failed = sorted({f"{one.kind}: {_WORDS.sub('…', _subject(one))}" for one in findings(trace)})
+    return (trace.root.name, *tools, *failed)
+
+
+def _subject(finding: Finding) -> str:
+    """What a finding is about, without the values of this one trace."""
+    before, found, _ = finding.asserts.partition(".with_args")
+    return before if found else re.sub(r"lambda span:.*", "", before)

@@ -30,11 +30,13 @@ class Finding:
     """One thing that went wrong.
 
     Attributes:
+        kind: What sort of thing it is: failures of one kind with one assertion are alike.
         told: What the trace had, for the comment behind the assertion.
         asserts: The assertion, as a line of Python.
         after: The last call of a model that a mended program still asks as recorded.
     """
 
+    kind: str
     told: str
     asserts: str
     after: int
@@ -104,6 +106,7 @@ def _other_tool(trace: StoredTrace) -> Iterator[Finding]:
             else:
                 continue
             yield Finding(
+                kind="other tool",
                 told=told,
                 asserts=f"probe.spans.tool({literal(one.name)}){_with(_given(one))}.called()",
                 after=turn.number,
@@ -153,6 +156,7 @@ def _again(trace: StoredTrace) -> Iterator[Finding]:
                 )
                 wanted = times - len(again) + others
                 yield Finding(
+                    kind="again",
                     told=f"the model asked for {one.name} once; the trace had {times} calls",
                     asserts=f"probe.spans.tool({literal(one.name)}){_with(_given(one))}.called({wanted})",
                     after=turn.number,
@@ -172,6 +176,7 @@ def _other_agent(trace: StoredTrace) -> Iterator[Finding]:
             wanted = (match[1] if match else "") or next((v for v in _given(one).values() if isinstance(v, str)), "")
             if match and agents and wanted and not any(_same_name(wanted, name) for name in agents):
                 yield Finding(
+                    kind="other agent",
                     told=f"the model handed over to {wanted}; the trace had {', '.join(agents)}",
                     asserts=f"probe.spans.agent({literal(wanted)}).called()",
                     after=turn.number,
@@ -194,6 +199,7 @@ def _untold_result(trace: StoredTrace) -> Iterator[Finding]:
                 continue
             times = sum(span.kind == "TOOL" and span.name == one.name for span in trace.in_order)
             yield Finding(
+                kind="untold result",
                 told=f"the model never got the result of {one.name}; the trace had {times} calls",
                 asserts=f"probe.spans.tool({literal(one.name)}){_with(_given(one))}.called(1)",
                 after=turn.number,
@@ -214,6 +220,7 @@ def _ignored_document(trace: StoredTrace) -> Iterator[Finding]:
         for text in texts:
             if text and text not in asked:
                 yield Finding(
+                    kind="ignored document",
                     told=f"{span.name} found it, and the model was not told",
                     asserts=f"probe.spans.llm().where(lambda span: {literal(text)} in str(span.input)).called()",
                     after=after,
@@ -242,9 +249,11 @@ def _given_out_cut(trace: StoredTrace) -> Iterator[Finding]:
         said = [str(mapping(one).get("content") or "") for one in mapping(call.output).get("messages") or ()]
         text = "".join(said).strip()
         if text and any(text in given for given in texts_in(trace.root.output)):
+            fits = f"where(lambda span: {literal(text[-_DOCUMENT:])} in str(span.output))"
             yield Finding(
+                kind="given out cut",
                 told=f"call {number} was cut off at its limit, and given out as a whole answer",
-                asserts=f"assert {literal(text[-_DOCUMENT:])} not in str(probe.output)",
+                asserts=f"probe.spans.named({literal(trace.root.name)}).{fits}.not_called()",
                 after=number,
             )
 
@@ -257,6 +266,7 @@ def _exception(trace: StoredTrace) -> Iterator[Finding]:
     inner = [span for span in trace.in_order if span.error is not None][-1]
     fits = f".where(lambda span: span.error_type == {literal(root.error_type)})" if root.error_type else ".errors"
     yield Finding(
+        kind="exception",
         told=f"{inner.name} failed: {_short(inner.error)}",
         asserts=f"probe.spans.named({literal(root.name)}){fits}.not_called()",
         after=trace.ended_before(inner) if inner.kind == "TOOL" else _calls_within(trace, inner),
@@ -279,6 +289,7 @@ def _unfinished(trace: StoredTrace) -> Iterator[Finding]:
     if root.outcome in UNFINISHED:
         fits = f".where(lambda span: span.outcome == {literal(root.outcome)})"
         yield Finding(
+            kind="unfinished",
             told=f"the run was {root.outcome}",
             asserts=f"probe.spans.named({literal(root.name)}){fits}.not_called()",
             after=len(trace.model_calls),

@@ -11,9 +11,9 @@ from pandaprobe_otel.replay.cannot_capture import CannotCapture
 from pandaprobe_otel.replay.capture.cassette_of import cassette_of
 from pandaprobe_otel.replay.capture.entry import Entry, arguments_of, entry_of
 from pandaprobe_otel.replay.capture.findings import Finding, findings
+from pandaprobe_otel.replay.capture.pytest_file import Case, Turn, cassette_beside, held_in, text_of
 from pandaprobe_otel.replay.capture.refusals import check, warnings_of
 from pandaprobe_otel.replay.capture.stored import StoredTrace
-from pandaprobe_otel.replay.capture.pytest_file import Case, Turn, cassette_beside, held_in, text_of
 from pandaprobe_otel.replay.cassette import save
 from pandaprobe_otel.replay.interactions import Cassette, Interaction
 
@@ -76,6 +76,8 @@ def capture(traces: Sequence[StoredTrace], test: Path, wishes: Wishes) -> Captur
     """
     if test.exists():
         raise FileExistsError(f"{test} is there already; name another file, or remove it")
+    for trace in traces:
+        check(trace)
     parts = [_part(trace, wishes) for trace in sorted(traces, key=lambda one: one.root.started)]
     cassette, found = _joined(parts)
     names = tuple(dict.fromkeys(call.name for call in cassette.tools))
@@ -109,7 +111,6 @@ def name_of(test: Path) -> str:
 
 
 def _part(trace: StoredTrace, wishes: Wishes) -> _Part:
-    check(trace)
     cassette = cassette_of(trace, plays_tools=wishes.live_tools is not True)
     live: Collection[str] = () if isinstance(wishes.live_tools, bool) else wishes.live_tools
     found = tuple(findings(trace))

@@ -16,9 +16,6 @@ from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 
 OFFLINE = {"OPENAI_API_KEY": "none", "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
-NAMES = [
-    pytest.param(name, marks=() if name == "bad_arguments" else pytest.mark.outer) for name in PROGRAMS
-]  # one in the inner ring: each starts five processes
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +59,7 @@ def _tested(text: str, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_a_failure_becomes_a_test(name: str, tmp_path: Path, pandaprobe: LocalServer) -> None:
     """It fails for the right reason, without a side effect; passes when mended; fails for another bug."""
     program = PROGRAMS[name]
