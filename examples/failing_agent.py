@@ -8,6 +8,8 @@ OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python failing_agent.py
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,6 @@ from typing import Any
 from openai import OpenAI
 
 import pandaprobe_otel
-from pandaprobe_otel.cli import run
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.offline import offline
 
@@ -58,7 +59,8 @@ def main() -> None:
         trace = client.traces.list(name="shop_assistant", limit=1).items[0]
     test = Path("test_order.py")
     test.unlink(missing_ok=True)
-    run(["capture", str(trace.trace_id), "--to", str(test)])  # the command `pandaprobe-otel capture`
+    command = ["capture", str(trace.trace_id), "--to", str(test)]
+    subprocess.run([sys.executable, "-m", "pandaprobe_otel.cli", *command], check=True)  # `pandaprobe-otel capture`
 
 
 def script(messages: Sequence[Message]) -> Reply:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+from uuid import NAMESPACE_OID, uuid5
 
 from pandaprobe_otel.replay.capture.stored import StoredTrace
 
@@ -14,11 +15,19 @@ def moment(seconds: float) -> str:
     return f"2026-11-28T11:00:{seconds:09.6f}Z"
 
 
+def identity(name: str) -> str:
+    """The id of a span that is called so here."""
+    return str(uuid5(NAMESPACE_OID, name))
+
+
+ROOT: Final = identity("root")
+
+
 def span(name: str, kind: str, start: float, end: float | None, **more: Any) -> dict[str, Any]:
-    """A span below the root, whose id is its name and start."""
+    """A span below the root, whose id is made of its name and start."""
     return {
-        "span_id": f"{name}-{start}",
-        "parent_span_id": "root",
+        "span_id": identity(f"{name}-{start}"),
+        "parent_span_id": ROOT,
         "name": name,
         "kind": kind,
         "status": "OK",
@@ -50,12 +59,6 @@ def tool(name: str, start: float, end: float, arguments: Mapping[str, Any], **mo
 def trace(*spans: dict[str, Any], **root: Any) -> StoredTrace:
     """A trace with these spans below its root."""
     fields = {"input": "Where?", "output": "Here.", **root}
-    top = {**span("answer", "AGENT", 0, 50), "span_id": "root", "parent_span_id": None, **fields}
-    return StoredTrace(
-        {
-            "trace_id": "0f0c0000-0000-0000-0000-000000000000",
-            "name": "answer",
-            "started_at": moment(0),
-            "spans": [top, *spans],
-        }
-    )
+    top = {**span("answer", "AGENT", 0, 50), "span_id": ROOT, "parent_span_id": None, **fields}
+    about = {"trace_id": "0f0c0000-0000-0000-0000-000000000000", "name": "answer", "started_at": moment(0)}
+    return StoredTrace({**about, "spans": [top, *spans]})

@@ -10,7 +10,7 @@ import pytest
 from pandaprobe_otel.replay.cannot_capture import CannotCapture
 from pandaprobe_otel.replay.capture.stored import StoredTrace
 from pandaprobe_otel.replay.capture.write import OWN_CHOICE, Wishes, capture
-from stored_traces import call, span, tool, trace
+from stored_traces import call, identity, span, tool, trace
 
 GOOD = call(1, 2, said="Here.")
 PICTURE = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
@@ -57,7 +57,7 @@ def _captured(made: StoredTrace, folder: Path, **wishes: Any) -> tuple[str, tupl
 
 def test_embeddings_within_a_tool_are_never_made(tmp_path: Path) -> None:
     """The tool is answered as a whole."""
-    inner = {**span("embed", "EMBEDDING", 3.2, 3.8), "parent_span_id": "search-3"}
+    inner = {**span("embed", "EMBEDDING", 3.2, 3.8), "parent_span_id": identity("search-3")}
     text, _ = _captured(trace(GOOD, tool("search", 3, 4, {"query": "q"}), inner), tmp_path)
     assert "tools=True" in text
 
