@@ -7,7 +7,7 @@ not hold, nor every parameter: these count for recorded requests only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
@@ -31,9 +31,9 @@ def as_traced(asked: Asked) -> Asked:
     if not isinstance(turns, list):
         return asked
     if asked.operation == "responses":
-        turns = [_by_its_call(item) for item in cast("list[Any]", turns)]
+        turns = [_by_its_call(item) for item in cast("Iterable[Any]", turns)]
     elif asked.protocol == "bedrock":
-        turns = [_with_bare_results(turn) for turn in cast("list[Any]", turns)]
+        turns = [_with_bare_results(turn) for turn in cast("Iterable[Any]", turns)]
     body: dict[str, Any] = {"messages": list(said(turns, _instructions(asked.body)))}
     if tools := _tools(asked.body):
         body["tools"] = tools
@@ -61,16 +61,24 @@ def _by_its_call(item: Any) -> Any:
 
 def _with_bare_results(turn: Any) -> Any:
     """A message of Bedrock's, with results of tools that are one JSON value as that value."""
-    if not isinstance(turn, Mapping) or not isinstance(turn.get("content"), list):
-        return cast("Any", turn)
-    blocks: list[Any] = []
-    for block in turn["content"]:
-        result: Any = block.get("toolResult") if isinstance(block, Mapping) else None
-        content: Any = result.get("content") if isinstance(result, Mapping) else None
-        if isinstance(content, list) and len(content) == 1 and isinstance(content[0], Mapping) and "json" in content[0]:
-            block = {"toolResult": {**result, "content": content[0]["json"]}}
-        blocks.append(block)
-    return {**turn, "content": blocks}
+    content: Any = _object(turn).get("content")
+    if not isinstance(content, list):
+        return turn
+    return {**_object(turn), "content": [_with_bare_result(block) for block in cast("Iterable[Any]", content)]}
+
+
+def _with_bare_result(block: Any) -> Any:
+    result = _object(_object(block).get("toolResult"))
+    found: Any = result.get("content")
+    if isinstance(found, list) and len(cast("Sequence[Any]", found)) == 1:
+        inner = _object(found[0])
+        if "json" in inner:
+            return {"toolResult": {**result, "content": inner["json"]}}
+    return block
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
 
 
 def _instructions(body: Mapping[str, Any]) -> Any:
@@ -81,7 +89,7 @@ def _parts_of(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     role, content = message["role"], message.get("content")
     texts = [content] if isinstance(content, str) else []
     media: list[str] = []
-    for part in cast("list[Any]", content) if isinstance(content, list) else ():
+    for part in cast("Iterable[Any]", content) if isinstance(content, list) else ():
         found = cast("Mapping[str, Any]", part) if isinstance(part, Mapping) else {"text": str(part)}
         if isinstance(found.get("text"), str):
             texts.append(found["text"])
@@ -99,17 +107,13 @@ def _parts_of(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _tools(body: Mapping[str, Any]) -> dict[str, Any]:
-    config: Any = body.get("toolConfig")
-    named: Any = body.get("tools") or (config.get("tools") if isinstance(config, dict) else None) or {}
-    if not isinstance(named, dict):
-        return {}
-    return {name: _definition(tool) for name, tool in cast("dict[str, Any]", named).items()}
+    named = _object(body.get("tools") or _object(body.get("toolConfig")).get("tools"))
+    return {name: _definition(_object(tool)) for name, tool in named.items()}
 
 
-def _definition(tool: Any) -> dict[str, Any]:
-    found: Mapping[str, Any] = cast("Mapping[str, Any]", tool) if isinstance(tool, Mapping) else {}
-    schema: Any = next((found[name] for name in _SCHEMAS if found.get(name) is not None), None)
-    if isinstance(schema, Mapping) and schema.keys() == {"json"}:  # Bedrock's
+def _definition(tool: Mapping[str, Any]) -> dict[str, Any]:
+    schema: Any = next((tool[name] for name in _SCHEMAS if tool.get(name) is not None), None)
+    if [*_object(schema)] == ["json"]:  # Bedrock's
         schema = schema["json"]
-    given = {"description": found.get("description"), "parameters": schema}
+    given: dict[str, Any] = {"description": tool.get("description"), "parameters": schema}
     return {name: value for name, value in given.items() if value is not None}

@@ -51,7 +51,7 @@ def document(answer: ModelAnswer) -> dict[str, Any]:
 def events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The events that add up to an answer in one piece."""
     message: Mapping[str, Any] = whole.get("message") or {}
-    empty = {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []}
+    empty: dict[str, Any] = {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []}
     yield {"type": "message-start", "id": whole.get("id"), "delta": {"message": empty}}
     for piece in pieces(message.get("tool_plan") or ""):
         yield {"type": "tool-plan-delta", "delta": {"message": {"tool_plan": piece}}}

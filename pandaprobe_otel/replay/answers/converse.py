@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pandaprobe_otel.replay.answers.messages import INVENTED_SIGNATURE
-from pandaprobe_otel.replay.answers.model_answer import ModelAnswer, Tokens
+from pandaprobe_otel.replay.answers.model_answer import ModelAnswer, Tokens, mapping
 from pandaprobe_otel.replay.answers.pieces import pieces
 
 _REASONS: Final = {
@@ -41,7 +41,7 @@ def events(whole: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "messageStart", {"role": "assistant"}
     for index, block in enumerate(message.get("content") or ()):
         place = {"contentBlockIndex": index}
-        if use := block.get("toolUse"):
+        if use := mapping(block.get("toolUse")):
             start = {"toolUse": {key: value for key, value in use.items() if key != "input"}}
             yield "contentBlockStart", {"start": start, **place}
         for delta in _deltas(block):
@@ -67,11 +67,11 @@ def _blocks(answer: ModelAnswer) -> Iterator[dict[str, Any]]:
 
 
 def _deltas(block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    if use := block.get("toolUse"):
+    if use := mapping(block.get("toolUse")):
         value: Any = use.get("input")
         for piece in pieces(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)):
             yield {"toolUse": {"input": piece}}
-    elif thought := (block.get("reasoningContent") or {}).get("reasoningText"):
+    elif thought := mapping(mapping(block.get("reasoningContent")).get("reasoningText")):
         for piece in pieces(thought.get("text") or ""):
             yield {"reasoningContent": {"text": piece}}
         yield {"reasoningContent": {"signature": thought.get("signature") or INVENTED_SIGNATURE}}

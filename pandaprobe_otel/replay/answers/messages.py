@@ -42,7 +42,13 @@ def document(answer: ModelAnswer) -> dict[str, Any]:
 def events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The events that add up to an answer in one piece."""
     usage: Mapping[str, Any] = whole.get("usage") or {}
-    begun = {**whole, "content": [], "stop_reason": None, "stop_sequence": None, "usage": {**usage, "output_tokens": 1}}
+    begun: dict[str, Any] = {
+        **whole,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": {**usage, "output_tokens": 1},
+    }
     yield {"type": "message_start", "message": begun}
     for index, block in enumerate(whole.get("content") or ()):
         empty = _EMPTY.get(block.get("type"), {})

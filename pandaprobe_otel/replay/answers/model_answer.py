@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -127,7 +127,7 @@ def texts_in(value: Any) -> Iterator[str]:
             yield name
             yield from texts_in(item)
     elif isinstance(value, Sequence):
-        for item in cast("Sequence[Any]", value):
+        for item in cast("Iterable[Any]", value):
             yield from texts_in(item)
 
 
@@ -136,7 +136,7 @@ def text_of_content(content: Any) -> str | None:
     if content is None or isinstance(content, str):
         return content
     texts: list[str] = []
-    for part in cast("Sequence[Any]", content):
+    for part in cast("Iterable[Any]", content):
         kind = mapping(part).get("type")
         if kind not in _TEXTS:
             raise CannotCapture(f"the answer holds more than text ({kind or type(part).__name__})")
@@ -151,7 +151,7 @@ def _messages(span: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     found: Any = mapping(output).get("messages")
     if not isinstance(found, list):
         return []
-    return [message for message in map(mapping, cast("list[Any]", found)) if message.get("role") == "assistant"]
+    return [message for message in map(mapping, cast("Iterable[Any]", found)) if message.get("role") == "assistant"]
 
 
 def _choice(message: Mapping[str, Any], reason: Any, *, is_kept: bool) -> Choice:

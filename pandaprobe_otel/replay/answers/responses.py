@@ -47,7 +47,7 @@ def events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    opened = {**whole, "status": "in_progress", "output": [], "usage": None, "incomplete_details": None}
+    opened: dict[str, Any] = {**whole, "status": "in_progress", "output": [], "usage": None, "incomplete_details": None}
     yield {"type": "response.created", "response": opened}
     yield {"type": "response.in_progress", "response": opened}
     for index, item in enumerate(whole.get("output") or ()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from pandaprobe_otel.evals.traces import SpanRecord
@@ -22,10 +23,10 @@ def cassette_of(trace: StoredTrace, *, plays_tools: bool = True) -> Cassette:
     after = _after(trace.model_calls)
     return Cassette(
         interactions=tuple(
-            with_place(span, lambda number=number, span=span: _interaction(trace, number, span, after[number]))
+            with_place(span, partial(_interaction, trace, number, span, after[number]))
             for number, span in enumerate(trace.model_calls, 1)
         ),
-        tools=tuple(with_place(span, lambda span=span: tool_call(trace, span)) for span in trace.played_tools)
+        tools=tuple(with_place(span, partial(tool_call, trace, span)) for span in trace.played_tools)
         if plays_tools
         else (),
         made_from=trace.trace_id,

@@ -9,9 +9,10 @@ exception; a run that was cancelled.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, cast
 
 from pandaprobe_otel.evals.traces import SpanRecord
 from pandaprobe_otel.mapping.outcomes import UNFINISHED
@@ -21,6 +22,7 @@ from pandaprobe_otel.replay.capture.stored import StoredTrace, id_of, metadata_o
 
 _HAND_OVER: Final = re.compile(r"^(?:transfer|hand_?off|delegate|route|escalate)(?:_to)?_?(.*)$")
 _CUT: Final = frozenset({"length", "max_tokens", "max_output_tokens", "MAX_TOKENS"})
+_TEXTS: Final = ("text", "content", "page_content", "document")
 _DOCUMENT: Final = 200
 """Characters of a document by which it is found again in a request."""
 
@@ -93,9 +95,9 @@ def _other_tool(trace: StoredTrace) -> Iterator[Finding]:
     for turn in _turns(trace):
         left = [span for span in turn.ran if span.kind == "TOOL"]
         asked = [one for one in turn.asked if not _is_hand_over(one, turn)]
-        missing = [one for one in asked if not _taken(left, lambda span, one=one: _is_run_of(span, one, exactly=True))]
+        missing = [one for one in asked if not _taken(left, partial(_is_run_of, asked=one, exactly=True))]
         for one in missing:
-            changed = _taken(left, lambda span, one=one: span.name == one.name)
+            changed = _taken(left, partial(_is_run_of, asked=one, exactly=False))
             told = f"the model asked for {one.name}({arguments_text(_given(one))})"
             if changed is not None:
                 told += f"; the trace had {call_text(changed)}"
@@ -146,7 +148,7 @@ def _again(trace: StoredTrace) -> Iterator[Finding]:
     for turn in _turns(trace):
         left = [span for span in turn.ran if span.kind == "TOOL"]
         for one in turn.asked:
-            first = _taken(left, lambda span, one=one: _is_run_of(span, one, exactly=True))
+            first = _taken(left, partial(_is_run_of, asked=one, exactly=True))
             again = [span for span in left if first is not None and _is_run_of(span, one, exactly=True)]
             others = sum(other.name == one.name and other.arguments == one.arguments for other in turn.asked) - 1
             if len(again) > others and first is not None:
@@ -231,12 +233,11 @@ def _texts_of_documents(output: Any) -> Iterator[str]:
     if isinstance(output, str):
         yield output
     elif isinstance(output, Mapping):
-        found: Any = next(
-            (output[name] for name in ("text", "content", "page_content", "document") if name in output), None
-        )
-        yield from _texts_of_documents(found if found is not None else output.get("documents"))
+        found = mapping(output)
+        text: Any = next((found[name] for name in _TEXTS if name in found), found.get("documents"))
+        yield from _texts_of_documents(text)
     elif isinstance(output, Sequence):
-        for one in output:
+        for one in cast("Iterable[Any]", output):
             yield from _texts_of_documents(one)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
 from pandaprobe_otel.evals.traces import SpanRecord
@@ -25,7 +26,7 @@ def check(trace: StoredTrace) -> None:
     if not trace.model_calls and not trace.played_tools:
         raise CannotCapture("it has no call of a model or a tool that could be answered")
     for span in trace.model_calls:
-        with_place(span, lambda span=span: _check_call(span))  # type: ignore[misc]
+        with_place(span, partial(_check_call, span))
     for span in trace.in_order:
         if span.kind == "EMBEDDING" and not any(one.kind == "TOOL" for one in trace.above(span)):
             raise CannotCapture(f"{place(span)}: a trace does not hold the vectors of an embedding")

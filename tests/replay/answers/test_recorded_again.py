@@ -82,5 +82,5 @@ def test_a_refusal_stays_one(adapter: Adapter, server: ProviderServer, recorder:
             adapter.calls["plain"](client, Sighting())
     finally:
         uninstrument(adapter.integration)
-    assert type(again.value) is type(first.value)
+    assert type(again.value).__name__ == type(first.value).__name__  # botocore makes classes for each client
     assert len(server.received) == 1
