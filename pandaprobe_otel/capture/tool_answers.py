@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from pandaprobe_otel.capture.arguments import ArgumentReader
 
@@ -60,7 +60,7 @@ def answered(function: Callable[..., Any], name: str, read: ArgumentReader | Non
     def arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Mapping[str, Any]]:
         def given() -> Mapping[str, Any]:
             found: Any = read(args, kwargs)
-            return found if isinstance(found, dict) else {}
+            return cast("Mapping[str, Any]", found) if isinstance(found, dict) else {}
 
         return given
 

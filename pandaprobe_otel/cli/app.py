@@ -36,6 +36,7 @@ _LATER = {
     "export": "pandaprobe_otel.cli.traces:export",
     "replay": "pandaprobe_otel.cli.send:replay",
     "report": "pandaprobe_otel.cli.report:report",
+    "rerun": "pandaprobe_otel.cli.rerun:rerun_command",
     "scores": "pandaprobe_otel.cli.scores:scores",
     "send": "pandaprobe_otel.cli.send:send",
     "sessions": "pandaprobe_otel.cli.sessions:sessions",

@@ -82,7 +82,7 @@ def _opened(value: Any) -> Any:
         except (ValueError, binascii.Error):
             return cast("Event", value)
         return {**cast("Event", value), "bytes": _inner(written)}
-    return value
+    return cast("Any", value)
 
 
 def _inner(text: str) -> dict[str, Any]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pandaprobe_otel.replay.flows import Flow, flow_of
+
 
 class CallsSoFar:
     """The order of calls: of those that had ended before one began, the ones that imply all others."""
 
     def __init__(self) -> None:
-        self._ended = 0
+        self._flows: dict[int, Flow] = {}
         self._implied: dict[int, int] = {}
 
     def began(self, number: int) -> tuple[int, ...]:
         """Note the beginning of a call; return the calls that it comes after, without those that these imply."""
-        rest = self._ended
+        flow = self._flows[number] = flow_of(self)
+        rest = flow.before
         found: list[int] = []
         implied = 0
         while rest:
@@ -25,4 +28,6 @@ class CallsSoFar:
 
     def ended(self, number: int) -> None:
         """Note the end of a call."""
-        self._ended |= 1 << number
+        flow = self._flows.pop(number, None)
+        if flow is not None:
+            flow.ended(number)

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import yaml
 
@@ -45,7 +45,7 @@ _NO_BLOCK: Final = re.compile("[\r\x85\u2028\u2029\ufeff]")
 """What YAML would change, or not show, in a block of lines."""
 
 
-class _Dumper(_BASE):  # type: ignore[misc]
+class _Dumper(_BASE):
     """Texts of several lines as blocks, small objects on one line, no references."""
 
     def ignore_aliases(self, data: object) -> bool:
@@ -91,11 +91,11 @@ def _node(path: Path, data: bytes) -> Any:
         depth = 0
         for event in yaml.parse(data, Loader=_LOADER):
             if isinstance(event, yaml.AliasEvent):
-                raise WrongEntryError("has a YAML reference (*), which no cassette needs", event.start_mark.line + 1)
+                raise WrongEntryError("has a YAML reference (*), which no cassette needs", _line(event))
             if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
                 depth += 1
                 if depth > MAX_DEPTH:
-                    raise WrongEntryError(f"has more than {MAX_DEPTH} levels", event.start_mark.line + 1)
+                    raise WrongEntryError(f"has more than {MAX_DEPTH} levels", _line(event))
             elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
                 depth -= 1
         node = yaml.compose(data, Loader=_LOADER)
@@ -128,9 +128,10 @@ def _line(node: Any) -> int:
 
 def _cassette(path: Path, root: Any) -> Cassette:
     parts = {key.value: value for key, value in root.value if isinstance(key, yaml.ScalarNode)}
-    said = _plain(parts["pandaprobe"]) if "pandaprobe" in parts else {}
-    if not isinstance(said, dict):
+    head: Any = _plain(parts["pandaprobe"]) if "pandaprobe" in parts else {}
+    if not isinstance(head, dict):
         raise WrongEntryError("`pandaprobe` must be a mapping", _line(parts["pandaprobe"]))
+    said = cast("Mapping[str, Any]", head)
     if said.get("format", FORMAT) != FORMAT:
         raise WrongEntryError(f"has the format {said.get('format')!r}, this version reads {FORMAT}; update it", 1)
     reader = ReadEntries(str(path), _Blobs(path))
@@ -209,7 +210,8 @@ def save(path: Path, cassette: Cassette) -> None:
     }
     if cassette.tools:
         document["tools"] = [tool_entry(call) for call in cassette.tools]
-    text = yaml.dump(document, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=110)
+    text: str = cast("Any", yaml).dump(document, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=110)
+    text = text.removesuffix("...\n")  # after an open block libyaml ends the document, as if another one followed
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for name, data in blobs.items():

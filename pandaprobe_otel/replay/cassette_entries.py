@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from pandaprobe_otel.replay import aws_frames
-from pandaprobe_otel.replay.interactions import End, Interaction, RecordedAnswer, RecordedRequest, ToolCall
+from pandaprobe_otel.replay.interactions import Interaction, RecordedAnswer, RecordedRequest, ToolCall
 from pandaprobe_otel.replay.json_text import dump
 from pandaprobe_otel.replay.shared_parts import BadReferenceError, Expansion, Sharing
 from pandaprobe_otel.replay.units import recut
@@ -178,7 +178,7 @@ class ReadEntries:
         if said.get("framed") == _AWS:
             body = _framed(body)
         headers = _headers(entry.get("headers"))
-        end = said.get("end", "read")
+        end: Any = said.get("end", "read")
         if end not in _ENDS:
             raise WrongEntryError(f"`end` is {end!r}, not one of {', '.join(_ENDS)}", 0)
         error = said.get("error")
@@ -188,7 +188,7 @@ class ReadEntries:
             headers=headers,
             body=body,
             chunks=_chunks(said, body, headers),
-            end=cast("End", end),
+            end=end,
             error=None if error is None else _text(error, "`error`"),
         )
 
@@ -238,21 +238,21 @@ def tool_of(entry: Any, line: int) -> ToolCall:
 def _headers(headers: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in _mapping(headers or {}, "`headers`").items():
-        values = cast("list[Any]", value) if isinstance(value, list) else [value]
+        values = cast("Sequence[Any]", value) if isinstance(value, list) else [value]
         found[name.lower()] = ", ".join(_text(one, f"the header {name}") for one in values)
     return found
 
 
 def _mapping(value: Any, what: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in cast("dict[Any, Any]", value)):
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in cast("Mapping[Any, Any]", value)):
         raise WrongEntryError(f"{what} must be a mapping", 0)
     return cast("Mapping[str, Any]", value)
 
 
-def _list(value: Any, what: str) -> list[Any]:
+def _list(value: Any, what: str) -> Sequence[Any]:
     if not isinstance(value, list):
         raise WrongEntryError(f"{what} must be a list", 0)
-    return cast("list[Any]", value)
+    return cast("Sequence[Any]", value)
 
 
 def _text(value: Any, what: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 _SHORT: Final = 60
@@ -42,4 +42,4 @@ def _field(value: Any) -> str:
     text = dump(value, spaces=True)
     if not isinstance(value, list) or len(text) <= _SHORT:
         return text
-    return "[" + ",\n  ".join(dump(item, spaces=True) for item in cast("list[Any]", value)) + "]"
+    return "[" + ",\n  ".join(dump(item, spaces=True) for item in cast("Sequence[Any]", value)) + "]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
@@ -62,8 +62,9 @@ def owner() -> Run | None:
     """Return the open recording that code which runs here belongs to. Raises RecordingError as `current` does."""
     found = get_value(KEY, get_current())
     with _lock:
-        if found in _open:
-            return found  # type: ignore[return-value]
+        for run in _open:
+            if run is found:
+                return run
         if len(_open) > 1:
             names = ", ".join(sorted(str(run.path) for run in _open))
             raise RecordingError(
@@ -74,7 +75,7 @@ def owner() -> Run | None:
 
 
 @contextmanager
-def inside() -> Iterator[None]:
+def inside() -> Generator[None]:
     """Let requests pass that a recorded request makes by itself."""
     token = _is_inside.set(True)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import Token
 from datetime import datetime
@@ -172,7 +172,7 @@ class Recording:
             self.explain(error)
 
     @contextmanager
-    def to_the_end(self) -> Iterator[None]:
+    def to_the_end(self) -> Generator[None]:
         """Return a block inside an open recording that ends, without an error, where `ends_at` lets it end."""
         try:
             yield

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -190,7 +191,7 @@ class Scrubber:
         if isinstance(value, dict):
             return {self.text(key): self._named(key, item) for key, item in cast("dict[str, Any]", value).items()}
         if isinstance(value, list):
-            return [self._tree(item) for item in cast("list[Any]", value)]
+            return [self._tree(item) for item in cast("Sequence[Any]", value)]
         return value
 
     def _inside(self, text: str) -> str:
@@ -293,7 +294,7 @@ def _deltas(content: Any, shared: Path = (), path: Path = ()) -> Iterator[tuple[
             else:
                 yield from _deltas(value, (*shared, key), (*path, key))
     elif isinstance(content, list):
-        for place, item in enumerate(cast("list[Any]", content)):
+        for place, item in enumerate(cast("Sequence[Any]", content)):
             yield from _deltas(item, (*shared, "[]"), (*path, place))
 
 
@@ -306,9 +307,9 @@ def _at(content: Any, path: Path) -> Any:
 def _with(content: Any, path: Path, value: str) -> Any:
     if not path:
         return value
-    copy: Any = list(content) if isinstance(content, list) else dict(content)
-    copy[path[0]] = _with(content[path[0]], path[1:], value)
-    return copy
+    copied: Any = copy(content)
+    copied[path[0]] = _with(content[path[0]], path[1:], value)
+    return copied
 
 
 def _cut(piece: str, begin: int, spans: Sequence[tuple[int, int]]) -> str | None:

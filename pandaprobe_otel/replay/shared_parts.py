@@ -5,7 +5,7 @@ first two items. A conversation repeats itself with every call; a file that did 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from pandaprobe_otel.replay.json_text import dump, dump_in_lines
@@ -57,7 +57,7 @@ class Sharing:
                 shared = _common(value, other)
                 if shared > length:
                     best, length = call, shared
-            items = cast("list[Any]", value)
+            items = cast("Sequence[Any]", value)
             if length and len(dump(items[:length])) >= _WORTH:
                 return [{SAME: [best, length]}, *items[length:]]
         return cast("Any", value)
@@ -66,7 +66,7 @@ class Sharing:
 def _common(value: Any, other: Any) -> int:
     if not isinstance(value, list) or not isinstance(other, list):
         return 0
-    pairs = zip(cast("list[Any]", value), cast("list[Any]", other), strict=False)
+    pairs = zip(cast("Sequence[Any]", value), cast("Sequence[Any]", other), strict=False)
     count = 0
     for one, two in pairs:
         if one != two:
@@ -82,7 +82,7 @@ def _without_media(value: Any, key: str = "") -> Any:
     if isinstance(value, dict):
         return {name: _without_media(item, name) for name, item in cast("Document", value).items()}
     if isinstance(value, list):
-        return [_without_media(item, key) for item in cast("list[Any]", value)]
+        return [_without_media(item, key) for item in cast("Sequence[Any]", value)]
     return value
 
 
@@ -114,18 +114,18 @@ class Expansion:
             return self._named(value[SAME], key)
         if isinstance(value, list) and value and _is_reference(value[0]):
             said = cast("Document", value[0])[SAME]
-            if not (isinstance(said, list) and len(cast("list[Any]", said)) == 2):
+            if not (isinstance(said, list) and len(cast("Sequence[Any]", said)) == 2):
                 raise BadReferenceError(f'{dump(value[0])} in {key!r} must be like {{"{SAME}": [call, items]}}')
-            call, count = cast("list[Any]", said)
+            call, count = cast("Sequence[Any]", said)
             items = self._named(call, key)
             if (
                 not isinstance(items, list)
                 or not isinstance(count, int)
-                or not 0 < count <= len(cast("list[Any]", items))
+                or not 0 < count <= len(cast("Sequence[Any]", items))
             ):
                 raise BadReferenceError(f"call {call} has no {count} items in {key!r}")
-            return [*cast("list[Any]", items)[:count], *cast("list[Any]", value)[1:]]
-        return value
+            return [*cast("Sequence[Any]", items)[:count], *cast("Sequence[Any]", value)[1:]]
+        return cast("Any", value)
 
     def _named(self, call: Any, key: str) -> Any:
         if not isinstance(call, int) or call not in self._seen or key not in self._seen[call]:

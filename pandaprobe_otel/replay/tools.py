@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from pandaprobe_otel.capture import tool_answers
@@ -85,14 +85,14 @@ def _is_json(value: Any) -> bool:
         back = json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError):
         return False
-    return back == _with_lists(value)
+    return bool(back == _with_lists(value))
 
 
 def _with_lists(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
-        return [_with_lists(item) for item in cast("list[Any]", value)]
+        return [_with_lists(item) for item in cast("Sequence[Any]", value)]
     if isinstance(value, dict):
-        return {key: _with_lists(item) for key, item in cast("dict[Any, Any]", value).items()}
+        return {key: _with_lists(item) for key, item in cast("Mapping[Any, Any]", value).items()}
     return value
 
 
@@ -100,7 +100,7 @@ def _exception(call: ToolCall) -> Exception:
     """Return the recorded exception: of its own class, if that is loaded and made of a text, else a RuntimeError."""
     module, _, name = (call.error_type or "").rpartition(".")
     home: Any = builtins if module in ("", "builtins") else sys.modules.get(module)
-    kind = vars(home).get(name) if home is not None else None
+    kind: Any = getattr(home, name, None)
     if isinstance(kind, type) and issubclass(kind, Exception):
         try:
             return kind(call.error)

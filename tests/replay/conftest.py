@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any
@@ -12,6 +13,13 @@ from provider_server import ProviderServer
 from span_recorder import SpanRecorder
 
 TIMEOUT_S = 20.0
+
+
+@pytest.fixture(autouse=True)
+def short_collections() -> None:
+    """Take what is there out of the garbage collector's sight: tests of forgotten streams collect very often."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

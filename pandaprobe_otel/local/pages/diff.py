@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from difflib import SequenceMatcher
 from typing import Any, Literal
 
@@ -45,17 +46,12 @@ _COMPARED = ("input", "output", "status", "error", "model")
 
 
 def diff_trees(left: Tree, right: Tree) -> list[DiffRow]:
-    """Return the rows of both trees, spans of one name, kind and depth being matched in order."""
-    a, b = list(left.rows), list(right.rows)
-    matcher = SequenceMatcher(a=[_key(node) for node in a], b=[_key(node) for node in b], autojunk=False)
-    rows: list[DiffRow] = []
-    for tag, i1, i2, j1, j2 in matcher.get_opcodes():
-        if tag == "equal":
-            rows += [_pair(x, y) for x, y in zip(a[i1:i2], b[j1:j2], strict=True)]
-        else:
-            rows += [DiffRow(change="left", left=node, right=None) for node in a[i1:i2]]
-            rows += [DiffRow(change="right", left=None, right=node) for node in b[j1:j2]]
-    return rows
+    """Return the rows of both trees, the children of two matched spans being aligned in the order of their starts.
+
+    Spans of one kind and name with the same input are matched first, then those that share kind and name; siblings
+    that ran side by side have no order. A span that has none like it stands alone, with all below it.
+    """
+    return list(_diff(_nested(left.rows), _nested(right.rows)))
 
 
 def diff_payloads(left: Any, right: Any, *, context: int = 3) -> list[TextDiff]:
@@ -75,8 +71,96 @@ def diff_payloads(left: Any, right: Any, *, context: int = 3) -> list[TextDiff]:
     return lines
 
 
-def _key(node: Node) -> tuple[str, str, int]:
-    return node.span["name"], node.span["kind"], node.depth
+@dataclass(frozen=True, slots=True, eq=False)
+class _Branch:
+    """A span and those below it."""
+
+    node: Node
+    key: tuple[str, str]
+    content: str
+    below: list[_Branch]
+
+
+def _nested(rows: Sequence[Node]) -> list[_Branch]:
+    """Return rows, parents before children, as a tree."""
+    top: list[_Branch] = []
+    way: list[_Branch] = []
+    for node in rows:
+        del way[node.depth :]
+        span = node.span
+        content = json.dumps(span["input"], sort_keys=True, default=str)
+        branch = _Branch(node, (span["kind"], span["name"]), content, [])
+        (way[-1].below if way else top).append(branch)
+        way.append(branch)
+    return top
+
+
+def _diff(left: Sequence[_Branch], right: Sequence[_Branch]) -> Iterator[DiffRow]:
+    levels = [_aligned(left, right)]  # and no recursion: traces may be deeper than Python goes
+    while levels:
+        pair = next(levels[-1], None)
+        if pair is None:
+            levels.pop()
+            continue
+        one, other = pair
+        if one is not None and other is not None:
+            yield _pair(one.node, other.node)
+        else:
+            yield DiffRow(
+                change="right" if one is None else "left",
+                left=None if one is None else one.node,
+                right=None if other is None else other.node,
+            )
+        levels.append(_aligned(one.below if one else (), other.below if other else ()))
+
+
+def _aligned(left: Sequence[_Branch], right: Sequence[_Branch]) -> Iterator[tuple[_Branch | None, _Branch | None]]:
+    """Yield siblings in pairs, and those that are alone where they stand among them."""
+    partners = dict(_partners(_without_order(left), _without_order(right)))
+    taken = set(partners.values())
+    places = {other: place for place, other in enumerate(right)}
+    reached = 0
+    for one in left:
+        other = partners.get(one)
+        until = reached if other is None else max(reached, places[other])
+        yield from ((None, alone) for alone in right[reached:until] if alone not in taken)
+        reached = until
+        yield one, other
+    yield from ((None, alone) for alone in right[reached:] if alone not in taken)
+
+
+def _partners(left: Sequence[_Branch], right: Sequence[_Branch]) -> Iterator[tuple[_Branch, _Branch]]:
+    whole = [[(*one.key, one.content) for one in side] for side in (left, right)]
+    for tag, i1, i2, j1, j2 in SequenceMatcher(a=whole[0], b=whole[1], autojunk=False).get_opcodes():
+        if tag == "equal":
+            yield from zip(left[i1:i2], right[j1:j2], strict=True)
+            continue
+        named = [[one.key for one in side] for side in (left[i1:i2], right[j1:j2])]
+        for i, j, size in SequenceMatcher(a=named[0], b=named[1], autojunk=False).get_matching_blocks():
+            yield from zip(left[i1 + i : i1 + i + size], right[j1 + j : j1 + j + size], strict=True)
+
+
+def _without_order(siblings: Sequence[_Branch]) -> list[_Branch]:
+    """Return siblings in an order that does not depend on which of those that overlap has started first."""
+    ordered: list[_Branch] = []
+    together: list[_Branch] = []
+    until: datetime | None = None
+    for branch in siblings:
+        begin, end = _moment(branch, "started_at"), _moment(branch, "ended_at")
+        if not (begin is not None and until is not None and begin < until):
+            ordered += sorted(together, key=lambda one: (*one.key, one.content))
+            together, until = [], None
+        together.append(branch)
+        until = end if until is None or (end is not None and end > until) else until
+    return ordered + sorted(together, key=lambda one: (*one.key, one.content))
+
+
+def _moment(branch: _Branch, name: str) -> datetime | None:
+    text = branch.node.span.get(name)
+    if not isinstance(text, str):
+        return None
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _pair(left: Node, right: Node) -> DiffRow:

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay.exchange import Exchange, Piece, beyond, pieces_of
@@ -16,6 +16,7 @@ from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
 from pandaprobe_otel.replay.run import Run
 
+_OF_BODY: Final = ("content-type", "content-length", "content-encoding")
 _LIMIT: Final = 2**16
 _SIMPLE: Final = (
     "ClientPayloadError",
@@ -44,6 +45,8 @@ def install(aiohttp: ModuleType) -> list[Patch]:
         if exchange.played is not None:
             response = play(session, sent, exchange, run)
         else:
+            if exchange.instead is not None:
+                url, options = exchange.instead.uri, _instead(exchange.instead, options)
             try:
                 with inside():
                     response = await original(session, method, url, raise_for_status=False, **options)
@@ -69,6 +72,14 @@ def _sent(session: Any, method: str, url: Any, options: dict[str, Any]) -> Recor
     if json is not None:
         data = session.json_serialize(json)
     return RecordedRequest(method.upper(), str(whole), headers, body_of(getattr(data, "_value", data)))
+
+
+def _instead(request: RecordedRequest, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a request that a fork sends in the place of the program's."""
+    given = dict(options.get("headers") or {})
+    headers = {name: value for name, value in given.items() if str(name).lower() not in _OF_BODY}
+    headers["Content-Type"] = "application/json"
+    return {**options, "json": None, "params": None, "data": request.body, "headers": headers}
 
 
 def _decompresses(session: Any, options: dict[str, Any]) -> bool:
@@ -274,7 +285,7 @@ class _PlayedReader:
         self._run = run
         self._failure = error
         self._pieces = pieces_of(exchange.played, delays=run.delays)
-        self._own: Any = self
+        self._own: Any = cast("Any", self)
         self._own.begin_http_chunk_receiving()
 
     async def _wait(self, func_name: str) -> None:

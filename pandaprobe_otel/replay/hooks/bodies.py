@@ -15,7 +15,7 @@ def body_of(body: Any) -> bytes:
         return b""
     if isinstance(body, str):
         return body.encode()
-    if isinstance(body, bytes | bytearray | memoryview):
+    if isinstance(body, (bytes, bytearray)):
         return bytes(body)
     if isinstance(body, Mapping):
         return urlencode(cast("Mapping[str, str]", body), doseq=True).encode()

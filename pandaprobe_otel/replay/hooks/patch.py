@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pandaprobe_otel.errors import RecordingError
 
@@ -21,7 +21,7 @@ class Patch:
 
     def undo(self) -> None:
         """Put the original back; if someone has wrapped ours in the meantime, it stays inside and passes through."""
-        if vars(self.owner).get(self.name) is self.wrapper:
+        if _own(self.owner).get(self.name) is self.wrapper:
             setattr(self.owner, self.name, self.original)
 
 
@@ -30,7 +30,7 @@ def patch(owner: Any, name: str, around: Callable[..., Any]) -> Patch:
 
     Raises RecordingError when it is not there, as in a version of the library that is built differently.
     """
-    original = vars(owner).get(name)
+    original: Any = _own(owner).get(name)
     if original is None:
         library = owner.__module__.partition(".")[0] if isinstance(owner, type) else owner.__name__
         raise RecordingError(
@@ -44,3 +44,7 @@ def patch(owner: Any, name: str, around: Callable[..., Any]) -> Patch:
 
     setattr(owner, name, wrapper)
     return Patch(owner, name, original, wrapper)
+
+
+def _own(owner: Any) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", vars(owner))

@@ -43,6 +43,11 @@ class _Adapter:
         exchange = self._run.begin(sent)
         if exchange.played is not None:
             return self._play(request, exchange)
+        if exchange.instead is not None:
+            request = request.copy()
+            request.url, request.headers = exchange.instead.uri, request.headers.copy()
+            request.headers.pop("content-encoding", None)
+            request.prepare_body(exchange.instead.body, None)
         try:
             with inside():
                 response = self._inner.send(request, **options)
@@ -64,7 +69,8 @@ class _Adapter:
             exchange.failed(error)
             raise error
         body = PlayedBody(exchange, self._run, dict(answer.headers), urllib3_error)
-        return HTTPAdapter().build_response(request, body)
+        adapter: Any = HTTPAdapter()
+        return adapter.build_response(request, body)
 
 
 def _error(name: str | None, request: Any) -> Exception:

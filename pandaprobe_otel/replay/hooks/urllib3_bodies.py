@@ -171,5 +171,5 @@ def urllib3_error(name: str | None) -> Exception:
         return exceptions.ReadTimeoutError(None, None, text)  # type: ignore[arg-type]
     kind = getattr(exceptions, name or "", None)
     if kind is exceptions.SSLError or kind is exceptions.DecodeError:
-        return kind(text)  # type: ignore[no-any-return]
+        return kind(text)
     return exceptions.ProtocolError(text)

@@ -1,0 +1,224 @@
+"""pytest's marker, fixture and options for recordings, in suites that run as a user runs them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from provider_server import ProviderServer, json_reply
+from suites import RunSuite, Suites
+
+PROGRAM = """
+import os
+import httpx
+
+def ask(question="one"):
+    return httpx.post(os.environ["PROVIDER"], json={"model": "m", "q": question}).json()["echo"]["q"]
+"""
+MARKED = (
+    PROGRAM
+    + """
+@pytest.mark.pandaprobe_cassette
+def test_plain():
+    assert ask() == "one"
+
+@pytest.mark.pandaprobe_cassette("elsewhere/own.yaml", tools=True)
+@pytest.mark.parametrize("question", ["a/b", "c d"])
+def test_several(pandaprobe_recording, question):
+    assert ask(question) == question
+    assert len(pandaprobe_recording.calls) == 1
+
+class TestClass:
+    def test_method(self, pandaprobe_recording):
+        ask("method")
+
+def test_unmarked():
+    pass
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def suites() -> Iterator[Suites]:
+    """The process that the suites come from."""
+    with closing(Suites()) as made:
+        yield made
+
+
+@pytest.fixture
+def run_suite(suites: Suites, tmp_path: Path, server: ProviderServer) -> RunSuite:
+    """Runs a suite whose provider answers each question with itself."""
+    server.received.clear()
+    server.script = lambda received: json_reply({"echo": received.json})
+    return partial(suites.run, tmp_path, PROVIDER=server.url)
+
+
+def cassettes(folder: Path) -> list[str]:
+    """The cassettes below a folder."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml"))
+
+
+def test_recorded_and_played(run_suite: RunSuite, server: ProviderServer, tmp_path: Path) -> None:
+    """Each test has its file, named after it; the second run, in CI, sends nothing."""
+    code = MARKED.replace('"elsewhere/own.yaml", ', "")
+    assert run_suite(code).code == 0
+    assert len(server.received) == 4
+    found = cassettes(tmp_path)
+    assert [re.sub(r"-[0-9a-f]{8}", "-#", name) for name in found] == [
+        "cassettes/test_suite/TestClass.test_method.yaml",
+        "cassettes/test_suite/test_plain.yaml",
+        "cassettes/test_suite/test_several_a_b-#.yaml",
+        "cassettes/test_suite/test_several_c_d-#.yaml",
+    ]
+    played = run_suite(code, CI="true")
+    assert (played.code, len(server.received)) == (0, 4), played.out
+    assert cassettes(tmp_path) == found
+
+
+def test_places_and_modes(run_suite: RunSuite, server: ProviderServer, tmp_path: Path) -> None:
+    """A path of the marker is relative to the file, or to the folder of the option, which has a twin."""
+    one = PROGRAM + "@pytest.mark.pandaprobe_cassette('own.yaml')\ndef test_x():\n    ask()\n"
+    other = PROGRAM + "@pytest.mark.pandaprobe_cassette(mode='none')\ndef test_x():\n    ask()\n"
+    assert run_suite(one).code == 0
+    assert run_suite(one, "--pandaprobe-cassettes=kept").code == 0
+    refused = run_suite(other, PANDAPROBE_PYTEST_CASSETTES="kept")
+    assert "there is no such cassette, and mode='none' only plays" in refused.out
+    assert run_suite(other, "--pandaprobe-record=all", PANDAPROBE_PYTEST_CASSETTES="kept").code == 0
+    assert cassettes(tmp_path) == ["kept/own.yaml", "kept/test_suite/test_x.yaml", "own.yaml"]
+    assert len(server.received) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "marker", "said"),
+    [
+        (["--pandaprobe-record=often"], "", "--pandaprobe-record=often is none of none, once, new, all"),
+        (["--pandaprobe-diverge=no"], "", "--pandaprobe-diverge=no is none of fail, accept, rerecord, live"),
+        ([], "(speed=3)", "the marker pandaprobe_cassette takes no speed"),
+        ([], "('a', 'b')", "the marker pandaprobe_cassette takes no a second argument"),
+    ],
+)
+def test_what_cannot_be_meant(arguments: list[str], marker: str, said: str, run_suite: RunSuite) -> None:
+    """It is told, and the test does not run."""
+    code = f"@pytest.mark.pandaprobe_cassette{marker}\ndef test_x():\n    assert False, 'it ran'\n"
+    outcome = run_suite(code, *arguments)
+    assert outcome.code != 0
+    assert said in outcome.out
+    assert "it ran" not in outcome.out
+
+
+SWALLOWS = (
+    PROGRAM
+    + """
+@pytest.mark.pandaprobe_cassette("own.yaml")
+def test_x():
+    for question in QUESTIONS:
+        try:
+            ask(question)
+        except AssertionError:
+            pass
+"""
+)
+
+
+def test_what_the_app_swallows_fails(run_suite: RunSuite, tmp_path: Path) -> None:
+    """An unknown request, and a call that is never asked for, are failures of the test, not errors beside it."""
+    assert run_suite("QUESTIONS = ['one', 'two']" + SWALLOWS).code == 0
+    before = (tmp_path / "own.yaml").read_bytes()
+    changed = run_suite("QUESTIONS = ['one', 'changed']" + SWALLOWS)
+    assert changed.cases == {"test_x": "failure"}
+    assert "Divergence at call 2 of 2" in changed.out
+    assert "own.yaml:" in changed.out
+    missing = run_suite("QUESTIONS = ['one']" + SWALLOWS)
+    assert missing.cases == {"test_x": "failure"}
+    assert "never asked: call 2" in missing.out
+    assert (tmp_path / "own.yaml").read_bytes() == before
+    accepted = run_suite("QUESTIONS = ['one', 'changed']" + SWALLOWS, "--pandaprobe-diverge=accept")
+    assert accepted.code == 0
+    assert b"changed" in (tmp_path / "own.yaml").read_bytes()
+
+
+def test_a_failed_test_leaves_the_old_file(run_suite: RunSuite, tmp_path: Path) -> None:
+    """What was recorded of a run that was wrong is not kept."""
+    code = PROGRAM + "@pytest.mark.pandaprobe_cassette('own.yaml')\ndef test_x():\n    assert ask() == 'two'\n"
+    assert run_suite(code).cases == {"test_x": "failure"}
+    assert cassettes(tmp_path) == []
+
+
+def test_the_end_of_a_recording(run_suite: RunSuite) -> None:
+    """After `ends_at` the block ends and the assertions run; without the block that is told."""
+    recorded = PROGRAM + "@pytest.mark.pandaprobe_cassette('own.yaml')\ndef test_x():\n    ask(); ask('two')\n"
+    assert run_suite(recorded).code == 0
+    mended = (
+        PROGRAM
+        + """
+@pytest.mark.pandaprobe_cassette("own.yaml", ends_at=1)
+def test_x(pandaprobe_recording):
+    with pandaprobe_recording.to_the_end():
+        ask()
+        ask("mended")
+    assert False, "the assertion ran"
+
+@pytest.mark.pandaprobe_cassette("own.yaml", ends_at=1)
+def test_y():
+    ask()
+    ask("mended")
+"""
+    )
+    outcome = run_suite(mended)
+    assert outcome.cases == {"test_x": "failure", "test_y": "failure"}
+    assert "the assertion ran" in outcome.out
+    assert "with pandaprobe_recording.to_the_end():" in outcome.out
+
+
+def test_with_xdist(run_suite: RunSuite, server: ProviderServer, tmp_path: Path) -> None:
+    """Workers record and play as one process does."""
+    code = MARKED.replace('"elsewhere/own.yaml", ', "")
+    for _ in ("recorded", "played"):
+        outcome = run_suite(code, "-n", "2", plugins=("xdist",))
+        assert outcome.code == 0, outcome.out
+    assert (len(server.received), len(cassettes(tmp_path))) == (4, 4)
+
+
+def test_together_with_the_probe(run_suite: RunSuite, server: ProviderServer) -> None:
+    """Repeated tests are played each time; tools are answered, and the probe sees their spans."""
+    code = (
+        PROGRAM
+        + """
+RAN = []
+
+@tool
+def count(n):
+    RAN.append(n)
+    return len(RAN)
+
+@agent
+def program():
+    return count(1), ask()
+
+@pytest.mark.pandaprobe(repeat=3)
+@pytest.mark.pandaprobe_cassette("own.yaml", tools=True)
+def test_x(probe):
+    assert program() == (1, "one")
+    probe.spans.tool("count").called(times=1)
+    assert len(RAN) <= 1
+"""
+    )
+    for _ in ("recorded", "played"):
+        outcome = run_suite(code)
+        assert outcome.code == 0, outcome.out
+    assert len(server.received) == 1
+
+
+def test_tests_without_recordings_load_nothing_of_it(run_suite: RunSuite) -> None:
+    """The plugin is cheap for who does not use it."""
+    code = """
+import sys
+def test_x():
+    assert not [name for name in sys.modules if name.startswith("pandaprobe_otel.replay.")]
+"""
+    assert run_suite(code).code == 0

@@ -1,0 +1,288 @@
+"""Secrets: in whatever form and place they come, none is in a file, a log line or the text of a failure."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import logging
+import zlib
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import requests
+
+import pandaprobe_otel
+from pandaprobe_otel import Divergence
+from pandaprobe_otel.bootstrap import settings_in_use
+from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.replay.interactions import RecordedAnswer, RecordedRequest
+from pandaprobe_otel.replay.scrubbing import Scrubber
+from pandaprobe_otel.replay.secrets import SHOWN
+from provider_server import ProviderServer, Received, Reply, sse
+
+PLANTED = "pl4nted-S3cret/Value+77"
+KEY = "sk-proj-abcdefghijklmnopqrstuvwx1234567890"
+COOKIE = "s3ssion-c00kie-value"
+
+
+def forms(secret: str) -> list[bytes]:
+    """A secret as a file could hold it: plain, and in base64 at each of three places."""
+    encoded = secret.encode()
+    return [encoded, *(base64.b64encode(b"x" * n + encoded)[4:-4] for n in range(3))]
+
+
+def holds(text: bytes, secret: str) -> bool:
+    """Whether any form of a secret is in a text."""
+    return any(form in text for form in forms(secret))
+
+
+def files(folder: Path) -> bytes:
+    """All that lies in a folder."""
+    return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def stream(text: str, size: int) -> list[bytes]:
+    """Events of a stream that says a text in pieces."""
+    pieces = [text[begin : begin + size] for begin in range(0, len(text), size)]
+    return [sse({"choices": [{"index": 0, "delta": {"content": piece}}]}) for piece in pieces]
+
+
+def answer_of(pieces: list[bytes]) -> RecordedAnswer:
+    """A streamed answer."""
+    chunks = tuple((1.0, len(piece)) for piece in pieces)
+    return RecordedAnswer(200, "OK", {"content-type": "text/event-stream"}, b"".join(pieces), chunks)
+
+
+def compressed(data: bytes) -> bytes:
+    """Without a time stamp, so that it is the same each time."""
+    return gzip.compress(data, mtime=0)
+
+
+JSON = {"Content-Type": "application/json"}
+SAID = f"The secret is {PLANTED}, and the key {KEY}."
+ANSWERS = {
+    "plain": Reply(chunks=(json.dumps({"text": SAID}).encode(),)),
+    "text": Reply(chunks=(SAID.encode(),), content_type="text/plain"),
+    "two chunks": Reply(chunks=(json.dumps({"text": SAID}).encode()[:28], json.dumps({"text": SAID}).encode()[28:])),
+    "gzip": Reply(chunks=(compressed(json.dumps({"text": SAID}).encode()),), headers={"Content-Encoding": "gzip"}),
+    "deflate": Reply(
+        chunks=(zlib.compress(json.dumps({"text": SAID}).encode()),), headers={"Content-Encoding": "deflate"}
+    ),
+    "base64": Reply(chunks=(json.dumps({"data": base64.b64encode(SAID.encode()).decode()}).encode(),)),
+    "events": Reply(chunks=stream(SAID, 200), content_type="text/event-stream"),
+    "events that split it": Reply(chunks=stream(SAID, 5), content_type="text/event-stream"),
+    "gzipped events": Reply(
+        chunks=(compressed(b"".join(stream(SAID, 5))),),
+        content_type="text/event-stream",
+        headers={"Content-Encoding": "gzip"},
+    ),
+    "an error": Reply(
+        chunks=(json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}"}}).encode(),), status=401
+    ),
+    "a cookie": Reply(chunks=(b"{}",), headers={"Set-Cookie": f"session={COOKIE}; Path=/", "X-Internal": PLANTED}),
+}
+
+
+@pytest.mark.parametrize("library", [httpx, requests])
+@pytest.mark.parametrize("name", ANSWERS)
+def test_planted_secrets_do_not_stay(
+    name: str,
+    library: Any,
+    server: ProviderServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Headers, cookies, URLs, requests and answers are searched, also logs, and what a failure says."""
+    monkeypatch.setenv("SHOP_DB_PASSWORD", PLANTED)
+    caplog.set_level(logging.DEBUG, logger="pandaprobe_otel")
+    server.replies(ANSWERS[name])
+    path = tmp_path / "one.yaml"
+    headers = {"Authorization": f"Bearer {KEY}", "Cookie": f"session={COOKIE}", "X-Other": PLANTED}
+
+    def ask(more: str = "") -> Any:
+        body = {"model": "m", "messages": [{"role": "user", "content": f"{SAID} {COOKIE}{more}"}]}
+        url = f"{server.url}/v1?key={KEY}&page=2"
+        return library.post(url, json=body, headers=headers)
+
+    with pandaprobe_otel.recording(path):
+        live = ask()
+        ask()
+    assert PLANTED in live.text or name not in ("plain", "events")
+    kept = files(tmp_path)
+    assert not any(holds(kept, secret) for secret in (PLANTED, KEY, COOKIE))
+    assert b"page=2" in kept
+    with pandaprobe_otel.recording(path):
+        assert ask().status_code == live.status_code
+        ask()
+    failing = pandaprobe_otel.recording(path)
+    with pytest.raises(Divergence) as caught, failing:
+        ask(f"{PLANTED} and more")
+    said = f"{caught.value}{failing.calls}{failing.divergence}".encode() + caplog.text.encode()
+    assert not any(holds(said, secret) for secret in (PLANTED, KEY, COOKIE))
+
+
+def test_secrets_across_events_leave_the_rest_as_it_was() -> None:
+    """Of a stream, only the pieces of the secret change, and its chunks end where they ended."""
+    scrubber = Scrubber(environ={"A_TOKEN": PLANTED})
+    chunks = stream(f"before {PLANTED} after", 6)
+    answer = RecordedAnswer(
+        200, "OK", {"content-type": "text/event-stream"}, b"".join(chunks), tuple((1.0, len(c)) for c in chunks)
+    )
+    kept = scrubber.answer(answer)
+    begin = 0
+    texts: list[str] = []
+    for _, length in kept.chunks:
+        data = kept.body[begin : begin + length]
+        begin += length
+        texts.append(json.loads(data.removeprefix(b"data: "))["choices"][0]["delta"]["content"])
+    assert begin == len(kept.body)
+    assert "".join(texts) == f"before {SHOWN} after"
+    assert (texts[0], texts[-1]) == ("before", " after")
+    assert scrubber.answer(kept) == kept
+
+
+def test_both_sides_are_scrubbed(server: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret that the next request repeats still matches, although the file does not have it."""
+    monkeypatch.setenv("SHOP_API_TOKEN", PLANTED)
+    server.script = lambda received: Reply(chunks=(json.dumps({"text": f"use {PLANTED}"}).encode(),))
+    path = tmp_path / "one.yaml"
+
+    def run() -> None:
+        text = httpx.post(f"{server.url}/v1", json={"model": "m", "text": "which?"}).json()["text"]
+        httpx.post(f"{server.url}/v1", json={"model": "m", "text": f"you said: {text}; it is {PLANTED}"})
+
+    for _ in ("recorded", "played"):
+        with pandaprobe_otel.recording(path):
+            run()
+    assert not holds(files(tmp_path), PLANTED)
+
+
+def test_the_configured_mask_acts_on_cassettes(server: ProviderServer, tmp_path: Path) -> None:
+    """What must not leave the process must not be committed either; a mask that fails leaves out the text."""
+    server.script = lambda received: Reply(
+        chunks=stream("call +49 170 1234567 now", 4), content_type="text/event-stream"
+    )
+    handle = pandaprobe_otel.init(enabled=False, instrument=False, mask=r"\+\d\d \d{3} \d{7}")
+    try:
+        for _ in ("recorded", "played"):
+            with pandaprobe_otel.recording(tmp_path / "one.yaml"):
+                httpx.post(f"{server.url}/v1", json={"model": "m", "text": "my number is +49 170 1234567"})
+    finally:
+        handle.shutdown()
+    kept = files(tmp_path)
+    assert b"1234567" not in kept
+    assert b"my number is [masked]" in kept
+    assert settings_in_use() is not None
+
+
+def test_a_function_of_the_app_scrubs(server: ProviderServer, tmp_path: Path) -> None:
+    """It gets JSON and returns what is kept."""
+    server.script = lambda received: Reply(chunks=(b'{"name": "Ada"}',))
+
+    def scrub(value: Any) -> Any:
+        return {**value, "name": "somebody"} if "name" in value else value
+
+    for _ in ("recorded", "played"):
+        with pandaprobe_otel.recording(tmp_path / "one.yaml", scrub=scrub):
+            httpx.post(f"{server.url}/v1", json={"model": "m", "name": "Ada"})
+    assert b"Ada" not in files(tmp_path)
+    assert b"scrubbed: [scrub]" in files(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "secret-squeeze"])
+def test_what_cannot_be_read_is_not_kept(encoding: str, server: ProviderServer, tmp_path: Path) -> None:
+    """An answer that cannot be decompressed cannot be scrubbed: the recording fails."""
+    server.replies(Reply(chunks=(b"no gzip",), headers={"Content-Encoding": encoding}))
+
+    def run() -> None:
+        with pandaprobe_otel.recording(tmp_path / "one.yaml"), httpx.stream("GET", server.url) as response:
+            list(response.iter_raw())
+
+    with pytest.raises(RecordingError, match="The answer of call 1 cannot be kept"):
+        run()
+    assert files(tmp_path) == b""
+
+
+def test_a_compressed_request(server: ProviderServer, tmp_path: Path) -> None:
+    """It is kept as what it says, and matches one that is not compressed."""
+    server.replies(Reply(chunks=(b"{}",)))
+    body = json.dumps({"model": "m", "text": KEY}).encode()
+    packed: dict[str, Any] = {"content": compressed(body), "headers": {**JSON, "Content-Encoding": "gzip"}}
+    with pandaprobe_otel.recording(tmp_path / "one.yaml"):
+        httpx.post(server.url, **packed)
+    assert b'{"model": "m", "text": "[scrubbed]"}' in files(tmp_path)
+    with pandaprobe_otel.recording(tmp_path / "one.yaml"):
+        httpx.post(server.url, json=json.loads(body))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_secret"),
+    [
+        ("OPENAI_API_KEY", KEY, True),
+        ("AWS_SECRET_ACCESS_KEY", PLANTED, True),
+        ("AWS_ACCESS_KEY_ID", "AKIAABCDEFGHIJKLMNOP", True),
+        ("DATABASE_DSN", "postgres://a:b@c/d", True),
+        ("OPENAI_API_KEY", "not-needed", False),
+        ("OPENAI_API_KEY", "short", False),
+        ("PWD", "/home/somebody/project", False),
+        ("GOOGLE_APPLICATION_CREDENTIALS", __file__, False),
+        ("TOKENIZERS_PARALLELISM", "false-and-so-on-1", False),
+        ("PRIMARY_KEY_COLUMN", "customer_number_1", False),
+    ],
+)
+def test_which_variables_are_secrets(name: str, value: str, is_secret: bool) -> None:
+    """By the last word of their names, if the value can be a secret at all."""
+    scrubber = Scrubber(environ={name: value})
+    text = f"it is {value}!"
+    assert (scrubber.text(text) != text) == is_secret
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        ({"password": "hunter2"}, {"password": SHOWN}),
+        ({"a": {"api-key": "x1"}}, {"a": {"api-key": SHOWN}}),
+        ({"arguments": '{"access_token": "abc", "n": 1}'}, {"arguments": f'{{"access_token": "{SHOWN}", "n": 1}}'}),
+        ({"properties": {"password": {"type": "string"}}}, {"properties": {"password": {"type": "string"}}}),
+        ({"max_tokens": 5, "token": "the"}, {"max_tokens": 5, "token": "the"}),
+        ({"text": "see https://user:secret77@host/x"}, {"text": f"see https://{SHOWN}@host/x"}),
+        ({"text": "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----"}, {"text": SHOWN}),
+    ],
+)
+def test_fields_and_patterns(body: Any, kept: Any) -> None:
+    """Fields with the name of a secret, and what looks like one."""
+    scrubber = Scrubber(environ={})
+    request = RecordedRequest("POST", "http://x/", {"content-type": "application/json"}, json.dumps(body).encode())
+    assert json.loads(scrubber.request(request).body) == kept
+
+
+def test_what_holds_no_secret_stays_byte_for_byte() -> None:
+    """Bodies are not written anew for nothing."""
+    scrubber = Scrubber(environ={"A_KEY": PLANTED})
+    body = b'{ "model" : "m", "tools": [{"name": "get_access_token"}],  "text": "\\u00e4 a password key" }'
+    assert scrubber.request(RecordedRequest("POST", "http://x/y?b=1&a=2", {}, body)).body == body
+    assert scrubber.request(RecordedRequest("POST", "http://x/y?b=1&a=2", {}, body)).uri == "http://x/y?b=1&a=2"
+    pieces = stream("nothing at all", 3)
+    answer = RecordedAnswer(
+        200, "OK", {"content-type": "text/event-stream"}, b"".join(pieces), tuple((1.0, len(p)) for p in pieces)
+    )
+    assert scrubber.answer(answer) == answer
+
+
+def test_received_headers_are_the_apps_own(server: ProviderServer, tmp_path: Path) -> None:
+    """Scrubbing is for the file: the provider gets what the app has sent."""
+    heard: list[Received] = []
+
+    def script(received: Received) -> Reply:
+        heard.append(received)
+        return Reply(chunks=(b"{}",))
+
+    server.script = script
+    with pandaprobe_otel.recording(tmp_path / "one.yaml"):
+        httpx.post(server.url, json={"text": KEY}, headers={"Authorization": f"Bearer {KEY}"})
+    assert heard[0].headers["authorization"] == f"Bearer {KEY}"
+    assert heard[0].json == {"text": KEY}

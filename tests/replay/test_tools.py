@@ -1,0 +1,238 @@
+"""Calls of decorated tools: answered by the recording that asks for them, and run by everybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pandaprobe_otel
+from pandaprobe_otel import Divergence
+from pandaprobe_otel.errors import RecordingError
+from span_recorder import recording as spans_recorded
+
+RAN: list[str] = []
+
+
+class RefundError(Exception):
+    """An error of the app's own, made of a text."""
+
+
+class OddError(Exception):
+    """One that is made of something else."""
+
+    def __init__(self, *, number: int) -> None:
+        super().__init__(f"number {number}")
+
+
+@pandaprobe_otel.tool
+def look_up(number: str, *, key: str = "") -> Any:
+    """Note that it has run."""
+    RAN.append(number)
+    return {"order": number, "lines": [1, 2.5, None, True]}
+
+
+@pandaprobe_otel.tool(name="refund", ignore=("token",))
+async def pay_back(number: str, token: str) -> Any:
+    """Note that it has run."""
+    RAN.append(number)
+    return number
+
+
+@pandaprobe_otel.tool
+def fails(kind: str) -> Any:
+    """Raise one of these."""
+    RAN.append(kind)
+    raise {"own": RefundError("too late"), "odd": OddError(number=3), "builtin": ValueError("no number")}[kind]
+
+
+@pandaprobe_otel.tool(capture=False)
+def private(number: str) -> Any:
+    """Note that it has run."""
+    RAN.append(number)
+
+
+@pandaprobe_otel.tool
+def pieces(number: str) -> Iterator[str]:
+    """Note that it has run."""
+    RAN.append(number)
+    yield number
+
+
+class Shop:
+    """An app's class."""
+
+    @pandaprobe_otel.tool
+    def price(self, number: str) -> Any:
+        """Note that it has run."""
+        RAN.append(number)
+        return 7
+
+    @pandaprobe_otel.tool
+    @classmethod
+    def rate(cls, number: str) -> Any:
+        """Note that it has run."""
+        RAN.append(number)
+        return cls.__name__
+
+
+@pytest.fixture(autouse=True)
+def nothing_has_run() -> None:
+    """Forget what ran before."""
+    RAN.clear()
+
+
+def twice(path: Path, program: Callable[[], Any], **options: Any) -> tuple[Any, Any]:
+    """Record a program and play it: what it returned both times."""
+    found: list[Any] = []
+    for _ in ("recorded", "played"):
+        with pandaprobe_otel.recording(path, **{"tools": True, **options}):
+            found.append(program())
+    return found[0], found[1]
+
+
+def test_a_tool_does_not_run_again(tmp_path: Path) -> None:
+    """Functions, coroutine functions and methods give what they gave; each still has its span."""
+
+    def program() -> Any:
+        return look_up("A", key="k"), asyncio.run(pay_back("B", "t0ken")), Shop().price("C"), Shop.rate("D")
+
+    with spans_recorded() as recorder:
+        live, played = twice(tmp_path / "one.yaml", program)
+        names = recorder.names
+    assert played == live
+    assert RAN == ["A", "B", "C", "D"]
+    assert names == ["look_up", "refund", "price", "rate"] * 2
+    assert recorder.output_of(recorder.spans[4]) == recorder.output_of(recorder.spans[0])
+    assert "t0ken" not in (tmp_path / "one.yaml").read_text()
+
+
+def test_tools_run_unless_they_are_asked_for(tmp_path: Path) -> None:
+    """By default all do; of several, those that are named do not."""
+
+    def program() -> Any:
+        return look_up("A"), Shop().price("B")
+
+    twice(tmp_path / "one.yaml", program, tools=False)
+    assert RAN == ["A", "B"] * 2
+    RAN.clear()
+    twice(tmp_path / "two.yaml", program, tools=["price"])
+    assert RAN == ["A", "B", "A"]
+    RAN.clear()
+    program()
+    assert RAN == ["A", "B"]
+
+
+@pytest.mark.parametrize(("kind", "played"), [("own", RefundError), ("builtin", ValueError), ("odd", RuntimeError)])
+def test_errors_are_raised_again(kind: str, played: type[Exception], tmp_path: Path) -> None:
+    """Of their own class, where it is made of a text."""
+    raised: list[Exception] = []
+
+    def program() -> None:
+        try:
+            fails(kind)
+        except Exception as error:  # noqa: BLE001 - what the tool raises
+            raised.append(error)
+
+    twice(tmp_path / "one.yaml", program)
+    assert [kind] == RAN
+    assert type(raised[1]) is played
+    assert str(raised[0]) in str(raised[1])
+
+
+def test_other_arguments_are_a_divergence(tmp_path: Path) -> None:
+    """A known tool does not run with others; it fails, also if a framework has turned that into a message."""
+    with pandaprobe_otel.recording(tmp_path / "one.yaml", tools=True):
+        look_up("A")
+
+    @pandaprobe_otel.recording(tmp_path / "one.yaml", tools=True)
+    def program() -> None:
+        with pytest.raises(Divergence):
+            look_up("B")
+
+    with pytest.raises(Divergence, match="look_up"):
+        program()
+    assert RAN == ["A"]
+
+
+def test_new_records_tools_too(tmp_path: Path) -> None:
+    """A call that is unknown runs, and is known from then on."""
+    for options in ({}, {"mode": "new"}, {"mode": "none"}):
+        with pandaprobe_otel.recording(tmp_path / "one.yaml", tools=True, **options):  # type: ignore[arg-type]
+            look_up("A")
+            if options:
+                look_up("B")
+    assert RAN == ["A", "B"]
+
+
+def test_what_is_no_json_cannot_come_back(tmp_path: Path) -> None:
+    """The app gets its object, and the recording fails: the next run would get something else."""
+
+    @pandaprobe_otel.tool
+    def objects() -> Any:
+        return {1, 2}
+
+    @pandaprobe_otel.recording(tmp_path / "one.yaml", tools=True)
+    def program() -> None:
+        assert objects() == {1, 2}
+
+    with pytest.raises(RecordingError, match="the tool objects returned a set"):
+        program()
+    assert not (tmp_path / "one.yaml").exists()
+
+
+def test_what_is_left_to_run(tmp_path: Path) -> None:
+    """A generator, and a tool whose arguments are not to be captured."""
+
+    def program() -> Any:
+        return private("A"), list(pieces("B"))
+
+    live, played = twice(tmp_path / "one.yaml", program)
+    assert live == played
+    assert RAN == ["A", "B"] * 2
+    assert "tools:" not in (tmp_path / "one.yaml").read_text()
+
+
+def test_tuples_come_back_as_lists(tmp_path: Path) -> None:
+    """As everything that JSON has no form for, they are what JSON makes of them."""
+
+    @pandaprobe_otel.tool
+    def pair() -> Any:
+        return ("a", [1], {"b": (2,)})
+
+    live, played = twice(tmp_path / "one.yaml", pair)
+    assert played == json.loads(json.dumps(live))
+
+
+def test_an_interrupted_tool_is_not_kept(tmp_path: Path) -> None:
+    """It has neither returned nor failed."""
+
+    @pandaprobe_otel.tool
+    async def waits() -> None:
+        await asyncio.Event().wait()
+
+    async def program() -> None:
+        task = asyncio.ensure_future(waits())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with pandaprobe_otel.recording(tmp_path / "one.yaml", tools=True):
+        asyncio.run(program())
+    assert "waits" not in (tmp_path / "one.yaml").read_text()
+
+
+async def test_async_generators_run(tmp_path: Path) -> None:
+    """As generators do."""
+
+    @pandaprobe_otel.tool
+    async def letters() -> AsyncIterator[str]:
+        yield "a"
+
+    async with pandaprobe_otel.recording(tmp_path / "one.yaml", tools=True):
+        assert [letter async for letter in letters()] == ["a"]
