@@ -28,8 +28,11 @@ from streamed_forms import Sighting
 INNER = {("plain", "tool calls"), ("stream", "read to the end"), ("stream", "cut off"), ("plain", "5xx")}
 LEFT_OUT = ("timeout", "cancelled")
 """What takes as long as the client waits."""
-HEADERS = re.compile(r"headers: \{.*?\}|headers=<dict len=\d+>|,?\n *'transfer-encoding': 'chunked'")
-"""What cohere's exceptions and Gemini's answers show."""
+HEADERS = re.compile(
+    r"headers: \{.*?\}|headers=<dict len=\d+>|\n *'content-type': '[^']*'|,?\n *'transfer-encoding': '\w+'",
+    re.IGNORECASE,
+)
+"""What cohere's exceptions and Gemini's answers show: few are kept, with small letters."""
 LIKE_OPENAI = ("groq", "together", "anthropic beta")
 
 
