@@ -13,9 +13,11 @@ from pandaprobe_otel.replay.capture.entry import Entry, arguments_of, entry_of
 from pandaprobe_otel.replay.capture.findings import Finding, findings
 from pandaprobe_otel.replay.capture.pytest_file import Case, Turn, cassette_beside, held_in, text_of
 from pandaprobe_otel.replay.capture.refusals import check, warnings_of
+from pandaprobe_otel.replay.capture.scrubbed import scrubbed
 from pandaprobe_otel.replay.capture.stored import StoredTrace
 from pandaprobe_otel.replay.cassette import save
 from pandaprobe_otel.replay.interactions import Cassette, Interaction
+from pandaprobe_otel.replay.scrubbing import Scrubber
 
 OWN_CHOICE = (
     "no step of the program failed, and it did what the model asked for: if the failure is the model's own choice, no "
@@ -91,9 +93,10 @@ def capture(traces: Sequence[StoredTrace], test: Path, wishes: Wishes) -> Captur
         held=[line for part in parts[: _failing(parts) + 1] for line in part.held],
         found=found,
     )
-    save(cassette_beside(test), cassette)
+    cleaner = Scrubber()
+    save(cassette_beside(test), scrubbed(cassette, cleaner))
     test.parent.mkdir(parents=True, exist_ok=True)
-    test.write_text(text_of(case), encoding="utf-8")
+    test.write_text(cleaner.text(text_of(case)), encoding="utf-8")
     return Captured(
         test=test,
         cassette=cassette_beside(test),

@@ -102,6 +102,19 @@ def test_a_test_that_is_there_stays(tmp_path: Path) -> None:
         capture([trace(GOOD)], tmp_path / "test_it.py", Wishes(folder=tmp_path))
 
 
+def test_secrets_do_not_reach_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a variable like a secret's holds is taken out of requests, answers, tools and the test itself."""
+    secret = "hunter2-hunter2-hunter2"
+    monkeypatch.setenv("SHOP_PASSWORD", secret)
+    made = trace(
+        call(1, 2, asked=f"My {secret}", said=f"Your {secret}"), tool("log_in", 3, 4, {"word": secret}), input=secret
+    )
+    done = capture([made], tmp_path / "test_it.py", Wishes(folder=tmp_path))
+    text = done.cassette.read_text(encoding="utf-8") + done.test.read_text(encoding="utf-8")
+    assert secret not in text
+    assert "log_in" in text
+
+
 def test_a_session_is_one_test_of_several_turns(tmp_path: Path) -> None:
     """Calls of a later turn come after those of an earlier one."""
     first, second = trace(GOOD), trace(call(21, 22, said="There."), input="And now?")
