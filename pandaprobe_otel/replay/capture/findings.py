@@ -36,12 +36,14 @@ class Finding:
         told: What the trace had, for the comment behind the assertion.
         asserts: The assertion, as a line of Python.
         after: The last call of a model that a mended program still asks as recorded.
+        tool: The tool that was asked for and did not run as it was told.
     """
 
     kind: str
     told: str
     asserts: str
     after: int
+    tool: str | None = None
 
 
 def findings(trace: StoredTrace) -> list[Finding]:
@@ -112,6 +114,7 @@ def _other_tool(trace: StoredTrace) -> Iterator[Finding]:
                 told=told,
                 asserts=f"probe.spans.tool({literal(one.name)}){_with(_given(one))}.called()",
                 after=turn.number,
+                tool=one.name,
             )
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from pandaprobe_otel.replay.cannot_capture import CannotCapture
 from pandaprobe_otel.replay.capture.cassette_of import cassette_of
@@ -16,10 +17,12 @@ from pandaprobe_otel.replay.capture.refusals import check, warnings_of
 from pandaprobe_otel.replay.capture.scrubbed import scrubbed
 from pandaprobe_otel.replay.capture.stored import StoredTrace
 from pandaprobe_otel.replay.cassette import save
-from pandaprobe_otel.replay.interactions import Cassette, Interaction
+from pandaprobe_otel.replay.interactions import Cassette, Interaction, ToolCall
 from pandaprobe_otel.replay.scrubbing import Scrubber
 
-OWN_CHOICE = (
+NEVER_RAN: Final = {"it never ran": "in the trace"}
+"""Arguments that no call has: a tool of this name is known, so it does not run; its first call ends the recording."""
+OWN_CHOICE: Final = (
     "no step of the program failed, and it did what the model asked for: if the failure is the model's own choice, no "
     "recorded answer can mend it; the test needs --pandaprobe-diverge=live"
 )
@@ -101,7 +104,7 @@ def capture(traces: Sequence[StoredTrace], test: Path, wishes: Wishes) -> Captur
         test=test,
         cassette=cassette_beside(test),
         calls=len(cassette.interactions),
-        tools=len(cassette.tools),
+        tools=sum(call.arguments is not NEVER_RAN for call in cassette.tools),
         found=found,
         notes=tuple(_notes(parts)),
     )
@@ -117,14 +120,24 @@ def _part(trace: StoredTrace, wishes: Wishes) -> _Part:
     cassette = cassette_of(trace, plays_tools=wishes.live_tools is not True)
     live: Collection[str] = () if isinstance(wishes.live_tools, bool) else wishes.live_tools
     found = tuple(findings(trace))
+    tools = () if wishes.live_tools is True else tuple(_tools(cassette.tools, found, live))
     entry = entry_of(trace, given=wishes.entry, folder=wishes.folder)
     return _Part(
         trace=trace,
-        cassette=replace(cassette, tools=tuple(call for call in cassette.tools if call.name not in live)),
+        cassette=replace(cassette, tools=tools),
         found=found,
         held=tuple(held_in(trace, until=found[0].after if found else len(trace.model_calls))),
         turn=Turn(entry=entry, arguments=_arguments(trace, entry)),
     )
+
+
+def _tools(played: Sequence[ToolCall], found: Sequence[Finding], live: Collection[str]) -> Iterator[ToolCall]:
+    """The calls that are answered, and the tools that a mended program will call for the first time."""
+    yield from (call for call in played if call.name not in live)
+    known = {call.name for call in played}
+    for name in dict.fromkeys(one.tool for one in found):
+        if name is not None and name not in known and name not in live:
+            yield ToolCall(name, NEVER_RAN)
 
 
 def _arguments(trace: StoredTrace, entry: Entry) -> tuple[str, ...]:

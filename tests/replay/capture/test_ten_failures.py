@@ -61,7 +61,7 @@ def _tested(text: str, folder: Path) -> str:
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_failure_becomes_a_test(name: str, tmp_path: Path, pandaprobe: LocalServer) -> None:
-    """It fails for the right reason, without a side effect; passes when mended; fails for another bug."""
+    """It fails for the right reason; passes when mended; fails for another bug. None of the tools ever runs."""
     program = PROGRAMS[name]
     trace_id = _run(program, tmp_path, pandaprobe, name)
     environment = clean_environment(tmp_path, **pandaprobe.environment(name))
@@ -76,6 +76,7 @@ def test_a_failure_becomes_a_test(name: str, tmp_path: Path, pandaprobe: LocalSe
     assert not (tmp_path / "effects.txt").exists()
     mended = _tested(program.mended_text, tmp_path)
     assert "1 passed" in mended, mended
+    assert not (tmp_path / "effects.txt").exists()
     broken = _tested(program.broken_text, tmp_path)
     assert "1 failed" in broken, broken
     assert program.breaks in broken, broken
