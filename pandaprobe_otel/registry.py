@@ -98,8 +98,8 @@ class InstrumentResult:
 def instrument(name: str, **options: Any) -> InstrumentResult:
     """Record the calls of one library, whether it is imported already or later.
 
-    Options are those of the instrumentor (`tracer_provider`, `capture_content`, `beside_others`). Never raises: an
-    unknown name, a library that is missing and a failure are in the result, a failure also in the log.
+    Options are those of the instrumentor (`tracer_provider`, `capture_content`, `replayable`, `beside_others`). Never
+    raises: an unknown name, a library that is missing and a failure are in the result, a failure also in the log.
     """
     return _instrument(name, options, was_named=True)
 

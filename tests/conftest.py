@@ -32,6 +32,8 @@ OUTER_FILES: Final = frozenset(
         "local/pages/test_browser.py",
         "local/test_any_request.py",  # schemathesis
         "mapping/test_live.py",  # each instrumentor in a process of its own
+        "replay/capture/test_ten_failures.py",  # fifty processes
+        "replay/answers/test_through_other_clients.py",  # seven client libraries
         "process/test_servers.py",  # gunicorn, Celery
         "typing/test_client_types.py",  # mypy, pyright
         "typing/test_decorator_types.py",

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.replay.as_traced import as_traced
 from pandaprobe_otel.replay.canonical import Ignored, Piece, digest_of, meaning_of
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.protocols import anthropic, bedrock, cohere, gemini, http, ollama, openai
@@ -79,14 +80,16 @@ def read_request(request: RecordedRequest, *, ignore: Sequence[str | re.Pattern[
 class RequestReader:
     """Reads requests, and remembers the pieces of those before: a conversation repeats its messages each time."""
 
-    def __init__(self, ignore: Sequence[str | re.Pattern[str]] = ()) -> None:
+    def __init__(self, ignore: Sequence[str | re.Pattern[str]] = (), *, only_traced: bool = False) -> None:
+        """`only_traced`: what a trace does not hold counts nowhere."""
         self._ignored = Ignored.of(ignore)
+        self._only_traced = only_traced
         self._known: dict[tuple[str, bool, int | None, bytes], Piece | None] = {}
         self._known_bytes = 0
 
     def read(self, request: RecordedRequest) -> ModelRequest:
         """Return what a request asks; never raises for what it holds."""
-        asked = _asked(request)
+        asked = as_traced(_asked(request)) if self._only_traced else _asked(request)
         try:
             pieces = tuple(self._pieces(asked))
         except (RecursionError, TypeError, ValueError):  # deeper than any client sends, or half a character

@@ -48,7 +48,7 @@ class Script:
         self, cassette: Cassette, *, ignore: Sequence[str | re.Pattern[str]] = (), ends_at: int | None = None
     ) -> None:
         self._lock = threading.Lock()
-        self._reader = RequestReader(ignore)
+        self._reader = RequestReader(ignore, only_traced=cassette.made_from is not None)
         self._pairing = Pairing()
         self._tools = ToolScript(cassette.tools, pairing=self._pairing, ignore=ignore)
         self._entries = [_Entry(one) for one in sorted(cassette.interactions, key=lambda one: one.call)]

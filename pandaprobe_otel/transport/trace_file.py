@@ -1,4 +1,4 @@
-"""Files of traces: one JSON object a line, as `init(local=...)` writes them and `replay` and `view` read them.
+"""Files of traces: one JSON object a line, as `init(local=...)` writes them and `send` and `view` read them.
 
 A line is the body of a `POST /traces`, or what follows one: `{"trace_id", "spans": [...]}`,
 `{"trace_id", "update": {...}}` or `{"score": {...}}`. A file may also be a JSON list of traces, such as
