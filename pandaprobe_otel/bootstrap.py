@@ -130,6 +130,7 @@ def init(
     exclude: Sequence[str] | None = None,
     spans: Literal["agent", "all"] | Callable[[ReadableSpan], bool] | None = None,
     capture: Literal["all", "metadata", "off"] | Mapping[str, str] | None = None,
+    replayable: bool | None = None,
     mask: Any = None,
     compute_cost: bool | None = None,
     sample_rate: float | None = None,
@@ -156,7 +157,7 @@ def init(
     environment variable (see the configuration table).
 
     With `local="traces.jsonl"` traces are written to that file, without a key and without a server;
-    `pandaprobe-otel view` shows it, `replay` sends it.
+    `pandaprobe-otel view` shows it, `send` sends it.
 
     `batch_size`, `flush_interval` and `max_queue_size` are those of the official SDK; they are accepted so that its
     users need not change the call, and have no effect: a trace is sent when it is complete, and memory is bounded

@@ -175,7 +175,8 @@ def _instrument(config: Config, provider: TracerProvider | None, *, is_other: bo
         for name in _last.libraries:
             uninstrument(name)
     others = {result.name for result in instrumented()}.difference(_last.libraries)
-    results = instrument_all(config.instrument, config.exclude, tracer_provider=provider)
+    options = {"replayable": True} if config.replayable else {}
+    results = instrument_all(config.instrument, config.exclude, tracer_provider=provider, **options)
     chosen = {result.name for result in results}.difference(config.exclude)
     for name in _last.libraries:
         if name not in chosen:

@@ -98,8 +98,8 @@ class InstrumentResult:
 def instrument(name: str, **options: Any) -> InstrumentResult:
     """Record the calls of one library, which may be imported before or after this call.
 
-    The options are those of the instrumentor (`tracer_provider`, `capture_content`, `beside_others`). Never raises:
-    the result reports an unknown name, a missing library or a failure. Failures are also logged.
+    The options are those of the instrumentor (`tracer_provider`, `capture_content`, `replayable`, `beside_others`).
+    Never raises: the result reports an unknown name, a missing library or a failure. Failures are also logged.
     """
     return _instrument(name, options, was_named=True)
 

@@ -32,6 +32,8 @@ OUTER_FILES: Final = frozenset(
         "local/pages/test_browser.py",
         "local/test_any_request.py",  # needs schemathesis
         "mapping/test_live.py",  # runs each instrumentor in its own process
+        "replay/capture/test_ten_failures.py",  # starts fifty processes
+        "replay/answers/test_through_other_clients.py",  # needs seven client libraries
         "process/test_servers.py",  # needs gunicorn and Celery
         "typing/test_client_types.py",  # needs mypy and pyright
         "typing/test_decorator_types.py",

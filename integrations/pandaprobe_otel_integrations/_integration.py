@@ -7,7 +7,7 @@ import sys
 import threading
 from abc import abstractmethod
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, ClassVar, Literal
 
@@ -47,6 +47,7 @@ class Integration(BaseInstrumentor):
     - `capture_content`: True or False for messages in the spans; default: what
       OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT says when `instrument()` is called, and True when it says
       nothing.
+    - `replayable`: True to keep on each span of a model's call what it can be rebuilt from.
     - `beside_others`: True to record calls also while another vendor's instrumentation of this library is active.
 
     Nothing of the library is imported. A library that is built in an unexpected way is left alone, and said so in
@@ -129,7 +130,8 @@ class Integration(BaseInstrumentor):
             raise DependencyConflictError(conflict)
         with self._lock:
             self._tracer_provider = kwargs.get("tracer_provider")
-            self._recorder = self._make_recorder(self._tracer_provider, kwargs.get("capture_content"))
+            recorder = self._make_recorder(self._tracer_provider, kwargs.get("capture_content"))
+            self._recorder = replace(recorder, replayable=bool(kwargs.get("replayable", False)))
             self._watch = Watch(rivals=self.rivals, tracer=self._recorder.tracer)
             self._beside_others = bool(kwargs.get("beside_others", False))
             self._every_client = not kwargs.get("only_watched_clients", False)

@@ -18,6 +18,7 @@ from ._endpoint import Attributes, Body, Endpoint, Failure
 from ._failures import beside_message, body_of, message_in
 from ._guard import guarded
 from ._llm_span import with_llm_span
+from ._replayable import asked, kept
 from ._rest import RESPONSE
 from ._span_writing import fail, present
 
@@ -33,12 +34,14 @@ class Recorder:
 
     tracer: Tracer
     with_content: bool
+    replayable: bool = False
+    """Whether spans keep what their calls can be rebuilt from."""
 
 
 class ModelCall:
     """One span. Whatever is added after it has ended is lost, by OpenTelemetry's rules."""
 
-    __slots__ = ("_model", "_recorder", "endpoint", "is_settled", "span", "started_ns")
+    __slots__ = ("_asked", "_model", "_recorder", "endpoint", "is_settled", "span", "started_ns")
 
     def __init__(
         self,
@@ -54,6 +57,8 @@ class ModelCall:
         """Whether the span says by now how the call ended: why the model stopped, or what went wrong."""
         self.started_ns = started_ns or time.time_ns()
         self._recorder = recorder
+        keeps = recorder.replayable and recorder.with_content
+        self._asked: Any = guarded(asked, body) if keeps else None
         operation = endpoint.operation
         # All at the start: whenever attributes are set, it costs as much as three of them.
         attributes: Attributes = {_OPERATION: operation, **place}
@@ -90,6 +95,8 @@ class ModelCall:
             attributes = present(attributes)
         if self._recorder.with_content:
             attributes.update(encoded(answer.content))
+        if self._asked is not None:
+            attributes.update(guarded(kept, self._asked, body) or {})
         self.span.set_attributes(attributes)
         tells = answer.is_whole or answer.failure is not None
         self.is_settled = self.is_settled or tells or _FINISH_REASONS in attributes or OUTCOME in attributes

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -42,7 +44,7 @@ class SpanOptions:
     reduce: Callable[[list[Any]], Any] | None = None
     input: Any = NOT_GIVEN
 
-    def plan(self, name: str) -> SpanPlan:
+    def plan(self, name: str, function: str | None = None) -> SpanPlan:
         """Return the plan of a span of this name. Metadata of a trace is the trace's, else the span's own."""
         values = trace_values(
             session=self.session_id,
@@ -57,6 +59,7 @@ class SpanOptions:
             model=self.model,
             metadata=None if self.is_trace else self.metadata,
             values=values,
+            function=function,
         )
 
 
@@ -240,7 +243,8 @@ def decorate(target: F, options: SpanOptions) -> F:
             has_receiver=not is_static,
         )
     name = options.name or _name_of(function)
-    recipe = CallRecipe(options.plan(name), read=read, captures_output=captured is not False, reduce=options.reduce)
+    plan = options.plan(name, _place_of(function))
+    recipe = CallRecipe(plan, read=read, captures_output=captured is not False, reduce=options.reduce)
     if options.kind == "TOOL":
         return wrap(_answered(target, name, read), recipe.open)
     return wrap(target, recipe.open)
@@ -288,6 +292,19 @@ def _without(names: Collection[str], others: Collection[str]) -> tuple[str, ...]
 def _name_of(function: Callable[..., Any]) -> str:
     inner = getattr(function, "func", function)  # functools.partial
     return str(getattr(inner, "__name__", type(function).__name__))
+
+
+def _place_of(function: Callable[..., Any]) -> str | None:
+    """Return module and qualified name; of a script that is run, the module that an import of it would make."""
+    inner: Any = getattr(function, "func", function)
+    module, name = getattr(inner, "__module__", None), getattr(inner, "__qualname__", None)
+    if not isinstance(module, str) or not isinstance(name, str):
+        return None
+    if module == "__main__":
+        main: Any = sys.modules.get("__main__")
+        spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+        module = spec.name if spec is not None else os.path.splitext(os.path.basename(file))[0] if file else module
+    return f"{module}.{name}"
 
 
 def _names(names: Collection[str]) -> Collection[str]:

@@ -37,7 +37,7 @@ def kind_of(kind: object) -> str:
 class SpanPlan:
     """A span to be made, perhaps many times. `values` are the session, user, tags and metadata it asks for."""
 
-    __slots__ = ("_attributes", "_values", "is_trace", "kind", "metadata", "model", "name", "values")
+    __slots__ = ("_attributes", "_values", "function", "is_trace", "kind", "metadata", "model", "name", "values")
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class SpanPlan:
         model: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         values: TraceValues | None = None,
+        function: str | None = None,
     ) -> None:
         self.name = name
         self.kind = kind
@@ -55,6 +56,7 @@ class SpanPlan:
         self.model = model
         self.metadata = None if metadata is None else first_items(metadata)
         self.values = values
+        self.function = function
         self._attributes: dict[str, AttributeValue] | None = None
 
     def attributes(self) -> dict[str, AttributeValue]:
@@ -70,6 +72,8 @@ class SpanPlan:
             made[names.OPERATION_NAME] = operation
         if (name_attribute := _NAME_ATTRIBUTES.get(self.kind)) is not None:
             made[name_attribute] = self.name
+        if self.function is not None:
+            made[names.FUNCTION_NAME] = self.function
         if self.model is not None:
             made[names.MODEL] = made[names.REQUEST_MODEL] = str(self.model)
         if self.metadata:

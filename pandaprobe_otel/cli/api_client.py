@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pandaprobe_otel.cli.options import format_option
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.api import Client
 
 _CONNECTION = (
     click.option("--project", metavar="NAME", help="The project; else PANDAPROBE_PROJECT_NAME."),
@@ -27,6 +30,28 @@ _CONNECTION = (
 )
 
 
+def with_connection(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command a function that opens a client as its first argument, the options that it is made of, and
+    `output_format`: for what may need none.
+    """
+
+    @functools.wraps(command)
+    def call(
+        project: str | None, endpoint: str | None, api_key: str | None, call_timeout: float, **arguments: Any
+    ) -> Any:
+        def connect() -> Client:
+            from pandaprobe_otel.api import Client
+
+            return Client(api_key, project, endpoint, timeout_s=call_timeout)
+
+        return command(connect, **arguments)
+
+    connected: Callable[..., Any] = call
+    for option in (format_option, *reversed(_CONNECTION)):
+        connected = option(connected)
+    return connected
+
+
 def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command a `client` as its first argument, the options that it is made of, and `output_format`.
 
@@ -34,15 +59,8 @@ def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @functools.wraps(command)
-    def call(
-        project: str | None, endpoint: str | None, api_key: str | None, call_timeout: float, **arguments: Any
-    ) -> Any:
-        from pandaprobe_otel.api import Client
-
-        with Client(api_key, project, endpoint, timeout_s=call_timeout) as client:
+    def call(connect: Callable[[], Client], **arguments: Any) -> Any:
+        with connect() as client:
             return command(client, **arguments)
 
-    connected: Callable[..., Any] = call
-    for option in (format_option, *reversed(_CONNECTION)):
-        connected = option(connected)
-    return connected
+    return with_connection(call)

@@ -27,15 +27,18 @@ _EPILOG = (
 
 # Those that ask the API load pydantic, which the others do without.
 _LATER = {
+    "capture": "pandaprobe_otel.cli.capture:capture",
     "completion": "pandaprobe_otel.cli.completion:completion",
     "eval": "pandaprobe_otel.cli.eval:evaluate_command",
     "evals": "pandaprobe_otel.cli.evals:evals",
     "gateway": "pandaprobe_otel.cli.gateway:gateway",
     "monitors": "pandaprobe_otel.cli.monitors:monitors",
     "export": "pandaprobe_otel.cli.traces:export",
-    "replay": "pandaprobe_otel.cli.replay:replay",
+    "replay": "pandaprobe_otel.cli.send:replay",
     "report": "pandaprobe_otel.cli.report:report",
+    "rerun": "pandaprobe_otel.cli.rerun:rerun_command",
     "scores": "pandaprobe_otel.cli.scores:scores",
+    "send": "pandaprobe_otel.cli.send:send",
     "sessions": "pandaprobe_otel.cli.sessions:sessions",
     "spool": "pandaprobe_otel.cli.spool:spool",
     "traces": "pandaprobe_otel.cli.traces:traces",

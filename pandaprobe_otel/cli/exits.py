@@ -12,6 +12,7 @@ from pandaprobe_otel.errors import (
     NotFound,
     PandaProbeError,
     PermissionDenied,
+    RecordingError,
 )
 
 if TYPE_CHECKING:
@@ -49,5 +50,7 @@ def exit_code_of(error: PandaProbeError) -> ExitCode:
             return ExitCode.NOT_FOUND
         case InvalidRequest() | ConfigError():
             return ExitCode.VALIDATION
+        case RecordingError():
+            return ExitCode.GENERAL
         case _:
             return ExitCode.API

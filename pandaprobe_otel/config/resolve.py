@@ -98,6 +98,7 @@ class Config:
     spans: Literal["agent", "all"] | Callable[[ReadableSpan], bool]
     capture: Capture | Mapping[str, Capture]
     """One mode, or modes by kind, where `*` stands for all other kinds."""
+    replayable: bool
     mask: Any
     compute_cost: bool
     sample_rate: float

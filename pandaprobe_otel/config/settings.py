@@ -136,6 +136,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         'By kind: `{"*": "all", "TOOL": "metadata"}`, in the variable `all,TOOL=metadata`.',
     ),
     Setting(
+        name="replayable",
+        env="PANDAPROBE_REPLAYABLE",
+        parse=read_bool,
+        default=False,
+        doc="True: spans of models' calls keep the parameters and the answer as they came (64 kB at most, through "
+        "`mask` and `capture`), so that `capture` rebuilds them exactly.",
+    ),
+    Setting(
         name="mask",
         parse=read_anything,
         default=None,
@@ -160,7 +168,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         env="PANDAPROBE_LOCAL",
         parse=read_file,
         default=None,
-        doc="A file: traces are written there, one JSON line each, and nothing is sent; `replay` sends them later.",
+        doc="A file: traces are written there, one JSON line each, and nothing is sent; `send` sends them later.",
     ),
     Setting(
         name="spool",

@@ -37,10 +37,14 @@ class Reply:
 
     text: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
+    is_cut: bool = False
+    """Whether a chat completion ends at its limit of tokens, and not where the model would have ended it."""
 
     @property
     def finish_reason(self) -> str:
-        """`tool_calls` when there are any, else `stop`."""
+        """`length` where it is cut off, `tool_calls` when there are any, else `stop`."""
+        if self.is_cut:
+            return "length"
         return "tool_calls" if self.tool_calls else "stop"
 
 

@@ -53,6 +53,13 @@ class SpanRecord:
         return str(self.body.get("error") or "failed without a message")
 
     @property
+    def error_type(self) -> str | None:
+        """Name of the exception's class, with its module; None for a span that did not fail, or does not say."""
+        found: Mapping[str, Any] = self.body.get("metadata") or {}
+        named = found.get("exception_type") or found.get("error_type")
+        return str(named) if named and self.error is not None else None
+
+    @property
     def outcome(self) -> str | None:
         """`cancelled`, `timed_out`, `interrupted` or `partial` for a span that neither succeeded nor failed."""
         return outcome_in(self.body)

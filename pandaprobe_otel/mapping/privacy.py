@@ -17,6 +17,7 @@ _TELLING: Final = frozenset(
         "full_name",
         "rendered_name",
         "reasoning_summary",
+        "replay",
         "stack_trace",
         "tool_description",
         "tools",

@@ -41,6 +41,7 @@ def add_content(span: MappedSpan, *, hides_tools: bool = False) -> None:
         span.read_all = asked + answered == len(span.shape.sources)
         if hides_tools:
             given, result = silence_tools(given), silence_tools(result)
+            span.metadata.pop("replay", None)  # the whole answer, with what tools are called with
     if given is not None:
         span.body["input"] = given
     if result is not None:

@@ -45,6 +45,8 @@ _MADE_UP: Final = re.compile(
 _OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
 _SEGMENT: Final = re.compile(r'\["([^"]*)"\]|\[([^\]]*)\]|([^.\[\]]+)')
 _HIDDEN: Final = "…"
+_EXACT: Final = 1 << 53
+"""Whole numbers up to here are the same as a float and as an integer."""
 
 
 class Id(str):
@@ -126,7 +128,7 @@ def meaning_of(value: Any, *, key: str = "", data: bool = False, patterns: Seque
     if kind is list:
         items = [meaning_of(item, key=key, data=data, patterns=patterns) for item in value if data or not _hint(item)]
         return items if data else _text_alone(items, key)
-    if kind is float and value.is_integer():
+    if kind is float and value.is_integer() and abs(value) <= _EXACT:
         return int(value)
     return value
 
@@ -194,21 +196,17 @@ def step(name: str) -> str:
 class Ignored:
     """What a test has declared to be of no account, by path or by pattern."""
 
-    paths: tuple[tuple[str, ...], ...] = ()
-    patterns: tuple[re.Pattern[str], ...] = ()
+    paths: tuple[tuple[str, ...], ...]
+    patterns: tuple[re.Pattern[str], ...]
+    by_place: bool
+    """Whether it matters at which place of its list a turn stands."""
 
     @classmethod
     def of(cls, ignore: Sequence[str | re.Pattern[str]]) -> Ignored:
         """Return the parts of `ignore=`."""
-        return cls(
-            tuple(segments_of(one) for one in ignore if isinstance(one, str)),
-            tuple(one for one in ignore if not isinstance(one, str)),
-        )
-
-    @property
-    def by_place(self) -> bool:
-        """Tell whether it matters at which place of its list a turn stands."""
-        return any(len(path) > 1 and path[1].isdigit() for path in self.paths)
+        paths = tuple(segments_of(one) for one in ignore if isinstance(one, str))
+        patterns = tuple(one for one in ignore if not isinstance(one, str))
+        return cls(paths, patterns, any(len(path) > 1 and path[1].isdigit() for path in paths))
 
     def applied(self, value: Any, *, at: Sequence[str], gone: Callable[[], Any]) -> Any:
         """Return what is left of a value at these steps; what `gone` returns if nothing is."""

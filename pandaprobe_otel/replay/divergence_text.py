@@ -108,6 +108,9 @@ def hint_of(difference: Difference) -> str:
     old, new = difference.recorded, difference.asked
     kind = ""
     if isinstance(old, str) and isinstance(new, str):
+        old, new = _differing(old, new)
+        if max(len(old), len(new)) > _AROUND:
+            return ""
         if _DATE.sub("", old) == _DATE.sub("", new):
             kind = "date"
         elif _GENERATED.sub("", old) == _GENERATED.sub("", new):
@@ -206,9 +209,23 @@ def _near(old: str, new: str) -> tuple[str, str]:
     """Return both texts around the first character that differs: line by line, long ones would take too long."""
     if len(old) + len(new) <= 2 * _AROUND:
         return old, new
-    at = next((place for place, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), 0)
+    at = _first_unequal(old, new)
     begin = max(old.rfind("\n", 0, at) + 1, at - _AROUND // 4)
     return old[begin : at + _AROUND], new[begin : at + _AROUND]
+
+
+def _differing(old: str, new: str) -> tuple[str, str]:
+    """Return both texts without what they begin and end with in common, but for the words around the difference."""
+    begin = max(0, _first_unequal(old, new) - _BEFORE)
+    old, new = old[begin:], new[begin:]
+    end = max(0, _first_unequal(old[::-1], new[::-1]) - _BEFORE)
+    return old[: len(old) - end], new[: len(new) - end]
+
+
+def _first_unequal(old: str, new: str) -> int:
+    """Return how many characters two texts begin with in common."""
+    shorter = min(len(old), len(new))
+    return next((place for place in range(shorter) if old[place] != new[place]), shorter)
 
 
 def _first_change(lines: Sequence[tuple[str, str]], place: int) -> int:
@@ -231,7 +248,7 @@ def _first_change(lines: Sequence[tuple[str, str]], place: int) -> int:
     if sign == "+":
         block.reverse()
     counterpart = block[nth] if nth < len(block) else ""
-    return next((at for at, pair in enumerate(zip(text, counterpart, strict=False)) if pair[0] != pair[1]), 0)
+    return _first_unequal(text, counterpart)
 
 
 def _window(text: str, change: int) -> str:

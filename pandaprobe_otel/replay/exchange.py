@@ -45,6 +45,7 @@ class Exchange:
     Attributes:
         number: The number of the call in its cassette.
         is_plain: Whether the library has decompressed the answer already.
+        instead: What the hook sends in the place of the program's request; None: that one.
     """
 
     keeper: Keeper
@@ -54,6 +55,7 @@ class Exchange:
     at: str = ""
     after: tuple[int, ...] = ()
     played: Interaction | None = None
+    instead: RecordedRequest | None = None
     status: int = 0
     reason: str = ""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])

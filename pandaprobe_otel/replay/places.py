@@ -30,7 +30,7 @@ class Places:
         with self._lock:
             above = "" if parent is None else self._names.get((parent.trace_id, parent.span_id), "")
             times = self._times[above, name] = self._times.get((above, name), 0) + 1
-            own = name if times == 1 else f"{name} ({_ordinal(times)})"
+            own = name if times == 1 else f"{name} ({ordinal(times)})"
             self._names[context.trace_id, context.span_id] = f"{above} > {own}" if above else own
 
     def current(self) -> str:
@@ -39,6 +39,7 @@ class Places:
         return self._names.get((context.trace_id, context.span_id), "")
 
 
-def _ordinal(number: int) -> str:
+def ordinal(number: int) -> str:
+    """Return a number as the place in a row."""
     last = number % 10 if number % 100 not in (11, 12, 13) else 0
     return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }".replace(" ", "")

@@ -19,12 +19,13 @@ from urllib.parse import urlsplit
 import orjson
 
 from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.replay.as_traced import as_traced
 from pandaprobe_otel.replay.canonical import Ignored, Piece, digest_of, meaning_of
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.protocols import anthropic, bedrock, cohere, gemini, http, ollama, openai
 from pandaprobe_otel.replay.protocols.asked import Asked
 
-_PROTOCOLS: Final = (bedrock.read, gemini.read, anthropic.read, openai.read, ollama.read, cohere.read)
+_PROTOCOLS: Final = (bedrock.read, anthropic.read, gemini.read, openai.read, ollama.read, cohere.read)
 _GONE: Final = object()
 _MAX_KNOWN_BYTES: Final = 16 << 20
 """JSON whose pieces a reader remembers: messages come again in each request of a conversation."""
@@ -59,7 +60,7 @@ class ModelRequest:
         found = blake2b(f"{self.protocol}\0{self.operation}\0{self.model}".encode("utf-8", "replace"), digest_size=16)
         numbers: dict[str, int] = {}
         for piece in pieces:
-            found.update(f"\0{piece.path}\0".encode("utf-8", "replace"))
+            found.update(f"\0{piece.name}\0{piece.index}\0".encode("utf-8", "replace"))
             found.update(piece.digest)
             for one in piece.ids:
                 found.update(b"%d," % numbers.setdefault(one, len(numbers)))
@@ -79,14 +80,16 @@ def read_request(request: RecordedRequest, *, ignore: Sequence[str | re.Pattern[
 class RequestReader:
     """Reads requests, and remembers the pieces of those before: a conversation repeats its messages each time."""
 
-    def __init__(self, ignore: Sequence[str | re.Pattern[str]] = ()) -> None:
+    def __init__(self, ignore: Sequence[str | re.Pattern[str]] = (), *, only_traced: bool = False) -> None:
+        """`only_traced`: what a trace does not hold counts nowhere."""
         self._ignored = Ignored.of(ignore)
-        self._known: dict[tuple[str, str, bytes], Piece | None] = {}
+        self._only_traced = only_traced
+        self._known: dict[tuple[str, bool, int | None, bytes], Piece | None] = {}
         self._known_bytes = 0
 
     def read(self, request: RecordedRequest) -> ModelRequest:
         """Return what a request asks; never raises for what it holds."""
-        asked = _asked(request)
+        asked = as_traced(_asked(request)) if self._only_traced else _asked(request)
         try:
             pieces = tuple(self._pieces(asked))
         except (RecursionError, TypeError, ValueError):  # deeper than any client sends, or half a character
@@ -108,13 +111,12 @@ class RequestReader:
 
     def _piece(self, asked: Asked, name: str, raw: Any, place: int | None) -> Piece | None:
         text = orjson.dumps(raw)
-        by_place = str(place) if place is not None and self._ignored.by_place else ""
-        known = (f"{name}{asked.data}", by_place, blake2b(text, digest_size=16).digest())
+        known = (name, asked.data, place if self._ignored.by_place else None, text)
         if known in self._known:
             piece = self._known[known]
         else:
             piece = self._read(name, raw, place, data=asked.data or name in ("tools", "functions"))
-            self._remember(known, piece, len(text))
+            self._remember(known, piece)
         if piece is None or piece.index == place:
             return piece
         return Piece(name, place, piece.value, piece.digest, piece.ids)
@@ -125,7 +127,8 @@ class RequestReader:
         value = self._ignored.applied(value, at=at, gone=lambda: _GONE)
         return None if value is _GONE else Piece(name, place, value, *digest_of(value))
 
-    def _remember(self, known: tuple[str, str, bytes], piece: Piece | None, size: int) -> None:
+    def _remember(self, known: tuple[str, bool, int | None, bytes], piece: Piece | None) -> None:
+        size = len(known[-1])
         if self._known_bytes + size > _MAX_KNOWN_BYTES:
             self._known.clear()
             self._known_bytes = 0
@@ -150,8 +153,8 @@ def _asked(request: RecordedRequest) -> Asked:
 def _unread(request: RecordedRequest) -> Asked:
     """Return a request with its body as mere text, since it cannot be read otherwise."""
     url = urlsplit(request.uri)
-    text = request.body.decode("utf-8", "replace")
-    return http.read(request.method, url.path, url.query, {"text": text} if text[:1] in "{[" else text)
+    # With a word before it, so that it is not taken for a text that is JSON.
+    return http.read(request.method, url.path, url.query, f"unread: {request.body.decode('utf-8', 'replace')}")
 
 
 def _json_of(body: bytes) -> Any:

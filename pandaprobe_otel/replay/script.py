@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +48,7 @@ class Script:
         self, cassette: Cassette, *, ignore: Sequence[str | re.Pattern[str]] = (), ends_at: int | None = None
     ) -> None:
         self._lock = threading.Lock()
-        self._reader = RequestReader(ignore)
+        self._reader = RequestReader(ignore, only_traced=cassette.made_from is not None)
         self._pairing = Pairing()
         self._tools = ToolScript(cassette.tools, pairing=self._pairing, ignore=ignore)
         self._entries = [_Entry(one) for one in sorted(cassette.interactions, key=lambda one: one.call)]
@@ -108,6 +108,16 @@ class Script:
             self._end()
             raise self._kept(self._tools.refusal(name, arguments, at=at, after=self._last_asked))
 
+    def take_known_tool(self, name: str, arguments: Mapping[str, Any], *, at: str) -> ToolCall | None:
+        """Return the recorded call of a tool, as `take_tool` does; None where that would refuse it."""
+        with self._lock:
+            return self._tools.take(name, arguments, at=at) if self._tools.knows(name) else None
+
+    def has_asked(self, calls: Collection[int]) -> bool:
+        """Tell whether all recorded calls of these numbers were asked."""
+        with self._lock:
+            return all(entry.asked for entry in self._entries if entry.interaction.call in calls)
+
     def nearest(self, request: RecordedRequest, *, at: str) -> Interaction | None:
         """Return the entry that is nearest to a request, for who accepts the change: it counts as asked.
 
@@ -121,12 +131,16 @@ class Script:
             self._first = None
             return self._taken(entry, asked)
 
-    def never_asked(self) -> Divergence | None:
-        """Return the divergence that calls remain which nobody has asked for; None if there was one before."""
+    def never_asked(self, *, among: Collection[int] | None = None) -> Divergence | None:
+        """Return the divergence that calls remain which nobody has asked for; None if there was one before.
+
+        With `among`, only calls of these numbers count.
+        """
         with self._lock:
             if self._first is not None:
                 return None
-            left = [self._place(entry) for entry in self._entries if self._is_due(entry)]
+            due = [entry for entry in self._entries if self._is_due(entry)]
+            left = [self._place(entry) for entry in due if among is None or entry.interaction.call in among]
             return never_asked(left) if left else None
 
     def _join(self) -> None:

@@ -1,4 +1,4 @@
-"""Files of traces, with one JSON object per line: `init(local=...)` writes them, `replay` and `view` read them.
+"""Files of traces, with one JSON object per line: `init(local=...)` writes them, `send` and `view` read them.
 
 A line is the body of a `POST /traces` or of a request that follows it: `{"trace_id", "spans": [...]}`,
 `{"trace_id", "update": {...}}` or `{"score": {...}}`. A file may also be a JSON list of traces, as

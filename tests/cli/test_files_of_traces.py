@@ -1,4 +1,4 @@
-"""From `init(local=FILE)` to `replay` and `view`, as a user does it: with processes of their own."""
+"""From `init(local=FILE)` to `send` and `view`, as a user does it: with processes of their own."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def server() -> Generator[LocalServer]:
 
 
 def _get(server: LocalServer, path: str) -> httpx.Response:
-    headers = {"X-API-Key": server.api_key, "X-Project-Name": "replayed"}
+    headers = {"X-API-Key": server.api_key, "X-Project-Name": "sent-later"}
     return httpx.get(server.url + path, headers=headers, trust_env=False, timeout=60)
 
 
@@ -66,14 +66,14 @@ def test_the_file_has_a_trace_a_line(file: Path) -> None:
     assert sum("score" in line for line in lines) == 3
 
 
-def test_replay_sends_everything(file: Path, server: LocalServer, tmp_path: Path) -> None:
+def test_send_delivers_everything(file: Path, server: LocalServer, tmp_path: Path) -> None:
     """Traces, late spans and scores arrive as if they had been sent at once; the settings of the app do not disturb."""
     whole, file = file, tmp_path / "cut.jsonl"
     file.write_text(whole.read_text(encoding="utf-8") + '{"cut off', encoding="utf-8")
-    environment = {**server.environment("replayed"), "PANDAPROBE_LOCAL": str(file)}
-    result = run_command_line("replay", str(file), environment=clean_environment(tmp_path, **environment))
+    environment = {**server.environment("sent-later"), "PANDAPROBE_LOCAL": str(file)}
+    result = run_command_line("send", str(file), environment=clean_environment(tmp_path, **environment))
     assert result.returncode == 0, result.stderr
-    assert re.fullmatch(rf"4 traces, 6\d\d spans sent to {server.url}, project replayed\n", result.stdout)
+    assert re.fullmatch(rf"4 traces, 6\d\d spans sent to {server.url}, project sent-later\n", result.stdout)
     assert "left out: no JSON" in result.stderr
     traces = _get(server, "/traces").json()["items"]
     assert sorted(trace["span_count"] for trace in traces) == [2, 2, 2, 601]
@@ -82,18 +82,29 @@ def test_replay_sends_everything(file: Path, server: LocalServer, tmp_path: Path
     ] * 3
 
 
-def test_replay_says_where_to_go_on(file: Path, tmp_path: Path) -> None:
+def test_send_says_where_to_go_on(file: Path, tmp_path: Path) -> None:
     """A quota that is used up ends it at once, with the line; a refused key is told before anything is sent."""
     with LocalServer(limit=None, auth=True) as server:
         key = server.make_key(plan="HOBBY", used_traces=100)
         environment = clean_environment(tmp_path, PANDAPROBE_ENDPOINT=server.url, PANDAPROBE_API_KEY=key)
-        result = run_command_line("replay", str(file), environment=environment)
+        result = run_command_line("send", str(file), environment=environment)
         assert result.returncode == 5
         assert "You've reached the traces limit" in result.stderr
         assert "go on with --from-line 1" in result.stderr
-        refused = run_command_line("replay", str(file), "--api-key", "sk_pp_wrong", environment=environment)
+        refused = run_command_line("send", str(file), "--api-key", "sk_pp_wrong", environment=environment)
     assert refused.returncode == 2
     assert "refuses the API key" in refused.stderr
+
+
+def test_the_old_name_of_send_says_so_once(file: Path, tmp_path: Path) -> None:
+    """`replay FILE` does what it did, says what it is called now, and stands in no list of commands."""
+    environment = clean_environment(tmp_path, PANDAPROBE_ENDPOINT="http://127.0.0.1:9")
+    result = run_command_line("replay", str(file), environment=environment)
+    listed = run_command_line("--help", environment=environment)
+    assert result.returncode == 5
+    assert result.stderr.count("it is now `pandaprobe-otel send`.") == 1
+    assert "127.0.0.1:9 does not take the API key" in result.stderr
+    assert "replay" not in listed.stdout
 
 
 def test_view_makes_one_page(file: Path, tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def test_few_blocks_are_not_run() -> None:
         "docs/delivery.md": 1,
         "docs/evaluation.md": 1,
         "docs/fleets.md": 1,
+        "docs/from-failure-to-test.md": 1,
         "docs/log-correlation.md": 1,
         "docs/metrics.md": 1,
         "docs/migration/langfuse.md": 1,

@@ -27,6 +27,7 @@ RUN_HERE: Final[dict[str, dict[str, int]]] = {
     "celery_worker.py": {"mail_assistant conversation-1 AGENT LLM": 2},
     "lambda_handler.py": {"shop_assistant conversation-1 AGENT LLM": 2},
     "fleet.py": {"invoke_agent shop fleet-1 AGENT LLM": 1},
+    "failing_agent.py": {"shop_assistant None AGENT LLM LLM TOOL": 1},
     "notebook.ipynb": {"shop_assistant notebook-1 AGENT LLM TOOL": 1},
 }
 """The traces of each example: name, session, kinds of spans; and their number."""

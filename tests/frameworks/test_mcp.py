@@ -18,6 +18,7 @@ from mcp import Client, MCPError, StdioServerParameters
 from mcp.client import session
 from mcp.client.stdio import stdio_client
 from mcp.server.mcpserver import Image, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 
 import pandaprobe_otel
 from agent_traces import AgentTrace, SentTraces

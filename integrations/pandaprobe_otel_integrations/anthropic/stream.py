@@ -14,7 +14,7 @@ from pandaprobe_otel_integrations._streams.runs import Place
 # Type of a delta -> its member, and the member of the block that it continues.
 _EVENT: Final = frozenset({"type", "delta", "usage"})
 _SIGNATURE: Final = "signature_delta"
-"""For the service alone."""
+"""For the service alone: no message tells it, and what is kept for a replay does."""
 _DELTAS: Final = {
     "text_delta": ("text", "text"),
     "thinking_delta": ("thinking", "thinking"),
@@ -82,7 +82,9 @@ class _Block:
         kind = delta.get("type")
         if kind == "citations_delta":
             self._block["citations"] = [*items(self._block.get("citations")), delta.get("citation")]
-        elif kind != _SIGNATURE:
+        elif kind == _SIGNATURE:
+            self._block["signature"] = delta.get("signature")
+        else:
             for name, value in rest(delta, {"type"}).items():
                 self._block[name] = grown(self._block.get(name), value)
 

@@ -186,6 +186,8 @@ def _continue(block: dict[str, Any], delta: Object) -> None:
     elif thought := string(obj(delta.get("reasoningContent")).get("text")):
         told = block.setdefault("reasoningContent", {}).setdefault("reasoningText", {})
         told["text"] = told.get("text", "") + thought
+    elif signature := string(obj(delta.get("reasoningContent")).get("signature")):
+        block.setdefault("reasoningContent", {}).setdefault("reasoningText", {})["signature"] = signature
     elif citation := delta.get("citation"):
         block.setdefault("citations", []).append(citation)
     elif image := obj(delta.get("image")):

@@ -57,6 +57,7 @@ DIALECT: Final = Dialect(
         names.SPAN_METADATA,
         names.ERROR,
         names.OUTCOME,
+        names.REPLAY,
     ),
     kinds=(KindRule(names.KIND, {kind.lower(): kind for kind in sorted(KINDS)}, states=True),),
     rows=(
@@ -70,6 +71,8 @@ DIALECT: Final = Dialect(
         Row("outcome", (names.OUTCOME,), _outcome, "how it ended where it neither succeeded nor failed"),
         Row("error.own", (names.ERROR,), text),
         Row("metadata", (names.SPAN_METADATA,), mapping),
+        Row("metadata.replay", (names.REPLAY,), mapping, "what a call is rebuilt from: `init(replayable=True)`"),
+        Row("metadata.code.function.name", (names.FUNCTION_NAME,), text),
         Row("session_id", (names.SESSION_ID,), text),
         Row("user_id", (names.USER_ID,), text),
         Row("tags", (names.TAGS,), texts),

@@ -16,6 +16,7 @@ from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
 from pandaprobe_otel.replay.run import Run
 
+_OF_BODY: Final = ("content-type", "content-length", "content-encoding")
 _LIMIT: Final = 2**16
 _SIMPLE: Final = (
     "ClientPayloadError",
@@ -44,6 +45,8 @@ def install(aiohttp: ModuleType) -> list[Patch]:
         if exchange.played is not None:
             response = play(session, sent, exchange, run)
         else:
+            if exchange.instead is not None:
+                url, options = exchange.instead.uri, _instead(exchange.instead, options)
             try:
                 with inside():
                     response = await original(session, method, url, raise_for_status=False, **options)
@@ -69,6 +72,14 @@ def _sent(session: Any, method: str, url: Any, options: dict[str, Any]) -> Recor
     if json is not None:
         data = session.json_serialize(json)
     return RecordedRequest(method.upper(), str(whole), headers, body_of(getattr(data, "_value", data)))
+
+
+def _instead(request: RecordedRequest, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a request that a fork sends in the place of the program's."""
+    given = dict(options.get("headers") or {})
+    headers = {name: value for name, value in given.items() if str(name).lower() not in _OF_BODY}
+    headers["Content-Type"] = "application/json"
+    return {**options, "json": None, "params": None, "data": request.body, "headers": headers}
 
 
 def _decompresses(session: Any, options: dict[str, Any]) -> bool:

@@ -35,6 +35,10 @@ def _send(original: Any, endpoint: Any, request: Any) -> Any:
     exchange = run.begin(_sent(request))
     if exchange.played is not None:
         return _play(request, exchange, run)
+    if exchange.instead is not None:  # with an API key, as what is signed cannot be changed
+        request = request.copy()
+        request.url, request.body = exchange.instead.uri, exchange.instead.body
+        request.headers["Content-Length"] = str(len(exchange.instead.body))
     try:
         with inside():
             response = original(endpoint, request)

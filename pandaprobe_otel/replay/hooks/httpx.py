@@ -18,6 +18,7 @@ from pandaprobe_otel.replay.open_recordings import current, inside
 from pandaprobe_otel.replay.run import Run
 
 _BEGINNING: Final = 300
+_OF_BODY: Final = ("content-length", "content-encoding", "transfer-encoding")
 _IN_PROCESS: Final = ("ASGITransport", "WSGITransport")
 
 
@@ -50,6 +51,16 @@ class _Pieces:
         """Tell whether a transport hands requests to an app of this very process."""
         classes = type(transport).__mro__
         return any(each.__name__ in _IN_PROCESS or each.__module__ == "starlette.testclient" for each in classes)
+
+    def sent(self, request: Any, exchange: Exchange) -> Any:
+        """Return the request to send: the program's, or what a fork asks instead."""
+        if exchange.instead is None:
+            return request
+        headers = [(name, value) for name, value in request.headers.multi_items() if name not in _OF_BODY]
+        instead = exchange.instead
+        return self.library.Request(
+            instead.method, instead.uri, headers=headers, content=instead.body, extensions=request.extensions
+        )
 
     def listen(self, response: Any, exchange: Exchange) -> Any:
         """Keep the answer as the app reads it."""
@@ -109,6 +120,7 @@ class _Transport:
         exchange = self._run.begin(sent)
         if exchange.played is not None:
             return self._pieces.play(exchange, self._run, request)
+        request = self._pieces.sent(request, exchange)
         try:
             with inside():
                 response = self._inner.handle_request(request)
@@ -125,6 +137,7 @@ class _Transport:
         exchange = self._run.begin(sent)
         if exchange.played is not None:
             return self._pieces.play(exchange, self._run, request)
+        request = self._pieces.sent(request, exchange)
         try:
             with inside():
                 response = await self._inner.handle_async_request(request)

@@ -43,6 +43,11 @@ class _Adapter:
         exchange = self._run.begin(sent)
         if exchange.played is not None:
             return self._play(request, exchange)
+        if exchange.instead is not None:
+            request = request.copy()
+            request.url, request.headers = exchange.instead.uri, request.headers.copy()
+            request.headers.pop("content-encoding", None)
+            request.prepare_body(exchange.instead.body, None)
         try:
             with inside():
                 response = self._inner.send(request, **options)

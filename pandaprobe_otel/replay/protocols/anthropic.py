@@ -16,7 +16,7 @@ def read(path: str, body: Mapping[str, Any]) -> Asked | None:
     """Return the request; None if it is of another protocol."""
     vertex = _VERTEX.search(path)
     if vertex is not None:
-        return asked(body, operation="messages", model=vertex[1])
+        return asked(body, operation=vertex[2], model=vertex[1])
     found = _PATH.search(path)
     return None if found is None else asked(body, operation=found[1], model=model_of(body))
 

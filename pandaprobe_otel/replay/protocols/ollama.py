@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pandaprobe_otel.replay.protocols.asked import Asked, by_name, fields_of, model_of
+from pandaprobe_otel.replay.protocols.asked import NAMES_THE_CALLER, Asked, by_name, fields_of, model_of
 
 _PATH: Final = re.compile(r"/api/(chat|generate|embed|embeddings)$")
-_IGNORED: Final = frozenset({"keep_alive", "stream"})
+_IGNORED: Final = NAMES_THE_CALLER | {"keep_alive", "stream"}
 
 
 def read(path: str, body: Mapping[str, Any]) -> Asked | None:

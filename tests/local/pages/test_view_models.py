@@ -37,6 +37,7 @@ def _span(name: str, begin: float, end: float | None, parent: str | None = None,
         "metadata": {},
         "model_parameters": None,
         "started_at": f"2026-01-01T00:00:{begin:09.6f}+00:00",
+        "ended_at": None if end is None else f"2026-01-01T00:{end // 60:02.0f}:{end % 60:09.6f}+00:00",
         "latency_ms": None if end is None else (end - begin) * 1000,
         "time_to_first_token_ms": None,
         **fields,
@@ -178,6 +179,55 @@ def test_differences_of_two_trees_and_texts() -> None:
     assert [(line.side, line.text) for line in lines[-2:]] == [("left", "k"), ("right", "X")]
     assert any("lines in common" in line.text for line in lines)
     assert diff_payloads(None, None) == []
+
+
+def _changes(left: list[dict[str, Any]], right: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """What became of each span, by its input."""
+    rows = diff_trees(build_tree(left), build_tree(right))
+    return [(row.change, str(node.span["input"])) for row in rows if (node := row.left or row.right) is not None]
+
+
+def test_siblings_that_overlap_are_matched_by_what_they_do() -> None:
+    """Which of them started first is chance; those that waited for one another keep their order."""
+    root = _span("root", 0, 9, input="root")
+
+    def searches(*begun: tuple[str, float, float]) -> list[dict[str, Any]]:
+        return [
+            root,
+            *(_span(f"{what}", begin, end, "root", input=what) | {"name": "search"} for what, begin, end in begun),
+        ]
+
+    parallel = searches(("a", 1, 5), ("b", 2, 6), ("c", 3, 7))
+    swapped = searches(("c", 1, 5), ("a", 2, 6), ("b", 3, 7))
+    one_by_one = searches(("a", 1, 2), ("b", 3, 4))
+    turned = searches(("b", 1, 2), ("a", 3, 4))
+
+    assert [change for change, _ in _changes(parallel, swapped)] == ["same"] * 4
+    assert [change for change, _ in _changes(one_by_one, turned)] == ["same", "same", "changed"]
+    assert diff_trees(build_tree(one_by_one), build_tree(turned))[2].fields == ["order"]
+    beside = searches(("b", 1, 3), ("a", 2, 4))
+    assert {change for change, _ in _changes(one_by_one, beside)} == {"same"}
+
+
+def test_a_span_with_another_input_is_the_same_span_changed() -> None:
+    """One that is new beside it does not take its place, and has all that is below it beside it."""
+    left = [_span("root", 0, 9, input="q"), _span("s", 1, 2, "root", input="a") | {"name": "search"}]
+    right = [
+        _span("root", 0, 9, input="q"),
+        _span("plan", 0, 1, "root", input="p"),
+        _span("step", 0, 1, "plan", input="i"),
+        _span("s", 1, 2, "root", input="b") | {"name": "search"},
+    ]
+
+    assert _changes(left, right) == [("same", "q"), ("right", "p"), ("right", "i"), ("changed", "a")]
+    assert _changes(right, left) == [("same", "q"), ("left", "p"), ("left", "i"), ("changed", "b")]
+
+
+def test_a_trace_of_any_depth_is_compared() -> None:
+    """Deeper than Python's own calls may go."""
+    deep = [_span(str(depth), 0, 1, str(depth - 1) if depth else None) for depth in range(3000)]
+
+    assert {change for change, _ in _changes(deep, deep)} == {"same"}
 
 
 def test_json_is_escaped_coloured_and_cut() -> None:

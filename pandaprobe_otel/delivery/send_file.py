@@ -31,7 +31,7 @@ _POINTLESS: Final = (VerdictKind.QUOTA, VerdictKind.AUTH, VerdictKind.PROJECT, V
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replayed:
+class Sent:
     """What became of a file. `stopped_at` is the line to go on from, None when the end was reached."""
 
     traces: int
@@ -42,7 +42,7 @@ class Replayed:
     stopped_at: int | None
 
 
-def replay(
+def send_file(
     path: Path,
     transport: Transport,
     project: str,
@@ -50,7 +50,7 @@ def replay(
     from_line: int = 1,
     progress: Callable[[int], None] | None = None,
     bucket: LeasedBucket | None = None,
-) -> Replayed:
+) -> Sent:
     """Send the lines of a file, in their order, as fast as the rate limit allows.
 
     Sending a line twice is harmless (ids stay), but billed. Returns when all was sent, or at once when the server
@@ -87,7 +87,7 @@ def replay(
         last_error = delivery.last_error
         delivery.close(time.monotonic())
     counts = ledger.read()
-    return Replayed(
+    return Sent(
         traces=counts.traces_delivered,
         spans=counts.delivered,
         dropped={reason: count for reason, count in counts.dropped.items() if reason != "shutdown"},

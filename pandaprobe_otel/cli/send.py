@@ -1,4 +1,4 @@
-"""`pandaprobe-otel replay`: send what `init(local=...)` wrote into a file."""
+"""`pandaprobe-otel send`: send what `init(local=...)` wrote into a file."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from pandaprobe_otel.cli.options import format_option, print_json
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config
-    from pandaprobe_otel.delivery.replay import Replayed
+    from pandaprobe_otel.delivery.send_file import Sent
 
 
-@click.command("replay")
+@click.command("send")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--from-line", type=click.IntRange(1), default=1, help="Go on from this line.")
 @click.option("--project", "project_name", metavar="NAME", help="The project; else PANDAPROBE_PROJECT_NAME.")
 @click.option("--endpoint", metavar="URL", help="Base URL of PandaProbe; else PANDAPROBE_ENDPOINT.")
 @click.option("--api-key", metavar="KEY", help="The API key; better in PANDAPROBE_API_KEY, where nobody sees it.")
 @format_option
-def replay(file: Path, from_line: int, output_format: str, **connection: Any) -> int:
+def send(file: Path, from_line: int, output_format: str, **connection: Any) -> int:
     """Send the traces of a file: one written by `init(local=FILE)`, or by `traces export`.
 
     Keeps to the rate limit (100 traces a minute), so a large file takes its time. A line that is sent twice changes
     nothing, but each trace that is sent counts for the plan's quota.
     """
     from pandaprobe_otel.cli.key_check import require_key
-    from pandaprobe_otel.delivery.replay import replay as send
+    from pandaprobe_otel.delivery.send_file import send_file
     from pandaprobe_otel.transport.direct import delivery_transport
     from pandaprobe_otel.transport.headers import api_key_headers
 
     config = _config(connection)
     key = config.fixed_key or ""
     require_key(config.endpoint, key)
-    result = send(
+    result = send_file(
         file,
         delivery_transport(config.endpoint, api_key_headers(key, config.project_name)),
         config.project_name,
@@ -69,7 +69,7 @@ def _show_line(line: int) -> None:
     click.echo(f"\rline {line}", err=True, nl=False)
 
 
-def _print(result: Replayed, config: Config) -> None:
+def _print(result: Sent, config: Config) -> None:
     click.echo(f"{result.traces} traces, {result.spans} spans sent to {config.endpoint}, project {config.project_name}")
     for reason, count in result.dropped.items():
         click.echo(f"{count} spans not sent: {reason} ({result.last_error})", err=True)
@@ -82,3 +82,12 @@ def _print(result: Replayed, config: Config) -> None:
             f"Stopped: {result.last_error}. When that is put right, go on with --from-line {result.stopped_at}.",
             err=True,
         )
+
+
+def _send_by_its_old_name(**options: Any) -> Any:
+    click.echo("`pandaprobe-otel replay` is deprecated: it is now `pandaprobe-otel send`.", err=True)
+    return send.callback(**options) if send.callback is not None else None
+
+
+replay = click.Command("replay", callback=_send_by_its_old_name, params=send.params, help=send.help, hidden=True)
+"""The name that `send` had before the word had another meaning."""

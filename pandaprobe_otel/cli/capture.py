@@ -1,0 +1,209 @@
+"""`pandaprobe-otel capture`: make a test of a trace that failed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from pandaprobe_otel.api.arguments.traces import TraceFilters
+from pandaprobe_otel.cli.api_client import with_connection
+from pandaprobe_otel.cli.argument_options import options_of
+from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.options import print_json
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.api import Client
+    from pandaprobe_otel.api.models import Trace
+    from pandaprobe_otel.replay.capture.stored import StoredTrace
+    from pandaprobe_otel.replay.capture.write import Captured, Wishes
+
+_FAILING: Final = 0.5
+"""Below it, a score of a monitor is one of a failure; as for thresholds of tests."""
+
+
+@click.command("capture")
+@click.argument("trace", required=False)
+@click.option(
+    "--to", "to", type=click.Path(path_type=Path), metavar="PATH", help="The test; of many traces their folder."
+)
+@click.option("--entry", metavar="MODULE:FUNCTION", help="The program, where the trace does not name it.")
+@click.option("--live-tools", metavar="NAMES", help="Tools that run instead of being answered: `all`, or a,b.")
+@click.option("--session", is_flag=True, help="All traces of the trace's session, as one test.")
+@click.option(
+    "--dataset", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Add rows to it (.jsonl)."
+)
+@click.option("--monitor", metavar="ID", help="The traces that a monitor has scored below 0.5.")
+@options_of(TraceFilters)
+@with_connection
+def capture(
+    connect: Callable[[], Client],
+    trace: str | None,
+    given: dict[str, Any],
+    output_format: str,
+    *,
+    to: Path | None,
+    monitor: str | None,
+    session: bool,
+    dataset: Path | None,
+    **wishes: Any,
+) -> int:
+    """Make a test of a trace that failed: one that fails offline as the trace did, and passes when that is mended.
+
+    TRACE is the id of a trace, or a file of traces: one written by `init(local=FILE)`, or by `traces export`. Without
+    it, all traces that the filters or `--monitor` name; those that failed alike become one test.
+    """
+    found = _traces(connect, trace, given, monitor, is_session=session)
+    if dataset is not None:
+        _add_rows(dataset, found)
+        if to is None:
+            return ExitCode.OK
+    if session or (len(found) == 1 and trace is not None):
+        made = [_written(found, _file(found[0], to), _wishes(wishes))]
+    else:
+        made = _groups(found, to or Path("tests"), _wishes(wishes))
+    _print([one for one in made if one is not None], output_format)
+    return ExitCode.OK if all(made) else ExitCode.VALIDATION
+
+
+def _wishes(given: dict[str, Any]) -> Wishes:
+    from pandaprobe_otel.replay.capture.write import Wishes
+
+    names = [name.strip() for name in (given["live_tools"] or "").split(",") if name.strip()]
+    return Wishes(entry=given["entry"], live_tools=True if names == ["all"] else names)
+
+
+def _traces(
+    connect: Callable[[], Client], trace: str | None, given: dict[str, Any], monitor: str | None, *, is_session: bool
+) -> list[StoredTrace]:
+    """The traces that are meant. Raises UsageError where nothing says which."""
+    from pandaprobe_otel.replay.capture.stored import StoredTrace, traces_in
+
+    if trace is not None and Path(trace).is_file():
+        try:
+            found = traces_in(Path(trace))
+        except (OSError, ValueError) as error:
+            raise click.UsageError(str(error)) from None
+        return _of_one_session(found) if is_session else found
+    if trace is None and monitor is None and not given:
+        raise click.UsageError("say which trace: an id, a file, filters such as --status ERROR, or --monitor")
+    with connect() as client:
+        if trace is not None:
+            wanted = _one(client, trace, is_session=is_session)
+        elif monitor is not None:
+            wanted = [client.traces.get(one) for one in _scored_low(client, monitor)]
+        else:
+            wanted = [client.traces.get(row.trace_id) for row in client.traces.iter(**given)]
+    return [StoredTrace(one.model_dump(mode="json")) for one in wanted]
+
+
+def _one(client: Client, trace: str, *, is_session: bool) -> list[Trace]:
+    found = client.traces.get(trace)
+    if not is_session:
+        return [found]
+    if found.session_id is None:
+        raise click.UsageError(f"the trace {trace} has no session")
+    return list(client.sessions.get(found.session_id).traces)
+
+
+def _of_one_session(found: list[StoredTrace]) -> list[StoredTrace]:
+    sessions = {trace.session_id for trace in found}
+    if len(sessions) != 1 or None in sessions:
+        raise click.UsageError("the file does not hold the traces of one session")
+    return found
+
+
+def _scored_low(client: Client, monitor: str) -> list[str]:
+    found: dict[str, None] = {}
+    for run in client.monitors.iter_runs(monitor):
+        for score in client.evaluations.trace_runs.scores(run.id):
+            if _is_low(score.value):
+                found[str(score.trace_id)] = None
+    return list(found)
+
+
+def _is_low(value: object) -> bool:
+    try:
+        return float(str(value)) < _FAILING
+    except ValueError:
+        return str(value).lower() == "false"
+
+
+def _file(trace: StoredTrace, to: Path | None) -> Path:
+    """The test's file: the one that was named, else one by the program's name and the trace's id."""
+    name = re.sub(r"\W+", "_", trace.root.name).strip("_").lower() or "trace"
+    own = f"test_{name}_{trace.trace_id[:8]}.py"
+    if to is None:
+        return Path("tests") / own
+    return to / own if to.is_dir() or to.suffix != ".py" else to
+
+
+def _written(traces: Sequence[StoredTrace], file: Path, wishes: Wishes) -> Captured | None:
+    """Write one test. None for a trace that no test can be made of, which is told."""
+    from pandaprobe_otel.replay.cannot_capture import CannotCapture
+    from pandaprobe_otel.replay.capture.write import capture as write
+
+    try:
+        return write(traces, file, wishes)
+    except CannotCapture as error:
+        click.echo(f"trace {traces[0].trace_id} cannot be captured: {error}", err=True)
+        return None
+    except FileExistsError as error:
+        raise click.UsageError(str(error)) from None
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--entry") from None
+
+
+def _groups(found: Sequence[StoredTrace], folder: Path, wishes: Wishes) -> list[Captured | None]:
+    from pandaprobe_otel.replay.capture.alike import alike
+
+    if not found:
+        raise click.UsageError("no trace fits")
+    made: list[Captured | None] = []
+    for group in alike(found):
+        file = _file(group.first, folder)
+        if file.exists():
+            click.echo(f"{file} is there already", err=True)
+            continue
+        made.append(_written([group.first], file, wishes))
+        if len(group.traces) > 1:
+            click.echo(f"{len(group.traces)} traces failed like {group.first.trace_id}", err=True)
+    return made
+
+
+def _add_rows(file: Path, found: Sequence[StoredTrace]) -> None:
+    from pandaprobe_otel.replay.capture.rows import add_rows
+
+    try:
+        count = add_rows(file, found)
+    except (OSError, ValueError) as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(f"{count} {'row' if count == 1 else 'rows'} added to {file}")
+
+
+def _print(made: Sequence[Captured], output_format: str) -> None:
+    if output_format == "json":
+        print_json(
+            [
+                {
+                    "test": str(one.test),
+                    "cassette": str(one.cassette),
+                    "calls": one.calls,
+                    "tools": one.tools,
+                    "to_mend": [finding.told for finding in one.found],
+                    "notes": list(one.notes),
+                }
+                for one in made
+            ]
+        )
+        return
+    for one in made:
+        click.echo(f"{one.test}: {one.calls} calls of models and {one.tools} of tools in {one.cassette}")
+        for finding in one.found:
+            click.echo(f"  to mend: {finding.told}")
+        for note in one.notes:
+            click.echo(f"  note: {note}", err=True)
+        click.echo(f"  python -m pytest {one.test}")

@@ -1,0 +1,312 @@
+"""What went wrong in a trace, as assertions that it fails, and the call of a model after which all is to differ.
+
+What the model chose no test can mend whose answers are recorded. So only the program's own doing is looked at: what it
+did with what it was told. A tool that the model asked for and that did not run, or with other arguments; the same call
+twice; a result or a document that the model never got; an answer that was cut off and given out as whole; an
+exception; a run that was cancelled.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, cast
+
+from pandaprobe_otel.evals.traces import SpanRecord
+from pandaprobe_otel.mapping.outcomes import UNFINISHED
+from pandaprobe_otel.replay.answers.model_answer import AskedTool, asked_tools, mapping, texts_in
+from pandaprobe_otel.replay.capture.source_text import arguments_text, call_text, literal
+from pandaprobe_otel.replay.capture.stored import StoredTrace, id_of, metadata_of
+
+_HAND_OVER: Final = re.compile(r"^(?:transfer|hand_?off|delegate|route|escalate)(?:_to)?_?(.*)$")
+_CUT: Final = frozenset({"length", "max_tokens", "max_output_tokens", "MAX_TOKENS"})
+_TEXTS: Final = ("text", "content", "page_content", "document")
+_DOCUMENT: Final = 200
+"""Characters of a document by which it is found again in a request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that went wrong.
+
+    Attributes:
+        kind: What sort of thing it is: failures of one kind with one assertion are alike.
+        told: What the trace had, for the comment behind the assertion.
+        asserts: The assertion, as a line of Python.
+        after: The last call of a model that a mended program still asks as recorded.
+        tool: The tool that was asked for and did not run as it was told.
+    """
+
+    kind: str
+    told: str
+    asserts: str
+    after: int
+    tool: str | None = None
+
+
+def findings(trace: StoredTrace) -> list[Finding]:
+    """Return what went wrong, the earliest first, each assertion once."""
+    found = [finding for find in _FINDERS for finding in find(trace)]
+    found.sort(key=lambda one: one.after)
+    return list({finding.asserts: finding for finding in reversed(found)}.values())[::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """What one answer of a model asked for, and what ran until that model was asked again."""
+
+    number: int
+    call: SpanRecord
+    asked: tuple[AskedTool, ...]
+    ran: tuple[SpanRecord, ...]
+    follows: SpanRecord | None
+    """The next call with the same spans around it."""
+
+
+def _turns(trace: StoredTrace) -> Iterator[_Turn]:
+    calls = trace.model_calls
+    for number, call in enumerate(calls, 1):
+        parent = call.body.get("parent_span_id")
+        follows = next((one for one in calls[number:] if one.body.get("parent_span_id") == parent), None)
+        ran = tuple(
+            span
+            for span in trace.in_order
+            if span.kind in ("TOOL", "AGENT")
+            and span.started >= call.ended
+            and (follows is None or span.started < follows.started)
+            and not any(one.kind == "TOOL" for one in trace.above(span))
+            and _is_beside(trace, span, call)
+        )
+        messages = mapping(call.output).get("messages") or ()
+        asked = tuple(one for message in messages for one in asked_tools(mapping(message)))
+        yield _Turn(number, call, asked, ran, follows)
+
+
+def _is_beside(trace: StoredTrace, span: SpanRecord, call: SpanRecord) -> bool:
+    """Whether a span stands below what a call stands in."""
+    above = {id_of(one) for one in trace.above(span)}
+    own = trace.parent_of(call)
+    return own is None or id_of(own) in above
+
+
+def _other_tool(trace: StoredTrace) -> Iterator[Finding]:
+    """The model asked for a tool, and another ran, or none, or the same one with other arguments."""
+    names = {span.name for span in trace.in_order if span.kind == "TOOL"}
+    for turn in _turns(trace):
+        left = [span for span in turn.ran if span.kind == "TOOL"]
+        asked = [one for one in turn.asked if not _is_hand_over(one, turn)]
+        missing = [one for one in asked if not _taken(left, partial(_is_run_of, asked=one, exactly=True))]
+        for one in missing:
+            changed = _taken(left, partial(_is_run_of, asked=one, exactly=False))
+            told = f"the model asked for {one.name}({arguments_text(_given(one))})"
+            if changed is not None:
+                told += f"; the trace had {call_text(changed)}"
+            elif left:
+                told += f"; the trace had {call_text(left[0])}"
+            elif names and not _was_last(trace, turn):
+                told += "; it never ran"
+            else:
+                continue
+            yield Finding(
+                kind="other tool",
+                told=told,
+                asserts=f"probe.spans.tool({literal(one.name)}){_with(_given(one))}.called()",
+                after=turn.number,
+                tool=one.name,
+            )
+
+
+def _given(asked: AskedTool) -> Mapping[str, Any]:
+    return mapping(asked.values)
+
+
+def _with(arguments: Mapping[str, Any]) -> str:
+    return f".with_args({arguments_text(arguments)})" if arguments and all(map(str.isidentifier, arguments)) else ""
+
+
+def _was_last(trace: StoredTrace, turn: _Turn) -> bool:
+    """Whether a program that runs no tools itself has given the calls to who called it."""
+    return turn.follows is None and trace.root.error is None and not turn.ran and turn.number == len(trace.model_calls)
+
+
+def _is_run_of(span: SpanRecord, asked: AskedTool, *, exactly: bool) -> bool:
+    if span.name != asked.name:
+        return False
+    given = _given(asked)
+    return not exactly or all(name in span.arguments and span.arguments[name] == given[name] for name in given)
+
+
+def _taken(spans: list[SpanRecord], fits: Callable[[SpanRecord], bool]) -> SpanRecord | None:
+    """Take the first span that fits out of a list."""
+    for at, span in enumerate(spans):
+        if fits(span):
+            return spans.pop(at)
+    return None
+
+
+def _again(trace: StoredTrace) -> Iterator[Finding]:
+    """A tool ran once more than the model had asked for it."""
+    for turn in _turns(trace):
+        left = [span for span in turn.ran if span.kind == "TOOL"]
+        for one in turn.asked:
+            first = _taken(left, partial(_is_run_of, asked=one, exactly=True))
+            again = [span for span in left if first is not None and _is_run_of(span, one, exactly=True)]
+            others = sum(other.name == one.name and other.arguments == one.arguments for other in turn.asked) - 1
+            if len(again) > others and first is not None:
+                times = sum(
+                    span.kind == "TOOL" and span.name == one.name and span.arguments == first.arguments
+                    for span in trace.in_order
+                )
+                wanted = times - len(again) + others
+                yield Finding(
+                    kind="again",
+                    told=f"the model asked for {one.name} once; the trace had {times} calls",
+                    asserts=f"probe.spans.tool({literal(one.name)}){_with(_given(one))}.called({wanted})",
+                    after=turn.number,
+                )
+
+
+def _is_hand_over(asked: AskedTool, turn: _Turn) -> bool:
+    return any(span.kind == "AGENT" for span in turn.ran) and _HAND_OVER.match(asked.name) is not None
+
+
+def _other_agent(trace: StoredTrace) -> Iterator[Finding]:
+    """The model handed over to an agent, and another one ran."""
+    for turn in _turns(trace):
+        agents = [span.name for span in turn.ran if span.kind == "AGENT"]
+        for one in turn.asked:
+            match = _HAND_OVER.match(one.name)
+            wanted = (match[1] if match else "") or next((v for v in _given(one).values() if isinstance(v, str)), "")
+            if match and agents and wanted and not any(_same_name(wanted, name) for name in agents):
+                yield Finding(
+                    kind="other agent",
+                    told=f"the model handed over to {wanted}; the trace had {', '.join(agents)}",
+                    asserts=f"probe.spans.agent({literal(wanted)}).called()",
+                    after=turn.number,
+                )
+
+
+def _same_name(one: str, other: str) -> bool:
+    plain = [re.sub(r"[^a-z0-9]|agent", "", name.lower()) for name in (one, other)]
+    return plain[0] == plain[1]
+
+
+def _untold_result(trace: StoredTrace) -> Iterator[Finding]:
+    """A tool ran, and the model that had asked for it was asked on without its result."""
+    for turn in _turns(trace):
+        if turn.follows is None:
+            continue
+        told = {str(mapping(one).get("tool_call_id")) for one in mapping(turn.follows.input).get("messages") or ()}
+        for one in turn.asked:
+            if one.id in told or not any(_is_run_of(span, one, exactly=False) for span in turn.ran):
+                continue
+            times = sum(span.kind == "TOOL" and span.name == one.name for span in trace.in_order)
+            yield Finding(
+                kind="untold result",
+                told=f"the model never got the result of {one.name}; the trace had {times} calls",
+                asserts=f"probe.spans.tool({literal(one.name)}){_with(_given(one))}.called(1)",
+                after=turn.number,
+            )
+
+
+def _ignored_document(trace: StoredTrace) -> Iterator[Finding]:
+    """A document was found, and the next request has nothing of it."""
+    for span in trace.in_order:
+        if span.kind != "RETRIEVER":
+            continue
+        after = trace.ended_before(span)
+        follows = next((call for call in trace.model_calls if call.started >= span.ended), None)
+        texts = [text.strip()[:_DOCUMENT] for text in _texts_of_documents(span.output)]
+        if follows is None or not texts:
+            continue
+        asked = "\n".join(texts_in(follows.input))
+        for text in texts:
+            if text and text not in asked:
+                yield Finding(
+                    kind="ignored document",
+                    told=f"{span.name} found it, and the model was not told",
+                    asserts=f"probe.spans.llm().where(lambda span: {literal(text)} in str(span.input)).called()",
+                    after=after,
+                )
+
+
+def _texts_of_documents(output: Any) -> Iterator[str]:
+    if isinstance(output, str):
+        yield output
+    elif isinstance(output, Mapping):
+        found = mapping(output)
+        text: Any = next((found[name] for name in _TEXTS if name in found), found.get("documents"))
+        yield from _texts_of_documents(text)
+    elif isinstance(output, Sequence):
+        for one in cast("Iterable[Any]", output):
+            yield from _texts_of_documents(one)
+
+
+def _given_out_cut(trace: StoredTrace) -> Iterator[Finding]:
+    """An answer was cut off by its limit, and the program gave it out as a whole one."""
+    for number, call in enumerate(trace.model_calls, 1):
+        reasons: Sequence[Any] = metadata_of(call).get("finish_reasons") or ()
+        if not _CUT.intersection(map(str, reasons)):
+            continue
+        said = [str(mapping(one).get("content") or "") for one in mapping(call.output).get("messages") or ()]
+        text = "".join(said).strip()
+        if text and any(text in given for given in texts_in(trace.root.output)):
+            fits = f"where(lambda span: {literal(text[-_DOCUMENT:])} in str(span.output))"
+            yield Finding(
+                kind="given out cut",
+                told=f"call {number} was cut off at its limit, and given out as a whole answer",
+                asserts=f"probe.spans.named({literal(trace.root.name)}).{fits}.not_called()",
+                after=number,
+            )
+
+
+def _exception(trace: StoredTrace) -> Iterator[Finding]:
+    """The run ended with an exception: it came from the innermost span that failed last."""
+    root = trace.root
+    if root.error is None:
+        return
+    inner = [span for span in trace.in_order if span.error is not None][-1]
+    fits = f".where(lambda span: span.error_type == {literal(root.error_type)})" if root.error_type else ".errors"
+    yield Finding(
+        kind="exception",
+        told=f"{inner.name} failed: {_short(inner.error)}",
+        asserts=f"probe.spans.named({literal(root.name)}){fits}.not_called()",
+        after=trace.ended_before(inner) if inner.kind == "TOOL" else _calls_within(trace, inner),
+    )
+
+
+def _calls_within(trace: StoredTrace, span: SpanRecord) -> int:
+    """The number of calls of models that had ended when a span failed."""
+    return sum(call.ended <= span.ended for call in trace.model_calls)
+
+
+def _short(text: str | None) -> str:
+    line = (text or "").strip().split("\n")[0]
+    return line if len(line) <= 80 else f"{line[:79]}…"
+
+
+def _unfinished(trace: StoredTrace) -> Iterator[Finding]:
+    """The run was cancelled, timed out or left before its end."""
+    root = trace.root
+    if root.outcome in UNFINISHED:
+        fits = f".where(lambda span: span.outcome == {literal(root.outcome)})"
+        yield Finding(
+            kind="unfinished",
+            told=f"the run was {root.outcome}",
+            asserts=f"probe.spans.named({literal(root.name)}){fits}.not_called()",
+            after=len(trace.model_calls),
+        )
+
+
+_FINDERS: Final = (
+    _other_tool,
+    _other_agent,
+    _again,
+    _untold_result,
+    _ignored_document,
+    _given_out_cut,
+    _exception,
+    _unfinished,
+)

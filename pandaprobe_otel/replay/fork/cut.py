@@ -1,0 +1,107 @@
+"""Where a recorded run is cut: calls that had ended before a span began stay, the span and what came after it go.
+
+Calls have no single order: branches that ran side by side of the span may stay as well. They are played as long as
+they ask the same; one that gets to see a live answer asks something else, and is sent by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.replay.interactions import Cassette, Interaction
+
+_STEP = " > "
+_ORDINAL = re.compile(r" \(\d+(?:st|nd|rd|th)\)\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """A cassette without what is asked anew.
+
+    Attributes:
+        kept: What is played.
+        before: Numbers of the calls that had ended before the span began: nothing is sent until all were asked.
+        gone: Numbers of the recorded calls that are not played.
+        first: The first of those; None if nothing goes.
+    """
+
+    kept: Cassette
+    before: frozenset[int]
+    gone: tuple[int, ...] = ()
+    first: Interaction | None = None
+
+
+def whole(cassette: Cassette) -> Cut:
+    """Return the cut of which nothing goes: the recorded run itself."""
+    return Cut(kept=cassette, before=frozenset(one.call for one in cassette.interactions))
+
+
+def cut_from(cassette: Cassette, span: str | None) -> Cut:
+    """Return the cut at a span; without one, nothing stays of the calls.
+
+    Args:
+        cassette: The recorded run.
+        span: The place of a span (`shop > search (2nd)`), its name if only one has it, or the number of a call.
+
+    Raises RecordingError if no recorded call, or several spans, can be meant.
+    """
+    if span is None:
+        return _cut(cassette, {one.call for one in cassette.interactions})
+    return _cut(cassette, _calls_of(cassette, span))
+
+
+def _calls_of(cassette: Cassette, span: str) -> set[int]:
+    """Return the calls that were made inside of a span."""
+    if span.isdecimal():
+        numbers = {one.call for one in cassette.interactions} & {int(span)}
+        if not numbers:
+            raise RecordingError(f"there is no call {span}: the recording has {len(cassette.interactions)}.")
+        return numbers
+    wanted = span.split(_STEP)
+    places: dict[str, set[int]] = {}
+    for one in cassette.interactions:
+        found = _place_in(one.at.split(_STEP), wanted)
+        if found is not None:
+            places.setdefault(found, set()).add(one.call)
+    if len(places) > 1:
+        names = "; ".join(one if _ORDINAL.search(one) else f"{one} (1st)" for one in sorted(places)[:8])
+        raise RecordingError(f"{span!r} is the name of several spans: {names}. Name one of them.")
+    if not places:
+        known = sorted({one.at or f"call {one.call}" for one in cassette.interactions})
+        raise RecordingError(f"no recorded call was made inside of {span!r}. There are: {'; '.join(known[:8])}.")
+    return next(iter(places.values()))
+
+
+def _place_in(at: list[str], wanted: list[str]) -> str | None:
+    """Return the way to the span that is wanted, if it is on the way to a call."""
+    for end in range(len(wanted), len(at) + 1):
+        if all(map(_is_called, at[end - len(wanted) : end], wanted)):
+            return _STEP.join(at[:end])
+    return None
+
+
+def _is_called(step: str, wanted: str) -> bool:
+    """Tell whether a step of a way has a name; a name without an ordinal is that of all of them."""
+    return wanted in (step, _ORDINAL.sub("", step), f"{step} (1st)")
+
+
+def _cut(cassette: Cassette, chosen: Collection[int]) -> Cut:
+    """Return the cut at some calls: they go, with those that had waited for one of them."""
+    above = _waited_for(cassette)
+    gone = {number for number, others in above.items() if number in chosen or not others.isdisjoint(chosen)}
+    kept = tuple(one for one in cassette.interactions if one.call not in gone)
+    first = min((one for one in cassette.interactions if one.call in chosen), key=lambda one: one.call, default=None)
+    before = frozenset[int]() if first is None else above[first.call] - gone
+    return Cut(kept=replace(cassette, interactions=kept), before=before, gone=tuple(sorted(gone)), first=first)
+
+
+def _waited_for(cassette: Cassette) -> dict[int, frozenset[int]]:
+    """Return for each call all that had ended before it began."""
+    above: dict[int, frozenset[int]] = {}
+    for one in sorted(cassette.interactions, key=lambda one: one.call):
+        nearest = [number for number in one.after if number in above]
+        above[one.call] = frozenset(nearest).union(*(above[number] for number in nearest))
+    return above

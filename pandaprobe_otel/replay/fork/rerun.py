@@ -1,0 +1,233 @@
+"""A recorded run and its forks: the program runs once with all that was recorded, then as often as asked from the cut.
+
+Each run is a case of an evaluation, so that scorers and judges say of a fork what they say of the recorded run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from opentelemetry.trace import SpanContext, get_current_span
+
+from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.mapping.attributes import FORKED_FROM
+from pandaprobe_otel.replay.divergence import Divergence
+from pandaprobe_otel.replay.fork.cut import Cut, cut_from, whole
+from pandaprobe_otel.replay.fork.forked_run import ForkedRecording, ForkOptions
+from pandaprobe_otel.replay.fork.overrides import Override
+from pandaprobe_otel.replay.interactions import Cassette
+from pandaprobe_otel.replay.run import RecordedCall
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.evals.comparison import Comparison
+    from pandaprobe_otel.evals.local_judge import LocalJudge
+    from pandaprobe_otel.evals.report import CaseResult, Report
+    from pandaprobe_otel.evals.task_runs import Scorer
+
+MAX_FORKS: Final = 1000
+"""Files that one cassette's forks may be kept in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RerunOptions:
+    """What is done otherwise in the forks.
+
+    Attributes:
+        arguments: Those of the entry: by name, by place, or a single one.
+        span: Where the run is cut; None: all calls are sent.
+        live_tools: Names of tools that may run.
+        ignore: Where requests may differ from the recorded ones.
+    """
+
+    arguments: Any = None
+    span: str | None = None
+    model: str | None = None
+    prompt: str | None = None
+    repeat: int = 1
+    live_tools: Collection[str] = ()
+    ignore: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forks:
+    """The recorded run, and what became of it.
+
+    Attributes:
+        before: The recorded run, once for each fork.
+        after: The forks.
+        calls: The requests of each fork.
+        kept_in: The cassettes of the forks that came to their end.
+    """
+
+    options: RerunOptions
+    cut: Cut
+    before: Report
+    after: Report
+    calls: Sequence[Sequence[RecordedCall]]
+    kept_in: Sequence[Path]
+
+    @property
+    def comparison(self) -> Comparison:
+        """Both held against each other, metric by metric."""
+        return self.after.compare(self.before)
+
+
+def rerun(
+    path: Path,
+    cassette: Cassette,
+    entry: Callable[..., Any],
+    options: RerunOptions,
+    *,
+    metrics: Iterable[str | Scorer] = (),
+    thresholds: Mapping[str, float] | None = None,
+    judge: LocalJudge | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Forks:
+    """Run the program as it was recorded, then from the cut on with live answers.
+
+    Args:
+        path: The cassette; forks are kept beside it, as `NAME.fork-1.yaml`.
+        cassette: What was recorded.
+        entry: The function to call; a coroutine function or a generator is run to its end.
+        options: What is done otherwise.
+        metrics: Functions, and names of metrics if there is a `judge`, that say something of each run.
+        thresholds: The scores that pass, by name.
+        judge: A model that is asked from here.
+        say: Gets a line for what is going on.
+
+    Raises RecordingError where the recorded run cannot be repeated, so that nothing could be compared.
+    """
+    from pandaprobe_otel.evals.experiment import evaluate
+
+    cut = cut_from(cassette, options.span)
+    judged = partial(
+        evaluate,
+        metrics=list(metrics),
+        thresholds=thresholds,
+        judge=judge,
+        say=say,
+        concurrency=1,
+        name=_name(entry),
+    )
+    runs = _Runs(path, entry, options, cassette.made_from)
+    recorded = judged([{"id": "recorded", "input": options.arguments}], partial(runs.recorded, cassette))
+    if runs.refused is not None:
+        raise RecordingError(f"The recorded run is not what the program does now. {runs.refused}")
+    runs.origin = runs.origin or _root_of(recorded.cases[0])
+    cases = [{"id": f"fork {number}", "input": options.arguments} for number in range(1, options.repeat + 1)]
+    after = judged(cases, partial(runs.forked, cut))
+    same = tuple(replace(recorded.cases[0], id=case.id) for case in after.cases)
+    return Forks(
+        options=options,
+        cut=cut,
+        before=replace(recorded, cases=same),
+        after=after,
+        calls=runs.calls,
+        kept_in=runs.kept_in,
+    )
+
+
+class _Runs:
+    """The runs of one command."""
+
+    def __init__(self, path: Path, entry: Callable[..., Any], options: RerunOptions, made_from: str | None) -> None:
+        self._path = path
+        self._entry = entry
+        self._options = options
+        self.origin: tuple[str, str | None] | None = None if made_from is None else (made_from, None)
+        self.refused: Divergence | RecordingError | None = None
+        self.calls: list[Sequence[RecordedCall]] = []
+        self.kept_in: list[Path] = []
+
+    def recorded(self, cassette: Cassette, given: Any) -> Any:
+        """Run the program with all that was recorded."""
+        options = ForkOptions(cut=whole(cassette), live_tools=self._options.live_tools)
+        try:
+            with ForkedRecording(self._path, options, ignore=self._options.ignore):
+                return _called(self._entry, given)
+        except (Divergence, RecordingError) as error:
+            self.refused = error
+            raise
+
+    def forked(self, cut: Cut, given: Any) -> Any:
+        """Run the program up to the cut with what was recorded, and on from there."""
+        wanted = self._options
+        override = Override(
+            model=wanted.model, prompt=wanted.prompt, like=None if cut.first is None else cut.first.request
+        )
+        options = ForkOptions(cut=cut, override=override, live_tools=wanted.live_tools)
+        path = _free_path(self._path)
+        recording = ForkedRecording(path, options, ignore=wanted.ignore)
+        self._mark_span()
+        result: Any = None
+        try:
+            with recording:
+                result = _called(self._entry, given)
+        finally:
+            self.calls.append(recording.calls)
+        self.kept_in.append(path)
+        return result
+
+    def _mark_span(self) -> None:
+        """Tell in the fork's trace which one it was forked from."""
+        if self.origin is None:
+            return
+        trace_id, span_id = self.origin
+        span = get_current_span()
+        span.set_attribute(FORKED_FROM, trace_id)
+        if span_id is not None:
+            span.add_link(SpanContext(_number(trace_id), _number(span_id) & ((1 << 64) - 1), is_remote=True))
+
+
+def _number(uuid: str) -> int:
+    return int(uuid.replace("-", ""), 16)
+
+
+def _root_of(case: CaseResult) -> tuple[str, str | None] | None:
+    """Return the ids of the trace and of the root span of a run."""
+    for trace in case.records:
+        root = next((span for span in trace.spans if span.body.get("parent_span_id") is None), None)
+        return trace.trace_id, None if root is None else str(root.body["span_id"])
+    return None
+
+
+def _name(entry: Callable[..., Any]) -> str:
+    return str(getattr(entry, "__name__", None) or type(entry).__name__)
+
+
+def _free_path(path: Path) -> Path:
+    """Return the file for a fork that no other one has."""
+    for number in range(1, MAX_FORKS + 1):
+        free = path.with_name(f"{path.stem}.fork-{number}{path.suffix or '.yaml'}")
+        if not free.exists():
+            return free
+    raise RecordingError(f"{path}: has {MAX_FORKS} forks already. Remove those that are not needed.")
+
+
+def _called(entry: Callable[..., Any], given: Any) -> Any:
+    """Call the entry, and wait for what it returns."""
+    if isinstance(given, Mapping):
+        result = entry(**cast("Mapping[str, Any]", given))
+    elif isinstance(given, list):
+        result = entry(*cast("Iterable[Any]", given))
+    else:
+        result = entry() if given is None else entry(given)
+    if inspect.isgenerator(result):
+        return list(cast("Iterable[Any]", result))
+    if inspect.isasyncgen(result):
+        return asyncio.run(_listed(cast("AsyncIterator[Any]", result)))
+    return asyncio.run(_awaited(result)) if inspect.isawaitable(result) else result
+
+
+async def _listed(items: AsyncIterator[Any]) -> list[Any]:
+    return [item async for item in items]
+
+
+async def _awaited(value: Any) -> Any:
+    return await value

@@ -1,0 +1,136 @@
+"""`pandaprobe-otel capture`: which traces, what is written, and what is said where nothing can be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_line import clean_environment, run_here
+from pandaprobe_otel.api import Client
+from pandaprobe_otel.local import LocalServer
+from stored_traces import call, identity, tool, trace
+
+ASKS = call(1, 2, tools=[("look_up", {"number": "A-17"})])
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LocalServer]:
+    """A PandaProbe."""
+    with LocalServer(limit=None, scripted_judge=True) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+
+def _body(number: int, **root: Any) -> dict[str, Any]:
+    """A trace in which the program called a tool with other arguments than it was told."""
+    made = trace(ASKS, tool("look_up", 3, 4, {"number": "17"}), **root)
+    text = json.dumps(dict(made.body))
+    for one in made.spans:
+        known = str(one.body["span_id"])
+        text = text.replace(known, identity(f"{known} {number}"))
+    body: dict[str, Any] = json.loads(text)
+    return {**body, "trace_id": f"0f0c0000-0000-0000-0000-{number:012}"}
+
+
+def _file(folder: Path, *bodies: dict[str, Any]) -> str:
+    file = folder / "traces.jsonl"
+    file.write_text("".join(json.dumps(body) + "\n" for body in bodies), encoding="utf-8")
+    return str(file)
+
+
+def _run(*arguments: str, folder: Path, **variables: str) -> Any:
+    return run_here("capture", *arguments, environment=clean_environment(folder, **variables))
+
+
+def test_a_file_of_one_trace_is_one_test(tmp_path: Path) -> None:
+    """No key and no server is needed; it says what was written, what is to be mended and how to run it."""
+    done = _run(_file(tmp_path, _body(1)), "--to", "tests/test_order.py", "--entry", "shop:answer", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "tests/test_order.py: 1 calls of models and 1 of tools in tests/cassettes/test_order.yaml" in done.stdout
+    assert 'to mend: the model asked for look_up(number="A-17"); the trace had look_up(number="17")' in done.stdout
+    assert "python -m pytest tests/test_order.py" in done.stdout
+    assert 'answer("Where?")' in Path("tests/test_order.py").read_text(encoding="utf-8")
+
+
+def test_programs_are_told_as_json(tmp_path: Path) -> None:
+    """What was written, and what it found."""
+    done = _run(_file(tmp_path, _body(1)), "--format", "json", folder=tmp_path)
+    (made,) = json.loads(done.stdout)
+    assert (made["calls"], made["tools"]) == (1, 1)
+    assert Path(made["test"]).name == "test_answer_0f0c0000.py"
+    assert made["to_mend"] == ['the model asked for look_up(number="A-17"); the trace had look_up(number="17")']
+
+
+def test_tools_may_run(tmp_path: Path) -> None:
+    """All of them, or those that are named."""
+    file = _file(tmp_path, _body(1))
+    assert _run(file, "--to", "test_a.py", "--live-tools", "all", folder=tmp_path).returncode == 0
+    assert "tools=False" in Path("test_a.py").read_text(encoding="utf-8")
+    assert _run(file, "--to", "test_b.py", "--live-tools", "other", folder=tmp_path).returncode == 0
+    assert 'tools=["look_up"]' in Path("test_b.py").read_text(encoding="utf-8")
+
+
+def test_many_traces_become_a_test_for_each_failure(tmp_path: Path) -> None:
+    """Those that failed alike are one; a trace that cannot be captured is said, and the exit code tells."""
+    masked = {**_body(3), "spans": [{**one, "output": "[masked]", "name": "other"} for one in _body(3)["spans"]]}
+    done = _run(_file(tmp_path, _body(1), _body(2), masked), "--to", "tests", folder=tmp_path)
+    assert done.returncode == 4
+    assert "2 traces failed like" in done.stderr
+    assert "cannot be captured" in done.stderr
+    assert [path.name for path in Path("tests").glob("*.py")] == ["test_answer_0f0c0000.py"]
+
+
+def test_rows_of_a_dataset(tmp_path: Path) -> None:
+    """Each trace once, for evaluate()."""
+    file = _file(tmp_path, _body(1), _body(2))
+    assert "2 rows added" in _run(file, "--dataset", "cases.jsonl", folder=tmp_path).stdout
+    assert "0 rows added" in _run(file, "--dataset", "cases.jsonl", folder=tmp_path).stdout
+    rows = [json.loads(line) for line in Path("cases.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["input"] for row in rows] == ["Where?", "Where?"]
+    assert rows[0]["went_wrong"]
+
+
+def test_traces_of_pandaprobe(tmp_path: Path, server: LocalServer) -> None:
+    """By id, by a session, by a query."""
+    variables = server.environment("captures")
+    with Client(server.api_key, "captures", server.url) as client:
+        for number in (1, 2):
+            body = _body(number, input=f"Question {number}")
+            client.traces.create(**{**body, "session_id": "s-1"})
+        first = f"0f0c0000-0000-0000-0000-{1:012}"
+        client.traces.wait_visible(first, 10)
+        client.traces.wait_visible(f"0f0c0000-0000-0000-0000-{2:012}", 10)
+    by_id = _run(first, "--to", "test_one.py", folder=tmp_path, **variables)
+    assert by_id.returncode == 0, by_id.stderr
+    session = _run(first, "--session", "--to", "test_two.py", folder=tmp_path, **variables)
+    assert session.returncode == 0, session.stderr
+    text = Path("test_two.py").read_text(encoding="utf-8")
+    assert "Question 1" in text
+    assert "Question 2" in text
+    query = _run("--session-id", "s-1", "--to", "found", folder=tmp_path, **variables)
+    assert query.returncode == 0, query.stderr
+    assert len(list(Path("found").glob("*.py"))) == 1
+
+
+def test_what_is_wrong_is_said(tmp_path: Path, server: LocalServer) -> None:
+    """One line and an exit code, as of the other commands."""
+    file = _file(tmp_path, _body(1))
+    variables = server.environment("nothing")
+    assert _run(folder=tmp_path).returncode == 4
+    assert _run(f"0f0c0000-0000-0000-0000-{9:012}", folder=tmp_path, **variables).returncode == 3
+    assert _run(file, "--entry", "no module", folder=tmp_path).returncode == 4
+    assert _run(file, "--to", "test_a.py", folder=tmp_path).returncode == 0
+    again = _run(file, "--to", "test_a.py", folder=tmp_path)
+    assert (again.returncode, "is there already" in again.stderr) == (4, True)
+    assert _run("--status", "ERROR", folder=tmp_path, **variables).returncode == 4
+    Path("empty.jsonl").write_text("", encoding="utf-8")
+    assert _run("empty.jsonl", folder=tmp_path).returncode == 4

@@ -1,0 +1,18 @@
+"""Answers rebuilt from spans, heard by the real client libraries over real HTTP."""
+
+from __future__ import annotations
+
+import pytest
+
+from heard import LISTENERS
+from provider_server import ProviderServer
+from rebuilt_spans import check
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize("calls", [True, False], ids=["calls", "text"])
+@pytest.mark.parametrize("name", sorted(LISTENERS))
+def test_what_a_span_tells_is_what_the_app_hears(name: str, calls: bool, stream: bool, server: ProviderServer) -> None:
+    """Text, thoughts, two parallel calls, why it ended and the counts, whole and as a stream."""
+    check(name, LISTENERS[name], server, calls=calls, stream=stream)

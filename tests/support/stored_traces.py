@@ -1,0 +1,64 @@
+"""Traces as PandaProbe has them, written down span by span."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import NAMESPACE_OID, uuid5
+
+from pandaprobe_otel.replay.capture.stored import StoredTrace
+
+
+def moment(seconds: float) -> str:
+    """A time of day, so many seconds after the trace began."""
+    return f"2026-11-28T11:00:{seconds:09.6f}Z"
+
+
+def identity(name: str) -> str:
+    """The id of a span that is called so here."""
+    return str(uuid5(NAMESPACE_OID, name))
+
+
+ROOT: Final = identity("root")
+
+
+def span(name: str, kind: str, start: float, end: float | None, **more: Any) -> dict[str, Any]:
+    """A span below the root, whose id is made of its name and start."""
+    return {
+        "span_id": identity(f"{name}-{start}"),
+        "parent_span_id": ROOT,
+        "name": name,
+        "kind": kind,
+        "status": "OK",
+        "metadata": {},
+        "started_at": moment(start),
+        "ended_at": None if end is None else moment(end),
+        **more,
+    }
+
+
+def call(start: float, end: float, *, asked: Any = "Where?", said: Any = None, tools: Any = (), **more: Any) -> Any:
+    """A call of a model: what it was asked, what it said, and the tools it asked for as (name, arguments)."""
+    messages = asked if isinstance(asked, list) else [{"role": "user", "content": asked}]
+    calls = [
+        {"id": f"{name}-{at}", "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
+        for at, (name, arguments) in enumerate(tools)
+    ]
+    answer = {"role": "assistant", "content": said, **({"tool_calls": calls} if calls else {})}
+    metadata = {"provider": "openai", "finish_reasons": ["tool_calls" if calls else "stop"], **more.pop("metadata", {})}
+    fields = {"input": {"messages": messages}, "output": {"messages": [answer]}, "model": "m-1", "metadata": metadata}
+    return span("chat m-1", "LLM", start, end, **{**fields, **more})
+
+
+def tool(name: str, start: float, end: float, arguments: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """A call of a tool."""
+    return span(name, "TOOL", start, end, **{"input": dict(arguments), "output": "done", **more})
+
+
+def trace(*spans: dict[str, Any], **root: Any) -> StoredTrace:
+    """A trace with these spans below its root."""
+    fields = {"input": "Where?", "output": "Here.", **root}
+    top = {**span("answer", "AGENT", 0, 50), "span_id": ROOT, "parent_span_id": None, **fields}
+    about = {"trace_id": "0f0c0000-0000-0000-0000-000000000000", "name": "answer", "started_at": moment(0)}
+    return StoredTrace({**about, "spans": [top, *spans]})
