@@ -39,7 +39,7 @@ __all__ = [
     "vacuous_reason",
 ]
 
-if not TYPE_CHECKING:  # with it, a type checker would accept any name, also a misspelt one
+if not TYPE_CHECKING:  # else a type checker would accept any name, even a misspelt one
     __getattr__, __dir__ = lazy_names(
         __name__,
         {

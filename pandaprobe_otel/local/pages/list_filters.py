@@ -1,4 +1,4 @@
-"""What the form above the list of traces asks for."""
+"""Filters of the form above the list of traces."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ListFilters(BaseModel, frozen=True):
 
     @property
     def chosen(self) -> dict[str, str]:
-        """What narrows the list, as in a link."""
+        """The filters in use, as values of a link."""
         named = {
             "q": self.q,
             "deep": "1" if self.deep and self.q else "",
@@ -48,11 +48,11 @@ class ListFilters(BaseModel, frozen=True):
 
     @property
     def kept(self) -> dict[str, str]:
-        """What the links to other pages of the list repeat."""
+        """The values that links to other pages of the list repeat."""
         return {**self.chosen, "sort": self.sort.value, "order": self.order.value}
 
     def trace_filter(self, now: int) -> TraceFilter:
-        """The same for the store; `now` is in microseconds since the epoch."""
+        """Return the same filters for the store; `now` is in microseconds since the epoch."""
         return TraceFilter(
             text=self.q or None,
             text_in_spans=self.deep,
