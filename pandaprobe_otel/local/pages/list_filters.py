@@ -52,7 +52,7 @@ class ListFilters(BaseModel, frozen=True):
         return {**self.chosen, "sort": self.sort.value, "order": self.order.value}
 
     def trace_filter(self, now: int) -> TraceFilter:
-        """Return the same filters for the store; `now` is in microseconds since the epoch."""
+        """The same for the store; `now` is in microseconds since the epoch."""
         return TraceFilter(
             text=self.q or None,
             text_in_spans=self.deep,
