@@ -4,7 +4,7 @@
     python benchmarks/evals/bench_evaluate.py [--repeats 7] [--cases 200]
 
 The task waits 5 ms for a scripted model, twice. Ours records a trace of each case, with spans of model and tool, and
-prints the report's table; pydantic-evals has no tracing configured, and prints its own. Runs alternate; the figures are
+makes the report's table; pydantic-evals has no tracing configured, and prints its own. Runs alternate; the figures are
 medians.
 """
 
