@@ -74,8 +74,7 @@ class Admission:
         """Decide about a job whose root has been missing for `waited_s`.
 
         `is_strange`: roots above spans of this name never arrive. Under overload, the root's process may have left the
-        trace
-        out by the randomness of its id; all other processes then leave it out too.
+        trace out by the randomness of its id; all other processes then leave it out too.
         """
         parcel = job.parcel
         cut = self._bucket.agree(self._sampler.cut, now)

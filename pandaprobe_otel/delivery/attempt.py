@@ -20,8 +20,7 @@ class Attempt:
     """A request for a job. With `is_check`, it only looks up whether the server has the trace.
 
     A check precedes a score, and the repetition of a create whose outcome is unknown. With `is_audit`, it follows some
-    time
-    after a trace was accepted.
+    time after a trace was accepted.
     """
 
     job: Job

@@ -145,8 +145,7 @@ class LeasedBucket:
 
     Times are readings of one monotonic clock, in seconds. The number of tokens shrinks to 80 % with each refusal
     of the server and grows back along a cubic curve within five minutes, so that another client of the same key gets
-    its
-    part.
+    its part.
     """
 
     def __init__(

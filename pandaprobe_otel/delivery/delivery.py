@@ -143,8 +143,7 @@ class Delivery:
         """Send what can be sent before the deadline, then stop; return what had to be dropped.
 
         Return None if another thread holds the lock past the deadline, as with a disk that does not answer: the losses
-        are
-        then unknown.
+        are then unknown.
         """
         with self._locked(deadline) as is_locked:
             if self._stopped:

@@ -41,8 +41,7 @@ class Flow:
 
     The cut is a quantile of the traces that arrived, not the share itself: if somebody upstream has sampled by the same
     randomness, the traces are not spread evenly. Within its highest fifth the randomness is assumed to be even, since
-    the
-    few traces of, say, a hundredth would tell too little.
+    the few traces of, say, a hundredth would tell too little.
     """
 
     def __init__(self, now: float) -> None:

@@ -17,8 +17,7 @@ class Pace:
     """Length of a wait as a share of the time since the cause was first seen.
 
     It is drawn from the upper half of that, so that many clients do not come back in one moment. None: each wait is
-    twice
-    the one before it.
+    twice the one before it.
     """
 
 

@@ -79,14 +79,11 @@ class Outbox:
     """Jobs by trace. Not thread-safe: its owner calls it under one lock, and calls `save` before releasing the lock.
 
     A line waits in a heap until it is due. If it begins with a create, it then waits for its turn to take a token.
-    While
-    its first job is under way, it is in neither place.
+    While its first job is under way, it is in neither place.
 
     Without a store, content waits in memory. With a store, `save` writes the content there and removes it from memory;
-    it
-    is loaded when its request is about to be sent. If the store fails, nothing is lost, but the bound is that of the
-    memory
-    again.
+    it is loaded when its request is about to be sent. If the store fails, nothing is lost, but the bound is that of the
+    memory again.
     """
 
     def __init__(self, max_bytes: int, store: Store | None = None, *, look_after_s: float = LOOK_AFTER_S) -> None:

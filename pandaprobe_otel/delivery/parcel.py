@@ -38,8 +38,7 @@ class Parcel:
     """Part of a trace, ready to be sent.
 
     `fields` is the JSON object of the trace's own fields, `spans` has one object for each span. They are separate, so
-    that
-    a body can be split, or a span repaired or left out, without decoding the rest.
+    that a body can be split, or a span repaired or left out, without decoding the rest.
     """
 
     step: Step

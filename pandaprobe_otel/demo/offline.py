@@ -22,8 +22,7 @@ def offline(script: Script, *, model_key: str = "OPENAI_API_KEY") -> Generator[N
     Without `model_key` in the environment, clients of OpenAI, Anthropic and Google talk to a model that replies by
     `script`. Without PANDAPROBE_API_KEY and PANDAPROBE_ENDPOINT, traces go to a PandaProbe in this process (extra
     `local`), whose judge gives fixed answers, and are printed. At the end of the block everything is sent; the last
-    lines
-    printed show what that PandaProbe has received, and the command to look at it.
+    lines printed show what that PandaProbe has received, and the command to look at it.
     """
     import pandaprobe_otel
 

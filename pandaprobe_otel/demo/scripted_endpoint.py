@@ -69,8 +69,7 @@ class ScriptedEndpoint:
 
     `seconds_per_chunk` is the pause before each chunk of a stream. A request that cannot be answered gets an
     error body in the service's format: 400 for an invalid body or a conversation unknown to the script, 404 for any
-    other
-    path, and the script's own error if it raises Refusal.
+    other path, and the script's own error if it raises Refusal.
     """
 
     def __init__(self, script: Script, *, port: int = 0, seconds_per_chunk: float = 0.0) -> None:

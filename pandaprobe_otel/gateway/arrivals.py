@@ -30,8 +30,7 @@ class Arrivals:
     """The requests of one protocol, all in one loop.
 
     most_arriving: bound on requests whose bodies are incomplete. most, most_bytes: bounds on all requests, including
-    those
-    that wait for their turn.
+    those that wait for their turn.
     """
 
     def __init__(self, *, most_arriving: int, most: int, most_bytes: int) -> None:

@@ -15,8 +15,7 @@ class RefusedError(Exception):
     """The request is refused; the text tells the sender why.
 
     http_status: 400, 401, 404, 408, 413, 415 or 503. code: of google.rpc.Code. retry_after_s: seconds until the sender
-    may
-    try again; None if that would be pointless (OTLP specification 1.5, "Failures" and "OTLP/HTTP Throttling").
+    may try again; None if that would be pointless (OTLP specification 1.5, "Failures" and "OTLP/HTTP Throttling").
     """
 
     def __init__(

@@ -62,8 +62,7 @@ class Intake:
         """Raise RefusedError if senders must wait, before their bodies are read.
 
         They need not wait under a lasting overload, in which traces are chosen: the limit stays, so waiting would only
-        move the
-        loss into the senders' queues, where nobody counts it.
+        move the loss into the senders' queues, where nobody counts it.
         """
         if (share := self._receiver.fill()) >= FULL and not self._receiver.is_choosing():
             raise busy(

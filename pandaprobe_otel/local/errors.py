@@ -72,8 +72,7 @@ def install_error_handlers(app: FastAPI, *, retry_after: bool) -> None:
     """Register the answer of every exception.
 
     With `retry_after`, a rate limit has that header, as documented, and a request that makes the real server fail gets
-    a
-    422 with the reason. Without it, both are as measured.
+    a 422 with the reason. Without it, both are as measured.
     """
 
     async def on_validation_error(_request: Request, error: Exception) -> Response:

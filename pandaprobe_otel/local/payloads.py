@@ -69,8 +69,7 @@ def unstorable(body: bytes, *, numbers: bool) -> tuple[str, str] | None:
 
     `numbers`: NaN and infinities count too. `POST /traces` stores them as null; every other route of the real server
     fails on them with a 500. It does the same on a NUL or lone surrogate, for which `POST /traces` answers 202 and
-    loses
-    the trace (measured on server 0.5.0).
+    loses the trace (measured on server 0.5.0).
     """
     # Searching for the two possible beginnings takes a tenth of the expression's time.
     may_be_suspect = b"\\u" in body or b"\xed" in body

@@ -41,7 +41,6 @@ class ClientOperations(Resource):
         """Find the run, score or monitor created by a request whose answer was lost.
 
         The latest comes first; the list is empty if the request was not executed. It has several entries if the same
-        was
-        requested more than once within two minutes.
+        was requested more than once within two minutes.
         """
         return look_up(self._connection, error)

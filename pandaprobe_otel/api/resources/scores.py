@@ -137,8 +137,7 @@ class ScoreOperations(ScoreAnalytics):
         """Give a trace a score: a number from 0 to 1, True or False, or a label.
 
         If the trace is not visible yet, the server fails with 500 (measured on server 0.5.0). The call then waits for
-        the
-        trace, for at most `wait` seconds, and gives the score again.
+        the trace, for at most `wait` seconds, and gives the score again.
 
         Raises:
             InvalidRequest: the score is invalid; nothing was sent.

@@ -108,8 +108,7 @@ class TraceOperations(Resource):
         """Post a whole trace: each post is billed, and erases input and output that it omits.
 
         Missing ids of the trace and its spans are generated, so that repeating the request after a failure creates
-        nothing
-        twice. Content that the server cannot store is removed (NUL characters, NaN, nesting over 100).
+        nothing twice. Content that the server cannot store is removed (NUL characters, NaN, nesting over 100).
         """
         body = {**trace, "trace_id": trace.get("trace_id", uuid4())}
         if spans := trace.get("spans"):

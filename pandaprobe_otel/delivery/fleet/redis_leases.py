@@ -36,8 +36,7 @@ class RedisLeases:
     """Client of the scripts in Redis, for one process. Not thread-safe.
 
     Every method raises FleetUnreachableError instead of waiting for longer than about `answer_within_s` seconds (except
-    for
-    the look-up of the host's name).
+    for the look-up of the host's name).
     """
 
     def __init__(

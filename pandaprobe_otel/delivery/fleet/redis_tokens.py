@@ -48,12 +48,9 @@ class RedisTokens:
     """The `Tokens` of a `LeasedBucket`, shared through Redis.
 
     When Redis becomes unreachable, nothing is lent until every lease that it knew is over. Then this process uses the
-    part
-    of the hundred that Redis had promised it, or nothing if it was promised none. The parts of all processes never add
-    up
-    to more than the hundred (`redis_scripts` gives the reason), provided that Redis answers all of them or none, and
-    stays
-    reachable for `SETTLE_S` when it comes back. What was lent meanwhile is then reported to it.
+    part of the hundred that Redis had promised it, or nothing if it was promised none. The parts of all processes never
+    add up to more than the hundred (`redis_scripts` gives the reason), provided that Redis answers all of them or none,
+    and stays reachable for `SETTLE_S` when it comes back. What was lent meanwhile is then reported to it.
     """
 
     def __init__(

@@ -26,8 +26,8 @@ class HttpJudge(Judge):
     """Asks a model in the endpoint's own format, and for vectors if there is an embedding model.
 
     url: base URL such as `https://api.openai.com/v1`. named_by: the provider whose key prefixes the names of its
-    models,
-    as in `openai/gpt-4o`, if the endpoint expects them without the prefix; None: the endpoint expects the full names.
+    models, as in `openai/gpt-4o`, if the endpoint expects them without the prefix; None: the endpoint expects the full
+    names.
 
     A question is tried three times. An answer that is not JSON of the requested structure fails the metric.
     """

@@ -103,8 +103,7 @@ def turns_of(spans: Sequence[Mapping[str, Any]]) -> list[Turn]:
     """Return the model calls of a trace in order, each with only the messages that are new in its thread.
 
     A call belongs to the thread whose messages it begins with; a call that begins differently opens a new thread.
-    Results
-    of tools are moved to the calls that asked for them.
+    Results of tools are moved to the calls that asked for them.
     """
     turns = _turns(spans)
     said = iter(_with_results([part for turn in turns for part in (turn.messages, turn.answer)]))

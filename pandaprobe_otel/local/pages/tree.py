@@ -18,8 +18,7 @@ class Node:
     """A span in the tree. Times are from the beginning of the axis; children are in order of start.
 
     The store keeps microseconds, which are integers. With fractions, rounding would decide whether a span that begins
-    at
-    the end of another one begins before or after it.
+    at the end of another one begins before or after it.
     """
 
     span: Record

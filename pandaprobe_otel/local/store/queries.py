@@ -315,8 +315,7 @@ def _newest_sessions(connection: sqlite3.Connection, project_id: str, page: Slic
     """Return the ids of a page of sessions, newest first, and the number of all.
 
     It reads back from the newest trace, which touches a few hundred traces; all sessions are only counted. That takes
-    less
-    than half of the time of computing all totals (benchmarks/local).
+    less than half of the time of computing all totals (benchmarks/local).
     """
     found: dict[str, None] = {}
     walk = connection.execute(
