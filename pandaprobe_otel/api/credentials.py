@@ -31,7 +31,7 @@ class Credentials:
 
     @property
     def headers(self) -> Mapping[Scope, Mapping[str, str]]:
-        """The headers of each scope. A bearer token's are there even if they do not suffice (see `unavailable`)."""
+        """The headers of each scope; those of a bearer token even if they do not suffice (see `unavailable`)."""
         if self.api_key is not None:
             # No Authorization beside the key: the server would apply its rate limits to that (measured on 0.5.0).
             project = api_key_headers(self.api_key, self.project_name)

@@ -99,7 +99,7 @@ class Dispatcher:
         """True if the newest request got no answer from any server."""
         self._orphans = Orphans(project)
         self.closing = False
-        """True while the process ends. What would wait for another process is then decided at once."""
+        """True while the process ends. Decisions that would wait for another process are then made at once."""
         self.last_error: str | None = None
         """The newest failure until something is delivered. A failure that has cost spans stays until the next one."""
         self._has_cost_spans = False

@@ -61,7 +61,7 @@ class Shares:
     def _add(self, parcel: Parcel, traces: float) -> None:
         kind = _kind(parcel)
         if kind not in self._unsent and len(self._unsent) >= _MOST_NAMES:
-            oldest = next(iter(self._unsent))  # names may contain ids: then one name stands for another
+            oldest = next(iter(self._unsent))  # names may contain ids: another name takes over the weight
             traces += self._unsent.pop(oldest)
         self._unsent[kind] = self._unsent.get(kind, 0.0) + traces
 

@@ -1,4 +1,4 @@
-"""Detection of slow traces by name: among the slowest fiftieth of late, and taking twice the usual time."""
+"""Detection of slow traces by name: among the slowest fiftieth of recent ones, and over twice the usual time."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """The order of traces that wait for tokens, and the order of eviction when there is no room.
 
 Errors come first, up to four fifths of what is sent: they alone may exceed the limit. Then comes the name (of the root
-span) that was served least of late, so that a busy endpoint does not starve a rare one; within a name the newest half
-minute, since an old trace is worth less; within that the slow ones, then the highest randomness of the trace id, so
-that independent processes prefer the same traces, those that `TailSampler` keeps. Eviction is the mirror image: from
-the name with the most waiting traces, the oldest half minute, the lowest randomness; errors last, up to four fifths of
-what waits.
+span) that was served least in recent minutes, so that a busy endpoint does not starve a rare one; within a name the
+newest half minute, since an old trace is worth less; within that the slow ones, then the highest randomness of the
+trace id, so that independent processes prefer the same traces, those that `TailSampler` keeps. Eviction is the mirror
+image: from the name with the most waiting traces, the oldest half minute, the lowest randomness; errors last, up to
+four fifths of what waits.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from pandaprobe_otel.gateway.turns import Turns
 
 _SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
 _ARRIVING: Final = 32
-"""Messages that may be arriving. The library keeps their bytes until they are complete, and tells no number."""
+"""Messages that may be arriving. The library keeps their bytes until they are complete, without reporting a count."""
 _WAITING: Final = 256
 _HANDSHAKE_MS: Final = 10_000
 _IDLE_MS: Final = 60_000

@@ -24,7 +24,7 @@ from pandaprobe_otel.gateway.rejections import BEYOND, UNREADABLE, Rejected
 _IDS: Final = {"traceId": 16, "spanId": 8, "parentSpanId": 8}
 _WEIGHTS: Final = {b"{": 3, b"[": 1, b",": 1}
 _NEXT: Final = re.compile(rb'(?:[^"{\[,]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+([{\[,]|\Z)', re.DOTALL)
-"""Matches up to the next of these marks outside a string. Nothing is tried twice, so each byte takes the same time."""
+"""Matches up to the next `{`, `[` or `,` outside a string. Nothing is tried twice, so each byte takes equal time."""
 
 
 def read_json(body: bytes | bytearray, allowance: Allowance) -> Iterator[Found]:

@@ -31,7 +31,7 @@ GRPC_PORT: Final = 4317
 MAX_BODY: Final = 16 << 20
 _STOP_WITHIN_S: Final = 5.0
 _BACKLOG: Final = 256
-"""Connections that may arrive at once: so many may be open beyond the silent ones."""
+"""Connections that may arrive at once; that many may be open in addition to the silent ones."""
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 

@@ -45,7 +45,7 @@ def load(server: LocalServer, entries: Iterable[Entry]) -> list[tuple[int, str]]
 
 
 def _in_order(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """Yield what belongs to a trace after it. In a file, a score may precede its trace."""
+    """Yield each entry after its trace. In a file, a score may precede its trace."""
     known: set[str] = set()
     early: list[Entry] = []
     for entry in entries:

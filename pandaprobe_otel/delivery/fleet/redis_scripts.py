@@ -32,7 +32,7 @@ LOOK_S: Final = 15.0
 RETRY_S: Final = 5.0
 """The same interval while a process holds tokens, and the longest wait before it tries an unreachable Redis again."""
 FORFEIT_S: Final = 28.0
-"""A process that has not even tried to call for this long has no part any more."""
+"""A process that has not even tried to call for this long no longer has a part."""
 _SILENT_S: Final = 30.0
 """After this time without a call, either the process has ended or Redis has been unreachable."""
 SETTLE_S: Final = RETRY_S + 1.0

@@ -35,7 +35,8 @@ class FileTokens:
     """The `Tokens` of a `LeasedBucket`, shared through a file.
 
     No call waits longer than about 20 ms for another process, and none raises. If the file cannot be used, this
-    process counts for itself alone. It always does so too, so that a deleted file breaks no limit of its own.
+    process relies on its own count. It keeps that count at all times, so that it respects the limit even if the
+    file is deleted.
     """
 
     def __init__(

@@ -294,7 +294,7 @@ class SpoolStore:
                 job.parcel = job.parcel.bare()
 
     def _tidy(self, file: SpoolFile) -> None:
-        """Delete an empty file, unless it is the own one and small; write the notes of the others."""
+        """Delete an empty file, unless it is this process's own and small; write the notes of the others."""
         try:
             is_empty = not file.count().parcels and not file.has_journal()
             if is_empty and (file.number != OWN or file.bytes_on_disk > _SHRINK_ABOVE):

@@ -17,7 +17,7 @@ from pandaprobe_otel.local.evaluation.execution import Execution
 _log = logging.getLogger(__name__)
 
 _LONGEST_WAIT_S: Final = 5.0
-"""Longest wait: meanwhile a monitor may be changed or a clock set."""
+"""Longest wait, since a monitor may be changed or a clock set while the thread waits."""
 
 _STOP: Final = ""
 

@@ -1,7 +1,7 @@
 """One static HTML file of traces, which needs no server, loads nothing, and runs no script but its own.
 
-The parts are those of the server's pages. What these would request is in `template` elements, which a browser does
-not run or show until the script copies one.
+The parts are those of the server's pages. Content that these would request is in `template` elements, which a browser
+does not run or show until the script copies one.
 """
 
 from __future__ import annotations

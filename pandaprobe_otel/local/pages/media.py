@@ -66,7 +66,10 @@ def _media(record: dict[str, Any]) -> Media | None:
 
 
 def _decoded(encoded: str) -> Media | None:
-    """Return the media in base64. Its type is read from its bytes, since the part may lie: SVG may contain script."""
+    """Return the media in base64.
+
+    Its bytes decide the type, not the part's own claim: SVG may contain script.
+    """
     try:
         start = base64.b64decode(encoded[:64], validate=True)
     except (binascii.Error, ValueError):

@@ -39,7 +39,7 @@ class Node:
 
     @property
     def begin_ms(self) -> float:
-        """Begin of the span in milliseconds."""
+        """Start of the span in milliseconds."""
         return self.begin_us / 1000
 
     @property
