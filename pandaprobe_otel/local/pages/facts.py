@@ -22,7 +22,7 @@ class Bottleneck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Counts and totals of a trace."""
+    """Counts and sums of a trace."""
 
     duration_ms: float | None
     llm_calls: int

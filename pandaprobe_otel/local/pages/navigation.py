@@ -38,7 +38,7 @@ class Context:
 
 
 def context_of(request: Request, project: str | None, active: str) -> Context:
-    """Return the context of a page. By default it shows the most recently created project."""
+    """Return the context of a page; without a choice the project that was created last is shown."""
     services = services_of(request)
     state = services.database.state
     accounts = services.accounts

@@ -204,7 +204,7 @@ def short_number(value: float) -> str:
 
 
 def money(value: float) -> str:
-    """Return an amount of US dollars with as many digits as necessary."""
+    """Return an amount of US dollars with as many digits as it needs."""
     if value == 0:
         return "$0"
     return f"${value:,.2f}" if abs(value) >= 1 else f"${value:.6f}".rstrip("0").rstrip(".") or "$0"
