@@ -34,7 +34,7 @@ QUOTA = Pace(first_s=900.0, longest_s=21600.0)
 
 
 class Gate:
-    """An open gate, or one that is closed until a time. From then on, one probe at a time may pass."""
+    """A gate, open or closed until a time. After that time, one probe at a time may pass."""
 
     def __init__(self, pace: Pace, uniform: Callable[[float, float], float] = random.uniform) -> None:
         self._pace = pace

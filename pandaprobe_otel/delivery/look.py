@@ -11,7 +11,7 @@ from pandaprobe_otel.transport.messages import Answer, Outcome
 
 
 def lacks_spans(outcome: Outcome, parcel: Parcel) -> bool:
-    """Return whether the stored trace lacks spans of the parcel, having been posted by another process or in part.
+    """Return whether the stored trace lacks spans of the parcel: another process, or an earlier part, posted it.
 
     Return False as well if the answer has no list of spans, so that this cannot be determined.
     """

@@ -36,7 +36,7 @@ class Repaired:
 
 
 def repair(parcel: Parcel, errors: Iterable[FieldError]) -> Repaired | None:
-    """Repair a parcel by the server's field errors; return None if they are no help.
+    """Repair a parcel by the server's field errors; return None if they do not suffice.
 
     The server writes a path as `spans -> 1 -> name`, and as `1 -> name` for an append, whose body is a bare list
     (measured).

@@ -40,18 +40,16 @@ class Gateway:
 
     host: the address to listen on. http_port, grpc_port: 0 takes a free port, None does not listen.
     max_body: bytes of a request's body after decompression; a larger one is answered with 413.
-    token: the token that senders must give as `Authorization: Bearer <token>`; others get 401 or UNAUTHENTICATED. None:
-    no
-        check.
+    token: the token that senders must give as `Authorization: Bearer <token>`; others get 401 or UNAUTHENTICATED.
+        None: no check.
     certfile, keyfile: PEM files of TLS, for both protocols. None: no TLS.
-    settings: as for `init` (`api_key`, `endpoint`, `project_name`, `spool`, `redis_url`, `spans`, ...); the others come
-        from the environment.
+    settings: as for `init` (`api_key`, `endpoint`, `project_name`, `spool`, `redis_url`, `spans`, ...); the others
+        come from the environment.
 
     A success means that the spans of the request are kept; with a spool they then survive kill -9. Senders are
-    asked to wait (503 with Retry-After, RESOURCE_EXHAUSTED with RetryInfo) while spans that wait for PandaProbe take 90
-    %
-    of their bound. Raises ConfigError for settings that cannot work, OSError for a port that is in use or a
-    file that cannot be read.
+    asked to wait (503 with Retry-After, RESOURCE_EXHAUSTED with RetryInfo) while spans that wait for PandaProbe
+    take 90 % of their bound. Raises ConfigError for settings that cannot work, OSError for a port that is in use or
+    a file that cannot be read.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.delivery.budget import LeasedBucket
 
 _MOST_PROJECTS: Final = 16
-"""Each project has threads of its own."""
+"""Bound on projects, since each has its own threads."""
 _MAX_BODY: Final = 16 << 20
 _NEEDS_EXTRA: Final = "OTLP needs the extra `gateway` where this server runs: pip install 'pandaprobe-otel[gateway]'"
 _TOO_MANY: Final = f"OTLP is taken for {_MOST_PROJECTS} projects until this server is started again"

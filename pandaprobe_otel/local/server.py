@@ -41,10 +41,9 @@ class LocalServer:
     token: the bearer token with `auth`; generated if omitted (see `.token`).
     limit: `POST /traces` per minute and key (the real server's 100); None turns every rate limit off.
     window_s: seconds of a rate limit's window.
-    retry_after: whether 429 has Retry-After, as documented. Without it, answers are as measured on server 0.5.0: no
-    such
-        header, and a 500 instead of a 422 for an empty name or a value nested too deep. Other requests on which that
-        server fails are refused either way (docs/local.md lists them).
+    retry_after: whether 429 has Retry-After, as documented. Without it, answers are as measured on server 0.5.0:
+        no such header, and a 500 instead of a 422 for an empty name or a value nested too deep. Other requests on
+        which that server fails are refused either way (docs/local.md lists them).
     fail, slow_s: faults; see `.faults`, where they and more can be changed while the server runs.
     scripted_judge: evaluations get fixed answers, which `.judge` can change; no model is asked.
     judge_url, judge_key, judge_model, embedding_model: an OpenAI-compatible endpoint for evaluations; without a judge

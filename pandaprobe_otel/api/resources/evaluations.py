@@ -63,9 +63,8 @@ class EvaluationOperations(OfficialEvaluations, Generic[R]):
 
         metrics: names of metrics, of traces or of sessions (`trace_metrics`, `session_metrics`).
         traces: the traces to evaluate, by their ids or as objects.
-        session: a session id. Metrics of traces evaluate its traces; metrics of sessions evaluate the session itself,
-        and
-            accept several ids.
+        session: a session id. Metrics of traces evaluate its traces; metrics of sessions evaluate the session
+            itself, and accept several ids.
         filters: without traces or session, all targets that match; with `everything`, all of the project.
             `sampling_rate` takes a share.
         name, model: a label for the run, and the judge (by default the server's own).

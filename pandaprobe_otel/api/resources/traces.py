@@ -68,7 +68,7 @@ class TraceOperations(Resource):
 
     @operation
     def list(self, **query: Unpack[TraceListQuery]) -> Steps[Page[TraceListItem]]:
-        """Return one page of traces, latest first unless `sort_by` and `sort_order` differ."""
+        """Return one page of traces, by default latest first (see `sort_by` and `sort_order`)."""
         return call(self._connection, LIST, query=query)
 
     @iteration

@@ -1,8 +1,8 @@
 """Vacuous scores: best scores that were given because there was nothing to judge.
 
 A metric that finds nothing to judge gives the best score rather than none: coherence of an empty answer is 1.0, and
-so is the reliability of a session without a trace that could be evaluated (measured on server 0.5.0). A threshold
-passes such scores. They are recognized by their metadata and reason.
+so is the reliability of a session without a trace that could be evaluated (measured on server 0.5.0). Such scores pass
+any threshold. They are recognized by their metadata and reason.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _REASONS: Final = re.compile(
     re.IGNORECASE,
 )
 _EVIDENCE: Final = ("verdicts", "plan")
-"""Metadata keys of metrics that search for something: the judge's findings."""
+"""Metadata keys of the judge's findings, for metrics that search for something."""
 
 
 def vacuous_reason(score: Score) -> str | None:
