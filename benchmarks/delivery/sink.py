@@ -18,7 +18,7 @@ ACCEPTED = b'{"trace_id":"00000000-0000-0000-0000-000000000000","task_id":"00000
 
 
 class Sink:
-    """Counts requests, bytes and the spans of PandaProbe's bodies."""
+    """A counter of requests, bytes and the spans of PandaProbe's bodies."""
 
     def __init__(self, mark: bytes = b'"span_id":') -> None:
         self.mark = mark

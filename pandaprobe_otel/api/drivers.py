@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class SyncDriver:
-    """Executes steps in the calling thread; any thread may call."""
+    """A driver that executes steps in the calling thread; any thread may call."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class SyncDriver:
 
 
 class AsyncDriver:
-    """Executes steps in the running event loop. Cancelling the task ends the course at its current step."""
+    """A driver that executes steps in the running event loop. Cancelling the task ends the course at its step."""
 
     def __init__(
         self,

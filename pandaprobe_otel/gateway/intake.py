@@ -52,7 +52,7 @@ class Taken:
 
 
 class Intake:
-    """Takes requests from any thread. With a spool, spans answered with success survive the process."""
+    """Intake of requests from any thread. With a spool, spans answered with success survive the process."""
 
     def __init__(self, receiver: Receiver, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._receiver = receiver

@@ -37,7 +37,7 @@ def read_protobuf(body: Buffer, allowance: Allowance) -> Iterator[Found]:
 
 
 class _Splitter:
-    """Finds the frames down to the spans, and counts them."""
+    """A splitter that finds the frames down to the spans, and counts them."""
 
     def __init__(self, view: memoryview) -> None:
         self._view = view

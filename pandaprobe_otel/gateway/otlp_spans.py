@@ -31,7 +31,7 @@ _DEEPEST: Final = 64
 
 
 class SpanReader:
-    """Converts messages to the SDK's spans, and subtracts their elements from an allowance."""
+    """A converter of messages to the SDK's spans, which subtracts their elements from an allowance."""
 
     def __init__(self, allowance: Allowance) -> None:
         self._allowance = allowance

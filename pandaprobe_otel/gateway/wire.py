@@ -60,7 +60,7 @@ def _varint(data: Buffer, at: int, end: int) -> tuple[int, int]:
 
 
 class Counter:
-    """Counts the fields of messages of one type, including those of nested messages."""
+    """A counter of the fields in messages of one type, including those of nested messages."""
 
     def __init__(self, descriptor: Any) -> None:
         self._inner: dict[str, dict[int, str]] = {}

@@ -48,7 +48,7 @@ class _Window:
 
 
 class FixedWindows:
-    """Counts hits per bucket. Sweeping closed windows bounds the memory."""
+    """Counts of hits per bucket. Sweeping closed windows bounds the memory."""
 
     def __init__(self, *, window_s: float = 60.0, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._window_s = window_s

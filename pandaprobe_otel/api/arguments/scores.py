@@ -76,7 +76,7 @@ class ScoreChanges(Arguments, total=False):
 
 
 class Dates(Arguments, total=False):
-    """Scores made from `date_from` on and before `date_to`."""
+    """Period of the scores, from `date_from` to before `date_to`."""
 
     date_from: Moment | None
     date_to: Moment | None

@@ -38,7 +38,7 @@ class _Outcome:
 
 
 class Execution:
-    """Evaluates runs with a judge and writes scores."""
+    """Execution of runs: it evaluates them with a judge and writes the scores."""
 
     def __init__(
         self,

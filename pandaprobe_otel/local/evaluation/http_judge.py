@@ -23,7 +23,7 @@ _PROVIDERS: Final = {provider.key: provider for provider in PROVIDERS}
 
 
 class HttpJudge(Judge):
-    """Asks a model in the endpoint's own format, and for vectors if there is an embedding model.
+    """A judge that asks a model in the endpoint's own format, and for vectors if there is an embedding model.
 
     url: base URL such as `https://api.openai.com/v1`. named_by: the provider whose key prefixes the names of its
     models, as in `openai/gpt-4o`, if the endpoint expects them without the prefix; None: the endpoint expects the full

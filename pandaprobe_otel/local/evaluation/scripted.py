@@ -46,7 +46,7 @@ _SETTABLE: Final = frozenset({*TRACE_METRICS, *SIGNALS})
 
 
 class ScriptedJudge(Judge):
-    """Gives the same answers each time, or those set by `set`. Its embeddings are bags of words.
+    """A judge that gives the same answers each time, or those set by `set`. Its embeddings are bags of words.
 
     The default numbers are those of the scripted model with which the contract with server 0.5.0 was recorded.
     """

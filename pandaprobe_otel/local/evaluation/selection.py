@@ -17,7 +17,7 @@ from pandaprobe_otel.local.times import micros_of
 
 
 class Selection:
-    """Resolves filters to ids, newest first."""
+    """A resolver of filters to ids, newest first."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

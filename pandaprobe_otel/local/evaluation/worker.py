@@ -23,7 +23,7 @@ _STOP: Final = ""
 
 
 class Worker:
-    """Evaluates in its own thread, which starts with the first task."""
+    """A worker that evaluates in its own thread, which starts with the first task."""
 
     def __init__(self, execution: Execution, start_due_monitors: Callable[[], float | None]) -> None:
         self._execution = execution

@@ -74,7 +74,7 @@ def long_text(text: str) -> Markup:
 
 
 class _Tree:
-    """Writes one value, within the characters that a page shows."""
+    """A writer of one value, within the characters that a page shows."""
 
     def __init__(self) -> None:
         self._left = MAX_SHOWN

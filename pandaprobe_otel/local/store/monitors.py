@@ -18,7 +18,7 @@ _COLUMNS: Final = (
 
 
 class MonitorStore:
-    """Creates, reads and changes monitors."""
+    """A store that creates, reads and changes monitors."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

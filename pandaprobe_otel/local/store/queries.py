@@ -142,7 +142,7 @@ def order_by(expression: str, order: SortOrder, *, nullable: bool, tie_breaker: 
 
 
 class Queries:
-    """Reads lists."""
+    """Queries for lists."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -47,7 +47,7 @@ class RunPlan:
 
 
 class RunStore:
-    """Creates, reads and advances runs."""
+    """A store that creates, reads and advances runs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

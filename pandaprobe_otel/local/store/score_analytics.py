@@ -12,7 +12,7 @@ from pandaprobe_otel.local.times import iso, iso_or_none
 
 
 class ScoreAnalytics:
-    """Reads analytics of one score table."""
+    """Analytics of one score table."""
 
     def __init__(self, database: Database, table: str) -> None:
         self._database = database

@@ -23,7 +23,7 @@ class Window:
 
 
 class TraceAnalytics:
-    """Reads analytics; buckets without data are left out, as on the server."""
+    """Analytics of traces. Buckets without data are left out, as on the server."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -49,7 +49,7 @@ class ForeignTraceError(Exception):
 
 
 class TraceStore:
-    """Writes traces and reads single ones; lists are in `queries`."""
+    """A store that writes traces and reads single ones; lists are in `queries`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
