@@ -32,7 +32,7 @@ async def talk() -> None:
     )
     told = await assistant.ask("Where is my parcel P-4711?")
     print(told.body)
-    thanked = await told.ask("Thank you!")  # goes on with the conversation, which is the session of both traces
+    thanked = await told.ask("Thank you!")  # continues the conversation, which is the session of both traces
     print(thanked.body)
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     asyncio.run(talk())
 
 
-script = parcel_script()  # what the model says when there is no key
+script = parcel_script()  # the model's replies when no key is set
 
 if __name__ == "__main__":
     with offline(script):

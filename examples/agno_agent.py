@@ -29,16 +29,16 @@ def main() -> None:
         model=OpenAIChat(id=os.environ.get("OPENAI_MODEL", "gpt-5-mini")),
         instructions="You answer customers of a shop in one sentence.",
         tools=[track_parcel],
-        telemetry=False,  # what Agno tells its makers, not what is traced here
+        telemetry=False,  # turns off Agno's own telemetry; the traces here stay
     )
-    session = {"session_id": "conversation-1", "user_id": "customer-1"}  # both are the traces' too
+    session = {"session_id": "conversation-1", "user_id": "customer-1"}  # both are those of the traces too
     print(agent.run("Where is my parcel P-4711?", **session).content)
     for event in agent.run("Thank you!", stream=True, **session):
         print(event.content or "", end="", flush=True)
     print()
 
 
-script = parcel_script()  # what the model says when there is no key
+script = parcel_script()  # the model's replies when no key is set
 
 if __name__ == "__main__":
     with offline(script):

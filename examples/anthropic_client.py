@@ -33,7 +33,7 @@ def track_parcel(parcel: str) -> str:
 
 @pandaprobe_otel.agent(name="shop_assistant")
 def answer(question: str) -> str:
-    """Let the model ask for the tool, then stream what it says."""
+    """Let the model ask for the tool, then stream its answer."""
     client = Anthropic()
     messages: list[Any] = [{"role": "user", "content": question}]
     first = client.messages.create(model=MODEL, max_tokens=500, messages=messages, tools=TOOLS)
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def script(messages: Sequence[Message]) -> Reply:
-    """What the model says when there is no key."""
+    """Return the model's reply when no key is set."""
     if messages[-1]["role"] == "tool":
         return Reply(text=f"Your parcel is {messages[-1]['content']}.")
     return Reply(tool_calls=(ToolCall(name="track_parcel", arguments={"parcel": "P-4711"}),))

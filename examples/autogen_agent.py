@@ -23,7 +23,7 @@ async def track_parcel(parcel: str) -> str:
     return PARCELS.get(parcel, "unknown to the carrier")
 
 
-@pandaprobe_otel.agent(name="shop")  # one trace for all that a turn does: AutoGen has a span for each agent's part
+@pandaprobe_otel.agent(name="shop")  # one trace for a whole turn: AutoGen has a span for each agent's part
 async def turn(question: str) -> str:
     client = OpenAIChatCompletionClient(model=os.environ.get("OPENAI_MODEL", "gpt-4.1-mini"))
     assistant = AssistantAgent(
@@ -49,7 +49,7 @@ def main() -> None:
     asyncio.run(talk())
 
 
-script = parcel_script()  # what the model says when there is no key
+script = parcel_script()  # the model's replies when no key is set
 
 if __name__ == "__main__":
     with offline(script):

@@ -1,4 +1,4 @@
-"""A Celery worker: `init()` once where the app is made, and the session travels with the task.
+"""A Celery worker: `init()` is called once where the app is made, and the session travels with the task.
 
 pip install "pandaprobe-otel[openai,local]" celery
 python celery_worker.py                   # a worker in this process, a scripted model, a local PandaProbe: no key
@@ -21,13 +21,13 @@ app = Celery("shop", broker=os.environ.get("CELERY_BROKER", "memory://"), backen
 
 @app.on_after_configure.connect
 def start(sender: Celery, **_: object) -> None:
-    """In the worker's main process: the processes that it forks for its tasks have senders of their own."""
+    """Initialize the worker's main process. The processes that it forks for its tasks have their own senders."""
     pandaprobe_otel.init(service_name="shop-worker")
 
 
 @app.task
 def answer_mail(text: str, session: str) -> str:
-    """A task is a trace; which conversation it belongs to is part of its arguments."""
+    """Answer a mail. A task is a trace, and its conversation is one of its arguments."""
     with pandaprobe_otel.session(session), pandaprobe_otel.agent("mail_assistant", input=text) as run:
         completion = OpenAI().chat.completions.create(
             model=os.environ.get("OPENAI_MODEL", "gpt-5-mini"), messages=[{"role": "user", "content": text}]
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def script(messages: Sequence[Message]) -> Reply:
-    """What the model says when there is no key."""
+    """Return the model's reply when no key is set."""
     return Reply(text="On its way." if "order" in str(messages[-1]["content"]) else "You are welcome.")
 
 

@@ -55,8 +55,8 @@ def main() -> None:
 
 
 def script(messages: Sequence[Message]) -> Reply:
-    """What the model says when there is no key."""
-    last = [message for message in messages if message["role"] != "system"][-1]  # the program adds notes of its own
+    """Return the model's reply when no key is set."""
+    last = [message for message in messages if message["role"] != "system"][-1]  # the program adds its own notes
     said = text_of(last["content"])
     if last["role"] == "tool":
         return Reply(text=f"Your parcel is {said.splitlines()[0]}.")

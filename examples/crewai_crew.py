@@ -42,7 +42,7 @@ def main() -> None:
             print(shop().kickoff(inputs={"question": question}))
 
 
-script = parcel_script()  # what the model says when there is no key
+script = parcel_script()  # the model's replies when no key is set
 
 if __name__ == "__main__":
     with offline(script):

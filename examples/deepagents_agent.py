@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def script(messages: Sequence[Message]) -> Reply:
-    """What the model says when there is no key: first as the agent, then as its sub-agent, then as both in turn."""
+    """Return the model's reply when no key is set: as the agent, as its sub-agent, then as both in turn."""
     last = messages[-1]
     if last["role"] == "tool":
         is_count = str(last["content"]).isdigit()

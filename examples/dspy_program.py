@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def script(messages: Sequence[Message]) -> Reply:
-    """What the model says when there is no key: the fields that DSPy asks for."""
+    """Return the model's reply when no key is set, with the fields that DSPy requests."""
     asked = str(messages[-1]["content"])
     looks_up = "parcel P-4711" in asked and "observation_0" not in asked
     said = {

@@ -1,4 +1,4 @@
-"""A FastAPI app whose conversations are sessions: a middleware sets session and user for everything below.
+"""A FastAPI app whose conversations are sessions: a middleware sets session and user for every request.
 
 pip install "pandaprobe-otel[openai,local]"
 python fastapi_sessions.py                # two customers at once, a scripted model, a local PandaProbe: no key
@@ -21,7 +21,7 @@ from pandaprobe_otel.demo.offline import offline
 
 @asynccontextmanager
 async def traced(_: FastAPI) -> AsyncGenerator[None]:
-    """Where the app starts: `init()` joins the provider of OpenTelemetry's own instrumentations, if there is one."""
+    """Start tracing with the app. `init()` joins the provider of OpenTelemetry's instrumentations, if there is one."""
     pandaprobe_otel.init(service_name="shop", handle_sigterm=True)
     yield
 
@@ -31,7 +31,7 @@ app = FastAPI(lifespan=traced)
 
 @app.middleware("http")
 async def with_session(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """What holds for every trace of this request, whoever makes it; tasks of other requests see their own."""
+    """Set session and user for every trace of this request. Tasks of other requests see their own."""
     async with pandaprobe_otel.context(session=request.headers.get("x-session"), user=request.headers.get("x-user")):
         return await call_next(request)
 
@@ -39,7 +39,7 @@ async def with_session(request: Request, call_next: Callable[[Request], Awaitabl
 @app.post("/ask")
 @pandaprobe_otel.agent(name="shop_assistant")
 async def ask(question: str) -> str:
-    """One turn of a conversation: one trace. A request that asks no model makes no trace."""
+    """Answer one turn of a conversation, which is one trace. A request without a model call makes no trace."""
     async with AsyncOpenAI() as client:
         completion = await client.chat.completions.create(
             model=os.environ.get("OPENAI_MODEL", "gpt-5-mini"), messages=[{"role": "user", "content": question}]
@@ -48,7 +48,7 @@ async def ask(question: str) -> str:
 
 
 async def two_customers() -> None:
-    """What a browser would do."""
+    """Send requests as two browsers would."""
     transport = httpx.ASGITransport(app)
     async with traced(app), httpx.AsyncClient(transport=transport, base_url="http://shop") as browser:
         calls = [
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def script(messages: Sequence[Message]) -> Reply:
-    """What the model says when there is no key."""
+    """Return the model's reply when no key is set."""
     return Reply(text="On its way." if "order" in str(messages[-1]["content"]) else "You are welcome.")
 
 

@@ -1,4 +1,4 @@
-"""A fleet: services that know nothing of PandaProbe send OTLP to one gateway, which makes one trace of theirs.
+"""A fleet: services that know nothing of PandaProbe send OTLP to one gateway, which joins their spans to one trace.
 
 pip install "pandaprobe-otel[gateway,local]" opentelemetry-exporter-otlp-proto-http
 python fleet.py                           # gateway, two services and a local PandaProbe: no key, no cost
@@ -26,7 +26,7 @@ from pandaprobe_otel.demo.offline import offline
 
 
 def service(name: str) -> None:
-    """One service: plain OpenTelemetry. `front` is an agent that asks `back`, which calls a model."""
+    """Run one service with plain OpenTelemetry. `front` is an agent that asks `back`, which calls a model."""
     provider = TracerProvider(resource=Resource.create({"service.name": name}))
     provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
@@ -35,7 +35,7 @@ def service(name: str) -> None:
         attributes = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "shop", "session.id": "fleet-1"}
         with tracer.start_as_current_span("invoke_agent shop", attributes=attributes):
             headers: dict[str, str] = {}
-            propagate.inject(headers)  # over HTTP, instrumentations do that
+            propagate.inject(headers)  # over HTTP, instrumentations do this
             subprocess.run([sys.executable, __file__, "back", headers["traceparent"]], check=True)
     else:
         parent = propagate.extract({"traceparent": sys.argv[2]})
@@ -54,13 +54,13 @@ def main() -> None:
     gateway = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8")
     try:
         assert gateway.stdout is not None
-        print(gateway.stdout.readline().strip())  # it listens
+        print(gateway.stdout.readline().strip())  # printed once it listens
         endpoint = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": url}
         subprocess.run([sys.executable, __file__, "front"], env=endpoint, check=True)
         with urllib.request.urlopen(f"{url}/health") as health:
             print(health.read().decode())
     finally:
-        gateway.terminate()  # what waits is delivered first
+        gateway.terminate()  # waiting spans are delivered first
         gateway.communicate(timeout=30)
 
 

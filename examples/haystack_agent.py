@@ -39,7 +39,7 @@ def main() -> None:
             print(assistant.run(messages=[ChatMessage.from_user(question)])["messages"][-1].text)
 
 
-script = parcel_script()  # what the model says when there is no key
+script = parcel_script()  # the model's replies when no key is set
 
 if __name__ == "__main__":
     with offline(script):

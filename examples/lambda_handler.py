@@ -19,7 +19,7 @@ from pandaprobe_otel.demo.offline import offline
 
 @pandaprobe_otel.agent(name="shop_assistant", ignore=("context",))
 def answer(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """One invocation: one trace."""
+    """Answer one invocation, which is one trace."""
     pandaprobe_otel.set_session(event.get("session"))
     completion = OpenAI().chat.completions.create(
         model=os.environ.get("OPENAI_MODEL", "gpt-5-mini"), messages=[{"role": "user", "content": event["question"]}]
@@ -27,8 +27,8 @@ def answer(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return {"statusCode": 200, "body": completion.choices[0].message.content}
 
 
-# Outermost: the flush comes after the trace has ended. It takes two seconds at most, and never more than `context` says
-# is left. A failed delivery is no failure of the function.
+# Outermost, so that the flush follows the end of the trace. It takes at most two seconds, and never exceeds the time
+# that `context` has left. A failed delivery does not fail the function.
 handler = pandaprobe_otel.flush_on_return(answer)
 
 if os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
@@ -36,7 +36,7 @@ if os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
 
 
 class Context:
-    """What Lambda gives to a handler, as far as it matters here."""
+    """The part of Lambda's context that matters here."""
 
     def get_remaining_time_in_millis(self) -> int:
         return 3_000
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def script(messages: Sequence[Message]) -> Reply:
-    """What the model says when there is no key."""
+    """Return the model's reply when no key is set."""
     return Reply(text="On its way." if "order" in str(messages[-1]["content"]) else "You are welcome.")
 
 

@@ -29,7 +29,7 @@ def track_parcel(parcel: str) -> str:
 def main() -> None:
     pandaprobe_otel.init()  # the one line: from here on, agents, steps, model calls and tools are traced
 
-    # OpenAI counts the tokens of a stream on request; LangChain asks by itself only at OpenAI's own address.
+    # OpenAI counts the tokens of a stream only on request, which LangChain makes by itself only at OpenAI's address.
     model = init_chat_model(f"openai:{os.environ.get('OPENAI_MODEL', 'gpt-5-mini')}", stream_usage=True)
     agent = create_agent(
         model,
@@ -50,7 +50,7 @@ def main() -> None:
     print()
 
 
-script = parcel_script()  # what the model says when there is no key
+script = parcel_script()  # the model's replies when no key is set
 
 if __name__ == "__main__":
     with offline(script):

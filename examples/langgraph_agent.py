@@ -1,6 +1,6 @@
 """A graph of LangGraph that writes a refund and waits for a human's approval, traced by one line.
 
-The run until the interrupt and the run that resumes it are two traces of one session; the interrupt is no error.
+The run until the interrupt and the run that resumes it are two traces of one session; the interrupt is not an error.
 
     pip install "pandaprobe-otel[langchain,local]"
     python langgraph_agent.py                 # a scripted model and a local PandaProbe: no key, no cost
@@ -22,7 +22,7 @@ from pandaprobe_otel.demo.offline import offline
 
 
 class Case(TypedDict, total=False):
-    """What the nodes pass on."""
+    """State that the nodes pass on."""
 
     complaint: str
     letter: str
@@ -30,7 +30,7 @@ class Case(TypedDict, total=False):
 
 
 def write_letter(case: Case) -> Case:
-    """Let the model write."""
+    """Let the model write the letter."""
     model = ChatOpenAI(model=os.environ.get("OPENAI_MODEL", "gpt-5-mini"))
     answer = model.invoke(f"Offer a refund in one sentence to a customer who says: {case['complaint']}")
     return {"letter": answer.text}
@@ -42,7 +42,7 @@ def ask_human(case: Case) -> Case:
 
 
 def send(case: Case) -> Case:
-    """Send what was approved."""
+    """Send the letter if it was approved."""
     print("sent:" if case["approved"] else "thrown away:", case["letter"])
     return {}
 
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def script(messages: Sequence[Message]) -> Reply:
-    """What the model says when there is no key."""
+    """Return the model's reply when no key is set."""
     return Reply(text="We are sorry about the cup and give you your money back.")
 
 

@@ -32,7 +32,7 @@ def track_parcel(parcel: str) -> str:
 
 
 def serve() -> None:
-    pandaprobe_otel.init()  # the server has the same line: its spans join the trace of whoever calls it
+    pandaprobe_otel.init()  # the server has the same line: its spans join the caller's trace
     server.run("stdio")
 
 
@@ -60,7 +60,7 @@ async def talk() -> None:
     carrier = StdioServerParameters(command=sys.executable, args=[__file__, "serve"], env=dict(os.environ))
     async with Client(stdio_client(carrier)) as client:
         print(await answer(client, "Where is my parcel P-4711?"))
-        # The server's spans wait for this trace, for which it has no time any more when it is stopped.
+        # The server's spans wait until this trace is sent; a server that is being stopped has no time for that.
         await asyncio.to_thread(pandaprobe_otel.flush)
 
 
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def script(messages: Sequence[Message]) -> Reply:
-    """What the model says when there is no key."""
+    """Return the model's reply when no key is set."""
     last = messages[-1]
     if last["role"] == "tool":
         return Reply(text=f"Your parcel is {last['content']}.")

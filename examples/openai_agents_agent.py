@@ -45,11 +45,11 @@ async def talk() -> None:
 
 def main() -> None:
     pandaprobe_otel.init()  # the one line: from here on, agents, model calls, tools and hand-offs are traced
-    set_trace_processors([])  # optional: nothing to OpenAI's own traces; PandaProbe's stay
+    set_trace_processors([])  # optional: sends nothing to OpenAI's own tracing; PandaProbe's stays
     asyncio.run(talk())
 
 
-script = parcel_script()  # what the model says when there is no key
+script = parcel_script()  # the model's replies when no key is set
 
 if __name__ == "__main__":
     with offline(script):

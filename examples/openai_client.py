@@ -29,7 +29,7 @@ def plan(city: str) -> str:
             answer += event.delta
     try:
         client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": ""}], temperature=9)
-    except BadRequestError as error:  # the span is an ERROR with this text; your code sees what it always saw
+    except BadRequestError as error:  # the span is an ERROR with this text; your code gets the same exception as before
         print("refused:", error.status_code)
     return f"{sight.choices[0].message.content} {answer}"
 
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def script(messages: Sequence[Message]) -> Reply:
-    """What the model says when there is no key."""
+    """Return the model's reply when no key is set."""
     asked = str(messages[-1]["content"])
     if not asked:
         raise Refusal(400, "Invalid value for temperature: 9")

@@ -4,7 +4,7 @@ pip install "pandaprobe-otel[openai,local]"
 python quickstart.py                      # a scripted model and a local PandaProbe: no key, no cost
 OPENAI_API_KEY=... PANDAPROBE_API_KEY=... python quickstart.py
 
-`pandaprobe-otel demo` runs this very file, and checks that its traces are what it did.
+`pandaprobe-otel demo` runs this file, and checks that its traces match its actions.
 """
 
 import inspect
@@ -58,7 +58,7 @@ def schema(function: Callable[..., Any]) -> Any:
 
 
 def run_tool(name: str, arguments: str) -> str:
-    """Call a tool as the model asked; a failure is text for the model, which may try again."""
+    """Call a tool for the model. A failure is returned as text, so that the model may try again."""
     try:
         return json.dumps(TOOLS[name](**json.loads(arguments)))
     except LookupError as error:
@@ -84,7 +84,7 @@ def answer(question: str) -> str:
 
 @agent(name="note_writer")
 def write_note(wish: str) -> str:
-    """Write a text from what is known by now, shown while the model writes it."""
+    """Write a text from the conversation, shown while the model writes it."""
     conversation.append({"role": "user", "content": wish})
     text = ""
     for chunk in OpenAI().chat.completions.create(

@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def script(messages: Sequence[Message]) -> Reply:
-    """What the model says when there is no key."""
+    """Return the model's reply when no key is set."""
     said = [text_of(message["content"]) for message in messages]
     if any("Thank you!" in text for text in said):
         return Reply(tool_calls=(ToolCall(name="final_answer", arguments={"answer": "You are welcome."}),))

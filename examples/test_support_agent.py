@@ -1,12 +1,12 @@
-"""How tests of an agent read: assertions about what it did, budgets, repetitions, and a judge for the rest.
+"""Tests of an agent: assertions about its actions, budgets, repetitions, and a judge for the rest.
 
     pip install pandaprobe-otel pytest
     pytest -rx test_support_agent.py                    # offline and free: nothing leaves the machine
     pytest --runxfail test_support_agent.py             # shows the two failures that are expected
     pytest test_support_agent.py --pandaprobe=eval      # in CI: PandaProbe's judges decide as well (needs a key)
 
-Two of the eight tests find faults of the agent, and are marked: they are expected to fail. With `--runxfail` they do,
-and what went wrong can be read in the output: what was expected, and the trace of what the agent did instead.
+Two of the eight tests find faults of the agent, and are marked as expected to fail. With `--runxfail` they fail, and
+the output shows the reason: the expectation, and the trace of the agent's actual steps.
 """
 
 import re

@@ -2,8 +2,8 @@
 
 python scripts/build_docs.py    exits with 1 for a warning, or for a page that would load something from elsewhere
 
-Beside each `page.html` stands `page.md`, its source with the API reference written out; `llms.txt` lists the copies
-with their first sentences, and `llms-full.txt` is all of them.
+Each `page.html` has a `page.md` beside it: its source with the API reference written out. `llms.txt` lists the copies
+with their first sentences, and `llms-full.txt` has all of them.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ def main() -> int:
 
 
 def plain(path: str) -> str:
-    """A page's source, with what it only names of the API written out."""
+    """Return a page's source, with the API reference that it only names written out."""
     text = (DOCS / path).read_text(encoding="utf-8")
     return _DIRECTIVE.sub(lambda found: reference_text.described(found[1]), text)
 
 
 def entries(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Title and path of the pages of a section."""
+    """Yield title and path of the pages of a section."""
     for pages in section.values():
         for page in pages:
             yield from page.items()
 
 
 def index(config: Mapping[str, Any], copies: Mapping[str, str]) -> str:
-    """`llms.txt`: https://llmstxt.org."""
+    """Return `llms.txt`: https://llmstxt.org."""
     lines = [f"# {config['site_name']}", "", f"> {config['site_description']}"]
     for section in config["nav"]:
         lines += ["", f"## {next(iter(section))}", ""]
@@ -69,7 +69,7 @@ def index(config: Mapping[str, Any], copies: Mapping[str, str]) -> str:
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of prose, without links and comments."""
+    """Return the first sentence of prose, without links and comments."""
     prose = re.sub(r"<!--.*?-->|^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     paragraphs = (each.strip() for each in prose.split("\n\n"))
     paragraph = next((each for each in paragraphs if each and each[0] not in "#|!"), "")
@@ -78,14 +78,14 @@ def first_sentence(text: str) -> str:
 
 
 def loaded_from_elsewhere() -> Iterator[str]:
-    """Everything that a page would fetch from another host when it is opened."""
+    """Yield everything that a page would load from another host when it is opened."""
     for page in sorted(SITE.rglob("*.html")):
         for url in _LOADED.findall(page.read_text(encoding="utf-8")):
             yield f"{page.relative_to(SITE)} loads {url}"
 
 
 def without_place(copies: Mapping[str, str]) -> list[str]:
-    """Pages that no reader would find."""
+    """Return the pages that are missing from the navigation, so that no reader would find them."""
     return sorted({path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} - copies.keys())
 
 

@@ -1,9 +1,9 @@
-"""Build the source distribution and, from it alone, the wheel; and check both before anyone installs them.
+"""Build the source distribution and, from it alone, the wheel; check both before anyone installs them.
 
     python scripts/check_distributions.py DIRECTORY            metadata, contents, size
-    python scripts/check_distributions.py DIRECTORY --types    and how much of the public interface is typed
+    python scripts/check_distributions.py DIRECTORY --types    and the typed share of the public interface
 
-Prints what it found. Exits with 1 when something is not as it should be.
+Prints its findings. Exits with 1 if there is a fault.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 PACKAGES: Final = ("pandaprobe_otel", "pandaprobe_otel_integrations")
 MARKERS: Final = tuple(f"{package}/py.typed" for package in PACKAGES)  # without it no type checker reads the types
 IN_THE_SDIST: Final = ("tests/", "examples/", "docs/", "benchmarks/", "scripts/", "LICENSE", "CHANGELOG.md")
-# About twice what they are: a recording or a picture that got in by mistake shows.
+# About twice their sizes: a recording or a picture added by mistake exceeds them.
 LARGEST_WHEEL: Final = 2_000_000
 LARGEST_SDIST: Final = 4_000_000
-# Of the symbols in every module; the rest are constants whose type is inferred from their value.
+# Share of the symbols in every module; the rest are constants whose type is inferred from their value.
 TYPED_PERCENT: Final = 90.0
 
 
 def build(directory: Path) -> tuple[Path, Path]:
-    """Build both. Returns the paths of the wheel and of the source distribution. Raises CalledProcessError."""
+    """Build both; return the paths of the wheel and of the source distribution. Raises CalledProcessError."""
     uv = [sys.executable, "-m", "uv"]
     subprocess.run(
         [*uv, "build", "--quiet", "--no-create-gitignore", "--out-dir", str(directory), str(ROOT)], check=True
@@ -43,7 +43,7 @@ def build(directory: Path) -> tuple[Path, Path]:
 
 
 def wheel_faults(wheel: Path) -> Iterable[str]:
-    """What is wrong with the wheel's contents and metadata."""
+    """Yield the faults of the wheel's contents and metadata."""
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         (metadata_name,) = (name for name in names if name.endswith(".dist-info/METADATA"))
@@ -66,7 +66,7 @@ def wheel_faults(wheel: Path) -> Iterable[str]:
 
 
 def sdist_faults(sdist: Path) -> Iterable[str]:
-    """What is wrong with the contents of the source distribution."""
+    """Yield the faults of the source distribution's contents."""
     with tarfile.open(sdist) as archive:
         names = [name.partition("/")[2] for name in archive.getnames()]
     yield from (
@@ -79,13 +79,13 @@ def sdist_faults(sdist: Path) -> Iterable[str]:
 
 
 def described_well(wheel: Path, sdist: Path) -> bool:
-    """Whether the index would take them and show their description."""
+    """Return whether the index would accept both and show their description."""
     command = [sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist)]
     return subprocess.run(command, check=False).returncode == 0
 
 
 def typed_percent(wheel: Path) -> float:
-    """Install the wheel and ask pyright for its share of symbols with a known type."""
+    """Return the share of symbols with a known type, from pyright on the installed wheel."""
     with tempfile.TemporaryDirectory(prefix="pandaprobe-otel-types.") as work:
         uv, python = [sys.executable, "-m", "uv"], Path(work) / "environment" / "bin" / "python"
         subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, str(python.parents[1])], check=True)

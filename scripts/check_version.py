@@ -1,4 +1,4 @@
-"""Check that a tag may be released: it is the version of pyproject.toml, and CHANGELOG.md has a section for it.
+"""Check that a tag may be released: it is the version in pyproject.toml, and CHANGELOG.md has a section for it.
 
 python scripts/check_version.py v0.1.0
 """
@@ -15,7 +15,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 
 
 def faults(tag: str, version: str, changelog: str) -> list[str]:
-    """What forbids the release."""
+    """Return the reasons against the release."""
     found: list[str] = []
     if tag != f"v{version}":
         found.append(f"the tag is {tag}, but pyproject.toml says {version}")
@@ -28,7 +28,7 @@ def faults(tag: str, version: str, changelog: str) -> list[str]:
 
 
 def main() -> int:
-    """Check the tag that is given."""
+    """Check the given tag."""
     if len(sys.argv) != 2:
         print(__doc__, file=sys.stderr)
         return 2

@@ -1,8 +1,8 @@
-"""Tell of every dependency what it is for, how old it may be and under which licence it is.
+"""List every dependency with its purpose, its oldest allowed version and its licence.
 
     python scripts/dependencies.py docs/dependencies.md    write the page, from pyproject.toml and what is installed
     python scripts/dependencies.py --check                 exit with 1 for a licence that is not known to be
-                                                           compatible, also of what the dependencies need themselves
+                                                           compatible, including those of indirect dependencies
 
 The licences are those of the installed versions: run `make install` first.
 """
@@ -21,7 +21,8 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 NOT_FOR_USERS: Final = frozenset({"dev", "docs", "lint", "outer"})
 CORE: Final = "always"
-# Licences by which anyone may use, change and pass on. The Mozilla licence asks for changes of its own files only.
+# Licences that let anybody use, change and pass on. The Mozilla licence requires this for changes of its own files
+# only.
 COMPATIBLE: Final = re.compile(
     r"\b(Apache|MIT|0?BSD|ISC|PSF|Python Software Foundation|Unlicense|MPL|Mozilla Public|HPND|CNRI)\b", re.IGNORECASE
 )
@@ -51,7 +52,7 @@ class Dependency:
 
 
 def declared(text: str) -> Iterator[Dependency]:
-    """What the library and its extras for users need, in the order of `text`, which is a pyproject.toml."""
+    """Yield the requirements of the library and its extras for users, in the order of `text`, a pyproject.toml."""
     project: dict[str, Any] = tomllib.loads(text)["project"]
     parts: dict[str, list[str]] = {CORE: project["dependencies"], **project["optional-dependencies"]}
     for extra, requirements in parts.items():
@@ -65,13 +66,13 @@ def declared(text: str) -> Iterator[Dependency]:
 
 
 def package_name(requirement: str) -> str:
-    """The name at the start of a requirement."""
+    """Return the name at the start of a requirement."""
     found = re.match(r"[A-Za-z0-9_.-]+", requirement)
     return found[0] if found else requirement
 
 
 def licence(name: str) -> str | None:
-    """What an installed distribution says of its licence, in a few words; None when it is not installed."""
+    """Return the licence of an installed distribution in a few words; None if it is not installed."""
     try:
         described = metadata.metadata(name)
     except metadata.PackageNotFoundError:
@@ -89,13 +90,13 @@ def _field(described: metadata.PackageMetadata, name: str) -> str:
 
 
 def licence_file(name: str) -> str:
-    """The title of the first licence file that a distribution brings; empty when it brings none."""
+    """Return the title of a distribution's first licence file; empty if it has none."""
     files = [each for each in metadata.files(name) or [] if each.name.upper().startswith("LICEN")]
     return files[0].read_text().strip() if files else ""
 
 
 def needed_by(names: Iterable[str]) -> set[str]:
-    """These and everything that they install, by the metadata of what is installed here."""
+    """Return these packages and everything that they install, by the installed metadata."""
     found: set[str] = set()
     waiting = list(names)
     while waiting:
@@ -108,28 +109,28 @@ def needed_by(names: Iterable[str]) -> set[str]:
 
 
 def core() -> set[str]:
-    """The packages that come with the library without any extra."""
+    """Return the packages that come with the library without any extra."""
     return needed_by(["pandaprobe-otel"]) - {"pandaprobe-otel"}
 
 
 def megabytes(names: Iterable[str]) -> float:
-    """The size of their installed files, without bytecode."""
+    """Return the size of their installed files, without bytecode."""
     files = (path.locate() for name in names for path in metadata.files(name) or [] if path.suffix != ".pyc")
     return sum(path.stat().st_size for each in files if (path := Path(str(each))).exists()) / 1e6
 
 
 def page(dependencies: Iterable[Dependency]) -> str:
-    """The page, whole."""
+    """Return the whole page."""
     header = HEADER.format(packages=len(core()), megabytes=round(megabytes(core())))
     return header + "".join(
         f"| {each.extra} | `{each.name}` | `{each.versions}` | {said} | {each.reason} |\n"
         for each in dependencies
-        if (said := licence(each.name))  # a framework is not: it has an environment of its own
+        if (said := licence(each.name))  # a framework is not installed: it has its own environment
     )
 
 
 def main() -> int:
-    """Write or check."""
+    """Write or check the page."""
     if len(sys.argv) != 2:
         print(__doc__, file=sys.stderr)
         return 2

@@ -1,13 +1,13 @@
-"""Find the oldest version of an agent framework that its tests pass with, by bisection over days.
+"""Find the oldest version of an agent framework with which its tests pass, by bisection over days.
 
     python scripts/find_floor.py mcp agno                        # the first days of the last twelve months
     python scripts/find_floor.py mcp --days 2026-02-01 2026-08-01
     python scripts/find_floor.py mcp --every                     # no bisection: all of the days
 
-On each day the framework and all that it stands on are what was current then. The last line of pytest and the versions
-are printed as a table; the output of each run is kept in `--directory`. The floor then is the version of the oldest day
+On each day, the framework and its dependencies are the versions of that time. The last line of pytest and the versions
+are printed as a table; the output of each run is kept in `--directory`. The floor is the version of the oldest day
 that passes: it goes into `pyproject.toml`, into `requirements` of the instrumentor and, with the day, into
-`tests/frameworks/environments/`. It takes `uv` and a minute or two a step.
+`tests/frameworks/environments/`. It needs `uv` and a minute or two a step.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MONTHS: Final = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
-    """One run of a framework's tests, with everything as it was on a day."""
+    """One run of a framework's tests, with the versions of one day."""
 
     name: str
     day: str
@@ -40,18 +40,18 @@ class Try:
     versions: str
 
     def __str__(self) -> str:
-        """One line of the table."""
+        """Return its line of the table."""
         return f"{self.name:18} {self.day}  {'passed' if self.passed else 'FAILED'}  {self.versions}  ({self.summary})"
 
 
 def first_days(today: date, months: int = MONTHS) -> list[str]:
-    """The first day of each of the last months, oldest first."""
+    """Return the first day of each of the last months, oldest first."""
     counted = [today.year * 12 + today.month - 1 - back for back in range(months, -1, -1)]
     return [f"{each // 12}-{each % 12 + 1:02}-01" for each in counted]
 
 
 def tried(name: str, day: str, directory: Path) -> Try:
-    """Make the environment and run its tests. What pytest said is kept beside it."""
+    """Make the environment and run its tests, keeping the output of pytest beside it."""
     where = ["--day", day, "--directory", str(directory)]
     command = [sys.executable, str(RUN), name, *where, "--", "-q", "--maxfail=10"]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -68,13 +68,13 @@ def tried(name: str, day: str, directory: Path) -> Try:
 
 
 def distributions(name: str) -> list[str]:
-    """The requirements of the environment, the framework first."""
+    """Return the requirements of the environment, the framework first."""
     table = tomllib.loads((RUN.parent / "environments" / f"{name}.toml").read_text(encoding="utf-8"))
     return [re.split(r"[\[<>=]", requirement)[0].strip() for requirement in table["requirements"]]
 
 
 def versions(python: Path, names: Sequence[str]) -> str:
-    """The installed versions of these, for people."""
+    """Return the installed versions of these distributions as text."""
     if not python.is_file():
         return "-"
     program = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
@@ -83,7 +83,7 @@ def versions(python: Path, names: Sequence[str]) -> str:
 
 
 def bisected(name: str, days: Sequence[str], directory: Path) -> Iterator[Try]:
-    """Tries from which the oldest day that passes follows, if all days after one that passes do."""
+    """Yield runs that determine the oldest passing day, assuming that all later days pass too."""
     low, high = 0, len(days)
     while low < high:
         middle = (low + high) // 2
@@ -93,7 +93,7 @@ def bisected(name: str, days: Sequence[str], directory: Path) -> Iterator[Try]:
 
 
 def main() -> int:
-    """Parse the command line and run. 1 where no day passes."""
+    """Parse the command line and run; return 1 if no day passes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+", metavar="ENVIRONMENT")
     parser.add_argument("--days", nargs="+", metavar="DAY", default=first_days(date.today()), help="oldest first")

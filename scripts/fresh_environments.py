@@ -1,6 +1,6 @@
-"""An environment of its own for a program, as its reader makes it: the built wheel, and nothing that nobody names.
+"""A separate environment for a program, as its reader makes it: the built wheel, and only the named packages.
 
-Needs uv (in the extra `dev`). Nothing but uv's cache is shared between two environments.
+Needs uv (in the extra `dev`). Environments share nothing but uv's cache.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _OF_THE_CALLER: Final = re.compile(
     r"(PANDAPROBE|OTEL|OPENAI|ANTHROPIC|GOOGLE|GEMINI|AWS|LANGSMITH|LANGCHAIN|PYTEST)_"
     r"|(PYTHONPATH|PYTHONHOME|VIRTUAL_ENV|HOME|USERPROFILE|CI)$"
 )
-"""What would decide in place of the program's reader, who has set nothing."""
+"""Variables of the caller that a reader, who has set nothing, would not have."""
 _NO_WARNING: Final = re.compile(r"^pandaprobe: |\bINFO\b")
-"""How far something is, and what a program shows that has turned such lines on."""
+"""Progress lines, and lines of programs that turn such output on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Ran:
 
     @property
     def faults(self) -> list[str]:
-        """Its failure, or our own warnings, in words; empty where all is well."""
+        """Its failure or our own warnings as text; empty if there are none."""
         if self.code:
             return [f"exit code {self.code}\n{self.out[-3000:]}\n{self.err[-3000:]}"]
         ours = [line for line in self.err.splitlines() if "pandaprobe" in line and not _NO_WARNING.search(line)]
@@ -46,18 +46,18 @@ class Ran:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """A Python with what was asked for, and an empty folder to work in."""
+    """A Python with the requested packages, and an empty folder to work in."""
 
     programs: Path
     folder: Path
 
     def run(self, command: str, variables: Mapping[str, str], *, timeout_s: float = 180.0) -> Ran:
-        """Run a shell command in the folder; its `python` is this one, and its variables are these alone."""
+        """Run a shell command in the folder, with this environment's `python` and only these variables."""
         kept = {name: value for name, value in os.environ.items() if not _OF_THE_CALLER.match(name)}
         path = os.pathsep.join([str(self.programs), kept.get("PATH", os.defpath)])
         home = {"HOME": str(self.folder), "USERPROFILE": str(self.folder), "TMPDIR": str(self.folder)}
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-            # Files, not pipes: whatever a program leaves running would keep a pipe open.
+            # Files, not pipes: a process that the program leaves running would keep a pipe open.
             done = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", command],
                 cwd=self.folder,
@@ -75,7 +75,7 @@ class Environment:
 
 @contextmanager
 def built_wheel() -> Generator[Path]:
-    """The wheel of this checkout. Raises CalledProcessError."""
+    """Yield the wheel of this checkout. Raises CalledProcessError."""
     with tempfile.TemporaryDirectory(prefix="extras-wheel.") as directory:
         subprocess.run([*_UV, "build", "--quiet", "--wheel", "--out-dir", directory, str(ROOT)], check=True)
         (wheel,) = Path(directory).glob("*.whl")
@@ -84,9 +84,9 @@ def built_wheel() -> Generator[Path]:
 
 @contextmanager
 def fresh_environment(wheel: Path, requirements: Iterable[str]) -> Generator[Environment]:
-    """An environment that is gone when the block ends, as `pip install` makes it of `requirements`.
+    """Yield an environment with `requirements`, as `pip install` makes it; it is deleted when the block ends.
 
-    `pandaprobe-otel` among them is `wheel`. Raises CalledProcessError where they cannot be installed.
+    `pandaprobe-otel` among them is `wheel`. Raises CalledProcessError if they cannot be installed.
     """
     with tempfile.TemporaryDirectory(prefix="fresh.", ignore_cleanup_errors=True) as work:
         home, folder = Path(work) / "environment", Path(work) / "reader"

@@ -1,9 +1,9 @@
-"""Write into docs/versions.md with which newest versions the tests of frameworks were run, and how it went.
+"""Write the newest tested versions of the frameworks, and the results of their tests, into docs/versions.md.
 
     python tests/frameworks/run.py --all | tee said; python scripts/newest_page.py .frameworks <said
 
-What the tests said is read from standard input; the versions from the environments in the folder. Those of the client
-libraries are what constraints.txt names, with which the default tests run.
+The output of the tests is read from standard input; the versions from the environments in the folder. Those of the
+client libraries are the ones in constraints.txt, with which the default tests run.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LAST: Final = re.compile(r"^=*\s?\d+ (?:passed|failed|skipped|error).* in [\d.]
 
 
 def rows(said: str, directory: Path) -> Iterator[str]:
-    """One line for each environment whose tests were run to their end."""
+    """Yield one line for each environment whose tests ran to their end."""
     parts = _BEGIN.split(said)
     for name, text in zip(parts[1::2], parts[2::2], strict=True):
         last = _LAST.findall(text)
@@ -58,7 +58,7 @@ def rows(said: str, directory: Path) -> Iterator[str]:
 
 
 def _newest(environment: str, site: Path) -> str:
-    """The frameworks of an environment, which are what its file asks for, but for other vendors' instrumentations."""
+    """Return the frameworks of an environment: the packages in its file, without other vendors' instrumentations."""
     asked = tomllib.loads((ENVIRONMENTS / f"{environment}.toml").read_text(encoding="utf-8"))["requirements"]
     names = [re.split(r"[\[>=<]", each)[0] for each in asked if "instrumentation" not in each]
     found = {each.name.lower(): each.version for each in metadata.distributions(path=[str(site)])}

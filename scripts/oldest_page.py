@@ -1,5 +1,6 @@
-"""Write into docs/providers.md how the tests of one library went with its oldest version; what pytest said is read
-from standard input:
+"""Write the test result of one library with its oldest version into docs/providers.md.
+
+The output of pytest is read from standard input:
 
     python scripts/oldest_page.py NAME REQUIREMENT... <output
 
@@ -31,7 +32,7 @@ _ROW: Final = re.compile(r"^\| (\S+ [^|]*)\|.*\|$", re.MULTILINE)
 
 
 def row(requirements: list[str], said: str) -> str:
-    """One line of the table."""
+    """Return one line of the table."""
     last = next((line for line in reversed(said.splitlines()) if _LAST.match(line)), "")
     counts = {kind: int(count) for count, kind in _COUNT.findall(last)}
     missing = Counter[str]()
@@ -45,12 +46,12 @@ def row(requirements: list[str], said: str) -> str:
 
 
 def section_of(rows: dict[str, str]) -> str:
-    """The section with these lines, by library."""
+    """Return the section with these lines, by library."""
     return "\n".join([INTRODUCTION, *(rows[name] for name in sorted(rows))])
 
 
 def rows_of(section: str) -> dict[str, str]:
-    """The lines of the table as it is, by library."""
+    """Return the lines of the existing table, by library."""
     found = {match[1].split()[0]: match[0] for match in _ROW.finditer(section)}
     return {name: line for name, line in found.items() if name not in ("oldest", "---")}
 
@@ -60,7 +61,7 @@ def _named(requirements: list[str]) -> str:
 
 
 def _short(reason: str) -> str:
-    """A reason without the version that the line begins with anyhow."""
+    """Return a reason without the version with which the line begins anyway."""
     return re.sub(r"^\S+ [\d.]+ has no ", "no ", reason).replace("|", "/").strip()
 
 

@@ -1,4 +1,4 @@
-"""What is run of the extras that are no integration, and what it must say: commands and names that their pages tell.
+"""Programs for the extras that are not integrations, from their pages, with the expected output.
 
 A program finds a local PandaProbe by its environment variables, and a Redis at `$REDIS`.
 """
@@ -29,7 +29,7 @@ pandaprobe_otel.flush()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """Python or a shell's commands, and what its output must have in it."""
+    """Python or shell commands, and a text that their output must contain."""
 
     text: str
     says: str

@@ -1,4 +1,4 @@
-"""The model of the programs on the pages of integrations: it has the parcel tracked, then says where it is."""
+"""The model of the programs on the pages of integrations: it has the parcel tracked, then reports where it is."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _FOUND: Final = "arrives on Tuesday"
 
 
 def _without_notes(messages: Sequence[Message]) -> Reply:
-    """Claude's program adds notes of its own, and names tools after their server."""
+    """Reply without the notes that Claude's program adds; it names tools after their server."""
     said = [message for message in messages if message["role"] != "system"]
     return parcel_script("mcp__shop__track_parcel")(said)
 
 
 def _by_fields(messages: Sequence[Message]) -> Reply:
-    """DSPy asks for the fields of a text instead of calls of tools."""
+    """Reply with the fields that DSPy requests instead of tool calls."""
     asked = text_of(messages[-1]["content"])
     known = _FOUND in asked
     said = {
@@ -36,7 +36,7 @@ def _by_fields(messages: Sequence[Message]) -> Reply:
 
 
 def _by_a_last_tool(messages: Sequence[Message]) -> Reply:
-    """smolagents takes a call of `final_answer` for the answer, and tells results as a user."""
+    """Reply with a call of `final_answer`, which smolagents takes for the answer; it sends results as a user."""
     if _FOUND in text_of(messages[-1]["content"]):
         return Reply(tool_calls=(ToolCall(name="final_answer", arguments={"answer": f"It {_FOUND}."}),))
     return Reply(tool_calls=(ToolCall(name="track_parcel", arguments=_PARCEL),))

@@ -1,4 +1,4 @@
-"""Take the pictures of the pages that README.md and docs/local.md show.
+"""Take the pictures of the pages for README.md and docs/local.md.
 
 python scripts/pictures.py    writes docs/images/*.png; needs Chromium and the extra `dev`
 """

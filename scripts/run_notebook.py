@@ -1,10 +1,10 @@
-"""Run a notebook from its first cell to its last, and keep what its cells print in it.
+"""Run a notebook from its first cell to its last, and store the printed outputs in it.
 
-python scripts/run_notebook.py NOTEBOOK            write what they print into it
-python scripts/run_notebook.py NOTEBOOK --check    exit with 1 if it has other outputs than those
+python scripts/run_notebook.py NOTEBOOK            write the outputs into it
+python scripts/run_notebook.py NOTEBOOK --check    exit with 1 if its outputs differ from those
 
-Cells are plain Python, so no kernel is needed. What is true of one run alone, where its traces are, is printed but not
-kept.
+Cells are plain Python, so no kernel is needed. Output that is true of one run only, such as the place of its traces, is
+printed but not stored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OF_THIS_RUN: Final = re.compile(r"\nTraces: .*\nLook at them: .*\n")
 
 
 def run(notebook: dict[str, Any]) -> None:
-    """Run every cell of code, and put its outputs and its number into the notebook. Raises what a cell raises."""
+    """Run every cell of code, and store its outputs and number in the notebook. Raises the exceptions of cells."""
     names: dict[str, Any] = {"__name__": "__main__"}
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     for number, cell in enumerate(cells, start=1):

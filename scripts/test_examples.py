@@ -1,11 +1,11 @@
-"""Run each example as its reader does: alone, with what its first text says to install, and without a key.
+"""Run each example as its reader does: alone, with the packages named in its first text, and without a key.
 
     python scripts/test_examples.py                       every example
     python scripts/test_examples.py langchain_agent.py    these
 
 Each is copied into an empty folder, and the first command below its `pip install` is run. It must end with 0, without a
-warning of ours, and its last lines must say what was seen and where to look: there it must be. Needs the extra `dev`,
-and minutes.
+warning of ours. Its last lines must name the traces and their place, and the traces must be there. Needs the extra
+`dev`, and minutes.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from pandaprobe_otel.local import LocalServer
 
 _SEEN: Final = re.compile(r"Traces: (?P<told>\d.*)\nLook at them: pandaprobe-otel local --db (?P<file>\S+)$")
 _TESTED: Final = re.compile(r"--runxfail shows the trace\n=+ 10 passed, 1 skipped, 2 xfailed in .*$")
-"""The last lines of what pytest runs: it leaves no traces."""
+"""Last lines of an example that pytest runs: it leaves no traces."""
 
 
 def programs() -> list[Example]:
-    """Those that can be run: not the configurations of other programs."""
+    """Return the examples that can be run, without the configurations of other programs."""
     return [each for each in examples() if each.path.endswith((".py", ".ipynb"))]
 
 
 def command_of(example: Example) -> str:
-    """How its reader runs it, by its own word. Raises ValueError where it does not say so."""
+    """Return the command with which its reader runs it. Raises ValueError if the example does not name it."""
     if example.path.endswith(".ipynb"):
         return f"python {ROOT / 'scripts' / 'run_notebook.py'} {example.path}"
     found = re.search(r"pip install .*\n *((?:python|pytest) [^#\n]+)", example.source)
@@ -46,7 +46,7 @@ def command_of(example: Example) -> str:
 
 
 def faults_of(ran: Ran) -> list[str]:
-    """List the faults of a run."""
+    """Return the faults of a run."""
     said = ran.out.strip()
     seen = _SEEN.search(said)
     if ran.faults or _TESTED.search(said):
@@ -60,13 +60,13 @@ def faults_of(ran: Ran) -> list[str]:
 
 
 def run(example: Example, environment: Environment) -> Ran:
-    """Run it in its folder."""
+    """Run an example in its folder."""
     shutil.copy(EXAMPLES / example.path, environment.folder)
     return environment.run(command_of(example), {})
 
 
 def faults(example: Example, wheel: Path) -> list[str]:
-    """List the faults of the example."""
+    """Return the faults of an example."""
     try:
         with fresh_environment(wheel, shlex.split(example.needs)) as environment:
             return faults_of(run(example, environment))

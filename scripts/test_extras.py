@@ -3,8 +3,8 @@
     python scripts/test_extras.py              every extra
     python scripts/test_extras.py langchain    these
 
-For each: an environment with `pandaprobe-otel[NAME]` and nothing else, of the wheel of this checkout. Environment
-variables lead to a scripted model and to a local PandaProbe, which run here. The program must end well, without a
+Each gets an environment with `pandaprobe-otel[NAME]` and nothing else, from the wheel of this checkout. Environment
+variables point to a scripted model and to a local PandaProbe, which run here. The program must succeed without a
 warning of ours, and PandaProbe must have its spans. Needs what `make install` installs, redis-server, and minutes.
 """
 
@@ -34,12 +34,12 @@ from redis_server import RedisServer
 SNIPPETS: Final = ROOT / "scripts" / "docs_pages" / "snippets"
 WITHOUT_A_PAGE: Final = frozenset({"all", *dependencies.NOT_FOR_USERS})
 FRAMEWORKS: Final = frozenset(path.stem for path in (ROOT / "tests" / "frameworks" / "environments").glob("*.toml"))
-"""Their programs call a tool."""
+"""Frameworks, whose programs call a tool."""
 ASKS_NO_MODEL: Final = frozenset({"mcp"})
 
 
 def extras() -> list[str]:
-    """Those that have a page. Raises ValueError for one of which it is not known what to run."""
+    """Return the extras with a page. Raises ValueError for one without a known program."""
     project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found = [name for name in project["optional-dependencies"] if name not in WITHOUT_A_PAGE]
     if unknown := [name for name in found if not _has_program(name)]:
@@ -52,7 +52,7 @@ def _has_program(name: str) -> bool:
 
 
 def faults_of_integration(name: str, environment: Environment, server: LocalServer) -> list[str]:
-    """Run the program on the page of a client or of a framework."""
+    """Run the program on the page of a client or a framework; return its faults."""
     shutil.copy(SNIPPETS / f"{name}.py", environment.folder / "app.py")
     with models(page_script(name)) if name in FRAMEWORKS else models() as model:
         ran = environment.run("python app.py", {**model, **server.environment(name)})
@@ -71,7 +71,7 @@ def _missing(name: str, server: LocalServer) -> list[str]:
 
 
 def faults_of_other(name: str, environment: Environment, server: LocalServer, redis: str) -> list[str]:
-    """Run what is to be run of an extra that is no integration."""
+    """Run the program of an extra that is not an integration; return its faults."""
     program = OTHER_EXTRAS[name]
     if program.is_python:
         (environment.folder / "app.py").write_text(program.text, encoding="utf-8")
@@ -82,7 +82,7 @@ def faults_of_other(name: str, environment: Environment, server: LocalServer, re
 
 
 def faults(name: str, wheel: Path, server: LocalServer, redis: str) -> list[str]:
-    """List the faults of the extra."""
+    """Return the faults of the extra."""
     try:
         with fresh_environment(wheel, [f"pandaprobe-otel[{name}]"]) as environment:
             if name in INTEGRATIONS:

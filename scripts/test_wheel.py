@@ -1,4 +1,4 @@
-"""Test the built wheel where its sources are not, in an environment of its own.
+"""Test the built wheel away from its sources, in a separate environment.
 
     python scripts/test_wheel.py dist/*.whl                          newest dependencies, this Python
     python scripts/test_wheel.py dist/*.whl --python 3.13            another Python
@@ -6,8 +6,8 @@
     python scripts/test_wheel.py dist/*.whl --dependencies floor     the oldest that pyproject.toml claims
     python scripts/test_wheel.py dist/*.whl -- -k transport          with options for pytest
 
-Needs uv (in the extra `outer`). At the floor it is the library that is tested, and not its integrations: the floors of
-client libraries are for scripts/oldest_client.sh. Warnings of old versions are no failures there.
+Needs uv (in the extra `outer`). At the floor, only the library is tested, without its integrations: the floors of
+client libraries are for scripts/oldest_client.sh. Warnings of old versions are not failures there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SOURCES: Final = ("pandaprobe_otel", "integrations")
-# What the library itself is made of; and two clients, for the demo and for spans that a client makes itself.
+# The library's own extras, and two clients, for the demo and for spans that a client makes itself.
 LIBRARY_EXTRAS: Final = ("cli", "cost", "gateway", "local", "pandas", "redis")
 CLIENT_EXTRAS: Final = ("openai", "anthropic")
 OF_OTHER_CLIENTS: Final = ("aiobotocore", "boto3", "pandaprobe-otel[all]")
@@ -34,7 +34,7 @@ NEED_EVERY_CLIENT: Final = ("tests/docs", "tests/integrations", "tests/demo/test
 
 
 def floors(requirements: Sequence[str]) -> list[str]:
-    """The same requirements, each at its oldest version. Raises ValueError for one that names none."""
+    """Return the same requirements, each at its oldest version. Raises ValueError for one that names none."""
     pinned: set[str] = set()
     for requirement in requirements:
         oldest = re.match(r"([A-Za-z0-9_.-]+)>=([^,;]+)", requirement)
@@ -45,7 +45,7 @@ def floors(requirements: Sequence[str]) -> list[str]:
 
 
 def packages(wheel: Path, dependencies: str) -> tuple[list[str], list[str]]:
-    """What is installed, and the constraints upon it."""
+    """Return the packages to install, and their constraints."""
     if dependencies != "floor":
         named = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
         return [f"{wheel}[dev]"], named if dependencies == "named" else []
@@ -58,7 +58,7 @@ def packages(wheel: Path, dependencies: str) -> tuple[list[str], list[str]]:
 
 
 def install(python: str, home: Path, installed: Sequence[str], constraints: Sequence[str]) -> Path:
-    """Make the environment. Returns its Python. Raises CalledProcessError."""
+    """Make the environment; return its Python. Raises CalledProcessError."""
     uv = [sys.executable, "-m", "uv"]
     interpreter = home / "bin" / "python"
     subprocess.run([*uv, "venv", "--quiet", "--python", python, str(home)], check=True)
@@ -70,7 +70,7 @@ def install(python: str, home: Path, installed: Sequence[str], constraints: Sequ
 
 
 def copy_without_sources(target: Path) -> None:
-    """Copy what is in version control, except what the wheel brings."""
+    """Copy the files in version control, except those in the wheel."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
         if not name.startswith(tuple(f"{source}/" for source in SOURCES)) and (ROOT / name).exists():
@@ -79,7 +79,7 @@ def copy_without_sources(target: Path) -> None:
 
 
 def run_tests(python: Path, tree: Path, dependencies: str, options: Sequence[str]) -> int:
-    """Run the suite in `tree`. Returns pytest's exit code."""
+    """Run the suite in `tree`; return pytest's exit code."""
     old = ["-W", "ignore", *(f"--ignore={path}" for path in NEED_EVERY_CLIENT)]
     command = [str(python), "-m", "pytest", *(old if dependencies == "floor" else []), *options]
     return subprocess.run(command, cwd=tree, check=False).returncode
@@ -96,7 +96,7 @@ def main() -> int:
     parser.add_argument("--python", default=sys.executable, help="version or path; default: this one")
     parser.add_argument("--dependencies", choices=("latest", "named", "floor"), default="latest")
     chosen = parser.parse_args(given)
-    # A shell starts what it runs in the background with Ctrl-C ignored, and every child would inherit that.
+    # A shell starts background processes with Ctrl-C ignored, and every child would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="pandaprobe-otel-wheel.") as work:
         tree = Path(work) / "project"

@@ -1,7 +1,7 @@
-"""Write what is written from the source: pages of `docs/`, their places in `mkdocs.yml`, and `examples/README.md`.
+"""Write the generated files: pages of `docs/`, their places in `mkdocs.yml`, and `examples/README.md`.
 
 python scripts/write_docs.py            write them
-python scripts/write_docs.py --check    exit with 1, and name the files that are not as they should be
+python scripts/write_docs.py --check    exit with 1, and name the files that are out of date
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ END: Final = "# end of what is written"
 
 
 def written() -> Mapping[str, str]:
-    """Path in the repository to the text that should be there."""
+    """Return the text of each generated file by its path in the repository."""
     return {
         "docs/command-line.md": command_line_page.page(),
         "docs/dialects.md": dialects_page.page(),
@@ -36,7 +36,7 @@ def written() -> Mapping[str, str]:
 
 
 def with_places(config: str) -> str:
-    """`mkdocs.yml` with a line for each integration. Raises ValueError without the two marks."""
+    """Return `mkdocs.yml` with a line for each integration. Raises ValueError without the two marks."""
     before, begin, rest = config.partition(f"      {BEGIN}\n")
     _, end, after = rest.partition(f"      {END}\n")
     if not begin or not end:
@@ -46,7 +46,7 @@ def with_places(config: str) -> str:
 
 
 def stale() -> list[str]:
-    """The files that are not there, differ, or are of an integration that is gone."""
+    """Return the files that are missing, differ, or belong to a removed integration."""
     wanted = written()
     differ = [path for path, text in wanted.items() if _text(ROOT / path) != text]
     there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs" / "integrations").glob("*.md")}

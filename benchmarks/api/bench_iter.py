@@ -1,7 +1,7 @@
-"""Cost of `traces.iter()` over 10,000 traces, against a loop that is written by hand.
+"""Cost of `traces.iter()` over 10,000 traces, compared with a hand-written loop.
 
-Both ask a local PandaProbe in a process of its own for pages of 200 and decode the same JSON into the same models;
-the loop does nothing else. They run in turns, so that a noisy machine troubles both; the figure is the median of
+Both request pages of 200 from a local PandaProbe in another process, and decode the same JSON into the same models;
+the loop does nothing else. They alternate, so that a noisy machine affects both. The figure is the median of
 the ratios of wall time, with its quartiles, and the same for the client's own processor time.
 
     python benchmarks/api/bench_iter.py [repeats]
@@ -55,12 +55,12 @@ def fill(url: str) -> None:
 
 
 def headers() -> dict[str, str]:
-    """A key and the project."""
+    """Return the headers: a key and the project."""
     return {"X-API-Key": "sk_pp_bench", "X-Project-Name": "bench"}
 
 
 def by_hand(url: str) -> int:
-    """What somebody writes who does not have the client."""
+    """Read the list as one would without the client."""
     count = offset = 0
     with httpx.Client(base_url=url, headers=headers()) as client:
         while True:
@@ -75,7 +75,7 @@ def by_hand(url: str) -> int:
 
 
 def by_client(url: str) -> int:
-    """The client; limits are left to the server, as in the loop by hand."""
+    """Read the list with the client; limits are left to the server, as in the hand-written loop."""
     count = 0
     with Client("sk_pp_bench", "bench", url, rate_limits=None) as client:
         for _trace in client.traces.iter(page_size=PAGE):
@@ -84,7 +84,7 @@ def by_client(url: str) -> int:
 
 
 def timed(walk: Callable[[str], int], url: str) -> tuple[float, float]:
-    """Wall and processor seconds of one walk."""
+    """Return the wall and processor seconds of one walk."""
     wall, processor = time.perf_counter(), time.process_time()
     count = walk(url)
     if count != TRACES:

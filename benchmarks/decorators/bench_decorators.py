@@ -1,8 +1,8 @@
-"""Cost of one decorated call with content, against a bare OpenTelemetry span with the same content.
+"""Cost of one decorated call with content, compared with a bare OpenTelemetry span with the same content.
 
 The bare side does by hand what the decorator does: a span around the call, the same attributes, input and output
-made with `json.dumps`. Both run in the same process on the same SDK (a provider without exporter), in turns, so
-that a noisy machine troubles both; the figure is the median of the ratios, with its quartiles.
+encoded with `json.dumps`. Both run in the same process on the same SDK (a provider without exporter) and alternate, so
+that a noisy machine affects both. The figure is the median of the ratios, with its quartiles.
 
     python benchmarks/decorators/bench_decorators.py [repeats]
 """
@@ -64,7 +64,7 @@ decorated_async = pp.tool(find_async)
 
 
 def bare(query: str, limit: int = 5, document: Any = None) -> Any:
-    """Trace the call as an instrumentation does by hand."""
+    """Trace the call by hand, as an instrumentation does."""
     with tracer.start_as_current_span("find", attributes=STATIC) as span:
         span.set_attribute(
             "pandaprobe.input", json.dumps({"query": query, "limit": limit, "document": document}, default=str)
@@ -103,7 +103,7 @@ def loop(function: Callable[..., Any], document: Any) -> Callable[[], None]:
 
 
 def read_loop(function: Callable[..., Iterator[str]]) -> Callable[[], None]:
-    """Return a run that reads as many streams as give `CALLS` pieces."""
+    """Return a run that reads enough streams for `CALLS` pieces."""
 
     def run() -> None:
         for _ in range(CALLS // 100):

@@ -1,8 +1,8 @@
-"""How long a program takes to end when the server is away: refused, or stalled. Twenty traces wait.
+"""Time that a program takes to end while the server refuses connections or stalls. Twenty traces wait.
 
     python benchmarks/delivery/bench_exit.py
 
-From the last statement of the program to the end of its process, in seconds, with the defaults of each peer.
+It is measured from the last statement of the program to the end of its process, in seconds, with each peer's defaults.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a program pays before its first trace: CPU of imports, set-up and the first span, in a fresh process.
+"""Cost of a program before its first trace: CPU of imports, set-up and the first span, in a fresh process.
 
     python benchmarks/delivery/bench_import.py [--repeats 9]
 
-The reference is what every program with OpenTelemetry pays: the import of its SDK, a provider, a first span.
+The reference is the cost of every program with OpenTelemetry: the import of its SDK, a provider, a first span.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PROGRAMS = {
 
 
 def cpu_ms(program: str) -> float:
-    """CPU of a program after the start of the interpreter, until its last statement."""
+    """Return the CPU of a program from the start of the interpreter to its last statement."""
     code = (
         f"import time\nbegun = time.process_time()\n{program}\nprint((time.process_time() - begun) * 1000, flush=True)"
     )

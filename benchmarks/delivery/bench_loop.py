@@ -1,10 +1,10 @@
-"""A thousand asyncio tasks that trace while no server is there, half of them cancelled: how late does their loop get?
+"""Lag of an event loop with a thousand tracing tasks, half of them cancelled, while no server is reachable.
 
     python benchmarks/delivery/bench_loop.py [--tasks 1000]
 
-A heartbeat sleeps for a millisecond over and over; the lag is by how much it oversleeps. Beside no span processor and a
-`BatchSpanProcessor` whose exporter does nothing, each in a process of its own. The lag is on the wall clock, the time
-for which other processes have the core included; the CPU is what the loop's thread used between two heartbeats.
+A heartbeat sleeps for a millisecond repeatedly; the lag is the time by which it oversleeps. It is compared with no span
+processor and with a `BatchSpanProcessor` whose exporter does nothing, each in its own process. The lag is wall time,
+which includes the time that other processes have the core. The CPU is that of the loop's thread between two heartbeats.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def run(which: str, tasks: int) -> dict[str, Any]:
-    """One process."""
+    """Run one process and return its figures."""
     command = [sys.executable, "-c", CHILD, which, str(tasks)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
     row: dict[str, Any] = json.loads(done.stdout)

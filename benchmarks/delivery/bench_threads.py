@@ -1,10 +1,10 @@
-"""Fifty threads that make a million spans while no server is there: what the end of a span costs each of them.
+"""Cost of ending a span in fifty threads that make a million spans while no server is reachable.
 
     python benchmarks/delivery/bench_threads.py [--spans 1000000]
 
-Beside a `BatchSpanProcessor` whose exporter does nothing, each in a process of its own. The time is that of `on_end`
-alone, on the wall clock, the interpreter's switches between fifty threads included; the CPU is what the thread itself
-used meanwhile, which neither those switches nor other processes add to.
+It is compared with a `BatchSpanProcessor` whose exporter does nothing, each in its own process. The time is that of
+`on_end` alone, on the wall clock, which includes the interpreter's switches between fifty threads. The CPU is that of
+the thread itself meanwhile, to which neither those switches nor other processes add.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def run(which: str, each: int) -> dict[str, Any]:
-    """One process."""
+    """Run one process and return its figures."""
     command = [sys.executable, "-c", CHILD, which, str(each), str(THREADS)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
     row: dict[str, Any] = json.loads(done.stdout)

@@ -1,11 +1,11 @@
-"""300 one-span traces offered at once, a fixed window of 60 s: when do they arrive, and is any request refused?
+"""Delivery of 300 one-span traces offered at once, against a fixed window of 60 s: arrival times and refusals.
 
     python benchmarks/delivery/burst.py [--traces 300] [--delay 0.05]
 
 The server is the strict one of the tests, with the real server's limiter (`limits`, fixed window) and no Retry-After.
 Prints the number of 429s, the arrival times, and whether the three marks hold: 100 in the first minute, 200 by
-61 s + 1 s, 300 by 121 s + 1 s. `--delay` is the longest way to the server and back, in seconds, drawn evenly;
-the time that a hundred requests take over it (four at a time) comes on top of the marks. Takes two minutes.
+61 s + 1 s, 300 by 121 s + 1 s. `--delay` is the longest round trip to the server, in seconds, drawn evenly;
+the time that a hundred requests take for it (four at a time) is added to the marks. Takes two minutes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MARGIN_S = 1.0
 
 
 def main() -> int:
-    """Run the benchmark; exit code 0 when every mark holds."""
+    """Run the benchmark; exit code 0 if every mark holds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--traces", type=int, default=300)
     parser.add_argument("--delay", type=float, default=0.0)
@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def report(traces: int, offered_in: float, delivered: bool, arrived: list[float], refused: int) -> int:
-    """Print the figures; 0 when every mark holds."""
+    """Print the figures; return 0 if every mark holds."""
     print(f"offered: {traces} traces in {offered_in * 1000:.0f} ms; arrived: {len(arrived)}; 429s: {refused}")
     ok = delivered and refused == 0 and len(arrived) == traces
     for hundred in range(100, traces + 1, 100):

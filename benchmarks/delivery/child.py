@@ -1,4 +1,4 @@
-"""One measurement of one peer in a process of its own; `runs.py` starts it. Prints one JSON object.
+"""One measurement of one peer in its own process, which `runs.py` starts. Prints one JSON object.
 
 python child.py MEASURE PEER WORKLOAD URL
 """
@@ -28,7 +28,7 @@ def resident_kb() -> int:
 
 
 def settled_kb() -> int:
-    """Resident memory when what is free has been given back."""
+    """Return the resident memory after free memory was returned to the system."""
     import ctypes
 
     gc.collect()
@@ -37,7 +37,7 @@ def settled_kb() -> int:
 
 
 def cpu(peer: str, workload: str, url: str) -> dict[str, float]:
-    """CPU of the calling thread for emission, and of the whole process until everything has arrived; us per span."""
+    """Return the CPU of the calling thread for emission, and of the process until all has arrived; us per span."""
     shape = WORKLOADS[workload]
     pipeline = load(peer, url)
     for story in stories(workload, 1 if workload == "W3" else 10, first=10_000_000):
@@ -61,7 +61,7 @@ def cpu(peer: str, workload: str, url: str) -> dict[str, float]:
 
 
 def stall(peer: str, workload: str, url: str) -> dict[str, float]:
-    """The server stalls, traces come every few milliseconds: memory of each, latency of emission, and what survives."""
+    """Measure a stalled server while traces come every few milliseconds: memory of each, latency, survivors."""
     shape = WORKLOADS[workload]
     count = int(sys.argv[5]) if len(sys.argv) > 5 else 1000
     gap_s = float(sys.argv[6]) if len(sys.argv) > 6 else 0.002
@@ -97,7 +97,7 @@ def stall(peer: str, workload: str, url: str) -> dict[str, float]:
 
 
 def leave(peer: str, workload: str, url: str) -> dict[str, float]:
-    """Emit, then end as a program does; the parent measures how long that takes from now on."""
+    """Emit, then end as a program does; the parent measures the time from now on."""
     pipeline = load(peer, url, limited=True)
     for story in stories(workload, 20):
         pipeline.emit(story)

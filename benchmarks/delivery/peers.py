@@ -1,9 +1,9 @@
-"""What is measured side by side: how each pipeline is set up, and where it is installed.
+"""The pipelines to compare: the set-up of each, and its environment.
 
     python benchmarks/delivery/peers.py install      # virtual environments for the two peers that are not ours
 
-They are made below BENCH_VENVS (default: pandaprobe-otel-bench in the temporary directory). A peer that is not there
-is left out, with a line that says so.
+The environments are below BENCH_VENVS (default: pandaprobe-otel-bench in the temporary directory). A peer without one
+is left out, with a printed line.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HOMES: Final = {"otlp": "otlp", "sdk": "sdk"}
 
 
 def packages(home: str) -> list[str]:
-    """What is installed for a peer; OpenTelemetry in the version that this interpreter has."""
+    """Return the packages to install for a peer; OpenTelemetry in the version of this interpreter."""
     sdk = version("opentelemetry-sdk")
     return {
         "otlp": [f"opentelemetry-sdk=={sdk}", f"opentelemetry-exporter-otlp-proto-http=={sdk}"],
@@ -34,7 +34,7 @@ def packages(home: str) -> list[str]:
 
 
 def python_of(peer: str) -> Path | None:
-    """The interpreter that has this peer; None when it is not installed."""
+    """Return the interpreter that has this peer; None if it is not installed."""
     home = _HOMES.get(peer)
     if home is None:
         return Path(sys.executable)
@@ -43,7 +43,7 @@ def python_of(peer: str) -> Path | None:
 
 
 def installed(peers: tuple[str, ...]) -> list[str]:
-    """Those that can be measured; the others are named on standard output."""
+    """Return the peers that can be measured; print the others."""
     for peer in peers:
         if python_of(peer) is None:
             print(f"{peer}: left out, not installed (python benchmarks/delivery/peers.py install)")
@@ -60,7 +60,7 @@ class Pipeline:
 
 
 def load(peer: str, url: str, *, limited: bool = False) -> Pipeline:
-    """Import and set up a peer. `limited`: with the rate limit of ours in force, as in production."""
+    """Import and set up a peer. `limited`: with our rate limit in force, as in production."""
     return _sdk(url) if peer == "sdk" else _otel(peer, url, limited)
 
 

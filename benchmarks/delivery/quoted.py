@@ -1,8 +1,8 @@
-"""Every number that README.md quotes about speed, memory and ends of programs, beside the peers, in one run.
+"""All numbers in README.md about speed, memory and ends of programs, next to the peers, in one run.
 
     python benchmarks/delivery/quoted.py [--repeats 3] [--slow]
 
-Peers and we take turns in fresh processes; a ratio is the median of the ratios within a turn, with the lowest and the
+Peers and we alternate in fresh processes. A ratio is the median of the ratios within a turn, with the lowest and the
 highest. A peer that is not installed is left out (`python benchmarks/delivery/peers.py install`). `--slow` adds the
 burst of 300 traces and the 200 kills, which take two minutes and more each, in real time.
 """
@@ -60,7 +60,7 @@ def _print(title: str, rows: Mapping[str, Sequence[Row]], figure: str, reference
 
 
 def _held(workload: str, peer: str) -> str:
-    """The memory of a queued trace; OTLP keeps only a part of what is offered, so its figure is low."""
+    """Return the memory of a queued trace. OTLP keeps only a part of the offered traces, so its figure is low."""
     with sink() as url:
         row = run("stall", peer, workload, url, str(STALLED_TRACES), "0.002")
     return "-" if row is None else f"{row['kb_per_trace']:.1f}"

@@ -1,11 +1,11 @@
-"""One saturated process against the limit in real time: is any request refused, and how much of the limit is used?
+"""One saturated process against the limit in real time: refused requests, and the used share of the limit.
 
     python benchmarks/delivery/real_time.py [--minutes 5] [--windows fixed moving calendar]
 
-For each kind of window a server with the real limiter (100 a minute and key, no Retry-After) and a processor that
-always has more traces than it may send; all of them run side by side. Every way to a server and back takes 5 to
-500 ms, drawn evenly. Prints, for each, the requests that were accepted and refused, the accepted ones a minute after
-the first minute, and the most that any 60 s on the server saw. Exit code 0 when nothing was refused and at least
+Each kind of window has a server with the real limiter (100 a minute and key, no Retry-After) and a processor that
+always has more traces than it may send; all of them run side by side. Each way to a server and back takes 5 to
+500 ms, drawn evenly. Prints for each the requests accepted and refused, those accepted a minute after
+the first minute, and the most in any 60 s on the server. Exit code 0 if nothing was refused and at least
 98.5 a minute were accepted. Ctrl-C ends it early.
 """
 
@@ -36,7 +36,7 @@ WINDOWS = ("fixed", "moving", "calendar")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What one server saw. Times are seconds since the first accepted request."""
+    """Observations of one server. Times are seconds since the first accepted request."""
 
     window: str
     accepted: Sequence[float]
@@ -51,7 +51,7 @@ class Figures:
 
     @property
     def most_in_a_window(self) -> int:
-        """The most that any 60 s, however aligned, saw."""
+        """The most accepted requests in any 60 s, however aligned."""
         most, first = 0, 0
         for index, at in enumerate(self.accepted):
             while self.accepted[first] <= at - WINDOW_S:
@@ -61,7 +61,7 @@ class Figures:
 
     @property
     def passed(self) -> bool:
-        """Nothing was refused, and the limit was used."""
+        """True if nothing was refused and the limit was used."""
         return self.refused == 0 and self.a_minute >= REQUIRED_A_MINUTE
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ class Figures:
 
 
 class Saturated:
-    """A server and a processor that always has more than it may send."""
+    """A server, and a processor that always has more traces than it may send."""
 
     def __init__(self, window: str, traces: int) -> None:
         ways = random.Random(window)
@@ -105,7 +105,7 @@ class Saturated:
         self._server.__exit__(None, None, None)
 
     def figures(self, minutes: float) -> Figures:
-        """What the server has seen so far."""
+        """Return the server's observations so far."""
         accepted = sorted(self._server.accepted_at)
         return Figures(
             window=self._window,
@@ -116,7 +116,7 @@ class Saturated:
 
 
 def main() -> int:
-    """Run the benchmark; exit code 0 when every mark holds."""
+    """Run the benchmark; exit code 0 if every mark holds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5.0, help="at least 2")
     parser.add_argument("--windows", nargs="+", choices=WINDOWS, default=list(WINDOWS))

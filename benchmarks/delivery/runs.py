@@ -1,4 +1,4 @@
-"""Starting the sink and the children, and the tables."""
+"""Start of the sink and of the child processes, and tables of their results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def free_port() -> int:
 
 @contextmanager
 def sink() -> Iterator[str]:
-    """The URL of a sink in a process of its own."""
+    """Run a sink in its own process and yield its URL."""
     port = free_port()
     process = subprocess.Popen([sys.executable, str(HERE / "sink.py"), str(port)], stdout=subprocess.PIPE, text=True)
     try:
@@ -42,9 +42,9 @@ def sink() -> Iterator[str]:
 def run(
     measure: str, peer: str, workload: str, url: str, *more: str, timeout_s: float = 300
 ) -> dict[str, float] | None:
-    """One measurement in a fresh process; None, with a line about it, when it failed.
+    """Return one measurement in a fresh process; None, with a printed line, if it failed.
 
-    `exit_s` is how long the process took to end after its last statement.
+    `exit_s` is the time that the process took to end after its last statement.
     """
     command = [str(python_of(peer)), str(HERE / "child.py"), measure, peer, workload, url, *more]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PANDAPROBE_"))}
@@ -67,7 +67,7 @@ def run(
 
 
 def interleaved(measure: str, peers: Sequence[str], workload: str, repeats: int) -> dict[str, list[Row]]:
-    """`repeats` measurements of each peer, in turns, so that what disturbs the machine disturbs all of them."""
+    """Return `repeats` measurements of each peer, alternating, so that disturbances affect all of them."""
     rows: dict[str, list[Row]] = {peer: [] for peer in peers}
     with sink() as url:
         for repeat in range(repeats):

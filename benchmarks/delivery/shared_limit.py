@@ -1,15 +1,15 @@
-"""Many processes, or one that restarts, on one key, in real time: is the limit kept and used?
+"""Many processes, or one that restarts, with one key in real time: respect and use of the limit.
 
     python benchmarks/delivery/shared_limit.py [--processes 8] [--minutes 5] [--kill-every 5]
     python benchmarks/delivery/shared_limit.py --processes 1 --restart-every 30
     python benchmarks/delivery/shared_limit.py --redis [--away-from 120 --away-until 300] [--join-over 60]
 
-They share a spool directory, or, with `--redis`, a Redis that this starts. All together offer three times the limit
-to the strict server (100 in a fixed window of 60 s, answers after 5 to 500 ms each way). `--kill-every`: one process
-at a time is killed by kill -9 and replaced (0: none); `--restart-every`: it ends in good order instead.
+They share a spool directory or, with `--redis`, a Redis that this program starts. Together they offer three times the
+limit to the strict server (100 in a fixed window of 60 s, answers after 5 to 500 ms each way). `--kill-every`: one
+process at a time is killed by kill -9 and replaced (0: none); `--restart-every`: it ends normally instead.
 `--away-from`, `--away-until`: seconds at which Redis is killed and started again, empty; `--join-over`: the processes
-begin one after the other within so many seconds. Marks: no 429, and at least 97 accepted a minute after the first;
-with Redis away 60 meanwhile (three minutes, if all had met half a minute before), and 95 from 20 s after it came back.
+start one after the other within that many seconds. Marks: no 429, and at least 97 accepted a minute after the first;
+with Redis away, 60 meanwhile (three minutes, if all had met half a minute before), and 95 from 20 s after its return.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ while True:
 
 
 class Fleet:
-    """So many workers, which together offer three times the limit."""
+    """Workers that together offer three times the limit."""
 
     def __init__(self, url: str, processes: int, begin_with: int, **settings: str) -> None:
         self._env = environment(url, PANDAPROBE_SHUTDOWN_TIMEOUT="0.5", **settings)
@@ -62,11 +62,11 @@ class Fleet:
         self._next = (self._next + 1) % len(self.workers)
 
     def join(self) -> None:
-        """Start one more."""
+        """Start one more worker."""
         self.workers.append(self._start())
 
     def stop(self) -> None:
-        """End all."""
+        """Kill all workers."""
         for worker in self.workers:
             worker.kill()
             worker.wait(10)
@@ -78,7 +78,7 @@ class Fleet:
 
 
 def main() -> int:
-    """Run the benchmark; exit code 0 when every mark holds."""
+    """Run the benchmark; exit code 0 if every mark holds."""
     options = _options()
     every_s = options.restart_every or options.kill_every
     number = signal.SIGTERM if options.restart_every else signal.SIGKILL

@@ -1,11 +1,11 @@
-"""A server that takes everything: PandaProbe's POST /traces and OTLP's POST /v1/traces.
+"""A server that accepts everything: PandaProbe's POST /traces and OTLP's POST /v1/traces.
 
 Control: /_mode/ok, /_mode/stall, /_stats, /_reset.
 
     python sink.py PORT [MARK]
 
-Spans are counted by their ids, or by a text that those have which are to be counted. It reads requests and answers them
-at once, or, when stalled, not at all until the mode is `ok` again.
+Spans are counted by their ids, or by a text that only the spans to be counted have. The server reads requests and
+answers them at once; when stalled, it does not answer until the mode is `ok` again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ACCEPTED = b'{"trace_id":"00000000-0000-0000-0000-000000000000","task_id":"00000
 
 
 class Sink:
-    """Counts requests, bytes and the spans of PandaProbe's bodies."""
+    """A counter of requests, bytes and the spans of PandaProbe's bodies."""
 
     def __init__(self, mark: bytes = b'"span_id":') -> None:
         self.mark = mark

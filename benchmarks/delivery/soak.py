@@ -1,16 +1,16 @@
-"""An app that traces for hours, with a spool, before a server with faults at random: does anything grow or go missing?
+"""An app that traces for hours, with a spool, to a server with random faults: growth and losses.
 
     python benchmarks/delivery/soak.py [--minutes 60] [--scale 1] [--seed 1]
 
-50 agent's traces of three spans a minute. Of the requests 3 % get 503, 1 % 500, 2 % are carried out and then reset,
-and every ten minutes or so the server is gone for half a minute. `--scale 30` runs the whole thing, the limiter's
-window included, thirty times as fast, so that ten minutes stand for five hours. Memory, descriptors and threads of
-the app are read from /proc, from 60 % of the time on. What it remembers of the last ten thousand traces, about 400
-bytes of each, fills in the first 3.3 hours; a run that ends before is allowed that much more.
+The app makes 50 agent traces of three spans a minute. Of the requests, 3 % get 503, 1 % get 500, 2 % are executed and
+then reset, and about every ten minutes the server is away for half a minute. `--scale 30` runs everything, including
+the limiter's window, thirty times as fast, so that ten minutes stand for five hours. Memory, descriptors and threads of
+the app are read from /proc, from 60 % of the time on. Its memory of the last ten thousand traces, about 400
+bytes each, fills up in the first 3.3 hours; a run that ends earlier is allowed that much more.
 
-Exit code 0 when every span is stored, none was dropped, nothing was refused for the rate, memory grew by less than
-1 MB an hour (of the time that the run stands for) beside what is remembered, descriptors and threads did not grow, and
-the spool is empty at the end.
+Exit code 0 if every span is stored, none was dropped, nothing was refused for the rate, memory grew by less than
+1 MB an hour (of the time that the run stands for) apart from the remembered traces, descriptors and threads did not
+grow, and the spool is empty at the end.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ OUTAGE_EVERY_S, OUTAGE_S = 600.0, 30.0
 MOST_GROWTH_MB_AN_HOUR = 1.0
 WARM_UP = 0.6
 REMEMBERED_BYTES = 400
-"""Of each trace, measured by tracemalloc with a spool: 390."""
+"""Bytes of each trace; measured by tracemalloc with a spool: 390."""
 
 APP = """
 import json, sys, time
@@ -92,14 +92,14 @@ class Reading:
 
 
 def read(pid: int, at: float) -> Reading:
-    """Look at a process."""
+    """Read the state of a process."""
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     descriptors = len(os.listdir(f"/proc/{pid}/fd"))
     return Reading(at, int(status["VmRSS"].split()[0]) / 1024, descriptors, int(status["Threads"]))
 
 
 def slope(readings: Sequence[Reading]) -> float:
-    """Growth of the memory in MB a second: the straight line with the least squares."""
+    """Return the growth of the memory in MB a second: the straight line with the least squares."""
     at = sum(each.at for each in readings) / len(readings)
     memory = sum(each.memory_mb for each in readings) / len(readings)
     spread = sum((each.at - at) ** 2 for each in readings)
@@ -107,7 +107,7 @@ def slope(readings: Sequence[Reading]) -> float:
 
 
 class Faults:
-    """What becomes of a request, at random."""
+    """Random answers to requests."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -122,7 +122,7 @@ class Faults:
 
 
 def outages(server: StrictPandaProbe, scale: float, seed: int, ended: threading.Event) -> None:
-    """Take the server away now and then."""
+    """Take the server away from time to time."""
     gaps = random.Random(seed)
     while not ended.wait(gaps.uniform(0.5, 1.5) * OUTAGE_EVERY_S / scale):
         port = server.stop()
@@ -131,14 +131,14 @@ def outages(server: StrictPandaProbe, scale: float, seed: int, ended: threading.
 
 
 def remembered_mb_an_hour(hours: float) -> float:
-    """What the memory grows by from the end of the warm-up, until so many traces are remembered as there may be."""
+    """Return the growth of the memory from the end of the warm-up until it remembers as many traces as it may."""
     full_after = REMEMBERED_TRACES / (A_MINUTE * 60)
     filling = max(min(hours, full_after) - hours * WARM_UP, 0.0)
     return A_MINUTE * 60 * REMEMBERED_BYTES / 2**20 * filling / (hours * (1 - WARM_UP))
 
 
 def main() -> int:
-    """Run the soak; exit code 0 when every mark holds."""
+    """Run the soak; exit code 0 if every mark holds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--scale", type=float, default=1.0)

@@ -1,9 +1,9 @@
-"""1000 times one random bit of a spool file is flipped: what is lost, and is anything wrong ever sent?
+"""Losses and errors after a random bit of a spool file is flipped, 1000 times.
 
     python benchmarks/delivery/spool_flips.py [--flips 1000] [--parcels 500] [--seed 1]
 
-Exit code 0 when nothing raised, every parcel that came back was exactly one that was written, and the directory could
-be used afterwards. Takes about a minute.
+Exit code 0 if nothing raised, every parcel that came back was exactly one that was written, and the directory was
+usable afterwards. Takes about a minute.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from spools import Run
 
 
 def main() -> int:
-    """Run the benchmark; exit code 0 when every mark holds."""
+    """Run the benchmark; exit code 0 if every mark holds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--flips", type=int, default=1000)
     parser.add_argument("--parcels", type=int, default=500)

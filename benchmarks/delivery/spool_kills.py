@@ -1,9 +1,9 @@
-"""200 random kill -9 of four workers that share a spool directory, with faults: is anything missing at the end?
+"""Losses after 200 random kill -9 of four workers that share a spool directory, with faults.
 
     python benchmarks/delivery/spool_kills.py [--kills 200] [--workers 4] [--seed 1]
 
-The server is the strict one of the tests, its window scaled to 2 s; 5 % of the requests get 503, 3 % are carried out
-and the connection is then reset. A worker is killed every 0.2 to 1 s. Exit code 0 when every acknowledged span is
+The server is the strict one of the tests, its window scaled to 2 s; 5 % of the requests get 503, 3 % are executed
+and the connection is then reset. A worker is killed every 0.2 to 1 s. Exit code 0 if every acknowledged span is
 stored, no request was refused for the rate, no more traces were billed twice than workers were killed, and the
 directory is empty. Takes about two and a half minutes.
 """
@@ -22,7 +22,7 @@ from strict_pandaprobe import StrictPandaProbe
 
 
 def main() -> int:
-    """Run the loop; exit code 0 when every mark holds."""
+    """Run the loop; exit code 0 if every mark holds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--workers", type=int, default=4)

@@ -1,10 +1,10 @@
-"""A process that finds a full spool: when does the first request go out, and how much memory does it take?
+"""Start of a process with a full spool: time of the first request, and memory.
 
     python benchmarks/delivery/spool_start.py [--items 26000] [--bytes 19800]
 
-Fills a directory with so many traces of so many bytes, as a dead process would leave them, then starts a process on it
-and watches the strict server. Marks: first request within 3 s of the start of the process, resident memory
-grown by less than 100 MB. Then offers more than the bound of 512 MiB and looks at what went.
+Fills a directory with that many traces of that many bytes, as a dead process would leave them, then starts a process
+on it and watches the strict server. Marks: first request within 3 s of the start of the process, resident memory
+grown by less than 100 MB. Then offers more than the bound of 512 MiB and checks which traces were evicted.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ import os; os._exit(0)
 
 
 def main() -> int:
-    """Run the benchmark; exit code 0 when every mark holds."""
+    """Run the benchmark; exit code 0 if every mark holds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=26_000)
     parser.add_argument("--bytes", type=int, default=19_800)
@@ -75,7 +75,7 @@ def main() -> int:
 
 
 def fill(folder: Path, url: str, items: int, size: int) -> float:
-    """Leave so many traces in a directory; return the seconds that took."""
+    """Store `items` traces in a directory; return the seconds that took."""
     begun = time.monotonic()
     run = Run(folder, destination=Destination(endpoint=url, project="shop", api_key="sk_pp_1"))
     for start in range(0, items, 1000):
@@ -85,7 +85,7 @@ def fill(folder: Path, url: str, items: int, size: int) -> float:
 
 
 def over_the_bound() -> bool:
-    """Offer 5 % more than the bound; whether exactly what is over it went, the oldest first."""
+    """Offer 5 % more than the bound; return whether exactly the excess was evicted, oldest first."""
     with tempfile.TemporaryDirectory() as scratch:
         run = Run(Path(scratch))
         number, offered = 0, 0

@@ -1,7 +1,7 @@
-"""CPU of one POST on loopback, and of loading what carries it: our transport, httpcore and httpx.
+"""CPU of one POST on loopback, and of loading its client: our transport, httpcore and httpx.
 
-Each pair of carrier and size runs in a process of its own, in turns; medians of 30 batches of 50 requests, whose server
-is another process. httpcore, like ours, is held to one deadline for each exchange.
+Each pair of client and size runs in its own process, alternating; medians of 30 batches of 50 requests, whose server
+is another process. httpcore, like our transport, has one deadline for each exchange.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HEADERS: Final = {"X-API-Key": "sk_pp_" + "a" * 64, "X-Project-Name": "shop", "U
 
 
 def serve(listener: socket.socket) -> None:
-    """Answer whatever comes, on one connection after the other."""
+    """Answer every request, on one connection after the other."""
     while True:
         connection, _ = listener.accept()
         with connection:
@@ -36,7 +36,7 @@ def serve(listener: socket.socket) -> None:
 
 
 def take(connection: socket.socket) -> bool:
-    """Read one request; False at the end of the connection."""
+    """Read one request; return False at the end of the connection."""
     data = b""
     while (end := data.find(b"\r\n\r\n")) < 0:
         part = connection.recv(1 << 18)
@@ -50,7 +50,7 @@ def take(connection: socket.socket) -> bool:
 
 
 def ours(url: str, body: bytes) -> Callable[[], int]:
-    """httptools, as the delivery uses it."""
+    """Return a POST through httptools, as in delivery."""
     from pandaprobe_otel.transport.direct import DirectTransport
     from pandaprobe_otel.transport.messages import Request
 
@@ -61,7 +61,7 @@ def ours(url: str, body: bytes) -> Callable[[], int]:
 
 
 def by_httpcore(url: str, body: bytes) -> Callable[[], int]:
-    """httpcore without httpx, each read and write bounded by the deadline."""
+    """Return a POST through httpcore without httpx, with the deadline on each read and write."""
     import httpcore
 
     deadline = [0.0]
@@ -87,7 +87,7 @@ def by_httpcore(url: str, body: bytes) -> Callable[[], int]:
 
 
 def by_httpx(url: str, body: bytes) -> Callable[[], int]:
-    """httpx's client."""
+    """Return a POST through httpx's client."""
     import httpx
 
     client = httpx.Client()

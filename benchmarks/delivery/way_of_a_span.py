@@ -1,9 +1,9 @@
-"""How many files and functions one decorated call passes, from the call to the server's answer.
+"""Number of files and functions that one decorated call passes, from the call to the server's answer.
 
     python benchmarks/delivery/way_of_a_span.py [--spool] [--list]
 
-All threads are profiled; counted are the files and functions of this package that run for a call of an agent with a
-model call inside, after a first one has loaded what there is to load. `--list` prints them, by file.
+All threads are profiled. Counted are the files and functions of this package that run for an agent call with a
+model call inside, after a first one has loaded everything. `--list` prints them by file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PACKAGE = str(Path(pandaprobe_otel.__file__).parent) + os.sep
 
 
 class Passed:
-    """A profile function that notes which functions of the package run, while it is on."""
+    """A profile function that records which functions of the package run while it is on."""
 
     def __init__(self) -> None:
         self.is_on = False
@@ -73,7 +73,7 @@ def main() -> int:
         answer("second")
         while len(server.posts()) < 2:
             time.sleep(0.001)
-        time.sleep(0.1)  # until the answer has had its consequences
+        time.sleep(0.1)  # until the consequences of the answer are processed
         passed.is_on = False
         sys.setprofile(None)
         handle.shutdown()

@@ -1,4 +1,4 @@
-"""Four shapes of agent traces, as data, and how instrumentations or users of the official SDK emit them.
+"""Four shapes of agent traces, as data, and their emission by instrumentations or users of the official SDK.
 
     W1  21 spans, about 32 KB: an agent, eight model calls with their messages, eight tools, four steps
     W2  three tiny spans
@@ -6,7 +6,7 @@
     W4  two spans, one of them with a prompt of 200 KB
 
 The text is CPython's own documentation (pydoc topics): prose with newlines and quotes, one message in four not ASCII.
-Every string is a new object, as in an app, so that whoever keeps references pays for them.
+Every string is a new object, as in an app, so that a pipeline which keeps references pays for them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ROLES: Final = ("system", "user", "assistant", "user")
 
 @dataclass(slots=True)
 class Step:
-    """One span below the root. Messages are in `given` and `got` of a model call, plain objects elsewhere."""
+    """One span below the root. `given` and `got` are messages for a model call, plain objects otherwise."""
 
     name: str
     kind: str
@@ -53,7 +53,7 @@ class Story:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """How much of a shape is a fair sample: traces in all, and between two flushes (so that no queue overflows)."""
+    """A fair sample of a shape: traces in all, and between two flushes (so that no queue overflows)."""
 
     name: str
     spans: int
@@ -73,7 +73,7 @@ WORKLOADS: Final = {
 
 
 def stories(workload: str, count: int, first: int = 0) -> list[Story]:
-    """`count` traces of a workload, each with its own text."""
+    """Return `count` traces of a workload, each with its own text."""
     make = {"W1": _agent, "W2": _tiny, "W3": _long, "W4": _big}[workload]
     return [make(random.Random(7_000_003 + serial), serial) for serial in range(first, first + count)]
 
@@ -145,7 +145,7 @@ def _text(rng: random.Random, length: int, fancy: bool = False) -> str:
 
 
 def emit_otel(tracer: Any, story: Story) -> None:
-    """As an instrumentation does it: attributes of the GenAI conventions, messages as JSON text."""
+    """Emit as an instrumentation does: attributes of the GenAI conventions, messages as JSON text."""
     start = tracer.start_as_current_span
     with start("invoke_agent " + story.name) as root:
         root.set_attribute("gen_ai.operation.name", "invoke_agent")
@@ -195,7 +195,7 @@ def _parts(messages: list[Message]) -> str:
 
 
 def emit_sdk(sdk: Any, story: Story) -> None:
-    """As a user of the official SDK does it: its context managers, with the objects themselves."""
+    """Emit as a user of the official SDK does: its context managers, with the objects themselves."""
     asked = {"messages": [{"role": "user", "content": story.question}]}
     answered = {"messages": [{"role": "assistant", "content": story.answer}]}
     with sdk.start_trace(story.name, input=asked, session_id=story.session) as trace:

@@ -1,10 +1,11 @@
-"""What `evaluate()` costs beside pydantic-evals: the same cases, task and scorers, each in a process of its own.
+"""Cost of `evaluate()` compared with pydantic-evals: the same cases, task and scorers, each in its own process.
 
     pip install pydantic-evals
     python benchmarks/evals/bench_evaluate.py [--repeats 7] [--cases 200]
 
 The task waits 5 ms for a scripted model, twice. Ours records a trace of each case, with spans of model and tool, and
-has the report's table; pydantic-evals has no tracing configured, and prints its own. Runs alternate; medians are shown.
+makes the report's table; pydantic-evals has no tracing configured, and prints its own. Runs alternate; the figures are
+medians.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ assert report.averages().assertions == 1.0
 
 
 def spent(program: str, cases: int) -> tuple[float, float]:
-    """Wall time and CPU of a process, in seconds."""
+    """Return the wall time and CPU of a process, in seconds."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PANDAPROBE_", "OTEL_"))}
     before, begun = os.times(), time.perf_counter()
     with tempfile.TemporaryFile() as output:
@@ -85,7 +86,7 @@ def spent(program: str, cases: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure both, in turn."""
+    """Measure both, alternating."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--cases", type=int, default=200)

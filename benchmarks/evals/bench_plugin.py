@@ -1,9 +1,9 @@
-"""What the pytest plugin costs a suite that has nothing to do with it: CPU and modules, with the plugin and without.
+"""Cost of the pytest plugin for a suite that does not use it: CPU and modules, with the plugin and without.
 
     python benchmarks/evals/bench_plugin.py [--repeats 15]
 
-Both suites are the same file with one empty test; the runs alternate. What importing the plugin and its hooks cost is
-also measured within one process, where the difference of two whole runs drowns in noise.
+Both suites are the same file with one empty test; the runs alternate. The cost of importing the plugin and of its hooks
+is also measured within one process, since the difference of two whole runs drowns in noise.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _OFF = "-pno:pandaprobe"
 
 
 def suite(folder: Path, *options: str) -> tuple[float, int]:
-    """CPU of a run in milliseconds, and how many modules it had loaded."""
+    """Return the CPU of a run in milliseconds, and the number of modules it had loaded."""
     before = os.times()
     command = [sys.executable, "-m", "pytest", "-q", "-pno:cacheprovider", f"-c{os.devnull}", *options]
     subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, check=True)
@@ -49,7 +49,7 @@ def suite(folder: Path, *options: str) -> tuple[float, int]:
 
 
 def plugin() -> float:
-    """CPU of importing the plugin and of its hooks, in milliseconds, where pytest is loaded."""
+    """Return the CPU of importing the plugin and of its hooks, in milliseconds, once pytest is loaded."""
     done = subprocess.run([sys.executable, "-c", _PLUGIN], env=_environment(), capture_output=True, check=True)
     return float(done.stdout)
 

@@ -1,4 +1,4 @@
-"""Line charts side by side, as a small SVG that reads on a light and on a dark page."""
+"""Line charts side by side, as a small SVG that is readable on a light and on a dark page."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ class Chart:
     is_log: bool = False
 
     def span(self) -> tuple[float, float]:
-        """Lowest and highest of the axis."""
+        """Return the lowest and highest value of the axis."""
         known = [value for line in self.lines.values() for value in line if math.isfinite(value)]
         if self.is_log:
             return 0.01, 10 ** math.ceil(math.log10(max([*known, 1.0])))
         return 0.0, max([*known, 1.0]) * 1.05
 
     def height_of(self, value: float) -> float:
-        """From 0, the bottom, to 1."""
+        """Return the height of a value from 0, the bottom, to 1."""
         low, high = self.span()
         if self.is_log:
             return math.log(max(value, low) / low) / math.log(high / low)
         return (value - low) / (high - low)
 
     def ticks(self) -> list[float]:
-        """Where the axis has numbers."""
+        """Return the values with a number on the axis."""
         low, high = self.span()
         if self.is_log:
             return [10.0**power for power in range(round(math.log10(low)), round(math.log10(high)) + 1)]
@@ -46,7 +46,7 @@ class Chart:
 
 
 def write_charts(path: Path, x_title: str, x: Sequence[float], charts: Sequence[Chart]) -> None:
-    """Draw charts over one (logarithmic) axis x, with the lines' names below."""
+    """Draw charts over one (logarithmic) x axis, with the names of the lines below."""
     names = list(charts[0].lines)
     width = len(charts) * (_LEFT + _WIDTH + _GAP)
     height = _TOP + _HEIGHT + 52 + 18 * len(names)

@@ -1,11 +1,11 @@
-"""A fleet of 1 to 10,000 processes on one key, in simulated time: what is offered, what arrives, and how late.
+"""A fleet of 1 to 10,000 processes with one key, in simulated time: traces offered and delivered, and delays.
 
     python benchmarks/fleet/model.py            writes docs/images/fleet-model.svg, and prints the numbers
 
-The bucket, the fixed shares and the sampling are the real ones; simulated are the clock, the requests (50 to 300 ms, as
-measured on loopback and over a network) and the apps: traces come at random to any process, of 300 names in the
-proportions of Zipf's law, 2 % with an error. Each process has room for 3000 traces and sends errors, then the newest,
-first. Forty minutes, of which the last twenty-five count.
+The bucket, the fixed shares and the sampling are the real ones. Simulated are the clock, the requests (50 to 300 ms, as
+measured on loopback and over a network) and the apps: traces come at random to any process, with 300 names in the
+proportions of Zipf's law, 2 % with an error. Each process has room for 3000 traces and sends errors first, then the
+newest. The model runs for forty minutes, of which the last twenty-five count.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SETUPS: Final = {
 
 @dataclass(slots=True)
 class Worker:
-    """A process: what waits in it, errors apart, and what it has left out."""
+    """A process: its waiting traces, errors separately, and its sampler."""
 
     sampler: TailSampler = field(default_factory=TailSampler)
     errors: deque[float] = field(default_factory=deque[float])
@@ -60,7 +60,7 @@ class Worker:
         return len(self.errors) + len(self.others)
 
     def offer(self, parcel: Parcel, now: float) -> None:
-        """A trace is complete."""
+        """Offer a completed trace, which may be left out."""
         fill = self.waiting / ROOM
         if not self.sampler.chance(parcel, waiting=self.waiting, fill=fill, blocked=False, now=now):
             return
@@ -69,14 +69,14 @@ class Worker:
             (self.others or self.errors).popleft()
 
     def take(self) -> float:
-        """Send the next one; when it was complete."""
+        """Send the next trace; return the time at which it was completed."""
         self.sampler.sent()
         return (self.errors or self.others).pop()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """Of the time that counts: traces a minute that arrived, and their delays in seconds, rising."""
+    """The result of the measured time: traces a minute offered and delivered, and delays in seconds, ascending."""
 
     offered: float
     delivered: float
@@ -84,12 +84,12 @@ class Outcome:
 
     @property
     def lost_share(self) -> float:
-        """Of what was offered."""
+        """The lost share of the offered traces."""
         return max(1 - self.delivered / self.offered, 0.0)
 
     @property
     def p95_s(self) -> float:
-        """Of the delays of what arrived."""
+        """The 95th percentile of the delays of delivered traces."""
         return self.delays[int(len(self.delays) * 0.95)] if self.delays else math.nan
 
 
@@ -112,7 +112,7 @@ class Fleet:
                 worker.share = StaticShare(max(CAPACITY // processes, 1) if index < CAPACITY else 0)
 
     def run(self) -> Outcome:
-        """Let it run."""
+        """Run the simulation."""
         self._after(self.rng.expovariate(self._offered / 60), self._arrive)
         while self._events and self._events[0][0] < MINUTES * 60:
             self.now, _, event = heapq.heappop(self._events)
@@ -141,7 +141,7 @@ class Fleet:
             self._serve()
 
     def _serve(self) -> None:
-        """Whoever waits asks for a token; which of them is faster is chance."""
+        """Give tokens to waiting processes, chosen at random."""
         while self._ready and (lease := self.bucket.acquire(self.now)) is not None:
             index = self._anyone()
             worker = self.workers[index]

@@ -1,12 +1,12 @@
-"""Eight real processes on one key against the real limit, in real time: is it kept, is it used, is anything lost?
+"""Eight real processes with one key against the real limit, in real time: respect and use of the limit, and losses.
 
     python benchmarks/fleet/shared_key.py [--at-once 3]
 
-They are forked by gunicorn (with and without `--preload`) and spawned by multiprocessing, and share the budget in a
+They are forked by gunicorn (with and without `--preload`) and spawned by multiprocessing. They share the budget in a
 real Redis, in one that is killed and restarted in the middle, and by the file lock of a spool directory. Each of the
 nine runs offers 120 traces a minute for three minutes, and ends when all have arrived (within ten minutes). Marks:
-no answer but 202, every trace there, a part of it from each process, and 97 % of the limit in the first three minutes
-(with Redis away for 30 s nothing goes until the leases it forgot are over, so that mark does not count there).
+no answer but 202, every trace delivered, some from each process, and 97 % of the limit in the first three minutes
+(with Redis away for 30 s, nothing is sent until the leases it forgot are over, so that mark does not apply there).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MINUTES = 3
 
 
 def main() -> int:
-    """Run them; exit code 0 when every mark holds."""
+    """Run them; exit code 0 if every mark holds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--at-once", type=int, default=3, help="runs side by side, each with a server of its own")
     options = parser.parse_args()

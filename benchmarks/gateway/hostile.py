@@ -1,10 +1,10 @@
-"""Senders that a gateway has to live with, as a process of its own.
+"""Hostile senders for a gateway, as a separate process.
 
     python benchmarks/gateway/hostile.py HTTP_PORT GRPC_PORT SLOW MALFORMED
 
 Half of the slow ones send a body over HTTP, a byte a second; the other half call gRPC and send no message. The
-malformed ones send what `tests/support/otlp_mutations.py` makes up, one request a second each, and now and then as much
-as may be sent of what is most costly to read. All go on until the process is ended.
+malformed ones send bodies from `tests/support/otlp_mutations.py`, one request a second each, and from time to time the
+largest allowed body of what is most costly to read. All continue until the process is ended.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from otlp_senders import delimited, request_of_span
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 HEAD = b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Length: 100000\r\n\r\n"
 COSTLY_EACH = 50
-"""Of so many requests of a malformed sender, one is costly."""
+"""Number of a malformed sender's requests of which one is costly."""
 
 
 def costly() -> bytes:
-    """16 MB of attributes without anything in them, as many in a span as may be."""
+    """Return 16 MB of empty attributes, as many per span as allowed."""
     span = delimited(1, b"t" * 16) + delimited(2, b"s" * 8) + delimited(9, b"") * 4096
     return request_of_span(span) * (16_000_000 // len(request_of_span(span)))
 

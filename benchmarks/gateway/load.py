@@ -1,11 +1,11 @@
-"""Measure whether the gateway keeps what it acknowledges, beside senders that are slow or send anything.
+"""Check that the gateway keeps what it acknowledges, next to senders that are slow or send anything.
 
     python benchmarks/gateway/load.py [--minutes 10] [--rate 5000] [--slow 64] [--malformed 64]
 
-Four senders, two over HTTP and two over gRPC, send traces of 5,000 spans in ten requests each, on time. Behind the
-gateway is a server that takes everything. Printed: spans acknowledged, delivered and lost; how long an answer takes,
-from when the request was due; memory of the gateway. Ends with 1 when an acknowledged span was lost, or the rate was
-not kept.
+Four senders, two over HTTP and two over gRPC, send traces of 5,000 spans in ten requests each, on schedule. Behind the
+gateway is a server that accepts everything. Printed: spans acknowledged, delivered and lost; the latency of answers
+from the scheduled time of the request; memory of the gateway. Exit code 1 if an acknowledged span was lost, or the rate
+was not kept.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from subprocesses import environment
 
 HERE = Path(__file__).resolve().parent
 REQUEST_SPANS, REQUESTS = 500, 10
-"""Of a trace. The last one has the root."""
+"""Requests of a trace. The last one has the root."""
 MARK = "span-of-load"
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 DELIVERED_WITHIN_S = 120.0
@@ -67,7 +67,7 @@ class Traces:
         self._trace_id = b""
 
     def next(self) -> tuple[int, bytes]:
-        """Its number, and the request."""
+        """Return the number of the next request, and its body."""
         with self._lock:
             number = next(self._numbers)
             if number % REQUESTS == 0:
@@ -80,7 +80,7 @@ class Traces:
 
 @dataclass
 class Seen:
-    """The counts and latencies that the senders have seen."""
+    """The counts and latencies that the senders have observed."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     acknowledged: int = 0
@@ -116,7 +116,7 @@ def over_grpc(port: int) -> Callable[[bytes], bool]:
 def healthy(
     send: Callable[[bytes], bool], traces: Traces, begun: float, every_s: float, until: float, seen: Seen
 ) -> None:
-    """Send what is due until the end; what is refused is sent again, as exporters do."""
+    """Send on schedule until the end; refused requests are sent again, as exporters do."""
     while time.monotonic() < until:
         number, body = traces.next()
         due = begun + number * every_s
@@ -148,7 +148,7 @@ def read(url: str) -> dict[str, Any]:
 
 
 def delivered(sink_port: int, expected: int) -> int:
-    """Spans of the healthy senders that have arrived, as soon as it is all of them, or after two minutes."""
+    """Return the delivered spans of the healthy senders, once all have arrived or after two minutes."""
     until = time.monotonic() + DELIVERED_WITHIN_S
     while True:
         arrived = int(read(f"http://127.0.0.1:{sink_port}/_stats")["spans"])
@@ -173,11 +173,11 @@ def run(options: argparse.Namespace, spool: str) -> int:
         http_port = int(lines[1].split(":")[-1].partition("/")[0])
         grpc_port = int(lines[2].split(":")[-1])
         ports = [str(number) for number in (http_port, grpc_port, options.slow, options.malformed)]
-        # It ends in the middle of calls, and says so.
+        # It ends in the middle of calls, and reports that.
         command = [sys.executable, str(HERE / "hostile.py"), *ports]
         others.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, text=True))
         traces, seen = Traces(), Seen()
-        time.sleep(3)  # the others have begun
+        time.sleep(3)  # until the others have started
         start_mb = memory_mb(gateway.pid, "VmRSS")
         begun = time.monotonic()
         until = begun + options.minutes * 60

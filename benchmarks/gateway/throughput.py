@@ -1,10 +1,10 @@
-"""How many spans a second the gateway takes, and how much memory it has while PandaProbe is down.
+"""Spans a second that the gateway accepts, and its memory, while PandaProbe is down.
 
     python benchmarks/gateway/throughput.py [--seconds 20] [--no-spool] [--grpc]
 
-PandaProbe refuses every connection. One sender (a process of its own, bodies encoded beforehand, 10 traces of 20
+PandaProbe refuses every connection. One sender (a separate process, bodies encoded beforehand, 10 traces of 20
 spans each) sends as fast as the gateway answers. Printed: spans accepted a second, CPU of the gateway per span, its
-peak memory, how many requests were asked to wait. Aim: 5,000 spans a second on two cores.
+peak memory, and the number of requests that had to wait. Aim: 5,000 spans a second on two cores.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
 def bodies(count: int) -> list[bytes]:
-    """Different traces of one shape: about 1 KB a span."""
+    """Return different traces of one shape: about 1 KB a span."""
     model = ExportTraceServiceRequest.FromString(body_of(agent_trace(SPANS, text="x" * 500)))
     rng = random.Random(1)
     made: list[bytes] = []
@@ -53,7 +53,7 @@ def bodies(count: int) -> list[bytes]:
 
 
 def send_http(address: str, batch: list[bytes], until: float, counts: dict[str, int]) -> None:
-    """One connection, one request after the other."""
+    """Send over one connection, one request after the other."""
     link = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
     for body in batch * 1000:
         if time.monotonic() >= until:
@@ -67,7 +67,7 @@ def send_http(address: str, batch: list[bytes], until: float, counts: dict[str, 
 
 
 def send_grpc(address: str, batch: list[bytes], until: float, counts: dict[str, int]) -> None:
-    """One channel, one call after the other."""
+    """Send over one channel, one call after the other."""
     import grpc
 
     with grpc.insecure_channel(address) as channel:
@@ -84,13 +84,13 @@ def send_grpc(address: str, batch: list[bytes], until: float, counts: dict[str, 
 
 
 def peak_mb(process: int) -> float:
-    """The most memory that the process has had."""
+    """Return the peak memory of the process."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def cpu_s(process: int) -> float:
-    """CPU time of the process, user and system."""
+    """Return the CPU time of the process, user and system."""
     fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -1,4 +1,4 @@
-"""boto3 and aiobotocore, whose events let a function answer before anything is sent."""
+"""boto3 and aiobotocore, whose events let a function answer a request before it is sent."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _INVOKES: Final = ("invoke_model", "chunk of invoke_model's stream")
 
 
 def bedrock() -> tuple[Form, ...]:
-    """Conversations and invocations of both clients."""
+    """Return conversations and invocations of both clients."""
     return (*_sync(), *_async())
 
 
 class _Raw(io.BytesIO):
-    """A response of urllib3, as far as botocore needs one."""
+    """A response of urllib3, with the parts that botocore needs."""
 
     def __init__(self, traffic: Traffic, streams: bool) -> None:
         super().__init__(b"" if streams else traffic.answer)
@@ -52,7 +52,7 @@ class _Raw(io.BytesIO):
 
 
 class _AsyncRaw:
-    """A response of aiohttp, as far as aiobotocore needs one."""
+    """A response of aiohttp, with the parts that aiobotocore needs."""
 
     def __init__(self, traffic: Traffic, streams: bool) -> None:
         self.content = _AsyncContent(traffic)
@@ -65,7 +65,7 @@ class _AsyncRaw:
 
 
 class _AsyncContent:
-    """What reads its body: an object of its own, so that both go as soon as they are let go, as aiohttp's do."""
+    """The reader of the body: a separate object, so that both are freed when dropped, as aiohttp's are."""
 
     def __init__(self, traffic: Traffic) -> None:
         self._traffic = traffic
@@ -94,7 +94,7 @@ def _provider(response: Any, raw: Any) -> Callable[..., Any]:
 def _session() -> Any:
     import boto3
 
-    return boto3.Session(**_KEYS)  # which remembers what it has read of the services
+    return boto3.Session(**_KEYS)  # it caches what it has read about the services
 
 
 @cache

@@ -1,17 +1,17 @@
-"""What recording adds to the calls of each client library, in CPU time, beside other vendors' instrumentations.
+"""Cost of recording for each client library, in CPU time, next to other vendors' instrumentations.
 
-The client speaks to a transport in this process, so nothing waits for a socket. Each figure is the median of what is
-added in paired rounds, with quartiles and with the difference of the cheapest rounds: the same calls with no
-instrumentation and with each, in turns, each in a child of one process.
-The provider has one span processor, which counts. A chunk is one of a stream of two hundred, and carries its share of
-what the span costs.
+The client talks to a transport in this process, so nothing waits for a socket. Each figure is the median of the added
+cost in paired rounds, with quartiles and with the difference of the cheapest rounds: the same calls with no
+instrumentation and with each, alternating, each in a child of one process.
+The provider has one span processor, which counts. A chunk is one of a stream of two hundred, and includes its share of
+the span's cost.
 
     python benchmarks/integrations/vendors.py install   # once, the vendors in an environment, in which the rest runs
     python benchmarks/integrations/bench_providers.py [rounds] [sync|async] [calls|chunks] [library ...]
     python benchmarks/integrations/bench_providers.py forgotten [streams] [sync|async] [library ...]
 
-A library is given 80 seconds of rounds (BENCH_SECONDS), also where not all of them fit in. `forgotten` tells
-instead what so many streams (10,000) that are read a little and dropped leave in memory.
+A library has 80 seconds of rounds (BENCH_SECONDS), even if not all of them fit in. `forgotten` instead reports the
+memory that the given number of streams (10,000) leave behind if they are read a little and dropped.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ def main() -> None:
 
 
 def made(library: str, modes: Sequence[str], kinds: Sequence[str]) -> list[Form]:
-    """The forms of a library that are synchronous or asynchronous, calls or streams."""
+    """Return the forms of a library that are synchronous or asynchronous, calls or streams."""
     forms = [form for form in CLIENTS[library]() if form.name.split()[0] in modes]
     return [form for form in forms if ("calls" if form.forget is None else "chunks") in kinds]
 
 
 def compared(library: str, make: Callable[[], Sequence[Form]], rounds: int) -> Iterator[str]:
-    """The lines of one library: what each instrumentation adds in each form."""
+    """Yield the lines of one library: the added cost of each instrumentation in each form."""
     began = time.monotonic()
     instrumentations = [ours_of(library)]
     for vendor in vendors.VENDORS[library]:
@@ -71,8 +71,8 @@ def compared(library: str, make: Callable[[], Sequence[Form]], rounds: int) -> I
             instrumentations.append(of_vendor(vendor))
         except ImportError as error:
             yield f"{library}: without {vendor.distribution}, which {error}"
-    make()  # which imports the client
-    gc.freeze()  # what the libraries are made of is not searched again and again, nor copied by the children
+    make()  # imports the client
+    gc.freeze()  # the libraries' own objects are not searched repeatedly, nor copied by the children
     figures = measured(make, instrumentations, rounds, time.monotonic() + SECONDS)
     for form in make():
         yield line(library, form, figures[form.name])
@@ -81,7 +81,7 @@ def compared(library: str, make: Callable[[], Sequence[Form]], rounds: int) -> I
 
 
 def line(library: str, form: Form, figures: Figures) -> str:
-    """A row: the form, a unit without instrumentation, what ours adds, the verdict, what the others add."""
+    """Return a row: the form, a unit without instrumentation, our added cost, the verdict, the others' added cost."""
     others = {name: figures.added(name) for name in figures.spent if name != OURS and name not in figures.failures}
     ours = figures.added(OURS)
     told = [f"{name} {_told(found)}" for name, found in others.items()]
@@ -104,7 +104,7 @@ def _verdict(form: Form, ours: float, others: Mapping[str, float]) -> str:
 
 
 def forgotten(library: str, forms: Sequence[Form], count: int) -> Iterator[str]:
-    """The lines of one library: what forgotten streams leave, in each form of a stream."""
+    """Yield the lines of one library: the memory left by forgotten streams, in each form of a stream."""
     for form in forms:
         if form.forget is not None:
             grown, peak = left_behind(ours_of(library), form.forget, count)

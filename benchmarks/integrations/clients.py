@@ -1,4 +1,4 @@
-"""The client libraries on a transport in this process, and the forms in which they are called."""
+"""The client libraries on a transport in this process, and the forms of their calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ del MESSAGE["temperature"]
 
 
 class Answers:
-    """A provider that is a function, for clients of httpx and of httpx2 (`http` is the module)."""
+    """A provider as a function, for clients of httpx and of httpx2 (`http` is the module)."""
 
     def __init__(self, http: Any, traffic: Traffic) -> None:
         self._http = http
@@ -28,11 +28,11 @@ class Answers:
         self._async_streams = self._async_stream_class(http.AsyncByteStream)()
 
     def sync(self) -> Any:
-        """A transport of `Client`."""
+        """Return a transport of `Client`."""
         return self._http.MockTransport(lambda request: self._answer(request, self._streams))
 
     def asynchronous(self) -> Any:
-        """A transport of `AsyncClient`."""
+        """Return a transport of `AsyncClient`."""
         return self._http.MockTransport(lambda request: self._answer(request, self._async_streams))
 
     def _answer(self, request: Any, stream: Any) -> Any:
@@ -68,7 +68,7 @@ def _http_module(*names: str) -> Any:
 
 
 def _stainless(module: str, class_name: str, traffic: Traffic) -> tuple[Any, Any]:
-    """The two clients of openai, anthropic, groq or together."""
+    """Return the two clients of openai, anthropic, groq or together."""
     base = import_module(f"{module}._base_client")
     http: Any = getattr(base, "httpx2", None) or base.httpx
     answers, kinds = Answers(http, traffic), import_module(module)
@@ -108,7 +108,7 @@ def _google() -> tuple[Form, ...]:
     }
     client = genai.Client(api_key="none", vertexai=False, http_options=options)
     asked: Any = {"model": "gemini-3.8-flash", "contents": QUESTION}
-    # By way of the client each time, which closes its connections when nobody refers to it.
+    # Through the client each time, which closes its connections when nobody refers to it.
     return (
         *sync_forms(
             lambda: client.models.generate_content(**asked), lambda: client.models.generate_content_stream(**asked)
@@ -168,7 +168,7 @@ def _litellm() -> tuple[Form, ...]:
     sync, asynchronous = _stainless("openai", "OpenAI", traffic.openai())
     asked = {"messages": MESSAGES, "model": "openai/gpt-5-mini", "api_key": "none"}
     litellm.suppress_debug_info = True
-    # What it logs after a call, in threads of its own, takes the interpreter from the calls that are measured.
+    # Its logging after a call, in its own threads, takes the interpreter from the measured calls.
     litellm.utils.executor.submit = lambda *args, **kwargs: None
     return (
         *sync_forms(
@@ -194,4 +194,4 @@ CLIENTS: Final[dict[str, Callable[[], tuple[Form, ...]]]] = {
     "together": lambda: _like_openai("together", "Together"),
     "ollama": _ollama,
 }
-"""By the name in the registry."""
+"""Forms by the library's name in the registry."""

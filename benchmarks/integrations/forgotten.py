@@ -1,4 +1,4 @@
-"""What streams leave in memory that are read a little and dropped."""
+"""Memory left by streams that are read a little and dropped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COUNT: Final = 10_000
 def left_behind(
     instrumentation: Instrumentation, forget: Callable[[], None], count: int = COUNT
 ) -> tuple[float, float]:
-    """Growth of Python's memory over so many streams, and its peak, in KiB."""
+    """Return the growth of Python's memory over `count` streams, and its peak, in KiB."""
     instrumentation.on()
     try:
         _many(forget, 200)
@@ -36,5 +36,5 @@ def _many(forget: Callable[[], None], count: int) -> None:
         forget()
     gc.collect()
     for _ in range(3):
-        LOOP.run_until_complete(asyncio.sleep(0))  # the loop closes asynchronous generators that were dropped
+        LOOP.run_until_complete(asyncio.sleep(0))  # the loop closes dropped asynchronous generators
     gc.collect()

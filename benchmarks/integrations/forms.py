@@ -1,4 +1,4 @@
-"""The forms in which a library is called: what is done once, of how many units, and what may be forgotten."""
+"""The forms of a library's calls: one run, its number of units, and whether it can be forgotten."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any, Final
 from traffic import CHUNKS
 
 LOOP: Final = asyncio.new_event_loop()
-"""Where asynchronous clients live."""
-# Threads are not forked: a child that went on with its parent's executor would wait for ever.
+"""Event loop of asynchronous clients."""
+# Threads are not forked: a child that used its parent's executor would wait for ever.
 os.register_at_fork(after_in_child=lambda: LOOP.set_default_executor(ThreadPoolExecutor()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """`run(times)` does it so often; `forget` (of streams alone) reads a little of one and drops it."""
+    """`run(times)` repeats the call; `forget` (streams only) reads a little of one and drops it."""
 
     name: str
     run: Callable[[int], None]
@@ -27,12 +27,12 @@ class Form:
 
     @property
     def units(self) -> int:
-        """Chunks, or one call."""
+        """The number of units of a run: the chunks of a stream, or one call."""
         return CHUNKS if self.forget is not None else 1
 
     @property
     def bound_us(self) -> float:
-        """What may be added to a unit, in microseconds of CPU."""
+        """The allowed added cost of a unit, in microseconds of CPU."""
         return 5.0 if self.forget is not None else 100.0
 
 
@@ -42,7 +42,7 @@ def sync_forms(
     *,
     names: tuple[str, str] = ("call", "chunk"),
 ) -> tuple[Form, Form]:
-    """Those of a synchronous client: a call in one piece, and a stream."""
+    """Return the forms of a synchronous client: a call as a whole, and a stream."""
 
     def calls(times: int) -> None:
         for _ in range(times):
@@ -68,7 +68,7 @@ def async_forms(
     *,
     names: tuple[str, str] = ("call", "chunk"),
 ) -> tuple[Form, Form]:
-    """Those of an asynchronous client."""
+    """Return the forms of an asynchronous client."""
 
     async def calls(times: int) -> None:
         for _ in range(times):

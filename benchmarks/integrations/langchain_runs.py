@@ -1,4 +1,4 @@
-"""What recording costs the runs of LangChain, beside OpenInference: medians of interleaved rounds, without exporting.
+"""Cost of recording LangChain's runs, next to OpenInference: medians of alternating rounds, without exporting.
 
 Needs the environment of the framework tests:
 
@@ -26,14 +26,14 @@ CALLS = 60
 
 
 def chain() -> Callable[[], Any]:
-    """Four runs: the sequence, two functions, a model that answers at once."""
+    """Return a chain of four runs: the sequence, two functions, a model that answers at once."""
     model = FakeListChatModel(responses=["fine"])
     made = RunnableLambda(lambda text: text) | model | RunnableLambda(lambda message: message.content)
     return lambda: made.invoke("hello")
 
 
 def graph() -> Callable[[], Any]:
-    """Nine runs: the graph, four nodes, a model in each."""
+    """Return a graph of nine runs: the graph, four nodes, a model in each."""
     model = FakeListChatModel(responses=["fine"])
     builder = StateGraph(MessagesState)
     for number in range(4):
@@ -44,7 +44,7 @@ def graph() -> Callable[[], Any]:
 
 
 def per_call_us(call: Callable[[], Any]) -> float:
-    """Microseconds of one call."""
+    """Return the microseconds of one call."""
     begun = time.perf_counter()
     for _ in range(CALLS):
         call()

@@ -1,7 +1,7 @@
-"""Paired measurements: the same work with each instrumentation and with none, in turns.
+"""Paired measurements: the same work with each instrumentation and with none, alternating.
 
 Each turn is a child of one process in which nothing was ever instrumented: some vendors leave their wrappers behind
-when they are turned off, and put on more the next time, which everyone after them would pay for.
+when they are turned off, and add more the next time, which would slow down all later turns.
 """
 
 from __future__ import annotations
@@ -28,21 +28,24 @@ from pandaprobe_otel.registry import instrument, uninstrument
 
 OURS: Final = "pandaprobe-otel"
 WORK_S: Final = 0.015
-"""CPU time of one sample, about: dozens of calls. Before the first one the interpreter gets as much twice to adapt, as
-what is turned on changes classes, and all code that asks them becomes slow for a while."""
+"""Approximate CPU time of one sample: dozens of calls.
+
+Before the first sample, the interpreter gets twice that time to adapt: turning an instrumentation on changes classes,
+and all code that uses them becomes slow for a while.
+"""
 MIN_CALLS: Final = 10
-"""Of which a sample of calls is made, however long they take."""
+"""Least number of calls in a sample, however long they take."""
 SAMPLES: Final = 3
-"""Of which the least counts: what a busy machine does to one is never less than nothing."""
+"""Samples of which the smallest counts: a busy machine only ever adds time."""
 
 
 class Counting(SpanProcessor):
-    """The least that a pipeline can do: it counts, and drops."""
+    """The cheapest pipeline: it counts spans and drops them."""
 
     ended = 0
 
     def on_end(self, span: ReadableSpan) -> None:
-        """A span has ended."""
+        """Count an ended span."""
         self.ended += 1
 
 
@@ -61,14 +64,14 @@ class Instrumentation:
 
 
 def ours_of(library: str) -> Instrumentation:
-    """This library's instrumentation, imported once for all turns."""
+    """Return this library's instrumentation, imported once for all turns."""
     import_module(f"pandaprobe_otel_integrations.{library}")
     on = partial(instrument, library, tracer_provider=provider)
     return Instrumentation(OURS, on, partial(uninstrument, library))
 
 
 def of_vendor(vendor: Vendor) -> Instrumentation:
-    """Another vendor's. Raises ImportError, with a reason, where it cannot be used with the client that is here."""
+    """Return another vendor's instrumentation; raises ImportError, with a reason, if the client does not fit."""
     module, _, class_name = vendor.target.partition(":")
     try:
         made = getattr(import_module(module), class_name)()
@@ -82,7 +85,7 @@ def of_vendor(vendor: Vendor) -> Instrumentation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Added:
-    """Median and quartiles of the differences within a round; `least` is that of the cheapest rounds of each."""
+    """Median and quartiles of the differences within a round; `least` compares the cheapest rounds."""
 
     low: float
     median: float
@@ -92,14 +95,14 @@ class Added:
 
 @dataclass(slots=True)
 class Figures:
-    """What was measured of one form: microseconds of CPU for a unit, by round."""
+    """The measurements of one form: microseconds of CPU for a unit, by round."""
 
     plain: list[float] = field(default_factory=list[float])
     spent: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
     failures: dict[str, str] = field(default_factory=dict[str, str])
 
     def added(self, name: str) -> Added:
-        """What `name` adds."""
+        """Return the added cost of `name`."""
         spent = self.spent[name]
         differences = [one - plain for one, plain in zip(spent, self.plain, strict=False)]
         low, middle, high = statistics.quantiles(differences, n=4)
@@ -112,9 +115,9 @@ NOTHING: Final = Instrumentation("without", lambda: None, lambda: None)
 def measured(
     make: Callable[[], Sequence[Form]], instrumentations: Sequence[Instrumentation], rounds: int, until: float
 ) -> Mapping[str, Figures]:
-    """The figures by the name of the form: of `rounds` rounds, of fewer when `until` (of `monotonic`) is reached.
+    """Return the figures by name of the form, over `rounds` rounds, or fewer once `until` (of `monotonic`) is reached.
 
-    `make` makes the clients, anew for each turn: some vendors patch no client but new ones.
+    `make` makes the clients, anew for each turn: some vendors patch only new clients.
     """
     forms = make()
     figures = {form.name: Figures() for form in forms}
@@ -123,7 +126,7 @@ def measured(
     for turn in range(rounds):
         if turn > 2 and time.monotonic() > until:
             break
-        # Whoever comes first in one round comes last in the next.
+        # The order is reversed in every other round.
         for each in turns if turn % 2 == 0 else reversed(turns):
             for name, said in _in_child(partial(_turn, each, make, times)).items():
                 _add(figures[name], each.name, said)
@@ -144,7 +147,7 @@ def _in_child(work: Callable[[], Mapping[str, float | str]]) -> Mapping[str, flo
     child = os.fork()
     if child == 0:
         try:
-            # The parent's threads are not here: what clients do in the loop's would never be done.
+            # The parent's threads are not here: work that clients give to the loop's executor would never be done.
             LOOP.set_default_executor(ThreadPoolExecutor())
             os.write(writing, json.dumps(work()).encode())
         except BaseException:  # noqa: BLE001 - it must not go on with what the parent does
@@ -164,7 +167,7 @@ def _in_child(work: Callable[[], Mapping[str, float | str]]) -> Mapping[str, flo
 def _turn(
     instrumentation: Instrumentation, make: Callable[[], Sequence[Form]], times: Mapping[str, int]
 ) -> Mapping[str, float | str]:
-    """What a unit of each form takes, in microseconds, or why it cannot be said."""
+    """Return the microseconds of a unit of each form, or the reason why there is no figure."""
     instrumentation.on()
     told: dict[str, float | str] = {}
     for form in make():
@@ -180,7 +183,7 @@ def _turn(
 
 
 def _unit_us(form: Form, times: int) -> float:
-    gc.collect()  # which empties the processor's caches, so not before each sample
+    gc.collect()  # empties the processor's caches, so not before each sample
     form.run(2 * times)
     return min(_cpu_us(form, times) for _ in range(SAMPLES)) / (times * form.units)
 

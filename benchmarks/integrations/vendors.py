@@ -3,8 +3,8 @@
     python benchmarks/integrations/vendors.py install
 
 makes a virtual environment below BENCH_VENVS (default: pandaprobe-otel-bench in the temporary directory) with uv, which
-is in the extra `dev`: this library with every client, and the newest version of everything in VENDORS. The benchmarks
-run in it by themselves when it is there.
+is in the extra `dev`: this library with every client, and the newest version of everything in VENDORS. If the
+environment exists, the benchmarks switch to it by themselves.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OURS: Final = ("-e", f"{ROOT}[all]", "boto3", "aiobotocore")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vendor:
-    """One instrumentation of one library: who makes it, its distribution, and its class as `module:Class`."""
+    """One instrumentation of one library: its vendor, its distribution, and its class as `module:Class`."""
 
     name: str
     distribution: str
@@ -97,24 +97,24 @@ VENDORS: Final[Mapping[str, tuple[Vendor, ...]]] = {
     ),
     "ollama": (_openinference("ollama", "OllamaInstrumentor"), _openllmetry("ollama", "OllamaInstrumentor")),
 }
-"""By the name of the library in the registry."""
+"""Vendors by the library's name in the registry."""
 
 
 def python() -> Path | None:
-    """The interpreter of the environment; None when it has not been made."""
+    """Return the interpreter of the environment; None if it does not exist."""
     found = HOME / "bin" / "python"
     return found if found.exists() else None
 
 
 def run_there() -> None:
-    """Go on in the environment of the vendors, if it is there and this is not it."""
+    """Continue in the environment of the vendors, if it exists and this is another one."""
     there = python()
     if there is not None and Path(sys.prefix).resolve() != HOME.resolve():
         os.execv(there, [str(there), *sys.argv])
 
 
 def install() -> None:
-    """Make the environment, or bring it up to date."""
+    """Create the environment, or update it."""
     uv = [sys.executable, "-m", "uv"]
     wanted = dict.fromkeys(vendor.distribution for vendors in VENDORS.values() for vendor in vendors)
     if python() is None:

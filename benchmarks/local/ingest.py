@@ -1,11 +1,11 @@
-"""How fast the local server takes traces, and how fast it lists them when there are many.
+"""Speed of the local server: traces stored a second, and lists of many traces.
 
     python benchmarks/local/ingest.py [--traces 1000] [--spans 20] [--clients 4] [--lists 100000]
 
-Its last line says whether the server keeps 1,000 spans/s with a p99 below 50 ms, and lists below 100 ms.
+The last line tells whether the server keeps 1,000 spans/s with a p99 below 50 ms, and lists below 100 ms.
 Prints spans per second and percentiles of `POST /traces` over HTTP to a server with its database in a file, then the
 times of lists over a store filled with `--lists` traces. Server and clients share the machine's cores and one process,
-whose CPU time is printed too: on a busy machine it says more than the time on the clock.
+whose CPU time is printed too: on a busy machine it is more reliable than the time on the clock.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TEXT = "The order was delivered on time and the customer asked for a refund of t
 
 
 def trace_body(number: int, spans: int) -> dict[str, Any]:
-    """A trace of an agent: a root, and LLM and tool spans below it with about 1 kB of text each."""
+    """Return an agent's trace: a root, and LLM and tool spans below it with about 1 kB of text each."""
     begun = START + number * 1_000_000
     root = str(uuid4())
     body_spans: list[dict[str, Any]] = []
@@ -73,7 +73,7 @@ def trace_body(number: int, spans: int) -> dict[str, Any]:
 
 
 def measure_ingest(server: LocalServer, *, traces: int, spans: int, clients: int) -> list[str]:
-    """Post traces; return what is not met."""
+    """Post traces; return the marks that are not met."""
     bodies = [trace_body(number, spans) for number in range(traces)]
 
     def post(part: list[dict[str, Any]]) -> list[float]:
@@ -98,13 +98,13 @@ def measure_ingest(server: LocalServer, *, traces: int, spans: int, clients: int
     )
     rate, p99_s = traces * spans / took, cuts[98]
     print(f"  by CPU time, which other programs disturb less: {traces * spans / cpu:,.0f} spans/s on one core")
-    if clients > 1:  # several that wait for each other say how much fits in, one says how long a request takes
+    if clients > 1:  # several waiting clients measure throughput, a single one measures latency
         return [] if rate >= LEAST_RATE else [f"{rate:,.0f} spans/s with {clients} clients"]
     return [] if p99_s < LONGEST_POST_S else [f"p99 of a POST {p99_s * 1e3:.0f} ms"]
 
 
 def fill(services: Services, project_id: str, count: int) -> None:
-    """Write traces straight into the store: the lists are measured, not the way in."""
+    """Write traces directly into the store: only the lists are measured."""
     rows = []
     for number in range(count):
         begun = START + number * 1_000_000
@@ -144,7 +144,7 @@ def fill(services: Services, project_id: str, count: int) -> None:
 
 
 def measure_lists(server: LocalServer, count: int) -> list[str]:
-    """Fill the file and list; return what is not met."""
+    """Fill the file and list; return the marks that are not met."""
     services = server.services
     project = services.accounts.add_project(services.accounts.home.id, "lists", "")
     fill(services, project.id, count)

@@ -1,9 +1,9 @@
-"""How long the first server of a process takes to start, as the fixture `pandaprobe_server` does: imports included.
+"""Start time of a process's first server, as in the fixture `pandaprobe_server`, including imports.
 
     python benchmarks/local/start.py [--repeats 9]
 
-Fresh processes, after one that leaves the bytecode of every module behind. Its last line says whether the first start
-takes less than 0.5 s; on a busy machine the CPU time says more than the time on the clock.
+The processes are fresh, after one that leaves the bytecode of every module behind. The last line tells whether the
+first start takes less than 0.5 s; on a busy machine the CPU time is more reliable than the time on the clock.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def started() -> tuple[float, float]:
 
 
 def main() -> None:
-    """Start some servers and print what it took."""
+    """Start some servers and print the times."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=9)
     repeats = parser.parse_args().repeats

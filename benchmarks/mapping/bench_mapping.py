@@ -1,7 +1,7 @@
-"""CPU of mapping and encoding an agent's trace, against the OTLP protobuf encoder on the same spans.
+"""CPU of mapping and encoding an agent's trace, compared with the OTLP protobuf encoder on the same spans.
 
-Both sides start from the SDK's finished spans and end with the bytes of a request, in one process and in turns, so
-that a noisy machine troubles both; the figure is the median of the ratios, with its quartiles. The OTLP side needs
+Both sides start from the SDK's finished spans and end with the bytes of a request, in one process and alternating, so
+that a noisy machine affects both. The figure is the median of the ratios, with its quartiles. The OTLP side needs
 `pip install opentelemetry-exporter-otlp-proto-common`.
 
     python benchmarks/mapping/bench_mapping.py [repeats] [--profile]
@@ -28,7 +28,7 @@ from workload import agent_traces
 from pandaprobe_otel.mapping import map_views, read_span
 
 TRACES = 40
-# The yardstick is not a dependency: pip install opentelemetry-exporter-otlp-proto-common
+# The reference is not a dependency: pip install opentelemetry-exporter-otlp-proto-common
 encode_spans: Any = import_module("opentelemetry.exporter.otlp.proto.common.trace_encoder").encode_spans
 
 

@@ -1,8 +1,8 @@
-"""Count what recorded spans say and their traces do not: texts and numbers of spans, events and logs, one by one.
+"""Count the texts and numbers of recorded spans, events and logs that are missing from their traces, one by one.
 
-Reads a folder of captures, one JSON file for each: `spans` and `log_events` as an SDK's console exporter tells them
-(see `view_of` and `log_of`). A value counts as kept where its text, or its number, stands anywhere in the trace; JSON
-in text is read on both sides. Values that are left out on purpose (docs/recorded.md) are counted by their reason.
+Reads a folder of captures, one JSON file for each: `spans` and `log_events` as written by an SDK's console exporter
+(see `view_of` and `log_of`). A value counts as kept if its text, or its number, is anywhere in the trace; JSON
+in text is parsed on both sides. Values that are left out on purpose (docs/recorded.md) are counted by their reason.
 
     python benchmarks/mapping/conservation.py <folder> [--all]
 """
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def reason_for(place: str, value: str | float) -> str | None:
-    """Return why a value is not in the trace, None where nothing explains it."""
+    """Return why a value is not in the trace; None if nothing explains it."""
     name, _, path = place.partition(" ")
     event, _, attribute = name.rpartition(":")
     key = (path or attribute).rpartition(" ")[2]
@@ -126,7 +126,7 @@ def restored(value: Any) -> Any:
 
 
 def said_by(views: list[SpanView], logs: list[LogView]) -> Iterator[tuple[str, str | float]]:
-    """Yield every text and number of attributes, events and log bodies with the place where it stands."""
+    """Yield every text and number of attributes, events and log bodies with its place."""
     known = {view.span_id for view in views}
     events = [event for view in views for event in view.events]
     events += [log.event for log in logs if log.span_id in known]
@@ -142,7 +142,7 @@ def said_by(views: list[SpanView], logs: list[LogView]) -> Iterator[tuple[str, s
 
 
 def leaves_of(value: Any, place: str, levels: int = 40) -> Iterator[tuple[str, str | float]]:
-    """Yield the texts and numbers in a value; JSON text is what it encodes."""
+    """Yield the texts and numbers in a value, decoding JSON text."""
     value = parsed(value)
     if isinstance(value, bytes):
         yield place, base64.b64encode(value).decode()
@@ -159,7 +159,7 @@ def leaves_of(value: Any, place: str, levels: int = 40) -> Iterator[tuple[str, s
 
 
 def parsed(value: Any) -> Any:
-    """Return what JSON text of an object, list or text encodes; any other value as it is."""
+    """Return the content of JSON text of an object, list or text; any other value as it is."""
     for _ in range(3):
         if not (isinstance(value, str) and value.lstrip()[:1] in ("{", "[", '"')):
             break
@@ -182,7 +182,7 @@ class Kept:
     def __contains__(self, value: str | float) -> bool:
         if not isinstance(value, str):
             return value in self.numbers or str(value) in self.all
-        member = _MEMBER.match(value)  # of an enum, told by its value
+        member = _MEMBER.match(value)  # of an enum, recorded by its value
         plain = plain_text(value if member is None else member[1])
         return plain in self.texts or plain in self.all or all(part in self.texts for part in plain.split(", "))
 
@@ -202,7 +202,7 @@ class Kept:
 
 
 def plain_text(text: str) -> str:
-    """Return the text as it is compared: in small letters, with single spaces."""
+    """Return the text in the form for comparison: in small letters, with single spaces."""
     return _SPACE.sub(" ", text).strip().lower()
 
 

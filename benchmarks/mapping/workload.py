@@ -1,4 +1,4 @@
-"""An agent's trace as instrumentations make it: 21 spans in the GenAI conventions, about 32 KB of text.
+"""An agent's trace as made by instrumentations: 21 spans in the GenAI conventions, about 32 KB of text.
 
 One agent, eight model calls with their messages, eight tools with arguments and results, four chain steps. The
 text is CPython's own documentation (pydoc topics): prose with newlines and quotes, one message in four not ASCII.

@@ -6,8 +6,8 @@
         run = client.evaluations.run("task_completion", session="s-1")
         print(run.wait().rows())
 
-Models of answers are in `pandaprobe_otel.api.models`, the errors in `pandaprobe_otel.errors`. Importing this loads
-pydantic; httpx is loaded with the first request.
+Models of answers are in `pandaprobe_otel.api.models`, the errors in `pandaprobe_otel.errors`. Importing this package
+loads pydantic; the first request loads httpx.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
     "vacuous_reason",
 ]
 
-if not TYPE_CHECKING:  # a type checker would take any name for one of these, also a misspelt one
+if not TYPE_CHECKING:  # else a type checker would accept any name, even a misspelt one
     __getattr__, __dir__ = lazy_names(
         __name__,
         {

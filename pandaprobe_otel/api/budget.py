@@ -1,8 +1,8 @@
-"""How many requests may be sent: one budget for each credential at each endpoint, shared by all its clients.
+"""Request budgets: one for each credential at each endpoint, shared by all its clients.
 
 The server counts in windows of 60 s that open with the first request (measured on server 0.5.0). A token that is
-spent on a request comes back 60 s after that request's *answer*; then no window of the server, however it lies,
-sees more requests than the limit (the proof stands in `delivery.budget`).
+spent on a request comes back 60 s after that request's *answer*; then no window of the server, however aligned,
+sees more requests than the limit (`delivery.budget` has the proof).
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from pandaprobe_otel.errors import ConfigError
 _WINDOW_S: Final = 60.1
 """The server's 60 s, and room for clocks that run at different speeds."""
 _IN_FLIGHT_POLL_S: Final = 0.05
-"""How soon to look again when every token is out on a request that is under way."""
+"""Seconds until the next attempt if every token belongs to a request under way."""
 _MAX_WINDOWS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimits:
-    """Requests a minute, for each API key: the hosted service's, unless a server of your own has others."""
+    """Requests a minute for each API key. The defaults are those of the hosted service; your own server may differ."""
 
     traces: int = 100
     """POST /traces."""
     runs: int = 50
-    """Making evaluation runs, for each path."""
+    """Creating evaluation runs, for each path."""
     trigger: int = 10
-    """Triggering, for each monitor."""
+    """Triggering a monitor, for each monitor."""
     other: int = 200
     """Everything else, for each path."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a limit that would let nothing through."""
+        """Raise ConfigError for a limit that would allow no requests."""
         for each in fields(self):
             if not getattr(self, each.name) > 0:
                 raise ConfigError(f"RateLimits: {each.name} must be over 0, not {getattr(self, each.name)!r}.")
 
     def of(self, rate: Rate) -> int:
-        """The limit of a class of routes."""
+        """Return the limit of a class of routes."""
         return {
             Rate.TRACES: self.traces,
             Rate.RUNS: self.runs,
@@ -54,7 +54,7 @@ class RateLimits:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """What is counted together: a limit and a path, as the server does it (not the method, not the query)."""
+    """Requests that the server counts together: by limit and path (not by method or query)."""
 
     path: str
     limit: int
@@ -76,14 +76,14 @@ class _Window:
 
 
 class Budget:
-    """The tokens of one credential. Safe to use from any thread; never waits itself. Times are monotonic seconds."""
+    """The tokens of one credential. Thread-safe; never waits itself. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._windows: dict[Bucket, _Window] = {}
 
     def take(self, bucket: Bucket, now: float) -> float:
-        """Take a token and return 0, or return how many seconds to wait before asking again."""
+        """Take a token and return 0, or return the seconds to wait before asking again."""
         with self._lock:
             window = self._window(bucket, now)
             window.collect(now)
@@ -95,14 +95,14 @@ class Budget:
             return 0.0
 
     def give_back(self, bucket: Bucket, now: float) -> None:
-        """The request is over, with whatever outcome: its token comes back after the window."""
+        """Return the token of a completed request, whatever its outcome. It may be taken again after the window."""
         with self._lock:
             window = self._window(bucket, now)
             window.out = max(window.out - 1, 0)
             window.returning.append(now + _WINDOW_S)
 
     def close(self, bucket: Bucket, until: float) -> None:
-        """The server refused for the rate: somebody else uses the key as well. Nobody asks before `until`."""
+        """Block the bucket until `until`: the server refused for the rate, so somebody else uses the key as well."""
         with self._lock:
             window = self._window(bucket, until)
             window.closed_until = max(window.closed_until, until)
@@ -121,12 +121,15 @@ _shared_lock = threading.Lock()
 
 
 def shared_budget(base_url: str, credential: str) -> Budget:
-    """The budget of a credential, the same for all clients of this process. It outlives them: the server remembers."""
+    """Return the budget of a credential, shared by all clients of this process.
+
+    It outlives them, since the server keeps counting.
+    """
     key = hashlib.sha256(f"{base_url}\n{credential}".encode()).hexdigest()
     with _shared_lock:
         return _shared.setdefault(key, Budget())
 
 
 def bucket_of(endpoint: Endpoint[object], path: str, limits: RateLimits) -> Bucket:
-    """Where a request is counted."""
+    """Return the bucket in which a request is counted."""
     return Bucket(path, limits.of(endpoint.rate))

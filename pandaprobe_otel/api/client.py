@@ -1,4 +1,4 @@
-"""The clients. Both have the same parts; in `AsyncClient` their methods are awaited."""
+"""The clients. Both have the same parts; the methods of `AsyncClient` are awaited."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _RETRIES: Final = 3
 
 
 class Client(ClientOperations, SyncResource):
-    """PandaProbe's API. Threads may share one client; `close()` it, or use it as a context manager.
+    """Client of PandaProbe's API. Threads may share one client; `close()` it, or use it as a context manager.
 
     api_key, project_name, endpoint: as everywhere in this library: the argument, else `PANDAPROBE_*`, else
-        `~/.pandaprobe/config.yaml`. A project is made by the first request that names it.
+        `~/.pandaprobe/config.yaml`. The first request that names a project creates it.
     token, project_id, organization_id: a bearer token, which managing organizations, projects and keys needs; with
-        `project_id` it can also read traces and evaluate. An API key wins where both are given.
-    timeout_s: how long one call may take, with waiting for the rate limit and repeating after failures.
-    retries: how often a request is repeated after the server failed or could not be reached, where that is safe.
-    rate_limits: requests a minute that are kept to; None leaves that to the server.
+        `project_id` it can also read traces and evaluate. If both are given, the API key takes precedence.
+    timeout_s: seconds that one call may take, including waits for the rate limit and repetitions after failures.
+    retries: number of times to repeat a request after the server failed or could not be reached, if that is safe.
+    rate_limits: requests a minute to respect; None leaves that to the server.
 
-    Raises ConfigError when a setting is missing or cannot be used. Connects with the first call.
+    Raises ConfigError if a setting is missing or unusable. Connects with the first call.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class Client(ClientOperations, SyncResource):
         self.me: Final = Me(connection, driver)
 
     def close(self) -> None:
-        """Close the connections. The client can still be used: it opens new ones."""
+        """Close the connections. The client remains usable: it opens new ones."""
         self._driver.close()
 
     def __enter__(self) -> Self:
-        """Nothing is opened yet."""
+        """Return the client. No connection is opened yet."""
         return self
 
     def __exit__(
@@ -98,7 +98,7 @@ class Client(ClientOperations, SyncResource):
 
 
 class AsyncClient(ClientOperations, AsyncResource):
-    """PandaProbe's API for asyncio: the same as `Client`, with methods to await and `async for`."""
+    """Client of PandaProbe's API for asyncio: the same as `Client`, with methods to await and `async for`."""
 
     def __init__(
         self,
@@ -137,11 +137,11 @@ class AsyncClient(ClientOperations, AsyncResource):
         self.me: Final = AsyncMe(connection, driver)
 
     async def close(self) -> None:
-        """Close the connections. The client can still be used: it opens new ones."""
+        """Close the connections. The client remains usable: it opens new ones."""
         await self._driver.close()
 
     async def __aenter__(self) -> Self:
-        """Nothing is opened yet."""
+        """Return the client. No connection is opened yet."""
         return self
 
     async def __aexit__(

@@ -1,4 +1,4 @@
-"""Who asks: an API key with a project name, or a bearer token with ids."""
+"""Credentials of a client: an API key with a project name, or a bearer token with ids."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pandaprobe_otel.errors import ConfigError, MissingKey
 from pandaprobe_otel.transport.headers import api_key_headers, bearer_headers
 
 _WITHOUT: Final = re.compile(r"(; (no traces are sent|the default is used .*))?\.?$")
-"""The end of a problem's message, which says what sending traces makes of it; a client refuses to work instead."""
+"""The end of a problem's message about sending traces. It does not apply to a client, which refuses to work."""
 _CONNECTION_SETTINGS: Final = ("api_key", "project_name", "endpoint")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What a client was given, resolved. An API key wins over a token wherever both could be used."""
+    """The resolved credentials of a client. An API key takes precedence over a token wherever both could be used."""
 
     endpoint: str
     api_key: str | None = field(repr=False)
@@ -31,9 +31,9 @@ class Credentials:
 
     @property
     def headers(self) -> Mapping[Scope, Mapping[str, str]]:
-        """The headers of each scope; the bearer's also where they do not suffice (see `unavailable`)."""
+        """The headers of each scope; those of a bearer token even if they do not suffice (see `unavailable`)."""
         if self.api_key is not None:
-            # No Authorization beside the key: the server would count its rate limits by that (measured on 0.5.0).
+            # No Authorization beside the key: the server would apply its rate limits to that (measured on 0.5.0).
             project = api_key_headers(self.api_key, self.project_name)
         else:
             project = bearer_headers(self.token or "", project_id=self.project_id, organization_id=self.organization_id)
@@ -42,7 +42,7 @@ class Credentials:
 
     @property
     def unavailable(self) -> Mapping[Scope, str]:
-        """The scopes that cannot be asked, and why, as the end of a sentence that begins with the endpoint."""
+        """The scopes without credentials, with the reason: the end of a sentence that begins with the endpoint."""
         reasons: dict[Scope, str] = {}
         if self.api_key is None and self.project_id is None:
             reasons[Scope.PROJECT] = "needs an API key (api_key=..., PANDAPROBE_API_KEY), or project_id with the token."
@@ -51,7 +51,7 @@ class Credentials:
         return reasons
 
     def counted_by(self, scope: Scope) -> str:
-        """By which secret the server counts the requests of a scope."""
+        """Return the secret by which the server counts the requests of a scope."""
         key = self.api_key if scope is Scope.PROJECT else None
         return f"key {key}" if key is not None else f"token {self.token}"
 
@@ -70,7 +70,7 @@ def resolve_credentials(
     A token with a project id is used as it is, without looking for a key in the environment.
 
     Raises:
-        ConfigError: one of them is missing or cannot be used; MissingKey, which is one, for the key.
+        ConfigError: a setting is missing or unusable; for the key its subclass MissingKey.
     """
     config = Config.resolve({"api_key": api_key, "project_name": project_name, "endpoint": endpoint})
     by_token = api_key is None and token is not None and project_id is not None
@@ -90,7 +90,7 @@ def resolve_credentials(
 
 
 def _key(config: Config, token: str | None) -> str | None:
-    """The key; empty for an open local server. Who has a token alone, and names no project, means the token."""
+    """Return the key; empty for an open local server. A token without a project name is used instead of a key."""
     is_without = not config.fixed_key and token is not None and config.sources["project_name"] == "default"
     return None if is_without else config.fixed_key
 

@@ -1,4 +1,4 @@
-"""The two loops that carry out a course of steps: one that blocks, one that awaits."""
+"""The two loops that execute a course of steps: one that blocks, one that awaits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class SyncDriver:
-    """Carries out steps in the calling thread; any thread may call."""
+    """A driver that executes steps in the calling thread; any thread may call."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class SyncDriver:
         self._sleep = sleep
 
     def run(self, steps: Steps[T]) -> T:
-        """Carry out a course and return its result; what it raises is raised here."""
+        """Execute a course and return its result; its exceptions are raised here."""
         with closing(steps):
             try:
                 step = next(steps)
@@ -46,7 +46,7 @@ class SyncDriver:
             transport.close()
 
     def reset_after_fork(self) -> None:
-        """In a forked child: leave the parent's connections alone."""
+        """Leave the parent's connections alone in a forked child."""
         for transport in self._transports.values():
             transport.reset_after_fork()
 
@@ -58,7 +58,7 @@ class SyncDriver:
 
 
 class AsyncDriver:
-    """Carries out steps in the running event loop. Cancelling the task ends the course where it stands."""
+    """A driver that executes steps in the running event loop. Cancelling the task ends the course at its step."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class AsyncDriver:
         self._sleep = sleep
 
     async def run(self, steps: Steps[T]) -> T:
-        """Carry out a course and return its result; what it raises is raised here."""
+        """Execute a course and return its result; its exceptions are raised here."""
         with closing(steps):
             try:
                 step = next(steps)

@@ -1,4 +1,4 @@
-"""Arguments become requests, and answers become models."""
+"""Encoding of arguments as requests, and decoding of answers as models."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ T = TypeVar("T")
 
 @cache
 def adapter(kind: Any) -> TypeAdapter[Any]:
-    """The validator of a type, made when it is first needed."""
+    """Return the validator of a type, which is created on first use."""
     return TypeAdapter(kind)
 
 
 def checked(kind: Any, values: Any, *, what: str) -> Any:
-    """Return the values as their types say.
+    """Return the values converted to their types.
 
     Raises:
-        InvalidRequest: some are wrong; `errors` has the path of each, joined as the server does it.
+        InvalidRequest: some values are wrong; `errors` has the path of each, joined as the server does it.
     """
     try:
         return adapter(kind).validate_python(values)
@@ -38,26 +38,26 @@ def checked(kind: Any, values: Any, *, what: str) -> Any:
 
 
 def field_errors(error: ValidationError) -> list[FieldError]:
-    """What pydantic found, in the library's own terms; one error for each place."""
+    """Convert pydantic's errors to the library's; one error for each place."""
     found: dict[str, FieldError] = {}
     for row in error.errors(include_url=False, include_input=False):
         message = row["msg"].removeprefix("Value error, ")
         if row["type"] == "extra_forbidden":
             message = "there is no such argument"
-        # The parts of a path that are written like `function-before[...]` are names of validators, not of fields.
+        # Path elements such as `function-before[...]` are names of validators, not of fields.
         field = " -> ".join(str(part) for part in row["loc"] if "[" not in str(part))
         found.setdefault(field, FieldError(field, message))
     return list(found.values())
 
 
 def invalid(what: str, *errors: FieldError) -> InvalidRequest:
-    """A request that is not made, since it could not succeed."""
+    """Return the error for a request that is not sent because it could not succeed."""
     words = "; ".join(f"{error.field}: {error.message}".removeprefix(": ") for error in errors[:5])
     return InvalidRequest(f"{what} was not sent: {words}.", errors=errors)
 
 
 def query_text(values: Mapping[str, Any]) -> str:
-    """The query of a URL, with its question mark; empty without values. None means "not given"."""
+    """Return the query of a URL with its question mark; empty without values. None means "not given"."""
     pairs: list[tuple[str, str]] = []
     for name, value in values.items():
         if value is not None:
@@ -79,10 +79,10 @@ def _query_value(value: object) -> str:
 
 
 def body_bytes(body: Any) -> bytes:
-    """The JSON of a body, cleaned of what the server accepts and then chokes on (`mapping.clean`).
+    """Return the JSON of a body, without content that the server accepts and then fails on (`mapping.clean`).
 
-    Each field is cleaned by itself, and each field of each span, because there is a bound on how much one cleaning
-    lets through.
+    Each field, and each field of each span, is cleaned separately, because one cleaning has a bound on what it lets
+    through.
     """
     if isinstance(body, list):
         return orjson.dumps([_cleaned(span) for span in cast("Sequence[Mapping[str, Any]]", body)])
@@ -99,7 +99,7 @@ def read_answer(endpoint: Endpoint[T], body: bytes, *, status: int) -> T:
     """Read an answer's body.
 
     Raises:
-        ServerError: it is not what the endpoint answers.
+        ServerError: the body is not an answer of this endpoint.
     """
     content = b"null" if endpoint.answer is type(None) else body
     try:

@@ -1,4 +1,4 @@
-"""One description of each endpoint, from which the synchronous and the asynchronous client both come."""
+"""The description of an endpoint, which both the synchronous and the asynchronous client use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Method = Literal["GET", "POST", "PATCH", "DELETE"]
 
 
 class Scope(Enum):
-    """Who may ask."""
+    """The credentials that a route needs."""
 
     PROJECT = "project"
     """An API key with a project name, or a bearer token with a project id."""
@@ -24,12 +24,12 @@ class Scope(Enum):
 
 
 class Repeat(Enum):
-    """Whether a request may be sent again when it is not known whether the first was carried out."""
+    """Safety of sending a request again if the first may have been executed."""
 
     SAFE = "safe"
-    """Reads, and writes that come to the same when repeated."""
+    """Reads, and writes that have the same result when repeated."""
     NEVER = "never"
-    """Each request that is carried out makes one thing more: a run, a score, a monitor."""
+    """Requests that each create something: a run, a score, a monitor."""
 
 
 class Rate(Enum):
@@ -38,7 +38,7 @@ class Rate(Enum):
     TRACES = "traces"
     """POST /traces: 100 a minute."""
     RUNS = "runs"
-    """Making evaluation runs: 50 a minute for each path."""
+    """Creating evaluation runs: 50 a minute for each path."""
     TRIGGER = "trigger"
     """Triggering a monitor: 10 a minute for each monitor."""
     OTHER = "other"
@@ -47,10 +47,10 @@ class Rate(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint(Generic[T]):
-    """A route of the API: what it takes, what it answers, how it is limited, and whether it may be repeated.
+    """A route of the API: its arguments, its answer, its rate limit, and whether it may be repeated.
 
-    `query` and `body` are TypedDicts (the body of one route a list of them); `answer` is a model, a list of
-    models, or None where the answer has no body.
+    `query` and `body` are TypedDicts (the body of one route is a list of them). `answer` is a model, a list of
+    models, or None for an answer without a body.
     """
 
     method: Method
@@ -68,7 +68,7 @@ class Endpoint(Generic[T]):
         return tuple(_names_in(self.path))
 
     def path_with(self, values: Mapping[str, object]) -> str:
-        """The path with its parameters filled in, percent-encoded."""
+        """Return the path with its parameters filled in, percent-encoded."""
         return self.path.format(**{name: quote(str(values[name]), safe="") for name in self.parameters})
 
     def __str__(self) -> str:

@@ -13,7 +13,7 @@ class SortOrder(StrEnum):
 
 
 class TraceSortBy(StrEnum):
-    """What traces can be sorted by."""
+    """Sort keys of traces."""
 
     STARTED_AT = "started_at"
     ENDED_AT = "ended_at"
@@ -23,7 +23,7 @@ class TraceSortBy(StrEnum):
 
 
 class SessionSortBy(StrEnum):
-    """What sessions can be sorted by; `recent` is when their traces arrived, not when they started (measured)."""
+    """Sort keys of sessions; `recent` is the time their traces arrived, not their start (measured)."""
 
     RECENT = "recent"
     TRACE_COUNT = "trace_count"
@@ -32,7 +32,7 @@ class SessionSortBy(StrEnum):
 
 
 class AnalyticsMetric(StrEnum):
-    """What the analytics of traces count."""
+    """Quantities in the analytics of traces."""
 
     VOLUME = "volume"
     ERRORS = "errors"
@@ -51,7 +51,7 @@ class AnalyticsGranularity(StrEnum):
 
 
 class EvaluationStatus(StrEnum):
-    """State of an evaluation run. A run all of whose metrics failed is COMPLETED, not FAILED (measured)."""
+    """State of an evaluation run. If all its metrics failed, a run is COMPLETED, not FAILED (measured)."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -68,7 +68,7 @@ class ScoreStatus(StrEnum):
 
 
 class ScoreSource(StrEnum):
-    """Who gave a score: an evaluation, a person, a program."""
+    """Origin of a score: an evaluation, a person, a program."""
 
     AUTOMATED = "AUTOMATED"
     ANNOTATION = "ANNOTATION"
@@ -76,7 +76,7 @@ class ScoreSource(StrEnum):
 
 
 class TargetType(StrEnum):
-    """What a run or monitor evaluates."""
+    """Kind of object that a run or monitor evaluates."""
 
     TRACE = "TRACE"
     SESSION = "SESSION"
@@ -108,7 +108,7 @@ class InvitationStatus(StrEnum):
 
 
 class KeyExpiration(StrEnum):
-    """How long a new API key is good for."""
+    """Validity of a new API key."""
 
     NEVER = "never"
     DAYS_90 = "90d"

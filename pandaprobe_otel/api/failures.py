@@ -1,4 +1,4 @@
-"""Refusals and failures as exceptions, each with the server's words and what to do."""
+"""Exceptions for refusals and failures, each with the server's words and with advice."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from pandaprobe_otel.errors import (
 from pandaprobe_otel.transport.messages import Answer, Outcome, Request
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, lacks_key
 
-# The SQL of these reads the token counts of every trace of the project (measured on server 0.5.0).
+# The SQL of these routes reads the token counts of every trace of the project (measured on server 0.5.0).
 _BROKEN_BY_TOKEN_COUNTS: Final = frozenset({"/traces", "/sessions", "/sessions/{session_id}", "/traces/analytics"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """An outcome that is no success, and the request it is of."""
+    """A request whose outcome is not a success."""
 
     endpoint: Endpoint[Any]
     base_url: str
@@ -43,12 +43,12 @@ class Failure:
 
     @property
     def may_have_happened(self) -> bool:
-        """Whether a request that must not be repeated may have been carried out."""
+        """True if a request that must not be repeated may have been executed."""
         return self.endpoint.repeat is Repeat.NEVER and self.verdict.kind is VerdictKind.UNKNOWN
 
 
 def error_of(failure: Failure) -> PandaProbeError:
-    """The exception that a failure is raised as."""
+    """Return the exception for a failure."""
     verdict = failure.verdict
     facts: dict[str, Any] = {"status": verdict.status, "detail": _detail(failure), "request_id": _request_id(failure)}
     if failure.may_have_happened:
@@ -88,7 +88,7 @@ def _auth(failure: Failure, said: str, facts: dict[str, Any]) -> PandaProbeError
 
 
 def _hint_not_found(detail: str | None) -> str:
-    # The server's answer to a route that it does not have; what is missing otherwise is named.
+    # The server's answer for a route that it does not have; anything else that is missing is named.
     return " There is no such route: is the endpoint the base URL of a PandaProbe?" if detail == "Not Found" else ""
 
 
@@ -124,7 +124,7 @@ def _unknown(failure: Failure) -> str:
 
 
 def sent(request: Request, sent_at: datetime) -> SentRequest:
-    """A request as something to look for."""
+    """Return a request in the form that `look_up` searches for."""
     body = json.loads(request.body) if request.body else None
     return SentRequest(method=request.method, path=request.path, body=body, sent_at=sent_at)
 

@@ -1,4 +1,4 @@
-"""Types of what is passed in: what a caller may write, checked before a request is made."""
+"""Types of arguments, which are checked before a request is sent."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _member_of(kind: type[E]) -> Callable[[object], E]:
 
 
 def _aware(moment: datetime) -> datetime:
-    # The server would take it for UTC, which is wrong wherever the local clock is meant.
+    # The server would read it as UTC, which is wrong for a local time.
     if moment.tzinfo is None:
         raise ValueError("has no time zone: pass an aware datetime, such as datetime.now(UTC)")
     return moment.astimezone(UTC)
@@ -64,7 +64,7 @@ def _uuid(value: object) -> UUID:
 
 
 def _token_usage(usage: dict[str, Any]) -> dict[str, Any]:
-    # Anything but a small integer here makes every list of the project answer 500 (measured on server 0.5.0).
+    # Anything but a small integer makes every list of the project answer 500 (measured on server 0.5.0).
     counts = [usage.get(key) for key in ("prompt_tokens", "completion_tokens")]
     for count in counts:
         if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
@@ -76,7 +76,7 @@ def _token_usage(usage: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cost(cost: dict[str, float]) -> dict[str, float]:
-    # Accepted with 202, and the trace is lost (measured on server 0.5.0).
+    # The server answers 202, and loses the trace (measured on server 0.5.0).
     if not all(math.isfinite(value) for value in cost.values()):
         raise ValueError("must be finite numbers")
     return cost
@@ -86,7 +86,7 @@ Id = Annotated[UUID | str, BeforeValidator(_uuid)]
 Moment = Annotated[datetime, AfterValidator(_aware)]
 Limit = Annotated[int, Field(ge=1, le=MAX_PAGE)]
 Offset = Annotated[int, Field(ge=0, lt=2**63)]
-"""The server fails on more than its database can count (measured on server 0.5.0)."""
+"""The server fails on offsets beyond its database's range (measured on server 0.5.0)."""
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 Text255 = Annotated[str, Field(max_length=255)]
 Title = Annotated[str, Field(min_length=1, max_length=255)]

@@ -1,4 +1,4 @@
-"""Tables for notebooks. pandas is no dependency: it is loaded when a table is asked for."""
+"""Tables for notebooks. pandas is not a dependency: it is loaded when a table is requested."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def frame(rows: Sequence[dict[str, Any]], *, index: str | None = None) -> pandas
     """Return rows as a table.
 
     Raises:
-        ModuleNotFoundError: pandas is not installed; the message says how to install it.
+        ModuleNotFoundError: pandas is not installed; the message has the command to install it.
     """
     try:
         import pandas

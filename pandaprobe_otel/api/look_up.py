@@ -1,4 +1,4 @@
-"""What became of a request whose answer was lost."""
+"""Search for the result of a request whose answer was lost."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _IDS: Final = ("trace_ids", "session_ids")
 
 
 def look_up(connection: Connection, error: OutcomeUnknown) -> Steps[Found]:
-    """Find what a request made whose answer was lost: the latest first, none if it was not carried out.
+    """Return what a request with a lost answer created, latest first; nothing if it was not executed.
 
     Raises:
-        InvalidRequest: it made neither a run nor a score nor a monitor.
+        InvalidRequest: the request creates neither a run nor a score nor a monitor.
     """
     request = error.request
     if request is None:
@@ -57,7 +57,7 @@ def _runs(connection: Connection, request: SentRequest, match: re.Match[str], si
 
 
 def _is_of(run: EvalRun, body: Mapping[str, Any]) -> bool:
-    """Whether a run is what a body asks for. Dates are left out: the server writes them in its own way."""
+    """Return whether a run matches a body. Dates are ignored: the server writes them in its own way."""
     if run.name != body.get("name") or run.metric_names != body["metrics"]:
         return False
     wanted = {**body.get("filters", {}), **{name: body[name] for name in _IDS if name in body}}

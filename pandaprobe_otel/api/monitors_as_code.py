@@ -1,4 +1,4 @@
-"""Monitors as a TOML file: what it declares, compared with what there is."""
+"""Monitors declared in a TOML file, compared with those of the project."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     "only_if_changed": True,
     "signal_weights": None,
 }
-"""What the server fills in, and what is meant when a declaration is silent."""
+"""The server's defaults, which also apply to fields that a declaration omits."""
 
 
 class Action(StrEnum):
-    """What is done to a monitor."""
+    """A kind of change to a monitor."""
 
     CREATE = "create"
     UPDATE = "update"
@@ -40,7 +40,7 @@ class Action(StrEnum):
 
 
 ACTIONS: Final = (Action.UPDATE, Action.PAUSE, Action.RESUME, Action.CREATE, Action.DELETE)
-"""The order in which they are done: what stays first, what goes last."""
+"""The order of changes: monitors that stay come first, deletions last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldChange:
-    """A field before and after."""
+    """The value of a field before and after a change."""
 
     field: str
     before: Any
@@ -63,7 +63,7 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedChange:
-    """One thing to do, or done, to a monitor."""
+    """A planned or completed change to a monitor."""
 
     action: Action
     name: str
@@ -79,7 +79,7 @@ class PlannedChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonitorPlan:
-    """What there is to do, and the names of the monitors that are as declared already."""
+    """The changes to make, and the names of the monitors that already match their declarations."""
 
     changes: tuple[PlannedChange, ...]
     unchanged: tuple[str, ...]
@@ -92,8 +92,8 @@ def read_declarations(source: str | os.PathLike[str] | Mapping[str, Any]) -> tup
     """Read the declarations of a file, or of a mapping like it.
 
     Raises:
-        ConfigError: the file cannot be read, or is no TOML.
-        InvalidRequest: a declaration cannot be right; `errors` says where.
+        ConfigError: the file cannot be read, or is not TOML.
+        InvalidRequest: a declaration is invalid; `errors` has the place.
     """
     content = source if isinstance(source, Mapping) else _read(Path(source))
     what = "The list of monitors" if isinstance(source, Mapping) else os.fspath(source)
@@ -108,7 +108,7 @@ def read_declarations(source: str | os.PathLike[str] | Mapping[str, Any]) -> tup
 
 
 def plan_changes(declarations: Sequence[Declaration], existing: Sequence[Monitor], *, prune: bool) -> MonitorPlan:
-    """Compare. Raises InvalidRequest for what cannot be brought about."""
+    """Compare declarations with existing monitors. Raises InvalidRequest for changes that cannot be made."""
     by_name: dict[str, list[Monitor]] = {}
     for monitor in existing:
         by_name.setdefault(monitor.name, []).append(monitor)
@@ -156,7 +156,7 @@ def _changes(declaration: Declaration, found: Sequence[Monitor]) -> list[Planned
 
 
 def _as_declared(monitor: Monitor) -> dict[str, Any]:
-    """The monitor in the words of a declaration. The server keeps the weights among the filters (measured)."""
+    """Return the monitor in the form of a declaration. The server keeps the weights among the filters (measured)."""
     filters = {key: value for key, value in monitor.filters.items() if value is not None}
     weights = filters.pop("signal_weights", None)
     with suppress(InvalidRequest):  # a newer server's filters are compared as they are

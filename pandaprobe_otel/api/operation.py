@@ -1,8 +1,8 @@
-"""Methods that are written once and are there twice: blocking in `Client`, awaitable in `AsyncClient`.
+"""Methods that are written once and exist twice: blocking in `Client`, awaitable in `AsyncClient`.
 
-`@operation` marks a method that returns a course of steps (see `protocol`); `@iteration` one that returns a walk
-through a list. Seen from a resource of the synchronous client they return the result and an iterator, from one of
-the asynchronous client a coroutine and an asynchronous iterator; type checkers see exactly that.
+`@operation` marks a method that returns a course of steps (see `protocol`), `@iteration` one that returns a walk
+through a list. A resource of the synchronous client returns the result and an iterator; one of the asynchronous
+client returns a coroutine and an asynchronous iterator. Type checkers see exactly that.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class SyncResource(Resource):
         self._driver = driver
 
     def run_steps(self, steps: Steps[T]) -> T:
-        """Carry out a course of steps."""
+        """Execute a course of steps."""
         return self._driver.run(steps)
 
 
@@ -50,7 +50,7 @@ class AsyncResource(Resource):
         self._driver = driver
 
     async def run_steps(self, steps: Steps[T]) -> T:
-        """Carry out a course of steps."""
+        """Execute a course of steps."""
         return await self._driver.run(steps)
 
 
@@ -101,7 +101,7 @@ class iteration(Generic[P, T]):
         method = self.method
         if instance is None:
             return self
-        # The walk is made at the call, so that wrong arguments are told there and not at the first row.
+        # The call itself makes the walk, so that wrong arguments raise there and not at the first row.
         if isinstance(instance, SyncResource):
 
             def rows(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
@@ -127,7 +127,7 @@ async def _awaited_rows(resource: AsyncResource, walk: PageWalk[T]) -> AsyncIter
 
 
 def _dressed(function: Any, method: Callable[..., Any], returns: str) -> Any:
-    """Give the function the method's name, help text and arguments, and what it returns here."""
+    """Give the function the method's name, help text and arguments, and its own return type."""
     function.__name__, function.__qualname__, function.__doc__ = method.__name__, method.__qualname__, method.__doc__
     function.__module__ = method.__module__
     function.__signature__ = _seen_from_outside(method, returns)

@@ -1,4 +1,4 @@
-"""All rows of a list, page by page, also while rows come and go."""
+"""Iteration over all rows of a list, page by page, even while rows are added and removed."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pandaprobe_otel.api.protocol import Connection, Steps, call
 T = TypeVar("T")
 
 _REMEMBERED: Final = 10_000
-"""Rows that are recognised when they come again: fifty of the largest pages may arrive between two requests."""
+"""Rows that are recognized when they come again: fifty of the largest pages may arrive between two requests."""
 
 
 class PageWalk(Generic[T]):
     """A walk through a list, from the first row to the last.
 
-    The server counts pages from the top of the list as it is at each request. A row that arrives above pushes
-    others down: they come again, are recognised and left out. A row that goes pulls others up: the next page then
-    begins that much earlier. So a row that is there all the while comes exactly once.
+    The server counts pages from the top of the list at each request. A new row above pushes others down: they come
+    again, are recognized and left out. A removed row pulls others up: the next page then starts that much earlier. Thus
+    existing rows are returned exactly once, despite concurrent changes.
 
-    Raises InvalidRequest when the arguments cannot be right, before any request.
+    Raises InvalidRequest for invalid arguments, before any request.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class PageWalk(Generic[T]):
         self._ended = self._left < 1
 
     def next_rows(self) -> Steps[list[T]]:
-        """The rows of the next page that did not come before; empty at the end of the list."""
+        """Return the rows of the next page that did not come before; empty at the end of the list."""
         while not self._ended:
             query = {**self._query, "offset": self._offset}
             page = yield from call(self._connection, self._endpoint, path=self._path, query=query)

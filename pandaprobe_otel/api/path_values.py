@@ -1,4 +1,4 @@
-"""Values that stand in the path of a request, checked before it is made."""
+"""Values in the path of a request, checked before it is sent."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class HasTraceId(Protocol):
 
 
 TraceRef: TypeAlias = UUID | str | HasTraceId
-"""A trace, by its id or itself."""
+"""A trace, given by its id or as an object."""
 
 
 def uuid_of(name: str, value: object, *, what: str) -> str:
-    """Return an id as it stands in a path.
+    """Return an id in the form for a path.
 
     Raises:
-        InvalidRequest: it is no UUID. A span id of OpenTelemetry (16 digits) is none: see `ids.span_uuid`.
+        InvalidRequest: it is not a UUID, such as a span id of OpenTelemetry (16 digits): see `ids.span_uuid`.
     """
     try:
         return str(value if isinstance(value, UUID) else UUID(str(value)))
@@ -36,16 +36,16 @@ def uuid_of(name: str, value: object, *, what: str) -> str:
 
 
 def trace_uuid_of(trace: TraceRef, *, what: str) -> str:
-    """Return the id of a trace that is given by its id or itself."""
+    """Return the id of a trace that is given by its id or as an object."""
     return uuid_of("trace_id", trace.trace_id if isinstance(trace, HasTraceId) else trace, what=what)
 
 
 def session_of(session_id: str, *, what: str) -> str:
-    """Return a session id that can stand in a path.
+    """Return a session id for a path.
 
     Raises:
-        InvalidRequest: the server has no route to it: it is empty, or has a slash, which is a slash to the server
-            also when it is encoded (measured on server 0.5.0); or it is the name of another route.
+        InvalidRequest: the server has no route to the session. The id is empty, or the name of another route, or has a
+            slash, which the server takes for a separator even if it is encoded (measured on server 0.5.0).
     """
     problem = None
     if not isinstance(session_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -67,7 +67,7 @@ def organization_path(
     """Return the path values of a route of an organization; `others` are further ids.
 
     Raises:
-        InvalidRequest: no organization is named, here or for the client, or an id is no UUID.
+        InvalidRequest: neither this call nor the client names an organization, or an id is not a UUID.
     """
     organization = default if organization_id is None else organization_id
     if organization is None:

@@ -1,7 +1,7 @@
-"""The course of a call, written once: budget, request, verdict, again or an error.
+"""The course of a call, written once: budget, request, verdict, then repetition, result or error.
 
-A course is a generator that yields steps, `Send` and `Pause`, and is sent the result of each. A synchronous and an
-asynchronous loop (`drivers`) carry the steps out; nothing here knows which of them does.
+A course is a generator that yields steps, `Send` and `Pause`, and receives the result of each. A synchronous or an
+asynchronous loop (`drivers`) executes the steps; this module does not know which.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _FIRST_BACKOFF_S: Final = 0.5
 _LONGEST_BACKOFF_S: Final = 8.0
 _LAST_LOOK_S: Final = 5.0
 _RATE_WAIT_S: Final = 5.0
-"""After a 429 without Retry-After, the window may open at any moment of the next minute: look again this soon."""
-# These answers say that the request was not carried out: even one that must not be repeated may be sent again.
+"""Wait after a 429 without Retry-After: the window may open at any moment of the next minute."""
+# Answers to requests that were not executed: even one that must not be repeated may be sent again.
 _NOT_CARRIED_OUT: Final = (None, 408, 425, 503)
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send a request as who may ask; the result is its outcome."""
+    """A step that sends a request with the credentials of a scope; its result is the outcome."""
 
     request: Request
     scope: Scope
@@ -43,23 +43,23 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait; the result is None."""
+    """A step that waits; its result is None."""
 
     seconds: float
 
 
 Step: TypeAlias = Send | Pause
 Steps: TypeAlias = Generator[Step, Any, T]
-"""A course that ends with a T."""
+"""A course whose result is a T."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """What all calls of one client share. The clock is monotonic, in seconds."""
+    """The common parts of all calls of one client. The clock is monotonic, in seconds."""
 
     base_url: str
     unavailable: Mapping[Scope, str]
-    """Why a scope cannot be asked, for those for which credentials are missing."""
+    """The reason for each scope whose credentials are missing."""
     budgets: Mapping[Scope, Budget]
     timeout_s: float
     retries: int
@@ -70,7 +70,7 @@ class Connection:
     uniform: Callable[[float, float], float] = random.uniform
 
     def until(self, deadline: float) -> Connection:
-        """The same for a call that should be over by then; for a last look there are always a few seconds."""
+        """Return the same for a call that should end by `deadline`. A last look-up always has a few seconds."""
         return replace(self, timeout_s=min(self.timeout_s, max(deadline - self.clock(), _LAST_LOOK_S)))
 
 
@@ -82,11 +82,11 @@ def call(
     query: Mapping[str, Any] | None = None,
     body: Any = None,
 ) -> Steps[T]:
-    """Call an endpoint: check the arguments, send, repeat where that is safe, and read the answer.
+    """Call an endpoint: check the arguments, send the request, repeat it if that is safe, and read the answer.
 
     Raises:
-        InvalidRequest: an argument cannot be right; nothing was sent.
-        PandaProbeError: any other of the tree in `errors`, when the call's time is over or repeating is no use.
+        InvalidRequest: an argument is invalid; nothing was sent.
+        PandaProbeError: any other error of the tree in `errors`, if the time is over or repeating is no use.
     """
     request = _request(endpoint, path or {}, query, body)
     answer, sent_at = yield from _exchange(connection, endpoint, request)
@@ -118,13 +118,13 @@ def _url(endpoint: Endpoint[Any], path: Mapping[str, object], query: Mapping[str
         url = endpoint.path_with(path) + query_text(values)
     except UnicodeEncodeError as error:
         raise invalid(what, FieldError("", f"{error.object!r:.80} has characters that are not Unicode")) from None
-    if "%00" in url:  # percent signs are encoded: this is nothing else
+    if "%00" in url:  # a literal percent sign would be encoded, so this is a NUL
         raise invalid(what, FieldError("", "a text has a NUL character, which the server cannot look for"))
     return url
 
 
 def _exchange(connection: Connection, endpoint: Endpoint[Any], request: Request) -> Steps[tuple[Answer, datetime]]:
-    """Send until there is an answer to be glad of; return it, and when the request was sent."""
+    """Send until the answer is a success; return it with the time at which the request was sent."""
     if (missing := connection.unavailable.get(endpoint.scope)) is not None:
         raise ConfigError(f"{endpoint} {missing}")
     deadline = connection.clock() + connection.timeout_s
@@ -135,7 +135,7 @@ def _exchange(connection: Connection, endpoint: Endpoint[Any], request: Request)
         sent_at = connection.now()
         outcome = yield from _attempt(connection, endpoint, request, deadline)
         if isinstance(outcome, Answer) and 200 <= outcome.status < 300:
-            return outcome, sent_at  # without judging it, which would read the whole body once more
+            return outcome, sent_at  # not judged, since that would read the whole body once more
         verdict = judge(outcome)
         if done_perhaps and endpoint.method == "DELETE" and verdict.kind is VerdictKind.NOT_FOUND:
             return Answer(status=204), sent_at  # an earlier attempt, whose answer was lost, deleted it
@@ -190,7 +190,7 @@ def _attempt(connection: Connection, endpoint: Endpoint[Any], request: Request, 
     )
     try:
         outcome: Outcome = yield Send(timed, endpoint.scope)
-    finally:  # also when the caller is cancelled: the server may have counted the request
+    finally:  # even if the caller is cancelled: the server may have counted the request
         if connection.rate_limits is not None:
             bucket = bucket_of(endpoint, _path_of(request), connection.rate_limits)
             connection.budgets[endpoint.scope].give_back(bucket, connection.clock())
@@ -198,7 +198,7 @@ def _attempt(connection: Connection, endpoint: Endpoint[Any], request: Request, 
 
 
 def _wait_before_next(connection: Connection, endpoint: Endpoint[Any], verdict: Verdict, failures: int) -> float | None:
-    """Seconds to wait before the request is sent again, None when it must not be, or that would be no use."""
+    """Return the seconds until the request is sent again; None if it must not be, or if that is no use."""
     if verdict.kind is VerdictKind.RATE_LIMITED:
         if verdict.retry_after_s is not None:
             return verdict.retry_after_s + connection.uniform(0.0, 0.5)

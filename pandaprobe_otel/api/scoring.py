@@ -18,14 +18,14 @@ CREATE: Final = Endpoint(method="POST", path=_PATH, body=ScoreBody, answer=Trace
 LIST: Final = Endpoint(method="GET", path=_PATH, query=ScoreListQuery, answer=Page[TraceScore])
 
 CLOCK_SKEW: Final = timedelta(minutes=2)
-"""How far the clocks of this machine and the server may lie apart when something new is looked for."""
+"""Largest assumed difference between the clocks of this machine and the server, for searching new objects."""
 
 
 def give_score(connection: Connection, body: Mapping[str, Any], wait_s: float) -> Steps[TraceScore]:
-    """Give a score; where that fails because the trace is not visible, wait for it and give the score again.
+    """Give a score. If that fails because the trace is not visible, wait for it and give the score again.
 
-    Server 0.5.0 fails with 500 then (measured), others say 404. Twice is never given: after a 500 the score is sent
-    again only if the trace was not there, when nothing can have been stored, or if no such score is found.
+    Server 0.5.0 then fails with 500 (measured), others answer 404. A score is never given twice. After a 500 it is sent
+    again only if the trace was not visible, so that nothing can have been stored, or if no such score is found.
     """
     begun = connection.now()
     trace_id = str(body["trace_id"])
@@ -55,7 +55,7 @@ def give_score(connection: Connection, body: Mapping[str, Any], wait_s: float) -
 
 
 def find_scores(connection: Connection, body: Mapping[str, Any], *, since: datetime) -> Steps[list[TraceScore]]:
-    """The scores that a body would have made since a moment, the latest first."""
+    """Return the scores that a body may have created since a moment, latest first."""
     query = {"trace_id": body["trace_id"], "name": body["name"], "limit": 50}
     page = yield from call(connection, LIST, query=query)
     return [score for score in page.items if score.created_at >= since and score.value == body["value"]]

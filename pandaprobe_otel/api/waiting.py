@@ -1,4 +1,4 @@
-"""Waiting for what the server does in its own time: a trace that becomes visible."""
+"""Waiting for a trace to become visible on the server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST_PAUSE_S: Final = 2.0
 
 
 def wait_for_trace(connection: Connection, trace_id: str, timeout_s: float) -> Steps[Trace]:
-    """Ask for a trace until it is there.
+    """Request a trace until it is visible.
 
     Raises:
         WaitTimeout: it did not appear in `timeout_s` seconds.

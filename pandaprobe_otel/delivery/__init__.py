@@ -1,1 +1,1 @@
-"""Delivery under the limit: an outbox, a budget, and senders that lose nothing silently."""
+"""Delivery within the server's limit: an outbox, a budget, and senders that lose nothing silently."""

@@ -1,4 +1,4 @@
-"""Who is let in to wait for a token, and what the processes of a fleet know of that about each other."""
+"""Admission control under overload, and the decision about spans whose root another process has."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pandaprobe_otel.delivery.shares import with_chance
 from pandaprobe_otel.delivery.tail_sampler import TailSampler
 
 ADOPT_AFTER_S: Final = 300.0
-"""How long the root's process has to post a trace before its other spans become a trace of their own."""
+"""Time that the root's process has to post a trace. After it, the trace's other spans become a trace of their own."""
 ADOPT_LATE_S: Final = 3600.0
-"""The same when the fleet was overloaded meanwhile, since the trace may be waiting for a token there."""
+"""The same limit after an overload of the fleet, during which the trace may be waiting for a token elsewhere."""
 FIRST_LOOK_S: Final = 0.5
-"""After this time an accepted trace is there when the server is idle (measured 0.15 to 0.5 s)."""
+"""Delay of the first look-up: an idle server stores an accepted trace within this time (measured 0.15 to 0.5 s)."""
 LOOK_BELOW_CUT_S: Final = 150.0
-"""Where it is most likely not to come (but for an error elsewhere, say), two more looks have to do."""
+"""Delay of a look-up for a trace that was probably left out (unless it failed elsewhere): two more look-ups suffice."""
 _LAST_LOOK_S: Final = 60.0
 
 
 class Fate(Enum):
-    """What becomes of spans whose root is in another process, and not there."""
+    """Decision about spans whose root is in another process and not on the server."""
 
     WAIT = auto()
     ADOPT = auto()
@@ -33,9 +33,9 @@ class Fate(Enum):
 
 
 class Admission:
-    """Not thread-safe: the dispatcher calls it under its lock. Times are monotonic, in seconds.
+    """Admission of parcels to the outbox. Not thread-safe: the dispatcher calls it under its lock.
 
-    blocked: whether nothing can be sent now, for another cause than the budget.
+    Times are monotonic, in seconds. blocked: returns whether nothing can be sent now for a cause other than the budget.
     """
 
     def __init__(self, bucket: LeasedBucket, outbox: Outbox, blocked: Callable[[float], bool]) -> None:
@@ -46,11 +46,11 @@ class Admission:
 
     @property
     def kept_share(self) -> float:
-        """The chance with which a trace without a claim is let through; 1 without overload."""
+        """The probability of admission for a trace without priority; 1 without overload."""
         return 1.0 - self._sampler.cut
 
     def admit(self, parcel: Parcel, now: float) -> Parcel | None:
-        """The parcel as it is to be sent; None when its trace is left out."""
+        """Return the parcel to send, or None if its trace is left out."""
         if not parcel.is_remote and self._sampler.is_left_out(parcel.trace_id):
             return None
         if parcel.step is not Step.CREATE:
@@ -63,21 +63,22 @@ class Admission:
         return with_chance(parcel, chance)
 
     def sent(self) -> None:
-        """A trace took a token."""
+        """Count a trace that took a token."""
         self._sampler.sent()
 
     def evicted(self, trace_id: str) -> None:
-        """The trace had to go for want of room: what comes for it later is of no use."""
+        """Leave out a trace that was evicted for lack of room, with everything that comes for it later."""
         self._sampler.left_out(trace_id)
 
     def fate(self, job: Job, waited_s: float, now: float, *, is_strange: bool, closing: bool) -> Fate:
-        """Of a job whose root has not been there for so long. `is_strange`: roots above this name never come.
+        """Decide about a job whose root has been missing for `waited_s`.
 
-        Under overload the root's process may have left the trace out, by the randomness of its id: then so do all.
+        `is_strange`: roots above spans of this name never arrive. Under overload, the root's process may have left the
+        trace out by the randomness of its id; all other processes then leave it out too.
         """
         parcel = job.parcel
         cut = self._bucket.agree(self._sampler.cut, now)
-        if job.looks == 0:  # what counts is what the root's process did then
+        if job.looks == 0:  # what the root's process did at that time counts
             job.is_below_cut = not parcel.is_error and randomness_of_uuid(parcel.trace_id) < cut
         job.looks += 1
         job.saw_overload |= cut > 0
@@ -85,13 +86,13 @@ class Admission:
             return Fate.WAIT
         if job.is_below_cut:
             return Fate.LEAVE_OUT
-        if is_strange:  # nobody else decides
+        if is_strange:  # no other process decides
             return Fate.ADOPT if self._chance(parcel, now) else Fate.LEAVE_OUT
         return Fate.WAIT if job.saw_overload and not closing and waited_s < ADOPT_LATE_S else Fate.ADOPT
 
     @staticmethod
     def look_again_s(job: Job) -> float:
-        """When to look again whether the job's trace is there."""
+        """Return the seconds until the next look-up of the job's trace."""
         return LOOK_BELOW_CUT_S if job.is_below_cut else min(FIRST_LOOK_S * 2 ** (job.attempts - 1), _LAST_LOOK_S)
 
     def _chance(self, parcel: Parcel, now: float) -> float:

@@ -1,4 +1,4 @@
-"""One request that is about to go out for a job."""
+"""A single request for a job."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pandaprobe_otel.delivery.outbox import Job
 from pandaprobe_otel.transport.messages import Request
 
 _MOST_READ: Final = 128 << 10
-"""Bytes of an answer: of an error's, five hundred refused fields are 75 KB; of a success nothing is read."""
+"""Bytes read of an answer. An error that names five hundred refused fields takes 75 KB; a success is not read."""
 _MOST_LOOKED_AT: Final = 16 << 20
-"""Bytes of a trace that is looked at. Of a larger one it cannot be told which spans it has."""
+"""Bytes read of a trace that is looked up. The spans of a larger one cannot be determined."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """A request for a job. `is_check` only looks whether the trace is there.
+    """A request for a job. With `is_check`, it only looks up whether the server has the trace.
 
-    A check comes before a create whose outcome is unknown is sent again, before a score, and (`is_audit`) some time
-    after a trace was accepted.
+    A check precedes a score, and the repetition of a create whose outcome is unknown. With `is_audit`, it follows some
+    time after a trace was accepted.
     """
 
     job: Job
@@ -29,7 +29,7 @@ class Attempt:
     is_audit: bool = False
 
     def request(self, timeout_s: float = REQUEST_TIMEOUT_S) -> Request:
-        """The HTTP request of this attempt."""
+        """Return the HTTP request of this attempt."""
         most_read = _MOST_LOOKED_AT if self.is_check else _MOST_READ
         asked = Request(method=self.method, path=self.path, body=self._body(), timeout_s=timeout_s, most_read=most_read)
         return asked if self.lease is None else replace(asked, time_left_s=self.lease.time_left_s)

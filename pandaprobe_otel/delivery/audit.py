@@ -1,7 +1,7 @@
-"""Did it really arrive? A sample of the accepted traces is looked up later; one that is not there is sent again.
+"""Later look-up of a sample of the accepted traces. A trace that is missing is sent again.
 
-The server answers 202 before it stores a trace, and tells nobody when it then fails to (measured: a worker gives up
-after about 15 s). A look costs nothing; only a trace that was lost is billed again.
+The server answers 202 before it stores a trace, and reports no failure to store it (measured: a worker gives up
+after about 15 s). A look-up is free; only a lost trace is billed again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pandaprobe_otel.delivery.parcel import Parcel
 
 LOOK_AFTER_S: Final = 20.0
 LOOK_AGAIN_AFTER_S: Final = 60.0
-"""A trace that is not there yet may still wait in the server's queue."""
+"""A trace that is missing at the first look-up may still wait in the server's queue."""
 MAX_BYTES: Final = 8 << 20
 
 
@@ -37,18 +37,18 @@ class Audit:
         self._bytes = 0
 
     def accepted(self, parcel: Parcel, now: float) -> None:
-        """A create was accepted: keep it for a later look, if it is in the sample and there is room."""
+        """Keep an accepted create for a later look-up, if it is in the sample and there is room."""
         in_sample = crc32(parcel.trace_id.encode()) < self._share * (1 << 32)
         if in_sample and self._bytes + parcel.size <= MAX_BYTES:
             self._suspects.append(_Suspect(Job(parcel), now + LOOK_AFTER_S))
             self._bytes += parcel.size
 
     def next_due(self) -> float | None:
-        """When the next look is due; None when there is none, or one is under way."""
+        """Return the time of the next look-up; None if none is planned or one is under way."""
         return self._suspects[0].due if self._suspects and self._looking is None else None
 
     def next(self, now: float) -> Job | None:
-        """The trace to look up now."""
+        """Return the trace to look up now."""
         due = self.next_due()
         if due is None or due > now:
             return None
@@ -56,13 +56,13 @@ class Audit:
         return self._looking.job
 
     def found(self) -> None:
-        """It is there."""
+        """Forget the trace: the server has it."""
         if self._looking is not None:
             self._bytes -= self._looking.job.parcel.size
         self._looking = None
 
     def missing(self, now: float) -> Parcel | None:
-        """It is not there: look again later, or, the second time, give it back to be sent again."""
+        """Plan another look-up of the missing trace; the second time, return it to be sent again."""
         suspect, self._looking = self._looking, None
         if suspect is None:
             return None
@@ -74,7 +74,7 @@ class Audit:
         return suspect.job.parcel
 
     def unknown(self, now: float) -> None:
-        """No answer said whether it is there: look again later."""
+        """Plan another look-up, since no answer said whether the server has the trace."""
         suspect, self._looking = self._looking, None
         if suspect is not None:
             self._put_back(suspect, now + LOOK_AGAIN_AFTER_S)

@@ -1,4 +1,4 @@
-"""The budget of POST /traces: leased tokens.
+"""The budget of POST /traces, as leased tokens.
 
 There are 100 tokens. One is lent when a request is sent and comes back 60 s (plus a margin) after the *answer*
 to that request arrived. Then no interval of 60 s on the server, however aligned, ever sees more than 100
@@ -7,11 +7,11 @@ hits lie within less than W = 60 s. Take the one sent last, at s*. For each othe
 comes back at r_i + W >= h_i + W > h* >= s*: all 100 tokens are out at s*, yet one was taken. Contradiction.
 Returning a token any earlier is unsafe, since the delays are unknown; so the schedule is also the fastest safe one.
 
-Where tokens are shared, one that is not handed back is lent anew when its request cannot be counted any more. So a
-request leaves only while there is `Lease.time_left_s`, and is under way no longer: a process that was suspended
-hands its token back and asks anew.
+A shared token that is not handed back is lent again once its request can no longer be counted. A request therefore
+starts only within `Lease.time_left_s` and lasts no longer. A process that was suspended hands its token back and asks
+for a new one.
 
-When a 429 arrives nevertheless, somebody else uses the key: an episode begins (see `Episode`).
+A 429 that arrives nevertheless means that somebody else uses the key: an episode begins (see `Episode`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WINDOW_S: Final = 60.0
 MARGIN_S: Final = 0.1
 """Covers clocks that run 500 ppm apart on both sides over one window, with room to spare."""
 UNANSWERED_EXTRA_S: Final = 5.0
-"""A request without an answer may be counted this much later than we gave up on it."""
+"""The server may count a request without an answer this much later than we gave up on it."""
 REQUEST_TIMEOUT_S: Final = 30.0
 
 _PROBE_S: Final = 20.0
@@ -41,56 +41,60 @@ _SHRINK: Final = 0.8
 _REGROW_S: Final = 300.0
 _AGREE_S: Final = 5.0
 CUT_COUNTS_S: Final = 600.0
-"""For so long a cut counts for who shares the tokens: spans of other processes have waited five minutes by then."""
+"""Time for which a cut is valid among processes that share tokens: by then, others' spans have waited five minutes."""
 
 
 @dataclass(slots=True, eq=False)
 class Lease:
-    """A token that is out. Hand it back with `LeasedBucket.release`, or with `take_back` when nothing was sent."""
+    """A lent token. Return it with `LeasedBucket.release`, or with `take_back` if nothing was sent."""
 
     token: int
     asked_at: float
-    """On the bucket's `clock`: where others take from the same tokens, one that counts the sleep of the machine."""
+    """Reading of the bucket's `clock`, which counts the machine's sleep if the tokens are shared."""
     clock: Callable[[], float]
     probe: bool = False
     is_back: bool = False
 
     def time_left_s(self) -> float:
-        """For how long a request may be under way: after that, somebody else may be lent the token too early."""
+        """Return the seconds that a request may take. After them, the token may be lent to somebody else too early."""
         return self.asked_at + REQUEST_TIMEOUT_S - self.clock()
 
 
 class Tokens(Protocol):
-    """Where the tokens lie: in this process, or in a place that several processes share.
+    """Storage of the tokens, in this process or shared by several.
 
     `now` and the waits are in seconds of the owner's monotonic clock. No method blocks or raises.
     """
 
     def take(self, most: int, now: float) -> int | None:
-        """Lend a token and return its number; None when `most` or more are out or not back yet."""
+        """Lend a token and return its number; None if `most` or more are out or not back yet."""
         ...
 
     def put_back(self, token: int, wait_s: float, now: float) -> None:
-        """The token may be lent again in `wait_s` seconds."""
+        """Return a token, which may be lent again in `wait_s` seconds."""
         ...
 
     def next_free(self, most: int, now: float) -> float:
-        """When `take` may succeed: `now`, or later; `math.inf` while that depends on requests under way."""
+        """Return the time at which `take` may succeed, at least `now`.
+
+        It is `math.inf` while requests under way decide it.
+        """
         ...
 
     def agree(self, cut: float, now: float) -> float:
-        """Make known to who shares the tokens below which randomness this process leaves traces out (0: none).
+        """Publish this process's cut: traces whose randomness is below it are left out (0: none).
 
-        Return the highest cut of all of them within the last ten minutes, as far as it is known.
+        Return the highest cut published within the last ten minutes by those that share the tokens, as far as it is
+        known.
         """
         ...
 
     def stay(self, now: float) -> float:
-        """Say to who shares the tokens that this process is there, if that is due; return when it is due next."""
+        """Send a heartbeat to those that share the tokens, if it is due; return the time of the next one."""
         ...
 
     def leave(self) -> None:
-        """This process takes no token any more."""
+        """Announce that this process takes no more tokens."""
         ...
 
 
@@ -102,33 +106,33 @@ class MemoryTokens:
         self._returning: list[float] = []
 
     def take(self, most: int, now: float) -> int | None:
-        """Lend a token; all are alike, so each has the number 0."""
+        """Lend a token. All are alike, so each has the number 0."""
         if self._taken(now) >= most:
             return None
         self._out += 1
         return 0
 
     def put_back(self, token: int, wait_s: float, now: float) -> None:
-        """The token may be lent again in `wait_s` seconds."""
+        """Return a token, which may be lent again in `wait_s` seconds."""
         self._out -= 1
         heapq.heappush(self._returning, now + wait_s)
 
     def next_free(self, most: int, now: float) -> float:
-        """When `take` may succeed."""
+        """Return the time at which `take` may succeed."""
         if self._taken(now) < most:
             return now
         return self._returning[0] if self._returning else math.inf
 
     def agree(self, cut: float, now: float) -> float:
-        """Nobody else is there."""
+        """Return this process's cut, since nobody shares the tokens."""
         return cut
 
     def stay(self, now: float) -> float:
-        """Nobody else is there."""
+        """Never send a heartbeat, since nobody shares the tokens."""
         return math.inf
 
     def leave(self) -> None:
-        """Nobody else is there."""
+        """Do nothing, since nobody shares the tokens."""
 
     def _taken(self, now: float) -> int:
         while self._returning and self._returning[0] <= now:
@@ -140,8 +144,8 @@ class LeasedBucket:
     """Tokens for one key at one endpoint. Not thread-safe: its owner calls it under one lock.
 
     Times are readings of one monotonic clock, in seconds. The number of tokens shrinks to 80 % with each refusal
-    of the server and grows back along a cubic curve within five minutes, so that a client that shares the key
-    gets its part.
+    of the server and grows back along a cubic curve within five minutes, so that another client of the same key gets
+    its part.
     """
 
     def __init__(
@@ -160,14 +164,14 @@ class LeasedBucket:
         self._uniform = uniform
         self._tokens = MemoryTokens() if tokens is None else tokens
         self.is_shared = tokens is not None
-        """Whether others take from the same tokens, who are to know of this process."""
+        """True if other processes take from the same tokens; this one must then send heartbeats."""
         self._limit = _Limit(capacity)
         self._episode: _Episode | None = None
         self._agreed = 0.0
         self._agrees_at = -math.inf
 
     def acquire(self, now: float, *, leave: int = 0) -> Lease | None:
-        """Take a token, or None when there is none to be had before `next_free`, or only the last `leave` ones."""
+        """Take a token; return None if none is free before `next_free`, or only the last `leave` ones."""
         episode, asked_at = self._episode, self._clock()
         if episode is None:
             token = self._tokens.take(max(self._limit.at(now) - leave, 1), now)
@@ -181,7 +185,7 @@ class LeasedBucket:
         return Lease(token, asked_at, self._clock, probe=True)
 
     def next_free(self, now: float, *, leave: int = 0) -> float:
-        """When `acquire` may succeed; `math.inf` while that depends on a request that is under way."""
+        """Return the time at which `acquire` may succeed; `math.inf` while that depends on a request under way."""
         if self._episode is None:
             return self._tokens.next_free(max(self._limit.at(now) - leave, 1), now)
         if self._episode.probing:
@@ -189,12 +193,12 @@ class LeasedBucket:
         return max(self._episode.until, self._tokens.next_free(self._capacity, now))
 
     def release(self, lease: Lease, now: float, *, answered: bool = True) -> None:
-        """Hand a token back: the answer arrived now, or none ever will."""
+        """Return the token of a request whose answer arrived now, or never will."""
         extra = 0.0 if answered else UNANSWERED_EXTRA_S
         self._put_back(lease, self._hold_s + extra, now)
 
     def take_back(self, lease: Lease, now: float) -> None:
-        """Hand a token back that no request has used."""
+        """Return a token that no request has used."""
         self._put_back(lease, 0.0, now)
 
     def _put_back(self, lease: Lease, wait_s: float, now: float) -> None:
@@ -206,45 +210,45 @@ class LeasedBucket:
         self._tokens.put_back(lease.token, wait_s, now)
 
     def limited(self, now: float, retry_after_s: float | None) -> None:
-        """The server refused for the rate: pause, and claim less of the key for a while."""
+        """Pause after a 429, and claim fewer tokens for a while."""
         if self._episode is None:
             self._limit.shrink(now)
             self._episode = _Episode(until=now, window_ends=now + self._hold_s)
         self._episode.extend(now, retry_after_s, self._uniform)
 
     def accepted(self, now: float) -> None:
-        """The server accepted a request: whatever episode there was is over."""
+        """End the episode, if there is one: the server accepted a request."""
         self._episode = None
 
     def agree(self, cut: float, now: float) -> float:
-        """The highest cut (see `Tokens.agree`) of who shares the tokens; made known and asked every five seconds."""
+        """Return the highest cut of those that share the tokens (see `Tokens.agree`), asking every five seconds."""
         if now >= self._agrees_at:
             self._agrees_at = now + _AGREE_S
             self._agreed = self._tokens.agree(cut, now)
         return max(cut, self._agreed)
 
     def stay(self, now: float) -> float:
-        """What sharing the tokens asks for between two requests; to be called again at the returned time."""
+        """Send a heartbeat if the shared tokens need one; return the time of the next call."""
         return self._tokens.stay(now)
 
     def leave(self) -> None:
-        """The process sends nothing any more."""
+        """Announce that this process sends nothing more."""
         self._tokens.leave()
 
     @property
     def paused(self) -> bool:
-        """Whether an episode is going on."""
+        """True during an episode."""
         return self._episode is not None
 
 
 @dataclass(slots=True)
 class _Episode:
-    """Somebody else filled the window: everything waits, then one probe at a time goes out.
+    """A time in which somebody else has used up the window: everything waits, and one probe at a time is sent.
 
-    With Retry-After the server's word counts, though who is refused again and again waits for five seconds at least.
-    Without, a probe follows every 20 to 25 s until the window is over in which the first refusal came, and one
-    right then: refusals do not prolong it (measured). Whoever finds the next one full as well comes back less and less
-    often. Waits have jitter, so that clients which share the key do not probe in step.
+    Retry-After decides the wait if the server sends it; with repeated refusals, the wait is at least five seconds.
+    Without it, a probe follows every 20 to 25 s until the window of the first refusal is over, and one at its end:
+    refusals do not prolong the window (measured). If the next window is full too, the waits grow. They have jitter, so
+    that clients that share the key do not probe in step.
     """
 
     until: float
@@ -268,7 +272,7 @@ class _Episode:
 
 
 class _Limit:
-    """How many tokens we claim: all, less after a refusal, growing back along a cubic curve (CUBIC, RFC 9438)."""
+    """Number of tokens to claim: all; fewer after a refusal, growing back along a cubic curve (CUBIC, RFC 9438)."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity

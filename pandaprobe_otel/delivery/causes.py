@@ -1,4 +1,4 @@
-"""What the user reads about delivery: one line for each cause, with what happened and what to do."""
+"""Log lines about delivery: one for each cause, with what happened and what to do."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _HAD_TO_GO: Final = {
 
 
 class Causes:
-    """The texts. Each is logged once until the cause is over (or an hour has passed)."""
+    """The log lines. Each is logged once until its cause is over or an hour has passed."""
 
     def __init__(self, notices: Notices) -> None:
         self._notices = notices
 
     def over(self, cause: str) -> None:
-        """The cause is gone."""
+        """End a cause, so that it is logged again if it returns."""
         self._notices.over(cause)
 
     def rate(self, verdict: Verdict) -> None:
-        """429 although the bucket is kept."""
+        """Report a 429 that came although the budget was kept."""
         self._notices.say(
             "rate",
             f"PandaProbe limits the rate ({verdict.message}): something else uses this API key too. "
@@ -38,7 +38,7 @@ class Causes:
         )
 
     def quota(self, verdict: Verdict) -> None:
-        """The plan is used up."""
+        """Report that the plan is used up."""
         self._notices.say(
             "quota",
             f"PandaProbe's quota is used up ({verdict.message}). Traces wait; upgrade the plan, or lower sample_rate.",
@@ -46,7 +46,7 @@ class Causes:
         )
 
     def auth(self, verdict: Verdict) -> None:
-        """Key, project or endpoint are refused."""
+        """Report a refused key, project or endpoint."""
         if lacks_key(verdict):
             told = "The PandaProbe at this endpoint wants an API key, and none is set: set PANDAPROBE_API_KEY."
         else:
@@ -57,13 +57,13 @@ class Causes:
         self._notices.say("auth", f"{told} Traces wait and are tried again.", level=logging.ERROR)
 
     def outage(self, verdict: Verdict) -> None:
-        """No answer, or one that says try later."""
+        """Report that the server does not answer, or asks to try later."""
         self._notices.say(
             "outage", f"PandaProbe cannot be reached ({verdict.message}). Traces wait and are tried again."
         )
 
     def fault(self, error: Exception) -> None:
-        """A mistake of ours."""
+        """Report an error of ours that cost a trace."""
         self._notices.say(
             "fault",
             f"Delivery of a trace failed inside pandaprobe-otel ({type(error).__name__}); please report this. "
@@ -72,7 +72,7 @@ class Causes:
         )
 
     def stumbled(self, error: Exception) -> None:
-        """A mistake of ours that costs no trace."""
+        """Report an error of ours that cost no trace."""
         self._notices.say(
             "stumbled",
             f"Delivery failed inside pandaprobe-otel ({type(error).__name__}); please report this. "
@@ -81,11 +81,11 @@ class Causes:
         )
 
     def had_to_go(self, reason: str) -> None:
-        """Waiting traces were given up."""
+        """Report waiting traces that were given up."""
         self._notices.say(reason, _HAD_TO_GO[reason])
 
     def overload(self) -> None:
-        """More comes than goes, for minutes."""
+        """Report that for minutes more traces have come than can be sent."""
         self._notices.say(
             "overload",
             "Traces are left out: for minutes more have come than PandaProbe's limit lets through. Errors, slow traces "
@@ -93,7 +93,7 @@ class Causes:
         )
 
     def refused(self, reason: str, parcel: Parcel, verdict: Verdict) -> None:
-        """The server will never take this one."""
+        """Report a request that the server will never accept."""
         self._notices.say(
             f"{reason}: {verdict.message[:60]}",
             f"PandaProbe refused {parcel.method} {parcel.path} ({parcel.name!r}): {verdict.message}. "
@@ -102,14 +102,14 @@ class Causes:
         )
 
     def repaired(self, parcel: Parcel, verdict: Verdict) -> None:
-        """The server refused part of a trace; the rest goes."""
+        """Report a trace that is sent without the part that the server refused."""
         self._notices.say(
             f"repaired: {verdict.message[:60]}",
             f"PandaProbe refused part of trace {parcel.name!r} ({verdict.message}). It is sent without that.",
         )
 
     def too_large(self, size: int, cap: int) -> None:
-        """The server takes no body of this size."""
+        """Report that the server accepts no body of this size."""
         self._notices.say(
             "too_large",
             f"PandaProbe (or a proxy before it) takes no body of {size} bytes: traces are sent in pieces of {cap} "
@@ -117,7 +117,7 @@ class Causes:
         )
 
     def never_stored(self, parcel: Parcel, after_s: float) -> None:
-        """The trace of an append does not appear."""
+        """Report an append whose trace never appears on the server."""
         self._notices.say(
             "trace_lost",
             f"PandaProbe accepted trace {parcel.trace_id} but does not have it after {after_s:.0f} s; its later spans "
@@ -125,7 +125,7 @@ class Causes:
         )
 
     def lost(self, parcel: Parcel) -> None:
-        """An audit did not find an accepted trace."""
+        """Report an accepted trace that an audit did not find."""
         self._notices.say(
             "lost", f"PandaProbe accepted trace {parcel.trace_id} and then lost it; it is sent once more."
         )

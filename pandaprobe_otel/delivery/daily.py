@@ -1,4 +1,4 @@
-"""A budget of traces for a day, since each one is billed."""
+"""A daily budget of traces, since each trace is billed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _DAY_S: Final = 86_400.0
 
 
 class DailyBudget:
-    """At most `limit` traces in any 24 hours; None: no bound. Times are monotonic, in seconds."""
+    """A bound of `limit` traces in any 24 hours; None: no bound. Times are monotonic, in seconds."""
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
         self._spent: deque[float] = deque()
 
     def free_at(self, now: float) -> float:
-        """When the next trace may go."""
+        """Return the time at which the next trace may be sent."""
         if self._limit is None:
             return now
         while self._spent and self._spent[0] + _DAY_S <= now:
@@ -27,11 +27,11 @@ class DailyBudget:
         return self._spent[0] + _DAY_S if self._spent else math.inf
 
     def spend(self, now: float) -> None:
-        """A trace went."""
+        """Count a trace as sent."""
         if self._limit is not None:
             self._spent.append(now)
 
     def take_back(self) -> None:
-        """The newest did not go after all."""
+        """Uncount the newest trace, which was not sent after all."""
         if self._spent:
             self._spent.pop()

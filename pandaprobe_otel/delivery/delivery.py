@@ -1,4 +1,4 @@
-"""The threads that send: started with the first parcel, four at the most, bounded in every wait."""
+"""The sender threads: started with the first parcel, four at most, each wait bounded."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.rows import JournalChange
 
 MAX_SENDERS: Final = 4
-"""Enough to use 100 requests a minute while each takes up to 2.4 s; one thread does it up to 0.6 s."""
+"""Four threads use 100 requests a minute while each takes up to 2.4 s; one thread suffices up to 0.6 s."""
 
 _HURRIES_S: Final = 0.02
-"""A sender whose request takes no longer goes on with the next one, so that no other one need be woken."""
+"""A sender whose request is faster than this also takes the next one, so that no other sender must be woken."""
 _LOOK_AGAIN_S: Final = 0.05
 _PATIENCE_S: Final = 1.5
-"""At the end of the process, a server that cannot be reached is tried for no longer than this."""
+"""Longest time that the end of the process tries a server that cannot be reached."""
 _PATIENCE_ON_DISK_S: Final = 1.0
-"""And nothing that is on disk is waited for longer than this without a request under way."""
+"""Longest time that the end of the process waits for parcels on disk while no request is under way."""
 _FORK_WAIT_S: Final = 1.0
 _LEAVE_WAIT_S: Final = 1.0
 """The longest write to disk that the end of the process waits for, after its deadline."""
@@ -37,7 +37,7 @@ _JOIN_S: Final = 0.2
 
 
 class Delivery:
-    """Sends parcels in the background. `put` never blocks on the network; with a spool, it writes to disk."""
+    """Senders in the background. `put` never blocks on the network; with a spool, it writes to disk."""
 
     def __init__(
         self,
@@ -61,11 +61,11 @@ class Delivery:
         self._in_flight = 0
         self._newest_request_at = -math.inf
         self._is_watched = False
-        """Whether a sender looks in a moment whether the others keep up."""
+        """True if a sender is about to check whether the others keep up."""
         self._stopped = False
         self._deadline = self._patient_until = math.inf
         self._due_at = math.inf
-        """What a waiting sender waits for."""
+        """The time at which the next job is due."""
         self.left_behind = 0
         """Spans that `close` left for another process to send."""
 
@@ -73,9 +73,9 @@ class Delivery:
         self._lock_maker = LockMaker()
         lock = threading.Lock()
         self._changed = threading.Condition(lock)
-        """For those who wait until nothing is left to send."""
+        """Notified when callers of `wait_idle` should look again."""
         self._work = threading.Condition(lock)
-        """For senders that wait for something to send."""
+        """Notified when senders should look for something to send."""
         self._fork = threading.local()
 
     @property
@@ -84,14 +84,14 @@ class Delivery:
         return self._dispatcher.last_error
 
     def begin(self) -> None:
-        """Look whether other processes have left something on disk, and send it."""
+        """Send what other processes have left on disk."""
         with self._changed:
             self._call_sender()
 
     def put(self, parcels: Iterable[Parcel], journal: Sequence[JournalChange] = ()) -> None:
-        """Take over parcels; they are sent as soon as the budget allows. After `close` they are dropped and counted.
+        """Take over parcels and send them as soon as the budget allows. After `close` they are dropped and counted.
 
-        `journal`: what is written down in one transaction with them, where there is a spool.
+        `journal`: changes to write in the same transaction, if there is a spool.
         """
         if self._lock_maker.is_outdated and not self._threads:
             self._make_locks()
@@ -109,23 +109,23 @@ class Delivery:
 
     @property
     def fill(self) -> float:
-        """How full the place is where parcels wait; from 0 to 1."""
+        """The filled share of the room for waiting parcels, from 0 to 1."""
         return self._dispatcher.fill
 
     @property
     def kept_share(self) -> float:
-        """The chance with which a trace without a claim is let through; 1 without overload."""
+        """The probability of admission for a trace without priority; 1 without overload."""
         return self._dispatcher.kept_share
 
     @property
     def is_choosing(self) -> bool:
-        """Whether traces are left out for the limit alone, and not because nothing can be sent."""
+        """True if traces are left out because of the limit, and not because nothing can be sent."""
         return self._dispatcher.is_choosing(self._monotonic())
 
     def wait_idle(self, deadline: float) -> bool:
-        """Wait until nothing is left to send; True when everything is delivered or on disk.
+        """Wait until nothing is left to send; return True if everything is delivered or on disk.
 
-        What is on disk is not waited for when it cannot be sent before the deadline (a monotonic time) in any case.
+        `deadline` is a monotonic time. Parcels on disk that cannot be sent before it are not waited for.
         """
         if not self._has_live_sender():
             self._send_until(deadline)
@@ -142,7 +142,8 @@ class Delivery:
     def close(self, deadline: float) -> Dropped | None:
         """Send what can be sent before the deadline, then stop; return what had to be dropped.
 
-        None: somebody holds the lock for longer than that, as on a disk that does not answer. Nothing is known then.
+        Return None if another thread holds the lock past the deadline, as with a disk that does not answer: the losses
+        are then unknown.
         """
         with self._locked(deadline) as is_locked:
             if self._stopped:
@@ -169,26 +170,26 @@ class Delivery:
         return dropped
 
     def before_fork(self) -> None:
-        """In the parent: hold the other threads still while nothing of the disk is open, since that must not cross."""
+        """Stop the other threads in the parent while no file of the spool is open: a fork must not inherit one."""
         held = self._fork.held = self._changed.acquire(timeout=_FORK_WAIT_S)  # several threads may fork at once
         if held:
             self._dispatcher.before_fork()
 
     def after_fork_in_parent(self) -> None:
-        """In the parent: go on."""
+        """Let the other threads of the parent continue."""
         if getattr(self._fork, "held", False):
             self._fork.held = False
             self._changed.release()
 
     def reset_after_fork(self) -> None:
-        """In a forked child: the parent sends what it has; the child starts empty, with new locks."""
+        """Start empty with new locks in a forked child. The parent sends what it has."""
         self._dispatcher.abandon(is_quiet=getattr(self._fork, "held", False))
         self._transport.reset_after_fork()
         self._start_fresh()
 
     @contextmanager
     def _locked(self, deadline: float) -> Generator[bool]:
-        """Wait for the lock, which others hold while they write to disk, no longer than until the deadline."""
+        """Wait for the lock until the deadline at most. Other threads hold it while they write to disk."""
         remaining = deadline - self._monotonic()
         is_locked = self._changed.acquire(timeout=-1 if remaining == math.inf else max(remaining, 0.1))
         try:
@@ -198,9 +199,9 @@ class Delivery:
                 self._changed.release()
 
     def _is_hopeless(self, now: float, deadline: float, *, may_stay: bool) -> bool:
-        """Whether nothing can go before the deadline, so that waiting for it would be in vain.
+        """Return whether nothing can be sent before the deadline, so that waiting is pointless.
 
-        In a process that goes on, only what may stay where it is need not be waited for.
+        In a process that continues, this holds only for parcels that may stay where they are.
         """
         closing = self._dispatcher.closing
         if not (closing or may_stay):
@@ -220,7 +221,7 @@ class Delivery:
         return any(thread.is_alive() for thread in self._threads)
 
     def _call_sender(self) -> None:
-        """See to it that somebody sends what has come, also when the answer to the newest request never comes."""
+        """Make sure that a sender takes the new parcels, even if the newest request is never answered."""
         if self._waiting == 0 and not self._stopped:
             self._add_sender()
         if not self._is_watched:
@@ -239,7 +240,7 @@ class Delivery:
         self._threads.append(thread)
 
     def _send_until(self, deadline: float) -> None:
-        """Send until stopped, or, in a thread of the app at its end, until nothing can be sent in time."""
+        """Send until stopped; in a thread of the app at its end, until nothing more can be sent in time."""
         with self._locked(deadline) as is_locked:
             attempt = self._next(deadline) if is_locked else None
         while attempt is not None:
@@ -247,7 +248,7 @@ class Delivery:
             outcome = self._outcome_of(attempt, timeout_s)
             with self._changed:
                 self._in_flight -= 1
-                self._newest_request_at = -math.inf  # or it is not the newest, which is late by now
+                self._newest_request_at = -math.inf  # this request was the newest, or the newest is late by now
                 self._conclude(attempt, outcome)
                 attempt = self._next(deadline)
 
@@ -269,7 +270,7 @@ class Delivery:
             self._changed.notify_all()
 
     def _next(self, deadline: float) -> Attempt | None:
-        """The next request, when there is one; None when this thread is not needed any more."""
+        """Return the next request once there is one; None if this thread is no longer needed."""
         is_own_thread = deadline == math.inf
         while not self._stopped:
             now = self._monotonic()
@@ -282,7 +283,7 @@ class Delivery:
                 self._in_flight += 1
                 self._newest_request_at = now
                 if self._waiting == 0 and (self._dispatcher.has_ready or self._dispatcher.expected_at < math.inf):
-                    self._add_sender()  # it looks whether this one keeps up
+                    self._add_sender()  # the new sender checks whether this one keeps up
                 elif self._waiting and not self._is_watched and self._dispatcher.has_ready:
                     self._work.notify()
                 return step
@@ -290,14 +291,14 @@ class Delivery:
             if not is_own_thread and (self._dispatcher.idle or end <= now or step > end):
                 return None
             self._due_at = step
-            self._changed.notify_all()  # whoever waits for the end may find that waiting is in vain
+            self._changed.notify_all()  # callers of `wait_idle` may find that waiting is pointless
             self._waiting += is_own_thread
             self._work.wait(None if step == math.inf else max(step - now, 0.001))
             self._waiting -= is_own_thread
         return None
 
     def _watch(self) -> None:
-        """Leave the next request to a sender that has just begun one, for a moment."""
+        """Leave the next request for a moment to a sender that has just started one."""
         self._waiting += 1
         if self._is_watched:
             self._work.wait()
@@ -308,7 +309,7 @@ class Delivery:
         self._waiting -= 1
 
     def _join_senders(self) -> None:
-        until = self._monotonic() + _JOIN_S  # for all of them: a stalled server holds up each sender
+        until = self._monotonic() + _JOIN_S  # for all of them together: a stalled server holds up each sender
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(max(until - self._monotonic(), 0.0))

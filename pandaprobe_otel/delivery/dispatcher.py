@@ -1,4 +1,4 @@
-"""What to send next, and what an answer means for it: a state machine without threads, I/O or a clock of its own."""
+"""The choice of the next request and the consequences of an answer: a state machine without threads, I/O or clock."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.rows import JournalChange
 
 CHECK_AFTER_S: Final = 5.0
-"""Look for a create of unknown outcome after this time: by then an accepted one is stored."""
+"""Delay of the look-up of a create whose outcome is unknown: the server has stored an accepted one by then."""
 FINISH_AFTER_DOUBT_S: Final = 10.0
-"""Two copies of one create may be applied in any order; a later fact waits until both are."""
+"""Two copies of one create may be applied in any order; the end of the trace waits until both are."""
 MISSING_AFTER_S: Final = 300.0
 LARGEST_BODY: Final = 4 << 20
-"""Bytes of one request until a server refuses less: the server itself has no bound, but lags behind large ones."""
+"""Bytes of one request until a server refuses that size. The server itself has no bound, but lags behind large ones."""
 OUTAGE_AFTER_FAILURES: Final = 3
 POISON_AFTER_ERRORS: Final = 5
 _AFTER_FAULT_S: Final = 1.0
@@ -46,18 +46,18 @@ _AFTER_FAULT_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dropped:
-    """Spans and ends that were given up."""
+    """Spans and ends of traces that were given up."""
 
     spans: int = 0
     ends: int = 0
-    """Of traces that PandaProbe has, and that it will call RUNNING for ever."""
+    """Ends of traces that PandaProbe has and will show as RUNNING for ever."""
 
     def __bool__(self) -> bool:
         return bool(self.spans or self.ends)
 
 
 class Dispatcher:
-    """Decides. Not thread-safe: `Delivery` calls it under one lock.
+    """The delivery policy. Not thread-safe: `Delivery` calls it under one lock.
 
     A job leaves the outbox in one of two ways: it was delivered, or it was dropped under a reason that the ledger
     counts and a log line explains.
@@ -87,7 +87,7 @@ class Dispatcher:
         self._audit = Audit(verify) if verify else None
         self._daily = DailyBudget(max_traces_per_day) if max_traces_per_day is not None else None
         self._is_in_trouble = False
-        """Whether an answer has been none of success since a create was accepted: only then can a gate be closed."""
+        """True if an answer since the last accepted create was not a success. Only then can a gate be closed."""
         self._in_band = InBand()
         self._admission = Admission(bucket, outbox, self._is_blocked)
         self._reserve = Reserve()
@@ -96,38 +96,38 @@ class Dispatcher:
         self._body_cap = LARGEST_BODY
         self._failures = 0
         self.unreachable = False
-        """Whether the newest request found nobody to talk to."""
+        """True if the newest request got no answer from any server."""
         self._orphans = Orphans(project)
         self.closing = False
-        """True while the process ends: what would wait for another process is decided now."""
+        """True while the process ends. Decisions that would wait for another process are then made at once."""
         self.last_error: str | None = None
-        """The newest failure, until something is delivered; one that has cost spans stays until the next."""
+        """The newest failure until something is delivered. A failure that has cost spans stays until the next one."""
         self._has_cost_spans = False
         self.expected_at = math.inf
-        """When who shares the budget must hear of this process next, also if all senders are busy by then."""
+        """Time of the next heartbeat to those that share the budget. It is due even while all senders are busy."""
 
     @property
     def fill(self) -> float:
-        """The share of the memory's bound that what waits takes; from 0 to 1."""
+        """The share of the memory bound that waiting parcels take, from 0 to 1."""
         return self._outbox.fill
 
     @property
     def kept_share(self) -> float:
-        """The chance with which a trace without a claim is let through; 1 without overload."""
+        """The probability of admission for a trace without priority; 1 without overload."""
         return self._admission.kept_share
 
     def is_choosing(self, now: float) -> bool:
-        """Whether traces are left out for the limit alone, and not because nothing can be sent."""
+        """Return whether traces are left out because of the limit, and not because nothing can be sent."""
         return self.kept_share < 1.0 and not self._is_blocked(now)
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits, nothing is under way, and there is nothing more to find."""
+        """True if nothing waits, nothing is under way, and nothing is left to find on disk."""
         return self._outbox.is_done
 
     @property
     def is_kept(self) -> bool:
-        """Whether all that waits would outlive the process."""
+        """True if everything that waits would outlive the process."""
         return self._outbox.is_kept
 
     @property
@@ -137,15 +137,15 @@ class Dispatcher:
 
     @property
     def has_ready(self) -> bool:
-        """Whether a trace waits for nothing but a token and a sender."""
+        """True if a trace waits only for a token and a sender."""
         return self._outbox.waiting_for_tokens > 0
 
     def save(self, journal: Sequence[JournalChange] = ()) -> None:
-        """Write down what has changed, where there is a store. To be called before the lock is let go of."""
+        """Write the changes to the store, if there is one. Call this before releasing the lock."""
         self._outbox.save(journal)
 
     def offer(self, parcel: Parcel, now: float) -> None:
-        """Take over a parcel that is new, unless its trace is left out: see `TailSampler`."""
+        """Take over a new parcel, unless its trace is left out: see `TailSampler`."""
         admitted = self._admission.admit(parcel, now)
         if admitted is None:
             self._ledger.dropped("overload", parcel.span_count)
@@ -154,12 +154,12 @@ class Dispatcher:
             self.put(admitted, now)
 
     def _is_blocked(self, now: float) -> bool:
-        """Whether no trace can be sent now, for another cause than the budget."""
+        """Return whether no trace can be sent now for a cause other than the budget."""
         gates = max(self._outage.opens_at(), self._auth.opens_at())
         return self._bucket.paused or max(gates, self._creates_from(now)) > now
 
     def put(self, parcel: Parcel, now: float) -> None:
-        """Take over a parcel, in pieces that a request may carry."""
+        """Take over a parcel, in pieces that fit into a request."""
         given, parcel = parcel, self._orphans.followed(parcel)
         if parcel.step is Step.CREATE:
             if parcel is not given:
@@ -174,10 +174,10 @@ class Dispatcher:
             unposted = {job.parcel.trace_id for job, _ in gone if job.parcel.step is Step.CREATE}
             for job, reason in gone:
                 is_end = job.parcel.step is Step.FINISH and job.parcel.trace_id not in unposted
-                if not is_end or job.parcel.is_bare:  # what was on disk alone is not there any more
+                if not is_end or job.parcel.is_bare:  # an end that was on disk alone no longer exists
                     self._had_to_go(job, reason)
                     continue
-                # Some of its spans are lost, and counted; the trace is over all the same.
+                # Some of its spans are lost and counted, but the trace is over all the same.
                 for other, why in self._outbox.put(job.parcel, now):
                     self._had_to_go(other, why)
 
@@ -189,7 +189,10 @@ class Dispatcher:
         self._causes.had_to_go(reason)
 
     def next(self, now: float) -> Attempt | float:
-        """The next request, or the time at which to ask again (infinity: when something has changed). Never raises."""
+        """Return the next request, or the time at which to ask again. Never raises.
+
+        Infinity: ask again after the next change.
+        """
         try:
             return self._step(now)
         except Exception as error:  # noqa: BLE001 - the guard of the senders: a fault of ours costs time, no thread
@@ -221,16 +224,19 @@ class Dispatcher:
             self.expected_at = math.inf if self.closing else self._bucket.stay(now)
 
     def leave(self) -> None:
-        """Nothing is sent any more: who shares the budget need not reckon with this process, nor the store."""
+        """Tell those that share the budget, and the store, that this process sends nothing more."""
         self._bucket.leave()
         self._outbox.leave()
 
     def before_fork(self) -> None:
-        """In the parent: let nothing cross a fork that must not."""
+        """Close in the parent what must not cross a fork."""
         self._outbox.before_fork()
 
     def abandon(self, *, is_quiet: bool) -> None:
-        """In a forked child: what is on disk is the parent's. `is_quiet`: nobody wrote to it during the fork."""
+        """Give up, in a forked child, what is on disk: it is the parent's.
+
+        `is_quiet`: nobody wrote to it during the fork.
+        """
         self._outbox.abandon(is_quiet=is_quiet)
 
     def _choose(self, now: float) -> Attempt | float:
@@ -241,7 +247,7 @@ class Dispatcher:
         return self._next_other(now) or self._next_create(now) or self._next_audit(now) or self._wake_at(now)
 
     def done(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
-        """Draw the consequences of an outcome. Never raises: a fault of ours costs the job, and nothing else."""
+        """Apply an outcome. Never raises: an error of ours costs the job and nothing else."""
         try:
             if isinstance(outcome, NoAnswer) and outcome.is_late:
                 self._take_back(attempt, now)
@@ -252,7 +258,7 @@ class Dispatcher:
             self.give_up(attempt, error, now)
 
     def give_up(self, attempt: Attempt, error: Exception, now: float) -> None:
-        """Give a job up because of a fault of ours."""
+        """Give a job up because of an error of ours."""
         self._causes.fault(error)
         self._release(attempt, now, answered=False)
         self._outage.leave()
@@ -263,7 +269,10 @@ class Dispatcher:
             self._drop(attempt.job, "internal_error", now)
 
     def _take_back(self, attempt: Attempt, now: float) -> None:
-        """The process slept on its token until that was somebody else's: nothing was sent, so ask anew."""
+        """Return the token of a process that slept until somebody else may have it.
+
+        Nothing was sent, so ask for a new token.
+        """
         if attempt.lease is not None:
             self._bucket.take_back(attempt.lease, now)
             if self._daily is not None:
@@ -297,7 +306,7 @@ class Dispatcher:
             self._after_send(attempt.job, verdict, now)
 
     def drop_all(self, reason: str) -> Dropped:
-        """Give up everything that is in memory alone."""
+        """Give up everything that is in memory only."""
         jobs = self._outbox.unsaved
         for job in jobs:
             self._drop(job, reason, math.inf)
@@ -339,7 +348,7 @@ class Dispatcher:
         return self._start(Attempt(job=job, lease=lease), now)
 
     def _opened(self, job: Job, now: float) -> bool:
-        """Bring the job's content to memory; False when that has to wait, or has made other jobs of it."""
+        """Load the job's content into memory; return False if that must wait, or has turned the job into others."""
         if not self._outbox.open(job, now):
             return False
         if self._orphans.followed(job.parcel) is not job.parcel:
@@ -352,7 +361,7 @@ class Dispatcher:
         return True
 
     def _creates_from(self, now: float) -> float:
-        """From when on a trace may be posted, as far as the plan and the day's budget are concerned."""
+        """Return the time from which the plan and the daily budget allow a trace to be posted."""
         free_at = 0.0 if self._daily is None else self._daily.free_at(now)
         return max(free_at, self._quota.opens_at()) if self._is_in_trouble else free_at
 
@@ -386,7 +395,7 @@ class Dispatcher:
     # -- consequences -----------------------------------------------------------------------------------------------
 
     def _leave_gates(self, attempt: Attempt, verdict: Verdict, now: float) -> None:
-        """An answer opens the gates whose cause it disproves."""
+        """Open the gates whose cause an answer disproves."""
         kind = verdict.kind
         self.unreachable = kind is VerdictKind.UNAVAILABLE and verdict.status is None
         is_failing = kind in (VerdictKind.UNAVAILABLE, VerdictKind.UNKNOWN)
@@ -402,7 +411,7 @@ class Dispatcher:
             self._outage.open()
             self._causes.over("outage")
         elif not attempt.is_audit:
-            self._outage.leave()  # a server that shows a trace may still fail to take one
+            self._outage.leave()  # a server that shows a trace may still be unable to accept one
         if kind in (VerdictKind.DELIVERED, VerdictKind.RATE_LIMITED, VerdictKind.QUOTA, VerdictKind.INVALID):
             self._auth.open()
             self._causes.over("auth")
@@ -444,7 +453,7 @@ class Dispatcher:
         elif verdict.kind is VerdictKind.TOO_LARGE:
             self._shrink(job, verdict, now)
         elif verdict.kind is VerdictKind.UNKNOWN and job.parcel.step is Step.SCORE:
-            self._give_up(job, "outcome_unknown", verdict, now)  # sent again, it might be there twice
+            self._give_up(job, "outcome_unknown", verdict, now)  # a score that is sent again may be recorded twice
         else:
             self._refused(job, verdict, now)
 
@@ -468,7 +477,7 @@ class Dispatcher:
         self._outbox.finish(job, now, next_at=next_at)
 
     def _recover(self, now: float) -> None:
-        """A trace was accepted: neither limit nor plan nor an outage is in the way any more."""
+        """Reset limit, plan and outage after an accepted trace."""
         self._bucket.accepted(now)
         self._quota.open()
         self._causes.over("quota")
@@ -476,7 +485,7 @@ class Dispatcher:
         self._is_in_trouble = self._outage.closed or self._auth.closed
 
     def _refused(self, job: Job, verdict: Verdict, now: float) -> None:
-        """The request was not carried out for a cause outside of it: the job stays."""
+        """Keep a job whose request failed for a cause outside of it."""
         is_create = job.parcel.step is Step.CREATE
         match verdict.kind:
             case VerdictKind.RATE_LIMITED if is_create:
@@ -501,20 +510,20 @@ class Dispatcher:
     def _server_error(self, job: Job, verdict: Verdict, now: float) -> None:
         if verdict.status is not None and self._failures == 1:
             # The request before this one did not fail: perhaps the server fails on this body alone. Errors within an
-            # outage say nothing, or a server that comes and goes would cost traces that it can take.
+            # outage prove nothing; counting them would drop traces that a server with short outages can accept.
             job.server_errors += 1
             if job.server_errors >= POISON_AFTER_ERRORS:
                 self._give_up(job, "refused", verdict, now)
                 return
         self._causes.outage(verdict)
-        wait_s = 0.0 if self._outage.closed else self._backoff(job)  # closed, the gate sets the pace
+        wait_s = 0.0 if self._outage.closed else self._backoff(job)  # a closed gate sets the pace
         if job.parcel.step is Step.CREATE and not job.in_doubt and _may_be_done(verdict):
             job.in_doubt = True
             wait_s = max(wait_s, CHECK_AFTER_S)
         self._outbox.retry(job, now + wait_s)
 
     def _mend(self, job: Job, verdict: Verdict, now: float) -> None:
-        """The server names fields: without them, or without their spans, the rest may pass."""
+        """Send the trace without the fields that the server refused, or without their spans."""
         repaired = repair(job.parcel, verdict.errors) if verdict.errors and job.repairs < MAX_REPAIRS else None
         if repaired is None:
             self._give_up(job, "refused", verdict, now)
@@ -529,7 +538,7 @@ class Dispatcher:
             self._outbox.replace(job, (repaired.parcel,), now)
 
     def _shrink(self, job: Job, verdict: Verdict, now: float) -> None:
-        """A proxy takes no body of this size: learn half of it as the bound, and send in pieces."""
+        """Split a job whose body a proxy refuses for its size, and halve the bound on bodies."""
         size = len(job.parcel.body())
         if size <= SMALLEST_CAP:
             self._give_up(job, "too_large", verdict, now)
@@ -554,7 +563,7 @@ class Dispatcher:
         self._outbox.retry(job, now + self._admission.look_again_s(job))
 
     def _has_no_root(self, job: Job, waited_s: float, now: float) -> bool:
-        """Decide about spans whose root is not there; False when they wait on."""
+        """Decide about spans whose root is missing; return False if they keep waiting."""
         parcel = job.parcel
         is_strange = self._orphans.has_strange_root(parcel)
         fate = self._admission.fate(job, waited_s, now, is_strange=is_strange, closing=self.closing)
@@ -583,5 +592,5 @@ class Dispatcher:
 
 
 def _may_be_done(verdict: Verdict) -> bool:
-    """Whether the server may have carried the request out: it has stored traces and then failed (measured)."""
+    """Return whether the server may have carried the request out: it has stored traces and then failed (measured)."""
     return verdict.kind is VerdictKind.UNKNOWN or (verdict.status or 0) >= 500

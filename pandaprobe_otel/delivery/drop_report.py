@@ -1,4 +1,4 @@
-"""What was dropped is also told in band: the next trace that goes out carries the counts in its metadata."""
+"""Drop counts sent to PandaProbe: the next trace carries them in its metadata."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pandaprobe_otel.delivery.parcel import Parcel
 
 KEY: Final = "pandaprobe_otel.dropped"
 _BY_WISH: Final = frozenset({"filtered", "sampled_out"})
-"""Reasons that a setting asked for: they are no loss."""
+"""Reasons that a setting asks for, which are no losses."""
 
 
 class DropReport:
-    """Knows which drops have been reported, and by which traces that are still on their way."""
+    """The drops that have been reported, and the traces under way that carry the reports."""
 
     def __init__(self) -> None:
         self._reported: Counter[str] = Counter()
@@ -25,11 +25,11 @@ class DropReport:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether a trace on its way carries a report."""
+        """True if a trace under way carries a report."""
         return bool(self._carried)
 
     def attach(self, parcel: Parcel, dropped: Mapping[str, int]) -> Parcel:
-        """The parcel with the counts since the last report; the same parcel when there is nothing new."""
+        """Return the parcel with the counts since the last report; the same parcel if there are no new ones."""
         new = {
             reason: count - self._reported[reason]
             for reason, count in dropped.items()
@@ -47,9 +47,9 @@ class DropReport:
         return replace(parcel, fields=orjson.dumps(fields))
 
     def arrived(self, trace_id: str) -> None:
-        """The trace was delivered, and with it what it carried."""
+        """Forget the report of a delivered trace."""
         self._carried.pop(trace_id, None)
 
     def gone(self, trace_id: str) -> None:
-        """The trace was dropped: another one has to carry its report."""
+        """Return the report of a dropped trace, so that another trace carries it."""
         self._reported.subtract(self._carried.pop(trace_id, {}))

@@ -1,4 +1,4 @@
-"""Parcels that are larger than a server (or a proxy before it) takes: split, and if need be cut."""
+"""Splitting and, if necessary, cutting of parcels that are larger than a server (or a proxy before it) accepts."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 
 SMALLEST_CAP: Final = 64 * 1024
-"""Below this many bytes a body is not made smaller: whatever refuses it is not about size."""
+"""Bytes below which a body is not made smaller: its refusal is not about size."""
 _MARK: Final = "…[cut {} bytes: the server takes no larger body]"
 _CUTTABLE: Final = ("input", "output", "metadata", "model_parameters", "error")
 
 
 def fit(parcel: Parcel, cap: int) -> tuple[Parcel, ...]:
-    """The parcel in pieces whose bodies have at most `cap` bytes: one of its kind, then appends.
+    """Return the parcel in pieces whose bodies have at most `cap` bytes: one of its kind, then appends.
 
-    A span that alone is larger loses text of its largest fields, with a mark of how much.
+    A single span that is larger loses text of its largest fields, and a mark gives the number of bytes.
     """
     fields = _cut(parcel.fields, cap // 2) if len(parcel.fields) > cap // 2 else parcel.fields
     room = cap - len(fields) - 16
@@ -44,7 +44,7 @@ def fit(parcel: Parcel, cap: int) -> tuple[Parcel, ...]:
 
 
 def _cut(encoded: bytes, cap: int) -> bytes:
-    """The JSON object with its largest fields replaced by the start of their text, until it has `cap` bytes."""
+    """Return the JSON object in at most `cap` bytes, its largest fields replaced by the start of their text."""
     value: dict[str, Any] = orjson.loads(encoded)
     sizes = sorted(((len(orjson.dumps(value[name])), name) for name in _CUTTABLE if name in value), reverse=True)
     excess = len(encoded) - cap

@@ -1,4 +1,4 @@
-"""How many of something there were a minute of late, and where to cut when fewer are wanted."""
+"""Recent rates of traces, and cuts that bound them."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections import deque
 from typing import Final
 
 MEMORY_S: Final = 120.0
-"""What is longer ago counts for little: weights fall by e in this time."""
+"""Time constant of the decay: the weight of an event falls by the factor e in this time."""
 _SMALLEST_KNOWN: Final = 0.2
 _STEP: Final = 0.02
 _NONE: Final = 0.01
 _REMEMBERED: Final = 1000
-"""Traces whose randomness decides where the cut is."""
+"""Traces whose randomness determines the cut."""
 
 
 class Rate:
-    """Events a minute, decaying. Times in seconds, never falling."""
+    """Events a minute, with exponential decay. Times are in seconds and never fall."""
 
     def __init__(self, now: float) -> None:
         self._since = self._at = now
         self._weight = 0.0
 
     def count(self, now: float) -> None:
-        """There was one."""
+        """Count one event."""
         self._weight = self._weight_at(now) + 1.0
         self._at = now
 
     def per_minute(self, now: float) -> float:
-        """Of late; since the beginning, while that is not long ago."""
+        """Return the recent rate; the rate since the beginning if that was a short while ago."""
         observed_s = MEMORY_S * -math.expm1(-max(now - self._since, 1.0) / MEMORY_S)
         return self._weight_at(now) / observed_s * 60.0
 
@@ -37,11 +37,11 @@ class Rate:
 
 
 class Flow:
-    """Traces of one kind that arrive, and the randomness below which one of them is left out.
+    """Arriving traces of one kind, and the randomness below which they are left out.
 
-    The cut is a quantile of what arrived, not the share itself: when somebody upstream has sampled by the same
-    randomness, what arrives is not spread evenly. Within its highest fifth it is taken to be, since so few would tell
-    nothing of a hundredth.
+    The cut is a quantile of the traces that arrived, not the share itself: if somebody upstream has sampled by the same
+    randomness, the traces are not spread evenly. Within its highest fifth the randomness is assumed to be even, since
+    the few traces of, say, a hundredth would tell too little.
     """
 
     def __init__(self, now: float) -> None:
@@ -50,16 +50,16 @@ class Flow:
         self.cut = 0.0
 
     def arrived(self, randomness: float, now: float) -> None:
-        """There was one."""
+        """Count one trace."""
         self._rate.count(now)
         self._seen.append(randomness)
 
     def per_minute(self, now: float) -> float:
-        """How many arrive."""
+        """Return the recent rate of traces."""
         return self._rate.per_minute(now)
 
     def limit(self, most: float, now: float) -> float:
-        """Let so many a minute through; return how many that will be. To be called once a second."""
+        """Let `most` traces a minute through; return the number that will be. Call this once a second."""
         arriving = self.per_minute(now)
         if arriving <= most:
             self._move(0.0)
@@ -71,7 +71,7 @@ class Flow:
         return most
 
     def _move(self, cut: float) -> None:
-        """Go there in steps: who shares the traces would take a cut that trembles for its highest value."""
+        """Move the cut in small steps. If it trembled, processes that share traces would adopt its highest value."""
         step = 1.0 if not self.cut else _STEP
         self.cut += (cut - self.cut) * step
         if self.cut < _NONE:

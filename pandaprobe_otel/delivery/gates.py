@@ -1,4 +1,4 @@
-"""Closed gates: a cause for which sending is pointless for now, and when one request may try again."""
+"""Gates, which stop requests while a cause makes sending pointless, and let one request probe from time to time."""
 
 from __future__ import annotations
 
@@ -9,26 +9,32 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """The pace at which a gate tries again: first and longest wait, in seconds."""
+    """The pace of a closed gate's probes: first and longest wait, in seconds."""
 
     first_s: float
     longest_s: float
     share: float | None = None
-    """The length of a wait, as a share of the time since the cause was first seen; it is drawn from the upper half
-    of that, so that many clients do not come back in one moment. None: each wait is twice the one before it."""
+    """Length of a wait as a share of the time since the cause was first seen.
+
+    It is drawn from the upper half of that, so that many clients do not come back in one moment. None: each wait is
+    twice the one before it.
+    """
 
 
 OUTAGE = Pace(first_s=2.0, longest_s=60.0, share=0.25)
-"""The server is down or failing. After half a minute, what waits goes seven seconds after it is back at the latest,
-and ten minutes cost less than 40 connections."""
+"""The server is down or failing.
+
+After an outage of half a minute, waiting traces are sent at most seven seconds after its end. An outage of ten minutes
+costs fewer than 40 connections.
+"""
 AUTH = Pace(first_s=60.0, longest_s=3600.0)
-"""The key, project or URL is refused: nothing changes until somebody mends it."""
+"""The key, project or URL is refused: nothing changes until somebody corrects the settings."""
 QUOTA = Pace(first_s=900.0, longest_s=21600.0)
-"""The plan's quota is used up: it changes with the next period, or with another plan."""
+"""The plan's quota is used up: this changes with the next period or another plan."""
 
 
 class Gate:
-    """Open, or closed until a time; while closed, one probe at a time goes through when the time has come."""
+    """A gate, open or closed until a time. After that time, one probe at a time may pass."""
 
     def __init__(self, pace: Pace, uniform: Callable[[float, float], float] = random.uniform) -> None:
         self._pace = pace
@@ -40,17 +46,17 @@ class Gate:
 
     @property
     def closed(self) -> bool:
-        """Whether the gate is closed."""
+        """True if the gate is closed."""
         return self._until is not None
 
     def opens_at(self) -> float:
-        """When a request may pass: 0 when open, infinity while a probe is under way."""
+        """Return the time at which a request may pass: 0 if open, infinity while a probe is under way."""
         if self._until is None:
             return 0.0
         return float("inf") if self._probing else self._until
 
     def enter(self, now: float) -> bool:
-        """Let a request pass, if it may; through a closed gate it goes as the probe."""
+        """Return whether a request may pass. If the gate is closed, the request becomes the probe."""
         if now < self.opens_at():
             return False
         if self._until is not None:
@@ -58,9 +64,9 @@ class Gate:
         return True
 
     def close(self, now: float, *, at_least_s: float = 0.0) -> None:
-        """The cause was seen: close for a while, longer each time in a row."""
+        """Close the gate after a failure, for longer with each failure in a row."""
         if self._until is not None and not self._probing and self._until > now:
-            return  # answers to requests that were under way when it closed say nothing new
+            return  # answers to requests that were under way when it closed prove nothing new
         self._probing = False
         self._since = now if self._since is None else self._since
         self._until = now + max(self._next_wait(now - self._since), at_least_s)
@@ -72,9 +78,9 @@ class Gate:
         return self._wait_s if pace.share is None else self._uniform(self._wait_s / 2, self._wait_s)
 
     def open(self) -> None:
-        """The cause is gone."""
+        """Open the gate: the cause is gone."""
         self._since, self._until, self._wait_s, self._probing = None, None, 0.0, False
 
     def leave(self) -> None:
-        """The probe ended without telling anything about this gate's cause."""
+        """End a probe whose answer neither proves nor disproves this gate's cause."""
         self._probing = False

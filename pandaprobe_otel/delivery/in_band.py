@@ -1,4 +1,4 @@
-"""What a trace that goes says in its metadata of those that did not: for how many it stands, and what was dropped."""
+"""Sampling weights and drop counts, attached to the metadata of sent traces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pandaprobe_otel.delivery.shares import Shares
 
 
 class InBand:
-    """`Shares` and `DropReport` as one. Not thread-safe: the dispatcher calls it under its lock."""
+    """`Shares` and `DropReport` combined. Not thread-safe: the dispatcher calls it under its lock."""
 
     def __init__(self) -> None:
         self._shares = Shares()
@@ -18,24 +18,24 @@ class InBand:
 
     @property
     def has_something(self) -> bool:
-        """Whether there is something to say, or a trace on its way that says something."""
+        """True if there is something to attach, or a trace under way carries something."""
         return self._shares.is_in_use or self._report.is_in_use
 
     def attach(self, parcel: Parcel, dropped: Mapping[str, int]) -> Parcel:
-        """The parcel with what it has to say; the same parcel when that is nothing."""
+        """Return the parcel with weight and counts; the same parcel if there are none to attach."""
         return self._shares.attach(self._report.attach(parcel, dropped))
 
     def arrived(self, parcel: Parcel) -> None:
-        """The trace was delivered, and with it what it carried."""
+        """Forget what a delivered trace carried."""
         self._report.arrived(parcel.trace_id)
         self._shares.arrived(parcel)
 
     def gone(self, parcel: Parcel) -> None:
-        """The trace was dropped for a reason of its own; others have to carry what it carried."""
+        """Return what a dropped trace carried, so that other traces carry it."""
         self._report.gone(parcel.trace_id)
         self._shares.gone(parcel)
 
     def evicted(self, parcel: Parcel) -> None:
-        """The trace was dropped for want of room: the next of its kind stands for it too."""
+        """Let the next trace of the same kind stand for one that was dropped for lack of room."""
         self._report.gone(parcel.trace_id)
         self._shares.evicted(parcel)

@@ -19,23 +19,23 @@ class LedgerCounts:
     traces_delivered: int
     answers: Mapping[str, int]
     leases: int
-    """Tokens that traces have taken, and `wait_s`, for how long those had waited for them in all."""
+    """Tokens taken by traces. `wait_s`: the total time that those traces waited for them."""
     wait_s: float
 
     @property
     def pending(self) -> int:
-        """Spans that ended and are neither delivered nor dropped yet."""
+        """Spans that have ended and are neither delivered nor dropped yet."""
         return self.ended - self.delivered - sum(self.dropped.values())
 
 
 class Ledger:
-    """Counts under one lock; no method does more than add."""
+    """Span counts under one lock. No method does more than add."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Start from zero, with a new lock (also in a forked child: the parent's spans stay the parent's)."""
+        """Start from zero with a new lock; also in a forked child, since the parent counts its own spans."""
         self._lock = threading.Lock()
         self._ended = 0
         self._delivered = 0
@@ -56,12 +56,12 @@ class Ledger:
             self._traces += traces
 
     def undelivered(self, spans: int) -> None:
-        """The server lost spans that it had accepted: they wait again."""
+        """Count accepted spans that the server lost as waiting again."""
         with self._lock:
             self._delivered -= spans
 
     def leased(self, wait_s: float) -> None:
-        """A trace has taken a token, for which it had waited so long."""
+        """Count a trace that has taken a token after waiting for `wait_s`."""
         with self._lock:
             self._leases += 1
             self._wait_s += wait_s
@@ -73,14 +73,14 @@ class Ledger:
                 self._dropped[reason] += spans
 
     def dropped_so_far(self) -> Mapping[str, int]:
-        """The dropped spans by reason, without the other counts."""
+        """Return the dropped spans by reason, without the other counts."""
         if not self._dropped:
             return {}
         with self._lock:
             return dict(self._dropped)
 
     def answered(self, verdict: str) -> None:
-        """Count an answer of the server by what it meant."""
+        """Count an answer of the server by its meaning."""
         with self._lock:
             self._answers[verdict] += 1
 

@@ -1,4 +1,4 @@
-"""What the answer to a look at a trace says about a parcel whose request may have arrived."""
+"""Reading of a looked-up trace, for a parcel whose request may have arrived."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pandaprobe_otel.transport.messages import Answer, Outcome
 
 
 def lacks_spans(outcome: Outcome, parcel: Parcel) -> bool:
-    """Whether the trace is there without all spans of the parcel: another process has posted it, or an earlier part.
+    """Return whether the stored trace lacks spans of the parcel: another process, or an earlier part, posted it.
 
-    False as well when the answer shows no list of spans, so that this cannot be told.
+    Return False as well if the answer has no list of spans, so that this cannot be determined.
     """
     shown = _spans(outcome.body) if isinstance(outcome, Answer) else None
     if shown is None:

@@ -1,4 +1,4 @@
-"""One log line for each cause, not one for each trace."""
+"""Log lines, one for each cause and not one for each trace."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from collections.abc import Callable
 from typing import Final
 
 REPEAT_AFTER_S: Final = 3600.0
-"""A cause that persists is named again after this time."""
+"""Time after which a persisting cause is logged again."""
 COMES_BACK_AFTER_S: Final = 60.0
-"""One that comes and goes is named once in this time."""
+"""Shortest time between two log lines of a cause that comes and goes."""
 MOST_CAUSES: Final = 200
-"""Causes that are told apart: a cause may hold the server's words, and a server can say something else each time."""
+"""Causes that are distinguished. A cause may contain the server's words, and a server can vary them each time."""
 
 logger = logging.getLogger("pandaprobe_otel")
 
 
 class Notices:
-    """Logs a message for each cause at most once a minute, and while it persists once an hour."""
+    """A logger of each cause: at most once a minute, and once an hour while the cause persists."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was said (and the lock of a parent process)."""
+        """Forget what was logged, and the lock of a parent process."""
         self._lock = threading.Lock()
         self._quiet_until: dict[str, float] = {}
         self._said_at: dict[str, float] = {}
 
     @property
     def causes(self) -> int:
-        """How many causes are remembered."""
+        """The number of remembered causes."""
         return len(self._quiet_until)
 
     def say(self, cause: str, message: str, *, level: int = logging.WARNING) -> None:
-        """Log `message`, unless this cause was named a short while ago, or an hour ago and is not over."""
+        """Log `message`, unless this cause was logged within the minute, or within the hour and is not over."""
         now = self._monotonic()
         with self._lock:
             cause = self._told_apart(cause, now)
@@ -48,7 +48,7 @@ class Notices:
         logger.log(level, "%s", message)
 
     def over(self, cause: str) -> None:
-        """The cause is gone: name it again when it comes back, but not within the minute."""
+        """End a cause: if it returns, it is logged again, but not within the minute."""
         if cause not in self._said_at:
             return
         with self._lock:
@@ -56,7 +56,10 @@ class Notices:
                 self._quiet_until[cause] = said_at + COMES_BACK_AFTER_S
 
     def _told_apart(self, cause: str, now: float) -> str:
-        """The cause, or, when there are too many, its kind (what stands before the colon), which the source names."""
+        """Return the cause; if there are too many, return only its kind.
+
+        The kind is the text before the colon, which comes from the source code.
+        """
         if cause in self._quiet_until or len(self._quiet_until) < MOST_CAUSES:
             return cause
         self._quiet_until = {known: until for known, until in self._quiet_until.items() if until > now}

@@ -1,4 +1,4 @@
-"""Traces whose root is in another process that never posts it: which were adopted, and where that is the rule."""
+"""Traces adopted because another process never posted their root, and span names for which that is the rule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _REMEMBERED_ADOPTIONS: Final = 10_000
 
 
 class Orphans:
-    """Not thread-safe: the dispatcher calls it under its lock."""
+    """The adopted traces. Not thread-safe: the dispatcher calls it under its lock."""
 
     def __init__(self, project: str) -> None:
         self._project = project
@@ -21,7 +21,10 @@ class Orphans:
         self._in_a_row: Counter[str] = Counter()
 
     def followed(self, parcel: Parcel) -> Parcel:
-        """The parcel, under the derived id if its trace was adopted: also a root that comes to a gateway after that."""
+        """Return the parcel, under the derived id if its trace was adopted.
+
+        This includes a root that reaches a gateway after that.
+        """
         if parcel.trace_id not in self._adopted:
             return parcel
         derived = adopted_id(parcel.trace_id, self._project)
@@ -29,16 +32,16 @@ class Orphans:
         return replace(parcel, trace_id=derived, fields=fields, is_remote=False)
 
     def has_strange_root(self, parcel: Parcel) -> bool:
-        """Whether the roots above spans of this name have not come lately: whoever calls does not report to us."""
+        """Return whether the last roots above spans of this name never came: their processes do not report to us."""
         return self._in_a_row[parcel.name] >= STRANGER_AFTER_ADOPTIONS
 
     def adopted(self, parcel: Parcel) -> None:
-        """The parcel's trace is one of its own from now on."""
+        """Note that the parcel's trace is a trace of its own from now on."""
         self._in_a_row[parcel.name] += 1
         self._adopted[parcel.trace_id] = None
         if len(self._adopted) > _REMEMBERED_ADOPTIONS:
             self._adopted.popitem(last=False)
 
     def found(self, parcel: Parcel) -> None:
-        """The root was there."""
+        """Note that the root above a parcel was on the server."""
         self._in_a_row.pop(parcel.name, None)

@@ -1,4 +1,4 @@
-"""Parcels that wait to be sent: a queue for each trace, bounded in bytes, its content in memory or on disk."""
+"""Parcels that wait to be sent: a queue for each trace, bounded in bytes, with the content in memory or on disk."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.rows import JournalChange
 
 PACK_ABOVE: Final = 4 << 20
-"""Bytes that may wait as they are. Above, traces come faster than they go, and will wait for some time."""
+"""Bytes that may wait uncompressed. Above them, traces come faster than they are sent and will wait for some time."""
 MAX_AGE_S: Final = 7 * 24 * 3600.0
-"""Parcels that have waited longer on disk are given up: nobody looks at a trace of last week that turns up today."""
+"""Parcels that have waited longer on disk are given up: nobody looks at last week's trace if it appears today."""
 LOOK_AFTER_S: Final = 5.0
 """A request that a process sent just before its death may arrive this much later."""
 _READ_AGAIN_S: Final = 1.0
@@ -34,59 +34,60 @@ class Job:
     parcel: Parcel
     attempts: int = 0
     server_errors: int = 0
-    """Errors of the server right after it had answered another request well."""
+    """Server errors that came right after another request had succeeded."""
     in_doubt: bool = False
-    """Look whether the trace is there before sending (again): a create got no answer, or this is a score."""
+    """True for a score, and for a create without an answer: look the trace up before sending (again)."""
     repairs: int = 0
     not_found_since: float | None = None
     looks: int = 0
-    """How often its root was not there."""
+    """Look-ups that found no root."""
     is_below_cut: bool = False
-    """At the first look the fleet left out traces of this randomness; see `Admission.fate`."""
+    """True if at the first look-up the fleet left out traces of this randomness; see `Admission.fate`."""
     saw_overload: bool = False
-    """At one of the looks the fleet left out some."""
+    """True if at one of the look-ups the fleet left out some traces."""
     in_flight: bool = False
     since: float = 0.0
-    """When the parcel came."""
+    """Time at which the parcel came."""
     place: Place | None = None
     """The place of its content on disk, if it has one."""
     is_amended: bool = False
-    """Its content is no longer the one on disk."""
+    """True if the content differs from the one on disk."""
 
 
 @dataclass(slots=True, eq=False)
 class _Line:
-    """The jobs of one trace: only the first may go, since later ones build on it."""
+    """The jobs of one trace. Only the first may be sent, since later ones build on it."""
 
     jobs: list[Job] = field(default_factory=list[Job])
     ticket: int = 0
-    """Number of the entry (of a heap, or of the turns) that counts; entries with another number are stale."""
+    """Number of the current entry (of a heap or of the turns). Entries with another number are stale."""
     is_waiting_for_token: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """Changes that nobody asked for: parcels that were found, and jobs that are gone, with the reason."""
+    """Changes from outside: parcels that were found, and jobs that are gone, with the reason."""
 
     found: tuple[Parcel, ...] = ()
     damaged_spans: int = 0
-    """Spans that others have left, and that cannot be read."""
+    """Spans that other processes have left and that cannot be read."""
     gone: tuple[tuple[Job, str], ...] = ()
     body_cap: int | None = None
 
 
 class Outbox:
-    """Jobs by trace. Not thread-safe: its owner calls it under one lock, and `save` before it lets go of that.
+    """Jobs by trace. Not thread-safe: its owner calls it under one lock, and calls `save` before releasing the lock.
 
-    A line waits in one of three places: in a heap until its time has come, then, if it begins with a create, for its
-    turn to take a token; or nowhere, while its first job is under way.
+    A line waits in a heap until it is due. If it begins with a create, it then waits for its turn to take a token.
+    While its first job is under way, it is in neither place.
 
-    Without a store, content waits in memory. With one, it is written there by `save`, leaves the memory, and comes back
-    when its request is about to go; a store that fails costs nothing but that the bound is that of the memory again.
+    Without a store, content waits in memory. With a store, `save` writes the content there and removes it from memory;
+    it is loaded when its request is about to be sent. If the store fails, nothing is lost, but the bound is that of the
+    memory again.
     """
 
     def __init__(self, max_bytes: int, store: Store | None = None, *, look_after_s: float = LOOK_AFTER_S) -> None:
-        """`max_bytes`: of memory; what lies in the store counts with what it takes here, about 600 bytes."""
+        """Bound the outbox to `max_bytes` of memory. A job in the store counts with about 600 bytes of memory."""
         self._look_after_s = look_after_s
         self._is_over = False
         self._max_bytes = max_bytes
@@ -107,7 +108,7 @@ class Outbox:
 
     @property
     def fill(self) -> float:
-        """The share of the bound that is taken, of memory or disk, whichever is fuller; from 0 to 1."""
+        """The used share of the bound of memory or disk, whichever is fuller; from 0 to 1."""
         in_memory = self._bytes / self._max_bytes
         return in_memory if self._store is None else min(max(in_memory, self._store.fill), 1.0)
 
@@ -115,23 +116,23 @@ class Outbox:
     def patience_min(self) -> float:
         """Minutes of sending that may wait before traces are left out; see `TailSampler`.
 
-        In a store there is room for hours: what comes by day may go at night.
+        A store has room for hours: traces that come by day may be sent at night.
         """
         return PATIENCE_MIN if self._store is None else math.inf
 
     @property
     def waiting_for_tokens(self) -> int:
-        """Traces whose turn to take a token has not come."""
+        """Number of traces that wait for their turn to take a token."""
         return len(self._turns)
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing waits, nothing is under way, and there is nothing more to find."""
+        """True if nothing waits, nothing is under way, and nothing is left to find on disk."""
         return self._count == 0 and (self._store is None or not self._store.has_more)
 
     @property
     def unsaved(self) -> list[Job]:
-        """Jobs that are in memory alone."""
+        """Jobs that are in memory only."""
         return list(self) if self._store is None else [job for job in self if job.place is None]
 
     @property
@@ -141,7 +142,7 @@ class Outbox:
 
     @property
     def is_kept(self) -> bool:
-        """Whether all that waits would outlive the process."""
+        """True if everything that waits would outlive the process."""
         return self._count == self._saved
 
     def __len__(self) -> int:
@@ -151,9 +152,9 @@ class Outbox:
         return (job for line in self._lines.values() for job in line.jobs)
 
     def put(self, parcel: Parcel, now: float) -> list[tuple[Job, str]]:
-        """Add a parcel at the end of its trace's line; return what had to go for it (not delivered), and why.
+        """Add a parcel at the end of its trace's line; return the jobs evicted for it, with the reason.
 
-        A create goes before whatever waits for its trace to be there.
+        A create is put before parcels that wait for its trace to be stored.
         """
         if self._store is None and self._bytes > PACK_ABOVE:
             parcel = parcel.closed()
@@ -163,23 +164,23 @@ class Outbox:
         return [] if self._writes else self._evict()  # what the store takes leaves the memory a moment later
 
     def next_create(self, now: float) -> Job | None:
-        """The create whose turn it is, or None."""
+        """Return the create whose turn it is, or None."""
         self._queue_for_tokens(now)
         key = self._turns.next()
         return None if key is None else self._lines[key].jobs[0]
 
     def next_other(self, now: float) -> Job | None:
-        """The append, finish or score whose turn it is, or None."""
+        """Return the append, finish or score whose turn it is, or None."""
         at = self._first(self._others)
         return None if at is None or at > now else self._lines[self._others[0][2]].jobs[0]
 
     def next_due(self, now: float) -> tuple[float | None, float | None]:
-        """When the first create and the first other job are due; None where there is none."""
+        """Return the times at which the first create and the first other job are due; None for a kind without jobs."""
         create_at = now if self._turns.next() is not None else self._first(self._creates)
         return create_at, self._first(self._others)
 
     def start(self, job: Job, now: float) -> None:
-        """The job, which is open, is being sent: nothing of its trace may go meanwhile."""
+        """Mark an opened job as under way: nothing else of its trace may be sent meanwhile."""
         job.in_flight = True
         if job.parcel.step is Step.CREATE:
             self._turns.serve(name=job.parcel.name, is_error=job.parcel.is_error, now=now)
@@ -188,7 +189,7 @@ class Outbox:
         self._unschedule(self._lines[job.parcel.line])
 
     def open(self, job: Job, now: float) -> bool:
-        """Bring the job's content to memory, in the form in which it is sent; False when it has to wait for that."""
+        """Load the job's content in the form in which it is sent; return False if it must wait for that."""
         if job.parcel.packed:
             self._exchange(job, job.parcel.opened())
         elif job.parcel.is_bare:
@@ -201,7 +202,7 @@ class Outbox:
         return True
 
     def retry(self, job: Job, at: float) -> None:
-        """The job goes back to the head of its line, due at `at`."""
+        """Put the job back at the head of its line, due at `at`."""
         job.in_flight = False
         line = self._lines.get(job.parcel.line)
         if line is None or not line.jobs or line.jobs[0] is not job:
@@ -213,18 +214,18 @@ class Outbox:
         self._schedule(job.parcel.line, line, at)
 
     def has_create(self, job: Job) -> bool:
-        """Whether the trace that a job adds to is about to be posted by this process."""
+        """Return whether this process is about to post the trace that the job adds to."""
         line = self._lines.get(job.parcel.line)
         follows = line.jobs[1].parcel.step if line is not None and len(line.jobs) > 1 else None
         return job.parcel.step is not Step.CREATE and follows is Step.CREATE
 
     def with_it(self, job: Job) -> list[Job]:
-        """The job and all that waits behind it."""
+        """Return the job and everything that waits behind it."""
         line = self._lines.get(job.parcel.line)
         return list(line.jobs) if line is not None else [job]
 
     def finish(self, job: Job, now: float, *, next_at: float | None = None) -> None:
-        """The job is done (delivered or given up): the next of its trace may go, at `next_at` the earliest."""
+        """Remove a job that was delivered or given up. The next job of its trace is due at `next_at`."""
         job.in_flight = False
         key = job.parcel.line
         line = self._lines.get(key)
@@ -239,7 +240,7 @@ class Outbox:
             del self._lines[key]
 
     def replace(self, job: Job, pieces: tuple[Parcel, ...], now: float) -> None:
-        """Put other content of the same trace in the place of a job: the first piece for it, the rest behind it."""
+        """Replace a job's content by others of the same trace: the first piece takes its place, the rest follow it."""
         line = self._lines[job.parcel.line]
         self._exchange(job, pieces[0])
         if job.place is not None:
@@ -251,12 +252,12 @@ class Outbox:
         self.retry(job, now)
 
     def amend(self, job: Job, parcel: Parcel) -> None:
-        """Change what is sent of a job now; on disk it stays as it is."""
+        """Change what is sent for a job this time; its content on disk stays as it is."""
         job.is_amended = True
         self._exchange(job, parcel)
 
     def adopt(self, job: Job, project: str, now: float) -> None:
-        """The trace's root is not coming: its waiting spans become a trace of their own, under a derived id."""
+        """Make a trace's waiting spans a trace of their own under a derived id, since its root is not coming."""
         job.in_flight = False
         opened = [waiting for waiting in self.with_it(job) if self.open(waiting, now)]
         parcels = [waiting.parcel.adopted(project) for waiting in opened]
@@ -268,7 +269,7 @@ class Outbox:
     # -- the store ----------------------------------------------------------------------------------------------------
 
     def save(self, journal: Sequence[JournalChange] = ()) -> bool:
-        """Write what has changed since the last time, and the journal with it; False when that was not possible."""
+        """Write the changes since the last call, and the journal with them; return whether that was possible."""
         if self._store is None:
             return True
         changes = self._changes
@@ -287,15 +288,15 @@ class Outbox:
 
     @property
     def inspect_at(self) -> float:
-        """When `inspect` is to be called (a monotonic time)."""
+        """The time at which to call `inspect` (monotonic)."""
         if self._store is None:
             return math.inf
         return -math.inf if self._is_over else self._store.tend_at
 
     def inspect(self, now: float) -> Inspection:
-        """Take over what processes that are gone have left, and give up what is lost, too old or too much.
+        """Take over what dead processes have left; give up jobs that are lost or too old, or that exceed the bound.
 
-        To be called when `inspect_at` has come.
+        Call this when `inspect_at` has come.
         """
         store = self._store
         if store is None:
@@ -312,7 +313,7 @@ class Outbox:
         self.save()
         gone += self._evict()
         self.save()
-        self._is_over = False  # or all that is left is under way
+        self._is_over = False  # it is within the bound, or everything left is under way
         return Inspection(
             found=tuple(found.parcel for found in tended.found),
             damaged_spans=tended.damaged_spans,
@@ -321,27 +322,30 @@ class Outbox:
         )
 
     def refused(self, job: Job, words: str) -> None:
-        """The server refused the job's parcel, in these words: keep it where there is a store."""
+        """Keep a refused parcel with the server's words, if there is a store."""
         if self._store is not None:
             self._changes.refused.append((job.parcel, words))
 
     def remember_cap(self, size: int) -> None:
-        """The server takes no larger body than this: processes that share the store need not find out."""
+        """Remember the largest body that the server takes, for processes that share the store."""
         self._changes.body_cap = size
 
     def leave(self) -> None:
-        """The process ends: what is on disk stays there."""
+        """Close the store at the end of the process. What is on disk stays there."""
         if self._store is not None:
             self.save()
             self._store.close()
 
     def before_fork(self) -> None:
-        """Let nothing of the store cross a fork."""
+        """Close what must not cross a fork."""
         if self._store is not None:
             self._store.before_fork()
 
     def abandon(self, *, is_quiet: bool) -> None:
-        """In a forked child: what is on disk is the parent's. `is_quiet`: nobody wrote to it during the fork."""
+        """Give up, in a forked child, what is on disk: it is the parent's.
+
+        `is_quiet`: nobody wrote to it during the fork.
+        """
         if self._store is not None:
             self._store.abandon(is_quiet=is_quiet)
 
@@ -363,7 +367,7 @@ class Outbox:
         return [job for job in self if job.place is not None and now - job.since > MAX_AGE_S and not job.in_flight]
 
     def _close(self, job: Job) -> None:
-        """Let the disk alone hold the job's content, if it does."""
+        """Drop the job's content from memory if the disk has it."""
         has_changed = job.in_flight or job.is_amended or job in self._changes.rewritten
         if job.place is not None and not (has_changed or job.parcel.is_bare):
             self._exchange(job, job.parcel.bare())
@@ -416,7 +420,7 @@ class Outbox:
             self._turns.remove(name=parcel.name, is_error=parcel.is_error)
 
     def _queue_for_tokens(self, now: float) -> None:
-        """Move the creates whose time has come to where they wait for a token."""
+        """Move the creates that are due to those that wait for a token."""
         while (at := self._first(self._creates)) is not None and at <= now:
             _, _, key = heapq.heappop(self._creates)
             self._queue_for_token(key, self._lines[key])
@@ -441,7 +445,7 @@ class Outbox:
         return None
 
     def _evict(self) -> list[tuple[Job, str]]:
-        """Make room by the rules of `Turns`; what waits for nothing but its time goes when nothing else is left."""
+        """Make room by the rules of `Turns`; jobs that are not due yet are evicted last."""
         evicted: list[tuple[Job, str]] = []
         excess = 0 if self._store is None else self._store.excess
         while self._bytes > self._max_bytes or excess > 0:

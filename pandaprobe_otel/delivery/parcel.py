@@ -1,4 +1,4 @@
-"""What the tracing side hands over: one request's worth of a trace, encoded."""
+"""One request's worth of a trace, encoded: what the tracing side hands to delivery."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ MAX_SPANS: Final = 500
 _ORPHANS: Final = uuid.UUID("6f9d5c1e-3f53-5a63-9f0e-2d0e5b1f7c11")
 
 _OBJECTS: Final = 600
-"""Bytes of a waiting parcel without its content: itself, its job, its line, and its place among those that wait."""
+"""Bytes of a waiting parcel without its content: the parcel, its job, its line, and its entry in the queue."""
 
 
 class Step(StrEnum):
-    """The requests that a trace is made of, in their order."""
+    """The requests that make up a trace, in their order."""
 
     CREATE = "create"
     """POST /traces: billed, and the only one under the limit of 100 a minute."""
@@ -29,15 +29,16 @@ class Step(StrEnum):
     FINISH = "finish"
     """PATCH /traces/{id}: free; 404 until the trace is stored."""
     SCORE = "score"
-    """POST /evaluations/trace-scores: free; answered with 500 until the trace is stored (measured), so look first."""
+    """POST /evaluations/trace-scores: free. It answers 500 until the trace is stored (measured), so look that up first.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
     """Part of a trace, ready to be sent.
 
-    `fields` is the JSON object of the trace's own fields, `spans` one for each span: kept apart, so that a body can be
-    split, or a span repaired or left out, without decoding the rest.
+    `fields` is the JSON object of the trace's own fields, `spans` has one object for each span. They are separate, so
+    that a body can be split, or a span repaired or left out, without decoding the rest.
     """
 
     step: Step
@@ -47,25 +48,25 @@ class Parcel:
     name: str = ""
     is_error: bool = False
     is_remote: bool = False
-    """The trace's root is in another process: append, and create it under a derived id when nobody else does."""
+    """True if the trace's root is in another process: append, and create it under a derived id if nobody else does."""
 
     duration_s: float = 0.0
-    """From the first start to the last end in it."""
+    """Seconds from the first start to the last end in it."""
     sample_rate: float = 1.0
-    """The chance with which a trace like this was let through; its metadata tells it."""
+    """The probability of admission of such a trace; its metadata has it."""
     is_slow: bool = False
-    """It took unusually long for a trace of its name."""
+    """True if it took unusually long for a trace of its name."""
 
     packed: bytes = b""
     """Fields and spans, compressed, instead of `fields` and `spans`."""
     is_bare: bool = False
-    """Fields and spans are on disk alone."""
+    """True if fields and spans are on disk only."""
     closed_spans: int = 0
     """The number of spans while they are packed or on disk."""
 
     @property
     def is_closed(self) -> bool:
-        """Whether its content must be brought here before anything but waiting."""
+        """True if the content must be opened before use."""
         return self.is_bare or bool(self.packed)
 
     @property
@@ -75,12 +76,12 @@ class Parcel:
 
     @property
     def span_count(self) -> int:
-        """The number of spans, here or not."""
+        """The number of spans, also while they are packed or on disk."""
         return self.closed_spans or len(self.spans)
 
     @property
     def line(self) -> str:
-        """Parcels of one line are sent in order. A score has its own: it may be given before its trace is posted."""
+        """Key of its queue, in which parcels are sent in order. A score has its own: it may precede its trace."""
         return f"{self.trace_id}/scores" if self.step is Step.SCORE else self.trace_id
 
     @property
@@ -99,7 +100,7 @@ class Parcel:
         return f"/traces/{self.trace_id}{suffix}"
 
     def body(self) -> bytes:
-        """The JSON body of the request."""
+        """Return the JSON body of the request."""
         if self.step is not Step.CREATE and self.step is not Step.APPEND:
             return self.fields
         spans = self.spans.joined
@@ -109,25 +110,25 @@ class Parcel:
         return b"".join((self.fields[:-1], b"," if len(self.fields) > 2 else b"", b'"spans":[', spans, b"]}"))
 
     def closed(self) -> Parcel:
-        """This parcel with its content compressed, where that pays; open it before anything but waiting."""
+        """Return this parcel with its content compressed, if that pays; decompress it before use."""
         if self.packed or len(self.fields) + len(self.spans.joined) < SMALLEST:
             return self
         packed = pack(self.fields, self.spans)
         return replace(self, fields=b"", spans=NO_SPANS, packed=packed, closed_spans=len(self.spans))
 
     def bare(self) -> Parcel:
-        """This parcel without its content, which is on disk."""
+        """Return this parcel without its content, which is on disk."""
         return replace(self, fields=b"", spans=NO_SPANS, packed=b"", is_bare=True, closed_spans=self.span_count)
 
     def opened(self) -> Parcel:
-        """This parcel with its content as it was."""
+        """Return this parcel with its content decompressed."""
         if not self.packed:
             return self
         fields, spans = unpack(self.packed)
         return replace(self, fields=fields, spans=spans, packed=b"", closed_spans=0)
 
     def split(self) -> tuple[Parcel, ...]:
-        """This parcel and, where it has more spans than one request may carry, the appends that follow it."""
+        """Return this parcel and, if it has more spans than one request may carry, the appends that follow it."""
         if len(self.spans) <= MAX_SPANS:
             return (self,)
         first = replace(self, spans=self.spans[:MAX_SPANS])
@@ -138,9 +139,9 @@ class Parcel:
         return (first, *rest)
 
     def adopted(self, project: str) -> Parcel:
-        """The same spans as a trace of their own, under an id derived from the trace and the project.
+        """Return the same spans as a trace of their own, under an id derived from the trace and the project.
 
-        Never under the original id: the process that holds the root may still post it, and a trace id is global
+        The original id is never used: the process that holds the root may still post it, and a trace id is global
         on the server, so that another project's trace could be overwritten (measured).
         """
         derived = adopted_id(self.trace_id, project)
@@ -149,5 +150,5 @@ class Parcel:
 
 
 def adopted_id(trace_id: str, project: str) -> str:
-    """The id under which the spans of a trace whose root never arrives are posted; the same in every process."""
+    """Return the id for spans whose root never arrives; it is the same in every process."""
     return str(uuid.uuid5(_ORPHANS, f"{trace_id}/{project}"))

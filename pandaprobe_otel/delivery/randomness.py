@@ -1,8 +1,8 @@
-"""The randomness of a trace id, by which every process that samples a trace decides alike.
+"""The randomness of a trace id, by which all processes that sample a trace decide alike.
 
-W3C Trace Context (level 2, "random-trace-id flag") promises it in the lowest 56 bits of the trace id, and
-OpenTelemetry's consistent probability sampling keeps a trace when they are not below a threshold. So of two processes
-the one that keeps less keeps a part of what the other keeps.
+W3C Trace Context (level 2, "random-trace-id flag") promises randomness in the lowest 56 bits of the trace id.
+OpenTelemetry's consistent probability sampling keeps a trace if they are not below a threshold. So of two processes,
+the one that keeps fewer traces keeps a part of those that the other keeps.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ _SPACE: Final = 1 << 56
 
 
 def randomness(trace_id: int) -> float:
-    """The randomness of a trace id, from 0 to 1 (by rounding, 1 itself is possible)."""
+    """Return the randomness of a trace id, from 0 to 1 (by rounding, 1 itself is possible)."""
     return (trace_id & (_SPACE - 1)) / _SPACE
 
 
 def randomness_of_uuid(trace_id: str) -> float:
-    """The same for a trace id in PandaProbe's form, a UUID; of any other text, a hash."""
+    """Return the same for a trace id in PandaProbe's form, a UUID; for any other text, return a hash."""
     try:
         return int(trace_id[-15:-13] + trace_id[-12:], 16) / _SPACE
     except ValueError:

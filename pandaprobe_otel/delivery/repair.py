@@ -1,4 +1,4 @@
-"""A refused request is mended by the field that the server names: the field goes, then the span, never the trace."""
+"""Repair of a refused request by the field that the server names: drop the field, or else the span, never the trace."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 
 MAX_REPAIRS: Final = 2
 MARK: Final = "pandaprobe_otel.repaired"
-"""Metadata key of what was mended: the names of the fields that the server refused."""
+"""Metadata key of a repair, whose value is the names of the refused fields."""
 
 _MAX_NAME: Final = 512
 _SPAN_OPTIONAL: Final = frozenset(
@@ -29,14 +29,14 @@ _TRACE_OPTIONAL: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repaired:
-    """What is sent instead, and how many spans could not be mended."""
+    """The parcel to send instead, and the number of spans that could not be repaired."""
 
     parcel: Parcel
     left_out: int
 
 
 def repair(parcel: Parcel, errors: Iterable[FieldError]) -> Repaired | None:
-    """Mend a parcel by the server's field errors; None when they do not say how.
+    """Repair a parcel by the server's field errors; return None if they do not suffice.
 
     The server writes a path as `spans -> 1 -> name`, and as `1 -> name` for an append, whose body is a bare list
     (measured).
@@ -72,7 +72,7 @@ def _mend_span(span: bytes, names: set[str] | None) -> bytes | None:
 
 
 def _mend(value: dict[str, Any], names: set[str], optional: frozenset[str]) -> bytes | None:
-    """The object without the refused fields and with a mark; None when a field that must be there is at fault."""
+    """Return the object with a mark and without the refused fields; None if one of them is required."""
     metadata = value.get("metadata") if "metadata" not in names else None
     for name in names:
         if name == "name":

@@ -1,4 +1,4 @@
-"""Puts the delivery of a pipeline together, as the settings say: with or without a spool, alone or in a fleet."""
+"""Construction of a pipeline's delivery from the settings: with or without a spool, alone or in a fleet."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def open_delivery(
     max_bytes: int,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Delivery:
-    """The delivery for these settings, which connects to nothing and touches no file yet.
+    """Return the delivery for these settings, which connects to nothing and touches no file yet.
 
     transport, bucket: None for those of the settings.
-    recover: makes parcels of the spans of traces that a crashed process has left in the spool.
+    recover: makes parcels from the spans of traces that a crashed process has left in the spool.
     """
     make_bucket = bucket or _bucket(config, notices, has_spool=has_spool)
 

@@ -1,8 +1,8 @@
-"""When not every trace can go, each one that goes says for how many it stands, so that counts can be scaled back.
+"""Weights of sent traces: how many traces each stands for, so that counts can be scaled back.
 
-One over `sample_rate` is that number. Of traces that are let through by chance, `sample_rate` is the chance. What is
-dropped for want of room after that was no chance: those for which it stood are added to those for which the next one
-of its kind stands, which is one of its name (and outcome, and slow like it or not).
+The weight is one over `sample_rate`. For traces admitted by chance, `sample_rate` is the probability. A later drop for
+lack of room is not by chance, so the weight of the dropped trace is added to the next trace of its kind: one of the
+same name that agrees in being an error or not, and slow or not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import orjson
 from pandaprobe_otel.delivery.parcel import Parcel
 
 SAMPLE_RATE_KEY: Final = "pandaprobe_otel.sample_rate"
-"""Metadata key of the share of such traces that was sent, sampling by `sample_rate` included."""
+"""Metadata key of the share of such traces that was sent, including sampling by `sample_rate`."""
 
 _MOST_NAMES: Final = 10_000
 
@@ -23,34 +23,34 @@ _Kind = tuple[bool, bool, str]
 
 
 class Shares:
-    """Who stands for whom. Not thread-safe: the dispatcher calls it under its lock."""
+    """The weights of dropped and sent traces. Not thread-safe: the dispatcher calls it under its lock."""
 
     def __init__(self) -> None:
         self._unsent: dict[_Kind, float] = {}
         self._carried: dict[str, float] = {}
-        """For how many traces, besides those that its own chance tells of, a trace on its way stands."""
+        """Weight that each trace under way carries in addition to that of its own probability."""
 
     @property
     def is_in_use(self) -> bool:
-        """Whether a trace stands for others, or is to."""
+        """True if a trace stands for others, or will."""
         return bool(self._unsent or self._carried)
 
     def evicted(self, parcel: Parcel) -> None:
-        """The trace was dropped for want of room; the next of its kind stands for it too."""
+        """Add the weight of a trace that was dropped for lack of room to the next trace of its kind."""
         self._add(parcel, 1.0 / parcel.sample_rate + self._carried.pop(parcel.trace_id, 0.0))
 
     def gone(self, parcel: Parcel) -> None:
-        """The trace was dropped for a reason of its own; those for which it stood still need another."""
+        """Pass on the weight that a trace dropped for another reason carried for others."""
         carried = self._carried.pop(parcel.trace_id, 0.0)
         if carried:
             self._add(parcel, carried)
 
     def arrived(self, parcel: Parcel) -> None:
-        """The trace was delivered."""
+        """Forget the weight that a delivered trace carried."""
         self._carried.pop(parcel.trace_id, None)
 
     def attach(self, parcel: Parcel) -> Parcel:
-        """The parcel with its share; the same parcel when it stands for no other."""
+        """Return the parcel with its weight; the same parcel if it stands for no other."""
         unsent = self._unsent.pop(_kind(parcel), 0.0)
         if not unsent:
             return parcel
@@ -61,15 +61,15 @@ class Shares:
     def _add(self, parcel: Parcel, traces: float) -> None:
         kind = _kind(parcel)
         if kind not in self._unsent and len(self._unsent) >= _MOST_NAMES:
-            oldest = next(iter(self._unsent))  # names that hold an id, say: one of them stands for another
+            oldest = next(iter(self._unsent))  # names may contain ids: another name takes over the weight
             traces += self._unsent.pop(oldest)
         self._unsent[kind] = self._unsent.get(kind, 0.0) + traces
 
 
 def with_chance(parcel: Parcel, chance: float) -> Parcel:
-    """The parcel of a trace that was let through by this chance.
+    """Return the parcel of a trace that was admitted with this probability.
 
-    When it was sampled before by the same randomness, the smaller of the two chances is that of both.
+    If the trace was sampled before by the same randomness, the smaller of the two probabilities is that of both.
     """
     return parcel if chance >= parcel.sample_rate else replace(_told(parcel, chance), sample_rate=chance)
 

@@ -1,4 +1,4 @@
-"""Which traces were slow, for their name: in the slowest fiftieth of late, and twice as long as usual."""
+"""Detection of slow traces by name: among the slowest fiftieth of recent ones, and over twice the usual time."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Final
 
 _MOST_NAMES: Final = 1000
 _NEEDED: Final = 20
-"""Traces of a name before any of it counts as slow."""
+"""Traces of a name that must be known before any of it counts as slow."""
 _UP: Final = 1.2
 _DOWN: Final = 0.9963
-"""One step up for 49 steps down is 1: so the mark stays where one trace in fifty is above it."""
+"""One step up and 49 steps down make 1, so the mark stays where one trace in fifty is above it."""
 _USUAL: Final = 2.0
 _WEIGHT: Final = 0.05
 
@@ -30,13 +30,13 @@ class _Durations:
 
 
 class Slowness:
-    """Remembers two numbers for each of the last thousand names. Not thread-safe."""
+    """Two numbers for each of the last thousand names. Not thread-safe."""
 
     def __init__(self) -> None:
         self._names: OrderedDict[str, _Durations] = OrderedDict()
 
     def is_slow(self, name: str, duration_s: float) -> bool:
-        """Whether a trace of this name took unusually long; it counts for the next ones."""
+        """Return whether a trace of this name took unusually long, and count it for the next ones."""
         known = self._names.get(name)
         if known is None:
             self._names[name] = _Durations(duration_s)

@@ -1,4 +1,4 @@
-"""The interface between an outbox and the place on disk where the content of waiting parcels lies."""
+"""The interface between an outbox and the disk storage of its waiting parcels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The place of a parcel on disk: the number of the file in this process, the row, and what it counts for."""
+    """The place of a parcel on disk: the number of the file in this process, the row, and its size and spans."""
 
     file: int
     row: int
@@ -30,17 +30,17 @@ class Changes:
     added: dict[Job, None] = field(default_factory=dict["Job", None])
     rewritten: dict[Job, None] = field(default_factory=dict["Job", None])
     started: list[Place] = field(default_factory=list[Place])
-    """From now on these may have been sent."""
+    """Places whose parcels may have been sent from now on."""
     removed: list[Place] = field(default_factory=list[Place])
     refused: list[tuple[Parcel, str]] = field(default_factory=list[tuple[Parcel, str]])
-    """By the server, in these words."""
+    """Parcels that the server refused, with its words."""
     body_cap: int | None = None
-    """The server takes no larger body than this."""
+    """The largest body that the server takes."""
     journal: list[JournalChange] = field(default_factory=list["JournalChange"])
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to write."""
+        """True if there is nothing to write."""
         return not (self.added or self.removed or self.started or self.journal or self._is_rare)
 
     @property
@@ -50,7 +50,7 @@ class Changes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A parcel without its content that a process which is gone has left. `in_doubt`: that process may have sent it."""
+    """A parcel that a dead process has left, without its content. `in_doubt`: that process may have sent it."""
 
     place: Place
     parcel: Parcel
@@ -60,68 +60,68 @@ class Found:
 
 @dataclass(slots=True, kw_only=True)
 class Tended:
-    """The result of looking after the store."""
+    """The result of tending the store."""
 
     found: list[Found] = field(default_factory=list[Found])
     lost: list[Job] = field(default_factory=list["Job"])
-    """Their content cannot be read any more."""
+    """Jobs whose content can no longer be read."""
     damaged_spans: int = 0
-    """Spans that others have left, and that cannot be read."""
+    """Spans that other processes have left and that cannot be read."""
     works_again: bool = False
-    """Jobs that are in memory alone can be written."""
+    """True if jobs that are in memory only can be written."""
     body_cap: int | None = None
 
 
 class Store(Protocol):
-    """Not thread-safe: the outbox calls it, under the lock of delivery. No call raises."""
+    """Storage of waiting parcels. Not thread-safe: the outbox calls it under delivery's lock. No call raises."""
 
     @property
     def tend_at(self) -> float:
-        """When `tend` is to be called (a monotonic time)."""
+        """The time at which to call `tend` (monotonic)."""
         ...
 
     @property
     def works(self) -> bool:
-        """Whether what is written was kept the last time."""
+        """True if the last write succeeded."""
         ...
 
     @property
     def fill(self) -> float:
-        """The share of its bound that is taken."""
+        """The used share of its bound."""
         ...
 
     @property
     def excess(self) -> int:
-        """Bytes over the bound: so much has to go."""
+        """Bytes over the bound, which must be deleted."""
         ...
 
     @property
     def has_more(self) -> bool:
-        """Whether there is more to find than has been found so far."""
+        """True if more may be found than has been found so far."""
         ...
 
     def write(self, changes: Changes) -> bool:
-        """Carry out changes, all or none; those that were `added` have places afterwards."""
+        """Write changes, all or none. The `added` jobs have places afterwards."""
         ...
 
     def read(self, place: Place) -> Parcel | None:
-        """Read a parcel with its content; None when that cannot be done, now or ever."""
+        """Return a parcel with its content; None if it cannot be read, now or ever."""
         ...
 
     def tend(self, jobs: Callable[[], Iterable[Job]], now: float) -> Tended:
-        """Look for what others have left, and after what this process has there (`jobs`)."""
+        """Search for what other processes have left, and check this process's `jobs`."""
         ...
 
     def close(self) -> None:
-        """The process ends: what is empty goes, the rest is anybody's."""
+        """Close the store at the end of the process: delete empty files, and release the others for any process."""
         ...
 
     def before_fork(self) -> None:
-        """Close what must not cross a fork; it is opened again when it is needed."""
+        """Close what must not cross a fork; it is reopened when needed."""
         ...
 
     def abandon(self, *, is_quiet: bool) -> None:
-        """In a forked child: let go of everything of the parent's, without touching it.
+        """Drop, in a forked child, everything of the parent's without touching it.
 
         `is_quiet`: no thread of the parent was at work here when it forked.
         """

@@ -1,12 +1,12 @@
-"""Which traces are kept under an overload that lasts, so that what is kept is about what the budget takes.
+"""Sampling under lasting overload, so that about as many traces are kept as the budget can send.
 
-An overload lasts when, for two minutes, traces have waited for tokens, and what waits takes ten minutes or half of the
-room for it (with a spool: half of its room, since the night may be for sending what came in the day). Then traces are
-let through by the randomness of their ids, at a share that follows the rate of tokens: at that backlog, as many as
-go; below it up to a quarter more, above it down to nine tenths of them.
+An overload is lasting if traces have waited for tokens for two minutes, and what waits takes ten minutes to send or
+fills half of the room (with a spool, only the room counts, since traces of the day may be sent at night). Then traces
+are admitted by the randomness of their ids, at a share that follows the rate of tokens: at that backlog, as many as
+are sent; below it up to a quarter more, above it down to nine tenths of them.
 
-Errors come first, then slow traces and the first of each name in ten minutes; each of these two kinds is cut only
-where it alone would take more than its part and the others want theirs.
+Errors come first, then slow traces and the first of each name in ten minutes. Each of these two kinds is cut only
+if it alone would take more than its part while the others want theirs.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ _RENEW_S: Final = 1.0
 _ERRORS: Final = 0.8
 _FIRSTS: Final = 0.15
 _OTHERS: Final = 0.05
-"""Parts of what goes that errors, then slow and first ones, then the others may take although all want it."""
+"""Parts of the sent traces that errors, then slow and first ones, then the others may take even if all want them."""
 _LEAST: Final = 0.9
 _MOST: Final = 1.25
-"""Times what goes is let through, when more comes."""
+"""Bounds on admission, as multiples of the send rate."""
 _FIRST_AGAIN_S: Final = 600.0
 _MOST_REMEMBERED: Final = 10_000
 
 
 class TailSampler:
-    """Not thread-safe: the dispatcher calls it under its lock. Times are monotonic, in seconds.
+    """Sampler of arriving traces. Not thread-safe: the dispatcher calls it under its lock.
 
-    patience_min: minutes of sending that may wait; infinite where they wait on disk.
+    Times are monotonic, in seconds. patience_min: minutes of sending that may wait; infinite if traces wait on disk.
     """
 
     def __init__(self, patience_min: float = PATIENCE_MIN) -> None:
         self._patience_min = patience_min
         self._now = self._clock = 0.0
-        """The clock stands while nothing can be sent for a cause other than the budget."""
+        """The clock stops while nothing can be sent for a cause other than the budget."""
         self._names: OrderedDict[str, float] = OrderedDict()
         self._left_out: OrderedDict[str, None] = OrderedDict()
         self._slowness = Slowness()
@@ -63,33 +63,33 @@ class TailSampler:
 
     @property
     def cut(self) -> float:
-        """Of a trace without a claim: the randomness below which it is left out; 0 while none is."""
+        """The randomness below which a trace without priority is left out; 0 while none is."""
         return self._others.cut
 
     def sent(self) -> None:
-        """A trace took a token."""
+        """Count a trace that took a token."""
         self._sent.count(self._clock)
 
     def marked(self, parcel: Parcel) -> Parcel:
-        """The parcel of a new trace, marked if it was slow."""
+        """Return the parcel of a new trace, marked if it was slow."""
         is_slow = self._slowness.is_slow(parcel.name, parcel.duration_s)
         return replace(parcel, is_slow=True) if is_slow else parcel
 
     def left_out(self, trace_id: str) -> None:
-        """The trace is not sent: what comes for it later is of no use."""
+        """Leave out a trace, with everything that comes for it later."""
         self._left_out[trace_id] = None
         if len(self._left_out) > _MOST_REMEMBERED:
             self._left_out.popitem(last=False)
 
     def is_left_out(self, trace_id: str) -> bool:
-        """Whether the trace is not sent."""
+        """Return whether the trace is left out."""
         return trace_id in self._left_out
 
     def chance(self, parcel: Parcel, *, waiting: int, fill: float, blocked: bool, now: float) -> float:
-        """The chance with which a trace like this is let through now, while others wait; 0 when this one is not.
+        """Return the probability of admission of such a trace while others wait; 0 if this one is left out.
 
-        waiting: traces that wait for a token. fill: the part of the room for waiting ones that is taken. blocked:
-        nothing can be sent now, for another cause than the budget.
+        waiting: traces that wait for a token. fill: the used part of the room for waiting traces. blocked:
+        nothing can be sent now for a cause other than the budget.
         """
         if self._is_calm:
             self._begin(self._clock)
@@ -110,7 +110,7 @@ class TailSampler:
         return 1.0 - flow.cut
 
     def calm(self, parcel: Parcel, now: float) -> float:
-        """Note a trace like this while nothing waits for a token: it goes, with the chance 1."""
+        """Note a trace that comes while none waits for a token; return its probability of admission, which is 1."""
         self._clock += max(now - self._now, 0.0)
         self._now = now
         if not self._is_calm:
@@ -135,7 +135,7 @@ class TailSampler:
                 self._names.popitem(last=False)
 
     def _renew(self, waiting: int, fill: float) -> None:
-        """Set the cuts anew."""
+        """Recompute the cuts."""
         goes = self._sent.per_minute(self._clock)
         if not goes:
             return
@@ -146,7 +146,7 @@ class TailSampler:
         errors, firsts, others = (flow.per_minute(self._clock) for flow in self._flows)
         budget = goes * min(max(1.5 - pressure / 2, _LEAST), _MOST)
         if errors + firsts + others <= goes:
-            budget = math.inf  # what waits is of earlier, and will go
+            budget = math.inf  # the backlog is from earlier and will be sent
         errors = self._errors.limit(max(goes * _ERRORS, budget - firsts - others), self._clock)
         firsts = self._firsts.limit(max(goes * _FIRSTS, budget - errors - others), self._clock)
         self._others.limit(max(goes * _OTHERS, budget - errors - firsts), self._clock)

@@ -1,11 +1,11 @@
-"""Whose turn it is when there are more traces than tokens, and who goes when there is no room.
+"""The order of traces that wait for tokens, and the order of eviction when there is no room.
 
-Errors first, up to four fifths of what goes: they alone may be more than the limit. Then the name (of the root
-span) that was served least of late, so that a busy endpoint does not starve a rare one; within a name the newest half
-minute, since an old trace is worth less; within that the slow ones, then the highest randomness of the trace id, so
-that independent processes prefer the same traces, those that `TailSampler` keeps. Who goes is the mirror image: from
-the name with the most waiting traces, the oldest half minute, the lowest randomness; errors last, up to four fifths of
-what waits.
+Errors come first, up to four fifths of what is sent: they alone may exceed the limit. Then comes the name (of the root
+span) that was served least in recent minutes, so that a busy endpoint does not starve a rare one; within a name the
+newest half minute, since an old trace is worth less; within that the slow ones, then the highest randomness of the
+trace id, so that independent processes prefer the same traces, those that `TailSampler` keeps. Eviction is the mirror
+image: from the name with the most waiting traces, the oldest half minute, the lowest randomness; errors last, up to
+four fifths of what waits.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _BUCKET_S: Final = 30.0
 _FORGET_PER_MINUTE: Final = 0.8
 _RECENT: Final = 100
 _MOST_ERRORS: Final = 80
-"""Of the last hundred that went, when others wait."""
+"""Errors among the last hundred traces sent, above which others that wait take their turn."""
 
 _Entry = tuple[float, float, int, str]
 """Order, order, ticket, key."""
 
 
 class Turns:
-    """Keys that wait for a token. Entries are never searched for: a stale one (`is_current` says no) is skipped."""
+    """Keys that wait for a token. Entries are never searched for: a stale one (by `is_current`) is skipped."""
 
     def __init__(self, is_current: Callable[[str, int], bool]) -> None:
         self._errors = _Queues(is_current)
@@ -42,17 +42,17 @@ class Turns:
         return self._errors.count + self._others.count
 
     def add(self, key: str, ticket: int, *, name: str, is_error: bool, is_slow: bool, since: float) -> None:
-        """A key, which is a trace id, waits since the time `since`."""
+        """Add a key, which is a trace id and waits since the time `since`."""
         queues = self._errors if is_error else self._others
         worth = 2.0 if is_slow else randomness_of_uuid(key)
         queues.add(key, ticket, name, since // _BUCKET_S, worth)
 
     def remove(self, *, name: str, is_error: bool) -> None:
-        """A key of this name waits no longer (its entry is stale from now on)."""
+        """Remove a key of this name; its entry becomes stale."""
         (self._errors if is_error else self._others).remove(name)
 
     def serve(self, *, name: str, is_error: bool, now: float) -> None:
-        """A key of this name got a token."""
+        """Count a key of this name that got a token."""
         minutes = (now - self._served_at) / 60.0
         if minutes >= 1.0:
             kept = _FORGET_PER_MINUTE**minutes
@@ -65,13 +65,13 @@ class Turns:
         self._recent_errors += is_error
 
     def next(self) -> str | None:
-        """The key whose turn it is."""
+        """Return the key whose turn it is."""
         errors_have_it = self._recent_errors < _MOST_ERRORS or not self._others.count
         queues = self._errors if self._errors.count and errors_have_it else self._others
         return queues.first(self._served)
 
     def victim(self) -> str | None:
-        """The key that goes first when there is no room."""
+        """Return the key to evict first when there is no room."""
         errors_have_most = self._errors.count > _MOST_ERRORS * len(self) / _RECENT
         return (self._errors if errors_have_most or not self._others.count else self._others).last()
 
@@ -83,7 +83,7 @@ class _Queues:
         self._is_current = is_current
         self._best: defaultdict[str, list[_Entry]] = defaultdict(list)
         self._worst: defaultdict[str, list[_Entry]] | None = None
-        """Made when somebody has to go for the first time: until then it would only take memory."""
+        """Built at the first eviction: until then it would only take memory."""
         self._waiting: defaultdict[str, int] = defaultdict(int)
         self.count = 0
 

@@ -1,1 +1,1 @@
-"""The demonstration: a scripted model, an agent that talks to it, and the check of what was traced."""
+"""The demonstration: a scripted model, an agent that talks to it, and a check of its traces."""

@@ -1,4 +1,4 @@
-"""The wire form of Anthropic's Messages API, in one piece and as a stream of events.
+"""The wire format of Anthropic's Messages API, as a whole and as a stream of events.
 
 Source: Anthropic's published API reference for `/v1/messages` (message object, streaming events).
 """
@@ -12,7 +12,7 @@ from pandaprobe_otel.demo.completions import Message, Reply, ToolCall, Usage, ca
 
 
 def conversation(request: Mapping[str, Any]) -> list[Message] | None:
-    """The messages of a request in the form of chat completions; None when it has none."""
+    """Return the messages of a request in the form of chat completions; None without any."""
     asked: Any = request.get("messages")
     if not isinstance(asked, list):
         return None

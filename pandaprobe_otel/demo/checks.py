@@ -1,4 +1,4 @@
-"""Is what came back from PandaProbe what the agent did? Compared field by field with the endpoint's own record."""
+"""Comparison of the traces read from PandaProbe with the scripted endpoint's own record, field by field."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Fields = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One statement about the traces; `wrong` says where it does not hold, and is empty where it does."""
+    """One statement about the traces. `wrong` has the deviations, and is empty if the statement holds."""
 
     statement: str
     wrong: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether the statement holds."""
+        """True if the statement holds."""
         return not self.wrong
 
 
 def check_session(turns: Sequence[Turn], traces: Sequence[Fields], session_id: str) -> list[Check]:
-    """Compare the traces of a session, as GET /traces/{id} returns them, with the turns that were taken."""
+    """Compare the traces of a session, as GET /traces/{id} returns them, with the recorded turns."""
     ordered = sorted(traces, key=lambda trace: str(trace["started_at"]))
     count = Check(
         statement=f"{len(turns)} traces in session {session_id}",
@@ -158,7 +158,7 @@ def _messages(value: Any) -> list[Fields]:
 
 
 def _value(value: Any) -> Any:
-    """A value that may have been sent as JSON text."""
+    """Return a value, decoded if it was sent as JSON text."""
     if not isinstance(value, str):
         return value
     try:

@@ -1,4 +1,4 @@
-"""The wire form of OpenAI's chat completions, in one piece and as a stream of chunks.
+"""The wire format of OpenAI's chat completions, as a whole and as a stream of chunks.
 
 Source: OpenAI's published API reference for `/chat/completions` (object, chunk object, `stream_options`).
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 Message = Mapping[str, Any]
-"""A message as chat completions have it: `role`, `content`, `tool_calls`, `tool_call_id`."""
+"""A message of chat completions: `role`, `content`, `tool_calls`, `tool_call_id`."""
 
 CREATED: Final = 1_760_000_000
 """`created` of every answer: constant, so that two runs give the same bytes."""
@@ -20,7 +20,7 @@ CREATED: Final = 1_760_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
-    """A call that the scripted model asks for."""
+    """A tool call by the scripted model."""
 
     name: str
     arguments: Mapping[str, object] = field(default_factory=dict[str, object])
@@ -33,7 +33,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What the scripted model says: a text, tool calls, or both."""
+    """A reply of the scripted model: a text, tool calls, or both."""
 
     text: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
@@ -52,7 +52,7 @@ class Reply:
 class Usage:
     """Tokens of one completion.
 
-    A token is taken for four characters of JSON: reproducible, and of the right size.
+    Four characters of JSON count as a token: reproducible, and of a realistic size.
     """
 
     prompt_tokens: int
@@ -60,12 +60,12 @@ class Usage:
 
     @classmethod
     def of(cls, messages: Sequence[Mapping[str, Any]], reply: Reply) -> Usage:
-        """Count a request's messages and the reply to them."""
+        """Count the tokens of a request's messages and of the reply."""
         calls = [[call.name, dict(call.arguments)] for call in reply.tool_calls]
         return cls(prompt_tokens=_tokens(list(messages)), completion_tokens=_tokens([reply.text, calls]))
 
     def as_dict(self) -> dict[str, int]:
-        """The `usage` object of an answer."""
+        """Return the `usage` object of an answer."""
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
@@ -83,13 +83,13 @@ class Refusal(Exception):
 
 
 def conversation(request: Mapping[str, Any]) -> Sequence[Message] | None:
-    """The messages of a request; None when it has none."""
+    """Return the messages of a request; None without any."""
     messages: Any = request.get("messages")
     return cast("list[Message]", messages) if isinstance(messages, list) else None
 
 
 def text_of(content: Any) -> str:
-    """The text of a message's content: a text, or the texts of its parts in a row."""
+    """Return the text of a message's content: a string, or the joined texts of its parts."""
     if not isinstance(content, list):
         return "" if content is None else str(content)
     parts = cast("list[Mapping[str, Any]]", content)
@@ -97,12 +97,12 @@ def text_of(content: Any) -> str:
 
 
 def words(text: str) -> list[str]:
-    """A text cut into the pieces that it is streamed in."""
+    """Return the pieces in which a text is streamed."""
     return re.findall(r"\S+\s*", text)
 
 
 def call_id(response_id: str, position: int, *, prefix: str = "call") -> str:
-    """The id of a tool call: its answer's id without the protocol's prefix, and its place in the answer."""
+    """Return the id of a tool call: its answer's id without the protocol's prefix, and its position in the answer."""
     return f"{prefix}_{response_id}_{position}"
 
 
@@ -120,11 +120,11 @@ def chunks(
 ) -> Iterator[dict[str, Any]]:
     """Yield the chunks of a streamed answer, one per word or call.
 
-    The last carries the usage if it was asked for (`stream_options.include_usage`).
+    The last chunk has the usage if it was requested (`stream_options.include_usage`).
     """
     head = _head(response_id, model, "chat.completion.chunk")
     if include_usage:
-        head["usage"] = None  # as the service does: null on every chunk but the last
+        head["usage"] = None  # as in the service: null on every chunk but the last
 
     def chunk(delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}

@@ -1,7 +1,7 @@
-"""The wire form of Gemini's `generateContent`, in one piece and as a stream of chunks.
+"""The wire format of Gemini's `generateContent`, as a whole and as a stream of chunks.
 
 Source: Google's published API reference for `models.generateContent` and `models.streamGenerateContent`, on the
-Gemini API and on Vertex AI. The model and whether the answer is streamed stand in the path of the request.
+Gemini API and on Vertex AI. The path of the request has the model, and whether the answer is streamed.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _PATH: Final = re.compile(r"/models/(?P<model>[^/:]+):(?P<method>generateContent
 
 
 def said_by_path(path: str) -> dict[str, Any] | None:
-    """What the path says of the request: `model` and `stream`; None when it is another one's path."""
+    """Return `model` and `stream` from the path of a request; None for the path of another protocol."""
     found = _PATH.search(path)
     return None if found is None else {"model": found["model"], "stream": found["method"] == "streamGenerateContent"}
 
 
 def conversation(request: Mapping[str, Any]) -> list[Message] | None:
-    """The messages of a request in the form of chat completions; None when it has none."""
+    """Return the messages of a request in the form of chat completions; None without any."""
     asked: Any = request.get("contents")
     if not isinstance(asked, list):
         return None
@@ -42,7 +42,7 @@ def document(*, response_id: str, model: str, reply: Reply, usage: Usage) -> dic
 
 
 def events(*, response_id: str, model: str, reply: Reply, usage: Usage) -> Iterator[dict[str, Any]]:
-    """Yield the chunks of a streamed answer, one per word and one with the calls; each counts what came so far."""
+    """Yield the chunks of a streamed answer: one per word, one with the calls. Each has the usage so far."""
     pieces = [[{"text": word}] for word in words(reply.text or "")]
     calls = list(_parts(response_id, Reply(tool_calls=reply.tool_calls)))
     pieces += [calls] if calls or not pieces else []
@@ -93,7 +93,7 @@ def _messages(content: Mapping[str, Any]) -> Iterator[Message]:
 
 
 def _result(response: Any) -> str:
-    """A function's result as text: by convention it is under `result` or `output`."""
+    """Return a function's result as text: by convention it is under `result` or `output`."""
     if isinstance(response, dict) and len(response) == 1:  # pyright: ignore[reportUnknownArgumentType]
         ((key, value),) = cast("dict[str, Any]", response).items()
         if key in ("result", "output"):

@@ -1,4 +1,4 @@
-"""What lets an example run without any key: a scripted model, and a PandaProbe in this process."""
+"""Examples without any key: a scripted model, and a PandaProbe in this process."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FLUSH_WITHIN_S = 10.0
 
 @contextmanager
 def offline(script: Script, *, model_key: str = "OPENAI_API_KEY") -> Generator[None]:
-    """Run the block, which calls `init()` and then the model, with what there is.
+    """Run the block, which calls `init()` and then the model, with or without keys.
 
-    Without `model_key` in the environment, clients of OpenAI, Anthropic and Google talk to a model that says what
-    `script` says. Without PANDAPROBE_API_KEY and PANDAPROBE_ENDPOINT, traces go to a PandaProbe in this process (extra
-    `local`), whose judge gives fixed answers, and are printed. Everything is sent when the block ends; then the last
-    lines say what that PandaProbe has seen, and which command shows it.
+    Without `model_key` in the environment, clients of OpenAI, Anthropic and Google talk to a model that replies by
+    `script`. Without PANDAPROBE_API_KEY and PANDAPROBE_ENDPOINT, traces go to a PandaProbe in this process (extra
+    `local`), whose judge gives fixed answers, and are printed. At the end of the block everything is sent; the last
+    lines printed show what that PandaProbe has received, and the command to look at it.
     """
     import pandaprobe_otel
 
@@ -47,7 +47,7 @@ def offline(script: Script, *, model_key: str = "OPENAI_API_KEY") -> Generator[N
 
 @contextmanager
 def _pandaprobe() -> Generator[None]:
-    """A PandaProbe for what the block sends. Its traces stay on disk, and are told of where the block ends well."""
+    """Run a PandaProbe for the block. Its traces stay on disk; if the block succeeds, their place is printed."""
     from pandaprobe_otel.local import LocalServer
 
     file = Path(mkdtemp(prefix="pandaprobe-")) / "traces.sqlite"
@@ -60,7 +60,7 @@ def _pandaprobe() -> Generator[None]:
 
 
 def _seen() -> str:
-    """Count the traces of each session, the oldest session first, for people."""
+    """Return the number of traces of each session as text, oldest session first."""
     from pandaprobe_otel import Client
 
     with Client() as client:

@@ -1,4 +1,4 @@
-"""What the model of the agents in `examples/` says when there is no key."""
+"""The scripted model of the agents in `examples/`, for use without a key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pandaprobe_otel.demo.scripted_endpoint import Script
 
 
 def parcel_script(tool: str = "track_parcel") -> Script:
-    """A model that calls `tool` for a parcel that it is asked for, tells what that found, and else is polite."""
+    """Return a script that calls `tool` for a parcel it is asked about, reports the result, and otherwise is polite."""
 
     def script(messages: Sequence[Message]) -> Reply:
         last = messages[-1]

@@ -1,4 +1,4 @@
-"""The wire protocols that the scripted endpoint speaks: how each asks, answers and streams.
+"""The wire protocols of the scripted endpoint: requests, answers and streams.
 
 Sources: OpenAI's API reference for `/chat/completions` and `/responses`, Anthropic's for `/v1/messages`, Google's for
 `models.generateContent`.
@@ -18,7 +18,7 @@ Content = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """One answer, before it has the form of a protocol."""
+    """One answer, independent of the protocol."""
 
     response_id: str
     model: str
@@ -29,26 +29,26 @@ class Said:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """One way to talk to a model."""
+    """A protocol of a model API."""
 
     path: str | None
-    """Where it is spoken; None where the model is part of the path."""
+    """Path of its requests; None if the model is part of the path."""
     id_prefix: str
-    """What the id of an answer begins with."""
+    """Prefix of the ids of answers."""
     conversation: Callable[[Content], Sequence[Message] | None]
-    """The messages of a request in the form of chat completions; None when the body is no request."""
+    """Returns the messages of a request in the form of chat completions; None for an invalid body."""
     expects: str
-    """What a body must be, for the answer to one that is not."""
+    """Description of a valid body, for the answer to an invalid one."""
     document: Callable[[Said], Content]
-    """An answer in one piece."""
+    """Returns an answer as a whole."""
     events: Callable[[Said], Iterator[Content]]
-    """A streamed answer."""
+    """Yields the events of a streamed answer."""
     named: bool
-    """Whether each event says its `type` in an `event:` line."""
+    """True if each event has its `type` in an `event:` line."""
     last: str | None
-    """What a stream ends with, after its events."""
+    """The end of a stream, after its events."""
     refusal: Callable[[int, str], Content]
-    """The body of an HTTP error."""
+    """Returns the body of an HTTP error."""
 
 
 def _chat_document(said: Said) -> Content:
@@ -155,7 +155,7 @@ _BY_PATH: Final = {protocol.path: protocol for protocol in (CHAT_COMPLETIONS, RE
 
 
 def spoken_at(path: str) -> tuple[Protocol, Content] | None:
-    """The protocol of a request's path, and what the path says of the request; None for a path that nobody knows."""
+    """Return the protocol of a request's path, and the fields in the path; None for an unknown path."""
     if path in _BY_PATH:
         return _BY_PATH[path], {}
     said = gemini.said_by_path(path)

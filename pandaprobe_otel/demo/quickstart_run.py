@@ -1,4 +1,4 @@
-"""Run `examples/quickstart.py` as its user would: a process of its own that knows only environment variables."""
+"""A run of `examples/quickstart.py` as a user would start it: a separate process with environment variables only."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import Final
 
 _TIMEOUT_S: Final = 120.0
-"""Far more than it takes (about two seconds); a hanging demonstration is a fault to be reported."""
+"""Far more than it takes (about two seconds), so that a hanging demonstration is reported as a fault."""
 
 _NO_PROXY: Final = "127.0.0.1,localhost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuickstartRun:
-    """A finished run. `session_id` is None if the program did not get as far as to say it."""
+    """A finished run. `session_id` is None if the program did not print it."""
 
     exit_code: int
     session_id: str | None
 
 
 def quickstart_path() -> Path:
-    """Where the example is: in the wheel beside this module, in a checkout in `examples/`."""
+    """Return the path of the example: beside this module in the wheel, in `examples/` in a checkout."""
     packaged = Path(__file__).with_name("quickstart.py")
     return packaged if packaged.exists() else Path(__file__).parents[2] / "examples" / "quickstart.py"
 
@@ -35,7 +35,7 @@ def quickstart_path() -> Path:
 def quickstart_environment(
     current: Mapping[str, str], *, model_url: str, pandaprobe: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the variables of the run: the scripted model, and `pandaprobe` in place of all PandaProbe settings.
+    """Return the variables of the run: the scripted model, and `pandaprobe` instead of all PandaProbe settings.
 
     OpenTelemetry's variables are left out as well, so that the demonstration is the same on every machine.
     """
@@ -55,7 +55,7 @@ def quickstart_environment(
 
 
 def run_quickstart(environment: Mapping[str, str], *, show: Callable[[str], object]) -> QuickstartRun:
-    """Run the example to its end, its traces' delivery included; `show` gets its output piece by piece.
+    """Run the example until it has ended and delivered its traces; `show` gets its output piece by piece.
 
     Its standard error is this process's own. A run that takes longer than two minutes is killed (exit code -9).
     """
@@ -80,13 +80,13 @@ def run_quickstart(environment: Mapping[str, str], *, show: Callable[[str], obje
 def _relay(process: subprocess.Popen[str], show: Callable[[str], object]) -> str:
     output: list[str] = []
     assert process.stdout is not None
-    while piece := process.stdout.read(1):  # character by character, so that a streamed answer is seen to stream
+    while piece := process.stdout.read(1):  # character by character, so that streaming is visible
         show(piece)
         output.append(piece)
     return "".join(output)
 
 
 def reach_loopback_directly() -> None:
-    """Keep this process's own requests to loopback addresses away from a proxy that the environment names."""
+    """Keep this process's own requests to loopback addresses away from a proxy set in the environment."""
     for name in ("NO_PROXY", "no_proxy"):
         os.environ[name] = ",".join(part for part in (os.environ.get(name, ""), _NO_PROXY) if part)

@@ -1,4 +1,4 @@
-"""Read a session's traces back through PandaProbe's HTTP API."""
+"""Reading of a session's traces through PandaProbe's HTTP API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def read_session(transport: Transport, session_id: str) -> list[dict[str, Any]]:
-    """Return the traces of a session with their spans; [] while the server knows no such session.
+    """Return the traces of a session with their spans; [] while the server does not know the session.
 
     Raises AuthError if the key is refused and ServerError for any other answer than the session.
     """
@@ -40,7 +40,7 @@ def wait_until(
     clock: Callable[[], float],
     sleep: Callable[[float], object],
 ) -> T:
-    """Look again and again until it is enough or the time is over; return what was seen last."""
+    """Look repeatedly until the result is enough or the time is over; return the last result."""
     end = clock() + timeout_s
     while True:
         seen = look()

@@ -1,4 +1,4 @@
-"""The wire form of OpenAI's Responses API, in one piece and as a stream of events.
+"""The wire format of OpenAI's Responses API, as a whole and as a stream of events.
 
 Source: OpenAI's published API reference for `/responses` (response object, streaming events).
 """
@@ -12,7 +12,7 @@ from pandaprobe_otel.demo.completions import CREATED, Message, Reply, Usage, cal
 
 
 def conversation(request: Mapping[str, Any]) -> list[Message] | None:
-    """The messages of a request in the form of chat completions; None when it has none."""
+    """Return the messages of a request in the form of chat completions; None without any."""
     asked: Any = request.get("input")
     if not isinstance(asked, (str, list)):
         return None

@@ -1,4 +1,4 @@
-"""The demonstration from end to end: run the agent, read its traces back, compare them with what it did."""
+"""The demonstration from end to end: run the agent, read its traces, and compare them with its actions."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from pandaprobe_otel.transport.http import HttpTransport
 
 _PROJECT: Final = "demo"
 _VISIBLE_WITHIN_S: Final = 20.0
-"""A trace is readable about half a second after the server took it; behind a backlog after more than 10 s."""
+"""A trace is readable about half a second after the server accepted it; behind a backlog, after more than 10 s."""
 _SECONDS_PER_CHUNK: Final = 0.02
-"""Slow enough for a streamed answer to be seen streaming, and for a first token to come before the last."""
+"""Slow enough that a streamed answer is visibly streamed and its first token comes before the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demonstration:
-    """What happened: the turns by the endpoint's record, the traces as read back, and the comparison."""
+    """The result: the turns by the endpoint's record, the traces as read back, and the comparison."""
 
     exit_code: int
     session_id: str | None
@@ -58,13 +58,13 @@ class Demonstration:
 
     @property
     def ok(self) -> bool:
-        """Whether the agent ran to its end and everything that came back is what it did."""
+        """True if the agent ran to its end and the traces match its actions."""
         return self.exit_code == 0 and bool(self.checks) and all(check.ok for check in self.checks)
 
 
 @contextmanager
 def local_target() -> Generator[Target]:
-    """A PandaProbe in this process, with its data in memory, for as long as the block lasts."""
+    """Run a PandaProbe in this process, with its data in memory, for the duration of the block."""
     from pandaprobe_otel.local import LocalServer
 
     reach_loopback_directly()
@@ -73,7 +73,7 @@ def local_target() -> Generator[Target]:
 
 
 def cloud_target(config: Config) -> Target:
-    """The PandaProbe of this user's settings. Raises ConfigError if they do not suffice to send anything."""
+    """Return the PandaProbe of this user's settings. Raises ConfigError if they do not suffice to send anything."""
     fatal = [problem.message for problem in config.problems if problem.fatal]
     if fatal or config.fixed_key is None:
         raise ConfigError("--cloud needs settings that can send: " + " ".join(fatal))

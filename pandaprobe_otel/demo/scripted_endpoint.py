@@ -1,8 +1,8 @@
 """A small HTTP endpoint that plays a language model from a script: real sockets, no key, no cost.
 
-It speaks OpenAI's chat completions and Responses, Anthropic's messages and Gemini's generateContent (`protocols`),
-each in one piece and streamed as server-sent events. Whatever client library speaks to it sends and reads what it
-would send to and read from the service. Same conversation, same answer.
+It implements OpenAI's chat completions and Responses, Anthropic's messages and Gemini's generateContent (`protocols`),
+each as a whole and streamed as server-sent events. Any client library sends and reads the same as with the service.
+The same conversation always gets the same answer.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from pandaprobe_otel.demo.completions import Refusal, Reply, Usage
 from pandaprobe_otel.demo.protocols import CHAT_COMPLETIONS, Protocol, Said, spoken_at
 
 Script = Callable[[Sequence[Message]], Reply]
-"""From the messages of a request, in the form of chat completions whatever the protocol, to the reply.
+"""Returns the reply to the messages of a request, which have the form of chat completions in any protocol.
 
-It raises LookupError for a conversation it does not know, and Refusal to answer with an HTTP error.
+It raises LookupError for an unknown conversation, and Refusal to answer with an HTTP error.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """One request that was answered: the truth that a trace of it can be compared with."""
+    """One answered request: the truth with which its trace can be compared."""
 
     request: Mapping[str, Any]
     conversation: Sequence[Message]
@@ -43,18 +43,18 @@ class Exchange:
 
     @property
     def streamed(self) -> bool:
-        """Whether the answer was a stream of chunks."""
+        """True if the answer was a stream of chunks."""
         return bool(self.request.get("stream"))
 
     @property
     def usage_asked_for(self) -> bool:
-        """Whether a streamed answer was to carry its usage (`stream_options.include_usage`)."""
+        """True if a streamed answer should have its usage (`stream_options.include_usage`)."""
         options: Any = self.request.get("stream_options")
         return isinstance(options, dict) and bool(cast("dict[str, Any]", options).get("include_usage"))
 
     @property
     def said(self) -> Said:
-        """The answer."""
+        """The answer, independent of the protocol."""
         return Said(
             response_id=self.response_id,
             model=self.model,
@@ -65,11 +65,11 @@ class Exchange:
 
 
 class ScriptedEndpoint:
-    """The endpoint, serving on a free loopback port from `__enter__` to `__exit__`.
+    """The endpoint, which serves on a free loopback port from `__enter__` to `__exit__`.
 
     `seconds_per_chunk` is the pause before each chunk of a stream. A request that cannot be answered gets an
-    error body in the service's form: 400 for a body that is no request or a conversation that the script does not
-    know, 404 for any other path, and what the script says by raising Refusal.
+    error body in the service's format: 400 for an invalid body or a conversation unknown to the script, 404 for any
+    other path, and the script's own error if it raises Refusal.
     """
 
     def __init__(self, script: Script, *, port: int = 0, seconds_per_chunk: float = 0.0) -> None:
@@ -82,12 +82,12 @@ class ScriptedEndpoint:
 
     @property
     def url(self) -> str:
-        """What a client of Anthropic or Google takes as base URL (or from `ANTHROPIC_BASE_URL` and the like)."""
+        """Base URL for a client of Anthropic or Google (or for `ANTHROPIC_BASE_URL` and similar variables)."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def base_url(self) -> str:
-        """What an OpenAI client takes as `base_url` (or from `OPENAI_BASE_URL`)."""
+        """`base_url` of an OpenAI client (or the value of `OPENAI_BASE_URL`)."""
         return f"{self.url}/v1"
 
     @property
@@ -108,9 +108,9 @@ class ScriptedEndpoint:
         self._server.server_close()
 
     def answer(self, request: Mapping[str, Any], protocol: Protocol = CHAT_COMPLETIONS) -> Exchange:
-        """Ask the script and note the exchange.
+        """Ask the script and record the exchange.
 
-        Raises ValueError if the protocol finds no conversation in the request, and what the script raises.
+        Raises ValueError if the protocol finds no conversation in the request, and the script's own exceptions.
         """
         messages = protocol.conversation(request) if "model" in request else None
         if messages is None:
@@ -130,12 +130,12 @@ class ScriptedEndpoint:
         return exchange
 
     def pause(self) -> None:
-        """Wait as long as a chunk takes."""
+        """Wait for the pause before a chunk."""
         if self._seconds_per_chunk:
             time.sleep(self._seconds_per_chunk)
 
     def _serve(self) -> None:
-        # The default of half a second is what `shutdown` would wait for.
+        # `shutdown` would otherwise wait for the default of half a second.
         self._server.serve_forever(poll_interval=0.02)
 
 
@@ -147,7 +147,7 @@ class _Server(ThreadingHTTPServer):
         self.endpoint = endpoint
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), ConnectionError):  # clients leave as they like
+        if not isinstance(sys.exception(), ConnectionError):  # clients may disconnect at any time
             super().handle_error(request, client_address)
 
 
@@ -202,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send_event(f"data: {protocol.last}\n\n")
             self.wfile.write(b"0\r\n\r\n")
         except OSError:
-            self.close_connection = True  # the client went away in the middle, as clients do
+            self.close_connection = True  # the client disconnected before the end
 
     def _send_event(self, text: str) -> None:
         event = text.encode()
@@ -221,7 +221,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
-    """The body's JSON object; empty when it has none."""
+    """Return the body's JSON object; empty if it has none."""
     try:
         content: Any = json.loads(body)
     except ValueError:

@@ -1,6 +1,6 @@
-"""What the scripted model says to the shop assistant of `examples/quickstart.py`.
+"""The scripted model of the shop assistant in `examples/quickstart.py`.
 
-The reply follows from the conversation alone: it reads the tool results that it is given, as a model would.
+The reply depends on the conversation alone: the script reads the tool results that it gets, as a model would.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 
 
 def shop_script(messages: Sequence[Message]) -> Reply:
-    """Return the reply to a conversation; LookupError if it is not one that the shop assistant leads."""
+    """Return the reply to a conversation; raises LookupError if it is not one of the shop assistant's."""
     last: Message = messages[-1] if messages else {}
     if last.get("role") == "user":
         return _to_customer(messages)
@@ -34,7 +34,7 @@ def _to_customer(messages: Sequence[Message]) -> Reply:
 
 
 def _to_tool_result(content: str) -> Reply:
-    # The tool says what an order number looks like; a model tries again with what it was told.
+    # The tool describes the form of an order number; a model tries again with that information.
     corrected = re.search(r"no order '(\w+)'.*such as ([A-Z])-", content)
     if corrected:
         number = f"{corrected[2]}-{corrected[1]}"

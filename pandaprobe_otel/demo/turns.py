@@ -1,4 +1,4 @@
-"""What the agent did, told by the endpoint that it talked to: the standard that its traces are measured by."""
+"""The agent's actions, as recorded by the endpoint it talked to: the reference for checking its traces."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, Final
 from pandaprobe_otel.demo.scripted_endpoint import Exchange
 
 _FAILED: Final = "error: "
-"""How the quickstart tells the model that a tool failed."""
+"""Prefix with which the quickstart tells the model that a tool failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolRun:
-    """A tool that the model asked for, and what the agent answered. `error` is None for a tool that worked."""
+    """A tool call by the model, and the agent's answer. `error` is None if the tool succeeded."""
 
     name: str
     arguments: Mapping[str, Any]
@@ -35,7 +35,7 @@ class Turn:
 
 
 def turns_of(exchanges: Sequence[Exchange]) -> list[Turn]:
-    """Cut the exchanges of one conversation into turns: each begins where a user has the last word."""
+    """Split the exchanges of one conversation into turns, each beginning with a message of the user."""
     groups: list[list[Exchange]] = []
     for exchange in exchanges:
         if _last_message(exchange).get("role") == "user" or not groups:

@@ -1,4 +1,4 @@
-"""An OTLP receiver that feeds PandaProbe: for other languages, and for OpenTelemetry Collectors."""
+"""An OTLP receiver that feeds PandaProbe, for other languages and for OpenTelemetry Collectors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gateway", "serve"]
 
-if not TYPE_CHECKING:  # a type checker would take any name for one of these, also a misspelt one
+if not TYPE_CHECKING:  # else a type checker would accept any name, even a misspelt one
     __getattr__, __dir__ = lazy_names(
         __name__,
         {

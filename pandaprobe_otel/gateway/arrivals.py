@@ -1,4 +1,4 @@
-"""Bodies on their way in: who is slow, or has been at it for longest when there is no more room, gives way."""
+"""Request bodies that are arriving. Slow ones are refused, and the oldest make room for new ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RETRY_S: Final = 1.0
 
 @dataclass(eq=False, slots=True)
 class Room:
-    """The room that one request takes. `timeout` says until when its body may go on arriving."""
+    """The room that one request takes. `timeout` has the time until which its body may arrive."""
 
     size: int = 0
     gave_way: bool = False
@@ -29,7 +29,8 @@ class Room:
 class Arrivals:
     """The requests of one protocol, all in one loop.
 
-    most_arriving: of which bytes are still to come. most, most_bytes: of all, those that wait for their turn included.
+    most_arriving: bound on requests whose bodies are incomplete. most, most_bytes: bounds on all requests, including
+    those that wait for their turn.
     """
 
     def __init__(self, *, most_arriving: int, most: int, most_bytes: int) -> None:
@@ -38,11 +39,11 @@ class Arrivals:
         self._most_bytes = most_bytes
         self._count = 0
         self._bytes = 0
-        self._arriving: dict[Room, None] = {}  # the oldest first
+        self._arriving: dict[Room, None] = {}  # oldest first
 
     @contextmanager
     def room(self) -> Generator[Room]:
-        """Room for one request, until nobody needs its body any more."""
+        """Reserve room for one request until its body is no longer needed."""
         room = Room()
         self._count += 1
         try:
@@ -53,7 +54,7 @@ class Arrivals:
 
     @asynccontextmanager
     async def arriving(self, room: Room, *, idle_s: float = WITHIN_S) -> AsyncGenerator[None]:
-        """Read the body in here: each part within `idle_s` seconds, all of it within 30; RefusedError if it is not."""
+        """Read the body in this block, each part within `idle_s` seconds and all within 30; else raise RefusedError."""
         now = asyncio.get_running_loop().time()
         room.idle_s, room.until = idle_s, now + WITHIN_S
         try:
@@ -71,9 +72,9 @@ class Arrivals:
             self._arriving.pop(room, None)
 
     def grew(self, room: Room, size: int) -> None:
-        """So many bytes more have come."""
+        """Count `size` more bytes of the body."""
         if room.gave_way or room.timeout is None or room.timeout.expired():
-            return  # its end is on the way
+            return  # it is about to end
         room.size += size
         self._bytes += size
         now = asyncio.get_running_loop().time()

@@ -1,4 +1,4 @@
-"""Connections over which nothing is asked: they have an end, and the oldest makes room for new ones."""
+"""Silent connections: they are closed after a time, and the oldest make room for new ones."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any, Final, cast
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 SILENT_S: Final = 10.0
-"""From one request to the next, and until the head of the first is there."""
+"""Seconds between two requests, and until the head of the first has arrived."""
 MOST_SILENT: Final = 300
-"""Of a thousand files that a process may open where nobody has said otherwise."""
+"""A share of the thousand files that a process may open by default."""
 
 _Base: Any = AutoHTTPProtocol
 
 
 def connections(*, silent_s: float = SILENT_S, most_silent: int = MOST_SILENT) -> type[asyncio.Protocol]:
-    """Uvicorn's protocol with these bounds, for one server."""
-    silent: dict[Any, asyncio.TimerHandle] = {}  # the oldest first
+    """Return Uvicorn's protocol with these bounds, for one server."""
+    silent: dict[Any, asyncio.TimerHandle] = {}  # oldest first
 
     class Connection(_Base):
-        """Is silent, but while the app has a request of it."""
+        """A connection, which is silent except while the app handles its request."""
 
         app: Any
         loop: Any
@@ -32,12 +32,12 @@ def connections(*, silent_s: float = SILENT_S, most_silent: int = MOST_SILENT) -
             self.app = self._serve
 
         def connection_made(self, transport: Any) -> None:
-            """Begin to wait for a request."""
+            """Start to wait for a request."""
             _Base.connection_made(self, transport)
             self._wait()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            """Nothing is waited for."""
+            """Stop waiting."""
             self._stop_waiting()
             _Base.connection_lost(self, exc)
 

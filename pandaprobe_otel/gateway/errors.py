@@ -1,4 +1,4 @@
-"""Why a request is not taken, in the words of OTLP over HTTP and over gRPC."""
+"""Reasons for refusing a request, in the terms of OTLP over HTTP and over gRPC."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ UNAUTHENTICATED: Final = 16
 
 
 class RefusedError(Exception):
-    """The request is not taken; the text tells the sender why.
+    """The request is refused; the text tells the sender why.
 
-    http_status: 400, 401, 404, 408, 413, 415 or 503. code: of google.rpc.Code. retry_after_s: when to send it again;
-    None when that would be in vain (OTLP specification 1.5, "Failures" and "OTLP/HTTP Throttling").
+    http_status: 400, 401, 404, 408, 413, 415 or 503. code: of google.rpc.Code. retry_after_s: seconds until the sender
+    may try again; None if that would be pointless (OTLP specification 1.5, "Failures" and "OTLP/HTTP Throttling").
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class RefusedError(Exception):
 
 
 class TooLargeError(RefusedError):
-    """The body has more bytes than it may."""
+    """The body has more bytes than allowed."""
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(
@@ -39,24 +39,24 @@ class TooLargeError(RefusedError):
 
 
 class OverBoundError(Exception):
-    """There is more in something than may be."""
+    """A message has more fields than allowed."""
 
 
 def busy(message: str, retry_after_s: float) -> RefusedError:
-    """The sender is to wait and to send the same again."""
+    """Return the error that asks the sender to wait and send the same again."""
     return RefusedError(message, http_status=503, code=RESOURCE_EXHAUSTED, retry_after_s=retry_after_s)
 
 
 def unreadable(message: str) -> RefusedError:
-    """The body is not what it should be."""
+    """Return the error for a malformed body."""
     return RefusedError(message, http_status=400)
 
 
 def too_many(what: str) -> RefusedError:
-    """The body is small enough, but holds more than is made of one."""
+    """Return the error for a body that is small enough, but would become too many objects."""
     return RefusedError(f"the body holds {what}; send smaller batches", http_status=413)
 
 
 def too_slow(message: str) -> RefusedError:
-    """The body did not come in time."""
+    """Return the error for a body that did not arrive in time."""
     return RefusedError(message, http_status=408, code=DEADLINE_EXCEEDED)

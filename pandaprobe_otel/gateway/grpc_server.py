@@ -30,11 +30,11 @@ from pandaprobe_otel.gateway.turns import Turns
 
 _SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
 _ARRIVING: Final = 32
-"""Messages that may be on their way. The library keeps their bytes until they are whole, and does not say how many."""
+"""Messages that may be arriving. The library keeps their bytes until they are complete, without reporting a count."""
 _WAITING: Final = 256
 _HANDSHAKE_MS: Final = 10_000
 _IDLE_MS: Final = 60_000
-"""A connection without calls ends; senders open another one with their next call."""
+"""A connection without calls is closed; senders open another one with their next call."""
 _CODES: Final = {
     INVALID_ARGUMENT: grpc.StatusCode.INVALID_ARGUMENT,
     DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -45,7 +45,7 @@ _CODES: Final = {
 
 @asynccontextmanager
 async def grpc_server(turns: Turns, address: str, access: Access, *, within_s: float) -> AsyncGenerator[int]:
-    """Listen on an address, and end within so many seconds; gives the port. OSError: it cannot be used."""
+    """Listen on an address and yield the port; stop within `within_s` seconds. Raises OSError if it cannot."""
     options = (
         ("grpc.max_receive_message_length", turns.max_body),
         ("grpc.so_reuseport", 0),
@@ -53,8 +53,8 @@ async def grpc_server(turns: Turns, address: str, access: Access, *, within_s: f
         ("grpc.max_connection_idle_ms", _IDLE_MS),
     )
     server: Any = grpc.aio.server(options=options)
-    # One message comes, as a stream: it can be waited for, for so long and no longer. The bytes are decoded here, so
-    # that bad ones are the sender's error and not the server's.
+    # The single message is read as a stream, so that the wait for it has a limit. Its bytes are decoded here, so that
+    # malformed ones are the sender's error and not the server's.
     handler = cast("Any", grpc).stream_unary_rpc_method_handler(_Exports(turns, access).export)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {"Export": handler}),))
     certificate = access.certificate()
@@ -76,7 +76,7 @@ async def grpc_server(turns: Turns, address: str, access: Access, *, within_s: f
 
 
 class _Exports:
-    """The one method of the service."""
+    """The only method of the service."""
 
     def __init__(self, turns: Turns, access: Access) -> None:
         self._turns = turns
@@ -92,7 +92,7 @@ class _Exports:
             taken = await self._take(messages)
         except RefusedError as error:
             await _refuse(error, context)
-            raise  # abort() has raised already
+            raise  # never reached: abort() raises
         answer = ExportTraceServiceResponse()
         if taken.rejected:
             answer.partial_success.rejected_spans = taken.rejected

@@ -30,7 +30,7 @@ _WAITING: Final = 512
 
 
 def make_app(turns: Turns, access: Access, *, counts: Callable[[], dict[str, Any]]) -> Starlette:
-    """The application. `counts` is what `GET /health` answers with, to those who may send."""
+    """Return the application. `counts` is the answer of `GET /health` to those who may send."""
     traces = _Traces(turns, access)
 
     async def health(request: Request) -> Response:
@@ -53,7 +53,7 @@ def make_app(turns: Turns, access: Access, *, counts: Callable[[], dict[str, Any
 
 
 class _Traces:
-    """The one endpoint that matters."""
+    """The endpoint for traces."""
 
     def __init__(self, turns: Turns, access: Access) -> None:
         self._turns = turns
@@ -72,7 +72,7 @@ class _Traces:
             except RefusedError as error:
                 answer = _answer(error, kind)
                 if room.gave_way or error.http_status == 408:
-                    answer.headers["Connection"] = "close"  # else the rest of the body would be waited for
+                    answer.headers["Connection"] = "close"  # otherwise the server waits for the rest of the body
                 return answer
             except ClientDisconnect:
                 return Response(status_code=400)

@@ -1,4 +1,4 @@
-"""Bodies of OTLP/HTTP, inflated within a bound: a small one may hold gigabytes of zeros."""
+"""Decompression of OTLP/HTTP bodies within a bound, since a small body may contain gigabytes of zeros."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WINDOW_BITS: Final = {"gzip": 31, "deflate": 15}
 
 
 def inflate(body: bytes | bytearray, encoding: str, max_bytes: int) -> bytes | bytearray:
-    """Return the body without its Content-Encoding. RefusedError: it is damaged, too large, or of another encoding."""
+    """Return the body without its Content-Encoding; raise RefusedError if it is damaged, too large or unknown."""
     name = encoding.strip().lower()
     if name in ("", "identity"):
         if len(body) > max_bytes:

@@ -1,4 +1,4 @@
-"""From a request to the pipeline, and when a request may be answered with success."""
+"""Delivery of requests to the pipeline, and the condition for answering them with success."""
 
 from __future__ import annotations
 
@@ -15,54 +15,54 @@ from pandaprobe_otel.gateway.otlp_spans import Found
 from pandaprobe_otel.gateway.rejections import Rejected, Rejections
 
 FULL: Final = 0.9
-"""From this share of the bound on, senders are asked to wait: what was accepted before is not to be lost."""
+"""Share of the bound from which senders must wait, so that no accepted spans are lost."""
 RETRY_FULL_S: Final = 30.0
 RETRY_SLOW_S: Final = 5.0
 _PATIENCE_S: Final = 20.0
 _SLICE: Final = 512
-"""Spans that are handed over at once; other requests get their turn in between."""
+"""Spans handed over at once; other requests get their turn in between."""
 _SLICE_ELEMENTS: Final = 20_000
-"""Attributes and the like in them: what a request has in memory as objects, 200 bytes each."""
+"""Attributes and similar elements in them: the objects that a request has in memory, 200 bytes each."""
 
 
 class Receiver(Protocol):
-    """What the intake needs of a pipeline; see `ExportPipeline`."""
+    """The part of a pipeline that the intake needs; see `ExportPipeline`."""
 
     def receive(self, spans: list[ReadableSpan], deadline: float) -> bool:
-        """Take over ended spans in this thread; False when there was no time for it."""
+        """Take over ended spans in this thread; return False if there was no time for it."""
         ...
 
     def fill(self) -> float:
-        """How full the place is where spans wait; from 0 to 1."""
+        """Return the filled share of the room for waiting spans, from 0 to 1."""
         ...
 
     def is_choosing(self) -> bool:
-        """Whether traces are left out, since for minutes more have come than the limit lets through."""
+        """Return whether traces are left out because for minutes more have come than the limit allows."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of a request: OTLP's partial success says how many spans were rejected, and why."""
+    """The result of a request: OTLP's partial success has the number of rejected spans and the reason."""
 
     accepted: int
     rejected: int
     message: str = ""
-    """Empty when nothing was rejected."""
+    """Empty if nothing was rejected."""
 
 
 class Intake:
-    """Takes requests from any thread. What it has answered with success survives the process if there is a spool."""
+    """Intake of requests from any thread. With a spool, spans answered with success survive the process."""
 
     def __init__(self, receiver: Receiver, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._receiver = receiver
         self._monotonic = monotonic
 
     def check_room(self) -> None:
-        """Raise RefusedError when senders are to wait, before their bodies are read.
+        """Raise RefusedError if senders must wait, before their bodies are read.
 
-        Not under an overload that lasts, where traces are chosen: the limit stays, so waiting would only move the loss
-        into the senders' queues, where nobody counts it.
+        They need not wait under a lasting overload, in which traces are chosen: the limit stays, so waiting would only
+        move the loss into the senders' queues, where nobody counts it.
         """
         if (share := self._receiver.fill()) >= FULL and not self._receiver.is_choosing():
             raise busy(
@@ -70,9 +70,9 @@ class Intake:
             )
 
     def take(self, read: Callable[[Allowance], Iterator[Found]]) -> Taken:
-        """Hand the spans on, to disk where there is a spool.
+        """Hand the spans on; with a spool, to disk.
 
-        RefusedError: there was no time for it, or nothing of the request can be taken.
+        Raises RefusedError if there was no time for it, or nothing of the request can be taken.
         """
         deadline = self._monotonic() + _PATIENCE_S
         allowance = Allowance()

@@ -1,7 +1,7 @@
-"""Requests in JSON: counted before they are read, then made to OpenTelemetry's own messages span by span.
+"""Requests in JSON: counted before they are parsed, then converted to OpenTelemetry's own messages span by span.
 
-OTLP's JSON is that of Protobuf but for ids, which are hexadecimal; unknown fields are ignored (specification 1.5, "JSON
-Protobuf Encoding").
+OTLP's JSON is that of Protobuf except for ids, which are hexadecimal; unknown fields are ignored (specification 1.5,
+"JSON Protobuf Encoding").
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from pandaprobe_otel.gateway.rejections import BEYOND, UNREADABLE, Rejected
 _IDS: Final = {"traceId": 16, "spanId": 8, "parentSpanId": 8}
 _WEIGHTS: Final = {b"{": 3, b"[": 1, b",": 1}
 _NEXT: Final = re.compile(rb'(?:[^"{\[,]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+([{\[,]|\Z)', re.DOTALL)
-"""The next of these that is not in a text. Nothing is tried twice: it takes the same time for each byte."""
+"""Matches up to the next `{`, `[` or `,` outside a string. Nothing is tried twice, so each byte takes equal time."""
 
 
 def read_json(body: bytes | bytearray, allowance: Allowance) -> Iterator[Found]:
-    """Read a request span by span. RefusedError, before there is a first one: the body is no request, or too much."""
+    """Read a request span by span. Before the first one, raise RefusedError for a malformed or too large body."""
     _weigh(body)
     try:
         data: Any = orjson.loads(body)
@@ -43,7 +43,10 @@ def read_json(body: bytes | bytearray, allowance: Allowance) -> Iterator[Found]:
 
 
 def _weigh(body: bytes | bytearray) -> None:
-    """Refuse what would be many objects. What is in texts is left out where it matters: it takes longer to find."""
+    """Refuse a body that would become many objects.
+
+    Marks inside strings are excluded only if the plain count is too high, since finding them takes longer.
+    """
     most = JSON_VALUES + len(body) // JSON_BYTES_A_VALUE
     if sum(body.count(mark) * weight for mark, weight in _WEIGHTS.items()) <= most:
         return
@@ -56,7 +59,7 @@ def _weigh(body: bytes | bytearray) -> None:
 
 
 def _resources(data: dict[str, Any]) -> list[tuple[dict[str, Any], list[tuple[dict[str, Any], list[dict[str, Any]]]]]]:
-    """The resources, their scopes with them, and with those the spans, the last one first."""
+    """Return the resources with their scopes, and those with their spans, last span first."""
     resources = [
         (resource, [(scope, _objects(scope, "spans")) for scope in _objects(resource, "scopeSpans")])
         for resource in _objects(data, "resourceSpans")
@@ -67,7 +70,7 @@ def _resources(data: dict[str, Any]) -> list[tuple[dict[str, Any], list[tuple[di
         count += len(scopes)
         for scope, spans in scopes:
             scope.pop("spans", None)
-            spans.reverse()  # each is taken from the end, and its memory is free
+            spans.reverse()  # each is taken from the end, which frees its memory
             count += len(spans)
     if count > MOST_FRAMES:
         raise too_many(f"more than {MOST_FRAMES} spans, scopes and resources")
@@ -90,7 +93,7 @@ def _taken_out(spans: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _message(kind: Any, fields: dict[str, Any], allowance: Allowance) -> Any:
-    """The message with these fields; Rejected where they do not fit."""
+    """Return the message with these fields; Rejected if they do not fit."""
     if allowance.is_used_up:
         return BEYOND
     try:

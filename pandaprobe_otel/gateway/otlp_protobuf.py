@@ -1,4 +1,4 @@
-"""Requests in Protobuf: split and counted by their frames, then read span by span by OpenTelemetry's own messages."""
+"""Requests in Protobuf: split and counted by frames, then read span by span with OpenTelemetry's own messages."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from pandaprobe_otel.gateway.rejections import BEYOND, TOO_MANY_FIELDS, UNREADAB
 from pandaprobe_otel.gateway.wire import Buffer, Counter, parts
 
 _UNCOUNTED: Final = 2 * MOST_FIELDS
-"""Bytes of a message that cannot hold more fields than it may: the shortest takes two."""
+"""Bytes of a message that cannot have too many fields, since the shortest field takes two."""
 _COUNTERS: Final = {kind: Counter(kind.DESCRIPTOR) for kind in (ResourceSpans, ScopeSpans, Span)}
 
 
 @dataclass(slots=True)
 class _Frame:
-    """A message, split: the bytes beside the frames within it, and those."""
+    """A split message: its bytes outside of the inner frames, and those frames."""
 
     own: bytes
     inner: list[Any]
 
 
 def read_protobuf(body: Buffer, allowance: Allowance) -> Iterator[Found]:
-    """Read a request span by span. RefusedError, before there is a first one: the body is no request, or too much."""
+    """Read a request span by span. Before the first one, raise RefusedError for a malformed or too large body."""
     view = memoryview(body)
     return _read(_Splitter(view).request(), view, allowance)
 
 
 class _Splitter:
-    """Finds the frames down to the spans, and counts them."""
+    """A splitter that finds the frames down to the spans, and counts them."""
 
     def __init__(self, view: memoryview) -> None:
         self._view = view
         self._left = MOST_FRAMES
 
     def request(self) -> list[_Frame]:
-        """The resources, their scopes in them, and in those where spans begin and end."""
+        """Return the resources with their scopes, and those with the start and end of each span."""
         frame = self._split(0, len(self._view), ExportTraceServiceRequest.RESOURCE_SPANS_FIELD_NUMBER)
         return [self._resource(start, end) for start, end in frame.inner]
 
@@ -80,7 +80,7 @@ def _read(resources: list[_Frame], view: memoryview, allowance: Allowance) -> It
 
 
 def _message(kind: Any, data: Buffer, allowance: Allowance) -> Any:
-    """The message; Rejected where it is none, or has too much in it."""
+    """Return the message; Rejected if it is malformed or has too many fields."""
     if allowance.is_used_up:
         return BEYOND
     try:

@@ -1,4 +1,4 @@
-"""Spans of OTLP as the SDK's own type, which everything behind the gateway works on."""
+"""OTLP spans as the SDK's own type, which the rest of the pipeline uses."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _KINDS: Final = {number: SpanKind(number - 1) for number in range(1, 6)}
 _STATUS: Final = {1: StatusCode.OK, 2: StatusCode.ERROR}
 _REMOTE: Final = 0x300
-"""The parent is known to be in another process: SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK and IS_REMOTE_MASK of OTLP."""
+"""Flags of a parent in another process: SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK and IS_REMOTE_MASK of OTLP."""
 _ITEM: Final = 4
-"""An event or a link costs as much as so many attributes."""
+"""Number of attributes that an event or a link counts as."""
 _DEEPEST: Final = 64
-"""Protobuf itself ends at a depth of 100 messages, two for each list or map."""
+"""Deepest nesting. Protobuf's own limit is 100 messages, two for each list or map."""
 
 
 class SpanReader:
-    """Makes the SDK's spans of messages, and takes what they hold from an allowance."""
+    """A converter of messages to the SDK's spans, which subtracts their elements from an allowance."""
 
     def __init__(self, allowance: Allowance) -> None:
         self._allowance = allowance
 
     def resource(self, message: Any) -> Resource | Rejected:
-        """The resource that has sent spans, of a ResourceSpans without its scopes."""
+        """Return the resource of spans, from a ResourceSpans without its scopes."""
         if isinstance(message, Rejected):
             return message
         return Resource(_named(self._attributes(message.resource.attributes)), message.schema_url)
 
     def scope(self, message: Any) -> InstrumentationScope | Rejected:
-        """The scope that has made spans, of a ScopeSpans without its spans."""
+        """Return the scope of spans, from a ScopeSpans without its spans."""
         if isinstance(message, Rejected):
             return message
         scope = message.scope
@@ -58,7 +58,7 @@ class SpanReader:
         read: Callable[[Any], Any],
         encoded: Iterable[Any],
     ) -> Iterator[Found]:
-        """Each span of a scope, or why it is rejected. `read` makes the message of each, which is not kept."""
+        """Yield each span of a scope, or the reason for its rejection. `read` makes its message, which is not kept."""
         if isinstance(resource, Rejected):
             return (resource for _ in encoded)
         if isinstance(scope, Rejected):
@@ -121,7 +121,7 @@ class SpanReader:
 
 
 def _named(value: Any) -> Any:
-    """The value without what has no name: the SDK drops that as well, with a line in the log for each."""
+    """Return the value without nameless parts. The SDK drops those too, but with a log line for each."""
     if isinstance(value, dict):
         return {name: _named(inner) for name, inner in cast("dict[str, Any]", value).items() if name}
     if isinstance(value, list | tuple):
@@ -138,7 +138,7 @@ def _counted_list(items: Iterable[Any], dropped: int) -> Any:
 
 
 def _parent(trace_id: int, parent_id: int, span: Any) -> SpanContext:
-    # A root has the state of its parent; most SDKs give it to what is below as well, where it says nothing.
+    # A root has the state of its parent. Most SDKs also give it to the spans below, for which it means nothing.
     return SpanContext(trace_id, parent_id, span.flags & _REMOTE == _REMOTE, _SAMPLED, state_of(span.trace_state))
 
 

@@ -1,4 +1,4 @@
-"""Spans that are not taken while others of their request are: OTLP's partial success."""
+"""Spans that are rejected while others of their request are accepted: OTLP's partial success."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pandaprobe_otel.gateway.bounds import MOST_FIELDS, MOST_IN_REQUEST, MOST_IT
 
 
 class Rejected(NamedTuple):
-    """One span, why it is not taken, and what the library says of it."""
+    """A rejected span: the reason, and the library's own message."""
 
     reason: str
     detail: str = ""
@@ -25,26 +25,26 @@ BEYOND: Final = Rejected(
 
 
 class Rejections:
-    """Counts them; `message` tells the sender."""
+    """Counts of rejected spans; `message` is for the sender."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._details: dict[str, str] = {}
 
     def add(self, rejected: Rejected) -> None:
-        """One more."""
+        """Count a rejected span."""
         self._counts[rejected.reason] += 1
         if rejected.detail:
             self._details.setdefault(rejected.reason, f" (the first: {rejected.detail[:300]})")
 
     @property
     def count(self) -> int:
-        """The number of all of them."""
+        """The number of all rejected spans."""
         return self._counts.total()
 
     @property
     def message(self) -> str:
-        """Their numbers by reason, in words; empty when there were none."""
+        """The numbers by reason, in words; empty if there were none."""
         return "; ".join(
             f"{count} spans {reason}{self._details.get(reason, '')}" for reason, count in self._counts.items()
         )

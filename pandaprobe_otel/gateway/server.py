@@ -1,4 +1,4 @@
-"""Start and stop a gateway: in threads (`Gateway`) or in the foreground (`serve`)."""
+"""Start and stop of a gateway: in threads (`Gateway`) or in the foreground (`serve`)."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ _Entered = TypeVar("_Entered")
 
 HTTP_PORT: Final = 4318
 GRPC_PORT: Final = 4317
-"""The ports that OTLP has at IANA."""
+"""The ports registered for OTLP at IANA."""
 MAX_BODY: Final = 16 << 20
 _STOP_WITHIN_S: Final = 5.0
 _BACKLOG: Final = 256
-"""Connections that may come at once: so many more are open than may be silent."""
+"""Connections that may arrive at once; that many may be open in addition to the silent ones."""
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Gateway:
-    """Receives OTLP and sends to PandaProbe, as a context manager.
+    """An OTLP receiver that sends to PandaProbe, as a context manager.
 
-    host: where to listen. http_port, grpc_port: 0 takes a free one, None does not listen.
-    max_body: bytes of a request's body, inflated; a larger one is answered with 413.
-    token: what senders have to give as `Authorization: Bearer <token>`; others get 401 or UNAUTHENTICATED. None: nobody
-        is asked.
-    certfile, keyfile: of TLS, for both protocols; PEM. None: no TLS.
-    settings: as for `init` (`api_key`, `endpoint`, `project_name`, `spool`, `redis_url`, `spans`, ...); what is not
-        given comes from the environment.
+    host: the address to listen on. http_port, grpc_port: 0 takes a free port, None does not listen.
+    max_body: bytes of a request's body after decompression; a larger one is answered with 413.
+    token: the token that senders must give as `Authorization: Bearer <token>`; others get 401 or UNAUTHENTICATED.
+        None: no check.
+    certfile, keyfile: PEM files of TLS, for both protocols. None: no TLS.
+    settings: as for `init` (`api_key`, `endpoint`, `project_name`, `spool`, `redis_url`, `spans`, ...); the others
+        come from the environment.
 
-    A request is answered with success when its spans are kept: with a spool they then survive kill -9. Senders are
-    asked to wait (503 with Retry-After, RESOURCE_EXHAUSTED with RetryInfo) while what waits for PandaProbe takes 90 %
-    of its bound. Raises ConfigError for settings that cannot work, OSError for a port that is taken or a
-    file that cannot be read.
+    A success means that the spans of the request are kept; with a spool they then survive kill -9. Senders are
+    asked to wait (503 with Retry-After, RESOURCE_EXHAUSTED with RetryInfo) while spans that wait for PandaProbe
+    take 90 % of their bound. Raises ConfigError for settings that cannot work, OSError for a port that is in use or
+    a file that cannot be read.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class Gateway:
         self._settings = settings
         self._stack: ExitStack | None = None
         self.http_port: int | None = None
-        """Where it listens for HTTP."""
+        """The port for HTTP while it listens."""
         self.grpc_port: int | None = None
-        """Where it listens for gRPC."""
+        """The port for gRPC while it listens."""
         self.pipeline: ExportPipeline | None = None
 
     def start(self) -> Self:
-        """Begin to listen."""
+        """Start listening."""
         if self._stack is not None:
             return self
         self._access.check_files()
@@ -106,7 +106,7 @@ class Gateway:
         return self
 
     def stop(self) -> None:
-        """Stop listening, deliver what can be delivered within the shutdown timeout, leave the rest in the spool."""
+        """Stop listening, deliver as much as the shutdown timeout allows, and leave the rest in the spool."""
         stack, self._stack = self._stack, None
         if stack is not None:
             stack.close()
@@ -118,7 +118,7 @@ class Gateway:
         return f"{scheme}://{_bracketed(self._host)}:{self.http_port}"
 
     def counts(self) -> dict[str, Any]:
-        """What `GET /health` says: spans accepted, delivered, pending and dropped, by reason."""
+        """Return the answer of `GET /health`: spans accepted, delivered, pending and dropped, by reason."""
         assert self.pipeline is not None
         status = self.pipeline.status()
         return {
@@ -130,13 +130,13 @@ class Gateway:
         }
 
     def __enter__(self) -> Self:
-        """Start."""
+        """Start the gateway."""
         return self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop."""
+        """Stop the gateway."""
         self.stop()
 
     def _open_pipeline(self) -> ExportPipeline:
@@ -168,7 +168,7 @@ class Gateway:
                 ssl_keyfile=self._access.keyfile,
                 timeout_graceful_shutdown=int(_STOP_WITHIN_S),
             )
-            config.load()  # now, so that files that are no certificates are an error of the start
+            config.load()  # now, so that invalid certificate files are an error of the start
             server = uvicorn.Server(config)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
@@ -202,7 +202,7 @@ def serve(host: str, *, out: IO[str] | None = None, **parameters: Any) -> None:
 
 @contextmanager
 def _running_loop() -> Generator[asyncio.AbstractEventLoop]:
-    """A loop in a thread of its own, in which both protocols are served."""
+    """Run a loop in its own thread, which serves both protocols."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="pandaprobe-gateway", daemon=True)
     thread.start()
@@ -216,7 +216,7 @@ def _running_loop() -> Generator[asyncio.AbstractEventLoop]:
 
 @contextmanager
 def _inside(loop: asyncio.AbstractEventLoop, manager: AbstractAsyncContextManager[_Entered]) -> Generator[_Entered]:
-    """Enter and leave it in the loop."""
+    """Enter and exit the manager in the loop."""
     entered = asyncio.run_coroutine_threadsafe(manager.__aenter__(), loop).result()
     try:
         yield entered

@@ -1,4 +1,4 @@
-"""Turns for what a request costs: inflating, reading and handing over. Small ones never wait for large ones."""
+"""Turns for the work on requests: decompressing, reading and handing over. Small requests never wait for large ones."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pandaprobe_otel.gateway.otlp_spans import Found
 Read = Callable[[bytes | bytearray, Allowance], Iterator[Found]]
 
 _SMALL: Final = 1 << 20
-"""Bytes of a body, inflated: at most a tenth of a second of CPU."""
+"""Bytes of a small body after decompression: at most a tenth of a second of CPU."""
 _SMALL_AT_ONCE: Final = 4
 _LARGE_AT_ONCE: Final = 1
-"""More would only take time from the small ones: reading holds the interpreter."""
+"""More would only delay the small ones: reading holds the interpreter lock."""
 
 
 class Turns:
@@ -33,7 +33,7 @@ class Turns:
         self._large = ThreadPoolExecutor(_LARGE_AT_ONCE, thread_name_prefix="pandaprobe-large")
 
     async def take(self, body: bytes | bytearray, encoding: str, read: Read) -> Taken:
-        """Take a request when it is its turn; RefusedError if it is not taken."""
+        """Take a request when it is its turn; raises RefusedError if it is refused."""
         loop = asyncio.get_running_loop()
         small = min(_SMALL, self.max_body)
         if len(body) <= small:
@@ -45,7 +45,7 @@ class Turns:
         return await loop.run_in_executor(self._large, self._take, body, encoding, read, self.max_body)
 
     def close(self) -> None:
-        """End when what has begun has ended."""
+        """Stop when the current requests have ended."""
         self._small.shutdown(cancel_futures=True)
         self._large.shutdown(cancel_futures=True)
 

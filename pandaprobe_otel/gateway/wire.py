@@ -1,7 +1,7 @@
-"""The frames of Protobuf: where the parts of a message stand, without making anything of them.
+"""The frames of Protobuf: the positions of a message's parts, without building objects.
 
-The library makes all parts at once: the smallest takes two bytes of a body and sixty of memory, and thirty-six where it
-is only put into a list of bytes. So what may be too much is counted here first.
+The library builds all parts at once. The smallest takes two bytes of a body and sixty of memory, or thirty-six if it is
+only put into a list of bytes. So this module first counts what may be too much.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ Buffer = bytes | bytearray | memoryview
 _MALFORMED: Final = "the body is not an ExportTraceServiceRequest"
 _LARGEST_TAG: Final = (1 << 32) - 1
 _DEEPEST: Final = 100
-"""Of messages within each other: where the library ends, too."""
+"""Deepest nesting of messages; the library's limit is the same."""
 _FIXED: Final = {1: 8, 5: 4}
 
 
 def parts(data: Buffer, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number, start and end of each field in turn; the start is -1 where a field holds a number and no bytes.
+    """Yield number, start and end of each field; the start is -1 if the field has a number instead of bytes.
 
-    Raises RefusedError (400) where the frames do not fit.
+    Raises RefusedError (400) for malformed frames.
     """
     at = start
     while at < end:
@@ -47,7 +47,7 @@ def parts(data: Buffer, start: int, end: int) -> Iterator[tuple[int, int, int]]:
 
 
 def _varint(data: Buffer, at: int, end: int) -> tuple[int, int]:
-    """The number that stands there, and where it ends."""
+    """Return the number at this position, and its end."""
     value = shift = 0
     while at < end and shift < 70:
         byte = data[at]
@@ -60,7 +60,7 @@ def _varint(data: Buffer, at: int, end: int) -> tuple[int, int]:
 
 
 class Counter:
-    """Counts the fields of messages of one type, those of the messages in them included."""
+    """A counter of the fields in messages of one type, including those of nested messages."""
 
     def __init__(self, descriptor: Any) -> None:
         self._inner: dict[str, dict[int, str]] = {}
@@ -77,7 +77,7 @@ class Counter:
                 self._learn(field.message_type)
 
     def count(self, data: Buffer, most: int) -> int:
-        """Count the fields. OverBoundError: more than `most`, as soon as that is known. RefusedError: bad frames."""
+        """Return the number of fields; raise OverBoundError above `most`, RefusedError for bad frames."""
         count = 0
         inner: Mapping[int, str] = self._inner[self._root]
         ways = [(parts(data, 0, len(data)), inner)]

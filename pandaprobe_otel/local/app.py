@@ -1,4 +1,4 @@
-"""The application: routes, error answers and the outer layer, over one set of services."""
+"""The application: routes, error answers and the outer layer, on top of one set of services."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from pandaprobe_otel.local.routes import (
 from pandaprobe_otel.local.services import Services
 from pandaprobe_otel.local.settings import SERVER_VERSION
 
-# Fixed paths (/traces/users, /traces/analytics) stand before those with a parameter; for a path with several
-# methods the first router gives the `Allow` of a 405, which is POST for /traces on the real server.
+# Fixed paths (/traces/users, /traces/analytics) must precede those with a parameter. For a path with several methods,
+# the first router gives the `Allow` of a 405, which is POST for /traces on the real server.
 _ROUTERS = (
     ingest,
     analytics,
@@ -73,7 +73,7 @@ def create_app(services: Services) -> FastAPI:
         # The interactive documentation loads scripts from the network, which a local server must not cause.
         docs_url=None,
         redoc_url=None,
-        # FastAPI may trace requests with the provider of the process, whose spans would then come back here as traces.
+        # FastAPI may trace requests with the provider of the process; its spans would come back here as traces.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services

@@ -1,9 +1,9 @@
-"""Who is asking, and for which project (measured on server 0.5.0).
+"""Authentication, and the project of a request (measured on server 0.5.0).
 
-Without `auth` the server is the real one's development mode: any bearer token, or none, is the one developer. API
-keys are then taken on trust as long as nobody has made one; from the first key on, unknown ones are refused like on
-the real server, and only `sk_pp_local` is always good. With `auth`, keys are checked and the one good bearer token
-is the server's.
+Without `auth`, the server behaves like the real one's development mode: any bearer token, or none, belongs to the only
+developer. API keys are trusted as long as none has been created; from the first key on, unknown ones are refused as
+on the real server, and only `sk_pp_local` is always valid. With `auth`, keys are checked, and the only valid bearer
+token is the server's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pandaprobe_otel.local.services import Services, services_of
 from pandaprobe_otel.local.store.accounts import Organization, Project
 
 LOCAL_API_KEY: Final = "sk_pp_local"
-"""The key that is always good on an open local server, so that a program that insists on one has it."""
+"""The key that is always valid on an open local server, for programs that insist on a key."""
 NAME_RULE: Final = (
     "must start and end with a letter or digit and contain only letters, digits, spaces, hyphens, underscores, dots, "
     "or apostrophes."
@@ -37,7 +37,7 @@ _MISSING: Final = "Missing credentials. Provide Authorization: Bearer <token> (w
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectScope:
-    """The project of a request and what its handler works with."""
+    """The project of a request, and the services that its handler uses."""
 
     services: Services
     organization: Organization
@@ -46,7 +46,7 @@ class ProjectScope:
 
     @property
     def project_id(self) -> str:
-        """The id that every row of this request carries."""
+        """The project id of every row of this request."""
         return self.project.id
 
     def keep(self, connection: sqlite3.Connection) -> None:
@@ -59,7 +59,7 @@ class ProjectScope:
 
 
 def valid_name(name: str) -> bool:
-    """Whether a project or organization may have this name."""
+    """Return whether a project or organization may have this name."""
     return _NAME.fullmatch(name) is not None
 
 
@@ -72,7 +72,7 @@ async def project_scope(request: Request) -> ProjectScope:
         project = _project_by_name(services, organization, request)
     else:
         if not services.settings.auth and bearer_of(request) is None and request.headers.get("x-project-name"):
-            # A plain `curl -H "X-Project-Name: x"` against an open local server; the real one asks for a key here.
+            # A plain `curl -H "X-Project-Name: x"` to an open local server; the real server asks for a key here.
             organization = services.accounts.home
             project = _project_by_name(services, organization, request)
         else:
@@ -86,7 +86,7 @@ async def project_scope(request: Request) -> ProjectScope:
 
 
 async def developer(request: Request) -> Services:
-    """Let the developer in; raises the 401 of the management routes."""
+    """Authorize the developer; raises the 401 of the management routes."""
     services = services_of(request)
     if services.settings.auth:
         token = bearer_of(request)
@@ -107,7 +107,7 @@ def bearer_of(request: Request) -> str | None:
 
 
 def check_sender(services: Services, key: str) -> None:
-    """Raise the 401 of a key that is not good."""
+    """Raise the 401 of an invalid key."""
     _organization_of_key(services, key)
 
 

@@ -1,4 +1,4 @@
-"""Answers that are no success, in the server's own words and shapes (measured on server 0.5.0).
+"""Error answers in the server's own words and formats (measured on server 0.5.0).
 
 A validation error has `detail` and a list `errors`; a refusal of the application has `detail` only; a rate limit has
 `error` only; a failure of the server is plain text on a connection that is then closed.
@@ -24,7 +24,7 @@ from pandaprobe_otel.local.uuid_messages import uuid_message
 
 
 class InvalidFieldError(Exception):
-    """One field is refused after the body was valid by its schema."""
+    """A field was refused although the body was valid by its schema."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class InvalidFieldError(Exception):
 
 
 class EmptyNameError(Exception):
-    """A trace or span is to be renamed to nothing: on the real server a 500, each time."""
+    """A trace or span would get an empty name. The real server always answers 500."""
 
     def __init__(self) -> None:
         super().__init__("String should have at least 1 character")
@@ -49,7 +49,7 @@ def refused(detail: str) -> HTTPException:
 
 
 def quota_error(kind: str, limit: int, plan: str) -> HTTPException:
-    """Return the 429 of a used-up quota; its key `detail` tells it from a rate limit."""
+    """Return the 429 of a used-up quota. Its key `detail` distinguishes it from a rate limit."""
     return HTTPException(
         429, f"You've reached the {kind} limit ({limit}) for your {plan} plan. Please upgrade to continue."
     )
@@ -63,16 +63,16 @@ def plain_500() -> Response:
 
 
 def validation_body(errors: Sequence[tuple[str, str]]) -> JSONResponse:
-    """Return the 422 of a body, path or query that does not fit; each error is a field path and a message."""
+    """Return the 422 of an invalid body, path or query; each error is a field path and a message."""
     listed = [{"field": field, "message": message} for field, message in errors]
     return JSONResponse({"detail": "Validation error", "errors": listed}, status_code=422)
 
 
 def install_error_handlers(app: FastAPI, *, retry_after: bool) -> None:
-    """Give every exception its answer.
+    """Register the answer of every exception.
 
-    With `retry_after` a rate limit carries that header, as the documentation says, and what makes the real server fail
-    is a 422 which says why; without, both are as they were measured.
+    With `retry_after`, a rate limit has that header, as documented, and a request that makes the real server fail gets
+    a 422 with the reason. Without it, both are as measured.
     """
 
     async def on_validation_error(_request: Request, error: Exception) -> Response:
@@ -107,7 +107,7 @@ def _field(location: Sequence[Any]) -> str:
 
 
 def _message(error: Mapping[str, Any]) -> str:
-    """Return a message in server 0.5.0's words where other versions of the framework have their own."""
+    """Return a message in the words of server 0.5.0, which other versions of the framework vary."""
     if error["type"] == "uuid_parsing" and isinstance(error.get("input"), str):
         return uuid_message(error["input"])
     if tuple(error["loc"]) == ("body",) and error.get("input") is None:

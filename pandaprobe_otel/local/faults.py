@@ -1,4 +1,4 @@
-"""Faults on demand: what a client library must survive, made to happen."""
+"""Faults on demand, for testing what a client library must survive."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Fault = int | Literal["drop", "drop_after"]
 class Faults:
     """Faults of a running server; every field may be changed at any time.
 
-    `fail`: share (0 to 1) of API requests that are answered with a plain-text 500 and a closed connection, unprocessed.
+    `fail`: share (0 to 1) of API requests answered with a plain-text 500 and a closed connection, unprocessed.
     `slow_s`: seconds that every API request waits before it is handled.
-    `quota_used_up`: what counts against a plan's quota is refused with the real server's 429 `detail` body.
+    `quota_used_up`: requests that count against a plan's quota are refused with the real server's 429 `detail` body.
     `seed`: makes the choice of failing requests repeatable.
     """
 
@@ -45,7 +45,7 @@ class Faults:
             self.fail, self.slow_s, self.quota_used_up = 0.0, 0.0, False
 
     def take(self) -> Fault | None:
-        """Return the fault of the request that has just arrived, None for none."""
+        """Return the fault of the request that has just arrived, or None."""
         with self._lock:
             if self._next:
                 return self._next.popleft()

@@ -1,4 +1,4 @@
-"""Fill a local server from a file of traces."""
+"""Loading of traces from a file into a local server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAX_SPANS: Final = 500
 
 
 def load(server: LocalServer, entries: Iterable[Entry]) -> list[tuple[int, str]]:
-    """Store the entries of a file in a running server's project `file`; return lines that could not be, with why."""
+    """Store a file's entries in the project `file` of a running server; return the failed lines with the reasons."""
     transport = DirectTransport(server.url, api_key_headers(server.api_key, PROJECT))
     problems: list[tuple[int, str]] = []
     try:
@@ -45,7 +45,7 @@ def load(server: LocalServer, entries: Iterable[Entry]) -> list[tuple[int, str]]
 
 
 def _in_order(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """What belongs to a trace comes after it; a file has it where it happened, such as a score before its trace."""
+    """Yield each entry after its trace. In a file, a score may precede its trace."""
     known: set[str] = set()
     early: list[Entry] = []
     for entry in entries:
@@ -64,7 +64,7 @@ def _in_order(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 
 def records_of(server: LocalServer, most: int) -> tuple[list[TraceRecord], int]:
-    """Return the newest of the traces that were loaded, in their order, with their scores; and how many there are."""
+    """Return the newest loaded traces, in their order and with their scores, and the number of all."""
     services = server.services
     project = services.accounts.project_named(services.accounts.home.id, PROJECT).id
     newest, total = services.queries.traces(

@@ -16,7 +16,7 @@ from typing import Final
 from starlette.requests import Request
 
 DEFAULT_LIMIT: Final = 200
-"""Requests a minute for each path that has no limit of its own."""
+"""Requests a minute for each path without a limit of its own."""
 
 OWN_LIMITS: Final[Mapping[tuple[str, str], int]] = {
     ("POST", "/traces"): 100,
@@ -28,7 +28,7 @@ OWN_LIMITS: Final[Mapping[tuple[str, str], int]] = {
     ("POST", "/evaluations/session-runs/{run_id}/retry"): 50,
     ("POST", "/evaluations/monitors/{monitor_id}/trigger"): 10,
 }
-"""Routes that are counted after authentication and validation instead of before both."""
+"""Limits of routes that are counted after authentication and validation instead of before them."""
 
 _SWEEP_ABOVE = 10_000
 
@@ -48,7 +48,7 @@ class _Window:
 
 
 class FixedWindows:
-    """Counts hits per bucket; memory is bounded by sweeping windows that have closed."""
+    """Counts of hits per bucket. Sweeping closed windows bounds the memory."""
 
     def __init__(self, *, window_s: float = 60.0, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._window_s = window_s
@@ -57,7 +57,7 @@ class FixedWindows:
         self._lock = threading.Lock()
 
     def hit(self, credential: str, path: str, limit: int) -> None:
-        """Count one request; raises RateLimitedError when the bucket had been full already."""
+        """Count one request; raises RateLimitedError if the bucket was full already."""
         now = self._monotonic()
         with self._lock:
             window = self._windows.get((credential, path, limit))
@@ -71,11 +71,11 @@ class FixedWindows:
                 raise RateLimitedError(limit, window.opened + self._window_s - now)
 
     def __len__(self) -> int:
-        """Return how many windows are kept."""
+        """Return the number of stored windows."""
         return len(self._windows)
 
     def clear(self) -> None:
-        """Open every window again."""
+        """Forget all windows."""
         with self._lock:
             self._windows.clear()
 
@@ -86,7 +86,7 @@ class FixedWindows:
 
 
 class RateLimits:
-    """The server's table of limits over one set of windows.
+    """The server's table of limits, on top of one set of windows.
 
     `traces_per_minute` replaces the 100 of `POST /traces`; None turns every limit off.
     """
@@ -108,7 +108,7 @@ class RateLimits:
 
 
 def credential_of(request: Request) -> str:
-    """Return what requests are counted by: a hash of the bearer token or API key, or the client's address."""
+    """Return the credential to count by: a hash of the bearer token or API key, or the client's address."""
     authorization = request.headers.get("authorization", "")
     if authorization[:7].lower() == "bearer ":
         return _hashed(authorization[7:].strip())

@@ -1,11 +1,12 @@
 """The outermost layer, written as plain ASGI because every request passes through it.
 
-It keeps web pages of other sites out, makes faults happen and puts `x-request-id` on every answer that has one on the
-real server.
+It blocks web pages of other sites, injects faults, and adds `x-request-id` to every answer that has one on the real
+server.
 
-A page that a browser shows may send requests to a server on loopback. It cannot do so under its own name (Host), what
-changes anything must come from our own pages or from a program (Origin), and a body that has no type is no JSON, which
-old versions of FastAPI take it for: a page needs no permission to send one.
+A page in a browser may send requests to a server on loopback. The layer therefore checks three things. The Host must
+be one of ours, not the page's own. Requests that change something must come from our own pages or from a program
+(Origin). A body without a type is not JSON, although old versions of FastAPI read it as such: a page needs no
+permission to send one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pandaprobe_otel.local.faults import Faults
 
 PAGES: Final = "/ui"
 _SCHEMES: Final = ("http", "https")
-"""A proxy in front may speak TLS."""
+"""A proxy in front may use TLS."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:@/]+))(?::\d{1,5})?", re.ASCII)
 _BAD_ORIGIN = "A web page of another site may not change anything here."
@@ -32,7 +33,7 @@ _BAD_HOST = "This Host is not served here: use the address that the server print
 
 
 TRANSPORT: Final = "transport"
-"""Key of the request's state under which the HTTP protocol leaves its connection."""
+"""Key in the request's state under which the HTTP protocol stores its connection."""
 
 
 class OuterLayer:
@@ -69,7 +70,7 @@ class OuterLayer:
         return found is not None and (found[1] or found[2]).lower() in self._allowed_hosts
 
     async def _fault(self, scope: Scope, receive: Receive, send: Send) -> bool:
-        """Make the next fault happen; True when the request needs no further handling."""
+        """Inject the next fault; return True if the request needs no further handling."""
         if self._faults.slow_s > 0:
             await asyncio.sleep(self._faults.slow_s)
         fault = self._faults.take()
@@ -87,7 +88,7 @@ class OuterLayer:
 
 
 def _is_of_this_site(headers: Headers) -> bool:
-    """Return whether a browser's page, if one has sent this, came from here. Programs send no Origin."""
+    """Return whether the request comes from our own pages or from a program, which sends no Origin."""
     origin = headers.get("origin")
     return origin is None or origin.lower() in {f"{scheme}://{headers.get('host', '').lower()}" for scheme in _SCHEMES}
 
@@ -99,7 +100,7 @@ def _failure(status: int) -> Response:
 
 
 async def _swallow(_message: Message) -> None:
-    """Take an answer that nobody will get."""
+    """Discard a message of an answer that nobody will get."""
 
 
 def _with_request_id(scope: Scope, given: str | None, send: Send) -> Send:

@@ -1,6 +1,6 @@
-"""Receivers of OTLP: what a gateway is, in the local server, so that programs in any language need no second process.
+"""OTLP receivers inside the local server, so that programs in any language need no gateway as a second process.
 
-Spans go the way that they would go from a gateway: assembled to traces, mapped, and posted to this server.
+Spans take the same path as in a gateway: they are assembled into traces, mapped, and posted to this server.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.delivery.budget import LeasedBucket
 
 _MOST_PROJECTS: Final = 16
-"""Each has threads of its own."""
+"""Bound on projects, since each has its own threads."""
 _MAX_BODY: Final = 16 << 20
 _NEEDS_EXTRA: Final = "OTLP needs the extra `gateway` where this server runs: pip install 'pandaprobe-otel[gateway]'"
 _TOO_MANY: Final = f"OTLP is taken for {_MOST_PROJECTS} projects until this server is started again"
@@ -27,7 +27,7 @@ _TOO_MANY: Final = f"OTLP is taken for {_MOST_PROJECTS} projects until this serv
 
 @dataclass(slots=True)
 class OtlpReceivers:
-    """The receivers of OTLP, one for each key and project, made by the first request that names them."""
+    """The OTLP receivers, one for each key and project, created by the first request that names them."""
 
     settings: LocalSettings
     _apps: dict[tuple[str, str], ASGIApp] = field(default_factory=dict[tuple[str, str], ASGIApp])
@@ -35,7 +35,7 @@ class OtlpReceivers:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def app(self, url: str, key: str, project: str) -> ASGIApp:
-        """Return the receiver for a project; 501 without the extra, 429 for one project too many."""
+        """Return the receiver for a project; raises 501 without the extra, 429 above the limit of projects."""
         with self._lock:
             found = self._apps.get((key, project))
             if found is None:
@@ -45,7 +45,7 @@ class OtlpReceivers:
             return found
 
     def close(self) -> None:
-        """Deliver what has come, and end."""
+        """Deliver what has arrived, and close the receivers."""
         with self._lock:
             closers, self._closers = self._closers, []
             self._apps.clear()
@@ -64,7 +64,7 @@ class OtlpReceivers:
         from pandaprobe_otel.pipeline import ExportPipeline
 
         given = {"endpoint": url, "api_key": key, "project_name": project, "enabled": True}
-        config = Config.resolve(given, environ={})  # what is set for programs is not for the server
+        config = Config.resolve(given, environ={})  # variables set for programs do not apply to the server
         pipeline = ExportPipeline(config, counts_starts=False, is_gateway=True, bucket=self._bucket())
         turns = Turns(Intake(pipeline), max_body=_MAX_BODY)
         pipeline.begin()

@@ -1,4 +1,4 @@
-"""JSON payloads in the store: encoded once when they arrive, sent back without being parsed again."""
+"""JSON payloads in the store: encoded once when they arrive, returned without parsing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import orjson
 MAX_DEPTH: Final = 254
 """Deepest nesting of one value that the server stores; one more is a plain-text 500 (measured on server 0.5.0)."""
 
-# In a JSON text a NUL can only stand as an escape; a lone surrogate as an escape or as its three raw bytes.
+# In a JSON text a NUL can only be an escape; a lone surrogate can be an escape or its three raw bytes.
 _SUSPECT_TEXT: Final = re.compile(rb"\\u0000|\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
-# What Python's parser reads as NaN or infinity: the words, and numbers beyond the range of a double.
+# Text that Python's parser reads as NaN or infinity: the words, and numbers beyond the range of a double.
 _SUSPECT_NUMBER: Final = re.compile(rb"NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{309}")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -44,7 +44,7 @@ def encode(value: Any) -> str | None:
 
 
 def fragment(text: str | None) -> Any:
-    """Return stored JSON text as something that `dumps` copies into the answer unchanged."""
+    """Return stored JSON text as an object that `dumps` copies into the answer unchanged."""
     return None if text is None else orjson.Fragment(text)
 
 
@@ -54,24 +54,24 @@ def dumps(content: Any) -> bytes:
 
 
 def loads(text: str | None) -> Any:
-    """Return the value of stored JSON text. The standard library's parser: it keeps integers of any size."""
+    """Return the value of stored JSON text. The standard library's parser keeps integers of any size."""
     return None if text is None else json.loads(text)
 
 
 def merge_objects(old: str | None, new: dict[str, Any]) -> str:
-    """Return the JSON text of stored metadata with new keys laid over it, on the first level only."""
+    """Return the JSON text of stored metadata, updated with new keys on the first level only."""
     merged: dict[str, Any] = {**(loads(old) or {}), **new}
     return encode(merged) or "{}"
 
 
 def unstorable(body: bytes, *, numbers: bool) -> tuple[str, str] | None:
-    """Return the place and the reason of the first value that PostgreSQL cannot store, None when all is well.
+    """Return the place and the reason of the first value that PostgreSQL cannot store, or None.
 
     `numbers`: NaN and infinities count too. `POST /traces` stores them as null; every other route of the real server
-    fails on them with a 500, as it does on a NUL or lone surrogate, with which `POST /traces` answers 202 and loses the
-    trace (measured on server 0.5.0).
+    fails on them with a 500. It does the same on a NUL or lone surrogate, for which `POST /traces` answers 202 and
+    loses the trace (measured on server 0.5.0).
     """
-    # The two bytes with which a suspect text begins are ruled out in a tenth of the time of the expression.
+    # Searching for the two possible beginnings takes a tenth of the expression's time.
     may_be_suspect = b"\\u" in body or b"\xed" in body
     suspect = (may_be_suspect and _SUSPECT_TEXT.search(body)) or (numbers and _SUSPECT_NUMBER.search(body))
     if not suspect:
@@ -79,7 +79,7 @@ def unstorable(body: bytes, *, numbers: bool) -> tuple[str, str] | None:
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
-        return None  # reported as malformed by whoever parses it for use
+        return None  # the parser that reads it for use reports it as malformed
     for path, value in _leaves(content):
         if not isinstance(value, str):
             if numbers and not math.isfinite(value):
@@ -92,7 +92,7 @@ def unstorable(body: bytes, *, numbers: bool) -> tuple[str, str] | None:
 
 
 def _leaves(content: Any) -> Iterator[tuple[str, str | float]]:
-    """Yield every key, text and float with its path; a loop, since bodies may be nested deeper than the stack."""
+    """Yield every key, text and float with its path. A loop, since bodies may be nested deeper than the stack."""
     waiting: list[tuple[str, Any]] = [("", content)]
     while waiting:
         path, value = waiting.pop()

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol, which also lets a request reach its own connection, so that a fault can drop it."""
+"""uvicorn's HTTP protocol, extended so that a request can reach its own connection and a fault can drop it."""
 
 from __future__ import annotations
 

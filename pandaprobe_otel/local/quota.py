@@ -29,12 +29,12 @@ class Plan:
     pay_as_you_go: bool = False
 
     def included(self, counter: Counter) -> int | None:
-        """Return how much of a counter the plan includes."""
+        """Return the amount of a counter that the plan includes."""
         return {"traces": self.traces, "trace_evals": self.trace_evals, "session_evals": self.session_evals}[counter]
 
     @property
     def limits(self) -> dict[str, int | bool | None]:
-        """The plan as the usage route shows it."""
+        """The plan in the form of the usage route."""
         return {
             "base_traces": self.traces,
             "base_trace_evals": self.trace_evals,
@@ -55,7 +55,7 @@ PLANS: Final[Mapping[str, Plan]] = {
 
 
 class QuotaBook:
-    """What organizations may use and have used."""
+    """The quotas of organizations and their usage."""
 
     def __init__(self, accounts: Accounts, faults: Faults) -> None:
         self._accounts = accounts
@@ -71,7 +71,7 @@ class QuotaBook:
             raise quota_error(counter, included, organization.plan)
 
     def count(self, connection: sqlite3.Connection, organization: Organization, counter: Counter, amount: int) -> None:
-        """Add to what was used, inside the caller's transaction."""
+        """Add to the usage, inside the caller's transaction."""
         self._accounts.count(connection, organization.id, counter, amount)
 
     def check_monitoring(self, organization: Organization) -> None:

@@ -1,4 +1,4 @@
-"""The route class of the API: counts the default limit first, and stores a new project when a request succeeded."""
+"""The route class of the API: counts the default limit first, and stores a new project after a successful request."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ApiRoute(APIRoute):
         async def limited(request: Request) -> Response:
             services = services_of(request)
             if counted_first:
-                # Before authentication and validation, and outside of what adds the request id.
+                # Before authentication and validation, and outside of the layer that adds the request id.
                 try:
                     services.limits.spend(request, route)
                 except RateLimitedError:

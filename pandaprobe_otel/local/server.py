@@ -1,4 +1,4 @@
-"""Start and stop a local server: in a thread (`LocalServer`) or in the foreground (`serve`)."""
+"""Start and stop of a local server: in a thread (`LocalServer`) or in the foreground (`serve`)."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ _STOP_WITHIN_S: Final = 5.0
 class LocalServer:
     """A PandaProbe in a background thread, as a context manager.
 
-    `with LocalServer() as server:` gives `server.url` and `server.api_key`. `start()` returns when requests can be
+    `with LocalServer() as server:` provides `server.url` and `server.api_key`. `start()` returns when requests can be
     sent; `stop()` ends the thread and closes the database. Both are idempotent.
 
     db: `:memory:` or the path of a SQLite file. A request that was answered survives a killed process. A file that
         another process serves raises DatabaseInUseError.
-    host, port: where to listen; port 0 takes a free one. An address other than loopback needs `auth=True`.
-    api_keys: keys that are good, beside those made through the API.
+    host, port: the address to listen on; port 0 takes a free one. An address other than loopback needs `auth=True`.
+    api_keys: valid keys, in addition to those created through the API.
     auth: False is the real server's development mode (any bearer token; any API key until the first one exists);
         True checks keys, and management routes need `token`.
-    token: the bearer token with `auth`; made up when not given (see `.token`).
+    token: the bearer token with `auth`; generated if omitted (see `.token`).
     limit: `POST /traces` per minute and key (the real server's 100); None turns every rate limit off.
     window_s: seconds of a rate limit's window.
-    retry_after: whether 429 carries Retry-After, as the documentation says. Without, answers are as they were measured
-        on server 0.5.0: no such header, and a 500 where a name is empty or a value too deep, which are a 422 with it.
-        What else that server fails on is refused either way (docs/local.md lists it).
-    fail, slow_s: faults; see `.faults`, where they and more can be changed while it runs.
+    retry_after: whether 429 has Retry-After, as documented. Without it, answers are as measured on server 0.5.0:
+        no such header, and a 500 instead of a 422 for an empty name or a value nested too deep. Other requests on
+        which that server fails are refused either way (docs/local.md lists them).
+    fail, slow_s: faults; see `.faults`, where they and more can be changed while the server runs.
     scripted_judge: evaluations get fixed answers, which `.judge` can change; no model is asked.
     judge_url, judge_key, judge_model, embedding_model: an OpenAI-compatible endpoint for evaluations; without a judge
         they behave as on a server without a provider.
@@ -98,7 +98,7 @@ class LocalServer:
         self._api_key: str | None = None
 
     def start(self) -> Self:
-        """Open the database and begin to listen; raises DatabaseInUseError, or OSError for a port that is taken."""
+        """Open the database and start listening; raises DatabaseInUseError, or OSError if the port is in use."""
         if self._running is None:
             self._running = _Running(self._db, self._host, self._port, self.settings, self.faults)
             self._api_key = self._choose_key(self._running.services)
@@ -119,19 +119,19 @@ class LocalServer:
 
     @property
     def api_key(self) -> str:
-        """A good API key: the first of `api_keys`, else `sk_pp_local`, or with `auth` one made at the start."""
+        """A valid API key: the first of `api_keys`, else `sk_pp_local`, or with `auth` one created at the start."""
         self._started()
         assert self._api_key is not None
         return self._api_key
 
     @property
     def alive(self) -> bool:
-        """Whether requests are being served."""
+        """True while requests are served."""
         return self._running is not None and self._running.alive
 
     @property
     def in_memory(self) -> bool:
-        """Whether the data is gone when the server stops."""
+        """True if the data is lost when the server stops."""
         return self.database_path == MEMORY
 
     @property
@@ -146,11 +146,11 @@ class LocalServer:
 
     @property
     def judge(self) -> ScriptedJudge:
-        """The scripted judge: `server.judge.set("task_completion", 0.4)` makes it the judge of this server."""
+        """The scripted judge. `server.judge.set("task_completion", 0.4)` makes it the judge of this server."""
         return self.services.scripted_judge
 
     def environment(self, project_name: str = "default") -> dict[str, str]:
-        """Return the variables that lead a program to this server: `env={**os.environ, **server.environment()}`."""
+        """Return the variables that point a program to this server: `env={**os.environ, **server.environment()}`."""
         return {
             "PANDAPROBE_ENDPOINT": self.url,
             "PANDAPROBE_API_KEY": self.api_key,
@@ -158,7 +158,7 @@ class LocalServer:
         }
 
     def make_key(self, *, plan: str | None = None, used_traces: int = 0) -> str:
-        """Make an API key; with `plan` (`HOBBY`) that of a new organization which has used `used_traces` traces."""
+        """Create an API key; with `plan` (`HOBBY`), in a new organization that has used `used_traces` traces."""
         accounts = self.services.accounts
         organization = accounts.home if plan is None else accounts.add_organization(f"{plan} organization", plan)
         if used_traces:
@@ -167,7 +167,7 @@ class LocalServer:
         return secret
 
     def __enter__(self) -> Self:
-        """Start."""
+        """Start the server."""
         return self.start()
 
     def __exit__(
@@ -176,7 +176,7 @@ class LocalServer:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop."""
+        """Stop the server."""
         self.stop()
 
     def _started(self) -> _Running:
@@ -207,7 +207,7 @@ class _Running:
             self.services.evaluation.resume()
             opened.pop_all()
         self.port: int = self._socket.getsockname()[1]
-        # Connections wait in the socket's queue until the thread accepts them, so nobody has to wait for it here.
+        # Connections wait in the socket's queue until the thread accepts them, so nothing has to wait for it here.
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="pandaprobe-local", daemon=True
         )
@@ -215,12 +215,12 @@ class _Running:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread still serves."""
+        """True while the thread serves."""
         return self._thread.is_alive()
 
     def stop(self) -> None:
         """End the thread and close everything."""
-        self.services.otlp.close()  # first: what has come by OTLP is posted to this server
+        self.services.otlp.close()  # first: spans received by OTLP are posted to this server
         self._server.should_exit = True
         self._thread.join(_STOP_WITHIN_S)
         self._socket.close()
@@ -230,7 +230,7 @@ class _Running:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's algorithm off only for sockets that name TCP; with it every answer takes 40 ms.
+    # asyncio turns Nagle's algorithm off only for sockets that name TCP; with it, every answer takes 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":
@@ -285,8 +285,8 @@ def serve(
 ) -> None:
     """Serve until interrupted (Ctrl-C or SIGTERM); the parameters are those of `LocalServer`.
 
-    Prints where the pages are, an API key and the two environment lines to set, to `out` (standard output).
-    Raises ConfigError, DatabaseInUseError, or OSError for a port that is taken.
+    Prints the address of the pages, an API key and the two environment variables to set, to `out` (standard output).
+    Raises ConfigError, DatabaseInUseError, or OSError if the port is in use.
     """
     server = LocalServer(
         db,
@@ -315,7 +315,7 @@ def serve(
 
 @contextlib.contextmanager
 def _on_interrupt(react: Callable[[], object]) -> Generator[None]:
-    """Call `react` on Ctrl-C and SIGTERM; outside the main thread Python has no signals and nothing changes."""
+    """Call `react` on Ctrl-C and SIGTERM. Outside the main thread, Python has no signals and nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""What the routes of one server share."""
+"""The services that the routes of one server share."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ class Services:
         return (self.settings.now_micros or now_micros)()
 
     def close(self, timeout_s: float) -> None:
-        """End the evaluation thread and close what is open."""
+        """End the evaluation thread and close everything that is open."""
         self.evaluation.worker.stop(timeout_s)
         if self.http_judge is not None:
             self.http_judge.close()
 
 
 def build_services(settings: LocalSettings, database: Database, faults: Faults) -> Services:
-    """Wire the parts of one server over a database."""
+    """Connect the parts of one server to a database."""
     now = settings.now_micros or now_micros
     accounts = Accounts(database, now)
     for secret in settings.api_keys:

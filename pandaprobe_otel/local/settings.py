@@ -12,7 +12,7 @@ SERVER_VERSION: Final = "0.5.0"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSettings:
-    """What can be chosen when a local server starts; `LocalServer` and `serve` document each value."""
+    """The options of a local server; `LocalServer` and `serve` document each value."""
 
     auth: bool = False
     token: str | None = None

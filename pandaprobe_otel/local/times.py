@@ -34,7 +34,7 @@ def iso_or_none(micros: int | None) -> str | None:
 
 
 def milliseconds(start: int, end: int | None) -> float | None:
-    """Return the milliseconds from `start` to `end` (negative when it ended before it started), None while open."""
+    """Return the milliseconds from `start` to `end` (negative if it ended before it started); None while open."""
     return None if end is None else (end - start) / 1000
 
 

@@ -1,7 +1,7 @@
-"""What the server says about text that is no UUID.
+"""The server's messages about text that is not a UUID.
 
-The wording comes from the validation library and changed between its versions; server 0.5.0's wording is given
-whichever version is installed here, so that a client sees the same text from both.
+The wording comes from the validation library and changed between its versions. Server 0.5.0's wording is used with
+any installed version, so that a client sees the same text from both.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The pages of the documentation that are written from the source; `scripts/write_docs.py` writes or checks them."""
+"""The pages of the documentation that are generated from the source; `scripts/write_docs.py` writes or checks them."""

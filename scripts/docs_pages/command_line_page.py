@@ -34,13 +34,13 @@ JSON for programs (`--format json`) and tables for people go to standard output,
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     sections = "\n\n".join(_section(command, context) for command, context in commands())
     return f"{WRITTEN}\n\n# Command line\n\n{_INTRODUCTION}\n\n{sections}\n"
 
 
 def commands() -> Iterator[tuple[click.Command, click.Context]]:
-    """Every command that does something, with the context that knows its name: the shortest, if it has several."""
+    """Return every command that does something, with the context of its name: the shortest if it has several."""
     found = list(_below(app, click.Context(app, info_name="pandaprobe-otel", **app.context_settings)))
     shortest = {id(command): context.command_path for command, context in sorted(found, key=_length, reverse=True)}
     return (each for each in found if each[1].command_path == shortest[id(each[0])])
@@ -75,7 +75,7 @@ def _help(command: click.Command) -> str:
 
 
 def _paragraph(text: str) -> str:
-    # What click is told not to wrap is shown as it stands.
+    # Text that click must not wrap is shown unchanged.
     return code("text", text[1:]) if text.startswith("\b") else _prose(text)
 
 

@@ -1,4 +1,4 @@
-"""`docs/examples.md` and `examples/README.md`: a table of every file in `examples/`, from what it says."""
+"""`docs/examples.md` and `examples/README.md`: a table of every file in `examples/`, from its own description."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ copied out of the repository, in an environment with what its first lines instal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """What a file in `examples/` says of itself in its first text."""
+    """The description of a file in `examples/`, from its first text."""
 
     path: str
-    """Below `examples/`."""
+    """Path below `examples/`."""
     shows: str
     needs: str
     keys: tuple[str, ...]
@@ -33,24 +33,24 @@ class Example:
 
     @property
     def anchor(self) -> str:
-        """Its heading on the page, as a link names it."""
+        """Anchor of its heading on the page."""
         return re.sub(r"[^a-z0-9_-]", "", self.path.lower())
 
 
 def examples() -> list[Example]:
-    """All of them, the quickstart first. Raises ValueError for a file that does not say what it shows and needs."""
+    """Return all examples, the quickstart first. Raises ValueError for a file without description or requirements."""
     found = [path for ending in ("py", "ipynb", "yaml", "json") for path in EXAMPLES.rglob(f"*.{ending}")]
     return sorted((_read(path) for path in found), key=lambda each: (each.path != "quickstart.py", each.path))
 
 
 def readme() -> str:
-    """`examples/README.md`."""
+    """Return `examples/README.md`."""
     rows = [_row(each, f"[{each.path}]({each.path})") for each in examples()]
     return f"{WRITTEN}\n\n# Examples\n\n{_INTRODUCTION}\n\n{table(_COLUMNS, rows)}\n"
 
 
 def page() -> str:
-    """`docs/examples.md`, which has the sources as well."""
+    """Return `docs/examples.md`, which also has the sources."""
     rows = [_row(each, f"[{each.path}](#{each.anchor})") for each in examples()]
     sources = "\n\n".join(f"## {each.path}\n\n{_source(each)}" for each in examples())
     return f"{WRITTEN}\n\n# Examples\n\n{_INTRODUCTION}\n\n{table(_COLUMNS, rows)}\n\n{sources}\n"

@@ -1,4 +1,4 @@
-"""`docs/integrations.md` and a page for each integration, from the registry and what each instrumentor says."""
+"""`docs/integrations.md` and a page for each integration, from the registry and the instrumentors' docstrings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pandaprobe_otel import registry
 ROOT: Final = Path(__file__).parents[2]
 SNIPPETS: Final = Path(__file__).with_name("snippets")
 _BUILT_ON: Final = {"langgraph": "langchain", "deepagents": "langchain"}
-"""What examples are named after, where that is not an integration of its own."""
+"""The integration of examples that are named after something else."""
 
 _OPTIONS: Final = "See `Integration` for the options of `instrument()`."
 
@@ -49,7 +49,7 @@ _TURNING_OFF: Final = """\
 
 
 def pages() -> Mapping[str, str]:
-    """Path below `docs/` to text."""
+    """Return the text of each path below `docs/`."""
     return {
         "integrations.md": _overview(),
         **{f"integrations/{name}.md": _page(name) for name in sorted(registry.INTEGRATIONS)},
@@ -114,7 +114,7 @@ def _rivals(name: str) -> list[str]:
 
 
 def _official(name: str) -> list[str]:
-    """What apps import that come from the official SDK: everything public but the instrumentor."""
+    """Return the names that apps import from the official SDK: all public ones except the instrumentor."""
     module = import_module(_instrumentor(name).__module__)
     names = [each for each in module.__all__ if not each.endswith("Instrumentor")]
     if not names:

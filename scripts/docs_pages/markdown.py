@@ -1,4 +1,4 @@
-"""Pieces of Markdown that the written pages share."""
+"""Parts of Markdown that the generated pages share."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ WRITTEN = "<!-- Written by scripts/write_docs.py: change the source that it read
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; pipes and line breaks in cells are made harmless."""
+    """Return a table, with pipes and line breaks in cells escaped."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += ["| " + " | ".join(cell(text) for text in row) + " |" for row in rows]
     return "\n".join(lines)
 
 
 def cell(text: str) -> str:
-    """Text as it may stand in a table."""
+    """Return text in the form for a table cell."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
 def code(language: str, text: str, *, title: str = "") -> str:
-    """A fenced block, with a title where one is given."""
+    """Return a fenced block, with a title if one is given."""
     heading = f'{language} title="{title}"' if title else language
     return f"```{heading}\n{text.strip()}\n```"

@@ -13,7 +13,7 @@ _MARKS: Final = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.
 
 
 def described(path: str) -> str:
-    """Signature and docstring of an object by its dotted path, and of the public members of a class."""
+    """Return signature and docstring of an object by its dotted path, and of the public members of a class."""
     return _object(_find(path), level=2)
 
 

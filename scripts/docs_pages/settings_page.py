@@ -35,7 +35,7 @@ Official GenAI instrumentations write no messages unless told. So that there is 
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     from pandaprobe_otel.bootstrap import CONTENT_SWITCHES
 
     arguments = inspect.signature(pandaprobe_otel.init).parameters

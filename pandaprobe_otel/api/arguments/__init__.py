@@ -1,1 +1,1 @@
-"""What is passed in: keyword arguments and bodies as TypedDicts, which type checkers and pydantic both read."""
+"""The arguments of the client: keywords and bodies as TypedDicts, which type checkers and pydantic both read."""

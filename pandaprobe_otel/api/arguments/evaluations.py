@@ -14,7 +14,7 @@ Weights = dict[str, float]
 
 
 class TraceRunFilters(Arguments, total=False):
-    """Which traces a run takes. The server ignores what it does not know, and would evaluate everything."""
+    """Filters of the traces to evaluate. The server ignores unknown filters and would evaluate everything."""
 
     date_from: Moment | None
     date_to: Moment | None
@@ -26,7 +26,7 @@ class TraceRunFilters(Arguments, total=False):
 
 
 class SessionRunFilters(Arguments, total=False):
-    """Which sessions a run takes."""
+    """Filters of the sessions to evaluate."""
 
     date_from: Moment | None
     date_to: Moment | None
@@ -93,7 +93,7 @@ class RunFilters(Arguments, total=False):
 
 
 class RunListFilters(Arguments, total=False):
-    """Which runs."""
+    """Filters of a list of runs."""
 
     status: AnyRunStatus | None
 

@@ -25,35 +25,35 @@ class RoleArguments(Arguments):
 
 
 class InvitationArguments(Arguments, total=False):
-    """Whom to invite."""
+    """An invitation to send."""
 
     email: Required[Annotated[str, Field(min_length=3, max_length=320)]]
     role: AnyRole
 
 
 class ProjectArguments(Arguments, total=False):
-    """A project to make."""
+    """A project to create."""
 
     name: Required[Title]
     description: Description
 
 
 class ProjectChanges(Arguments, total=False):
-    """Changes of a project: what is not given stays."""
+    """Changes of a project; omitted fields stay."""
 
     name: Title
     description: Description
 
 
 class ApiKeyArguments(Arguments, total=False):
-    """An API key to make."""
+    """An API key to create."""
 
     name: Required[Title]
     expiration: AnyExpiration
 
 
 class ApiKeyDeletion(Arguments, total=False):
-    """Query of DELETE /organizations/{org_id}/api-keys/{key_id}: revoked only, or gone for good."""
+    """Query of DELETE /organizations/{org_id}/api-keys/{key_id}: `permanent` deletes the key instead of revoking it."""
 
     permanent: bool
 

@@ -22,7 +22,7 @@ from pandaprobe_otel.api.fields import (
 
 
 class ScoreFilters(Arguments, total=False):
-    """Which scores of traces. `name` is exact; dates are those of the scores."""
+    """Filters of trace scores. `name` is exact; dates are those of the scores."""
 
     trace_id: Id | None
     name: str | None
@@ -40,7 +40,7 @@ class ScoreListQuery(ScoreFilters, Paging, total=False):
 
 
 class SessionScoreFilters(Arguments, total=False):
-    """Which scores of sessions."""
+    """Filters of session scores."""
 
     session_id: str | None
     name: str | None
@@ -56,7 +56,7 @@ class SessionScoreListQuery(SessionScoreFilters, Paging, total=False):
 
 
 class ScoreBody(Arguments, total=False):
-    """Body of POST /evaluations/trace-scores. The value is a text there, whatever its type (measured)."""
+    """Body of POST /evaluations/trace-scores. The value is a string there, whatever its type (measured)."""
 
     trace_id: Required[Id]
     name: Required[Title]
@@ -76,7 +76,7 @@ class ScoreChanges(Arguments, total=False):
 
 
 class Dates(Arguments, total=False):
-    """Scores made from `date_from` on and before `date_to`."""
+    """Period of the scores, from `date_from` to before `date_to`."""
 
     date_from: Moment | None
     date_to: Moment | None

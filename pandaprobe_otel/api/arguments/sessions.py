@@ -11,9 +11,9 @@ from pandaprobe_otel.api.fields import AnySessionSortBy, AnySortOrder, Moment, O
 
 
 class SessionFilters(Arguments, total=False):
-    """Which sessions, in which order. `query` is a part of the session id.
+    """Filters and order of a list of sessions. `query` is a part of the session id.
 
-    The filters by user, time and tags also cut the sums: only traces that match count (measured on server 0.5.0).
+    The filters by user, time and tags also apply to the totals: only matching traces count (measured on server 0.5.0).
     """
 
     user_id: str | None

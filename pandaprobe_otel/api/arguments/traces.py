@@ -26,7 +26,7 @@ from pandaprobe_otel.api.fields import (
 
 
 class TraceFilters(Arguments, total=False):
-    """Which traces, in which order. `name` is a part of the name, `tags` any of them; the rest is exact."""
+    """Filters and order of a list of traces. `name` is a part of the name, `tags` any of them; the rest is exact."""
 
     session_id: str | None
     status: AnyTraceStatus | None
@@ -44,7 +44,7 @@ class TraceListQuery(TraceFilters, Paging, total=False):
 
 
 class Window(Arguments, total=False):
-    """A stretch of time, from `started_after` on and before `started_before`, in buckets."""
+    """A period from `started_after` to before `started_before`, divided into buckets."""
 
     granularity: AnyGranularity
     started_after: Required[Moment]
@@ -58,7 +58,7 @@ class TraceAnalyticsQuery(Window, total=False):
 
 
 class SpanArguments(Arguments, total=False):
-    """A span to add. `span_id` is made up when not given; ids are unique over all traces of the server."""
+    """A span to add. `span_id` is generated if omitted; span ids are unique over all traces of the server."""
 
     span_id: Id
     parent_span_id: Id | None
@@ -82,7 +82,7 @@ SpanBatch = Annotated[list[SpanArguments], Field(min_length=1, max_length=MAX_BA
 
 
 class TraceArguments(Arguments, total=False):
-    """A trace to post. `trace_id` is made up when not given. What is left out erases what an earlier post had."""
+    """A trace to post. `trace_id` is generated if omitted. Omitted fields erase those of an earlier post."""
 
     trace_id: Id
     name: Required[Name]
@@ -101,7 +101,7 @@ class TraceArguments(Arguments, total=False):
 
 
 class TraceChanges(Arguments, total=False):
-    """Changes of a trace: what is not given stays, None clears, metadata is merged, tags are replaced."""
+    """Changes of a trace. Omitted fields stay, None clears, metadata is merged, tags are replaced."""
 
     name: Name
     status: AnyTraceStatus
@@ -117,7 +117,7 @@ class TraceChanges(Arguments, total=False):
 
 
 class SpanChanges(Arguments, total=False):
-    """Changes of a span: what is not given stays, None clears, metadata is merged."""
+    """Changes of a span. Omitted fields stay, None clears, metadata is merged."""
 
     name: Name
     kind: AnySpanKind

@@ -1,4 +1,4 @@
-"""What the API answers, as pydantic models."""
+"""The answers of the API as pydantic models."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ __all__ = [
     "UserSummary",
 ]
 
-if not TYPE_CHECKING:  # a type checker would take any name for one of these, also a misspelt one
+if not TYPE_CHECKING:  # else a type checker would accept any name, even a misspelt one
     __getattr__, __dir__ = lazy_names(
         __name__,
         {

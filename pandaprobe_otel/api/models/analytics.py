@@ -1,4 +1,4 @@
-"""Rows of analytics. A `bucket` is the start of a span of time, in UTC."""
+"""Rows of analytics. A `bucket` is the start of a period, in UTC."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TokenCostBucket(Model):
 
 
 class TopModel(Model):
-    """How much a model was used (metric `models`)."""
+    """Usage of a model (metric `models`)."""
 
     model: str
     call_count: int
@@ -46,7 +46,7 @@ class SessionAnalyticsBucket(Model):
 
 
 class ScoreSummary(Model):
-    """A metric's scores in sum; the numbers are None for scores that are no numbers."""
+    """Summary of a metric's scores; the numbers are None if the scores are not numeric."""
 
     metric_name: str
     avg_score: float | None = None
@@ -68,7 +68,7 @@ class ScoreTrend(Model):
 
 
 class ScoreDistribution(Model):
-    """One bar of a histogram. The last has an extra number, for scores of exactly 1 (measured on server 0.5.0)."""
+    """One bar of a histogram. Scores of exactly 1 have an extra bar, the last (measured on server 0.5.0)."""
 
     bucket: int
     bucket_min: float

@@ -1,4 +1,4 @@
-"""What all answers have in common."""
+"""Common parts of all answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Model(BaseModel):
-    """An answer, or a part of one. Immutable; fields that a newer server adds are kept in `model_extra`."""
+    """An answer, or a part of one. Immutable; `model_extra` keeps fields that a newer server adds."""
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=(), defer_build=True)
 
@@ -36,7 +36,7 @@ def _in_utc(moment: datetime) -> datetime:
 Utc = Annotated[datetime, AfterValidator(_in_utc)]
 """An aware datetime in UTC."""
 
-# A value that this version does not know stays a plain text, so that a newer server can be read.
+# Unknown values stay plain strings, so that the answers of a newer server can be read.
 _known_first = Field(union_mode="left_to_right")
 OpenTraceStatus = Annotated[TraceStatus | str, _known_first]
 OpenSpanKind = Annotated[SpanKind | str, _known_first]
@@ -54,7 +54,7 @@ OpenSubscriptionStatus = Annotated[SubscriptionStatus | str, _known_first]
 
 
 class Page(Model, Generic[T]):
-    """One page of a list: `total` counts all rows that match, on whatever page."""
+    """One page of a list. `total` counts all matching rows, on all pages."""
 
     items: list[T]
     total: int

@@ -1,4 +1,4 @@
-"""Evaluation runs, what they can measure and by whom."""
+"""Evaluation runs, their metrics and their judges."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class EvalRun(Model):
     """State of an evaluation run.
 
     `evaluated_count` counts targets, `failed_count` pairs of target and metric (measured on server 0.5.0). A run
-    is COMPLETED also when every metric failed, and targets that do not exist count as evaluated.
+    is COMPLETED even if every metric failed, and targets that do not exist count as evaluated.
     """
 
     id: UUID
     name: str | None = None
     status: OpenRunStatus
     metric_names: list[str]
-    # The published description says `total_traces`, the server sends `total_targets`.
+    # The published description says `total_traces`; the server sends `total_targets`.
     total_targets: int = Field(validation_alias=AliasChoices("total_targets", "total_traces"))
     evaluated_count: int
     failed_count: int
@@ -38,12 +38,12 @@ class EvalRun(Model):
 
     @property
     def finished(self) -> bool:
-        """Whether the run is at its end: COMPLETED, or FAILED (which the server may yet take back for a while)."""
+        """True if the run is COMPLETED, or FAILED (which the server may change again for a while)."""
         return self.status in (EvaluationStatus.COMPLETED, EvaluationStatus.FAILED)
 
 
 class Provider(Model):
-    """A provider of judge models; `message` says what is missing when it is not available."""
+    """A provider of judge models. If it is not available, `message` says what is missing."""
 
     key: str
     name: str
@@ -75,7 +75,7 @@ class MetricInfo(Metric):
 
 
 class RunFilters(Model):
-    """Which traces a run takes. Dates are as the caller wrote them."""
+    """Filters of the traces to evaluate. Dates are as the caller wrote them."""
 
     date_from: str | None = None
     date_to: str | None = None
@@ -87,7 +87,7 @@ class RunFilters(Model):
 
 
 class RunTemplate(Model):
-    """What a run of one metric takes, filled with the defaults."""
+    """The arguments of a run of one metric, with their defaults."""
 
     metric: MetricInfo
     filters: RunFilters

@@ -18,7 +18,7 @@ from pandaprobe_otel.api.models.base import (
 
 
 class UserProfile(Model):
-    """The person whose token it is."""
+    """The owner of the token."""
 
     id: UUID
     email: str
@@ -36,7 +36,7 @@ class Organization(Model):
 
 
 class MyOrganization(Organization):
-    """An organization with one's own role in it."""
+    """An organization and the token owner's role in it."""
 
     role: OpenRole
 
@@ -80,7 +80,7 @@ class Project(Model):
 
 
 class ApiKey(Model):
-    """An API key. `raw_key` is the key itself: it is there only in the answer that makes it, and never printed."""
+    """An API key. `raw_key` is the key itself: only the answer that creates the key has it, and it is never printed."""
 
     id: UUID
     org_id: UUID
@@ -93,7 +93,7 @@ class ApiKey(Model):
 
 
 class Plan(Model):
-    """A plan that can be subscribed to; None where there is no limit."""
+    """A plan that can be subscribed to; None means no limit."""
 
     name: str
     base_traces: int | None = None
@@ -120,7 +120,7 @@ class Subscription(Model):
 
 
 class Usage(Model):
-    """What was used in this period, and what the plan includes (`limits`)."""
+    """Usage in the current period, and what the plan includes (`limits`)."""
 
     plan: OpenPlan
     status: OpenSubscriptionStatus
@@ -133,7 +133,7 @@ class Usage(Model):
 
 
 class CategoryBreakdown(Model):
-    """Use of one category and what it costs beyond the plan."""
+    """Usage of one category, and its cost beyond the plan."""
 
     used: int
     included: int | None = None
@@ -142,7 +142,7 @@ class CategoryBreakdown(Model):
 
 
 class Billing(Model):
-    """The bill of this period as it stands."""
+    """The bill of the current period so far."""
 
     plan: OpenPlan
     period_start: Utc
@@ -159,7 +159,7 @@ class Billing(Model):
 
 
 class PastUsage(Model):
-    """What was used in a period that is over."""
+    """Usage in a past period."""
 
     period_start: Utc
     period_end: Utc

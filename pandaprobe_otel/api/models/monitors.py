@@ -11,7 +11,7 @@ from pandaprobe_otel.api.models.base import Model, OpenMonitorStatus, OpenTarget
 
 
 class Monitor(Model):
-    """A monitor. The weights of a session monitor's signals stand in its `filters` (measured on server 0.5.0)."""
+    """A monitor. The weights of a session monitor's signals are in its `filters` (measured on server 0.5.0)."""
 
     id: UUID
     project_id: UUID

@@ -13,7 +13,7 @@ from pandaprobe_otel.enums import ScoreDataType
 
 
 class Score(Model):
-    """What traces' and sessions' scores have in common. `value` is the server's text; see `parsed`."""
+    """Common parts of trace and session scores. `value` is the server's string; see `parsed`."""
 
     id: UUID
     name: str
@@ -31,7 +31,7 @@ class Score(Model):
 
     @property
     def parsed(self) -> float | bool | str | None:
-        """The value by its type: a number, True or False, a label; None where there is none (a failed score)."""
+        """The value by its type: a number, True or False, a label; None if there is none (a failed score)."""
         if self.value is None:
             return None
         if self.data_type == ScoreDataType.BOOLEAN:
@@ -46,7 +46,7 @@ class Score(Model):
 
     @property
     def target(self) -> str:
-        """What was scored: the id of the trace or of the session."""
+        """The id of the scored trace or session."""
         raise NotImplementedError
 
 

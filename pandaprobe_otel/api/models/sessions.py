@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class SessionSummary(Model):
-    """A session in a list. `has_error` looks at the statuses of traces, not of spans (measured on server 0.5.0).
+    """A session in a list. `has_error` depends on the statuses of traces, not of spans (measured on server 0.5.0).
 
     `total_latency_ms` adds up the latencies of its traces; costs are in US dollars.
     """
@@ -33,12 +33,12 @@ class SessionSummary(Model):
 
 
 class Session(SessionSummary):
-    """A session with its traces, oldest first. The totals are those of all its traces, also where a page was asked."""
+    """A session with its traces, oldest first. The totals are those of all its traces, even on a page of them."""
 
     traces: list[Trace] = Field(default_factory=list[Trace])
 
     def rows(self) -> list[dict[str, Any]]:
-        """One flat row for each trace: its fields without the spans, which are counted."""
+        """Return one flat row for each trace: its fields, and the number of its spans instead of the spans."""
         return [
             {
                 **trace.model_dump(exclude={"spans"}),
@@ -49,7 +49,7 @@ class Session(SessionSummary):
         ]
 
     def to_pandas(self) -> pandas.DataFrame:
-        """The traces as a table, indexed by trace id. Needs pandas, which is no dependency of this library.
+        """Return the traces as a table, indexed by trace id. Needs pandas, which is not a dependency of this library.
 
         Raises:
             ModuleNotFoundError: pandas is not installed.
@@ -60,6 +60,6 @@ class Session(SessionSummary):
 
 
 class SessionDeleted(Model):
-    """How many traces of the session were deleted."""
+    """The number of deleted traces of a session."""
 
     deleted: int

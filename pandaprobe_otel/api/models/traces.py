@@ -1,4 +1,4 @@
-"""Traces, their spans, and who they are of."""
+"""Traces, their spans and their users."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pandaprobe_otel.mapping.outcomes import outcome_in
 
 
 class TraceAccepted(Model):
-    """A trace was taken in. It can be read a moment later (0.15 to 0.5 s, measured); see `traces.wait_visible`."""
+    """An accepted trace. It can be read a moment later (0.15 to 0.5 s, measured); see `traces.wait_visible`."""
 
     trace_id: UUID
     task_id: str
 
 
 class SpansAccepted(Model):
-    """Ids of the spans that were added, in the order in which they were given."""
+    """Ids of the added spans, in the order of the request."""
 
     span_ids: list[UUID]
 
@@ -49,7 +49,7 @@ class Span(Model):
 
     @property
     def outcome(self) -> str | None:
-        """The ending where it neither succeeded nor failed: cancelled, timed_out, interrupted or partial."""
+        """The ending if it was neither success nor failure: cancelled, timed_out, interrupted or partial."""
         return outcome_in({"metadata": self.metadata})
 
 
@@ -76,12 +76,12 @@ class Trace(Model):
 
     @property
     def outcome(self) -> str | None:
-        """The ending where it neither succeeded nor failed: cancelled, timed_out, interrupted or partial."""
+        """The ending if it was neither success nor failure: cancelled, timed_out, interrupted or partial."""
         return outcome_in({"metadata": self.metadata})
 
 
 class TraceListItem(Model):
-    """A trace in a list: without content and spans, with their sums."""
+    """A trace in a list: totals instead of content and spans."""
 
     trace_id: UUID
     name: str
@@ -100,13 +100,13 @@ class TraceListItem(Model):
 
 
 class TracesDeleted(Model):
-    """How many traces were deleted; unknown ids are not counted."""
+    """The number of deleted traces; unknown ids are not counted."""
 
     deleted: int
 
 
 class TracesTagged(Model):
-    """How many traces were changed; unknown ids are not counted."""
+    """The number of changed traces; unknown ids are not counted."""
 
     updated: int
 

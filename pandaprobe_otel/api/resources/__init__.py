@@ -1,1 +1,1 @@
-"""The parts of a client: each has its endpoints and, written once, the methods of both clients."""
+"""The parts of a client. Each has its endpoints and, written once, the methods of both clients."""

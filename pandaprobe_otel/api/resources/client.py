@@ -1,4 +1,4 @@
-"""What stands on the client itself."""
+"""Methods of the client itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pandaprobe_otel.errors import OutcomeUnknown
 
 
 class ClientOperations(Resource):
-    """Shortcuts."""
+    """Shortcuts on the client."""
 
     @operation
     def score(
@@ -38,9 +38,9 @@ class ClientOperations(Resource):
 
     @operation
     def look_up(self, error: OutcomeUnknown) -> Steps[Found]:
-        """Find the run, score or monitor that a request made whose answer was lost.
+        """Find the run, score or monitor created by a request whose answer was lost.
 
-        The latest first; nothing if it was not carried out. Several are there if the same was asked for more than
-        once within two minutes.
+        The latest comes first; the list is empty if the request was not executed. It has several entries if the same
+        was requested more than once within two minutes.
         """
         return look_up(self._connection, error)

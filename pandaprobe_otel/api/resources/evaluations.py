@@ -40,7 +40,7 @@ TEMPLATE: Final = Endpoint(
 
 
 class EvaluationOperations(OfficialEvaluations, Generic[R]):
-    """Evaluation runs, and what they can measure."""
+    """Evaluation runs, and the metrics and judges available to them."""
 
     _of_traces: frozenset[str] = frozenset()
     _of_sessions: frozenset[str] = frozenset()
@@ -59,21 +59,22 @@ class EvaluationOperations(OfficialEvaluations, Generic[R]):
         signal_weights: Mapping[str, float] | None = None,
         **filters: Unpack[RunFilters],
     ) -> Steps[R]:
-        """Start an evaluation run and return it; `wait()` on it gives the scores.
+        """Start an evaluation run and return it; its `wait()` returns the scores.
 
         metrics: names of metrics, of traces or of sessions (`trace_metrics`, `session_metrics`).
-        traces: the traces to evaluate, by their ids or themselves.
-        session: a session id. With metrics of traces its traces are evaluated; with metrics of sessions itself, and
-            several can be given.
-        filters: otherwise, all that match; with `everything` all of the project. `sampling_rate` takes a share.
-        name, model: a label for the run, and the judge (the server's own when not given).
-        signal_weights: for metrics of sessions, how much each of their signals counts.
+        traces: the traces to evaluate, by their ids or as objects.
+        session: a session id. Metrics of traces evaluate its traces; metrics of sessions evaluate the session
+            itself, and accept several ids.
+        filters: without traces or session, all targets that match; with `everything`, all of the project.
+            `sampling_rate` takes a share.
+        name, model: a label for the run, and the judge (by default the server's own).
+        signal_weights: for metrics of sessions, the weight of each signal.
 
         Each pair of target and metric is billed. Nothing is evaluated twice by accident: a request whose answer is
         lost is not sent again.
 
         Raises:
-            InvalidRequest: a metric is not known, nothing was chosen, or nothing matches.
+            InvalidRequest: a metric is unknown, nothing was chosen, or nothing matches.
             OutcomeUnknown: no answer came; `client.look_up` finds the run, if there is one.
         """
         return self._started(
@@ -94,32 +95,32 @@ class EvaluationOperations(OfficialEvaluations, Generic[R]):
 
     @operation
     def get(self, run_id: UUID | str) -> Steps[R]:
-        """A run that exists already, of traces or of sessions, to wait for or look at."""
+        """Return an existing run, of traces or of sessions, to wait for or inspect."""
         return self._found(uuid_of("run_id", run_id, what=str(TRACE_RUNS.get)))
 
     @operation
     def trace_metrics(self) -> Steps[Metrics]:
-        """The metrics of traces."""
+        """Return the metrics of traces."""
         return call(self._connection, TRACE_METRICS)
 
     @operation
     def metrics(self) -> Steps[Metrics]:
-        """The metrics of traces: the official SDK's name for `trace_metrics`."""
+        """Return the metrics of traces: the official SDK's name for `trace_metrics`."""
         return call(self._connection, TRACE_METRICS)
 
     @operation
     def session_metrics(self) -> Steps[Metrics]:
-        """The metrics of sessions."""
+        """Return the metrics of sessions."""
         return call(self._connection, SESSION_METRICS)
 
     @operation
     def providers(self) -> Steps[Providers]:
-        """The providers of judge models, and what is missing for those that are not available."""
+        """Return the providers of judge models, and what unavailable ones lack."""
         return call(self._connection, PROVIDERS)
 
     @operation
     def template(self, metric: str) -> Steps[RunTemplate]:
-        """What a run of a metric of traces takes, with the defaults and the judge's prompts."""
+        """Return the arguments of a run of a trace metric, with the defaults and the judge's prompts."""
         return call(self._connection, TEMPLATE, query={"metric": metric})
 
     def _run(self, state: EvalRun) -> R:
@@ -137,12 +138,12 @@ class EvaluationOperations(OfficialEvaluations, Generic[R]):
         path = {"run_id": run_id}
         try:
             state = yield from call(self._connection, TRACE_RUNS.get, path=path)
-        except NotFound:  # server 0.5.0 gives runs of sessions there as well
+        except NotFound:  # server 0.5.0 returns runs of sessions there as well
             state = yield from call(self._connection, SESSION_RUNS.get, path=path)
         return self._run(state)
 
     def _learn_metrics(self, wanted: Sequence[str]) -> Steps[None]:
-        """Ask for the names of the metrics: once, and for those of sessions only when they are needed."""
+        """Request the names of the metrics: once, and those of sessions only when they are needed."""
         if not self._of_traces:
             metrics = yield from call(self._connection, TRACE_METRICS)
             self._of_traces = frozenset(metric.name for metric in metrics)

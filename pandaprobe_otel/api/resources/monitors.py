@@ -41,31 +41,31 @@ RUNS: Final = Endpoint(method="GET", path=_ONE + "/runs", query=Paging, answer=P
 
 
 class MonitorOperations(Resource):
-    """Monitors."""
+    """Operations on monitors."""
 
     @operation
     def create(self, **monitor: Unpack[MonitorArguments]) -> Steps[Monitor]:
-        """Make a monitor: `cadence` is every_6h, daily, weekly or `cron:` with five fields."""
+        """Create a monitor: `cadence` is every_6h, daily, weekly or `cron:` with five fields."""
         return call(self._connection, CREATE, body=monitor)
 
     @operation
     def list(self, **query: Unpack[MonitorListQuery]) -> Steps[Page[Monitor]]:
-        """One page of monitors."""
+        """Return one page of monitors."""
         return call(self._connection, LIST, query=query)
 
     @iteration
     def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[MonitorFilters]) -> PageWalk[Monitor]:
-        """All monitors that match, lazily: a request for each `page_size` (1 to 200) rows."""
+        """Iterate over all matching monitors, lazily: one request for each `page_size` (1 to 200) rows."""
         return PageWalk(self._connection, LIST, query=filters, key=lambda monitor: monitor.id, page_size=page_size)
 
     @operation
     def get(self, monitor_id: UUID | str) -> Steps[Monitor]:
-        """A monitor."""
+        """Return a monitor."""
         return call(self._connection, GET, path=_path(monitor_id, GET))
 
     @operation
     def update(self, monitor_id: UUID | str, **changes: Unpack[MonitorChanges]) -> Steps[Monitor]:
-        """Change a monitor: what is not given stays. Its target type cannot be changed."""
+        """Change a monitor; omitted fields stay. Its target type cannot be changed."""
         return call(self._connection, UPDATE, path=_path(monitor_id, UPDATE), body=changes)
 
     @operation
@@ -75,27 +75,27 @@ class MonitorOperations(Resource):
 
     @operation
     def pause(self, monitor_id: UUID | str) -> Steps[Monitor]:
-        """Pause a monitor; one that is paused stays so."""
+        """Pause a monitor; a paused one stays paused."""
         return call(self._connection, PAUSE, path=_path(monitor_id, PAUSE))
 
     @operation
     def resume(self, monitor_id: UUID | str) -> Steps[Monitor]:
-        """Resume a monitor; one that is active stays so."""
+        """Resume a monitor; an active one stays active."""
         return call(self._connection, RESUME, path=_path(monitor_id, RESUME))
 
     @operation
     def trigger(self, monitor_id: UUID | str) -> Steps[EvalRun]:
-        """Run a monitor now, also a paused one. `client.evaluations.get(run.id)` gives the run to wait for."""
+        """Run a monitor now, even if it is paused. `client.evaluations.get(run.id)` returns a run to wait for."""
         return call(self._connection, TRIGGER, path=_path(monitor_id, TRIGGER))
 
     @operation
     def runs(self, monitor_id: UUID | str, **paging: Unpack[Paging]) -> Steps[Page[EvalRun]]:
-        """One page of a monitor's runs, the latest first."""
+        """Return one page of a monitor's runs, latest first."""
         return call(self._connection, RUNS, path=_path(monitor_id, RUNS), query=paging)
 
     @iteration
     def iter_runs(self, monitor_id: UUID | str, *, page_size: int = MAX_PAGE) -> PageWalk[EvalRun]:
-        """All runs of a monitor, lazily."""
+        """Iterate over all runs of a monitor, lazily."""
         return PageWalk(
             self._connection,
             RUNS,
@@ -107,15 +107,15 @@ class MonitorOperations(Resource):
 
     @operation
     def plan(self, declared: str | os.PathLike[str] | Mapping[str, Any], *, prune: bool = False) -> Steps[MonitorPlan]:
-        """What `apply` would do. Changes nothing."""
+        """Return the changes that `apply` would make. Changes nothing."""
         return self._planned(read_declarations(declared), prune=prune)
 
     @operation
     def apply(self, declared: str | os.PathLike[str] | Mapping[str, Any], *, prune: bool = False) -> Steps[MonitorPlan]:
-        """Make the monitors of the project what a TOML file (or a mapping like it) declares; return what was done.
+        """Make the project's monitors match a TOML file (or a mapping like it); return the changes.
 
-        Monitors are told apart by their names. Those that are not declared are left alone, or with `prune` deleted.
-        Applying the same again changes nothing.
+        Monitors are identified by their names. Undeclared ones are left alone, or deleted with `prune`.
+        Applying the same declarations again changes nothing.
 
             [[monitor]]
             name = "nightly"
@@ -128,7 +128,7 @@ class MonitorOperations(Resource):
 
         Raises:
             ConfigError: the file cannot be read.
-            InvalidRequest: a declaration cannot be right, or a change cannot be made; nothing was changed.
+            InvalidRequest: a declaration is invalid, or a change cannot be made; nothing was changed.
         """
         return self._applied(read_declarations(declared), prune=prune)
 

@@ -1,4 +1,4 @@
-"""What the official SDK's `PlatformClient` calls otherwise: its users' calls go on to work here."""
+"""The names of the official SDK's `PlatformClient`, so that its users' calls keep working."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class OfficialEvaluations(Resource):
         name: str | None = None,
         model: str | None = None,
     ) -> Steps[EvalRun]:
-        """Evaluate these traces, each once; `run` takes sessions and filters as well, and can be waited for.
+        """Evaluate these traces, each once. `run` also takes sessions and filters, and can be waited for.
 
         Raises:
-            InvalidRequest: a metric is not known, or there is no trace or no metric.
+            InvalidRequest: a metric is unknown, or there is no trace or no metric.
             OutcomeUnknown: no answer came; `client.look_up` finds the run, if there is one.
         """
         ids = [trace_uuid_of(trace, what=str(TRACE_RUNS.create_batch)) for trace in trace_ids]
@@ -48,7 +48,7 @@ class OfficialEvaluations(Resource):
 
     @operation
     def scores(self, run_id: UUID | str) -> Steps[TraceScores]:
-        """The scores that a run over traces gave so far."""
+        """Return the scores that a run over traces has given so far."""
         path = {"run_id": uuid_of("run_id", run_id, what=str(TRACE_RUNS.scores))}
         return call(self._connection, TRACE_RUNS.scores, path=path)
 
@@ -58,10 +58,10 @@ class OfficialEvaluations(Resource):
     ) -> Steps[RunResult]:
         """Wait until a run over traces is completed, and return it if each trace has a number for each metric.
 
-        `timeout` is in seconds. `Run.wait` is the way that does not judge what was found.
+        `timeout` is in seconds. `Run.wait` returns the result without this check.
 
         Raises:
-            InsufficientEvidence: a score is missing, failed, or is no number.
+            InsufficientEvidence: a score is missing, failed, or not a number.
             RunFailed: the run crashed.
             WaitTimeout: it was not completed in time.
         """

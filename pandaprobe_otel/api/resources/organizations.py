@@ -1,4 +1,4 @@
-"""`client.organizations`: organizations, their members and what they are billed. Needs a bearer token."""
+"""`client.organizations`: organizations, their members and their bills. Needs a bearer token."""
 
 from __future__ import annotations
 
@@ -80,18 +80,18 @@ PAST: Final = Endpoint(
 
 
 class OfAnOrganization(Resource):
-    """Routes below an organization: the one that is named, else the client's `organization_id`."""
+    """Routes of an organization: the given one, else the client's `organization_id`."""
 
     def _path(self, organization_id: UUID | str | None, endpoint: Endpoint[Any], **others: object) -> dict[str, str]:
         return organization_path(organization_id, self._connection.organization_id, what=str(endpoint), **others)
 
 
 class MemberOperations(OfAnOrganization):
-    """Members of an organization, and who is invited."""
+    """Members and invitations of an organization."""
 
     @operation
     def list(self, organization_id: UUID | str | None = None) -> Steps[Memberships]:
-        """All members."""
+        """Return all members."""
         return call(self._connection, MEMBERS, path=self._path(organization_id, MEMBERS))
 
     @operation
@@ -121,12 +121,12 @@ class MemberOperations(OfAnOrganization):
 
     @operation
     def invitations(self, organization_id: UUID | str | None = None) -> Steps[Invitations]:
-        """All invitations."""
+        """Return all invitations."""
         return call(self._connection, INVITATIONS, path=self._path(organization_id, INVITATIONS))
 
     @operation
     def revoke_invitation(self, invitation_id: UUID | str, *, organization_id: UUID | str | None = None) -> Steps[None]:
-        """Take an invitation back."""
+        """Revoke an invitation."""
         return call(self._connection, REVOKE, path=self._path(organization_id, REVOKE, invitation_id=invitation_id))
 
 
@@ -139,31 +139,31 @@ class AsyncMembers(MemberOperations, AsyncResource):
 
 
 class BillingOperations(OfAnOrganization):
-    """Plans, what was used, and what it costs."""
+    """Plans, usage and costs."""
 
     @operation
     def plans(self) -> Steps[Plans]:
-        """The plans that there are."""
+        """Return the available plans."""
         return call(self._connection, PLANS)
 
     @operation
     def subscription(self, organization_id: UUID | str | None = None) -> Steps[Subscription]:
-        """The organization's subscription."""
+        """Return the organization's subscription."""
         return call(self._connection, SUBSCRIPTION, path=self._path(organization_id, SUBSCRIPTION))
 
     @operation
     def usage(self, organization_id: UUID | str | None = None) -> Steps[Usage]:
-        """What was used in this period, and what the plan includes."""
+        """Return the usage in the current period, and what the plan includes."""
         return call(self._connection, USAGE, path=self._path(organization_id, USAGE))
 
     @operation
     def bill(self, organization_id: UUID | str | None = None) -> Steps[Billing]:
-        """The bill of this period as it stands."""
+        """Return the bill of the current period so far."""
         return call(self._connection, BILL, path=self._path(organization_id, BILL))
 
     @operation
     def past(self, organization_id: UUID | str | None = None, **query: Unpack[InvoicesQuery]) -> Steps[PastUsages]:
-        """What was used in earlier periods, the latest first; `limit` is 1 to 36."""
+        """Return the usage in past periods, latest first; `limit` is 1 to 36."""
         return call(self._connection, PAST, path=self._path(organization_id, PAST), query=query)
 
 
@@ -176,21 +176,21 @@ class AsyncBillings(BillingOperations, AsyncResource):
 
 
 class OrganizationOperations(OfAnOrganization):
-    """Organizations."""
+    """Operations on organizations."""
 
     @operation
     def list(self) -> Steps[MyOrganizations]:
-        """The organizations that the token's owner belongs to."""
+        """Return the organizations of the token's owner."""
         return call(self._connection, LIST)
 
     @operation
     def create(self, name: str) -> Steps[Organization]:
-        """Make an organization; its maker is the owner."""
+        """Create an organization; the token's owner becomes its owner."""
         return call(self._connection, CREATE, body={"name": name})
 
     @operation
     def get(self, organization_id: UUID | str | None = None) -> Steps[MyOrganization]:
-        """An organization."""
+        """Return an organization."""
         return call(self._connection, GET, path=self._path(organization_id, GET))
 
     @operation
@@ -200,7 +200,7 @@ class OrganizationOperations(OfAnOrganization):
 
     @operation
     def delete(self, organization_id: UUID | str) -> Steps[None]:
-        """Delete an organization and all that is in it. It must be named, also where the client has one."""
+        """Delete an organization and everything in it. It must be named, even if the client has one."""
         return call(self._connection, DELETE, path=self._path(organization_id, DELETE))
 
 

@@ -58,22 +58,22 @@ DECLINE: Final = Endpoint(
 
 
 class ProjectOperations(OfAnOrganization):
-    """Projects of an organization: the one that is named, else the client's `organization_id`."""
+    """Projects of an organization: the given one, else the client's `organization_id`."""
 
     @operation
     def list(self, organization_id: UUID | str | None = None) -> Steps[ProjectList]:
-        """All projects."""
+        """Return all projects."""
         return call(self._connection, LIST, path=self._path(organization_id, LIST))
 
     @operation
     def create(self, name: str, *, description: str = "", organization_id: UUID | str | None = None) -> Steps[Project]:
-        """Make a project. Conflict when there is one of that name."""
+        """Create a project. Raises Conflict if the name is taken."""
         body = {"name": name, "description": description}
         return call(self._connection, CREATE, path=self._path(organization_id, CREATE), body=body)
 
     @operation
     def get(self, project_id: UUID | str, *, organization_id: UUID | str | None = None) -> Steps[Project]:
-        """A project."""
+        """Return a project."""
         return call(self._connection, GET, path=self._path(organization_id, GET, project_id=project_id))
 
     @operation
@@ -84,7 +84,7 @@ class ProjectOperations(OfAnOrganization):
         organization_id: UUID | str | None = None,
         **changes: Unpack[ProjectChanges],
     ) -> Steps[Project]:
-        """Rename or describe a project: what is not given stays."""
+        """Rename or describe a project; omitted fields stay."""
         path = self._path(organization_id, UPDATE, project_id=project_id)
         return call(self._connection, UPDATE, path=path, body=changes)
 
@@ -103,11 +103,11 @@ class AsyncProjects(ProjectOperations, AsyncResource):
 
 
 class ApiKeyOperations(OfAnOrganization):
-    """API keys of an organization: the one that is named, else the client's `organization_id`."""
+    """API keys of an organization: the given one, else the client's `organization_id`."""
 
     @operation
     def list(self, organization_id: UUID | str | None = None) -> Steps[KeyList]:
-        """All keys, without the secrets."""
+        """Return all keys, without the secrets."""
         return call(self._connection, LIST_KEYS, path=self._path(organization_id, LIST_KEYS))
 
     @operation
@@ -118,7 +118,7 @@ class ApiKeyOperations(OfAnOrganization):
         expiration: KeyExpiration | str = KeyExpiration.NEVER,
         organization_id: UUID | str | None = None,
     ) -> Steps[ApiKey]:
-        """Make a key. `raw_key` of the answer is the secret, which is not shown again.
+        """Create a key. `raw_key` of the answer is the secret, which is not shown again.
 
         The key may be refused for a moment: the server stores it after it answers (measured on server 0.5.0).
         """
@@ -127,23 +127,23 @@ class ApiKeyOperations(OfAnOrganization):
 
     @operation
     def get(self, key_id: UUID | str, *, organization_id: UUID | str | None = None) -> Steps[ApiKey]:
-        """A key, without the secret."""
+        """Return a key, without the secret."""
         return call(self._connection, GET_KEY, path=self._path(organization_id, GET_KEY, key_id=key_id))
 
     @operation
     def revoke(self, key_id: UUID | str, *, organization_id: UUID | str | None = None) -> Steps[None]:
-        """Make a key useless; it stays in the list."""
+        """Revoke a key; it stays in the list."""
         return call(self._connection, DELETE_KEY, path=self._path(organization_id, DELETE_KEY, key_id=key_id))
 
     @operation
     def delete(self, key_id: UUID | str, *, organization_id: UUID | str | None = None) -> Steps[None]:
-        """Delete a key for good."""
+        """Delete a key permanently."""
         path = self._path(organization_id, DELETE_KEY, key_id=key_id)
         return call(self._connection, DELETE_KEY, path=path, query={"permanent": True})
 
     @operation
     def rotate(self, key_id: UUID | str, *, organization_id: UUID | str | None = None) -> Steps[ApiKey]:
-        """Replace a key by a new one; `raw_key` of the answer is its secret."""
+        """Replace a key with a new one; `raw_key` of the answer is its secret."""
         return call(self._connection, ROTATE_KEY, path=self._path(organization_id, ROTATE_KEY, key_id=key_id))
 
 
@@ -160,23 +160,23 @@ class MeOperations(Resource):
 
     @operation
     def get(self) -> Steps[UserProfile]:
-        """Who it is."""
+        """Return the profile."""
         return call(self._connection, ME)
 
     @operation
     def invitations(self) -> Steps[Invitations]:
-        """Invitations that wait for an answer."""
+        """Return the invitations that wait for an answer."""
         return call(self._connection, MY_INVITATIONS)
 
     @operation
     def accept_invitation(self, invitation_id: UUID | str) -> Steps[Membership]:
-        """Join the organization."""
+        """Accept an invitation and join the organization."""
         path = {"invitation_id": uuid_of("invitation_id", invitation_id, what=str(ACCEPT))}
         return call(self._connection, ACCEPT, path=path)
 
     @operation
     def decline_invitation(self, invitation_id: UUID | str) -> Steps[None]:
-        """Do not join it."""
+        """Decline an invitation."""
         path = {"invitation_id": uuid_of("invitation_id", invitation_id, what=str(DECLINE))}
         return call(self._connection, DECLINE, path=path)
 

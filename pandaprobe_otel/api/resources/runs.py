@@ -1,6 +1,6 @@
 """`client.evaluations.trace_runs` and `.session_runs`: the routes of evaluation runs, one method for each.
 
-`client.evaluations.run` is the comfortable way; these are for what it does not do.
+`client.evaluations.run` is more convenient; these methods are for what it does not do.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from pandaprobe_otel.api.path_values import uuid_of
 from pandaprobe_otel.api.protocol import Steps, call
 
 S = TypeVar("S", bound=Score)
-# Inside a class with a method or field `list`, the name of the built-in type means that.
+# Inside a class with a method or field `list`, that name no longer means the built-in type.
 ScoreList: TypeAlias = list[S]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEndpoints(Generic[S]):
-    """The routes of the runs of one target type; they differ in the path, the bodies and the scores."""
+    """The routes of the runs of one target type. They differ in the path, the bodies and the scores."""
 
     create: Endpoint[EvalRun]
     create_batch: Endpoint[EvalRun]
@@ -66,42 +66,42 @@ SESSION_RUNS: Final = _endpoints("session", SessionRunArguments, SessionBatchArg
 
 
 class RunOperations(Resource, Generic[S]):
-    """What both kinds of runs have in common."""
+    """Common operations of both kinds of runs."""
 
     endpoints: RunEndpoints[S]
 
     @operation
     def list(self, **query: Unpack[RunListQuery]) -> Steps[Page[EvalRun]]:
-        """One page of runs, the latest first."""
+        """Return one page of runs, latest first."""
         return call(self._connection, self.endpoints.list, query=query)
 
     @iteration
     def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[RunListFilters]) -> PageWalk[EvalRun]:
-        """All runs that match, lazily: a request for each `page_size` (1 to 200) rows."""
+        """Iterate over all matching runs, lazily: one request for each `page_size` (1 to 200) rows."""
         return PageWalk(
             self._connection, self.endpoints.list, query=filters, key=lambda run: run.id, page_size=page_size
         )
 
     @operation
     def get(self, run_id: UUID | str) -> Steps[EvalRun]:
-        """The state of a run."""
+        """Return the state of a run."""
         return call(self._connection, self.endpoints.get, path=self._path(self.endpoints.get, run_id))
 
     @operation
     def delete(self, run_id: UUID | str, *, delete_scores: bool = False) -> Steps[None]:
-        """Delete a run; its scores stay unless they are to be deleted as well."""
+        """Delete a run; with `delete_scores`, delete its scores too."""
         endpoint = self.endpoints.delete
         query: RunDeletion = {"delete_scores": True} if delete_scores else {}
         return call(self._connection, endpoint, path=self._path(endpoint, run_id), query=query)
 
     @operation
     def retry(self, run_id: UUID | str) -> Steps[EvalRun]:
-        """Make a run of the pairs that failed in another. InvalidRequest when none did."""
+        """Start a run of the pairs that failed in another. Raises InvalidRequest if none did."""
         return call(self._connection, self.endpoints.retry, path=self._path(self.endpoints.retry, run_id))
 
     @operation
     def scores(self, run_id: UUID | str) -> Steps[ScoreList[S]]:
-        """The scores that a run gave; none for a run that does not exist (measured on server 0.5.0)."""
+        """Return the scores of a run; none for a run that does not exist (measured on server 0.5.0)."""
         return call(self._connection, self.endpoints.scores, path=self._path(self.endpoints.scores, run_id))
 
     def _path(self, endpoint: Endpoint[Any], run_id: UUID | str) -> dict[str, str]:
@@ -115,12 +115,12 @@ class TraceRunOperations(RunOperations[TraceScore]):
 
     @operation
     def create(self, **run: Unpack[TraceRunArguments]) -> Steps[EvalRun]:
-        """Evaluate the traces that match `filters`. Without filters: all of the project."""
+        """Evaluate the traces that match `filters`; without filters, all of the project."""
         return call(self._connection, TRACE_RUNS.create, body=run)
 
     @operation
     def create_batch(self, **run: Unpack[TraceBatchArguments]) -> Steps[EvalRun]:
-        """Evaluate the given traces. Ids that do not exist count as evaluated, and get no score (measured)."""
+        """Evaluate the given traces. Ids that do not exist count as evaluated, but get no score (measured)."""
         return call(self._connection, TRACE_RUNS.create_batch, body=run)
 
 
@@ -131,12 +131,12 @@ class SessionRunOperations(RunOperations[SessionScore]):
 
     @operation
     def create(self, **run: Unpack[SessionRunArguments]) -> Steps[EvalRun]:
-        """Evaluate the sessions that match `filters`. Without filters: all of the project."""
+        """Evaluate the sessions that match `filters`; without filters, all of the project."""
         return call(self._connection, SESSION_RUNS.create, body=run)
 
     @operation
     def create_batch(self, **run: Unpack[SessionBatchArguments]) -> Steps[EvalRun]:
-        """Evaluate the given sessions. Ids that do not exist count as evaluated, and get no score (measured)."""
+        """Evaluate the given sessions. Ids that do not exist count as evaluated, but get no score (measured)."""
         return call(self._connection, SESSION_RUNS.create_batch, body=run)
 
 

@@ -73,7 +73,7 @@ COMPARISON: Final = Endpoint(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnalyticsEndpoints:
-    """The analytics that both kinds of scores have."""
+    """The routes of analytics, which both kinds of scores have."""
 
     summary: Endpoint[Summaries]
     trend: Endpoint[Trends]
@@ -102,17 +102,17 @@ class ScoreAnalytics(Resource):
 
     @operation
     def summary(self, **dates: Unpack[Dates]) -> Steps[Summaries]:
-        """Average, extremes and counts of each metric."""
+        """Return the average, extremes and counts of each metric."""
         return call(self._connection, self.analytics.summary, query=dates)
 
     @operation
     def trend(self, **query: Unpack[ScoreTrendQuery]) -> Steps[Trends]:
-        """Averages of one metric over time."""
+        """Return the averages of one metric over time."""
         return call(self._connection, self.analytics.trend, query=query)
 
     @operation
     def distribution(self, **query: Unpack[ScoreDistributionQuery]) -> Steps[Distributions]:
-        """Histogram of one metric; empty bars are left out (measured on server 0.5.0)."""
+        """Return the histogram of one metric; empty bars are left out (measured on server 0.5.0)."""
         return call(self._connection, self.analytics.distribution, query=query)
 
 
@@ -136,11 +136,11 @@ class ScoreOperations(ScoreAnalytics):
     ) -> Steps[TraceScore]:
         """Give a trace a score: a number from 0 to 1, True or False, or a label.
 
-        The server fails with 500 when the trace is not visible yet (measured on server 0.5.0); it is then waited
-        for, `wait` seconds at the most, and the score given again.
+        If the trace is not visible yet, the server fails with 500 (measured on server 0.5.0). The call then waits for
+        the trace, for at most `wait` seconds, and gives the score again.
 
         Raises:
-            InvalidRequest: the score cannot be one; nothing was sent.
+            InvalidRequest: the score is invalid; nothing was sent.
             WaitTimeout: the trace did not become visible; no score was given.
             OutcomeUnknown: no answer came; see `client.look_up`.
         """
@@ -150,17 +150,17 @@ class ScoreOperations(ScoreAnalytics):
 
     @operation
     def list(self, **query: Unpack[ScoreListQuery]) -> Steps[Page[TraceScore]]:
-        """One page of scores, the latest first."""
+        """Return one page of scores, latest first."""
         return call(self._connection, LIST, query=query)
 
     @iteration
     def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[ScoreFilters]) -> PageWalk[TraceScore]:
-        """All scores that match, lazily: a request for each `page_size` (1 to 200) rows."""
+        """Iterate over all matching scores, lazily: one request for each `page_size` (1 to 200) rows."""
         return PageWalk(self._connection, LIST, query=filters, key=lambda score: score.id, page_size=page_size)
 
     @operation
     def of_trace(self, trace_id: TraceRef) -> Steps[TraceScores]:
-        """The latest score of each name that a trace has; none for an unknown trace."""
+        """Return the latest score of each name that a trace has; none for an unknown trace."""
         return call(self._connection, OF_TRACE, path={"trace_id": trace_uuid_of(trace_id, what=str(OF_TRACE))})
 
     @operation
@@ -189,40 +189,40 @@ class SessionScoreOperations(ScoreAnalytics):
 
     @operation
     def list(self, **query: Unpack[SessionScoreListQuery]) -> Steps[Page[SessionScore]]:
-        """One page of scores, the latest first."""
+        """Return one page of scores, latest first."""
         return call(self._connection, SESSION_LIST, query=query)
 
     @iteration
     def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[SessionScoreFilters]) -> PageWalk[SessionScore]:
-        """All scores that match, lazily: a request for each `page_size` (1 to 200) rows."""
+        """Iterate over all matching scores, lazily: one request for each `page_size` (1 to 200) rows."""
         return PageWalk(self._connection, SESSION_LIST, query=filters, key=lambda score: score.id, page_size=page_size)
 
     @operation
     def of_session(self, session_id: str) -> Steps[SessionScores]:
-        """All scores of a session."""
+        """Return all scores of a session."""
         return call(self._connection, OF_SESSION, path={"session_id": session_of(session_id, what=str(OF_SESSION))})
 
     @operation
     def delete(self, score_id: UUID | str) -> Steps[None]:
-        """Delete a score; the server says nothing when there is none (measured on server 0.5.0)."""
+        """Delete a score; a missing one is no error on the server (measured on server 0.5.0)."""
         return call(self._connection, SESSION_DELETE, path=_score_path(score_id, SESSION_DELETE))
 
     @operation
     def history(self, session_id: str, **query: Unpack[SessionHistoryQuery]) -> Steps[History]:
-        """The scores of one session over time, oldest first."""
+        """Return the scores of one session over time, oldest first."""
         path = {"session_id": session_of(session_id, what=str(HISTORY))}
         return call(self._connection, HISTORY, path=path, query=query)
 
     @operation
     def comparison(self, **query: Unpack[SessionComparisonQuery]) -> Steps[Page[SessionComparison]]:
-        """One page of the ranking of sessions by a metric, the worst first; up to 100 rows."""
+        """Return one page of the ranking of sessions by a metric, worst first; up to 100 rows."""
         return call(self._connection, COMPARISON, query=query)
 
     @iteration
     def iter_comparison(
         self, *, page_size: int = 100, **filters: Unpack[ComparisonFilters]
     ) -> PageWalk[SessionComparison]:
-        """The whole ranking of sessions by a metric, lazily; `page_size` is 1 to 100."""
+        """Iterate over the whole ranking of sessions by a metric, lazily; `page_size` is 1 to 100."""
         return PageWalk(
             self._connection, COMPARISON, query=filters, key=lambda row: row.session_id, page_size=page_size
         )

@@ -23,26 +23,28 @@ ANALYTICS: Final = Endpoint(method="GET", path="/sessions/analytics", query=Wind
 
 
 class SessionOperations(Resource):
-    """Sessions."""
+    """Operations on sessions."""
 
     @operation
     def list(self, **query: Unpack[SessionListQuery]) -> Steps[Page[SessionSummary]]:
-        """One page of sessions, by default those whose traces arrived last first."""
+        """Return one page of sessions, by default with the most recently arrived traces first."""
         return call(self._connection, LIST, query=query)
 
     @iteration
     def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[SessionFilters]) -> PageWalk[SessionSummary]:
-        """All sessions that match, lazily: a request for each `page_size` (1 to 200) rows."""
+        """Iterate over all matching sessions, lazily: one request for each `page_size` (1 to 200) rows."""
         return PageWalk(
             self._connection, LIST, query=filters, key=lambda session: session.session_id, page_size=page_size
         )
 
     @operation
     def get(self, session_id: str, **page: Unpack[SessionTracesQuery]) -> Steps[Session]:
-        """A session with its totals and all its traces, oldest first; with `limit` and `offset` a page of them.
+        """Return a session with its totals and all its traces, oldest first.
+
+        `limit` and `offset` return a page of the traces.
 
         Raises:
-            InvalidRequest: the id has a slash; such a session can be listed only.
+            InvalidRequest: the id has a slash; such a session can only be listed.
             NotFound: there is no such session.
         """
         return _whole_session(self._connection, session_of(session_id, what=str(GET)), page)
@@ -54,7 +56,7 @@ class SessionOperations(Resource):
 
     @operation
     def analytics(self, **window: Unpack[Window]) -> Steps[Buckets]:
-        """How many sessions there were over time, and how long they took."""
+        """Return the number and duration of sessions over time."""
         return call(self._connection, ANALYTICS, query=window)
 
 

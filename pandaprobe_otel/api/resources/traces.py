@@ -42,7 +42,7 @@ from pandaprobe_otel.api.path_values import TraceRef, trace_uuid_of, uuid_of
 from pandaprobe_otel.api.protocol import Steps, call
 from pandaprobe_otel.api.waiting import wait_for_trace
 
-# Inside a class with a method `list`, the name of the built-in type means that method.
+# Inside a class with a method `list`, that name no longer means the built-in type.
 AnalyticsRows: TypeAlias = list[AnalyticsBucket] | list[TokenCostBucket] | list[TopModel]
 Buckets: TypeAlias = list[AnalyticsBucket]
 TokenBuckets: TypeAlias = list[TokenCostBucket]
@@ -64,21 +64,21 @@ USERS: Final = Endpoint(method="GET", path="/traces/users", query=Paging, answer
 
 
 class TraceOperations(Resource):
-    """Traces and their spans. Ids are UUIDs; a trace can be given by its id or itself."""
+    """Traces and their spans. Ids are UUIDs; a trace can be given by its id or as an object."""
 
     @operation
     def list(self, **query: Unpack[TraceListQuery]) -> Steps[Page[TraceListItem]]:
-        """One page of traces, the latest first unless `sort_by` and `sort_order` say otherwise."""
+        """Return one page of traces, by default latest first (see `sort_by` and `sort_order`)."""
         return call(self._connection, LIST, query=query)
 
     @iteration
     def iter(self, *, page_size: int = MAX_PAGE, **filters: Unpack[TraceFilters]) -> PageWalk[TraceListItem]:
-        """All traces that match, lazily: a request for each `page_size` (1 to 200) rows."""
+        """Iterate over all matching traces, lazily: one request for each `page_size` (1 to 200) rows."""
         return PageWalk(self._connection, LIST, query=filters, key=lambda trace: trace.trace_id, page_size=page_size)
 
     @iteration
     def iterate(self, *, session_id: str | None = None, max_items: int = 1000) -> PageWalk[TraceListItem]:
-        """The official SDK's name for `iter`: the latest `max_items` traces (of a session), lazily."""
+        """Iterate over the latest `max_items` traces (of a session), lazily: the official SDK's name for `iter`."""
         query: TraceFilters = {} if session_id is None else {"session_id": session_id}
         return PageWalk(
             self._connection,
@@ -91,7 +91,7 @@ class TraceOperations(Resource):
 
     @operation
     def get(self, trace_id: TraceRef) -> Steps[Trace]:
-        """A trace with all its spans. Raises NotFound also for a trace that is not visible yet (`wait_visible`)."""
+        """Return a trace with all its spans. Raises NotFound also while it is not visible yet (`wait_visible`)."""
         return call(self._connection, GET, path={"trace_id": trace_uuid_of(trace_id, what=str(GET))})
 
     @operation
@@ -105,11 +105,10 @@ class TraceOperations(Resource):
 
     @operation
     def create(self, **trace: Unpack[TraceArguments]) -> Steps[TraceAccepted]:
-        """Post a trace, whole: each post is billed, and erases input and output that it leaves out.
+        """Post a whole trace: each post is billed, and erases input and output that it omits.
 
-        `trace_id` and the spans' ids are made up where they are missing, so that repeating the request after a
-        failure makes nothing twice. Content that the server cannot store is cleaned (NUL characters, NaN, nesting
-        over 100).
+        Missing ids of the trace and its spans are generated, so that repeating the request after a failure creates
+        nothing twice. Content that the server cannot store is removed (NUL characters, NaN, nesting over 100).
         """
         body = {**trace, "trace_id": trace.get("trace_id", uuid4())}
         if spans := trace.get("spans"):
@@ -118,7 +117,7 @@ class TraceOperations(Resource):
 
     @operation
     def update(self, trace_id: TraceRef, **changes: Unpack[TraceChanges]) -> Steps[Trace]:
-        """Change a trace: what is not given stays, None clears, metadata is merged, tags are replaced."""
+        """Change a trace. Omitted fields stay, None clears, metadata is merged, tags are replaced."""
         path = {"trace_id": trace_uuid_of(trace_id, what=str(UPDATE))}
         return call(self._connection, UPDATE, path=path, body=changes)
 
@@ -129,35 +128,35 @@ class TraceOperations(Resource):
 
     @operation
     def delete_many(self, trace_ids: Iterable[TraceRef]) -> Steps[TracesDeleted]:
-        """Delete up to 500 traces at once; ids that do not exist are passed over."""
+        """Delete up to 500 traces at once; unknown ids are ignored."""
         return call(self._connection, DELETE_MANY, body={"trace_ids": _ids(trace_ids, DELETE_MANY)})
 
     @operation
     def tag(
         self, trace_ids: Iterable[TraceRef], *, add: Sequence[str] = (), remove: Sequence[str] = ()
     ) -> Steps[TracesTagged]:
-        """Add tags to up to 500 traces and remove others from them."""
+        """Add tags to up to 500 traces, and remove others from them."""
         body: dict[str, Any] = {"trace_ids": _ids(trace_ids, TAG)}
-        # A text alone is not taken for its characters, but refused as no list.
+        # A bare string is refused, not taken for a list of its characters.
         body |= {name: tags for name, tags in (("add_tags", add), ("remove_tags", remove)) if tags}
         return call(self._connection, TAG, body=body)
 
     @operation
     def add_spans(self, trace_id: TraceRef, spans: Iterable[SpanArguments]) -> Steps[SpansAccepted]:
-        """Add up to 500 spans to a trace that is visible. Neither billed nor counted as posts of traces."""
+        """Add up to 500 spans to a visible trace. They are neither billed nor counted as posts of traces."""
         path = {"trace_id": trace_uuid_of(trace_id, what=str(ADD_SPANS))}
         return call(self._connection, ADD_SPANS, path=path, body=_with_ids(spans))
 
     @operation
     def update_span(self, trace_id: TraceRef, span_id: UUID | str, **changes: Unpack[SpanChanges]) -> Steps[Span]:
-        """Change a span: what is not given stays, None clears, metadata is merged."""
+        """Change a span. Omitted fields stay, None clears, metadata is merged."""
         what = str(UPDATE_SPAN)
         path = {"trace_id": trace_uuid_of(trace_id, what=what), "span_id": uuid_of("span_id", span_id, what=what)}
         return call(self._connection, UPDATE_SPAN, path=path, body=changes)
 
     @operation
     def analytics(self, **query: Unpack[TraceAnalyticsQuery]) -> Steps[AnalyticsRows]:
-        """Rows of any metric; `activity`, `token_usage` and `top_models` have the exact types of theirs."""
+        """Return rows of any metric. `activity`, `token_usage` and `top_models` have exact types."""
         endpoints: dict[str, Endpoint[Any]] = {"tokens": TOKENS, "cost": TOKENS, "models": MODELS}
         endpoint = endpoints.get(str(query.get("metric", "volume")), VOLUME)
         return cast("Steps[AnalyticsRows]", call(self._connection, endpoint, query=query))
@@ -166,19 +165,19 @@ class TraceOperations(Resource):
     def activity(
         self, metric: Literal["volume", "errors", "latency"] = "volume", **window: Unpack[Window]
     ) -> Steps[Buckets]:
-        """Traces, errors and latencies over time. The server gives all of them, whichever metric is asked for."""
+        """Return traces, errors and latencies over time. The server returns all three for each of these metrics."""
         return call(self._connection, VOLUME, query={"metric": metric, **window})
 
     @operation
     def token_usage(
         self, metric: Literal["tokens", "cost"] = "tokens", **window: Unpack[Window]
     ) -> Steps[TokenBuckets]:
-        """Tokens and cost over time."""
+        """Return tokens and cost over time."""
         return call(self._connection, TOKENS, query={"metric": metric, **window})
 
     @operation
     def top_models(self, **window: Unpack[Window]) -> Steps[Models]:
-        """The models that were called most."""
+        """Return the models that were called most."""
         return call(self._connection, MODELS, query={"metric": "models", **window})
 
 
@@ -191,16 +190,16 @@ class AsyncTraces(TraceOperations, AsyncResource):
 
 
 class UserOperations(Resource):
-    """The user ids that traces carry."""
+    """The user ids of traces."""
 
     @operation
     def list(self, **paging: Unpack[Paging]) -> Steps[Page[UserSummary]]:
-        """One page of users, with what their traces add up to."""
+        """Return one page of users, with the totals of their traces."""
         return call(self._connection, USERS, query=paging)
 
     @iteration
     def iter(self, *, page_size: int = MAX_PAGE) -> PageWalk[UserSummary]:
-        """All users, lazily."""
+        """Iterate over all users, lazily."""
         return PageWalk(self._connection, USERS, query={}, key=lambda user: user.user_id, page_size=page_size)
 
 
@@ -217,7 +216,7 @@ def _ids(traces: Iterable[TraceRef], endpoint: Endpoint[Any]) -> Sequence[str]:
 
 
 def _with_ids(spans: Iterable[Any]) -> Sequence[Any]:
-    """The spans, each with an id; what is no span is left to the check of the body."""
+    """Return the spans, each with an id. The check of the body handles items that are not spans."""
     return [_with_id(cast("Mapping[str, Any]", span)) if isinstance(span, Mapping) else span for span in spans]
 
 

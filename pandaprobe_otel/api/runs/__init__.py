@@ -1,1 +1,1 @@
-"""Evaluation runs as things to wait for, and what they find."""
+"""Evaluation runs to wait for, and their results."""

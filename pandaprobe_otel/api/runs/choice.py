@@ -1,4 +1,4 @@
-"""What `evaluations.run` is asked to evaluate, as the request that does it."""
+"""The targets that `evaluations.run` is to evaluate, and the request for them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Choice:
     filters: Mapping[str, Any]
     everything: bool
     options: Mapping[str, Any]
-    """Name, model, sampling rate and weights, where given."""
+    """Name, model, sampling rate and weights, if given."""
 
 
 def check_choice(choice: Choice) -> None:
-    """Raise InvalidRequest for what cannot be right, whatever metrics there are."""
+    """Raise InvalidRequest for arguments that are wrong with any metrics."""
     if not choice.metrics:
         raise _refused("metrics", "must name at least one; trace_metrics() and session_metrics() list them")
     rate = choice.options.get("sampling_rate")
@@ -53,7 +53,7 @@ def check_choice(choice: Choice) -> None:
 
 
 def check_metrics(metrics: Sequence[str], of_traces: Collection[str], of_sessions: Collection[str]) -> None:
-    """Raise InvalidRequest, with the known ones, for metrics that there are not, or not together."""
+    """Raise InvalidRequest, with the known ones, for unknown metrics and for mixed ones."""
     unknown = [name for name in metrics if name not in of_traces and name not in of_sessions]
     if unknown:
         raise _refused(
@@ -65,10 +65,10 @@ def check_metrics(metrics: Sequence[str], of_traces: Collection[str], of_session
 
 
 def request_of(choice: Choice, *, of_sessions: bool) -> tuple[Endpoint[EvalRun], dict[str, Any]]:
-    """Return the route and the body that evaluate what was chosen.
+    """Return the route and the body that evaluate the choice.
 
     Raises:
-        InvalidRequest: what was chosen does not go with the kind of metrics.
+        InvalidRequest: the choice does not fit the kind of metrics.
     """
     body = {"metrics": [*choice.metrics], **choice.options}
     return _of_sessions(choice, body) if of_sessions else _of_traces(choice, body)
@@ -109,7 +109,7 @@ def _filters(choice: Choice, foreign: frozenset[str], whose: str) -> dict[str, A
 
 
 def _no_filters(filters: Mapping[str, Any], body: Mapping[str, Any], name: str) -> None:
-    # The routes for given targets have neither; the server would ignore them without a word.
+    # The routes for given targets have neither; the server would silently ignore them.
     given = [*filters, *(("sampling_rate",) if "sampling_rate" in body else ())]
     if given:
         raise _refused(given[0], f"cannot be combined with {name}=")

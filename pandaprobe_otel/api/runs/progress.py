@@ -1,4 +1,4 @@
-"""How far a run is, for whoever watches the terminal."""
+"""The progress of a run, shown in the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TypeAlias
 from pandaprobe_otel.api.models import EvalRun
 
 Progress: TypeAlias = bool | Callable[[EvalRun], None] | None
-"""True: a bar on standard error; None: the same, if that is a terminal; False: nothing; or a function of each state."""
+"""True: a bar on standard error; None: a bar if that is a terminal; False: nothing; a function gets each state."""
 
 
 @contextmanager

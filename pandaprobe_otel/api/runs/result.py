@@ -1,4 +1,4 @@
-"""What an evaluation run found."""
+"""The result of an evaluation run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Pair:
 class RunResult:
     """The state of a run and the scores it gave.
 
-    A finished run is no proof of anything: it is COMPLETED also when every metric failed. Look at `ok`, or at
+    A finished run proves nothing: it is COMPLETED even if every metric failed. Look at `ok`, or at
     `failed`, `missing` and `vacuous` one by one.
     """
 
@@ -38,23 +38,24 @@ class RunResult:
 
     @cached_property
     def failed(self) -> tuple[Score, ...]:
-        """The scores that could not be given; their `reason` says why."""
+        """The failed scores, each with a `reason`."""
         return tuple(score for score in self.scores if score.status == ScoreStatus.FAILED)
 
     @cached_property
     def vacuous(self) -> Mapping[Pair, str]:
-        """Full marks for want of anything to judge, each with the reason (`vacuous_reason`)."""
+        """Best scores that were given because there was nothing to judge, each with the reason (`vacuous_reason`)."""
         reasons = ((score, vacuous_reason(score)) for score in self.scores)
         return {_pair(score): reason for score, reason in reasons if reason is not None}
 
     @cached_property
     def missing(self) -> tuple[Pair, ...]:
-        """Targets that were asked for and got no score at all: the server counts unknown ids as evaluated.
+        """Requested targets without any score: the server counts unknown ids as evaluated.
 
-        Known for runs over given targets only; of runs over filters only the number is known (`missing_count`).
+        They are known only for runs over given targets. For runs over filters only their number is known
+        (`missing_count`).
         """
         if self.run.filters.get("retry_of") is not None:
-            return ()  # of each target only what failed was evaluated again
+            return ()  # only the failed pairs of each target were evaluated again
         given = self.run.filters.get("trace_ids") or self.run.filters.get("session_ids") or ()
         there = {_pair(score) for score in self.scores}
         wanted = (Pair(str(target), metric) for target in given for metric in self.run.metric_names)
@@ -62,21 +63,21 @@ class RunResult:
 
     @property
     def missing_count(self) -> int:
-        """How many pairs of target and metric got no score at all."""
+        """The number of pairs of target and metric without any score."""
         if self.run.filters.get("retry_of") is not None:
             return 0
         return max(self.run.total_targets * len(self.run.metric_names) - len({_pair(s) for s in self.scores}), 0)
 
     @property
     def ok(self) -> bool:
-        """Whether every pair got a score, on evidence. Says nothing about how good the scores are."""
+        """True if every pair got a score, on evidence. The scores may still be bad."""
         return bool(self.scores) and not self.failed and not self.vacuous and not self.missing_count
 
     def raise_unless_ok(self) -> Self:
-        """Return the result itself when it is `ok`; for a line in a script that must not pass on nothing.
+        """Return the result itself if it is `ok`: one line for a script that must not accept an empty result.
 
-        Raises `RunFailed` when a score failed, is missing, or nothing was evaluated; `InsufficientEvidence` when all
-        that is wrong is that there was nothing to judge.
+        Raises `RunFailed` if a score failed or is missing, or nothing was evaluated; `InsufficientEvidence` if the only
+        problem is that there was nothing to judge.
         """
         if self.ok:
             return self
@@ -102,7 +103,7 @@ class RunResult:
         return dict(table)
 
     def values(self, metric: str, *, vacuous: bool = False) -> tuple[float, ...]:
-        """The numbers of a metric; those that say nothing are left out unless asked for."""
+        """Return the numbers of a metric, without vacuous ones unless requested."""
         return tuple(
             value
             for score in self.scores
@@ -112,18 +113,18 @@ class RunResult:
         )
 
     def below(self, thresholds: float | Mapping[str, float]) -> tuple[Score, ...]:
-        """The scores under a threshold, or under that of their metric; those that say nothing are not among them.
+        """Return the scores below a threshold, or below that of their metric; vacuous ones are not among them.
 
-        The server has no thresholds of its own for a run: they are the caller's.
+        The server has no thresholds for a run: they are the caller's.
         """
         return tuple(score for score in self.scores if _is_below(score, thresholds))
 
     def rows(self) -> list[dict[str, Any]]:
-        """One flat row for each pair, also for those without a score."""
+        """Return one flat row for each pair, including those without a score."""
         return [*self._score_rows(), *(_row(pair, None, "MISSING", "no score was given") for pair in self.missing)]
 
     def to_pandas(self) -> pandas.DataFrame:
-        """The rows as a table. Needs pandas, which is no dependency of this library."""
+        """Return the rows as a table. Needs pandas, which is not a dependency of this library."""
         from pandaprobe_otel.api.frames import frame
 
         return frame(self.rows())

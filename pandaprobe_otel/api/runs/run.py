@@ -1,4 +1,4 @@
-"""An evaluation run that was started: wait for it, look at its scores, try again what failed."""
+"""An evaluation run that was started: wait for it, read its scores, retry what failed."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ R = TypeVar("R", bound=Resource)
 
 
 class StartedRun(Resource, Generic[R]):
-    """What `Run` and `AsyncRun` have in common. `state` is how the server described the run when last asked."""
+    """Common parts of `Run` and `AsyncRun`. `state` is the server's latest description of the run."""
 
     state: EvalRun
 
     @property
     def id(self) -> UUID:
-        """Its id."""
+        """Id of the run."""
         return self.state.id
 
     @operation
     def wait(self, timeout: float = 300.0, *, progress: Progress = None) -> Steps[RunResult]:
-        """Wait until the run is completed and return what it found. `timeout` is in seconds.
+        """Wait until the run is completed and return its result. `timeout` is in seconds.
 
-        Interrupting or cancelling it leaves the run alone: wait again, also from elsewhere (`evaluations.get`).
+        Interrupting or cancelling the wait leaves the run alone: wait again, from anywhere (`evaluations.get`).
 
         Raises:
-            RunFailed: the run crashed. A metric that failed is no such failure: see `RunResult.failed`.
+            RunFailed: the run crashed. A failed metric is not such a failure: see `RunResult.failed`.
             WaitTimeout: it was not completed in time.
         """
         with shown(progress) as show:
@@ -46,22 +46,22 @@ class StartedRun(Resource, Generic[R]):
 
     @operation
     def refresh(self) -> Steps[EvalRun]:
-        """Ask how the run stands."""
+        """Request the current state of the run."""
         return self._refreshed()
 
     @operation
     def result(self) -> Steps[RunResult]:
-        """What the run has found so far, whether it is completed or not."""
+        """Return the result so far, whether the run is completed or not."""
         return self._current_result()
 
     @operation
     def retry_failed(self) -> Steps[R]:
-        """Start a run of the pairs that failed in this one. InvalidRequest when none did."""
+        """Start a run of the pairs that failed in this one. Raises InvalidRequest if none did."""
         return self._retried()
 
     @operation
     def delete(self, *, delete_scores: bool = False) -> Steps[None]:
-        """Delete the run; its scores stay unless they are to be deleted as well."""
+        """Delete the run; with `delete_scores`, delete its scores too."""
         query = {"delete_scores": True} if delete_scores else {}
         return call(self._connection, self._endpoints.delete, path={"run_id": self.id}, query=query)
 

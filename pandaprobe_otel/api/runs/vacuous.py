@@ -1,8 +1,8 @@
-"""Scores that say nothing, because there was nothing to judge.
+"""Vacuous scores: best scores that were given because there was nothing to judge.
 
 A metric that finds nothing to judge gives the best score rather than none: coherence of an empty answer is 1.0, and
-so is the reliability of a session without a trace that could be evaluated (measured on server 0.5.0). A threshold
-passes on them. They are told apart by what the score's metadata and reason say.
+so is the reliability of a session without a trace that could be evaluated (measured on server 0.5.0). Such scores pass
+any threshold. They are recognized by their metadata and reason.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _REASONS: Final = re.compile(
     re.IGNORECASE,
 )
 _EVIDENCE: Final = ("verdicts", "plan")
-"""What a judge found to judge, in the metadata of the metrics that look for something."""
+"""Metadata keys of the judge's findings, for metrics that search for something."""
 
 
 def vacuous_reason(score: Score) -> str | None:
-    """Why a score says nothing; None when there was something to judge, or it is not the best score."""
+    """Return the reason why a score is vacuous; None if there was something to judge, or it is not the best score."""
     value = score.parsed
     return said_of_nothing(value, score.reason, score.metadata) if isinstance(value, float) else None
 
 
 def said_of_nothing(value: float, reason: str | None, metadata: Mapping[str, Any]) -> str | None:
-    """The same of a score that no server has."""
+    """Return the same for a score that no server has."""
     if value < 1.0:
         return None
     said = reason or "it gives no reason"
@@ -46,7 +46,7 @@ def said_of_nothing(value: float, reason: str | None, metadata: Mapping[str, Any
 
 
 def _without_signals(metadata: Mapping[str, Any]) -> str | None:
-    """A session's score is made of its traces' signals; one that is missing counts as no risk at all."""
+    """Return why a session's score lacks evidence: missing signals of its traces count as no risk."""
     signals: Any = metadata.get("per_trace_signals")
     if metadata.get("traces_evaluated") == 0:
         return "no trace of the session was evaluated"

@@ -15,7 +15,7 @@ _FIRST_PAUSE_S: Final = 0.3
 _LONGEST_PAUSE_S: Final = 2.0
 """30 requests a minute at the end: a sixth of what the limit allows for the path of one run."""
 _FAILED_FOR_GOOD_S: Final = 25.0
-"""The server tries a crashed run twice more, 10 s apart: FAILED can turn into RUNNING again (measured on 0.5.0)."""
+"""The server retries a crashed run twice, 10 s apart: FAILED can become RUNNING again (measured on 0.5.0)."""
 
 
 def wait_for_run(
@@ -25,11 +25,11 @@ def wait_for_run(
     timeout_s: float,
     progress: Callable[[EvalRun], None],
 ) -> Steps[EvalRun]:
-    """Ask for a run until it is COMPLETED, showing each state to `progress`.
+    """Request a run until it is COMPLETED, passing each state to `progress`.
 
     Raises:
         RunFailed: it is FAILED, and stayed so for 25 s.
-        WaitTimeout: `timeout_s` seconds are over; the run goes on.
+        WaitTimeout: `timeout_s` seconds are over; the run continues.
     """
     deadline = connection.clock() + timeout_s
     pause_s = _FIRST_PAUSE_S

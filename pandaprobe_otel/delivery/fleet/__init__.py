@@ -1,1 +1,1 @@
-"""One budget for processes on many machines: the tokens lie in Redis."""
+"""One budget for processes on many machines, with its tokens in Redis."""

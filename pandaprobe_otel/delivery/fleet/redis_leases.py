@@ -1,4 +1,4 @@
-"""The tokens of one key in Redis, as one process takes and returns them; `redis_scripts` says what Redis does."""
+"""One process's access to the tokens of a key in Redis. `redis_scripts` has Redis's side."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pandaprobe_otel.delivery.fleet.redis_scripts import AGREE, LEAVE, LOOK, PUT
 from pandaprobe_otel.process.forks import loading
 
 ANSWER_WITHIN_S: Final = 0.2
-"""Redis answers in less than a millisecond; what takes longer than this counts as away."""
+"""Redis answers in less than a millisecond; after this time it counts as unreachable."""
 _KEYS: Final = ("leases", "members", "fleet", "parts", "silent")
 
 
 class FleetUnreachableError(Exception):
-    """Redis does not answer, or not as it should. The text says what it or its client said."""
+    """Redis does not answer, or not as expected. The text quotes Redis or its client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What became of the wish for a token, and how many tokens this process may use if Redis goes away."""
+    """Answer to a request for a token, with the number of tokens this process may use if Redis becomes unreachable."""
 
     token: int | None
     wait_s: float
@@ -33,10 +33,10 @@ class Reply:
 
 
 class RedisLeases:
-    """Talks to Redis for one process. Not thread-safe.
+    """Client of the scripts in Redis, for one process. Not thread-safe.
 
-    Every method raises FleetUnreachableError instead of waiting for longer than about `answer_within_s` seconds (the
-    look-up of the host's name aside).
+    Every method raises FleetUnreachableError instead of waiting for longer than about `answer_within_s` seconds (except
+    for the look-up of the host's name).
     """
 
     def __init__(
@@ -67,30 +67,30 @@ class RedisLeases:
     def take(self, most: int, part: int) -> Reply:
         """Lend a token, unless `most` or more of the fleet's are out or not back yet.
 
-        `part` is the newest that this process was told, or 0 when it does not count on it any more.
+        `part` is the newest part that this process got from Redis, or 0 if it no longer counts on it.
         """
         now = self._monotonic()
         reply = self._ask(TAKE, part, most, _ms(self._life_s))
         if reply.token is not None:
             self._lent_at = now
-        elif reply.wait_s > self._hold_s + UNANSWERED_EXTRA_S:  # of a request under way: it may be answered at once
+        elif reply.wait_s > self._hold_s + UNANSWERED_EXTRA_S:  # of a request under way, which may be answered at once
             return replace(reply, wait_s=reply.wait_s - self._grace_s)
         return reply
 
     def look(self, part: int, outstanding_s: Sequence[float] = ()) -> Reply:
-        """Keep the part, and make known what was lent without Redis: for how many seconds each token stays out."""
+        """Renew the part, and report how many more seconds each token that was lent without Redis stays out."""
         return self._ask(LOOK, part, *map(_ms, outstanding_s))
 
     def leave(self) -> None:
-        """Give the part back: this process sends nothing any more."""
+        """Give the part back: this process sends nothing more."""
         self._run(LEAVE, self._member)
 
     def put_back(self, token: int, wait_s: float) -> None:
-        """The token may be lent again in `wait_s` seconds."""
+        """Return a token, which may be lent again in `wait_s` seconds."""
         self._run(PUT_BACK, token, _ms(wait_s))
 
     def agree(self, cut: float) -> float:
-        """Make a cut known (0: none), and return the highest of the fleet within the last ten minutes."""
+        """Publish a cut (0: none), and return the fleet's highest one of the last ten minutes."""
         said = self._run(AGREE, cut, _ms(CUT_COUNTS_S))
         try:
             return float(said)
@@ -106,7 +106,7 @@ class RedisLeases:
 
     def _ask(self, script: str, part: int, *arguments: int) -> Reply:
         holds_some = self._monotonic() - self._lent_at < self._life_s
-        known = self._epoch if holds_some else ""  # who holds nothing misses nothing that a Redis has forgotten
+        known = self._epoch if holds_some else ""  # without tokens, it misses nothing that Redis has forgotten
         self._calls += 1
         said = self._run(
             script, self._member, known, uuid.uuid4().hex, _ms(self._life_s), part, self._calls, *arguments
@@ -143,7 +143,7 @@ def _connect(url: str, answer_within_s: float) -> Any:
         from redis.retry import Retry
 
     class Untraced(Redis):
-        """Instrumentations before 0.60 do not ask whether they are suppressed, so what they wrap is left out."""
+        """A client that skips the wrappers of instrumentations: before 0.60, these ignore their suppression."""
 
         def execute_command(self, *args: Any, **options: Any) -> Any:
             command: Any = getattr(Redis, "execute_command")  # noqa: B009 - its type is not known to the last part

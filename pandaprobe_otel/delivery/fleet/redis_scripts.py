@@ -1,24 +1,24 @@
-"""What Redis does for a fleet, as scripts: Redis runs one at a time, by its own clock.
+"""The scripts that Redis runs for a fleet: one at a time, by its own clock.
 
 All keys of a fleet share one hash tag, so that a cluster keeps them in one slot:
 
-- `leases`: a sorted set, the number of each token that is out or not back yet, with the time at which it is back;
-- `members`: a sorted set, each process that has asked lately, with the time at which it last did;
-- `fleet`: a hash with the last number given, the `epoch`, a name that a Redis without memory lacks, `guard`, the time
-  before which nothing is lent, `settled`, the time before which no part grows, `forgot`, whether somebody missed what
-  it knew, and `cut` with `cut_until`: see `Tokens.agree`;
-- `parts`: a hash, how many tokens each process may use while Redis is away, and the number of the call that said so;
-- `silent`: a sorted set, the members that have not asked as they should, with the time until which that counts.
+- `leases`: a sorted set of the tokens that are out or not back yet, by number, with the time at which each is back;
+- `members`: a sorted set of the processes that have called lately, with the time of their last call;
+- `fleet`: a hash. `last`: the last number given. `epoch`: a name that a Redis without its memory lacks. `guard`: the
+  time before which nothing is lent. `settled`: the time before which no part grows. `forgot`: whether a process missed
+  something that it knew. `cut` with `cut_until`: see `Tokens.agree`;
+- `parts`: a hash of the tokens that each process may use while Redis is unreachable, and the number of the call that
+  set them;
+- `silent`: a sorted set of the members that have not called as they should, with the time until which that counts.
 
-A token that is out stands there with the latest time at which it can be needed, so that the death of its holder
-costs nothing but that time.
+A lent token is stored with the latest time at which it can be needed. If its holder dies, only that time is lost.
 
-Why parts never add up to more than the hundred: `parts` has at least what each process believes to have, and a part
-is given only from what `parts` leaves over. A process says with each call what it believes. A larger part counts here
-before the process hears of it; a smaller one when the process has repeated it, so a newcomer waits until the others
-know. The part of a process that does not call is kept until Redis has been there for long enough for it to call, and
-a process that has not looked for so long believes in nothing any more. A Redis that knows nothing gives nothing until
-all who believe in something must have said so.
+The parts never add up to more than the hundred. `parts` has at least what each process believes to have, and a part
+is given only from what `parts` leaves over. A process sends its belief with each call. A larger part counts here
+before the process hears of it, a smaller one once the process has repeated it; so a newcomer waits until the others
+know. The part of a process that does not call is kept until Redis has been reachable for long enough for it to call;
+a process that has not called for that long no longer uses its part. A Redis that has lost its memory gives nothing
+until every process that believes in a part must have called.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from typing import Final
 from pandaprobe_otel.delivery.budget import CAPACITY
 
 LOOK_S: Final = 15.0
-"""A process that has nothing to ask for calls this often, to keep its part."""
+"""Interval of calls that keep the part of a process which needs no token."""
 RETRY_S: Final = 5.0
-"""The same while it holds tokens, and how long it leaves Redis alone that does not answer."""
+"""The same interval while a process holds tokens, and the longest wait before it tries an unreachable Redis again."""
 FORFEIT_S: Final = 28.0
-"""A process that has not even tried to call for so long has no part any more."""
+"""A process that has not even tried to call for this long no longer has a part."""
 _SILENT_S: Final = 30.0
-"""After this time without a call a process may have ended, or Redis may have been away."""
+"""After this time without a call, either the process has ended or Redis has been unreachable."""
 SETTLE_S: Final = RETRY_S + 1.0
-"""By then every process has called a Redis that came back, and has said what it holds."""
+"""Every process has called a Redis that came back by this time, and has reported the tokens it holds."""
 PART_AFTER_S: Final = 95.0
-"""No process uses its part before it has done without Redis for so long."""
+"""No process uses its part before it has been without Redis for this long."""
 _AWAY_S: Final = PART_AFTER_S - 5.0
 _WITHHELD_S: Final = 65.0
-"""For so long a part that may have been used counts, when nobody says that it was not: what was sent is over then."""
+"""Time for which a possibly used part counts if nobody denies its use: its requests are over by then."""
 _KEPT_S: Final = 30 * 86_400
-"""Longer than a fleet that works once a day, a week or a month is idle: one that is new waits for `SETTLE_S`."""
+"""Longer than the breaks of a fleet that works once a day, a week or a month: a new fleet waits for `SETTLE_S`."""
 
 _TIME: Final = """
 local time = redis.call('TIME')

@@ -1,4 +1,4 @@
-"""Tokens that a whole fleet takes from Redis, and what each process does while Redis is away."""
+"""Tokens that a whole fleet takes from Redis, and the behaviour of a process while Redis is unreachable."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pandaprobe_otel.delivery.fleet.static_share import StaticShare
 from pandaprobe_otel.delivery.notices import Notices
 
 _FIRST_RETRY_S: Final = 0.25
-"""The first failures are tried again sooner than after `RETRY_S`."""
+"""The first retries come sooner than `RETRY_S`."""
 _SHORTEST_WAIT_S: Final = 0.005
 _LONGEST_JITTER_S: Final = 0.25
-"""Processes that wait for the same token do not all ask in the same moment."""
+"""Keeps processes that wait for the same token from asking in the same moment."""
 
 
 class Leases(Protocol):
-    """Where the fleet's tokens lie; see `RedisLeases`."""
+    """Storage of the fleet's tokens; see `RedisLeases`."""
 
     def take(self, most: int, part: int) -> Reply:
         """Lend a token."""
         ...
 
     def look(self, part: int, outstanding_s: Sequence[float] = ()) -> Reply:
-        """Keep the part, and make known what was lent elsewhere."""
+        """Renew the part, and report what was lent elsewhere."""
         ...
 
     def leave(self) -> None:
@@ -36,21 +36,21 @@ class Leases(Protocol):
         ...
 
     def put_back(self, token: int, wait_s: float) -> None:
-        """The token may be lent again then."""
+        """Return a token, which may be lent again in `wait_s` seconds."""
         ...
 
     def agree(self, cut: float) -> float:
-        """Make a cut known and return the highest."""
+        """Publish a cut and return the highest."""
         ...
 
 
 class RedisTokens:
-    """The `Tokens` of a `LeasedBucket`, shared by Redis.
+    """The `Tokens` of a `LeasedBucket`, shared through Redis.
 
-    When Redis goes away, nothing is lent until every lease it knew is over; then this process takes the part of the
-    hundred that Redis had promised it, or nothing when it was promised none. The parts of all processes never add up
-    to more than the hundred (`redis_scripts` says why), provided that Redis answers all of them or none, and stays
-    for `SETTLE_S` when it comes back. Then what was lent meanwhile is made known there.
+    When Redis becomes unreachable, nothing is lent until every lease that it knew is over. Then this process uses the
+    part of the hundred that Redis had promised it, or nothing if it was promised none. The parts of all processes never
+    add up to more than the hundred (`redis_scripts` gives the reason), provided that Redis answers all of them or none,
+    and stays reachable for `SETTLE_S` when it comes back. What was lent meanwhile is then reported to it.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class RedisTokens:
         self._looked_at = -math.inf
         self._holds_until = -math.inf
         self._asks_at = 0.0
-        """Before this time Redis is not asked: it is away, or had no token for who wanted `_refused` or fewer out."""
+        """Time before which Redis is not asked: it is unreachable, or had no token for `_refused` or fewer out."""
         self._refused = CAPACITY
         self._away_since: float | None = None
         self._retry_s = _FIRST_RETRY_S
@@ -80,7 +80,7 @@ class RedisTokens:
         self._absences = 0
 
     def take(self, most: int, now: float) -> int | None:
-        """Lend a token: its number in Redis, or a negative one, of this process's own part."""
+        """Lend a token: a number in Redis, or a negative one for a token of this process's own part."""
         if now >= self._may_ask_at(most):
             token = self._ask(most, now)
             if token is not None:
@@ -89,7 +89,7 @@ class RedisTokens:
         return -self._absences if share is not None and share.take(most, now) else None
 
     def put_back(self, token: int, wait_s: float, now: float) -> None:
-        """The token may be lent again in `wait_s` seconds."""
+        """Return a token, which may be lent again in `wait_s` seconds."""
         if token < 0:
             if self._share is not None and token == -self._absences:
                 self._share.put_back(wait_s, now)
@@ -102,7 +102,7 @@ class RedisTokens:
             self._lose(error, now)
 
     def next_free(self, most: int, now: float) -> float:
-        """When `take` may succeed."""
+        """Return the time at which `take` may succeed."""
         asks_at = max(self._may_ask_at(most), now)
         if self._away_since is None:
             return asks_at
@@ -111,7 +111,7 @@ class RedisTokens:
         return min(asks_at, max(own, now))
 
     def agree(self, cut: float, now: float) -> float:
-        """The highest cut of the fleet within the last ten minutes; its own while Redis is away."""
+        """Return the fleet's highest cut of the last ten minutes; this process's own while Redis is unreachable."""
         if self._away_since is not None:
             return cut
         try:
@@ -121,21 +121,21 @@ class RedisTokens:
             return cut
 
     def stay(self, now: float) -> float:
-        """Call Redis if that is due, to keep the part or to see whether it is back. Return when it is due next."""
+        """Call Redis if that is due, to keep the part or to see whether Redis is back; return the next due time."""
         if self._looked_at == -math.inf:
-            return math.inf  # nothing was ever sent: the first wish for a token makes it a member
+            return math.inf  # nothing was ever sent: the first request for a token makes it a member
         if now >= self._looks_at():
             self._look(now)
         return self._looks_at()
 
     def leave(self) -> None:
-        """Nothing is sent any more."""
+        """Leave the fleet: this process sends nothing more."""
         if self._looked_at == -math.inf or self._away_since is not None:
             return
         try:
             self._leases.leave()
         except FleetUnreachableError:
-            return  # Redis finds out by itself
+            return  # Redis notices by itself
 
     # -- with Redis ---------------------------------------------------------------------------------------------------
 
@@ -167,7 +167,7 @@ class RedisTokens:
         return reply.token
 
     def _look(self, now: float) -> bool:
-        """Call without a wish; whether Redis is there."""
+        """Call without asking for a token; return whether Redis answered."""
         self._begin_to_look(now)
         lent = self._share.outstanding_s(now, self._longest_s) if self._share is not None else []
         try:
@@ -203,7 +203,7 @@ class RedisTokens:
         self._asks_at = now + self._retry_s
         self._retry_s = min(self._retry_s * 2, RETRY_S)
         if now - self._away_since < RETRY_S:
-            return  # one that restarts is back before anybody needs to know
+            return  # a Redis that restarts is back before anybody needs to know
         means = (
             f"from {self._part_after_s:.0f} s on this process sends its part, {self._part} of the {CAPACITY} traces a "
             "minute, until it does"

@@ -1,4 +1,4 @@
-"""Puts the shared budget together for a pipeline."""
+"""Construction of the shared budget for a pipeline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def fleet_bucket(config: Config, notices: Notices) -> LeasedBucket:
-    """A bucket whose tokens all processes that use this key and the Redis of `redis_url` take from. Connects later."""
+    """Return a bucket shared by all processes with this key and the Redis of `redis_url`. It connects on first use."""
     assert config.redis_url is not None
     whose = Destination(endpoint=config.endpoint, project=config.project_name, api_key=config.key_identity)
     leases = RedisLeases(config.redis_url, whose.key_digest, request_timeout_s=REQUEST_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""What one process of a fleet may send while nobody can be asked: its part of the hundred, fixed."""
+"""A process's fixed part of the hundred, for the time in which Redis is unreachable."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pandaprobe_otel.delivery.budget import CAPACITY
 
 
 class StaticShare:
-    """So many tokens of this process alone. The parts of a fleet add up to no more than the hundred."""
+    """A fixed number of tokens of this process alone. The parts of a fleet add up to no more than the hundred."""
 
     def __init__(self, tokens: int) -> None:
         self._tokens = tokens
@@ -17,23 +17,23 @@ class StaticShare:
         self._returning: list[float] = []
 
     def forfeit(self) -> None:
-        """Lend nothing any more. What is out comes back as before."""
+        """Lend nothing more. Tokens that are out come back as before."""
         self._tokens = 0
 
     def take(self, most: int, now: float) -> bool:
-        """Whether a token is lent; `most` is what the whole fleet may have out."""
+        """Return whether a token is lent; `most` is the number that the whole fleet may have out."""
         if self._taken(now) >= self._of(most):
             return False
         self._out += 1
         return True
 
     def put_back(self, wait_s: float, now: float) -> None:
-        """The token may be lent again in `wait_s` seconds."""
+        """Return a token, which may be lent again in `wait_s` seconds."""
         self._out -= 1
         heapq.heappush(self._returning, now + wait_s)
 
     def next_free(self, most: int, now: float) -> float:
-        """When `take` may succeed; `math.inf` while that depends on requests under way, or for ever."""
+        """Return the time at which `take` may succeed; `math.inf` if it never can, or if requests under way decide."""
         over = self._taken(now) - self._of(most)
         if over < 0:
             return now
@@ -41,7 +41,7 @@ class StaticShare:
         return back[over] if self._tokens and over < len(back) else math.inf
 
     def outstanding_s(self, now: float, longest_s: float) -> list[float]:
-        """For how many seconds each token stays out; `longest_s` for one whose request is under way."""
+        """Return the remaining seconds of each token that is out; `longest_s` for one whose request is under way."""
         self._taken(now)
         return [until - now for until in self._returning] + [longest_s] * self._out
 

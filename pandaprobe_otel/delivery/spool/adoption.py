@@ -1,4 +1,4 @@
-"""Takes over the files of dead processes, whole or damaged."""
+"""Adoption of the files of dead processes, whole or damaged."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
 from pandaprobe_otel.delivery.store import Tended
 
 _SMALL: Final = 16 << 20
-"""Bytes up to which a file is checked as a whole, and goes on being written to."""
+"""Bytes up to which a file is checked as a whole, and may receive further parcels."""
 _RESCUED_AT_ONCE: Final = 200
 
 Recover = Callable[[Sequence[JournalRow], Sequence[TraceState]], Sequence[Parcel]]
-"""Makes parcels of the spans of traces that were not complete. Never raises."""
+"""A function that makes parcels of the spans of incomplete traces. Never raises."""
 
 
 class Adoption:
-    """Makes the parcels of dead processes this process's own. No call raises."""
+    """Adoption of the parcels of dead processes by this process. No call raises."""
 
     def __init__(
         self, *, folder: SpoolFolder, notices: Notices, recover: Recover, wall: Callable[[], float] = time.time
@@ -38,7 +38,7 @@ class Adoption:
         self._wall = wall
 
     def claim(self, rows: Iterator[int], tended: Tended) -> None:
-        """Take what dead processes have left, as many files as may be open, and add it to what was found.
+        """Take the files that dead processes have left, as many as may be open, and add their content to `tended`.
 
         `rows` gives numbers for new rows.
         """

@@ -1,4 +1,4 @@
-"""The size of body that a server takes, as an earlier process has found out: one number in a file of the spool."""
+"""The largest body that a server takes, as an earlier process has learned: one number in a file of the spool."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Final
 from pandaprobe_otel.delivery.spool.destination import Destination
 
 MAX_AGE_S: Final = 7 * 24 * 3600.0
-"""After this time it is found out anew: whatever refused larger bodies may have been mended."""
+"""Time after which it is learned again: the server or proxy that refused larger bodies may have changed."""
 
 
 class BodyCap:
-    """Read and written by the spool's thread. No call raises: without it, one request more is refused as too large."""
+    """The file with that number, used by the spool's thread. No call raises: at worst, one more request is refused."""
 
     def __init__(self, folder: Path, destination: Destination) -> None:
         self._path = folder / f"body-cap-{destination.digest}"
 
     def read(self) -> int | None:
-        """Bytes, or None when nothing is known, or not for sure."""
+        """Return the bytes; None if they are unknown or outdated."""
         try:
             is_recent = abs(time.time() - self._path.stat().st_mtime) < MAX_AGE_S
             return int(self._path.read_text("ascii")) if is_recent else None
@@ -29,7 +29,7 @@ class BodyCap:
             return None
 
     def write(self, size: int) -> None:
-        """Remember it for the processes that follow."""
+        """Store the size for later processes."""
         draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         with suppress(OSError):
             draft.write_text(str(size), "ascii")

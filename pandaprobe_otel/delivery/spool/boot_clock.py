@@ -8,8 +8,8 @@ _BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 def boot_clock() -> float:
-    """Seconds since this machine started, the time that it slept included; equal in every process on it.
+    """Return the seconds since this machine started, including sleep; equal in every process on it.
 
-    Where the system has no such clock, the monotonic one: the same, but for the sleep.
+    A system without such a clock uses the monotonic one, which is the same but for the sleep.
     """
     return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)

@@ -1,4 +1,4 @@
-"""What processes on one machine leave out under overload, in a file: two numbers, the cut and until when it counts."""
+"""The cut that processes on one machine share under overload: a file with two numbers, the cut and its expiry."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _CUT: Final = struct.Struct("<dd")
 
 
 class CutFile:
-    """The highest cut of the last ten minutes. Written whole or not at all; a lost write is made up for in seconds."""
+    """The highest cut of the last ten minutes. Writes are atomic; a lost write is repeated within seconds."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = boot_clock) -> None:
         self._path = path
         self._clock = clock
 
     def agree(self, cut: float) -> float:
-        """Make a cut known (0: none), and return the highest. Does not raise."""
+        """Publish a cut (0: none), and return the highest. Does not raise."""
         now = self._clock()
         known = self._read(now)
         if cut > 0.0 and cut >= known:
@@ -35,7 +35,7 @@ class CutFile:
             cut, until = _CUT.unpack(self._path.read_bytes())
         except (OSError, struct.error):
             return 0.0
-        # A time further ahead is of another boot of the machine, and what is not a cut is damage.
+        # A time further ahead is from another boot of the machine, and any other number is damage.
         return cut if 0.0 <= cut <= 1.0 and now < until <= now + CUT_COUNTS_S else 0.0
 
     def _write(self, cut: float, until: float) -> None:

@@ -1,7 +1,7 @@
-"""What the server refused, with its words: kept for whoever wants to know, or to send it again after a change.
+"""Requests that the server refused, with its words, kept for inspection or for sending again after a change.
 
-One file for the whole directory. It is opened for each use, under a lock, and closed again, so that the command line
-can look into it while services run.
+The whole directory has one file. It is opened under a lock for each use and closed again, so that the command line
+can read it while services run.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ FROM letter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
-    """A refused request. `at` is in seconds since the epoch; `parcel` is None when it was damaged on disk."""
+    """A refused request. `at` is in seconds since the epoch; `parcel` is None if it was damaged on disk."""
 
     number: int
     at: float
@@ -66,7 +66,7 @@ class Letter:
 
 
 class DeadLetters:
-    """The refused requests of a directory; over the bound, the oldest go."""
+    """The refused requests of a directory. Above the bound, the oldest are deleted."""
 
     def __init__(self, folder: Path, destination: Destination | None = None, *, max_bytes: int = MAX_BYTES) -> None:
         self._path = folder / NAME
@@ -74,14 +74,14 @@ class DeadLetters:
         self._max_bytes = max_bytes
 
     def add(self, parcel: Parcel, words: str, on_trouble: Callable[[Exception], None]) -> None:
-        """Keep a request that was refused. Never raises: a failure goes to `on_trouble`, and the letter is lost."""
+        """Keep a refused request. Never raises: a failure goes to `on_trouble`, and the letter is lost."""
         try:
             self._add(parcel, words)
         except (sqlite3.Error, OSError) as error:
             on_trouble(error)
 
     def all(self) -> list[Letter]:
-        """Every letter, oldest first. Raises sqlite3.Error and OSError."""
+        """Return every letter, oldest first. Raises sqlite3.Error and OSError."""
         if not self._path.exists():
             return []
         with self._opened() as db:
@@ -124,7 +124,7 @@ class DeadLetters:
 
     @contextmanager
     def _opened(self) -> Generator[sqlite3.Connection]:
-        """The database in a transaction, locked against other processes. A damaged one is put out of the way."""
+        """Open the database in a transaction, locked against other processes. A damaged database is moved aside."""
         with _locked(lock_path(self._path)):
             try:
                 with _connected(self._path) as db:

@@ -1,4 +1,4 @@
-"""Whose parcels a file of the spool holds: they may go to no other server, project or organization."""
+"""The destination of the parcels in a spool file: no other server, project or organization may get them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config
 
 SUFFIX: Final = ".sqlite"
-"""Of the files of parcels, whose names begin with the digest of their destination."""
+"""Suffix of the files of parcels, whose names begin with the digest of their destination."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """An endpoint, a project and a key. The key itself is never written down, only a digest of it."""
+    """An endpoint, a project and a key. The key itself is never written, only a digest of it."""
 
     endpoint: str
     project: str
@@ -24,27 +24,27 @@ class Destination:
 
     @property
     def digest(self) -> str:
-        """Names the files whose parcels may be sent with these settings. 16 hexadecimal digits."""
+        """The name of files whose parcels may be sent with these settings: 16 hexadecimal digits."""
         return _digest(self.endpoint, self.api_key, self.project)
 
     @property
     def key_digest(self) -> str:
-        """Names what the server's limit counts by: the key, whatever the project (measured)."""
+        """The name of the server's limit, which counts by key regardless of the project (measured)."""
         return _digest(self.endpoint, self.api_key)
 
 
 def destination_of(config: Config) -> Destination:
-    """The destination that these settings name."""
+    """Return the destination that these settings name."""
     return Destination(endpoint=config.endpoint, project=config.project_name, api_key=config.key_identity)
 
 
 def spool_folder(config: Config) -> Path:
-    """The directory that the setting `spool` names."""
+    """Return the directory that the setting `spool` names."""
     return Path(config.spool or "").expanduser()
 
 
 def is_something_left(config: Config) -> bool:
-    """Whether an earlier process with these settings may have left something in the directory."""
+    """Return whether an earlier process with these settings may have left something in the directory."""
     names = f"{destination_of(config).digest}-*{SUFFIX}"
     return next(spool_folder(config).glob(names), None) is not None
 

@@ -17,32 +17,32 @@ from pandaprobe_otel.delivery.spool.rows import OWN
 from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, LOCK_SUFFIX, SpoolFile, lock_path
 
 MOST_ADOPTED: Final = 8
-"""Files of dead processes that are open at once; further ones wait until one of them is empty."""
+"""Files of dead processes that are open at once. Further ones wait until one of them is empty."""
 _KEPT_DAMAGED: Final = 3
 
 
 class SpoolFolder:
-    """Files by number. Methods raise OSError and sqlite3.Error."""
+    """The files by number. Methods raise OSError and sqlite3.Error."""
 
     def __init__(self, path: Path, destination: Destination) -> None:
         self.path = path
         self.destination = destination
         self.files: dict[int, SpoolFile] = {}
         self.living = 0
-        """Other processes that hold a file for the same destination, and `living_bytes` that those take."""
+        """Other processes that hold a file for the same destination. `living_bytes`: the size of their files."""
         self.living_bytes = 0
         self.has_more = False
-        """Whether there are files of dead processes that wait until fewer are open."""
+        """True if files of dead processes wait until fewer are open."""
         self._numbers = 1
         self._ignored: set[Path] = set()
 
     @property
     def own(self) -> SpoolFile | None:
-        """The file that new parcels go to, if there is one yet."""
+        """The file for new parcels, if it exists yet."""
         return self.files.get(OWN)
 
     def open_own(self) -> SpoolFile:
-        """The file that new parcels go to, made where there is none."""
+        """Return the file for new parcels; create it if there is none."""
         own = self.files.get(OWN)
         while own is None:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -54,11 +54,11 @@ class SpoolFolder:
         return own
 
     def danger(self) -> str | None:
-        """Why others could read or plant traces here, in words; None when the directory is ours alone."""
+        """Return the reason why others could read or plant traces here; None if the directory is safe."""
         try:
             about = self.path.stat()
         except OSError:
-            return None  # it is made when there is something to keep
+            return None  # it is created when there is something to keep
         if about.st_mode & 0o022:
             return (
                 f"can be written by other users (mode {about.st_mode & 0o777:o}), who may add or take traces: chmod 700"
@@ -91,23 +91,23 @@ class SpoolFolder:
                     self.living_bytes += path.stat().st_size
 
     def keep(self, file: SpoolFile, *, as_own: bool) -> None:
-        """Count a claimed file among those in use."""
+        """Add a claimed file to those in use."""
         if as_own:
             file.number = OWN
         self.files[file.number] = file
 
     def ignore(self, file: SpoolFile) -> None:
-        """Leave a claimed file to others, for good."""
+        """Leave a claimed file to other processes for good."""
         self._ignored.add(file.path)
         file.release()
 
     def drop(self, file: SpoolFile) -> None:
-        """Delete a file that nobody needs any more."""
+        """Delete a file that is no longer needed."""
         self._forget(file)
         file.remove()
 
     def move_aside(self, file: SpoolFile) -> None:
-        """Put a damaged file out of the way; the newest few of them are kept for whoever wants to look."""
+        """Move a damaged file aside. The newest few are kept for inspection."""
         self._forget(file)
         file.move_aside()
         damaged = sorted(self.path.glob(f"*{SUFFIX}{DAMAGED_SUFFIX}"), key=_age)
@@ -117,13 +117,13 @@ class SpoolFolder:
                     name.unlink()
 
     def abandon(self) -> list[object]:
-        """In a forked child: let go of every lock; return what must be kept unused."""
+        """Release every lock in a forked child; return the objects to keep alive and unused."""
         connections = [file.forget() for file in self.files.values()]
         self.files = {}
         return [connection for connection in connections if connection is not None]
 
     def note(self, file: SpoolFile) -> None:
-        """Write beside a file whose it is and what waits in it, for people who look."""
+        """Write a note beside a file about its owner and content, for people who look."""
         count = file.count()
         about = {
             "pid": os.getpid(),
@@ -151,7 +151,7 @@ class SpoolFolder:
         return file
 
     def _remove_strays(self) -> None:
-        """A lock without its database: the process was killed between making or deleting the two."""
+        """Remove locks without a database: their process was killed between making or deleting the two."""
         for lock in self.path.glob(f"{self.destination.digest}-*{SUFFIX}{LOCK_SUFFIX}"):
             database = lock.with_name(lock.name.removesuffix(LOCK_SUFFIX))
             if database.exists() or any(file.path == database for file in self.files.values()):

@@ -1,4 +1,4 @@
-"""A spool directory from outside: what is in it, and what can be done about it while services use it."""
+"""A spool directory seen from outside: its content, and changes that are safe while services use it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ State = Literal["in use", "waiting", "unreadable", "damaged"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileReport:
-    """One file. Of one that is in use, the numbers are those that its owner has noted, up to 5 s ago."""
+    """One file. If it is in use, the numbers are its owner's note, up to 5 s old."""
 
     name: str
     state: State
-    """`in use`: by a living process; `waiting`: for the next process with the same settings; `damaged`: put aside."""
+    """`in use`: by a living process; `waiting`: for the next process with the same settings; `damaged`: moved aside."""
     pid: int | None = None
     endpoint: str | None = None
     project: str | None = None
@@ -38,14 +38,14 @@ class FileReport:
 
 
 def reports(folder: Path) -> list[FileReport]:
-    """What each file of a directory holds, oldest first."""
+    """Return the content of each file of a directory, oldest first."""
     files = [_report(path) for path in sorted(folder.glob(f"*{SUFFIX}"), key=_age)]
     damaged = sorted(folder.glob(f"*{SUFFIX}{DAMAGED_SUFFIX}"), key=_age)
     return files + [FileReport(name=path.name, state="damaged", bytes=path.stat().st_size) for path in damaged]
 
 
 def send_again(folder: Path, letters: Iterable[Letter]) -> int:
-    """Let refused requests be sent once more, by the next process with the settings of each; return how many.
+    """Let the next process with the settings of each refused request send it again; return their number.
 
     Raises sqlite3.Error and OSError. Damaged letters are left out.
     """
@@ -59,7 +59,7 @@ def send_again(folder: Path, letters: Iterable[Letter]) -> int:
 
 
 def take_to(folder: Path, destination: Destination) -> int:
-    """Re-address what waits for the same endpoint and project under another key; return how many requests that is.
+    """Re-address requests that wait for the same endpoint and project under another key; return their number.
 
     Files of living processes are left alone. Raises OSError.
     """
@@ -73,7 +73,7 @@ def take_to(folder: Path, destination: Destination) -> int:
         if file is None:
             continue
         file.open()
-        file.close()  # the log is in the database now, so that one file is all there is to rename
+        file.close()  # the log is in the database now, so only one file must be renamed
         path.rename(path.with_name(destination.digest + path.name[_DIGEST_LENGTH:]))
         file.lock.remove()
         moved += report.parcels or 0
@@ -81,7 +81,7 @@ def take_to(folder: Path, destination: Destination) -> int:
 
 
 def discard(folder: Path) -> int:
-    """Delete everything that waits in files of dead processes, and damaged files; return how many requests that is."""
+    """Delete all damaged files and those of dead processes; return the number of waiting requests deleted."""
     gone = 0
     for report in reports(folder):
         path = folder / report.name

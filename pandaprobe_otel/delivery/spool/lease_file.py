@@ -1,9 +1,9 @@
-"""Tokens in a file: every process that shares the directory takes from the same hundred, and so does the next run.
+"""Tokens in a file, for all processes that share the directory and for later runs.
 
 The file is a row of 8-byte numbers, one for each token: the time at which the token may be lent again, on the clock
-of `boot_clock`. A token that is out stands there with the latest time at which it can be needed, so that the
-death of its holder costs nothing but that time. A time further ahead than any token is ever held is of another boot
-of the machine, or damage; it counts as past.
+of `boot_clock`. A lent token is stored with the latest time at which it can be needed. If its holder dies, only that
+time is lost. A time further ahead than any token is ever held is from another boot of the machine, or damage; it
+counts as past.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ from pandaprobe_otel.delivery.spool.cut_file import CutFile
 
 _NUMBER: Final = struct.Struct("<d")
 _MOST_TOKENS: Final = 4096
-"""More than this is not a file of ours."""
+"""A file with more tokens than this is not ours."""
 _LOCK_TRIES: Final = 20
 _LOCK_PAUSE_S: Final = 0.001
 _RETRY_S: Final = 0.02
-"""When the lock was not to be had, or somebody was faster."""
+"""Wait after the lock was not free, or another process was faster."""
 
 
 class FileTokens:
-    """The `Tokens` of a `LeasedBucket`, shared by file.
+    """The `Tokens` of a `LeasedBucket`, shared through a file.
 
-    No call waits longer than about 20 ms for another process, and none raises: where the file cannot be used, this
-    process counts for itself alone. It does so in any case, so that a file that was deleted costs nothing either.
+    No call waits longer than about 20 ms for another process, and none raises. If the file cannot be used, this
+    process relies on its own count. It keeps that count at all times, so that it respects the limit even if the
+    file is deleted.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class FileTokens:
         self._written: dict[int, float] = {}
 
     def take(self, most: int, now: float) -> int | None:
-        """Lend a token: its place in the file, or -1 when the file cannot be used."""
+        """Lend a token: its place in the file, or -1 if the file cannot be used."""
         if self._own.next_free(most, now) > now:
             return None
         try:
@@ -68,7 +69,7 @@ class FileTokens:
         return None if token is None else self._lent(token, most, now)
 
     def put_back(self, token: int, wait_s: float, now: float) -> None:
-        """The token may be lent again in `wait_s` seconds."""
+        """Return a token, which may be lent again in `wait_s` seconds."""
         self._own.put_back(0, wait_s, now)
         if token < 0:
             return
@@ -84,7 +85,7 @@ class FileTokens:
             return  # it comes back by itself
 
     def next_free(self, most: int, now: float) -> float:
-        """When `take` may succeed."""
+        """Return the time at which `take` may succeed."""
         own = self._own.next_free(most, now)
         try:
             file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
@@ -103,14 +104,14 @@ class FileTokens:
         return max(own, now + max(taken[len(taken) - most] - clock, _RETRY_S))
 
     def stay(self, now: float) -> float:
-        """The file says it."""
+        """Never send a heartbeat, since the file has all that others need."""
         return math.inf
 
     def leave(self) -> None:
-        """What is lent comes back by itself."""
+        """Do nothing, since lent tokens come back by themselves."""
 
     def agree(self, cut: float, now: float) -> float:
-        """The highest cut of the processes that share the directory, within the last ten minutes."""
+        """Return the highest cut of the last ten minutes among the processes that share the directory."""
         return self._cuts.agree(cut)
 
     # -- the file -----------------------------------------------------------------------------------------------------
@@ -135,7 +136,10 @@ class FileTokens:
         return clock < until <= clock + self._hold_s + self._grace_s + 1.0
 
     def _earliest(self, until: float, clock: float) -> float:
-        """The token of a request that is under way comes back earlier than written, if the answer comes at once."""
+        """Return the earliest time at which a token is back.
+
+        A request under way returns its token earlier than written if it is answered at once.
+        """
         return until - self._grace_s if until > clock + self._hold_s else until
 
     @staticmethod
@@ -146,7 +150,7 @@ class FileTokens:
 
     @contextmanager
     def _locked(self) -> Generator[int]:
-        """The open file, locked. It is opened anew each time: a descriptor that a fork shares would share the lock."""
+        """Open and lock the file. It is opened each time: a descriptor shared through a fork would share the lock."""
         file = self._open()
         try:
             for attempt in range(_LOCK_TRIES):

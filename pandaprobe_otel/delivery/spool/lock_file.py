@@ -1,6 +1,6 @@
-"""Ownership of a file by a lock that the kernel drops when its holder dies, by kill -9 too.
+"""Ownership of a file by a lock that the kernel releases when its holder dies, even by kill -9.
 
-The lock lies on a file beside the database, since SQLite has locks of its own on the database, which any other
+A separate file beside the database holds the lock: SQLite has its own locks on the database, which any other
 descriptor of the same process would break.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class LockFile:
-    """A lock that is held. It may be taken over from a dead process, never from a living one."""
+    """A held lock. It may be taken over from a dead process, never from a living one."""
 
     def __init__(self, path: Path, file: int) -> None:
         self.path = path
@@ -21,7 +21,7 @@ class LockFile:
 
     @classmethod
     def create(cls, path: Path) -> LockFile | None:
-        """Make and lock a new file; None when there is one of that name. Raises OSError."""
+        """Create and lock a new file; return None if the name is taken. Raises OSError."""
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
@@ -30,7 +30,7 @@ class LockFile:
 
     @classmethod
     def take(cls, path: Path) -> LockFile | None:
-        """Lock a file that may be there; None when its owner lives. Raises OSError."""
+        """Lock a file, which may exist; return None if its owner lives. Raises OSError."""
         return cls._locked(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
     @classmethod
@@ -47,19 +47,19 @@ class LockFile:
         return cls(path, file)
 
     def note(self, text: bytes) -> None:
-        """Write who holds it, for people who look. Failure does not matter."""
+        """Write a note about the holder, for people who look. Failure does not matter."""
         with suppress(OSError):
             os.pwrite(self._file, text, 0)
             os.ftruncate(self._file, len(text))
 
     def remove(self) -> None:
-        """Delete the file, then let go of it."""
+        """Delete the file, then release it."""
         with suppress(OSError):
             os.unlink(self.path)
         self.close()
 
     def close(self) -> None:
-        """Let go of it; in a forked child, without releasing the parent's lock."""
+        """Release the lock; in a forked child, close it without releasing the parent's lock."""
         with suppress(OSError):
             os.close(self._file)
         self._file = -1

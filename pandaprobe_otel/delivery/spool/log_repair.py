@@ -1,9 +1,9 @@
-"""Mends the log of a database, of which SQLite reads nothing behind the first frame that is damaged.
+"""Repair of a database's log, of which SQLite reads nothing after the first damaged frame.
 
-Each frame of a write-ahead log is a page, and carries a checksum over itself and all frames before it. A flipped bit
-therefore hides every later transaction. Here the checksums are made anew, so that all frames count; a page that holds
-the flipped bit is found by the check of the database's structure, or by the checksum of the parcel on it. Source of
-the format: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
+Each frame of a write-ahead log is a page with a checksum over itself and all frames before it. A flipped bit
+therefore hides every later transaction. This module recomputes the checksums, so that all frames count. A page that
+holds the flipped bit is found by the check of the database's structure, or by the checksum of the parcel on it. Source
+of the format: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _BIG: Final = 0x377F0683
 _VERSION: Final = 3007000
 PAGE_SIZE: Final = 4096
 _MOST_BYTES: Final = 64 << 20
-"""The log of a spool is cut to 4 MB after each checkpoint."""
+"""Bytes above which a log is left alone. SQLite cuts a spool's log to 4 MB after each checkpoint."""
 _WORD: Final = 0xFFFFFFFF
 
 
 def repair_log(database: Path) -> bool:
-    """Make every whole transaction in the log of a database count; True when there was damage. Raises OSError."""
+    """Make every whole transaction in a database's log count; return whether there was damage. Raises OSError."""
     log = database.with_name(database.name + "-wal")
     if not log.exists() or log.stat().st_size > _MOST_BYTES:
         return False
@@ -57,7 +57,7 @@ def _repair(log: bytearray) -> bool:
 
 
 def _repair_head(log: bytearray) -> bool:
-    """Write a head anew that is not what SQLite wrote; the first frame has the two salts as well."""
+    """Rewrite a damaged head. The first frame has the two salts as well."""
     magic = _BIG if sys.byteorder == "big" else _LITTLE
     if (
         _checksum(log[:24], (0, 0), magic) == struct.unpack_from(">2I", log, 24)
@@ -72,7 +72,7 @@ def _repair_head(log: bytearray) -> bool:
 
 
 def _is_commit(log: bytearray, at: int, salts: list[int]) -> bool:
-    """Whether a frame ends a transaction of this log; frames of an earlier use of the file have other salts."""
+    """Return whether a frame ends a transaction of this log. Frames of an earlier use of the file have other salts."""
     pages: int
     _, pages, *found = struct.unpack_from(">4I", log, at)
     flipped = sum((one ^ other).bit_count() for one, other in zip(found, salts, strict=True))

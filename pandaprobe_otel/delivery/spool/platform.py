@@ -1,4 +1,4 @@
-"""Whether this Python can keep a spool."""
+"""Requirements of the spool on Python and the system."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 
 def obstacle() -> str | None:
-    """What is missing, in words; None when nothing is. Loads nothing."""
+    """Return what is missing, in words; None if nothing is. Loads nothing."""
     if find_spec("fcntl") is None:
         return "this system has no file locks that end with their process"
     if find_spec("_sqlite3") is None:

@@ -1,4 +1,4 @@
-"""Parcels and spans as they stand in the database, each with a checksum: what was damaged is never sent."""
+"""Parcels and spans as database rows, each with a checksum, so that damaged ones are never sent."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ OWN: Final = 0
 """Number of this process's own file; those of dead processes have higher ones."""
 
 _BETWEEN_SPANS: Final = b"\n"
-"""JSON without white space has no line break in it."""
+"""Separator of spans: JSON without white space contains no line break."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """A parcel from the disk. `in_doubt`: a process that is gone may have sent it."""
+    """A parcel from the disk. `in_doubt`: a dead process may have sent it."""
 
     row: int
     parcel: Parcel
@@ -29,7 +29,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A number of parcels, and of the spans in them."""
+    """A number of parcels and of their spans."""
 
     parcels: int = 0
     spans: int = 0
@@ -40,7 +40,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalRow:
-    """A span of a trace that was not complete: ended, or (`is_open`) a root as it stood then."""
+    """A span of an incomplete trace: ended, or (`is_open`) a root as it was at that time."""
 
     trace_id: str
     span_id: str
@@ -50,7 +50,7 @@ class JournalRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceState:
-    """What has been sent of a trace that is not complete."""
+    """The part of an incomplete trace that has been sent."""
 
     trace_id: str
     posted: bool = False
@@ -63,7 +63,7 @@ class TraceState:
     """JSON text of the resource's attributes."""
 
     def encoded(self) -> str:
-        """As JSON text."""
+        """Return the state as JSON text."""
         return json.dumps(
             {
                 "posted": self.posted,
@@ -78,7 +78,7 @@ class TraceState:
 
     @classmethod
     def decoded(cls, trace_id: str, text: str) -> TraceState:
-        """From JSON text. Raises ValueError."""
+        """Return the state from JSON text. Raises ValueError."""
         try:
             fields: dict[str, Any] = json.loads(text)
             fields["tags"] = tuple(fields["tags"])
@@ -89,32 +89,32 @@ class TraceState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalChange:
-    """State of traces that are not complete: spans of some, or (`cleared`) that a trace's are parcels now."""
+    """A change to the state of incomplete traces: new spans, or (`cleared`) a trace whose spans are parcels now."""
 
     rows: Sequence[JournalRow] = ()
     states: Sequence[TraceState] = ()
     cleared: str | None = None
-    """Id of a trace. With a state it is not over, and its open roots stay."""
+    """Id of a trace. If `states` has its state, the trace is not over, and its open roots stay."""
 
 
 def joined(spans: EncodedSpans) -> bytes:
-    """The spans of a parcel as one value."""
+    """Return the spans of a parcel as one value."""
     return _BETWEEN_SPANS.join(spans)
 
 
 def split(spans: bytes) -> EncodedSpans:
-    """The inverse of `joined`."""
+    """Return the spans from one value: the inverse of `joined`."""
     return EncodedSpans.of(spans.split(_BETWEEN_SPANS)) if spans else NO_SPANS
 
 
 def checksum(parcel: Parcel, spans: bytes) -> int:
-    """Over all that the server would see of the parcel."""
+    """Return the checksum over everything in the parcel that the server would see."""
     head = f"{parcel.step}\0{parcel.trace_id}\0{parcel.name}\0{parcel.is_error:d}{parcel.is_remote:d}"
     return zlib.crc32(spans, zlib.crc32(parcel.fields, zlib.crc32(head.encode("utf-8", "surrogatepass"))))
 
 
 def parcel_head(row: tuple[Any, ...]) -> Parcel | None:
-    """The parcel of a row (step, trace_id, name, is_error, is_remote), without its content; None when it is damaged."""
+    """Return a row's parcel (step, trace_id, name, is_error, is_remote) without content; None if it is damaged."""
     step, trace_id, name, is_error, is_remote = row
     try:
         return Parcel(
@@ -129,9 +129,9 @@ def parcel_head(row: tuple[Any, ...]) -> Parcel | None:
 
 
 def parcel_of(row: tuple[Any, ...]) -> Kept | None:
-    """The parcel of a row (row, step, trace_id, name, is_error, is_remote, in_doubt, crc, fields, spans).
+    """Return the parcel of a row (row, step, trace_id, name, is_error, is_remote, in_doubt, crc, fields, spans).
 
-    None when it is not what was written.
+    Return None if it differs from what was written.
     """
     number, *head, in_doubt, crc, fields, spans = row
     parcel = parcel_head(tuple(head))

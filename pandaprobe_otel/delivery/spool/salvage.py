@@ -1,4 +1,4 @@
-"""Reads what can be read of a damaged file."""
+"""Recovery of the readable content of a damaged file."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _Item = TypeVar("_Item")
 
 
 def readable_parcels(file: SpoolFile) -> Iterator[tuple[Place, Kept]]:
-    """The sound parcels of a file, oldest first.
+    """Yield the sound parcels of a file, oldest first.
 
-    Row numbers are gathered from the two tables, which are trees of their own, in both directions: each is read up to
+    Row numbers are gathered from the two tables, which are separate trees, in both directions: each is read up to
     its first damaged page. Then each row is looked up by itself.
     """
     rows: set[int] = set()
@@ -33,7 +33,7 @@ def readable_parcels(file: SpoolFile) -> Iterator[tuple[Place, Kept]]:
 
 
 def readable_journal(file: SpoolFile) -> list[JournalRow]:
-    """The sound spans of a file, up to the first damaged page."""
+    """Return the sound spans of a file, up to the first damaged page."""
     return [row for row in _until_damage(file.journal()) if row is not None]
 
 

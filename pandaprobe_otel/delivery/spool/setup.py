@@ -1,4 +1,4 @@
-"""Puts the spool together for a pipeline."""
+"""Construction of a pipeline's spool."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def shared_bucket(config: Config) -> LeasedBucket:
-    """A bucket whose tokens all processes that use the directory with this key take from."""
+    """Return a bucket shared by all processes that use the directory with this key."""
     path = spool_folder(config) / f"leases-{destination_of(config).key_digest}"
     return LeasedBucket(tokens=FileTokens(path, request_timeout_s=REQUEST_TIMEOUT_S), clock=boot_clock)
 
@@ -32,7 +32,7 @@ def spool_store(
     notices: Notices,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> SpoolStore:
-    """The store of a pipeline whose settings name a spool. Touches no file yet."""
+    """Return the store of a pipeline whose settings name a spool. It touches no file yet."""
     folder = SpoolFolder(spool_folder(config), destination_of(config))
     adoption = Adoption(folder=folder, notices=notices, recover=recover)
     return SpoolStore(

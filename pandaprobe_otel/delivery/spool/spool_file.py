@@ -1,4 +1,4 @@
-"""One file of the spool: an SQLite database that one process owns at a time, and one thread of it touches."""
+"""One file of the spool: an SQLite database that one process owns at a time and one of its threads uses."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FROM parcel WHERE row > ? ORDER BY row
 
 
 class RowsBy(StrEnum):
-    """Ways through a file that touch different pages."""
+    """Orders of reading a file that touch different pages."""
 
     TABLE = "parcel NOT INDEXED ORDER BY row"
     TABLE_BACKWARDS = "parcel NOT INDEXED ORDER BY row DESC"
@@ -53,7 +53,7 @@ class RowsBy(StrEnum):
 
 
 class SpoolFile:
-    """Methods raise sqlite3.Error and OSError; what that means is decided by the caller."""
+    """The database and its lock. Methods raise sqlite3.Error and OSError; the caller decides what an error means."""
 
     def __init__(self, path: Path, lock: LockFile, number: int) -> None:
         self.path = path
@@ -66,7 +66,7 @@ class SpoolFile:
 
     @classmethod
     def create(cls, path: Path, number: int) -> SpoolFile | None:
-        """A new, empty file; None when the name is taken."""
+        """Create an empty file; return None if the name is taken."""
         lock = LockFile.create(lock_path(path))
         if lock is None:
             return None
@@ -84,7 +84,7 @@ class SpoolFile:
 
     @classmethod
     def take(cls, path: Path, number: int) -> SpoolFile | None:
-        """The file of a process that is gone; None while it lives."""
+        """Take the file of a dead process; return None if the process lives."""
         lock = LockFile.take(lock_path(path))
         if lock is None:
             return None
@@ -94,7 +94,7 @@ class SpoolFile:
         return cls(path, lock, number)
 
     def open(self) -> sqlite3.Connection:
-        """The connection, made where there is none."""
+        """Return the connection; open it if there is none."""
         if self._connection is None:
             self._connection = connect(self.path)
             self._inode = os.stat(self.path).st_ino
@@ -102,25 +102,25 @@ class SpoolFile:
         return self._connection
 
     def close(self) -> None:
-        """Close the database; the file stays ours."""
+        """Close the database. The file stays owned by this process."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
 
     def forget(self) -> sqlite3.Connection | None:
-        """In a forked child: let go of the lock, and hand out the connection, which must never be used or closed."""
+        """Release the lock in a forked child; return the connection, which must never be used or closed."""
         self.lock.close()
         connection, self._connection = self._connection, None
         return connection
 
     def release(self) -> None:
-        """Close it and let others take it."""
+        """Close the file and let others take it."""
         self.close()
         self.lock.close()
 
     def remove(self) -> None:
-        """Delete it: nothing in it is wanted any more."""
+        """Delete the file and its lock."""
         self.close()
         for name in (f"{self.path}-wal", f"{self.path}-shm", str(self.path)):
             with suppress(OSError):
@@ -128,7 +128,7 @@ class SpoolFile:
         self.lock.remove()
 
     def move_aside(self) -> None:
-        """Rename it, so that nobody takes it again; what could be saved of it lies elsewhere."""
+        """Rename the file, so that nobody takes it again. Its readable content is saved elsewhere."""
         self.close()
         for name in (f"{self.path}-wal", str(self.path)):
             with suppress(OSError):
@@ -137,7 +137,7 @@ class SpoolFile:
 
     @property
     def is_in_place(self) -> bool:
-        """Whether the file still lies where its name says; somebody may have deleted it."""
+        """True if the file still has its name; somebody may have deleted it."""
         try:
             return self._inode is None or os.stat(self.path).st_ino == self._inode
         except OSError:
@@ -145,7 +145,7 @@ class SpoolFile:
 
     @property
     def bytes_on_disk(self) -> int:
-        """Size of the database."""
+        """Size of the database in bytes."""
         try:
             return os.stat(self.path).st_size
         except OSError:
@@ -153,7 +153,7 @@ class SpoolFile:
 
     @contextmanager
     def transaction(self) -> Generator[None]:
-        """All or nothing."""
+        """Run the block in a transaction."""
         db = self.open()
         db.execute("BEGIN IMMEDIATE")
         try:
@@ -167,7 +167,7 @@ class SpoolFile:
     # -- parcels ------------------------------------------------------------------------------------------------------
 
     def insert(self, row: int, parcel: Parcel, *, in_doubt: bool = False) -> None:
-        """Keep a parcel under a row number that was not used before."""
+        """Insert a parcel under a row number that was not used before."""
         spans = joined(parcel.spans)
         db = self.open()
         db.execute(
@@ -192,7 +192,7 @@ class SpoolFile:
         self.bytes += parcel.size
 
     def delete(self, places: Iterable[Place]) -> None:
-        """Remove parcels; those that are not there are no error."""
+        """Delete parcels; missing ones are no error."""
         db = self.open()
         for place in places:
             if db.execute("DELETE FROM parcel WHERE row = ?", (place.row,)).rowcount:
@@ -200,7 +200,7 @@ class SpoolFile:
                 db.execute("DELETE FROM body WHERE row = ?", (place.row,))
 
     def rewrite(self, place: Place, parcel: Parcel) -> None:
-        """Put other content in a place."""
+        """Replace the content of a place."""
         self.delete([place])
         self.insert(place.row, parcel)
 
@@ -209,21 +209,21 @@ class SpoolFile:
         self.open().executemany("UPDATE parcel SET in_doubt = 1 WHERE row = ?", [(place.row,) for place in places])
 
     def count(self) -> Count:
-        """What waits here, in memory or not."""
+        """Return the number of waiting parcels and spans, in memory or not."""
         row = self.open().execute("SELECT count(*), total(spans) FROM parcel").fetchone()
         return Count(int(row[0]), int(row[1]))
 
     def last_row(self) -> int:
-        """The highest row number in use, 0 without any."""
+        """Return the highest row number in use, 0 without any."""
         found = self.open().execute("SELECT max(row) FROM parcel").fetchone()[0]
         return found if isinstance(found, int) else 0
 
     def found(self, now: float, *, after: int = 0) -> list[Found]:
-        """The parcels in rows `after` that one, without their content. `now`: of the wall clock, in seconds."""
+        """Return the parcels in rows higher than `after`, without their content. `now`: wall-clock seconds."""
         return [self._found(row, now) for row in self.open().execute(_HEADS, (after,))]
 
     def delete_unreadable(self) -> int:
-        """Delete the rows that say nothing of use; return how many spans they had."""
+        """Delete the unreadable rows; return the number of their spans."""
         rows = [row for row in self.open().execute(_HEADS, (0,)) if parcel_head(row[3:8]) is None]
         self.delete(Place(self.number, row[0], int(row[1]), 0) for row in rows)
         return sum(int(row[2]) for row in rows)
@@ -239,12 +239,12 @@ class SpoolFile:
         )
 
     def parcel(self, row: int) -> tuple[Place, Kept | None] | None:
-        """One parcel, None if it is not there; None for its content when that is damaged."""
+        """Return one parcel; None if it is missing, None for its content if that is damaged."""
         found = self.open().execute(_PARCEL + "WHERE parcel.row = ?", (row,)).fetchone()
         return None if found is None else self._read(found)
 
     def row_numbers(self, way: RowsBy) -> Iterator[int]:
-        """The numbers of all rows, by one of several ways through the file."""
+        """Yield the numbers of all rows, in one of several orders of reading the file."""
         for (row,) in self.open().execute(f"SELECT row FROM {way.value}"):
             yield int(row)
 
@@ -254,7 +254,7 @@ class SpoolFile:
     # -- the journal of open traces -----------------------------------------------------------------------------------
 
     def change_journal(self, change: JournalChange) -> None:
-        """Keep spans of traces that are not complete, an ended one in the place of the open one; or clear a trace."""
+        """Store spans of incomplete traces, an ended one in place of the open one; or clear a trace."""
         db = self.open()
         if change.cleared is not None:
             kept = " AND NOT is_open" if change.states else ""
@@ -270,13 +270,13 @@ class SpoolFile:
         )
 
     def journal(self) -> Iterator[JournalRow | None]:
-        """All spans by trace, None for a damaged one."""
+        """Yield all spans by trace, None for a damaged one."""
         query = "SELECT trace_id, span_id, is_open, data, crc FROM journal ORDER BY trace_id, number"
         for row in self.open().execute(query):
             yield _journal_row(row)
 
     def states(self) -> list[TraceState]:
-        """What had been sent of each trace that was not complete."""
+        """Return the state of each incomplete trace."""
         states: list[TraceState] = []
         for trace_id, text in self.open().execute("SELECT trace_id, state FROM open_trace"):
             with suppress(ValueError):
@@ -284,17 +284,17 @@ class SpoolFile:
         return states
 
     def forget_journal(self) -> None:
-        """Everything in the journal has been dealt with."""
+        """Delete the whole journal."""
         self.open().execute("DELETE FROM journal")
         self.open().execute("DELETE FROM open_trace")
 
     def has_journal(self) -> bool:
-        """Whether a trace was not complete."""
+        """Return whether the journal has an incomplete trace."""
         query = "SELECT EXISTS (SELECT 1 FROM journal) OR EXISTS (SELECT 1 FROM open_trace)"
         return bool(self.open().execute(query).fetchone()[0])
 
     def is_sound(self) -> bool:
-        """Whether the structure of the whole file is in order. Reads all of it."""
+        """Return whether the structure of the whole file is intact. Reads all of it."""
         return bool(self.open().execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
 
 
@@ -306,5 +306,5 @@ def _journal_row(row: tuple[Any, ...]) -> JournalRow | None:
 
 
 def lock_path(path: Path) -> Path:
-    """The lock that goes with a database."""
+    """Return the lock file of a database."""
     return path.with_name(path.name + LOCK_SUFFIX)

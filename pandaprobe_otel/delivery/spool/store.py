@@ -1,4 +1,4 @@
-"""Keeps what waits in the files of a directory, so that it survives the process."""
+"""The `Store` of waiting parcels in the files of a directory, where they survive the process."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from pandaprobe_otel.delivery.store import Changes, Place, Tended
 MAX_BYTES: Final = 512 << 20
 """Bytes that waiting parcels may take on disk."""
 SCAN_EVERY_S: Final = 5.0
-"""Seconds between two looks for files of processes that have died."""
+"""Seconds between two searches for files of dead processes."""
 _FIRST_RETRY_S: Final = 1.0
 _LAST_RETRY_S: Final = 30.0
 _MOST_UNDONE: Final = 10_000
 _SHRINK_ABOVE: Final = 16 << 20
-"""A file that is empty but larger than this is made anew, since SQLite keeps the space."""
+"""Size above which an empty file is recreated, since SQLite keeps the space."""
 
 _T = TypeVar("_T")
 _ERRORS: Final = (sqlite3.Error, OSError)
 
 
 class SpoolStore:
-    """A `Store` in SQLite files. What the disk does not take stays in memory, and is offered again when it works."""
+    """A `Store` in SQLite files. What cannot be written stays in memory and is offered again once writing works."""
 
     _is_unsafe: ClassVar[bool] = False
-    """Whether this process was forked while another thread was inside of SQLite, whose locks are then held for ever."""
+    """True if this process was forked while another thread was inside SQLite, whose locks are then held for ever."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class SpoolStore:
         self._cap = BodyCap(folder.path, folder.destination)
         self._has_looked = False
         self._undone: deque[Place] = deque(maxlen=_MOST_UNDONE)
-        """Rows that the disk did not remove, to be removed later."""
+        """Rows that could not be deleted on disk, to be deleted later."""
         self._suspects: dict[int, Exception] = {}
         """Files that have shown damage, by number."""
         self._broken: set[Place] = set()
@@ -81,17 +81,17 @@ class SpoolStore:
 
     @property
     def tend_at(self) -> float:
-        """When `tend` is to be called."""
+        """The time at which to call `tend`."""
         return -math.inf if self._suspects or self._broken else min(self._scan_at, self._retry_at)
 
     @property
     def has_more(self) -> bool:
-        """Whether the directory has not been looked at, or files of dead processes wait until fewer are open."""
+        """True if the directory has not been searched yet, or files of dead processes wait until fewer are open."""
         return self.folder.has_more or self._scan_at == -math.inf
 
     @property
     def fill(self) -> float:
-        """The share of the bound that the files take."""
+        """The used share of the bound on files."""
         return self._used() / self._share()
 
     @property
@@ -102,11 +102,11 @@ class SpoolStore:
     # -- writing and reading ------------------------------------------------------------------------------------------
 
     def write(self, changes: Changes) -> bool:
-        """Carry out changes, in one transaction for each file."""
+        """Write changes in one transaction for each file."""
         return self._guarded(lambda: self._write(changes), False)
 
     def read(self, place: Place) -> Parcel | None:
-        """Read a parcel; None when it cannot be read: now, or, as `tend` will say then, ever."""
+        """Return a parcel; None if it cannot be read now. `tend` reports whether it is lost."""
         return self._guarded(lambda: self._read(place), None)
 
     def _write(self, changes: Changes) -> bool:
@@ -193,7 +193,7 @@ class SpoolStore:
             self._say_trouble(error)
 
     def _try_again(self, now: float) -> bool:
-        """Whether the disk can be written again."""
+        """Return whether the disk, after a failure, can be written again."""
         if self.works or now < self._retry_at:
             return False
         self._retry_at = math.inf
@@ -210,7 +210,7 @@ class SpoolStore:
         return True
 
     def _make_up(self) -> None:
-        """Remove what could not be removed before."""
+        """Delete rows that could not be deleted before."""
         undone, self._undone = list(self._undone), deque(maxlen=_MOST_UNDONE)
         if undone:
             self.write(Changes(removed=undone))
@@ -225,7 +225,7 @@ class SpoolStore:
     # -- looking after the files --------------------------------------------------------------------------------------
 
     def tend(self, jobs: Callable[[], Iterable[Job]], now: float) -> Tended:
-        """Save what can be saved of damaged files, and adopt those of dead processes."""
+        """Save the readable content of damaged files, and adopt the files of dead processes."""
         tended = Tended()
         self._guarded(lambda: self._tend(jobs, now, tended), None)
         return tended
@@ -256,7 +256,7 @@ class SpoolStore:
             self._tidy(file)
 
     def _rescue(self, jobs: Iterable[Job], tended: Tended) -> None:
-        """Move what can be read of damaged files to a new one, and put them out of the way."""
+        """Move the readable content of damaged files to a new file, and move the damaged ones aside."""
         suspects, self._suspects = self._suspects, {}
         for number, error in suspects.items():
             file = self.folder.files.pop(number, None)
@@ -294,7 +294,7 @@ class SpoolStore:
                 job.parcel = job.parcel.bare()
 
     def _tidy(self, file: SpoolFile) -> None:
-        """Delete a file that has nothing in it, unless it is the own one and small; note what is in the others."""
+        """Delete an empty file, unless it is this process's own and small; write the notes of the others."""
         try:
             is_empty = not file.count().parcels and not file.has_journal()
             if is_empty and (file.number != OWN or file.bytes_on_disk > _SHRINK_ABOVE):
@@ -310,14 +310,14 @@ class SpoolStore:
         return sum(file.bytes for file in self.folder.files.values())
 
     def _share(self) -> int:
-        """The bytes of the bound that other processes leave, but at least an equal part of it."""
+        """Return the bytes of the bound that other processes leave, but at least an equal part of it."""
         folder = self.folder
         return max(self._max_bytes // (folder.living + 1), self._max_bytes - folder.living_bytes)
 
     # -- the process around it ----------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """The process ends: what is empty goes, the rest is anybody's."""
+        """Close the store at the end of the process: delete empty files, and release the others for any process."""
         self._make_up()
         for file in list(self.folder.files.values()):
             try:
@@ -332,19 +332,19 @@ class SpoolStore:
         self.works = False
 
     def before_fork(self) -> None:
-        """Close every connection: one that crosses a fork breaks the database. They are made anew when needed."""
+        """Close every connection, since one that crosses a fork breaks the database. They are reopened when needed."""
         for file in self.folder.files.values():
             file.close()
 
     def abandon(self, *, is_quiet: bool) -> None:
-        """In a forked child: drop everything of the parent's without closing or unlocking it."""
+        """Drop, in a forked child, everything of the parent's without closing or unlocking it."""
         _abandoned.extend(self.folder.abandon())
         if not is_quiet:
             SpoolStore._is_unsafe = True
 
 
 _abandoned: list[object] = []
-"""Connections of a parent process: to close one would drop the locks of its file and may write to it."""
+"""Connections of a parent process: closing one would drop the locks of its file and might write to it."""
 
 
 def _change(file: SpoolFile, changes: Changes) -> None:

@@ -1,1 +1,1 @@
-"""Evaluation: metrics, the judge that gives opinions, runs in the background and monitors that repeat them."""
+"""Evaluation: metrics, the judge behind them, runs in the background, and monitors that repeat them."""

@@ -1,4 +1,4 @@
-"""The JSON object that a model is asked for, and what it wrote instead."""
+"""The JSON object requested from a model, and its answer."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _FENCE: Final = re.compile(r"\A```(?:json)?\s*(.*?)\s*```\Z", re.DOTALL)
 
 
 def schema_of(structure: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON Schema of an answer, with every field required as strict decoders want it."""
+    """Return the JSON Schema of an answer, with every field required, as strict decoders need it."""
     schema: dict[str, Any] = _strict(structure.model_json_schema())
     return schema
 
 
 def with_schema(prompt: str, schema: Mapping[str, Any]) -> str:
-    """Return a prompt that tells the structure itself, for models that are not told otherwise."""
+    """Return a prompt that contains the schema, for models that get it in no other way."""
     return f"{prompt}\n\nThe structure, as JSON Schema:\n{json.dumps(schema)}"
 
 
@@ -40,7 +40,7 @@ def _strict(schema: Any) -> Any:
         return [_strict(item) for item in cast("Sequence[Any]", schema)]
     if not isinstance(schema, dict):
         return schema
-    # Bounds and defaults are checked after decoding; not every endpoint knows them.
+    # Bounds and defaults are checked after decoding, since some endpoints do not support them.
     items = cast("dict[str, Any]", schema).items()
     kept = {key: _strict(value) for key, value in items if key not in ("minimum", "maximum", "default")}
     if kept.get("type") == "object":

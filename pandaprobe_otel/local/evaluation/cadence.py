@@ -1,4 +1,4 @@
-"""When a monitor runs again."""
+"""The cadences of monitors."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pandaprobe_otel.local.times import DAY, HOUR, datetime_of, micros_of
 
 _FIXED: Final[Mapping[str, int]] = {"every_6h": 6 * HOUR, "daily": DAY, "weekly": 7 * DAY}
 _CRON: Final = "cron:"
-# The server prints its enumeration here; clients that match on the text see the same.
+# The server prints its enumeration here; clients that match the text must see the same.
 _CHOICES: Final = (
     "[<MonitorCadence.EVERY_6H: 'every_6h'>, <MonitorCadence.DAILY: 'daily'>, <MonitorCadence.WEEKLY: 'weekly'>]"
 )
 
 
 class BadCadenceError(ValueError):
-    """The text is no cadence; the message is the server's."""
+    """The text is not a cadence; the message is the server's."""
 
 
 def normalised(cadence: str) -> str:

@@ -1,7 +1,7 @@
 """Cron expressions of five fields: minute, hour, day of month, month, day of week.
 
-Each field takes `*`, numbers, names of months and weekdays, ranges, lists and steps; 0 and 7 are Sunday. When both
-days are restricted, one of them suffices, as in every cron. Times are UTC.
+Each field accepts `*`, numbers, names of months and weekdays, ranges, lists and steps; 0 and 7 are Sunday. If both
+days are restricted, one of them must match, as in every cron. Times are UTC.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _ALIASES: Final = {
     "@annually": "0 0 1 1 *",
 }
 _PART: Final = re.compile(r"(?:(\*)|([a-z0-9]+)(?:-([a-z0-9]+))?)(?:/([0-9]+))?")
-# 29 February on a Monday comes round within 28 years; what has not come by then never comes.
+# 29 February on a Monday recurs within 28 years, so a time that has not come by then never comes.
 _HORIZON_DAYS: Final = 366 * 29
 
 
 class BadCronError(ValueError):
-    """The text is no cron expression, or one that never comes true."""
+    """The text is not a cron expression, or its time never comes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ Trace = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Outcome:
-    """A metric's result, or why there is none."""
+    """A metric's result, or the reason why there is none."""
 
     metric: str
     result: Result | None
@@ -38,7 +38,7 @@ class _Outcome:
 
 
 class Execution:
-    """Evaluates runs with a judge and writes scores."""
+    """Execution of runs: it evaluates them with a judge and writes the scores."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Execution:
         self._now = now
 
     def run(self, run_id: str, stopping: threading.Event) -> None:
-        """Evaluate a run from its beginning; returns early, with the run still RUNNING, when `stopping` is set."""
+        """Evaluate a run from its beginning. If `stopping` is set, return early and leave the run RUNNING."""
         plan = self._runs.begin(run_id)
         if plan is None:
             return
@@ -124,7 +124,7 @@ class Execution:
     def _signals(
         self, plan: RunPlan, trace: Trace, earlier: Sequence[Trace], judge: Judge, pool: ThreadPoolExecutor
     ) -> dict[str, float]:
-        """Return a trace's signals: scores of these names that exist already, from whatever source, else new ones."""
+        """Return a trace's signals: existing scores of these names, whatever their source, and new ones."""
         signals: dict[str, float] = {}
         missing: list[str] = []
         for name in SIGNALS:
@@ -156,7 +156,7 @@ class Execution:
             metadata={} if result is None else result.metadata,
             environment=trace["environment"],
         )
-        # A trace that was deleted while it was judged takes its scores with it.
+        # Deleting a trace while it is judged deletes its scores too.
         with suppress(sqlite3.IntegrityError):
             self._trace_scores.add(connection, plan.project_id, score, now=self._now())
 

@@ -24,12 +24,13 @@ _PROVIDERS: Final = {provider.key: provider for provider in PROVIDERS}
 
 
 class HttpJudge(Judge):
-    """Asks a model, in the form of its endpoint, and for vectors when there is an embedding model.
+    """A judge that asks a model in the endpoint's own format, and for vectors if there is an embedding model.
 
-    url: base URL such as `https://api.openai.com/v1`. named_by: the provider whose key begins the names of its models,
-    as in `openai/gpt-4o`, where the endpoint knows them without; None: the endpoint knows them as they are.
+    url: base URL such as `https://api.openai.com/v1`. named_by: the provider whose key prefixes the names of its
+    models, as in `openai/gpt-4o`, if the endpoint expects them without the prefix; None: the endpoint expects the full
+    names.
 
-    A question is tried three times; an answer that is no JSON of the wanted structure fails the metric.
+    A question is tried three times. An answer that is not JSON of the requested structure fails the metric.
     """
 
     parallel = 4
@@ -60,7 +61,7 @@ class HttpJudge(Judge):
 
     @property
     def provider(self) -> Provider | None:
-        """OpenAI, as the real server calls every compatible endpoint."""
+        """OpenAI: the name that the real server gives every compatible endpoint."""
         return OPENAI
 
     def close(self) -> None:
@@ -74,7 +75,7 @@ class HttpJudge(Judge):
         return self._model if "/" in self._model else f"{self._named_by.key}/{self._model}"
 
     def ask(self, question: Question, model: str | None) -> Mapping[str, Any]:
-        """Ask, and return the object that was answered; raises JudgeError."""
+        """Return the object with which the model answered; raises JudgeError."""
         name = self.model(model)
         served = self._served(name)
         problem = ""

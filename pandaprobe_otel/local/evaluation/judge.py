@@ -1,4 +1,4 @@
-"""What a judge is: it answers questions about traces in a given structure, and may turn texts into vectors."""
+"""The interface of judges, which answer questions about traces in a given structure and may turn texts into vectors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class JudgeError(Exception):
 class Question:
     """A question to a judge: `schema` is the JSON Schema of the answer, `trace` the evaluated trace as an object.
 
-    `seed` makes answers more alike, with models that know one.
+    `seed` makes answers more repeatable, with models that support it.
     """
 
     metric: str
@@ -39,19 +39,19 @@ class Forced:
 
 
 class Judge(ABC):
-    """A source of opinions."""
+    """A source of scores and reasons."""
 
     parallel: int = 1
-    """How many questions may be asked at once."""
+    """Number of questions that may be asked at the same time."""
 
     @property
     @abstractmethod
     def provider(self) -> Provider | None:
-        """The provider that this judge stands for; None when there is no judge."""
+        """The provider of this judge; None without a judge."""
 
     @abstractmethod
     def model(self, requested: str | None) -> str:
-        """Return the model that a run will name."""
+        """Return the name of the model for a run."""
 
     @abstractmethod
     def ask(self, question: Question, model: str | None) -> Mapping[str, Any]:
@@ -59,10 +59,10 @@ class Judge(ABC):
 
     @abstractmethod
     def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]] | None:
-        """Return one vector for each text, None when the judge has no embedding model; raises JudgeError."""
+        """Return one vector for each text, None if the judge has no embedding model; raises JudgeError."""
 
     def forced(self, metric: str, trace: Mapping[str, Any]) -> Forced | None:
-        """Return the score that was set by hand for a metric, None normally."""
+        """Return the score that was set by hand for a metric, usually None."""
         del metric, trace
         return None
 
@@ -72,7 +72,7 @@ class Judge(ABC):
 
 
 class NoJudge(Judge):
-    """A server without any provider: whatever needs a model fails, with the real server's message."""
+    """The judge of a server without any provider: metrics that need a model fail with the real server's message."""
 
     @property
     def provider(self) -> Provider | None:
@@ -84,14 +84,14 @@ class NoJudge(Judge):
         return requested or f"{VERTEX_AI.key}/gemini-2.5-flash"
 
     def ask(self, question: Question, model: str | None) -> Mapping[str, Any]:
-        """Fail."""
+        """Raise JudgeError."""
         raise JudgeError(provider_of(self.model(model)).missing)
 
     def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]] | None:
-        """Fail."""
+        """Raise JudgeError."""
         raise JudgeError(OPENAI.missing)
 
 
 def provider_of(model: str) -> Provider:
-    """Return the provider that a model's name points to, by its prefix; the default provider without one."""
+    """Return the provider named by the prefix of a model; the default provider without a prefix."""
     return _BY_KEY.get(model.partition("/")[0], VERTEX_AI)

@@ -1,7 +1,7 @@
-"""What a judge is asked for each metric, and the structure of its answer.
+"""The question to the judge for each metric, and the structure of its answer.
 
-One question for each metric: the whole trace as JSON, where to look, how to grade, and an answer in which the
-evidence comes before the score, because a model that writes down what it saw first grades better.
+Each metric has one question: the whole trace as JSON, where to look, how to grade, and an answer in which the
+evidence precedes the score, because a model grades better if it first writes down what it saw.
 """
 
 from __future__ import annotations
@@ -160,11 +160,11 @@ def prompt_for(metric: str, trace: Mapping[str, Any]) -> str:
     """Return the whole prompt of a metric for a trace. Nothing of the trace is left out."""
     _, question = QUESTIONS[metric]
     text = json.dumps(trace, ensure_ascii=False, indent=1, default=str)
-    # The trace may contain the closing mark itself; it must not end the data early.
+    # The trace may contain the closing mark itself, which must not end the data early.
     return _FRAME.format(question=question, trace=text.replace("</trace>", "<\\/trace>"))
 
 
 def schema_for(metric: str) -> dict[str, Any]:
-    """Return the JSON Schema of a metric's answer, with every field required as strict decoders want it."""
+    """Return the JSON Schema of a metric's answer, with every field required, as strict decoders need it."""
     model, _ = QUESTIONS[metric]
     return schema_of(model)

@@ -1,4 +1,4 @@
-"""What a metric says."""
+"""Results of metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pandaprobe_otel.local.evaluation.catalogue import THRESHOLD
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A score of 0..1 with its reason; `metadata` is stored beside it."""
+    """A score from 0 to 1 with its reason; `metadata` is stored with it."""
 
     score: float
     reason: str
@@ -24,5 +24,5 @@ class Result:
 
 
 def verdict(score: float) -> dict[str, Any]:
-    """Return the metadata that says whether a score reaches its threshold."""
+    """Return the metadata that tells whether a score reaches its threshold."""
     return {"threshold": THRESHOLD, "success": score >= THRESHOLD}

@@ -1,4 +1,4 @@
-"""A judge that says what it was told to: for tests of code that evaluates, without any model."""
+"""A scripted judge, for tests of code that evaluates, without any model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pandaprobe_otel.local.evaluation.catalogue import OPENAI, SIGNALS, TRACE_ME
 from pandaprobe_otel.local.evaluation.judge import Forced, Judge, JudgeError, Question
 
 GARBAGE: Final = "FAKE_LLM_GARBAGE"
-"""A trace that contains this text gets no usable answer."""
+"""Text in a trace that makes its answer unusable."""
 
 Score = float | Sequence[float] | Callable[[Mapping[str, Any]], float]
 
@@ -46,9 +46,9 @@ _SETTABLE: Final = frozenset({*TRACE_METRICS, *SIGNALS})
 
 
 class ScriptedJudge(Judge):
-    """Gives the same answers each time, and those set by `set`; its embeddings are bags of words.
+    """A judge that gives the same answers each time, or those set by `set`. Its embeddings are bags of words.
 
-    The numbers without `set` are those of the scripted model that the contract with server 0.5.0 was recorded with.
+    The default numbers are those of the scripted model with which the contract with server 0.5.0 was recorded.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class ScriptedJudge(Judge):
     def set(self, metric: str, score: Score, reason: str = "set by the test") -> None:
         """Give this score for a metric (or session signal) from now on.
 
-        A sequence gives its numbers one after the other and repeats the last; a function gets the trace as an object.
+        A sequence gives its numbers in order and repeats the last one; a function gets the trace as an object.
         """
         self._check(metric)
         with self._lock:

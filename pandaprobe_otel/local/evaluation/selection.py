@@ -1,4 +1,4 @@
-"""Which traces and sessions a run evaluates."""
+"""Selection of the traces and sessions that a run evaluates."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pandaprobe_otel.local.times import micros_of
 
 
 class Selection:
-    """Resolves filters to ids, newest first."""
+    """A resolver of filters to ids, newest first."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def traces(self, project_id: str, filters: TraceRunFilters) -> list[str]:
-        """Return the ids of the matching traces; raises InvalidFieldError for a filter date that is none."""
+        """Return the ids of the matching traces; raises InvalidFieldError for an invalid date."""
         where, values = _trace_filter(filters).where(project_id)
         with self._database.read() as connection:
             rows = connection.execute(
@@ -34,7 +34,7 @@ class Selection:
     def sessions(self, project_id: str, filters: SessionRunFilters) -> list[str]:
         """Return the ids of sessions with a matching trace.
 
-        `has_error` (whether any of them ended in an error) and `min_trace_count` look at matching traces only.
+        `has_error` (whether any trace ended in an error) and `min_trace_count` consider matching traces only.
         """
         wanted = TraceFilter(
             user_id=filters.user_id or None,
@@ -54,7 +54,7 @@ class Selection:
         return [row["session_id"] for row in rows]
 
     def changed_since(self, project_id: str, target_type: str, filters: Mapping[str, Any], since: int) -> bool:
-        """Whether a matching trace has started since a moment."""
+        """Return whether a matching trace has started since a moment."""
         wanted = _trace_filter(trace_filters(filters))
         where, values = wanted.where(project_id)
         if target_type == "SESSION":

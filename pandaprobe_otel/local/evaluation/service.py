@@ -1,4 +1,4 @@
-"""Evaluation as the routes use it: make runs and monitors, and keep the worker going."""
+"""Evaluation for the routes: create runs and monitors, and keep the worker going."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Targets = Mapping[str, Sequence[str] | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """A run to be made; `targets` may name metrics of their own."""
+    """A run to create; `targets` may name metrics of their own."""
 
     organization: Organization
     project_id: str
@@ -90,11 +90,11 @@ class Evaluation:
         return self._judge()
 
     def resume(self) -> None:
-        """Take up what an earlier process left."""
+        """Resume the work that an earlier process left."""
         self.worker.resume(self.runs.unfinished(), monitors=self.monitors.next_due() is not None)
 
     def start(self, request: RunRequest, keep_project: Callable[[sqlite3.Connection], None]) -> sqlite3.Row:
-        """Store a run, count it against the quota and hand it to the worker; return its row, still PENDING."""
+        """Store a run, count it against the quota and give it to the worker; return its row, still PENDING."""
         counter: Counter = "session_evals" if request.target_type == "SESSION" else "trace_evals"
         units = sum(len(metrics or request.metrics) for metrics in request.targets.values())
         self._quota.check(request.organization, counter, units)
@@ -108,7 +108,7 @@ class Evaluation:
         return row
 
     def delete_run(self, row: sqlite3.Row, *, with_scores: bool) -> None:
-        """Delete a run, and its scores if wanted."""
+        """Delete a run, and its scores if requested."""
         with self._database.write() as connection:
             if with_scores:
                 self.trace_scores.delete_of_run(connection, row["id"])
@@ -156,7 +156,7 @@ class Evaluation:
         return self.start(request, _already_kept)
 
     def start_due_monitors(self) -> float | None:
-        """Run what is due and return the seconds until the next, None when nothing waits."""
+        """Run due monitors; return the seconds until the next one, None if none waits."""
         now = self._now()
         for monitor in self.monitors.due(now):
             self.monitors.change(monitor["id"], {"next_run_at": next_run(monitor["cadence"], now)}, now=None)
@@ -177,7 +177,7 @@ class Evaluation:
         try:
             run = self._run_of(monitor)
         except (HTTPException, InvalidFieldError) as error:
-            # Nothing matches, or the quota is used up: the monitor waits for its next turn.
+            # Nothing matches, or the quota is used up: the monitor waits for its next time.
             _log.info("pandaprobe local: monitor %s did not run: %s", monitor["id"], error)
             return
         self.monitors.change(monitor["id"], {"last_run_at": now, "last_run_id": run["id"]}, now=None)
@@ -204,4 +204,4 @@ def check_metrics(names: Sequence[str], *, target_type: str, label: str = "metri
 
 
 def _already_kept(_connection: sqlite3.Connection) -> None:
-    """A monitor's project is stored."""
+    """Do nothing, since a monitor's project is stored already."""

@@ -32,7 +32,7 @@ Signals = Mapping[str, Mapping[str, float]]
 
 
 def evaluate_session(metric: str, signals: Signals, weights: Mapping[str, float] | None) -> Result:
-    """Return the result of a session metric; `weights` replaces single default weights."""
+    """Return the result of a session metric; `weights` replaces individual default weights."""
     if not signals:
         return Result(score=1.0, reason="No evaluable traces.")
     used = {**DEFAULT_WEIGHTS, **(weights or {})}

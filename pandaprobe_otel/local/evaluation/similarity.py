@@ -1,4 +1,4 @@
-"""How alike two texts are: by a judge's embeddings, else by their words."""
+"""Similarity of two texts, by a judge's embeddings or else by their words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 _WORD: Final = re.compile(r"\w+")
-# Words that any two English texts share; with them nearly everything looks like a repetition.
+# Words that almost any two English texts share; with them, nearly everything looks like a repetition.
 _COMMON_TEXT: Final = """
     a an and are as at be but by can could did do does for from had has have he her his i if in into is it its may me my
     no nor not of on or our shall she should so some than that the their them then there these they this those to too
@@ -19,7 +19,7 @@ _COMMON: Final = frozenset(_COMMON_TEXT.split())
 
 
 def cosine(left: Sequence[float], right: Sequence[float]) -> float:
-    """Return the cosine of the angle between two vectors, 0 when one of them is null."""
+    """Return the cosine of the angle between two vectors, 0 if one of them is null."""
     product = sum(a * b for a, b in zip(left, right, strict=True))
     lengths = math.sqrt(sum(a * a for a in left) * sum(b * b for b in right))
     return product / lengths if lengths else 0.0

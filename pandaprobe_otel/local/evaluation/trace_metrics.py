@@ -1,7 +1,7 @@
-"""Trace metrics: a judge's opinion, or the likeness of texts.
+"""Trace metrics: a judge's score, or the similarity of texts.
 
-Where there is nothing to judge a metric says 1.0 and gives that as its reason, in the real server's words, because
-clients tell such scores from real ones by the reason.
+If there is nothing to judge, a metric gives 1.0 with that reason, in the real server's words, because clients
+recognize such scores by the reason.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pandaprobe_otel.local.evaluation.similarity import cosine, lexical, overlap
 Trace = Mapping[str, Any]
 
 LOOP_WINDOW: Final = 3
-"""How many earlier traces of a session an output is compared with."""
+"""Number of earlier traces of a session with which an output is compared."""
 
 _BY_WORDS: Final = " (by common words: the judge has no embedding model)"
 
@@ -28,7 +28,7 @@ _BY_WORDS: Final = " (by common words: the judge has no embedding model)"
 def evaluate_trace(
     metric: str, trace: Trace, judge: Judge, *, model: str | None, earlier: Sequence[Trace] = ()
 ) -> Result:
-    """Return the result of a metric for a trace; raises JudgeError. `earlier` are the session's traces before it."""
+    """Return the result of a metric for a trace; raises JudgeError. `earlier`: the traces before it in the session."""
     if (forced := judge.forced(metric, trace)) is not None:
         return Result(score=forced.score, reason=forced.reason, metadata=verdict(forced.score))
     if metric == "coherence":
@@ -126,7 +126,7 @@ def _not_assessed(reason: str, note: str) -> Result:
 
 
 def text_of(value: Any) -> str:
-    """Return what texts are compared by: a text as it is, other values as JSON, nothing for null."""
+    """Return the text to compare: strings as they are, other values as JSON, nothing for null."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value)

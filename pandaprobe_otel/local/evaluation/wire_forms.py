@@ -1,6 +1,6 @@
-"""The forms in which providers are asked: OpenAI's, which most endpoints speak, Anthropic's and Gemini's own.
+"""The request formats of providers: OpenAI's, which most endpoints accept, and Anthropic's and Gemini's own.
 
-Anthropic's and Gemini's compatible endpoints take no structure for an answer, or drop it in silence.
+Anthropic's and Gemini's compatible endpoints refuse a structure for an answer, or silently ignore it.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from pandaprobe_otel.local.evaluation.answers import with_schema
 from pandaprobe_otel.local.evaluation.judge import Question
 
 _MAX_TOKENS: Final = 4096
-"""Anthropic wants a bound; no answer to a question is so long, and every model of theirs may write as much."""
+"""Anthropic requires a bound. No answer to a question is this long, and all its models may write as much."""
 
 Request = tuple[str, dict[str, Any]]
 """A path below the endpoint's address, and a body."""
 
 
 class UnusableError(Exception):
-    """No usable answer."""
+    """The answer is not usable."""
 
 
 class WireForm(Protocol):
-    """Forms in which questions are written for an endpoint, and its answers read.
+    """Format of an endpoint's questions and answers.
 
-    `modes` are ways to ask for a structure, from the most to the least that an endpoint or model may understand; the
-    answer is checked whichever it was.
+    `modes` are ways to request a structure, from the most demanding to the least, since endpoints and models differ in
+    what they support. The answer is always checked.
     """
 
     modes: int
@@ -37,11 +37,11 @@ class WireForm(Protocol):
         ...
 
     def asking(self, question: Question, model: str, mode: int) -> Request:
-        """Return the request that asks a question."""
+        """Return the request for a question."""
         ...
 
     def said(self, answer: Any) -> str:
-        """Return the text of an answer; raises UnusableError where there is none, and why."""
+        """Return the text of an answer; raises UnusableError, with the reason, if there is none."""
         ...
 
     def embedding(self, texts: Sequence[str], model: str) -> Request:
@@ -63,7 +63,7 @@ class OpenAIForm:
         return {"Authorization": f"Bearer {key}"}
 
     def asking(self, question: Question, model: str, mode: int) -> Request:
-        """Ask by `json_schema`, else by `json_object` or in plain words."""
+        """Return a request with `json_schema`, else with `json_object`, else in plain words."""
         prompt = question.prompt if mode == 0 else with_schema(question.prompt, question.schema)
         body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": prompt}]}
         if mode == 0:
@@ -86,12 +86,12 @@ class OpenAIForm:
         return "/embeddings", {"model": model, "input": list(texts)}
 
     def vectors(self, answer: Any) -> list[Sequence[float]]:
-        """Return them by their index."""
+        """Return the vectors by their index."""
         return [item["embedding"] for item in sorted(answer["data"], key=lambda item: item["index"])]
 
 
 class AnthropicForm:
-    """`/v1/messages`. There are no vectors."""
+    """`/v1/messages`. It has no vectors."""
 
     modes = 3
 
@@ -100,7 +100,7 @@ class AnthropicForm:
         return {"x-api-key": key, "anthropic-version": "2023-06-01"}
 
     def asking(self, question: Question, model: str, mode: int) -> Request:
-        """Ask by `output_config`, which newer models know, else by a tool that must be called, or in plain words."""
+        """Return a request with `output_config` (newer models), else with a forced tool, else in plain words."""
         prompt = with_schema(question.prompt, question.schema) if mode == 2 else question.prompt
         messages = [{"role": "user", "content": prompt}]
         body: dict[str, Any] = {"model": model, "max_tokens": _MAX_TOKENS, "messages": messages}
@@ -112,7 +112,7 @@ class AnthropicForm:
         return "/v1/messages", body
 
     def said(self, answer: Any) -> str:
-        """Return what the tool was called with, else the text."""
+        """Return the arguments of the tool call, else the text."""
         try:
             blocks: list[Mapping[str, Any]] = answer["content"]
             called = [json.dumps(block["input"]) for block in blocks if block["type"] == "tool_use"]
@@ -124,11 +124,11 @@ class AnthropicForm:
         return called[0] if called else text
 
     def embedding(self, texts: Sequence[str], model: str) -> Request:
-        """Refuse: Anthropic has no such models."""
+        """Raise UnusableError, since Anthropic has no embedding models."""
         raise UnusableError("Anthropic has no embedding models")
 
     def vectors(self, answer: Any) -> list[Sequence[float]]:
-        """Return none."""
+        """Raise KeyError, since there are no vectors."""
         raise KeyError("embeddings")
 
 
@@ -142,7 +142,7 @@ class GeminiForm:
         return {"x-goog-api-key": key}
 
     def asking(self, question: Question, model: str, mode: int) -> Request:
-        """Ask by `responseJsonSchema`, else for JSON or in plain words."""
+        """Return a request with `responseJsonSchema`, else for JSON, else in plain words."""
         prompt = question.prompt if mode == 0 else with_schema(question.prompt, question.schema)
         config: dict[str, Any] = {"responseMimeType": "application/json"} if mode < 2 else {}
         if mode == 0:
@@ -172,5 +172,5 @@ class GeminiForm:
         return f"/v1beta/models/{model}:batchEmbedContents", {"requests": asked}
 
     def vectors(self, answer: Any) -> list[Sequence[float]]:
-        """Return them as they come, which is the order of the texts."""
+        """Return the vectors as they come, which is the order of the texts."""
         return [item["values"] for item in answer["embeddings"]]

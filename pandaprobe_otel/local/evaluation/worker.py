@@ -1,6 +1,6 @@
-"""The background thread that evaluates: it takes runs one after the other and starts those of due monitors.
+"""The background thread of evaluations: it executes runs one after the other and starts those of due monitors.
 
-Runs are rows of the store, so a run that was interrupted with the process begins again with the next one.
+Runs are rows of the store, so a run interrupted with its process starts again in the next one.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pandaprobe_otel.local.evaluation.execution import Execution
 _log = logging.getLogger(__name__)
 
 _LONGEST_WAIT_S: Final = 5.0
-"""A monitor may be changed or a clock set while the thread waits; it looks again after this time."""
+"""Longest wait, since a monitor may be changed or a clock set while the thread waits."""
 
 _STOP: Final = ""
 
 
 class Worker:
-    """Evaluates in a thread of its own, which starts with the first thing to do."""
+    """A worker that evaluates in its own thread, which starts with the first task."""
 
     def __init__(self, execution: Execution, start_due_monitors: Callable[[], float | None]) -> None:
         self._execution = execution
@@ -34,7 +34,7 @@ class Worker:
         self._stopping = threading.Event()
 
     def resume(self, run_ids: list[str], *, monitors: bool) -> None:
-        """Take up runs that an earlier process left, and watch monitors if there are any."""
+        """Take over runs that an earlier process left, and watch monitors if there are any."""
         for run_id in run_ids:
             self._runs.put(run_id)
         if run_ids or monitors:
@@ -46,11 +46,11 @@ class Worker:
         self._ensure_thread()
 
     def watch(self) -> None:
-        """Look after monitors from now on."""
+        """Watch monitors from now on."""
         self._ensure_thread()
 
     def stop(self, timeout_s: float) -> None:
-        """End the thread after the target it is working on; what is left is taken up by the next process."""
+        """End the thread after its current target; the next process takes over the rest."""
         self._stopping.set()
         self._runs.put(_STOP)
         if self._thread is not None:

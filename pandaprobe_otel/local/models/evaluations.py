@@ -19,7 +19,7 @@ Text255Refused = Annotated[str, Field(max_length=255)]
 
 
 class ScoreSource(StrEnum):
-    """Who gave a score."""
+    """Origin of a score."""
 
     AUTOMATED = "AUTOMATED"
     ANNOTATION = "ANNOTATION"
@@ -27,7 +27,7 @@ class ScoreSource(StrEnum):
 
 
 class ScoreStatus(StrEnum):
-    """Whether there is a value."""
+    """State of a score's value."""
 
     SUCCESS = "SUCCESS"
     FAILED = "FAILED"
@@ -51,7 +51,7 @@ class MonitorStatus(StrEnum):
 
 
 class TraceRunFilters(RequestBody):
-    """Which traces a run evaluates; dates are ISO 8601, `date_to` is exclusive."""
+    """Filters of the traces to evaluate; dates are ISO 8601, `date_to` is exclusive."""
 
     date_from: FilterDate | None = None
     date_to: FilterDate | None = None
@@ -63,7 +63,7 @@ class TraceRunFilters(RequestBody):
 
 
 class SessionRunFilters(RequestBody):
-    """Which sessions a run evaluates."""
+    """Filters of the sessions to evaluate."""
 
     date_from: FilterDate | None = None
     date_to: FilterDate | None = None
@@ -114,7 +114,7 @@ class CreateSessionBatchRun(RequestBody):
 
 
 def check_value(value: str, data_type: ScoreDataType) -> None:
-    """Raise ValueError if a score of this type cannot have this value; values are kept as they were sent."""
+    """Raise ValueError for a value that does not fit the type; values are stored as they were sent."""
     if data_type is ScoreDataType.NUMERIC:
         try:
             number = float(value)

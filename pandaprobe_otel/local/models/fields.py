@@ -15,7 +15,7 @@ _INTEGER_TEXT: Final = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 
 
 def _in_utc_range(moment: datetime) -> datetime:
-    """Read a naive moment as UTC and refuse one that UTC cannot express."""
+    """Return a moment, with a naive one as UTC; refuse one that UTC cannot express."""
     if moment.tzinfo is None:
         return moment.replace(tzinfo=UTC)
     try:
@@ -28,7 +28,7 @@ def _in_utc_range(moment: datetime) -> datetime:
 
 
 def token_count(value: Any) -> int | None:
-    """Return a token count as the server's SQL reads it (an int4, or its text), None where that SQL would fail."""
+    """Return a token count as the server's SQL reads it (an int4, or its text); None if that SQL would fail."""
     if isinstance(value, str) and _INTEGER_TEXT.fullmatch(value) and len(value) < 40:
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and -INT4_MAX - 1 <= value <= INT4_MAX:
@@ -37,7 +37,7 @@ def token_count(value: Any) -> int | None:
 
 
 def _countable(usage: dict[str, Any]) -> dict[str, Any]:
-    """Refuse the token counts that make the real server answer 500 for the whole project (measured on 0.5.0)."""
+    """Refuse token counts that make the real server answer 500 for the whole project (measured on 0.5.0)."""
     total = 0
     for key in ("prompt_tokens", "completion_tokens"):
         if (value := usage.get(key)) is None:
@@ -62,10 +62,10 @@ Cost = dict[str, Annotated[float, Field(allow_inf_nan=False)]]
 
 
 class RequestBody(BaseModel):
-    """Unknown keys are ignored, as on the server."""
+    """Base of request bodies. Unknown keys are ignored, as on the server."""
 
     def sent(self) -> dict[str, Any]:
-        """Return the fields that the request named, null ones too."""
+        """Return the fields that the request named, including null ones."""
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 

@@ -102,7 +102,7 @@ class OrganizationResponse(BaseModel):
 
 
 class MyOrganization(OrganizationResponse):
-    """An organization with the developer's role in it."""
+    """An organization and the developer's role in it."""
 
     role: Role
 
@@ -130,7 +130,7 @@ class ProjectResponse(BaseModel):
 
 
 class ApiKeyResponse(BaseModel):
-    """An API key; `raw_key` only in the answer that creates it."""
+    """An API key. Only the answer that creates it has `raw_key`."""
 
     id: UUID
     org_id: UUID

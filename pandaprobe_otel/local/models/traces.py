@@ -58,7 +58,7 @@ class TraceCreate(RequestBody):
 
 
 class TraceUpdate(RequestBody):
-    """Body of `PATCH /traces/{id}`: only what is sent changes; null clears where there can be nothing."""
+    """Body of `PATCH /traces/{id}`. Omitted fields stay; null clears nullable ones."""
 
     name: str | None = Field(default=None, max_length=512)
     status: TraceStatus | None = None
@@ -106,7 +106,7 @@ class BatchTags(RequestBody):
 
 
 class TraceSortBy(StrEnum):
-    """What `GET /traces` can be sorted by."""
+    """Sort keys of `GET /traces`."""
 
     STARTED_AT = "started_at"
     ENDED_AT = "ended_at"
@@ -116,7 +116,7 @@ class TraceSortBy(StrEnum):
 
 
 class SessionSortBy(StrEnum):
-    """What `GET /sessions` can be sorted by; `recent` is the time the traces arrived."""
+    """Sort keys of `GET /sessions`; `recent` is the time the traces arrived."""
 
     RECENT = "recent"
     TRACE_COUNT = "trace_count"
@@ -125,7 +125,7 @@ class SessionSortBy(StrEnum):
 
 
 class AnalyticsMetric(StrEnum):
-    """What `GET /traces/analytics` counts."""
+    """Quantities of `GET /traces/analytics`."""
 
     VOLUME = "volume"
     ERRORS = "errors"
@@ -143,7 +143,7 @@ class TraceAccepted(BaseModel):
 
 
 class SpansAccepted(BaseModel):
-    """Answer of `POST /traces/{id}/spans`, ids in the order of the request."""
+    """Answer of `POST /traces/{id}/spans`; ids are in the order of the request."""
 
     span_ids: list[UUID]
 
@@ -224,7 +224,7 @@ class UserSummary(BaseModel):
 
 
 class SessionSummary(BaseModel):
-    """A session: the sums of its traces. `has_error` looks at trace statuses only."""
+    """A session with the totals of its traces. `has_error` depends on trace statuses only."""
 
     session_id: str
     trace_count: int
@@ -246,13 +246,13 @@ class SessionDetail(SessionSummary):
 
 
 class Deleted(BaseModel):
-    """How many traces were deleted."""
+    """The number of deleted traces."""
 
     deleted: int
 
 
 class Updated(BaseModel):
-    """How many traces were changed."""
+    """The number of changed traces."""
 
     updated: int
 

@@ -1,1 +1,1 @@
-"""The web pages: rendered on the server, everything escaped, nothing loaded from elsewhere."""
+"""The web pages: rendered on the server, with everything escaped and nothing loaded from elsewhere."""

@@ -1,4 +1,4 @@
-"""Who may see the pages: everybody on an open local server, the holder of the token on one with `auth`."""
+"""Access to the pages: free on an open local server, with the token on a server with `auth`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SignInNeededError(Exception):
 
 
 async def signed_in(request: Request) -> None:
-    """Let a request pass that may see the pages; raises SignInNeededError."""
+    """Allow a request to see the pages; raises SignInNeededError."""
     settings = services_of(request).settings
     if not settings.auth:
         return
@@ -34,19 +34,19 @@ async def signed_in(request: Request) -> None:
 
 
 async def to_sign_in(_request: Request, _error: Exception) -> Response:
-    """Send a browser to the form that asks for the token."""
+    """Redirect a browser to the form that asks for the token."""
     return RedirectResponse("/ui/sign-in", status_code=303, headers=dict(SECURITY_HEADERS))
 
 
 @router.get("/sign-in")
 def show_sign_in() -> Response:
-    """Ask for the token."""
+    """Show the form that asks for the token."""
     return page("sign_in.html", wrong=False)
 
 
 @router.post("/sign-in")
 async def sign_in(request: Request) -> Response:
-    """Check the token and remember it in a cookie that scripts and other sites cannot use."""
+    """Check the token and store proof of it in a cookie that scripts and other sites cannot use."""
     form = parse_qs((await request.body()).decode("utf-8", "replace"))
     given = form.get("token", [""])[0].strip()
     expected = services_of(request).settings.token
@@ -58,5 +58,5 @@ async def sign_in(request: Request) -> Response:
 
 
 def _proof(token: str) -> str:
-    """The cookie proves that the token was known without containing it: it must not open the API."""
+    """Return proof of knowing the token. It does not contain the token, since the cookie must not open the API."""
     return hashlib.sha256(b"pages:" + token.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Charts as plain SVG: numbers in, coordinates out; the templates draw them."""
+"""Charts as plain SVG: this module turns numbers into coordinates, the templates draw them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RIGHT: Final = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A value at a place; `label` is what a pointer over it shows."""
+    """A value at a place; `label` is shown by a pointer over it."""
 
     x: float
     y: float

@@ -1,7 +1,7 @@
-"""The conversation inside payloads: messages in the shapes that chat APIs and instrumentations use.
+"""The conversation inside payloads: messages in the formats of chat APIs and instrumentations.
 
-The normal form is `{"messages": [{"role", "content", "tool_calls"}]}`; a bare list of messages, a single message and
-content made of parts are read too. What is no conversation stays a payload and is shown as such.
+The normal form is `{"messages": [{"role", "content", "tool_calls"}]}`. A bare list of messages, a single message and
+content made of parts are read too. Anything else is shown as a payload.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TEXT_KEYS: Final = ("text", "content", "input_text", "output_text", "thinking",
 _MESSAGE_KEYS: Final = frozenset(
     {"role", "content", "parts", "text", "tool_calls", "name", "tool_call_id", "message", "type", "id"}
 )
-"""Keys of a message that are shown, or name it."""
+"""Keys of a message that are shown or identify it."""
 _REASONING_KEYS: Final = ("reasoning_content", "reasoning", "thinking")
 _REASONING_TYPES: Final = frozenset({"reasoning", "thinking"})
 
@@ -29,7 +29,7 @@ _CALL_TYPES: Final = frozenset({"tool_use", "tool_call", "function_call"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
-    """A tool that a model asked for; `result` is the message that answered it, where one is shown with the call."""
+    """A tool that a model asked for. `result` is the message that answered it, if it is shown with the call."""
 
     name: str
     arguments: Any
@@ -42,10 +42,10 @@ class Message:
     """One message.
 
     Attributes:
-        extra: What of its content is no text (images, files, structured parts).
-        reasoning: What the model thought before it spoke.
-        answers: The id of the call that the message is the result of.
-        answers_name: The name of the tool that was called so, if the call stands before it.
+        extra: Content other than text (images, files, structured parts).
+        reasoning: The model's thoughts before its answer.
+        answers: The id of the call whose result the message is.
+        answers_name: The name of the called tool, if the call precedes the message.
     """
 
     role: str
@@ -60,7 +60,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One call of a model inside a trace: the messages that were new in it, and its answer."""
+    """One model call inside a trace: the messages that were new in it, and its answer."""
 
     span: Mapping[str, Any]
     fresh_thread: bool
@@ -69,7 +69,7 @@ class Turn:
 
 
 def messages_in(payload: Any, default_role: str) -> tuple[Message, ...]:
-    """Return the messages of a payload, none when it is no conversation."""
+    """Return the messages of a payload; none if it is not a conversation."""
     if (record := object_in(payload)) is not None:
         inner = list_in(record.get("messages", record.get("choices")))
         if inner is not None:
@@ -87,7 +87,7 @@ def as_messages(payload: Any, default_role: str) -> tuple[Message, ...]:
 
 
 def beside_messages(payload: Any) -> dict[str, Any]:
-    """Return what a payload says beside its messages, by its keys; nothing when it is no conversation."""
+    """Return a payload's content beside its messages, by key; nothing if it is not a conversation."""
     record = object_in(payload)
     if record is None or list_in(record.get("messages")) is None:
         return {}
@@ -95,15 +95,15 @@ def beside_messages(payload: Any) -> dict[str, Any]:
 
 
 def with_results(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """Return messages in which each tool's result stands with its call, if the call is among those before it."""
+    """Return messages with each tool's result moved to its call, if the call precedes it."""
     return _with_results([messages])[0]
 
 
 def turns_of(spans: Sequence[Mapping[str, Any]]) -> list[Turn]:
-    """Return the model calls of a trace in order, each with only what was not said before in its thread.
+    """Return the model calls of a trace in order, each with only the messages that are new in its thread.
 
-    A call belongs to the thread whose messages it begins with; a call that begins otherwise opens a new one. Results of
-    tools stand with the calls that asked for them.
+    A call belongs to the thread whose messages it begins with; a call that begins differently opens a new thread.
+    Results of tools are moved to the calls that asked for them.
     """
     turns = _turns(spans)
     said = iter(_with_results([part for turn in turns for part in (turn.messages, turn.answer)]))
@@ -111,7 +111,7 @@ def turns_of(spans: Sequence[Mapping[str, Any]]) -> list[Turn]:
 
 
 def _with_results(groups: Sequence[Sequence[Message]]) -> list[tuple[Message, ...]]:
-    """Move each result to its call, which stands before it in the same group or in one before."""
+    """Move each result to its call, which precedes it in the same or an earlier group."""
     calls: dict[str, tuple[int, int, int]] = {}
     kept: list[list[Message]] = []
     for group in groups:
@@ -157,7 +157,7 @@ def _turns(spans: Sequence[Mapping[str, Any]]) -> list[Turn]:
 
 
 def preview(payload: Any, length: int = 160) -> str:
-    """Return one line that says what a payload is about."""
+    """Return one line that summarizes a payload."""
     if payload is None:
         return ""
     if isinstance(payload, str):
@@ -199,7 +199,7 @@ def _message(item: Any, default_role: str) -> Message:
 
 
 class _Draft:
-    """Parts of a message, sorted."""
+    """Parts of a message by kind."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -251,7 +251,7 @@ def _call(raw: Any) -> ToolCall:
     named = object_in(record.get("function")) or record
     arguments = named.get("arguments", named.get("input", named.get("args")))
     if isinstance(arguments, str):
-        # Models write arguments that are no JSON; those are shown as they are.
+        # Models write arguments that are not JSON; those are shown as they are.
         with suppress(ValueError):
             arguments = json.loads(arguments)
     identity = record.get("id", record.get("call_id"))

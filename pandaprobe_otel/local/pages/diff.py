@@ -1,4 +1,4 @@
-"""Two traces side by side: which spans they share, and what is different about them."""
+"""Comparison of two traces: the spans that they share, and the differences between them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Change = Literal["same", "changed", "left", "right"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffRow:
-    """A pair of spans, or one that only one trace has."""
+    """A pair of spans, or a span that only one trace has."""
 
     change: Change
     left: Node | None
@@ -27,7 +27,7 @@ class DiffRow:
 
     @property
     def slower_by_ms(self) -> float | None:
-        """How much longer the right one took; None unless both ended."""
+        """The extra duration of the right span in milliseconds; None unless both ended."""
         if self.left is None or self.right is None:
             return None
         before, after = self.left.span["latency_ms"], self.right.span["latency_ms"]
@@ -56,7 +56,7 @@ def diff_trees(left: Tree, right: Tree) -> list[DiffRow]:
 
 
 def diff_payloads(left: Any, right: Any, *, context: int = 3) -> list[TextDiff]:
-    """Return the lines of two payloads with what differs; long stretches in common are cut to their ends."""
+    """Return the lines of two payloads with their differences; long common parts are reduced to their ends."""
     a, b = _lines(left), _lines(right)
     lines: list[TextDiff] = []
     for tag, i1, i2, j1, j2 in SequenceMatcher(a=a, b=b, autojunk=False).get_opcodes():
@@ -219,7 +219,7 @@ def _conversation(value: Any) -> str | None:
 
 
 def totals(trace: Mapping[str, Any], tree: Tree) -> dict[str, float]:
-    """Return the sums that two traces are compared by."""
+    """Return the totals by which two traces are compared."""
     return {
         "duration_ms": tree.length_ms,
         "spans": len(tree.rows),

@@ -1,4 +1,4 @@
-"""Two traces side by side."""
+"""The page that compares two traces."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(
 
 @router.get("/diff")
 def show_diff(request: Request, trace: Annotated[list[UUID] | None, Query()] = None) -> Response:
-    """Show two traces: what both did, what one of them did, and where they differ."""
+    """Show two traces: what both have, what only one has, and the differences."""
     chosen = trace or []
     loaded = [load_trace(request, trace_id) for trace_id in chosen[:2]]
     if len(loaded) != 2 or loaded[0] is None or loaded[1] is None:

@@ -1,6 +1,6 @@
-"""One static HTML file of traces: it needs no server, loads nothing, and runs no script but its own.
+"""One static HTML file of traces, which needs no server, loads nothing, and runs no script but its own.
 
-The parts are those of the server's pages; what these would ask for stands in `template` elements, which a browser
+The parts are those of the server's pages. Content that these would request is in `template` elements, which a browser
 does not run or show until the script copies one.
 """
 
@@ -25,12 +25,12 @@ from pandaprobe_otel.local.pages.tools import tool_uses
 from pandaprobe_otel.local.pages.tree import Tree, build_tree
 
 MAX_TRACES: Final = 500
-"""More would make a file that no browser opens gladly."""
+"""More traces would make a file that browsers open only slowly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceRecord:
-    """A trace as `GET /traces/{id}` answers it, with the records of its scores."""
+    """A trace as returned by `GET /traces/{id}`, with the records of its scores."""
 
     trace: Mapping[str, Any]
     scores: Sequence[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
@@ -47,9 +47,9 @@ class _View:
 
 
 def html_document(records: Sequence[TraceRecord], title: str, *, total: int = 0) -> str:
-    """Return a complete page of traces, in the given order; of more than `MAX_TRACES` the last ones.
+    """Return a complete page of traces, in the given order; of more than `MAX_TRACES`, the last ones.
 
-    total: how many there are altogether, when not all of them are given; the page says what it leaves out.
+    total: the number of all traces, if not all are given. The page tells how many it leaves out.
     """
     shown = records[-MAX_TRACES:]
     views = [_view(number, record, many=len(shown) > 1) for number, record in enumerate(shown, 1)]

@@ -1,4 +1,4 @@
-"""Documents that a retriever found."""
+"""Documents found by a retriever."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SOURCE_KEYS: Final = ("source", "url", "uri", "file_name", "file_path", "path",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A document as a card; `beside` is what of it the card does not show."""
+    """A document as a card; `beside` is the content that the card does not show."""
 
     text: str
     title: str | None = None
@@ -24,7 +24,7 @@ class Document:
 
 
 def documents_in(payload: Any) -> list[Document]:
-    """Return the documents of a payload, none when it is not a list of documents and nothing else."""
+    """Return the documents of a payload; none if it is anything but a list of documents."""
     record = object_in(payload)
     items = list_in(record["documents"]) if record is not None and record.keys() == {"documents"} else list_in(payload)
     found = [_document(item) for item in items or ()]
@@ -54,7 +54,7 @@ def _document(item: Any) -> Document | None:
 
 
 def _taken(outer: dict[str, Any], inner: dict[str, Any], keys: tuple[str, ...]) -> str | None:
-    """Take the first text of these names out of its place."""
+    """Remove and return the first text under one of these names."""
     for key in keys:
         for holder in (outer, inner):
             if isinstance(holder.get(key), str):

@@ -1,4 +1,4 @@
-"""Evaluation: metrics over time, runs with their scores, and monitors."""
+"""The pages of evaluation: metrics over time, runs with their scores, and monitors."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def show_evaluations(
 
 @router.get("/runs/{run_id}")
 def show_run(request: Request, run_id: UUID, project: str | None = None) -> Response:
-    """Show a run and its scores, the lowest first."""
+    """Show a run and its scores, lowest first."""
     context = context_of(request, project, "evaluations")
     evaluation = context.services.evaluation
     row = evaluation.runs.get(context.project_id, str(run_id))

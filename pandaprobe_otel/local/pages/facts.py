@@ -1,4 +1,4 @@
-"""What is worth knowing about a trace at a glance."""
+"""Facts about a trace at a glance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BOTTLENECKS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bottleneck:
-    """A span on the critical path and the share of the trace that it took itself."""
+    """A span on the critical path, and its own share of the trace's time."""
 
     node: Node
     share: float
@@ -38,7 +38,7 @@ class Facts:
 
 
 def tokens_of(span: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Return the prompt and completion tokens of a span, None when it says nothing about either."""
+    """Return the prompt and completion tokens of a span; None if it has neither."""
     usage: Mapping[str, Any] = span["token_usage"] or {}
     prompt, completion = token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens"))
     return None if prompt is None and completion is None else (prompt or 0, completion or 0)

@@ -14,18 +14,18 @@ from markupsafe import Markup, escape
 from pandaprobe_otel.local.pages.shapes import list_in, object_in
 
 MAX_SHOWN: Final = 60_000
-"""Characters of a payload that a page shows; the whole stands behind the raw JSON."""
+"""Characters of a payload that a page shows; the raw JSON has all of it."""
 
 ONE_LINE: Final = 72
-"""Up to this length a value stands on one line."""
+"""Longest value that is shown on one line."""
 _MAX_ITEMS: Final = 200
 """Members of an object or an array that are shown."""
 _OPEN_LEVELS: Final = 3
 _OPEN_ITEMS: Final = 40
-"""Objects and arrays deeper than this, or with more in them, are folded at first."""
+"""Objects and arrays that are deeper or have more members are folded at first."""
 _MAX_LITERAL: Final = 20_000
 _ODD_ESCAPE: Final = re.compile(r"\\[^\\'\"abfnrtv0-7xuUN\n]")
-"""Python warns of these, wherever it reads them."""
+"""Escapes for which Python warns when it parses them."""
 
 _TOKEN: Final = re.compile(
     r'(?P<key>"(?:[^"\\]|\\.)*"(?=:))|(?P<string>"(?:[^"\\]|\\.)*")|(?P<word>\b(?:true|false|null)\b)|'
@@ -38,7 +38,7 @@ _MORE: Final = Markup('<span class="cut">… {} more {}</span>')
 
 
 def json_markup(value: Any) -> Markup:
-    """Return a value as indented JSON with its parts marked for colour; long ones are cut and say so."""
+    """Return a value as indented JSON with its parts marked for colour; long values are cut with a note."""
     text = json.dumps(value, ensure_ascii=False)
     if len(text) > ONE_LINE:
         text = json.dumps(value, ensure_ascii=False, indent=2)
@@ -47,15 +47,15 @@ def json_markup(value: Any) -> Markup:
 
 
 def json_tree(value: Any) -> Markup:
-    """Return a value as JSON whose objects and arrays fold; its text, without the markup, is JSON again.
+    """Return a value as JSON whose objects and arrays fold; its text without the markup is JSON.
 
-    What is too much is cut, and says so.
+    Values that are too long are cut with a note.
     """
     return Markup("").join(_Tree().value(value, level=0))
 
 
 def value_in(text: str) -> Any:
-    """Return the object or array that a text is, as JSON or as Python writes it; None for any other text."""
+    """Return the object or array in a text, written as JSON or as Python; None for any other text."""
     if text.lstrip()[:1] not in ("{", "[", "("):
         return None
     found: Any = None
@@ -69,12 +69,12 @@ def value_in(text: str) -> Any:
 
 
 def long_text(text: str) -> Markup:
-    """Return text, escaped; long text is cut and says so."""
+    """Return text, escaped; long text is cut with a note."""
     return escape(text) if len(text) <= MAX_SHOWN else escape(text[:MAX_SHOWN]) + _more(len(text) - MAX_SHOWN)
 
 
 class _Tree:
-    """Writes one value, within the characters that a page shows."""
+    """A writer of one value, within the characters that a page shows."""
 
     def __init__(self) -> None:
         self._left = MAX_SHOWN
@@ -133,7 +133,7 @@ def _more(count: int) -> Markup:
 
 
 def _fits_a_line(value: Sized) -> bool:
-    """Tell whether a value stands on one line, without writing it where it cannot."""
+    """Return whether a value fits on one line, without writing one that cannot."""
     return len(value) <= ONE_LINE // 3 and len(json.dumps(value, ensure_ascii=False)) <= ONE_LINE
 
 

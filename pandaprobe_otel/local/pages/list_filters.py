@@ -1,4 +1,4 @@
-"""What the form above the list of traces asks for."""
+"""Filters of the form above the list of traces."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ListFilters(BaseModel, frozen=True):
 
     @property
     def chosen(self) -> dict[str, str]:
-        """What narrows the list, as in a link."""
+        """The filters in use, as values of a link."""
         named = {
             "q": self.q,
             "deep": "1" if self.deep and self.q else "",
@@ -49,7 +49,7 @@ class ListFilters(BaseModel, frozen=True):
 
     @property
     def kept(self) -> dict[str, str]:
-        """What the links to other pages of the list repeat."""
+        """The values that links to other pages of the list repeat."""
         return {**self.chosen, "sort": self.sort.value, "order": self.order.value}
 
     @property

@@ -1,4 +1,4 @@
-"""A trace or a part of it as Markdown, to be pasted into an issue or given to a model."""
+"""A trace or a part of it as Markdown, for an issue or a model."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def markdown_of(trace: Mapping[str, Any], tree: Tree, span_id: str | None) -> st
 
 
 def trace_heading(trace: Mapping[str, Any], tree: Tree) -> str:
-    """Return what stands above the spans of a whole trace."""
+    """Return the text above the spans of a whole trace."""
     lines = [f"# Trace: {_line(trace['name'])}", "", f"- id: `{trace['trace_id']}`", f"- status: {_status(trace)}"]
     lines += [f"- started: {trace['started_at']}", f"- duration: {duration(tree.length_ms)}", ""]
     return _joined([*lines, *_payload("Input", trace["input"]), *_payload("Output", trace["output"])])
 
 
 def part_heading(trace: Mapping[str, Any]) -> str:
-    """Return what stands above the spans of a part."""
+    """Return the text above the spans of a part."""
     return _joined([f"# Part of trace {_line(trace['name'])} (`{trace['trace_id']}`)", ""])
 
 
@@ -44,7 +44,7 @@ def _subtree(root: Node) -> list[Node]:
 
 
 def span_block(node: Node, depth: int = 0) -> str:
-    """Return one span without what is below it; `depth` sets the level of its heading."""
+    """Return one span without its descendants; `depth` sets the level of its heading."""
     span = node.span
     level = "#" * min(2 + depth, 6)
     lines = [f"{level} {span['kind']} {_line(span['name'])}", ""]

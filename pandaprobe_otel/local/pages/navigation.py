@@ -1,4 +1,4 @@
-"""What every page needs: the projects, the chosen one, and links that keep the filters."""
+"""The common context of all pages: the projects, the chosen one, and links that keep the filters."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from pandaprobe_otel.local.store.accounts import Project
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The services of a page, the projects to choose from and the chosen one (None while there is none)."""
+    """The services of a page, the projects to choose from, and the chosen one (None while there is none)."""
 
     services: Services
     projects: list[Project]
     project: Project | None
     active: str
     state: str
-    """The store's mark from before the page's data was read: a page that polls for changes misses none."""
+    """The store's state before the page's data was read, so that a page that polls for changes misses none."""
 
     @property
     def project_id(self) -> str:
-        """The chosen project's id; no project has the empty one."""
+        """The chosen project's id; empty if there is no project."""
         return "" if self.project is None else self.project.id
 
     def link(self, path: str, **query: Any) -> str:

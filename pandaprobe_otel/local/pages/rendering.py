@@ -1,7 +1,7 @@
-"""Templates and the headers of every page.
+"""Templates, and the headers of every page.
 
-What a trace holds is written by strangers (users, web pages, models), so pages escape everything and the browser is
-told to run no inline script and to load nothing from another origin.
+The content of traces is written by strangers (users, web pages, models). Pages therefore escape everything, and the
+headers forbid the browser inline scripts and content from other origins.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
         "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",  # with none, a browser says of our own forms that they come from nowhere
+    "referrer-policy": "same-origin",  # with none, a browser sends Origin "null" for our own forms
     "cache-control": "no-store",
 }
 
@@ -72,7 +72,7 @@ def _markdown_link(trace_id: str, span_id: str | None = None) -> str:
 
 @cache
 def _environment() -> Environment:
-    # On use: it is a twentieth of what starting a server costs, and a test that asks for one rarely looks at a page.
+    # On first use: it takes a twentieth of a server's start, and a test that starts one rarely looks at a page.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
     environment = Environment(
@@ -128,7 +128,7 @@ def _asset(name: str) -> str:
 
 
 def duration(milliseconds: float | None) -> str:
-    """Return a length of time in the unit that reads best."""
+    """Return a duration in the most readable unit."""
     if milliseconds is None:
         return "–"
     size = abs(milliseconds)
@@ -147,7 +147,7 @@ def duration(milliseconds: float | None) -> str:
 
 
 def is_vacuous(score: Mapping[str, Any]) -> bool:
-    """Whether a perfect score says that there was nothing to judge; it is not shown as a success."""
+    """Return whether a perfect score means that there was nothing to judge; it is not shown as a success."""
     return score["value"] in ("1", "1.0") and any(mark in (score["reason"] or "") for mark in _NOTHING_JUDGED)
 
 
@@ -179,7 +179,7 @@ def day(moment: str) -> str:
 
 
 def ago(moment: str) -> str:
-    """Return how long ago (or how soon) an ISO 8601 moment is."""
+    """Return the time since (or until) an ISO 8601 moment."""
     seconds = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
     size = abs(seconds)
     if size < 10:

@@ -1,8 +1,8 @@
 """Markdown as HTML that is safe to show.
 
-Models write Markdown, and strangers write what models repeat. Two libraries stand between them and the page: the parser
-makes no HTML of HTML, no pictures, and links of four kinds only; the sanitiser lets a list of tags through, whatever
-the parser has made.
+Models write Markdown, and repeat what strangers write. Two libraries stand between them and the page. The parser
+produces no HTML from HTML, no pictures, and links of four kinds only. The sanitizer accepts a list of tags only,
+whatever the parser has produced.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
 MAX_SOURCE: Final = 32_000
-"""Characters of a text that is read as Markdown: the worst text known takes 0.6 s at that length, and 4.5 s at seven
-times as many. Longer ones are shown as they are."""
+"""Characters of a text that is read as Markdown; longer texts are shown as they are.
+
+The worst known text takes 0.6 s at this length, and 4.5 s at seven times the length.
+"""
 _MAX_CODE: Final = 50_000
 _KEPT: Final = 512
-"""Texts whose HTML is remembered: pages load themselves again while traces arrive."""
+"""Texts whose HTML is cached, since pages reload themselves while traces arrive."""
 _LINKS: Final = re.compile(r"(?:https?://|mailto:|#)", re.IGNORECASE)
 _CLASSES: Final = re.compile(r"(?:language-[\w+#.-]{1,30}|h-[a-z0-9]{1,4})", re.ASCII)
 _ATTRIBUTES: Final[dict[str, set[str]]] = {
@@ -32,7 +34,7 @@ _ATTRIBUTES: Final[dict[str, set[str]]] = {
     "ol": {"start"},
     "span": {"class"},
 }
-"""The tags that come through, each with what may stand in it."""
+"""The accepted tags, each with its accepted attributes."""
 _PLAIN: Final = re.compile(r"</?p>|<br ?/?>\n?|\n")
 _TAG: Final = re.compile(r"<[^>]*>")
 _MARKS: Final = re.compile(r"[*_`#~|<\[\]>]|^\s*(?:[-+]|\d+[.)])\s|^(?: {4}|\t)|^-{3,}|^={3,}", re.MULTILINE)
@@ -41,7 +43,7 @@ _MARKS: Final = re.compile(r"[*_`#~|<\[\]>]|^\s*(?:[-+]|\d+[.)])\s|^(?: {4}|\t)|
 
 @lru_cache(maxsize=_KEPT)
 def rich_text(text: str) -> Markup | None:
-    """Return the HTML of a Markdown text; None where it is plain text, or too long to be read."""
+    """Return the HTML of a Markdown text; None if it is plain text or too long."""
     if len(text) > MAX_SOURCE or _MARKS.search(text) is None:
         return None
     import nh3
@@ -56,11 +58,11 @@ def rich_text(text: str) -> Markup | None:
         set_tag_attribute_values={"a": {"target": "_blank"}},
     )
     has_markup, has_text = "<" in _PLAIN.sub("", html), bool(_TAG.sub("", html).strip())
-    return Markup(html) if has_markup and has_text else None  # it has come through the sanitiser
+    return Markup(html) if has_markup and has_text else None  # the sanitizer has cleaned it
 
 
 def highlighted(code: str, language: str) -> str:
-    """Return code as HTML with its parts in classes; empty where the language is not known, or the code too long."""
+    """Return code as HTML with its parts in classes; empty if the language is unknown or the code too long."""
     if not language or len(code) > _MAX_CODE:
         return ""
     from pygments import highlight, lexers
@@ -79,7 +81,7 @@ def highlighted(code: str, language: str) -> str:
 
 @cache
 def _parser() -> MarkdownIt:
-    from markdown_it import MarkdownIt  # on use: it takes longer to load than the first page to make
+    from markdown_it import MarkdownIt  # on first use: loading it takes longer than rendering the first page
 
     def highlight(code: str, language: str, _attributes: str) -> str:
         return highlighted(code, language)

@@ -18,7 +18,7 @@ _TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+x
 
 @router.get("/favicon.ico")
 def icon() -> Response:
-    """Return what browsers ask for beside an answer that is no page, such as the JSON of a trace."""
+    """Return the icon that browsers request beside an answer that is not a page, such as the JSON of a trace."""
     return static_file("panda.svg")
 
 

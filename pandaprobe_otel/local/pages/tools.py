@@ -1,4 +1,4 @@
-"""Tools: what each model call was offered, what it asked for, and what came of it."""
+"""Tools of a trace: those offered to each model call, those it asked for, and their results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Span = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferedTool:
-    """A tool that a model could have asked for; `called` says how often it did in this call."""
+    """A tool that a model could have asked for; `called` is the number of times it did in this call."""
 
     name: str
     description: str
@@ -23,7 +23,7 @@ class OfferedTool:
 
 @dataclass(slots=True, kw_only=True)
 class ToolUse:
-    """A tool over a whole trace."""
+    """A tool in a whole trace."""
 
     name: str
     offered: int = 0
@@ -51,7 +51,7 @@ def offered_to(span: Span) -> list[OfferedTool]:
 
 
 def not_offered(span: Span) -> list[str]:
-    """Return the tools that a model asked for although it was offered others only."""
+    """Return the tools that a model asked for without being offered them."""
     declared = _declared(span)
     if not declared:
         return []
@@ -59,7 +59,7 @@ def not_offered(span: Span) -> list[str]:
 
 
 def tool_uses(spans: Sequence[Span]) -> list[ToolUse]:
-    """Return every tool of a trace, those that ran first.
+    """Return every tool of a trace; those that ran most come first.
 
     A tool ran as a span of kind TOOL, or as one of any other kind that has the name of a tool (a retriever, an agent).
     """

@@ -1,4 +1,4 @@
-"""The list of traces and the page of one trace."""
+"""The pages of traces: the list, and one trace."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ View = Literal["timeline", "chat", "tools", "scores", "json"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A trace as pages show it."""
+    """A trace as shown on pages."""
 
     context: Context
     trace: dict[str, Any]
@@ -81,7 +81,7 @@ def _found(context: Context, asked: ListFilters) -> tuple[list[sqlite3.Row], int
 
 @router.get("/latest")
 def show_latest(request: Request) -> Response:
-    """Return a text that changes with the store; pages poll it and load themselves again when it has changed."""
+    """Return a text that changes with the store. Pages poll it and reload themselves when it has changed."""
     return PlainTextResponse(services_of(request).database.state, headers=dict(SECURITY_HEADERS))
 
 
@@ -115,7 +115,7 @@ def show_trace(
 
 @router.get("/traces/{trace_id}/spans/{span_id}")
 def show_span(request: Request, trace_id: UUID, span_id: UUID) -> Response:
-    """Return the detail of one span, to be put into the page of its trace."""
+    """Return the detail of one span, for the page of its trace."""
     loaded = _load(request, trace_id)
     node = None if loaded is None else loaded.tree.node(str(span_id))
     if loaded is None or node is None:
@@ -125,7 +125,7 @@ def show_span(request: Request, trace_id: UUID, span_id: UUID) -> Response:
 
 @router.get("/traces/{trace_id}/summary")
 def show_summary(request: Request, trace_id: UUID) -> Response:
-    """Return the detail of the trace itself, to be put into its page."""
+    """Return the detail of the trace itself, for its page."""
     loaded = _load(request, trace_id)
     if loaded is None:
         return _missing(request, trace_id)
@@ -141,7 +141,7 @@ def show_summary(request: Request, trace_id: UUID) -> Response:
 
 @router.get("/traces/{trace_id}/markdown")
 def show_markdown(request: Request, trace_id: UUID, span: str | None = None) -> Response:
-    """Return a trace, or a span with all below it, as Markdown."""
+    """Return a trace, or a span with its descendants, as Markdown."""
     loaded = _load(request, trace_id)
     if loaded is None:
         return _missing(request, trace_id)
@@ -150,7 +150,7 @@ def show_markdown(request: Request, trace_id: UUID, span: str | None = None) -> 
 
 @router.get("/traces/{trace_id}/raw")
 def show_raw(request: Request, trace_id: UUID) -> Response:
-    """Return a trace as the API gives it."""
+    """Return a trace as the API returns it."""
     loaded = _load(request, trace_id)
     if loaded is None:
         return _missing(request, trace_id)
@@ -160,7 +160,7 @@ def show_raw(request: Request, trace_id: UUID) -> Response:
 
 
 def load_trace(request: Request, trace_id: UUID, active: str = "traces") -> Loaded | None:
-    """Return a trace of whatever project, None when there is none."""
+    """Return a trace of any project, or None."""
     context = context_of(request, None, active)
     for project in context.projects:
         found = context.services.traces.get(project.id, str(trace_id))
@@ -200,7 +200,7 @@ def _neighbours(loaded: Loaded) -> tuple[str | None, str | None]:
 
 
 def _hits(tree: Tree, q: str) -> set[str] | None:
-    """Return the ids of the spans that contain a text, None when there is nothing to look for."""
+    """Return the ids of the spans that contain a text; None without a text."""
     wanted = q.strip().lower()
     return {node.id for node in tree.rows if _contains(node, wanted)} if wanted else None
 

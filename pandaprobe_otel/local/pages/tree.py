@@ -17,8 +17,8 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 class Node:
     """A span in the tree. Times are from the beginning of the axis; children are in order of start.
 
-    Microseconds are what the store keeps, and integers: with fractions, a span that begins when another one ends begins
-    before or after it, as rounding has it.
+    The store keeps microseconds, which are integers. With fractions, rounding would decide whether a span that begins
+    at the end of another one begins before or after it.
     """
 
     span: Record
@@ -39,28 +39,28 @@ class Node:
 
     @property
     def begin_ms(self) -> float:
-        """When it begins, in milliseconds."""
+        """Start of the span in milliseconds."""
         return self.begin_us / 1000
 
     @property
     def end_ms(self) -> float:
-        """When it ends, in milliseconds."""
+        """End of the span in milliseconds."""
         return self.end_us / 1000
 
     @property
     def self_ms(self) -> float:
-        """How long none of its children ran, in milliseconds."""
+        """Time without a running child, in milliseconds."""
         return self.self_us / 1000
 
     @property
     def first_token_ms(self) -> float | None:
-        """When its first token came, in milliseconds; None where that is not known."""
+        """Time of the first token in milliseconds; None if unknown."""
         return None if self.first_token_us is None else self.first_token_us / 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """The roots, every node in the order in which it is shown, and the length of the axis in milliseconds."""
+    """The roots, all nodes in display order, and the length of the axis in milliseconds."""
 
     roots: Sequence[Node]
     rows: Sequence[Node]
@@ -71,7 +71,7 @@ class Tree:
         return next((node for node in self.rows if node.id == span_id), None)
 
     def ancestors(self, node: Node) -> list[Node]:
-        """Return the way from the root to a node, without the node."""
+        """Return the path from the root to a node, without the node."""
         by_id = {other.id: other for other in self.rows}
         way: list[Node] = []
         current = node
@@ -103,7 +103,7 @@ def build_tree(spans: Sequence[Record]) -> Tree:
 
 
 def _going_in_circles(nodes: Mapping[str, Node]) -> set[str]:
-    """Return the ids of the nodes from which following parents never comes to an end."""
+    """Return the ids of the nodes whose chain of parents never ends."""
     ends: dict[str, bool] = {}
     for start in nodes:
         way: dict[str, None] = {}
@@ -144,7 +144,7 @@ def _place(rows: Sequence[Node]) -> float:
 
 
 def _covered(node: Node) -> int:
-    """Return how long at least one child was running within the node's own time."""
+    """Return the microseconds in which at least one child ran within the node's own time."""
     covered, reached = 0, node.begin_us
     for child in sorted(node.children, key=lambda one: one.begin_us):
         begin, end = max(child.begin_us, reached), min(child.end_us, node.end_us)
@@ -155,9 +155,9 @@ def _covered(node: Node) -> int:
 
 
 def _mark_critical_path(roots: Sequence[Node]) -> None:
-    """Mark the spans that the trace waited for: from the end backwards, always what ended last before.
+    """Mark the spans that the trace waited for: backwards from the end, always the span that ended last.
 
-    Of spans that ended at the same moment it is the longest one.
+    Of spans that ended at the same moment, the longest one is marked.
     """
     waiting: list[tuple[Sequence[Node], int | None]] = [(roots, None)]
     while waiting:

@@ -61,7 +61,7 @@ def get_session_analytics(
 
 @router.get(f"{_TRACES}/summary", tags=["evaluations"], response_model=list[dict[str, Any]])
 def get_trace_score_summary(scope: Scope, date_from: Since = None, date_to: Since = None) -> Response:
-    """Describe the scores of each name."""
+    """Summarize the scores of each name."""
     after, before = micros_or_none(date_from), micros_or_none(date_to)
     return answer(scope.services.trace_score_analytics.summary(scope.project_id, after, before))
 
@@ -92,7 +92,7 @@ def get_trace_score_distribution(
 
 @router.get(f"{_SESSIONS}/summary", tags=["evaluations"], response_model=list[dict[str, Any]])
 def get_session_score_summary(scope: Scope, date_from: Since = None, date_to: Since = None) -> Response:
-    """Describe the scores of each name."""
+    """Summarize the scores of each name."""
     after, before = micros_or_none(date_from), micros_or_none(date_to)
     return answer(scope.services.session_score_analytics.summary(scope.project_id, after, before))
 
@@ -125,7 +125,7 @@ def get_session_score_distribution(
 def get_session_score_history(
     scope: Scope, session_id: str, metric_name: str | None = None, limit: Limit200 = 50
 ) -> Response:
-    """List the scores that a session got, oldest first."""
+    """List the scores of a session, oldest first."""
     analytics = scope.services.session_score_analytics
     return answer(analytics.history(scope.project_id, session_id, metric_name, limit))
 

@@ -24,7 +24,7 @@ _LIFETIME = 90 * DAY
 
 @router.post("", status_code=201, response_model=ApiKeyResponse)
 def create_api_key(services: Developer, org_id: UUID, body: CreateApiKey) -> Response:
-    """Create a key; its secret stands in this answer only."""
+    """Create a key; only this answer has its secret."""
     organization = organization_of(services, org_id)
     expires_at = None if body.expiration == "never" else services.now() + _LIFETIME
     key, secret = services.accounts.add_key(organization.id, body.name, expires_at=expires_at)
@@ -33,7 +33,7 @@ def create_api_key(services: Developer, org_id: UUID, body: CreateApiKey) -> Res
 
 @router.get("", response_model=list[ApiKeyResponse])
 def list_org_api_keys(services: Developer, org_id: UUID) -> Response:
-    """List the keys, revoked ones too."""
+    """List the keys, including revoked ones."""
     organization = organization_of(services, org_id)
     return answer([_record(key) for key in services.accounts.keys(organization.id)])
 
@@ -46,7 +46,7 @@ def get_api_key(services: Developer, org_id: UUID, key_id: UUID) -> Response:
 
 @router.delete("/{key_id}", status_code=204, response_model=None)
 def delete_api_key(services: Developer, org_id: UUID, key_id: UUID, permanent: bool = False) -> None:
-    """Revoke a key, or forget it for good."""
+    """Revoke a key, or delete it permanently."""
     key = _key(services, org_id, key_id)
     if permanent:
         services.accounts.delete_key(key)

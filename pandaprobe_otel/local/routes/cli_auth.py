@@ -1,4 +1,4 @@
-"""Signing in a command line without typing a key: a code for the browser's side, a key for the terminal's (PKCE)."""
+"""Sign-in of a command line without typing a key: the browser gets a code, the terminal a key (PKCE)."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class PendingCode:
 
 
 class PendingCodes:
-    """The codes of one server; the oldest are forgotten beyond a hundred."""
+    """The codes of one server. Above a hundred, the oldest are forgotten."""
 
     def __init__(self) -> None:
         self._codes: dict[str, PendingCode] = {}
         self._lock = threading.Lock()
 
     def add(self, code: PendingCode) -> str:
-        """Return the secret that can be exchanged once."""
+        """Store a code and return the secret that can be exchanged once."""
         secret = secrets.token_urlsafe(32)
         with self._lock:
             while len(self._codes) >= _MAX_CODES:
@@ -65,7 +65,7 @@ class PendingCodes:
 
 @router.post("/codes", status_code=201, response_model=dict[str, Any])
 def issue_cli_code(request: Request, services: Developer, body: IssueCode) -> Response:
-    """Issue a code for a project; it lives five minutes."""
+    """Issue a code for a project; it is valid for five minutes."""
     organization = organization_of(services, body.org_id)
     project = services.accounts.project(str(body.project_id))
     if project is None or project.org_id != organization.id:

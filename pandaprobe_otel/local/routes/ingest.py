@@ -1,4 +1,4 @@
-"""`POST /traces`, spans, and changes of what is stored."""
+"""`POST /traces`, spans, and changes of stored traces."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ router = APIRouter(route_class=ApiRoute, tags=["traces"])
 
 @router.post("/traces", status_code=202, response_model=TraceAccepted)
 def ingest_trace(scope: Scope, body: TraceCreate) -> Response:
-    """Store a trace with up to 500 spans, or merge it into the one with its id. It is readable when this answers."""
+    """Store a trace with up to 500 spans, or merge it into the one with its id. It is readable after the answer."""
     scope.spend("POST", "/traces")
     services = scope.services
     services.quota.check(scope.organization, "traces", 1)
@@ -65,7 +65,7 @@ def batch_tags(scope: Scope, body: BatchTags) -> Response:
 
 @router.patch("/traces/{trace_id}", response_model=TraceResponse)
 def update_trace(scope: Scope, trace_id: UUID, body: TraceUpdate) -> Response:
-    """Change what is sent: metadata is merged, tags are replaced, null clears."""
+    """Change the sent fields: metadata is merged, tags are replaced, null clears."""
     if body.name == "":
         _trace(scope, trace_id)
         raise EmptyNameError
@@ -86,7 +86,7 @@ def add_spans(
 
 @router.patch("/traces/{trace_id}/spans/{span_id}", response_model=SpanResponse)
 def update_span(scope: Scope, trace_id: UUID, span_id: UUID, body: SpanUpdate) -> Response:
-    """Change what is sent of one span."""
+    """Change the sent fields of one span."""
     traces = scope.services.traces
     missing = HTTPException(404, f"Span {span_id} not found on trace {trace_id}.")
     if body.name == "":
@@ -118,5 +118,5 @@ def _trace(scope: ProjectScope, trace_id: UUID) -> dict[str, Any]:
 
 
 def _as_sent(**moments: datetime | None) -> dict[str, str]:
-    """A PATCH answers moments with the offset they were sent with (measured on server 0.5.0)."""
+    """Return moments with the offset they were sent with, as a PATCH answers them (measured on server 0.5.0)."""
     return {field: moment.isoformat() for field, moment in moments.items() if moment is not None}

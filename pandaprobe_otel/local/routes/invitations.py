@@ -1,4 +1,4 @@
-"""Invitations. A local server has one user, and its plans allow no second one: none can be made."""
+"""Invitations. None can be created: a local server has one user, and its plans allow no second one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ router = APIRouter(route_class=ApiRoute)
 
 @router.get("/me/invitations", tags=["me"], response_model=list[dict[str, Any]])
 def list_my_invitations(_services: Developer) -> Response:
-    """Return no invitations: there is nobody who could invite."""
+    """Return no invitations: nobody else could invite."""
     return answer([])
 
 
@@ -39,14 +39,14 @@ def decline_invitation(_services: Developer, invitation_id: UUID) -> None:
 
 @router.get("/organizations/{org_id}/invitations", tags=["organizations"], response_model=list[dict[str, Any]])
 def list_invitations(services: Developer, org_id: UUID) -> Response:
-    """Return no invitations: none can be made."""
+    """Return no invitations: none can be created."""
     organization_of(services, org_id)
     return answer([])
 
 
 @router.post("/organizations/{org_id}/invitations", tags=["organizations"], status_code=201, response_model=None)
 def create_invitation(services: Developer, org_id: UUID, body: CreateInvitation) -> None:
-    """Refuse by the quota of members, as the hosted service does on a plan for one."""
+    """Refuse by the quota of members, as the hosted service does on a plan for one member."""
     plan = PLANS[organization_of(services, org_id).plan]
     del body
     raise HTTPException(429, f"Your {plan.name} plan allows up to {plan.max_members} member(s). Please upgrade.")

@@ -1,4 +1,4 @@
-"""What can be evaluated, and by whom."""
+"""The available metrics and judges."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ router = APIRouter(route_class=ApiRoute, tags=["evaluations"], prefix="/evaluati
 
 @router.get("/providers", response_model=list[ProviderInfo])
 def get_available_providers(scope: Scope) -> Response:
-    """List the providers of judges and whether they can be used."""
+    """List the providers of judges and their availability."""
     return answer(scope.services.evaluation.judge.provider_records())
 
 
@@ -37,7 +37,7 @@ def get_available_session_metrics(_scope: Scope) -> Response:
 
 @router.get("/trace-runs/template", response_model=dict[str, Any])
 def get_eval_run_template(scope: Scope, metric: str) -> Response:
-    """Return the defaults of a run with one metric, and what the judge is asked."""
+    """Return the defaults of a run with one metric, and the question to the judge."""
     if metric not in TRACE_METRICS:
         raise refused(f"Unknown metric: {metric}")
     preview = (

@@ -1,4 +1,4 @@
-"""Monitors: evaluations that repeat by a cadence."""
+"""Monitors: evaluations repeated by a cadence."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _WEIGHTS = "signal_weights"
 
 @router.post("", status_code=201, response_model=MonitorResponse)
 def create_monitor(scope: Scope, body: CreateMonitor) -> Response:
-    """Create a monitor; it is ACTIVE and runs first when its cadence says so."""
+    """Create a monitor. It is ACTIVE and first runs at the next time of its cadence."""
     services = scope.services
     services.quota.check_monitoring(scope.organization)
     if body.target_type not in ("TRACE", "SESSION"):
@@ -92,7 +92,7 @@ def get_monitor(scope: Scope, monitor_id: UUID) -> Response:
 
 @router.patch("/{monitor_id}", response_model=MonitorResponse)
 def update_monitor(scope: Scope, monitor_id: UUID, body: UpdateMonitor) -> Response:
-    """Change what is sent; a new cadence counts from now."""
+    """Change the sent fields; a new cadence counts from now."""
     row = _monitor(scope, monitor_id)
     scope.services.evaluation.monitors.change(
         row["id"], _changes(row, body, scope.services.now()), now=scope.services.now()
@@ -109,7 +109,7 @@ def delete_monitor(scope: Scope, monitor_id: UUID) -> None:
 
 @router.post("/{monitor_id}/pause", response_model=MonitorResponse)
 def pause_monitor(scope: Scope, monitor_id: UUID) -> Response:
-    """Stop a monitor from running by itself."""
+    """Stop the scheduled runs of a monitor."""
     row = _monitor(scope, monitor_id)
     if row["status"] != MonitorStatus.PAUSED:
         columns = {"status": MonitorStatus.PAUSED, "next_run_at": None}
@@ -119,7 +119,7 @@ def pause_monitor(scope: Scope, monitor_id: UUID) -> Response:
 
 @router.post("/{monitor_id}/resume", response_model=MonitorResponse)
 def resume_monitor(scope: Scope, monitor_id: UUID) -> Response:
-    """Let a paused monitor run again, counting from now."""
+    """Resume the scheduled runs of a monitor, counting from now."""
     row, now = _monitor(scope, monitor_id), scope.services.now()
     if row["status"] != MonitorStatus.ACTIVE:
         columns = {"status": MonitorStatus.ACTIVE, "next_run_at": next_run(row["cadence"], now)}
@@ -130,7 +130,7 @@ def resume_monitor(scope: Scope, monitor_id: UUID) -> Response:
 
 @router.post("/{monitor_id}/trigger", status_code=202, response_model=EvalRunResponse)
 def trigger_monitor(scope: Scope, monitor_id: UUID) -> Response:
-    """Run a monitor now, paused or not."""
+    """Run a monitor now, even if it is paused."""
     scope.spend("POST", "/evaluations/monitors/{monitor_id}/trigger")
     return answer(run_record(scope.services.evaluation.trigger(_monitor(scope, monitor_id))), 202)
 
@@ -169,7 +169,7 @@ def _changes(row: sqlite3.Row, body: UpdateMonitor, now: int) -> dict[str, Any]:
         columns["metric_names"] = encode(body.metrics)
     if body.cadence is not None:
         columns["cadence"] = _cadence(body.cadence)
-        # A paused monitor stays without a next run until it is resumed.
+        # A paused monitor has no next run until it is resumed.
         columns["next_run_at"] = None if row["status"] == MonitorStatus.PAUSED else next_run(columns["cadence"], now)
     if "filters" in sent or _WEIGHTS in sent:
         columns["filters"] = encode(_changed_filters(row, body, sent))
@@ -177,7 +177,7 @@ def _changes(row: sqlite3.Row, body: UpdateMonitor, now: int) -> dict[str, Any]:
 
 
 def _changed_filters(row: sqlite3.Row, body: UpdateMonitor, sent: Mapping[str, Any]) -> dict[str, Any]:
-    """Weights live in the filters and survive new filters; null removes them."""
+    """Return the new filters. They contain the weights, which survive new filters; null removes them."""
     if row["target_type"] == "TRACE" and body.signal_weights:
         raise refused("signal_weights is only valid for SESSION monitors.")
     old: dict[str, Any] = loads(row["filters"])
@@ -193,7 +193,7 @@ def _with_weights(filters: Mapping[str, Any], weights: Mapping[str, float] | Non
 
 
 def _check_filters(target_type: str, filters: Mapping[str, Any]) -> None:
-    """Refuse now what would make every run of the monitor fail; unknown keys are kept, as on the server."""
+    """Refuse filters that would make every run of the monitor fail; unknown keys are kept, as on the server."""
     checked = session_filters(filters) if target_type == "SESSION" else trace_filters(filters)
     for field in ("date_from", "date_to"):
         filter_date(getattr(checked, field), f"filters -> {field}")

@@ -34,7 +34,7 @@ _MAX_OWNED: Final = 2
 
 
 def organization_of(services: Services, org_id: UUID) -> Organization:
-    """Return an organization of the developer; raises the 403 of any other."""
+    """Return an organization of the developer; raises 403 for any other."""
     organization = services.accounts.organization(str(org_id))
     if organization is None:
         raise HTTPException(403, "You are not a member of this organization.")
@@ -90,7 +90,7 @@ def update_organization(services: Developer, org_id: UUID, body: UpdateOrganizat
 
 @router.delete("/organizations/{org_id}", status_code=204, response_model=None)
 def delete_organization(services: Developer, org_id: UUID) -> None:
-    """Delete an organization with all that is in it; the first one stays, keys made at start belong to it."""
+    """Delete an organization with its content. The first one stays, since keys made at start belong to it."""
     organization = organization_of(services, org_id)
     if organization is services.accounts.home:
         raise HTTPException(403, "The first organization of a local server cannot be deleted.")
@@ -99,7 +99,7 @@ def delete_organization(services: Developer, org_id: UUID) -> None:
 
 @router.get("/organizations/{org_id}/members", response_model=list[Membership])
 def list_members(services: Developer, org_id: UUID) -> Response:
-    """List the members: the developer."""
+    """List the members, which is only the developer."""
     return answer([_membership(organization_of(services, org_id))])
 
 

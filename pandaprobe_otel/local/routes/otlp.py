@@ -1,4 +1,4 @@
-"""OTLP over HTTP: `POST /v1/traces`, as a gateway takes it."""
+"""OTLP over HTTP: `POST /v1/traces`, as in a gateway."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _DEFAULT_PROJECT: Final = "default"
 
 
 class _Passed(Response):
-    """An answer that another application makes."""
+    """An answer produced by another application."""
 
     def __init__(self, app: ASGIApp) -> None:
         super().__init__()
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let it answer."""
+        """Pass the request to the application."""
         await self._app(scope, receive, send)
 
 
@@ -34,7 +34,7 @@ class _Passed(Response):
 @router.post("/v1/metrics")
 @router.post("/v1/logs")
 def receive(request: Request) -> Response:
-    """Take OTLP. The headers `x-api-key` and `x-project-name` are those of `POST /traces`."""
+    """Receive OTLP. The headers `x-api-key` and `x-project-name` are those of `POST /traces`."""
     services = services_of(request)
     key = request.headers.get("x-api-key") or LOCAL_API_KEY
     check_sender(services, key)
@@ -46,7 +46,7 @@ def receive(request: Request) -> Response:
 
 
 def _reachable(host: str) -> str:
-    """Return an address for one that is listened at: all addresses are no address."""
+    """Return an address to connect to. A server that listens on all addresses is reached through loopback."""
     if host in ("0.0.0.0", "::", ""):
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host

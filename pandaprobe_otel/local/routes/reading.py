@@ -36,7 +36,7 @@ def list_traces(
     sort_by: TraceSortBy = TraceSortBy.STARTED_AT,
     sort_order: SortOrder = SortOrder.DESC,
 ) -> Response:
-    """List traces; `tags` matches any of them, `name` a part of the name in any case."""
+    """List traces. `tags` matches any of them; `name` matches a part of the name in any case."""
     wanted = TraceFilter(
         session_id=session_id,
         status=status,
@@ -55,7 +55,7 @@ def list_traces(
 
 @router.get("/traces/users", response_model=Page[UserSummary])
 def list_trace_users(scope: Scope, limit: Limit200 = 50, offset: Offset = 0) -> Response:
-    """List the users of traces, the last seen first."""
+    """List the users of traces, most recently seen first."""
     items, total = scope.services.queries.users(scope.project_id, Slice(limit=limit, offset=offset))
     return answer({"items": items, "total": total, "limit": limit, "offset": offset})
 

@@ -77,19 +77,19 @@ def list_eval_runs(scope: Scope, status: Status = None, limit: Limit200 = 50, of
 
 @router.get("/trace-runs/{run_id}", response_model=EvalRunResponse)
 def get_eval_run(scope: Scope, run_id: UUID) -> Response:
-    """Return a run; one of sessions too."""
+    """Return a run, also one of sessions."""
     return answer(run_record(_run(scope, run_id)))
 
 
 @router.delete("/trace-runs/{run_id}", status_code=204, response_model=None)
 def delete_eval_run(scope: Scope, run_id: UUID, delete_scores: bool = False) -> None:
-    """Delete a run; its scores stay unless they are to be deleted too."""
+    """Delete a run; with `delete_scores`, delete its scores too."""
     scope.services.evaluation.delete_run(_run(scope, run_id), with_scores=delete_scores)
 
 
 @router.post("/trace-runs/{run_id}/retry", status_code=202, response_model=EvalRunResponse)
 def retry_failed_eval_run(scope: Scope, run_id: UUID) -> Response:
-    """Evaluate again the trace and metric pairs that failed."""
+    """Evaluate the failed pairs of trace and metric again."""
     scope.spend("POST", "/evaluations/trace-runs/{run_id}/retry")
     original = _run(scope, run_id)
     failed = scope.services.evaluation.trace_scores.failed_of_run(scope.project_id, str(run_id))
@@ -103,7 +103,7 @@ def retry_failed_eval_run(scope: Scope, run_id: UUID) -> Response:
 
 @router.get("/trace-runs/{run_id}/scores", response_model=list[TraceScoreResponse])
 def get_scores_for_run(scope: Scope, run_id: UUID) -> Response:
-    """List the scores that a run gave; none for an unknown run."""
+    """List the scores of a run; none for an unknown run."""
     scores = scope.services.evaluation.trace_scores
     return answer([scores.record(row) for row in scores.of_run(scope.project_id, str(run_id))])
 
@@ -150,19 +150,19 @@ def list_session_eval_runs(scope: Scope, status: Status = None, limit: Limit200 
 
 @router.get("/session-runs/{run_id}", response_model=EvalRunResponse)
 def get_session_eval_run(scope: Scope, run_id: UUID) -> Response:
-    """Return a run; one of traces too."""
+    """Return a run, also one of traces."""
     return answer(run_record(_run(scope, run_id)))
 
 
 @router.delete("/session-runs/{run_id}", status_code=204, response_model=None)
 def delete_session_eval_run(scope: Scope, run_id: UUID, delete_scores: bool = False) -> None:
-    """Delete a run; its scores, and those of its signals, stay unless they are to be deleted too."""
+    """Delete a run; with `delete_scores`, delete its scores and those of its signals too."""
     scope.services.evaluation.delete_run(_run(scope, run_id), with_scores=delete_scores)
 
 
 @router.post("/session-runs/{run_id}/retry", status_code=202, response_model=EvalRunResponse)
 def retry_failed_session_eval_run(scope: Scope, run_id: UUID) -> Response:
-    """Evaluate again the sessions whose score failed; failed signals do not count."""
+    """Evaluate the sessions with a failed score again; failed signals do not count."""
     scope.spend("POST", "/evaluations/session-runs/{run_id}/retry")
     original = _run(scope, run_id)
     failed = scope.services.evaluation.session_scores.failed_of_run(scope.project_id, str(run_id))
@@ -174,7 +174,7 @@ def retry_failed_session_eval_run(scope: Scope, run_id: UUID) -> Response:
 
 @router.get("/session-runs/{run_id}/scores", response_model=list[SessionScoreResponse])
 def get_session_scores_for_run(scope: Scope, run_id: UUID) -> Response:
-    """List the session scores that a run gave; none for an unknown run."""
+    """List the session scores of a run; none for an unknown run."""
     scores = scope.services.evaluation.session_scores
     return answer([scores.record(row) for row in scores.of_run(scope.project_id, str(run_id))])
 
@@ -246,5 +246,5 @@ def _retry(
 
 
 def _weighted(filters: dict[str, Any], weights: Mapping[str, float] | None) -> dict[str, Any]:
-    """The weights of a session run live in its filters."""
+    """Return the filters with the weights of a session run, which are stored there."""
     return {**filters, "signal_weights": dict(weights)} if weights else filters

@@ -65,7 +65,7 @@ def list_trace_scores(
 
 @router.post("/trace-scores", status_code=201, response_model=TraceScoreResponse)
 def create_trace_score(scope: Scope, body: CreateTraceScore) -> Response:
-    """Give a trace a score; the same name again is another score, of which the latest counts."""
+    """Give a trace a score. Another one of the same name is a new score; the latest counts."""
     services, trace_id = scope.services, str(body.trace_id)
     if services.traces.get(scope.project_id, trace_id) is None:
         raise not_found(f"Trace {trace_id}")

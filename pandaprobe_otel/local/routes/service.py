@@ -1,4 +1,4 @@
-"""What is served without credentials."""
+"""Routes that need no credentials."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ router = APIRouter(route_class=ApiRoute, tags=["health"])
 
 @router.get("/health", response_model=dict[str, Any])
 def health_check(request: Request) -> Response:
-    """Say that the server is up."""
+    """Report that the server is up."""
     return answer(
         {
             "status": "healthy",
@@ -31,7 +31,7 @@ def health_check(request: Request) -> Response:
 
 @router.get("/", response_model=dict[str, Any])
 def root(request: Request) -> Response:
-    """Describe the server; a browser is sent to the pages."""
+    """Describe the server; redirect a browser to the pages."""
     if "text/html" in request.headers.get("accept", ""):
         return RedirectResponse("/ui", status_code=303)
     return answer(
@@ -48,5 +48,5 @@ def root(request: Request) -> Response:
 @router.get("/docs", include_in_schema=False)
 @router.get("/scalar", include_in_schema=False)
 def documentation() -> Response:
-    """Lead to the description of the API, since pages that read it for people load scripts from the network."""
+    """Redirect to the description of the API: pages that show it to people load scripts from the network."""
     return RedirectResponse("/openapi.json")

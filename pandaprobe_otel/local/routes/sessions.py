@@ -31,7 +31,7 @@ def list_sessions(
     sort_by: SessionSortBy = SessionSortBy.RECENT,
     sort_order: SortOrder = SortOrder.DESC,
 ) -> Response:
-    """List sessions; filters also restrict the traces that are summed, `recent` is the time of arrival."""
+    """List sessions. Filters also restrict the traces in the totals; `recent` is the time of arrival."""
     wanted = TraceFilter(
         user_id=user_id,
         tags=tuple(tags or ()),
@@ -47,7 +47,7 @@ def list_sessions(
 
 @router.get("/sessions/{session_id}", response_model=SessionDetail)
 def get_session(scope: Scope, session_id: str, limit: Limit1000 = 200, offset: Offset = 0) -> Response:
-    """Return a session with a page of its traces, oldest first; the sums cover all of them."""
+    """Return a session with a page of its traces, oldest first; the totals cover all of them."""
     queries = scope.services.queries
     summary = queries.session(scope.project_id, session_id)
     if summary is None:

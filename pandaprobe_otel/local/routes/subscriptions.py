@@ -1,4 +1,4 @@
-"""Plans, usage and billing: what a local server can say about them."""
+"""Plans, usage and billing, as far as a local server has them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COUNTERS: tuple[Counter, ...] = ("traces", "trace_evals", "session_evals")
 
 @router.get("/subscriptions/plans", response_model=list[dict[str, Any]])
 def get_plans(_services: Developer) -> Response:
-    """Return the plans that organizations of a local server can be on; they cost nothing."""
+    """Return the plans for organizations of a local server; they cost nothing."""
     return answer(
         [
             {"name": plan.name, **plan.limits, "monthly_price_cents": 0, "overage_unit_price": "0.00"}
@@ -52,7 +52,7 @@ def get_subscription(services: Developer, org_id: UUID) -> Response:
 
 @router.get(_OF_ORGANIZATION + "/usage", response_model=dict[str, Any])
 def get_usage(services: Developer, org_id: UUID) -> Response:
-    """Return what was used in this period, and the plan's limits."""
+    """Return the usage in the current period, and the plan's limits."""
     organization = organization_of(services, org_id)
     services.accounts.roll_period(organization)
     used = {counter: getattr(organization, counter) for counter in _COUNTERS}
@@ -69,7 +69,7 @@ def get_usage(services: Developer, org_id: UUID) -> Response:
 
 @router.get(_OF_ORGANIZATION + "/billing", response_model=dict[str, Any])
 def get_billing(services: Developer, org_id: UUID) -> Response:
-    """Return a bill over nothing."""
+    """Return a bill of zero."""
     organization = organization_of(services, org_id)
     plan = PLANS[organization.plan]
     categories = {

@@ -1,7 +1,7 @@
-"""Organizations, projects and API keys, kept in memory too: every request asks for them.
+"""Organizations, projects and API keys, kept in memory too, since every request needs them.
 
-The store belongs to one process, and memory changes when a transaction is committed, so the two do not differ. API
-keys are stored as SHA-256 hashes only.
+The store belongs to one process, and memory changes only when a transaction is committed, so the two do not differ.
+API keys are stored as SHA-256 hashes only.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HOBBY: Final = "HOBBY"
 
 @dataclass(slots=True, kw_only=True)
 class Organization:
-    """An organization with what it has used in this period."""
+    """An organization with its usage in the current period."""
 
     id: str
     name: str
@@ -72,7 +72,7 @@ class NameTakenError(Exception):
 
 
 class Accounts:
-    """Who may do what where."""
+    """Organizations, their projects and their keys."""
 
     def __init__(self, database: Database, now: Callable[[], int]) -> None:
         self._database = database
@@ -89,7 +89,7 @@ class Accounts:
 
     @property
     def home(self) -> Organization:
-        """The oldest organization: that of keys made without naming one."""
+        """The oldest organization, to which keys without a named organization belong."""
         return next(iter(self._organizations.values()))
 
     def organizations(self) -> list[Organization]:
@@ -139,7 +139,7 @@ class Accounts:
         self._keys = {at: key for at, key in self._keys.items() if key.org_id != org_id}
 
     def count(self, connection: sqlite3.Connection, org_id: str, kind: str, amount: int) -> None:
-        """Add to what an organization has used, inside the caller's transaction. `kind` is a counter's name."""
+        """Add to the usage of an organization, inside the caller's transaction. `kind` is a counter's name."""
         org = self._organizations[org_id]
         connection.execute(f"UPDATE organizations SET {kind} = {kind} + ? WHERE id = ?", (amount, org_id))
         self._database.after_commit(lambda: setattr(org, kind, getattr(org, kind) + amount))
@@ -150,7 +150,7 @@ class Accounts:
             self.count(connection, org_id, "traces", traces - self._organizations[org_id].traces)
 
     def roll_period(self, org: Organization) -> None:
-        """Begin a new quota period if the last one is over."""
+        """Start a new quota period if the last one is over."""
         now = self._now()
         if now < org.period_end:
             return
@@ -173,14 +173,17 @@ class Accounts:
         return next((project for project in list(self._projects.values()) if project.id == project_id), None)
 
     def project_named(self, org_id: str, name: str) -> Project:
-        """Return a project by name; an unknown one is a new one that nobody else knows until `keep` stores it."""
+        """Return a project by name.
+
+        An unknown name gives a new project, which only the caller knows until `keep` stores it.
+        """
         found = self._projects.get((org_id, name))
         if found is not None:
             return found
         return Project(id=str(uuid4()), org_id=org_id, name=name, description="", created_at=self._now(), stored=False)
 
     def keep(self, project: Project, connection: sqlite3.Connection | None = None) -> None:
-        """Store a project that is not yet there; in the caller's transaction if there is one."""
+        """Store a project that is not stored yet; in the caller's transaction if there is one."""
         if project.stored:
             return
         if connection is None:
@@ -238,14 +241,14 @@ class Accounts:
 
     def _forget_project(self, project: Project) -> None:
         self._projects.pop((project.org_id, project.name), None)
-        # Requests that hold the object must not store rows under an id that is gone.
+        # Requests that hold the object must not store rows under a deleted id.
         project.stored = False
 
     # -- API keys -----------------------------------------------------------------------------------------------------
 
     @property
     def has_keys(self) -> bool:
-        """Whether any key was ever made or passed in."""
+        """True if any key was ever created or passed in."""
         return bool(self._keys)
 
     def key(self, secret: str) -> ApiKey | None:
@@ -263,7 +266,7 @@ class Accounts:
     def add_key(
         self, org_id: str, name: str, *, secret: str | None = None, expires_at: int | None = None
     ) -> tuple[ApiKey, str]:
-        """Create a key and return it with its secret, which is not kept. An existing secret is returned as it is."""
+        """Create a key and return it with its secret, which is not stored. A known secret returns its existing key."""
         secret = secret or "sk_pp_" + secrets.token_hex(32)
         digest = hash_of(secret)
         with self._lock:
@@ -321,5 +324,5 @@ def _begin_period(org: Organization, now: int) -> None:
 
 
 def hash_of(secret: str) -> str:
-    """Return what is stored of an API key."""
+    """Return the stored form of an API key."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,4 +1,4 @@
-"""Time buckets and percentiles of analytics, as PostgreSQL's date_trunc and percentile_cont give them."""
+"""Time buckets and percentiles of analytics, as computed by PostgreSQL's date_trunc and percentile_cont."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MONDAY: Final = 4 * DAY
 
 
 def bucket_of(micros: int, granularity: Granularity) -> int:
-    """Return the beginning of the bucket that a moment falls into."""
+    """Return the beginning of the bucket of a moment."""
     if granularity is Granularity.HOUR:
         return micros - micros % HOUR
     if granularity is Granularity.DAY:

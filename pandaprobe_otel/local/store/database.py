@@ -1,8 +1,8 @@
-"""One SQLite database: one writer connection, as many readers as there are requests.
+"""One SQLite database: one writer connection, and as many readers as there are requests.
 
-A committed request survives a killed process (write-ahead log, `synchronous=NORMAL`); a power cut may lose the
-last moments. A file belongs to one process at a time: a second one is told so instead of corrupting answers with
-its own caches.
+A committed request survives a killed process (write-ahead log, `synchronous=NORMAL`); a power failure may lose the
+last moments. A file belongs to one process at a time: a second one gets an error, since its own caches would make
+answers wrong.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Generator[sqlite3.Connection]:
-        """Give the writer connection for one transaction: committed at the end, rolled back on an exception."""
+        """Yield the writer connection for one transaction: committed at the end, rolled back on an exception."""
         with self._lock:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -56,7 +56,7 @@ class Database:
                 self._writer.execute("COMMIT")
             except BaseException:
                 self._after_commit.clear()
-                if self._writer.in_transaction:  # SQLite itself ends one for which the disk has no room
+                if self._writer.in_transaction:  # SQLite itself ends a transaction for which the disk is full
                     self._writer.execute("ROLLBACK")
                 raise
             self._commits += 1
@@ -65,22 +65,22 @@ class Database:
                 action()
 
     def after_commit(self, action: Callable[[], object]) -> None:
-        """Within `write`: do this once the transaction is committed, and never if it is rolled back.
+        """Call `action` once the current `write` is committed, and never if it is rolled back.
 
-        Whatever is kept in memory beside the tables changes so, or the two differ after a request that failed.
+        All state kept in memory beside the tables must change this way, or the two differ after a failed request.
         """
         self._after_commit.append(action)
 
     @property
     def state(self) -> str:
-        """A text that is another one after every change, in this process and the next."""
+        """A text that differs after every change, in this process and the next."""
         return f"{self._opened:x}.{self._commits}"
 
     @contextmanager
     def read(self) -> Generator[sqlite3.Connection]:
-        """Give a connection for reading one consistent state."""
+        """Yield a connection for reading one consistent state."""
         if self.in_memory:
-            # A private in-memory database lives in its one connection.
+            # A private in-memory database exists only in its one connection.
             with self._lock:
                 yield self._writer
             return
@@ -96,7 +96,7 @@ class Database:
             self._readers.put(connection)
 
     def close(self) -> None:
-        """Close every connection and give the file free. Idempotent."""
+        """Close every connection and unlock the file. Idempotent."""
         with self._lock:
             if self._closed:
                 return
@@ -119,16 +119,16 @@ class Database:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA busy_timeout = 5000")
-            # Whoever writes the page that fills the log waits until it is copied. With the default of 1,000 pages,
-            # 4 MB, that is one trace of 20 spans in ninety, and so their 99th percentile (benchmarks/local).
+            # The writer of the page that fills the log waits until the log is copied. With the default of 1,000 pages,
+            # 4 MB, that is one trace of 20 spans in ninety, and thus their 99th percentile (benchmarks/local).
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
-        # The default of 2 MB makes random span ids miss the cache from some 10,000 traces on.
+        # With the default of 2 MB, random span ids miss the cache from some 10,000 traces on.
         connection.execute("PRAGMA cache_size = -65536")
         return connection
 
 
 class _FileGuard:
-    """An advisory lock beside the file; the operating system drops it with the process, however that ends."""
+    """An advisory lock beside the file; the operating system releases it when the process ends in any way."""
 
     def __init__(self, path: Path) -> None:
         self._path = path.with_name(path.name + ".lock")
@@ -143,7 +143,7 @@ class _FileGuard:
             ) from None
 
     def release(self) -> None:
-        """Give the file free. The lock file stays: deleting it would let two processes lock two different files."""
+        """Unlock the file. The lock file stays: deleting it would let two processes lock two different files."""
         self._file.close()
 
 

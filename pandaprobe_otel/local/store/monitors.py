@@ -1,4 +1,4 @@
-"""Monitors: evaluations that repeat."""
+"""Monitors in the store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLUMNS: Final = (
 
 
 class MonitorStore:
-    """Creates, reads and changes monitors."""
+    """A store that creates, reads and changes monitors."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -32,7 +32,7 @@ class MonitorStore:
         return monitor_id
 
     def get(self, project_id: str, monitor_id: str) -> sqlite3.Row | None:
-        """Return a monitor, None when the project has no such monitor."""
+        """Return a monitor; None if the project has no such monitor."""
         with self._database.read() as connection:
             row: sqlite3.Row | None = connection.execute(
                 f"SELECT {_COLUMNS} FROM monitors WHERE id = ? AND project_id = ?", (monitor_id, project_id)
@@ -63,13 +63,13 @@ class MonitorStore:
             connection.execute(f"UPDATE monitors SET {assignments} WHERE id = ?", (*changes.values(), monitor_id))
 
     def delete(self, project_id: str, monitor_id: str) -> bool:
-        """Delete a monitor; its runs stay. False when the project has no such monitor."""
+        """Delete a monitor; its runs stay. Return False if the project has no such monitor."""
         with self._database.write() as connection:
             found = connection.execute("DELETE FROM monitors WHERE id = ? AND project_id = ?", (monitor_id, project_id))
             return found.rowcount > 0
 
     def due(self, now: int) -> list[sqlite3.Row]:
-        """Return the active monitors whose time has come."""
+        """Return the active monitors that are due."""
         with self._database.read() as connection:
             return connection.execute(
                 f"SELECT {_COLUMNS} FROM monitors WHERE status = 'ACTIVE' AND next_run_at <= ? ORDER BY next_run_at",
@@ -77,7 +77,7 @@ class MonitorStore:
             ).fetchall()
 
     def next_due(self) -> int | None:
-        """Return when the next active monitor is due, None without one."""
+        """Return the time at which the next active monitor is due; None without one."""
         with self._database.read() as connection:
             row = connection.execute("SELECT MIN(next_run_at) AS next FROM monitors WHERE status = 'ACTIVE'").fetchone()
         value: int | None = row["next"]

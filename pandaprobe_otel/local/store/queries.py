@@ -1,6 +1,6 @@
 """Lists of traces, users and sessions.
 
-The filters of a session list restrict the traces that are summed, not only the sessions that are shown, and
+The filters of a session list restrict the traces in the totals, not only the sessions shown, and
 `recent` means the time of arrival (both measured on server 0.5.0). Descending order puts missing values first.
 """
 
@@ -37,7 +37,7 @@ _SESSION_ORDER: Final = {
     SessionSortBy.COST: "SUM(total_cost)",
 }
 _RARE: Final = 1000
-"""Fewer traces than this are fetched one by one; of more, those are left out that do not have the tag."""
+"""Number of tagged traces below which they are fetched one by one; above it, all traces are filtered by tag."""
 _SESSION_SUMS: Final = """
     session_id, COUNT(*) AS trace_count, MIN(started_at) AS first_at, MAX(ended_at) AS last_at,
     SUM(ended_at - started_at) AS latency, MAX(status = 'ERROR') AS has_error, SUM(span_count) AS span_count,
@@ -64,7 +64,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceFilter:
-    """Which traces of a project; None means any. Moments are microseconds, `before` is exclusive."""
+    """Filters of a project's traces; None means any. Moments are microseconds, `before` is exclusive."""
 
     session_id: str | None = None
     status: str | None = None
@@ -78,17 +78,17 @@ class TraceFilter:
 
     @property
     def is_for_tags_alone(self) -> bool:
-        """Whether tags, and nothing else, are asked for."""
+        """True if the filter is by tags and nothing else."""
         return bool(self.tags) and self == TraceFilter(tags=self.tags)
 
     @property
     def is_narrow(self) -> bool:
-        """Whether an index on one value leaves a few traces to look at."""
+        """True if an index on one value leaves only a few traces to check."""
         return self.session_id is not None or self.user_id is not None
 
     def where(self, project_id: str, *, tags_are_rare: bool = False) -> tuple[str, list[Any]]:
-        """Return the SQL condition and its values; the same traces either way, found in the order that costs less."""
-        # The plus keeps SQLite from walking through all traces of the project to find a few by their tags.
+        """Return the SQL condition and its values. `tags_are_rare` changes only the order of the search, for speed."""
+        # The plus keeps SQLite from reading all traces of the project to find a few by their tags.
         clauses, values = ["+project_id = ?" if self.tags and tags_are_rare else "project_id = ?"], [project_id]
         equal = {"session_id": self.session_id, "status": self.status, "user_id": self.user_id}
         for column, value in equal.items():
@@ -113,10 +113,10 @@ class TraceFilter:
 
 
 def _containing(text: str, *, in_spans: bool) -> tuple[str, list[Any]]:
-    """Return the condition for traces with a text in name, input, output or id, or also somewhere in their spans."""
-    stored = dumps(text).decode()[1:-1]  # as it stands inside of JSON
+    """Return the condition for traces with a text in name, input, output or id, or also in their spans."""
+    stored = dumps(text).decode()[1:-1]  # as written inside JSON
     payload = "instr(lower(input), lower(?)) > 0 OR instr(lower(output), lower(?)) > 0"
-    # Trace by trace, so that those of other projects are not looked into.
+    # Trace by trace, so that those of other projects are not searched.
     places = [
         "instr(folded_name, ?) > 0",
         "trace_id = ?",
@@ -151,13 +151,13 @@ class Slice:
 
 
 def order_by(expression: str, order: SortOrder, *, nullable: bool, tie_breaker: str) -> str:
-    """Return an ORDER BY with PostgreSQL's places for missing values: first when descending, last when ascending."""
+    """Return an ORDER BY with missing values where PostgreSQL puts them: first when descending, last when ascending."""
     nulls = "" if not nullable else " NULLS FIRST" if order is SortOrder.DESC else " NULLS LAST"
     return f"ORDER BY {expression} {order.value}{nulls}, {tie_breaker} {order.value}"
 
 
 class Queries:
-    """Reads lists."""
+    """Queries for lists."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -166,7 +166,7 @@ class Queries:
         self, project_id: str, wanted: TraceFilter, page: Slice, sort_by: TraceSortBy, order: SortOrder
     ) -> tuple[list[sqlite3.Row], int]:
         """Return the rows of one page of traces and the number of all that match."""
-        # The plus keeps SQLite from walking through all traces by start to save itself the sort of a few.
+        # The plus keeps SQLite from reading all traces by start to avoid sorting a few.
         key = f"+{_TRACE_ORDER[sort_by]}" if wanted.is_narrow else _TRACE_ORDER[sort_by]
         ordered = order_by(key, order, nullable=sort_by not in _NEVER_NULL, tie_breaker="seq")
         with self._database.read() as connection:
@@ -205,9 +205,9 @@ class Queries:
         return None if row is None else str(row["project_id"])
 
     def payloads(self, trace_ids: list[str]) -> dict[str, tuple[Any, Any, str | None]]:
-        """Return the beginnings of input and output of traces by id, for previews, and how they ended, if they say.
+        """Return the first part of input and output of traces by id, for previews, and their outcome, if they have one.
 
-        Long ones come only as text.
+        Parts of long payloads are returned as plain text.
         """
         ids = dumps(trace_ids).decode()
         with self._database.read() as connection:
@@ -220,7 +220,7 @@ class Queries:
         return {row["trace_id"]: (_beginning(row["input"]), _beginning(row["output"]), row["outcome"]) for row in rows}
 
     def neighbours(self, project_id: str, trace_id: str) -> tuple[str | None, str | None]:
-        """Return the ids of the traces that started next after and last before a trace, None where there is none."""
+        """Return the ids of the traces that started next after and last before a trace, None if there is none."""
         with self._database.read() as connection:
             here = connection.execute("SELECT started_at, seq FROM traces WHERE trace_id = ?", (trace_id,)).fetchone()
             if here is None:
@@ -239,7 +239,7 @@ class Queries:
         return (newer["trace_id"] if newer else None), (older["trace_id"] if older else None)
 
     def users(self, project_id: str, page: Slice) -> tuple[list[dict[str, Any]], int]:
-        """Return one page of users, the last seen first, and the number of all."""
+        """Return one page of users, most recently seen first, and the number of all."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT user_id, COUNT(*) AS n, MIN(started_at) AS first, MAX(started_at) AS last,"
@@ -281,7 +281,7 @@ class Queries:
             else:
                 having = "" if has_error is None else f"HAVING MAX(status = 'ERROR') = {int(has_error)}"
                 ordered = order_by("key", order, nullable=sort_by is SessionSortBy.LATENCY, tie_breaker="last_seq")
-                # All sessions are ordered by one sum; the other sums are made for those of the page.
+                # All sessions are ordered by one total; the other totals are computed only for those of the page.
                 keys = (
                     f"WITH sessions AS MATERIALIZED"
                     f" (SELECT session_id, {_SESSION_ORDER[sort_by]} AS key, MAX(seq) AS last_seq"
@@ -294,7 +294,7 @@ class Queries:
                 f"SELECT {_SESSION_SUMS} FROM traces WHERE {of_page} GROUP BY session_id", (*values, ids)
             ).fetchall()
             members = connection.execute(
-                # The plus keeps SQLite from walking through all traces by start to save itself a small sort.
+                # The plus keeps SQLite from reading all traces by start to avoid a small sort.
                 f"SELECT session_id, user_id, tags FROM traces WHERE {of_page} ORDER BY +started_at, seq",
                 (*values, ids),
             ).fetchall()
@@ -302,7 +302,7 @@ class Queries:
         return _summaries([by_id[session_id] for session_id in chosen], members), total
 
     def session(self, project_id: str, session_id: str) -> dict[str, Any] | None:
-        """Return the summary of one session, None when no trace of the project is in it."""
+        """Return the summary of one session; None if no trace of the project is in it."""
         found, _ = self.sessions(
             project_id,
             TraceFilter(session_id=session_id),
@@ -334,7 +334,7 @@ class Queries:
 
 
 def _condition(connection: sqlite3.Connection, project_id: str, wanted: TraceFilter) -> tuple[str, list[Any]]:
-    """Return the condition in the form that costs less, and its values."""
+    """Return the condition in the faster form, and its values."""
     if not wanted.tags:
         return wanted.where(project_id)
     (tagged,) = connection.execute(
@@ -346,17 +346,17 @@ def _condition(connection: sqlite3.Connection, project_id: str, wanted: TraceFil
 def _count(connection: sqlite3.Connection, project_id: str, wanted: TraceFilter, where: str, values: list[Any]) -> int:
     count, given = f"SELECT COUNT(*) FROM traces WHERE {where}", values
     if wanted.is_for_tags_alone:
-        # Counted in the table of the tags alone: 4 ms for 100,000 traces of a tag, 33 ms otherwise (benchmarks/local).
+        # Counted in the table of tags alone: 4 ms for 100,000 traces of a tag, 33 ms otherwise (benchmarks/local).
         what = "COUNT(*)" if len(set(wanted.tags)) == 1 else "COUNT(DISTINCT trace_seq)"
         count, given = _TAGGED.format(what), [project_id, dumps(wanted.tags).decode()]
     return int(connection.execute(count, given).fetchone()[0])
 
 
 def _newest_sessions(connection: sqlite3.Connection, project_id: str, page: Slice) -> tuple[list[str], int]:
-    """Return the ids of a page of sessions, the newest first, and the number of all.
+    """Return the ids of a page of sessions, newest first, and the number of all.
 
-    Walks back from the newest trace, which touches a few hundred; all sessions are only counted. That takes less
-    than half of the time in which they are summed up (benchmarks/local).
+    It reads back from the newest trace, which touches a few hundred traces; all sessions are only counted. That takes
+    less than half of the time of computing all totals (benchmarks/local).
     """
     found: dict[str, None] = {}
     walk = connection.execute(

@@ -1,4 +1,4 @@
-"""Evaluation runs."""
+"""Evaluation runs in the store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """A run to be stored. `targets` maps each trace or session id to its metrics (None: those of the run)."""
+    """A run to store. `targets` maps each trace or session id to its metrics (None: those of the run)."""
 
     project_id: str
     target_type: str
@@ -35,7 +35,7 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
-    """What the worker needs of a run."""
+    """The parts of a run that the worker needs."""
 
     id: str
     project_id: str
@@ -47,7 +47,7 @@ class RunPlan:
 
 
 class RunStore:
-    """Creates, reads and advances runs."""
+    """A store that creates, reads and advances runs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -77,7 +77,7 @@ class RunStore:
         return run_id
 
     def get(self, project_id: str, run_id: str) -> sqlite3.Row | None:
-        """Return a run of either kind, None when the project has no such run."""
+        """Return a run of either kind; None if the project has no such run."""
         with self._database.read() as connection:
             row: sqlite3.Row | None = connection.execute(
                 f"SELECT {_COLUMNS} FROM eval_runs WHERE id = ? AND project_id = ?", (run_id, project_id)
@@ -122,7 +122,7 @@ class RunStore:
         return [row["id"] for row in rows]
 
     def begin(self, run_id: str) -> RunPlan | None:
-        """Make a run RUNNING, from the start, and return what there is to do; None when it is gone."""
+        """Make a run RUNNING from its start, and return its plan; None if it was deleted."""
         with self._database.write() as connection:
             row = connection.execute(f"SELECT {_COLUMNS}, targets FROM eval_runs WHERE id = ?", (run_id,)).fetchone()
             if row is None:

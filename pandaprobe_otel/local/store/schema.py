@@ -1,4 +1,4 @@
-"""Tables of the store, as numbered steps: a database made by an older version is brought up to date on opening."""
+"""Tables of the store, as numbered steps: opening a database of an older version updates it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Final
 
 from pandaprobe_otel.errors import PandaProbeError
 
-# Moments are microseconds since the epoch and JSON is text. What a trace was given and answered stands in a table of
-# its own, and in spans last: SQLite reads rows whole pages at a time, and a list must not walk through payloads.
+# Moments are microseconds since the epoch, and JSON is text. Inputs and outputs of traces have their own table, and
+# come last in spans: SQLite reads rows in whole pages, and a list must not read payloads.
 _STEPS: Final[tuple[str, ...]] = (
     """
     CREATE TABLE organizations (
@@ -191,7 +191,7 @@ _STEPS: Final[tuple[str, ...]] = (
     CREATE INDEX session_scores_by_run ON session_scores (eval_run_id) WHERE eval_run_id IS NOT NULL;
     """,
     "CREATE INDEX traces_by_status ON traces (project_id, status, started_at);",
-    # The newest sessions of a project are found without the traces of others.
+    # Finds the newest sessions of a project without reading the traces of others.
     "CREATE INDEX traces_by_arrival ON traces (project_id, seq, session_id) WHERE session_id IS NOT NULL;",
 )
 

@@ -1,4 +1,4 @@
-"""Analytics of scores. Only successful NUMERIC scores have an average; the others are counted."""
+"""Analytics of scores. Only successful NUMERIC scores have an average; the others are only counted."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pandaprobe_otel.local.times import iso, iso_or_none
 
 
 class ScoreAnalytics:
-    """Reads analytics of one score table."""
+    """Analytics of one score table."""
 
     def __init__(self, database: Database, table: str) -> None:
         self._database = database
         self._table = table
 
     def summary(self, project_id: str, after: int | None, before: int | None) -> list[dict[str, Any]]:
-        """Describe the scores of each name."""
+        """Summarize the scores of each name."""
         where, values = _window(project_id, after, before)
         with self._database.read() as connection:
             rows = connection.execute(
@@ -51,7 +51,7 @@ class ScoreAnalytics:
     def distribution(
         self, project_id: str, name: str, after: int | None, before: int | None, buckets: int
     ) -> list[dict[str, Any]]:
-        """Count a metric's scores by value; exactly 1.0 is a bucket of its own after the last, as on the server."""
+        """Count a metric's scores by value. Exactly 1.0 has its own bucket after the last, as on the server."""
         step = 1.0 / buckets
         counts = Counter(
             min(int(number * buckets), buckets) + 1 for _, number in self._numbers(project_id, name, after, before)
@@ -67,7 +67,7 @@ class ScoreAnalytics:
         ]
 
     def history(self, project_id: str, session_id: str, name: str | None, limit: int) -> list[dict[str, Any]]:
-        """List the scores that a session got, oldest first."""
+        """List the scores of a session, oldest first."""
         clause, values = ("", []) if name is None else (" AND name = ?", [name])
         with self._database.read() as connection:
             rows = connection.execute(

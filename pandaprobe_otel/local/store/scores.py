@@ -1,4 +1,4 @@
-"""Scores of traces and sessions: one implementation over two tables that differ in what a score belongs to."""
+"""Scores of traces and sessions: one implementation for two tables that differ in the target of a score."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COMMON: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewScore:
-    """A score to be stored. `target` is a trace id or a session id; a FAILED score has no value."""
+    """A score to store. `target` is a trace id or a session id; a FAILED score has no value."""
 
     target: str
     name: str
@@ -35,7 +35,7 @@ class NewScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreFilter:
-    """Which scores of a project; None means any. Moments are microseconds, `before` is exclusive."""
+    """Filters of a project's scores; None means any. Moments are microseconds, `before` is exclusive."""
 
     target: str | None = None
     name: str | None = None
@@ -84,7 +84,7 @@ class ScoreStore:
         return identifier
 
     def get(self, project_id: str, score_id: str) -> sqlite3.Row | None:
-        """Return the row of a score, None when the project has no such score."""
+        """Return the row of a score; None if the project has no such score."""
         found = self._select(project_id, "id = ?", (score_id,))
         return found[0] if found else None
 
@@ -112,7 +112,7 @@ class ScoreStore:
         return [newest[name] for name in sorted(newest)]
 
     def of_run(self, project_id: str, run_id: str) -> list[sqlite3.Row]:
-        """Return the scores that a run gave, newest first."""
+        """Return the scores of a run, newest first."""
         return self._select(project_id, "eval_run_id = ?", (run_id,))
 
     def failed_of_run(self, project_id: str, run_id: str) -> list[sqlite3.Row]:
@@ -120,7 +120,7 @@ class ScoreStore:
         return self._select(project_id, "eval_run_id = ? AND status = 'FAILED'", (run_id,))[::-1]
 
     def latest_value(self, target: str, name: str) -> str | None:
-        """Return the newest successful value of a name, from whatever source, None without one."""
+        """Return the newest successful value of a name, whatever its source; None without one."""
         with self._database.read() as connection:
             row = connection.execute(
                 f"SELECT value FROM {self.table} WHERE {self._target} = ? AND name = ? AND status = 'SUCCESS'"
@@ -139,7 +139,7 @@ class ScoreStore:
             )
 
     def delete(self, project_id: str, score_id: str) -> bool:
-        """Delete a score; False when the project has no such score."""
+        """Delete a score; return False if the project has no such score."""
         with self._database.write() as connection:
             found = connection.execute(
                 f"DELETE FROM {self.table} WHERE project_id = ? AND id = ?", (project_id, score_id)
@@ -202,7 +202,7 @@ class ScoreStore:
 
 
 def number_of(value: str | None, data_type: str) -> float | None:
-    """Return what analytics compute with: the number of a NUMERIC score."""
+    """Return the number for analytics, which only a NUMERIC score has."""
     return float(value) if value is not None and data_type == "NUMERIC" else None
 
 

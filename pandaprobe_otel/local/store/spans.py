@@ -1,7 +1,7 @@
 """Spans: insert, merge by id, patch.
 
 Merge rules (measured on server 0.5.0): name, kind, status, start, input, output, usage, parameters and cost are
-overwritten, also by nothing; model, end, error and first-token time are kept when omitted; metadata is merged on its
+overwritten, even if omitted; model, end, error and first-token time are kept if omitted; metadata is merged on its
 first level; the parent never changes.
 """
 
@@ -53,9 +53,9 @@ class ForeignSpanError(Exception):
 
 
 def save_spans(connection: sqlite3.Connection, trace_seq: int, spans: Sequence[SpanCreate], *, fresh: bool) -> None:
-    """Insert or merge spans of one trace, in order, and bring the trace's totals up to date.
+    """Insert or merge spans of one trace, in order, and update the trace's totals.
 
-    `fresh` says that the trace has no spans yet. Raises ForeignSpanError, and TooDeepError for a payload nested too
+    `fresh`: the trace has no spans yet. Raises ForeignSpanError, and TooDeepError for a payload nested too
     deep; the caller's transaction must then be rolled back.
     """
     rows = [_row(trace_seq, span) for span in spans]
@@ -67,7 +67,7 @@ def save_spans(connection: sqlite3.Connection, trace_seq: int, spans: Sequence[S
             inserts.append(row)
             known[row["span_id"]] = row["metadata"]
         else:
-            # A repeated id in one body merges into the row of its first occurrence, so that one must be there.
+            # A repeated id in one body merges into the row of its first occurrence, so that row must be stored first.
             connection.executemany(_INSERT, inserts)
             inserts.clear()
             row["metadata"] = known[row["span_id"]] = merge_objects(old, row["new_metadata"])
@@ -78,7 +78,7 @@ def save_spans(connection: sqlite3.Connection, trace_seq: int, spans: Sequence[S
 
 
 def patch_span(connection: sqlite3.Connection, row: sqlite3.Row, update: SpanUpdate) -> None:
-    """Change what the request names: null clears, but is ignored for name, kind, status and metadata."""
+    """Change the sent fields: null clears, but is ignored for name, kind, status and metadata."""
     sent = update.sent()
     columns: dict[str, Any] = {}
     for field in ("name", "kind", "status"):

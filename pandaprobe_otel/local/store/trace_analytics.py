@@ -16,20 +16,20 @@ _TOP_MODELS: Final = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """From `after` to before `before`, in microseconds."""
+    """A period from `after` to before `before`, in microseconds."""
 
     after: int
     before: int
 
 
 class TraceAnalytics:
-    """Reads analytics; buckets without data are left out, as on the server."""
+    """Analytics of traces. Buckets without data are left out, as on the server."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def volume(self, project_id: str, window: Window, granularity: Granularity) -> list[dict[str, Any]]:
-        """Count traces and errors and describe latencies."""
+        """Count traces and errors, and summarize latencies."""
         rows = self._rows(
             "SELECT started_at, ended_at, status FROM traces"
             " WHERE project_id = ? AND started_at >= ? AND started_at < ?",
@@ -42,7 +42,7 @@ class TraceAnalytics:
         return [_volume_bucket(bucket, members) for bucket, members in sorted(buckets.items())]
 
     def tokens(self, project_id: str, window: Window, granularity: Granularity) -> list[dict[str, Any]]:
-        """Sum tokens and cost of spans, by the start of the span; a bucket needs a span, not a token."""
+        """Add up tokens and cost of spans by the start of the span. A bucket needs a span, but no tokens."""
         rows = self._rows(
             "SELECT s.started_at, s.prompt_tokens, s.completion_tokens, s.total_cost FROM spans s"
             " JOIN traces t ON t.seq = s.trace_seq"

@@ -1,7 +1,7 @@
 """Traces: one transaction for a whole POST, merge by id, patch, delete, tags.
 
 Merge rules of a repeated `POST /traces` (measured on server 0.5.0): name, status, start, input and output are
-overwritten, also by nothing; end, session, user, environment and release are kept when omitted; metadata is merged
+overwritten, even if omitted; end, session, user, environment and release are kept if omitted; metadata is merged
 on its first level; tags become the sorted union; spans are merged by id.
 """
 
@@ -49,7 +49,7 @@ class ForeignTraceError(Exception):
 
 
 class TraceStore:
-    """Writes traces and reads single ones; lists are in `queries`."""
+    """A store that writes traces and reads single ones; lists are in `queries`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -80,7 +80,7 @@ class TraceStore:
         save_spans(connection, seq, trace.spans, fresh=known is None)
 
     def add_spans(self, project_id: str, trace_id: str, spans: Sequence[SpanCreate]) -> bool:
-        """Insert or merge spans of a known trace; False when the project has no such trace."""
+        """Insert or merge spans of a known trace; return False if the project has no such trace."""
         with self._database.write() as connection:
             row = _find(connection, project_id, trace_id)
             if row is None:
@@ -89,7 +89,7 @@ class TraceStore:
             return True
 
     def patch(self, project_id: str, trace_id: str, update: TraceUpdate) -> bool:
-        """Change what the request names; False when the project has no such trace."""
+        """Change the sent fields; return False if the project has no such trace."""
         with self._database.write() as connection:
             row = _find(connection, project_id, trace_id)
             if row is None:
@@ -102,7 +102,7 @@ class TraceStore:
             return True
 
     def patch_span(self, project_id: str, trace_id: str, span_id: str, update: SpanUpdate) -> bool:
-        """Change a span; False when the project has no such span on this trace."""
+        """Change a span; return False if the project has no such span on this trace."""
         with self._database.write() as connection:
             trace = _find(connection, project_id, trace_id)
             row = None if trace is None else _find_span(connection, trace["seq"], span_id)
@@ -112,19 +112,19 @@ class TraceStore:
             return True
 
     def get(self, project_id: str, trace_id: str) -> tuple[sqlite3.Row, list[sqlite3.Row]] | None:
-        """Return the rows of a trace and of its spans, None when the project has no such trace."""
+        """Return the rows of a trace and of its spans; None if the project has no such trace."""
         with self._database.read() as connection:
             row = _find(connection, project_id, trace_id)
             return None if row is None else (row, spans_of(connection, row["seq"]))
 
     def get_span(self, project_id: str, trace_id: str, span_id: str) -> sqlite3.Row | None:
-        """Return the row of a span, None when the project has no such span on this trace."""
+        """Return the row of a span; None if the project has no such span on this trace."""
         with self._database.read() as connection:
             trace = _find(connection, project_id, trace_id)
             return None if trace is None else _find_span(connection, trace["seq"], span_id)
 
     def delete(self, project_id: str, trace_ids: Iterable[str]) -> int:
-        """Delete traces with their spans, tags and scores; return how many there were."""
+        """Delete traces with their spans, tags and scores; return their number."""
         ids = dumps(list(trace_ids)).decode()
         with self._database.write() as connection:
             return connection.execute(
@@ -133,7 +133,7 @@ class TraceStore:
             ).rowcount
 
     def change_tags(self, project_id: str, trace_ids: Iterable[str], add: Iterable[str], remove: Iterable[str]) -> int:
-        """Add and remove tags; the result is sorted and unique. Return how many traces there were."""
+        """Add and remove tags; the result is sorted and unique. Return the number of traces found."""
         added, removed = set(add), set(remove)
         ids = dumps(list(trace_ids)).decode()
         with self._database.write() as connection:
