@@ -276,7 +276,7 @@ def test_a_slow_server_is_slow() -> None:
 
 
 def test_a_used_up_quota_is_no_rate_limit() -> None:
-    """`quota_used_up` answers with the 429 of `detail`, and reading still works."""
+    """`quota_used_up` makes the server answer a 429 with `detail`, and reading still works."""
     with LocalServer() as server, client(server) as http:
         server.faults.quota_used_up = True
         refused = http.post("/traces", json=TRACE)
