@@ -169,7 +169,7 @@ def test_an_input_is_no_command(tmp_path: Path, github: GitHubApi) -> None:
 
 
 def test_a_pull_request_from_a_fork(tmp_path: Path, github: GitHubApi) -> None:
-    """Its token may not write: the job's summary has the comment, and the verdict is unchanged."""
+    """The token of a fork may not write: the job's summary has the comment, and the verdict is unchanged."""
     report(0.9).save(tmp_path / "run.json")
     job = Job(tmp_path, github, FORK)
     assert job.run(run="run.json") == 0, job.said

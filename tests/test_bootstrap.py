@@ -60,7 +60,7 @@ def test_it_joins_a_provider_and_never_replaces_it() -> None:
 
 
 def test_a_given_provider_is_used() -> None:
-    """The global provider is left alone."""
+    """The provider is used, and the global one is left alone."""
     with StrictPandaProbe() as server:
         code = f"""
         from opentelemetry import trace
@@ -231,7 +231,7 @@ def test_a_suite_that_switches_off_first_stays_off_without_a_word() -> None:
 
 
 def test_printed_status_is_short() -> None:
-    """It shows the counts and the faults; the thirty settings are in the object."""
+    """The text shows the counts and the faults; the thirty settings are in the object."""
     code = """
     import pandaprobe_otel
     from opentelemetry import trace
@@ -305,7 +305,7 @@ def test_a_users_own_content_switch_is_not_overwritten() -> None:
 
 
 def test_what_opentelemetry_says_of_its_old_events_is_not_the_apps_to_see(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenTelemetry 1.39 to 1.41 warns of them; an app that makes warnings errors gets none from `init()`."""
+    """OpenTelemetry 1.39 to 1.41 warns of its old events; an app with warnings as errors gets none from `init()`."""
 
     class ProxyEventLoggerProvider:
         pass
@@ -369,7 +369,7 @@ def test_a_handler_that_flushes_on_return_has_delivered_when_it_returns() -> Non
 
 
 def test_the_handle_has_the_methods_of_the_official_client() -> None:
-    """Its `trace` and `score` are the functions of the module."""
+    """The handle's `trace` and `score` are the functions of the module."""
     code = """
     import pandaprobe_otel
     client = pandaprobe_otel.init()

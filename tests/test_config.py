@@ -21,7 +21,7 @@ def resolve(arguments: dict[str, object] | None = None, file: Path = NO_FILE, **
 
 
 def test_an_argument_beats_a_variable_beats_the_file_beats_the_default(tmp_path: Path) -> None:
-    """Every setting has the same order, and each value remembers its source."""
+    """Every setting follows this order, and each value keeps its source."""
     file = tmp_path / "config.yaml"
     file.write_text("api_key: sk_pp_file\nproject: from-file\nendpoint: https://file.example\n", encoding="utf-8")
     config = resolve(
@@ -46,7 +46,7 @@ def test_opentelemetrys_own_variables_are_read_after_ours() -> None:
 
 
 def test_the_sdk_switched_off_switches_us_off() -> None:
-    """Only OTEL_SDK_DISABLED=true does it, as the specification says."""
+    """Only OTEL_SDK_DISABLED=true switches us off, as the specification says."""
     assert not resolve(OTEL_SDK_DISABLED="True", PANDAPROBE_API_KEY=GOOD_KEY).enabled
     assert resolve(OTEL_SDK_DISABLED="1", PANDAPROBE_API_KEY=GOOD_KEY).enabled
 
@@ -101,7 +101,7 @@ def test_a_bad_value_is_named_and_the_default_used(name: str, value: str, defaul
 
 @pytest.mark.parametrize("url", ["localhost:6379", "http://localhost", "redis://", "redis"])
 def test_an_address_of_no_redis_is_named_and_its_password_is_not(url: str) -> None:
-    """Such an address may hold a password."""
+    """The refused address may hold a password."""
     config = resolve(PANDAPROBE_API_KEY=GOOD_KEY, PANDAPROBE_REDIS_URL=url)
     (problem,) = config.problems
     assert config.usable
@@ -146,7 +146,7 @@ def test_a_local_endpoint_needs_no_key() -> None:
 
 
 def test_a_broken_file_is_ignored_and_named(tmp_path: Path) -> None:
-    """The app starts whatever the file holds."""
+    """The app starts, whatever the file contains."""
     file = tmp_path / "config.yaml"
     file.write_text("a: [", encoding="utf-8")
     config = resolve(file=file, PANDAPROBE_API_KEY=GOOD_KEY)

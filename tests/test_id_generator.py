@@ -68,7 +68,7 @@ print(len(ids))
 
 
 def test_a_generator_that_the_app_has_chosen_stays() -> None:
-    """AWS X-Ray's trace ids begin with the time, for example."""
+    """The app's own generator stays, such as AWS X-Ray's, whose trace ids begin with the time."""
     code = """
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider

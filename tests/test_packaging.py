@@ -36,7 +36,7 @@ def test_every_entry_point_is_registered() -> None:
 
 @pytest.mark.parametrize("name", INTEGRATIONS)
 def test_the_extra_starts_with_what_the_instrumentor_asks_for(name: str) -> None:
-    """It has the same library and floor; further entries are for the program on its page (scripts/test_extras.py)."""
+    """An extra starts with the instrumentor's library and floor; more is for the page's program (test_extras.py)."""
     module, _, class_name = INTEGRATIONS[name].partition(":")
     instrumentor = getattr(import_module(module), class_name)()
     required = {re.sub(r"\s", "", one) for one in instrumentor.requirements}
@@ -56,7 +56,7 @@ def test_every_integration_has_tests(name: str) -> None:
 
 @pytest.mark.parametrize("name", INTEGRATIONS)
 def test_every_integration_is_planted(name: str) -> None:
-    """Marks planted in its input are looked for in the trace (`support/planting.py`, `support/planted/`)."""
+    """Marks planted in an integration's input are sought in the trace (`support/planting.py`, `support/planted/`)."""
     tests = ROOT / "tests"
     if (tests / "frameworks" / "environments" / f"{name}.toml").is_file():
         files, planting = (tests / "frameworks").glob(f"test_{name}*.py"), "def test_what_is_planted_comes_out("

@@ -32,7 +32,7 @@ def test_every_public_name_loads() -> None:
 
 
 def test_no_public_name_is_hidden_by_a_module() -> None:
-    """Importing a submodule sets it as an attribute of the package, over a function of the same name."""
+    """Importing a submodule sets it as an attribute of the package, hiding a function of the same name."""
     import pkgutil
 
     import pandaprobe_otel

@@ -60,7 +60,7 @@ def test_every_dependency_is_justified_and_on_the_page() -> None:
 
 
 def test_the_core_stays_small() -> None:
-    """Without extras it brings 20 packages; each further one is decided here."""
+    """The core brings 20 packages without extras; each further one is decided here."""
     assert len(dependencies.core()) <= 20
 
 

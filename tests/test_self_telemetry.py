@@ -69,7 +69,7 @@ SUFFIXES = {"{span}": "", "{trace}": "", "{lease}": "", "{request}": "", "s": "_
 
 
 def test_every_metric_of_the_dashboard_exists() -> None:
-    """Each exists under its Prometheus name, with the labels that the panels group by."""
+    """Each metric exists under its Prometheus name, with the labels that the panels group by."""
     code = """
     from opentelemetry import metrics
     from opentelemetry.sdk.metrics import MeterProvider

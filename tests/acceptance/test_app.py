@@ -128,7 +128,7 @@ def test_our_own_requests_files_and_log_lines_make_no_spans(
         pipeline.shutdown(20)
         ours = [span.name for span in seen.get_finished_spans()]
         seen.clear()
-        httpx.get(f"{server.url}/traces/x", timeout=10)  # the app's own calls do
+        httpx.get(f"{server.url}/traces/x", timeout=10)  # the app's own calls make spans
         with closing(sqlite3.connect(":memory:")) as database:
             database.cursor().execute("select 1")
         theirs = [span.name for span in seen.get_finished_spans()]

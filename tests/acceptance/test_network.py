@@ -235,7 +235,7 @@ def apps_without_a_way(authority: trustme.CA) -> Iterator[dict[str, TracedApp]]:
 def test_ways_on_which_nothing_arrives_cost_one_line(
     apps_without_a_way: dict[str, TracedApp], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each is retried, nothing is dropped, and the log has one line."""
+    """Each trace is retried, none is dropped, and the log has one line."""
     wait_until(lambda: all(len(app.transport.exchanges) >= 2 for app in apps_without_a_way.values()))
     for url, app in apps_without_a_way.items():
         outcomes = [each.outcome for each in app.transport.exchanges]
@@ -248,7 +248,7 @@ def test_ways_on_which_nothing_arrives_cost_one_line(
 
 @pytest.mark.outer
 def test_ways_on_which_nothing_arrives_cost_no_cpu(apps_without_a_way: dict[str, TracedApp]) -> None:
-    """Together they use at most a quarter of a core, even on a slow machine; a busy loop would use all it gets."""
+    """All these apps use at most a quarter of a core, even on a slow machine; a busy loop would use all it gets."""
     wait_until(lambda: all(app.transport.exchanges for app in apps_without_a_way.values()))
     begun, used = time.monotonic(), time.process_time()
     time.sleep(2.0)

@@ -66,7 +66,7 @@ def test_a_server_that_wants_a_key_is_answered_by_one_clear_line() -> None:
 
 
 def test_clients_say_that_there_is_no_key(tmp_path: Path) -> None:
-    """Both clients and the doctor say it."""
+    """Both clients and the doctor say that there is no key."""
     with LocalServer(auth=True) as server:
         with pytest.raises(AuthError, match="No API key is set"), Client(endpoint=server.url) as client:
             list(client.traces.list())

@@ -96,7 +96,7 @@ def test_a_window_that_another_process_has_filled_is_found_open_soon_after_it_is
 
 @pytest.mark.parametrize("count", [2, 5, 20])
 def test_processes_with_one_key_and_no_common_budget_use_it_and_are_rarely_refused(count: int) -> None:
-    """Each is refused at most three times a minute, none starves, and most of the limit is used."""
+    """Each process is refused at most three times a minute, none starves, and most of the limit is used."""
     world = World(count)
     server = Server(world)
     processes = [Process(world, server, name=f"process {number}") for number in range(count)]

@@ -151,7 +151,7 @@ def test_a_root_that_comes_after_the_adoption_is_not_overwritten() -> None:
 
 
 def test_late_spans_of_a_foreign_trace_never_create_it_and_follow_its_adoption() -> None:
-    """They begin below a local span that was already sent; they never use the owner's id, even after the adoption."""
+    """Late spans below a local span that was already sent never use the owner's trace id, even after the adoption."""
     world = World()
     server = Server(world)
     app = SimulatedApp(Process(world, server, name="back"))

@@ -35,6 +35,6 @@ async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LocalServer]:
-    """A local PandaProbe."""
+    """Yield a local PandaProbe."""
     with LocalServer(limit=None) as running:
         yield running

@@ -126,7 +126,7 @@ async def test_a_recorded_wrong_key(connect: Connect) -> None:
 
 
 async def test_management_needs_a_token(connect: Connect) -> None:
-    """PandaProbe refuses keys there, so no request is sent."""
+    """PandaProbe refuses keys for management, so no request is sent."""
     with ScriptedApi() as api:
         client = connect(api.url, api_key="sk_pp_test_key")
         with pytest.raises(ConfigError, match="needs a bearer token"):
@@ -229,6 +229,6 @@ def test_a_client_that_cannot_work_is_not_made(kind: Any, options: dict[str, Any
 
 
 def test_limits_that_let_nothing_through_are_refused() -> None:
-    """Such limits would make every call wait for ever."""
+    """A limit of zero would make every call wait for ever."""
     with pytest.raises(ConfigError, match="runs must be over 0"):
         RateLimits(runs=0)

@@ -1,4 +1,4 @@
-"""Walking through a list while rows come and go."""
+"""Walking through a list while rows are added and deleted."""
 
 from __future__ import annotations
 

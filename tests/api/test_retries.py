@@ -92,7 +92,7 @@ def test_a_run_that_was_surely_not_made_is_asked_for_again(failure: Outcome) -> 
 
 
 def test_a_run_that_the_server_failed_to_make_is_told() -> None:
-    """500 is an answer: the request is not repeated, and its outcome is not unknown."""
+    """500 is an answer: the request is not repeated, and its outcome is known."""
     simulation = Simulation(in_turn(answer(500, b"Internal Server Error")))
 
     with pytest.raises(ServerError) as failed:

@@ -200,7 +200,7 @@ def test_scores_that_say_nothing(name: str, fields: dict[str, Any], vacuous: boo
 
 
 def test_only_full_marks_can_say_nothing() -> None:
-    """A judge that found a fault has found something."""
+    """A judge that found a fault had evidence."""
     assert vacuous_reason(score("plan_quality", 0.5, reason="No plan found in trace")) is None
     assert vacuous_reason(score("plan_quality", None, reason="No plan found in trace")) is None
 

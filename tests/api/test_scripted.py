@@ -87,7 +87,7 @@ async def test_ones_own_invitations(connect: Connect) -> None:
 
 
 async def test_plans(connect: Connect) -> None:
-    """None means no limit."""
+    """A limit of None means no limit."""
     with ScriptedApi() as api:
         api.tell("GET /subscriptions/plans", [PLAN, {**PLAN, "name": "PRO", "base_traces": None}])
         plans = await settled(connect(api.url, token="secret").organizations.billing.plans())

@@ -135,7 +135,7 @@ def test_a_running_trace_is_finished_as_an_error(disk: Disk) -> None:
 
 
 def test_a_running_trace_without_news_is_finished_too(disk: Disk) -> None:
-    """Otherwise it would be shown as running for ever."""
+    """Otherwise the trace would be shown as running for ever."""
     maker = SpanMaker()
     root = maker.start("agent", attributes=AGENT)
     chat = maker.start("chat", root, CHAT)
@@ -229,7 +229,7 @@ def test_without_content_only_the_structure_is_on_disk(tmp_path: Path) -> None:
 
 
 def test_rows_that_are_no_spans_are_left_out() -> None:
-    """Of a journal in a damaged file, the readable rows go out."""
+    """The readable rows of a damaged journal go out."""
     maker = SpanMaker()
     view = read_span(maker.end(maker.start("agent", attributes=AGENT)))
     good = JournalRow(

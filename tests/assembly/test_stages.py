@@ -32,7 +32,7 @@ def encoded(part: Part) -> None:
 )
 @settings(max_examples=200)
 def test_the_part_with_the_end_of_the_root_finishes_the_trace(steps: list[str]) -> None:
-    """This holds for early parts of large traces and for updates too; every span goes out once."""
+    """The part that ends the root finishes the trace, even as an early part or an update; every span goes out once."""
     assembler, maker = Assembler(timing=FEW, counts_starts=True, max_bytes=1 << 30), SpanMaker()
     now, count = 0.0, 0
     parts: list[Part] = []

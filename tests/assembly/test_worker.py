@@ -32,7 +32,7 @@ def worker_with(parts: list[Part], ledger: Ledger | None = None) -> Worker:
 
 
 def test_a_trace_is_not_complete_while_its_root_is_open() -> None:
-    """This holds whether or not the worker has seen the root's start."""
+    """A trace waits for its open root, whether or not the worker has seen the root's start."""
     parts: list[Part] = []
     worker, maker = worker_with(parts), SpanMaker()
     root = maker.start("root")

@@ -30,7 +30,7 @@ class SharedTokens(MemoryTokens):
 
 
 def test_services_of_a_trace_leave_out_the_same() -> None:
-    """For twenty minutes they get three times the limit; the second service has a span of each trace, and no root."""
+    """Two services get three times the limit for twenty minutes; the second has a span of each trace, and no root."""
     world = World()
     server = Server(world)
     tokens = SharedTokens()

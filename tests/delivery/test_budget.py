@@ -115,7 +115,7 @@ def test_a_refused_client_probes_at_the_end_of_the_window_and_then_less_and_less
 def test_a_short_wait_that_the_server_names_each_time_is_five_seconds_in_the_end(
     asked_s: float, waits: list[float]
 ) -> None:
-    """Its Retry-After is respected, but the wait grows to five seconds."""
+    """The server's Retry-After is respected, but repeated short waits grow to five seconds."""
     bucket = LeasedBucket(uniform=no_jitter)
     now, found = 0.0, []
     for _ in waits:

@@ -10,7 +10,7 @@ from pandaprobe_otel.delivery.notices import MOST_CAUSES, REPEAT_AFTER_S, Notice
 
 
 def test_a_cause_that_lasts_is_named_once_an_hour(caplog: pytest.LogCaptureFixture) -> None:
-    """However often it occurs, it is named once an hour."""
+    """A cause is named once an hour, however often it occurs."""
     now = 0.0
     notices = Notices(lambda: now)
     for _ in range(3):

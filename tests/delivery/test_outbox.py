@@ -52,7 +52,7 @@ def test_a_parcel_larger_than_the_bound_is_given_back() -> None:
 
 
 def test_what_is_under_way_is_never_evicted() -> None:
-    """Its outcome is still to come, so it cannot be given up."""
+    """The outcome of a job under way is still to come, so the job cannot be given up."""
     outbox = Outbox(10_000)
     outbox.put(create(1, size=6_000), 0.0)
     job = outbox.next_create(0.0)
@@ -81,7 +81,7 @@ def test_a_rare_name_is_not_starved_by_a_busy_one() -> None:
 
 
 def test_errors_go_first() -> None:
-    """Somebody looks for traces with errors."""
+    """Traces with errors go first, since somebody looks for them."""
     outbox = Outbox(1 << 20)
     for number in range(5):
         outbox.put(create(number), 0.0)

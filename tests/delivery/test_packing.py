@@ -43,7 +43,7 @@ def test_a_closed_parcel_opens_to_the_same_body(step: Step) -> None:
 
 
 def test_small_parcels_stay_as_they_are() -> None:
-    """Packing them would gain nothing."""
+    """Packing small parcels would gain nothing."""
     small = Parcel(step=Step.FINISH, trace_id="t", fields=b'{"status":"COMPLETED"}')
 
     assert small.closed() is small

@@ -106,7 +106,7 @@ def test_below_the_limit_nothing_is_left_out_after_an_outage() -> None:
 
 
 def test_errors_slow_ones_and_first_ones_are_kept() -> None:
-    """While they are few, all of them are kept, at twenty times the limit."""
+    """Errors, slow traces and first ones are all kept while they are few, at twenty times the limit."""
     run = Overloaded(offered=2000)
     run.run(10, errors=0.02, slow=0.002, rare=0.002)
     since = 5 * MINUTE
@@ -126,7 +126,7 @@ def test_names_that_never_come_again_use_the_whole_limit() -> None:
 
 
 def test_two_processes_agree() -> None:
-    """Of the same traces, the less busy process keeps all that the other keeps."""
+    """The less busy process keeps all traces that the other keeps of the same ones."""
     busy, calm = Overloaded(offered=1000, goes=50), Overloaded(offered=1000, goes=200)
     for run in (busy, calm):
         run.run(30)

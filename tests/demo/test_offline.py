@@ -48,7 +48,7 @@ def run(body: str, home: Path, **variables: str) -> subprocess.CompletedProcess[
     ],
 )
 def test_the_last_lines_tell_of_every_trace(body: str, told: str, tmp_path: Path) -> None:
-    """They list traces by session, the oldest first, and the command that shows them."""
+    """The last lines list traces by session, the oldest first, and the command that shows them."""
     done = run(body, tmp_path)
     assert done.returncode == 0, done.stderr
     (file,) = tmp_path.rglob("traces.sqlite")

@@ -92,7 +92,7 @@ def test_cloud_with_a_refused_key_fails(tmp_path: Path) -> None:
 
 
 def test_cloud_with_an_endpoint_that_is_not_there_fails(tmp_path: Path) -> None:
-    """Nothing listens: exit code 5, before anything runs."""
+    """The demo exits with 5, before anything runs, if nothing listens."""
     environment = clean_environment(
         tmp_path, PANDAPROBE_ENDPOINT="http://127.0.0.1:9", PANDAPROBE_API_KEY="sk_pp_" + "0" * 64
     )

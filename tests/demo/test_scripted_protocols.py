@@ -122,7 +122,7 @@ def _assert_second_conversation(endpoint: ScriptedEndpoint, call_id: str) -> Non
 
 
 def test_responses_streamed(responses: Any) -> None:
-    """From the events the library's accumulator rebuilds the plain answer."""
+    """The library's accumulator rebuilds the plain answer from the events."""
     with responses.stream(model="m", input="Weather?") as stream:
         kinds = [event.type for event in stream]
         final = stream.get_final_response()
@@ -137,7 +137,7 @@ def test_responses_streamed(responses: Any) -> None:
 
 
 def test_messages_streamed(messages: Any) -> None:
-    """From Anthropic's events the library's accumulator rebuilds the plain answer."""
+    """The library's accumulator rebuilds the plain answer from Anthropic's events."""
     request: dict[str, Any] = {"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "Weather?"}]}
     with messages.stream(**request) as stream:
         pieces = list(stream.text_stream)

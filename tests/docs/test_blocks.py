@@ -77,7 +77,7 @@ def test_the_block_is_of_a_known_kind(block: Block) -> None:
 
 
 def test_few_blocks_are_not_run() -> None:
-    """Each gives its reason in its title; these are all of them."""
+    """Each block that is not run gives its reason in its title; these are all of them."""
     assert not_run() == {
         "README.md": 1,
         "docs/client.md": 1,

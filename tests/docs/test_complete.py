@@ -139,7 +139,7 @@ IN_THE_WHEEL: Final = "pandaprobe_otel/demo/quickstart.py"
 
 
 def test_every_path_in_the_architecture_is_there() -> None:
-    """Every path of a file or folder in it exists."""
+    """Every path of a file or folder in ARCHITECTURE.md exists."""
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     homes = (ROOT, ROOT / "pandaprobe_otel", Path(pandaprobe_otel.__file__).parent)
     named = [path for path in re.findall(r"`([\w./]+(?:\.py|/))`", text) if path != IN_THE_WHEEL]

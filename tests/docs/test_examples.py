@@ -74,7 +74,7 @@ def test_a_collectors_pipeline_is_whole(name: str) -> None:
 
 
 def test_every_example_is_run_by_some_test() -> None:
-    """Some test runs it, here or elsewhere; no file of the folder is left out."""
+    """Some test runs each example, here or elsewhere; no file of the folder is left out."""
     tests = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py")))
     files = [path.relative_to(EXAMPLES).as_posix() for path in sorted(EXAMPLES.rglob("*")) if path.is_file()]
     left = [name for name in files if name not in RUN_HERE and not _is_named(name, tests)]
@@ -91,7 +91,7 @@ def test_every_example_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("example", test_examples.programs(), ids=lambda example: str(example.path))
 def test_every_program_says_what_to_install_and_how_it_is_run(example: Example) -> None:
-    """`make examples` does exactly that."""
+    """`make examples` installs and runs exactly what each program says."""
     assert re.match(r'"?pandaprobe-otel\b', example.needs)
     assert test_examples.command_of(example).split()[-1] == example.path
 

@@ -92,7 +92,7 @@ def test_others_may_not(http: httpx.Client, given: str) -> None:
 
 @pytest.mark.parametrize("given", [given for given in WRONG if given.isascii()])
 def test_others_may_not_over_grpc(export: Any, given: str) -> None:
-    """They get UNAUTHENTICATED, even for invalid bytes."""
+    """Senders without the token get UNAUTHENTICATED, even for invalid bytes."""
     for body in (BODY, b"\xff"):
         with pytest.raises(grpc.RpcError) as caught:
             export(body, timeout=60, metadata=[("authorization", given)] if given else None)
@@ -110,7 +110,7 @@ def test_health_says_the_counts_to_those_who_may_send(http: httpx.Client) -> Non
 def test_exporters_with_token_and_tls(
     guarded: Gateway, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OpenTelemetry's exporters work with both, as an app configures them."""
+    """OpenTelemetry's exporters work with token and TLS, as an app configures them."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)  # either would override the exporter's arguments
     headers = {"authorization": f"Bearer {TOKEN}"}
@@ -130,7 +130,7 @@ def test_without_tls_nobody_is_understood(guarded: Gateway) -> None:
 
 @pytest.mark.parametrize("left_out", ["certfile", "keyfile"])
 def test_tls_needs_both_files(shared_server: LocalServer, files: dict[str, Path], left_out: str) -> None:
-    """`start` raises if one of them is missing, does not exist, or is something else."""
+    """`start` raises if one of the files is missing, does not exist, or is something else."""
     both = {"certfile": str(files["certificate"]), "keyfile": str(files["key"])}
     own = {"endpoint": shared_server.url, "api_key": shared_server.api_key}
     with pytest.raises(ConfigError, match="TLS needs both"):

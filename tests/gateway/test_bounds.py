@@ -106,7 +106,7 @@ def test_millions_of_elements_in_a_value(path: tuple[int, ...]) -> None:
     ],
 )
 def test_millions_of_values_in_json(inner: bytes) -> None:
-    """They are counted before the body is parsed."""
+    """The values are counted before the body is parsed."""
     body = b'{"resourceSpans":[{"scopeSpans":[{"spans":[' + (inner + b",") * (8_000_000 // len(inner)) + b"{}]}]}]}"
     with in_proportion(body), pytest.raises(RefusedError, match="too many objects and values") as caught:
         take(body, read_json)
@@ -201,7 +201,7 @@ def test_others_of_the_request_are_taken_in_json(gateway: Gateway, fields: dict[
 
 
 def test_nothing_is_taken_of_a_body_whose_frames_do_not_fit() -> None:
-    """Even its good first spans are not taken."""
+    """Not even the good first spans of such a body are taken."""
     kept = Kept()
     for body in (request_with(IDS) + b"\x0a\x05a", request_with(IDS)[:-1], request_with(IDS) + b"\x0b"):
         with pytest.raises(RefusedError, match="not an ExportTraceServiceRequest"):
@@ -246,7 +246,7 @@ def test_senders_write_no_log(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_spans_of_a_resource_that_cannot_be_read() -> None:
-    """They are rejected, since the resource says whose they are."""
+    """Such spans are rejected, since their resource says whose they are."""
     bad = delimited(1, delimited(1, b"\x0a\x05a") + delimited(2, delimited(2, IDS) * 3))
     taken = take(request_of_span(IDS) + bad)
     assert (taken.accepted, taken.rejected) == (1, 3)

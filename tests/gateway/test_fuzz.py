@@ -147,7 +147,7 @@ def test_truncated(http: httpx.Client, channel: Any, end: int, zipped: bool) -> 
 @few
 @given(body=st.binary(max_size=300), at=st.integers(0, len(BODY)))
 def test_noise(http: httpx.Client, channel: Any, body: bytes, at: int) -> None:
-    """Random bytes, alone and in the middle of a request."""
+    """Random bytes are refused, alone and in the middle of a request."""
     for noise in (body, BODY[:at] + body + BODY[at:]):
         by_http(http, noise, PROTOBUF)
         by_http(http, noise, {**PROTOBUF, "Content-Encoding": "gzip"})
@@ -165,7 +165,7 @@ def test_wrong_types(http: httpx.Client, path: tuple[Any, ...], other: Any) -> N
 @few
 @given(depth=st.integers(1, 5000), inner=st.sampled_from(["arrayValue", "kvlistValue"]))
 def test_deep(http: httpx.Client, channel: Any, depth: int, inner: str) -> None:
-    """Deeply nested values, in both encodings."""
+    """Deeply nested values are handled in both encodings."""
     ways = {"arrayValue": '{"arrayValue":{"values":[', "kvlistValue": '{"kvlistValue":{"values":[{"key":"k","value":'}
     ends = {"arrayValue": "]}}", "kvlistValue": "}]}}"}
     value = ways[inner] * depth + '{"stringValue":"x"}' + ends[inner] * depth
@@ -203,7 +203,7 @@ def test_bombs_of_grpc(channel: Any) -> None:
 
 @pytest.mark.parametrize("size", [MAX_BODY + 1, 20_000_000])
 def test_huge(http: httpx.Client, channel: Any, size: int) -> None:
-    """A body over the bound, with or without a declared length, and one attribute that fills it."""
+    """A body over the bound is refused with or without a declared length; one attribute may fill a body."""
     assert by_http(http, bytes(size), PROTOBUF) == 413
     chunks = (bytes(100_000) for _ in range(size // 100_000 + 1))
     assert http.post("/v1/traces", content=chunks, headers=PROTOBUF).status_code == 413

@@ -112,7 +112,7 @@ def test_what_the_service_s_own_sdk_has_dropped_is_told(gateway: Gateway, shared
 
 
 def test_a_compressed_body(gateway: Gateway, shared_server: LocalServer) -> None:
-    """Bodies are compressed as a Collector does it."""
+    """A body may be compressed as a Collector does it."""
     spans = agent_trace(20)
     answer = post(gateway.url, gzip.compress(body_of(spans)), {"Content-Encoding": "gzip"})
     assert answer.status_code == 200
@@ -205,7 +205,7 @@ def test_a_root_that_comes_late_names_the_trace(gateway: Gateway, shared_server:
 
 
 def test_spans_without_ids_are_rejected_and_the_others_taken(gateway: Gateway, shared_server: LocalServer) -> None:
-    """OTLP's partial success gives their number and the reason."""
+    """OTLP's partial success gives the number of rejected spans and the reason."""
     spans = agent_trace(3)
     request = encode_spans(spans)
     request.resource_spans[0].scope_spans[0].spans[0].trace_id = b"short"

@@ -103,7 +103,7 @@ class ClockedGateway(Gateway):
 
 
 def request_of(step: int) -> bytes:
-    """Return traces of one span: nine of ten are the busy app's, and each fifth one of the other has an error."""
+    """Return traces of one span: nine of ten are the busy app's; the other's have errors in every second step."""
     request = ExportTraceServiceRequest()
     spans = request.resource_spans.add().scope_spans.add().spans
     for number in range(A_STEP):

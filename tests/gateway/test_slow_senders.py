@@ -130,7 +130,7 @@ def test_others_go_on_beside_silent_calls(gateway: Gateway, silent_calls: list[A
 
 
 def test_a_call_without_a_message(gateway: Gateway) -> None:
-    """It is the sender's error; a second message is ignored."""
+    """A call without a message is the sender's error; a second message is ignored."""
     with grpc.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel:
         with pytest.raises(grpc.RpcError) as caught:
             channel.stream_unary(EXPORT)(iter(()), timeout=60)
@@ -222,7 +222,7 @@ async def test_those_that_wait_are_bounded(room_for: Arrivals) -> None:
 
 
 async def test_one_whose_time_is_over_makes_room_as_well() -> None:
-    """It was told and has not left yet: the new request is not refused for that."""
+    """A request that was told to retry and has not left yet is no reason to refuse a new one."""
     arrivals = Arrivals(most_arriving=1, most=4, most_bytes=100)
     late = Body(arrivals, idle_s=0)
     await asyncio.sleep(0)  # it begins,
@@ -234,7 +234,7 @@ async def test_one_whose_time_is_over_makes_room_as_well() -> None:
 
 
 async def test_who_sends_nothing_is_too_slow(room_for: Arrivals) -> None:
-    """The loop's clock measures it, which is real here, with a short time."""
+    """The time is measured by the loop's clock, which is real here."""
     body = Body(room_for, idle_s=0.01)
     await asyncio.wait([body.task])
     assert await body.status() == 408

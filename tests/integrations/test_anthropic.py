@@ -311,7 +311,7 @@ def test_own_spans_into_another_pipeline_stay(server: ProviderServer, recorder: 
 
 @pytest.mark.skipif(not HAS_OWN_SPANS, reason="this version of anthropic makes no spans of its own")
 def test_client_without_a_pipeline_asks_as_it_would_without_us(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """If its own spans go nowhere, our span does not make it write a trace context into the request."""
+    """If the client's own spans go nowhere, ours does not make it write a trace context into the request."""
     server.replies(json_reply(message()))
     with _client(server, open_telemetry={"tracer_provider": trace.NoOpTracerProvider()}) as client:
         client.messages.create(**REQUEST)

@@ -233,7 +233,7 @@ def test_body_in_one_piece(reading: str, server: ProviderServer, recorder: SpanR
 
 @pytest.mark.parametrize("ending", ["closed", "dropped", "half read", "as a file"])
 def test_body_that_is_not_read_to_its_end(ending: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """One span has no answer; its counts come with the headers."""
+    """A body that is not read to its end makes one span without an answer; its counts come with the headers."""
     server.replies(Reply(chunks=(json.dumps(CLAUDE.answer).encode(),), headers=COUNTED))
     instrument("bedrock", tracer_provider=recorder.provider)
     with _client(server) as client:
@@ -481,7 +481,7 @@ def test_other_services_are_passed_on(server: ProviderServer, recorder: SpanReco
 
 
 def test_content_can_be_left_out(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Without content there is neither question nor answer."""
+    """Without content a span has neither question nor answer."""
     server.replies(stream_reply(converse_events()))
     instrument("bedrock", tracer_provider=recorder.provider, capture_content=False)
     with _client(server) as client:

@@ -121,7 +121,7 @@ def test_resends_are_one_call(server: ProviderServer, recorder: SpanRecorder) ->
 
 
 def test_other_requests_are_no_calls(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Counting tokens is none."""
+    """Counting tokens is no model call."""
     server.replies(json_reply({"tokens": [1], "token_strings": ["x"]}))
     with cohere.Client(api_key="none", base_url=server.url) as client:
         client.tokenize(text="x", model="m", offline=False)

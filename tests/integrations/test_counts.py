@@ -87,7 +87,7 @@ def _usage(server: ProviderServer, recorder: SpanRecorder, usage: Any) -> Any:
 def test_thoughts_are_a_part_of_the_output(
     usage: Any, completion: int, reasoning: int | None, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """This holds for services that count thoughts beside the output, too: the total shows it."""
+    """Thoughts count as output, even from services that count them beside it: the total shows it."""
     told = _usage(server, recorder, usage)
     assert (told["completion_tokens"], told.get("reasoning_tokens")) == (completion, reasoning)
 

@@ -570,7 +570,7 @@ def test_embeddings(server: ProviderServer, recorder: SpanRecorder) -> None:
 
 
 def test_other_requests_are_no_calls(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Counting tokens and listing models are none."""
+    """Counting tokens and listing models are no model calls."""
     server.replies(json_reply({"totalTokens": 3, "models": []}))
     client = _client(server)
     instrument("google_genai", tracer_provider=recorder.provider)

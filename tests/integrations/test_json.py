@@ -23,12 +23,12 @@ from pandaprobe_otel_integrations._json import from_json, object_from_json, to_j
     ],
 )
 def test_an_object(document: Any, found: dict[str, Any]) -> None:
-    """It is read from every type that holds text, even if only the standard library can read it."""
+    """An object is read from every type that holds text, even if only the standard library can read it."""
     assert object_from_json(document) == found
 
 
 def test_an_object_with_a_number_that_json_has_not() -> None:
-    """The standard library writes NaN for it."""
+    """An object may have NaN, which the standard library writes."""
     found = object_from_json(b'{"a": NaN}')
     assert found is not None
     assert math.isnan(found["a"])
@@ -40,7 +40,7 @@ def test_an_object_with_a_number_that_json_has_not() -> None:
     ids=lambda document: type(document).__name__,
 )
 def test_what_is_no_object(document: Any) -> None:
-    """Another document, a part of one, none at all, and a file, which is not read."""
+    """No object is found in another document, in a part of one, or in a file, which is not read."""
     assert object_from_json(document) is None
 
 

@@ -172,7 +172,7 @@ def test_embeddings_fim_and_agents(server: ProviderServer, recorder: SpanRecorde
 
 
 def test_other_requests_are_no_calls(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Listing models is none."""
+    """Listing models is no model call."""
     server.replies(json_reply({"object": "list", "data": []}))
     instrument("mistralai", tracer_provider=recorder.provider)
     with _client(server) as client:

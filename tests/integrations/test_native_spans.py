@@ -44,7 +44,7 @@ def adopted() -> Iterator[Adoption]:
 def test_which_spans_stand_for_a_call(
     scope: str, operation: str, taken: bool, recorder: SpanRecorder, adopted: Adoption
 ) -> None:
-    """Model calls of the adopted scope do: a tool inside an agent may call a model itself."""
+    """Only spans of model calls in the adopted scope do: a tool inside an agent may call a model itself."""
     with recorder.provider.get_tracer(scope).start_as_current_span(
         "a", attributes={"gen_ai.operation.name": operation}
     ):
@@ -76,7 +76,7 @@ def test_an_adoption_ends_and_pauses(recorder: SpanRecorder) -> None:
 
 
 def test_a_span_that_is_not_sampled_stands_for_nothing(adopted: Adoption) -> None:
-    """Such a span records nothing and has no scope."""
+    """An unsampled span records nothing and has no scope."""
     tracer = SpanRecorder(ALWAYS_OFF).provider.get_tracer("some.framework")
     with tracer.start_as_current_span("a", attributes={"gen_ai.operation.name": "chat"}):
         assert not is_taken(get_current())

@@ -278,7 +278,7 @@ def test_functions_of_the_module(
 
 
 def test_other_requests_are_no_calls(server: ProviderServer, recorder: SpanRecorder) -> None:
-    """Listing and pulling models is none."""
+    """Listing and pulling models are no model calls."""
     server.replies(json_reply({"models": []}), lines_reply([{"status": "success"}]))
     instrument("ollama", tracer_provider=recorder.provider)
     client = _client(server)

@@ -113,7 +113,7 @@ def test_stream_forgotten_while_a_processor_holds_its_lock(client: openai.OpenAI
 
 
 def test_many_forgotten_streams_leave_nothing(client: openai.OpenAI, recorder: SpanRecorder) -> None:
-    """Every one of them ends, and none is kept."""
+    """Every forgotten stream ends, and none is kept."""
     for _ in range(50):
         next(client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True))
         gc.collect()

@@ -170,7 +170,7 @@ def test_failed_call(
         assert _failure(client, kind, stream) == without
     attributes = recorder.attributes()
     assert recorder.one().status.status_code is StatusCode.ERROR
-    if not (stream and name == "broken"):  # the app's exception is made above the bytes that broke
+    if not (stream and name == "broken"):  # the app's exception is raised above the bytes that broke
         assert attributes["error.type"] == f"openai.{type_name}"
         assert recorder.one().status.description == without
     assert attributes["gen_ai.request.model"] == MODEL
@@ -401,7 +401,7 @@ def test_background_response_that_does_not_succeed(
     recorder: SpanRecorder,
     instrumentor: OpenAIInstrumentor,
 ) -> None:
-    """No other span records its end: the span of the poll that sees it says how it ended."""
+    """The span of the poll that sees the end says how the response ended, since no other span does."""
     made = f"resp_{status}_{id(recorder)}"
     error = {"code": "server_error", "message": "Oh"} if status == "failed" else None
     ended = response(status=status, background=True, id=made, error=error)

@@ -249,7 +249,7 @@ def test_conversation(client: openai.OpenAI, server: ProviderServer, recorder: S
 
 
 def test_media_are_named_not_carried(client: openai.OpenAI, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """An image, a sound and a file become their type, size and hash; an address stays an address."""
+    """An image, a sound and a file become their type, size and hash; a URL stays a URL."""
     server.replies(json_reply(completion()))
     content: list[dict[str, Any]] = [
         {"type": "image_url", "image_url": {"url": PIXEL_URL}},

@@ -146,7 +146,7 @@ def test_connection_that_ends_in_a_task(how: str, recorder: SpanRecorder) -> Non
 
 
 def test_a_session_that_two_connections_listen_to(recorder: SpanRecorder) -> None:
-    """Both receive the same response, which is one call."""
+    """Both connections receive the same response, which is one call."""
     events = _task("d1", "resp_shared")
     instrument("openai", tracer_provider=recorder.provider)
     with socket_server(lambda _: events) as url, _client(url) as client:

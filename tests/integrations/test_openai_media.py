@@ -211,7 +211,7 @@ def _check(recorder: SpanRecorder, asking: Asking) -> None:
     assert BASE64[:40] not in json.dumps(attributes)
 
 
-@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # some methods, in the newest version
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # some methods are deprecated in the newest version
 @pytest.mark.parametrize("asking", ASKINGS.values(), ids=ASKINGS)
 def test_synchronous(asking: Asking, server: ProviderServer, recorder: SpanRecorder) -> None:
     """The app gets the same as without us; one span names the result without copying it."""
@@ -223,7 +223,7 @@ def test_synchronous(asking: Asking, server: ProviderServer, recorder: SpanRecor
     _check(recorder, asking)
 
 
-@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # some methods, in the newest version
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # some methods are deprecated in the newest version
 @pytest.mark.parametrize("asking", ASKINGS.values(), ids=ASKINGS)
 async def test_asynchronous(asking: Asking, server: ProviderServer, recorder: SpanRecorder) -> None:
     """The same holds for the asynchronous client."""
@@ -321,7 +321,7 @@ def test_files_of_every_make(server: ProviderServer, recorder: SpanRecorder, tmp
         client.images.edit(model="m", prompt="x", image=[picture, file, PICTURE, ("b.png", PICTURE, "image/png")])
     (question,) = recorder.json("gen_ai.input.messages")
     assert [(part.get("name"), part.get("bytes")) for part in question["parts"][1:]] == [
-        ("photo.png", len(PICTURE)),  # which the client has read itself
+        ("photo.png", len(PICTURE)),  # the client has read it itself
         ("photo.png", None),
         (None, len(PICTURE)),
         ("b.png", len(PICTURE)),

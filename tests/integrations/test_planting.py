@@ -132,7 +132,7 @@ def test_without_content_only_what_attributes_name_is_told(
 
 @pytest.mark.parametrize("told", ["google_genai content"], indirect=True, ids=str)
 def test_what_stands_beside_an_answer_is_content_to_capture(told: Any) -> None:
-    """It is left out if only metadata is to be sent."""
+    """The member is left out if only metadata is to be sent."""
     views = [view for span in told[2] if (view := read_span(span)) is not None]
     trace = map_views(views, options=MappingOptions(capture="metadata"))
     assert "response" not in json.loads(trace.encoded())["spans"][0]["metadata"]

@@ -41,7 +41,7 @@ print(len(exporter.get_finished_spans()))
 
 @pytest.mark.parametrize("order", ["library first", "library last"])
 def test_order_of_imports_does_not_matter(order: str) -> None:
-    """A name that the app took from the library before or after is recorded; the library is not loaded for it."""
+    """A name that the app imported from the library before or after is recorded; the library is not loaded for it."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(IMPORT_ORDER), order], capture_output=True, text=True, check=False
     )
@@ -81,7 +81,7 @@ def old_openai(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_library_that_is_older_than_tested_is_instrumented_all_the_same(
     old_openai: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its hook points exist: calls are recorded, one line at INFO says so, and the reason names both versions."""
+    """The hook points exist: calls are recorded, one line at INFO says so, and the reason names both versions."""
     with caplog.at_level(logging.INFO):
         result = registry.instrument("openai")
         registry.instrument("openai")

@@ -35,7 +35,7 @@ NOTHING: frozenset[str] = frozenset()
     ],
 )  # fmt: skip
 def test_credentials_are_withheld_at_any_depth(name: str) -> None:
-    """Their presence is recorded, not their value."""
+    """The presence of a credential is recorded, not its value."""
     assert rest({"tools": [{name: "sk-1"}]}, NOTHING) == {"tools": [{name: WITHHELD}]}
 
 
@@ -107,7 +107,7 @@ def test_what_cannot_be_read_takes_nothing_with_it() -> None:
 
 
 def test_what_is_empty_says_nothing() -> None:
-    """False and zero are values."""
+    """False and zero are values, unlike empty members."""
     given: dict[str, Any] = {"a": None, "b": "", "c": [], "d": {}, "e": False, "f": 0, "known": 1}
     assert rest(given, {"known"}) == {"e": False, "f": 0}
 
@@ -119,7 +119,7 @@ def test_members_stand_beside_those_of_a_part() -> None:
 
 
 def test_parameters_of_a_request_and_of_its_members() -> None:
-    """If all are known, nothing is recorded."""
+    """If all parameters are known, nothing is recorded."""
     body = {"model": "m", "config": {"known": 1, "new": 2}, "other": 3}
     assert parameters(body, {"model", "config"}, ("config", {"known"})) == {PARAMETERS: {"other": 3, "new": 2}}
     assert parameters({"model": "m"}, {"model"}) == {}
@@ -163,7 +163,7 @@ def test_pieces_of_a_value_are_one_value(pieces: Any, whole: Any) -> None:
 
 
 def test_log_probabilities_stand_beside_the_messages() -> None:
-    """For a stream those of all chunks are kept, even two equal ones; the bytes of the tokens are left out."""
+    """The log probabilities of all chunks of a stream are kept, even two equal ones; the tokens' bytes are left out."""
     of_stream = Logprobs()
     for _ in range(2):
         of_stream.add({"content": [{"token": "ha", "bytes": [1], "logprob": -1}], "refusal": None, "model": "m"})

@@ -73,7 +73,7 @@ def _active(rival: Any) -> Iterator[None]:
 
 @pytest.mark.parametrize(("adapter", "rival", "first"), [*_rivals()])
 def test_one_of_both(adapter: Adapter, rival: Any, first: str, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """While the other one is on, ours records nothing and says so; when it has gone, calls are recorded again."""
+    """While the rival is on, ours records nothing and says so; when it has gone, calls are recorded again."""
     server.replies(READ.reply(adapter, False))
     with adapter.client(server.url, 20.0) as client:
         try:
@@ -238,7 +238,7 @@ def test_who_gets_both_is_warned_once(
 def test_a_rival_that_leaves_takes_nothing_of_ours_along(
     vendor: type[_Vendor], first: str, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """It records its calls, we record those after it, each once; in the end the client is as before."""
+    """The rival records its calls, we record those after it, each once; in the end the client is as before."""
     server.replies(READ.reply(OPENAI, False))
     before = openai._base_client.SyncAPIClient.__dict__["request"]
     with OPENAI.client(server.url, 20.0) as client, _real(vendor) as rival:
@@ -302,7 +302,7 @@ def test_langsmith_counts_where_its_version_emits_spans(
 
 @pytest.mark.parametrize("name", ["agno", "bedrock", "dspy", "llama_index", "smolagents"])
 def test_opentelemetrys_own_instrumentations_of_agents_are_known(name: str) -> None:
-    """Their names are those of their entry points, read from their wheels."""
+    """The instrumentations' names are those of their entry points, read from their wheels."""
     path, _, kind = INTEGRATIONS[name].partition(":")
     rivals = getattr(importlib.import_module(path), kind).rivals
     (found,) = [rival for rival in rivals if rival.module == f"opentelemetry.instrumentation.genai.{name}"]

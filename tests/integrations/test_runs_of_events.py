@@ -177,7 +177,7 @@ def bodies(draw: st.DrawFn, templates: tuple[dict[str, Any], ...], end: bytes) -
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_the_answer_is_that_of_reading_one_by_one(name: str, data: st.DataObject) -> None:
-    """This holds for all texts, all places where they break off, and anything between them."""
+    """The answer is the same for all texts, all places where they break off, and anything between them."""
     endpoint, templates, written, parse, end = CASES[name]
     body = b"".join(written(block) + end for block in data.draw(bodies(templates, end)))
 
@@ -186,7 +186,7 @@ def test_the_answer_is_that_of_reading_one_by_one(name: str, data: st.DataObject
 
 @pytest.mark.parametrize("name", CASES)
 def test_no_two_texts_become_another(name: str) -> None:
-    """Each piece goes before each other one, in every sort of event."""
+    """Every pair of odd texts is read alike, in every sort of event."""
     endpoint, templates, written, parse, end = CASES[name]
     for kind in (json.dumps(one).encode() for one in templates):
         for one in ODD:
@@ -230,7 +230,7 @@ def _cassettes(name: str) -> list[Any]:
 
 @pytest.mark.parametrize(("endpoint", "path"), _recorded())
 def test_recorded_streams_are_read_alike(endpoint: Endpoint, path: Any) -> None:
-    """This is tested with every stream of the cassettes."""
+    """Every stream of the cassettes is read alike."""
     for exchange in recorded.exchanges(path):
         if sse.looks_like_events(exchange.content):
             _is_read_alike(endpoint, sse.parse(exchange.content))

@@ -145,7 +145,7 @@ def test_a_categorical_score_under_a_signal_name_fails_the_run(http: httpx.Clien
 
 
 def test_a_run_that_was_interrupted_begins_again(tmp_path: Path) -> None:
-    """A run that was RUNNING when the process ended is evaluated by the next one, once for each metric."""
+    """A run that was RUNNING when the process ended is evaluated by the next process, once for each metric."""
     db = tmp_path / "p.db"
     with LocalServer(db, scripted_judge=True, limit=None) as server:
         headers = {"X-API-Key": server.api_key, "X-Project-Name": "p"}
@@ -261,7 +261,7 @@ def test_a_monitor_that_is_not_due_or_paused_does_not_run(clocked: tuple[Service
 
 
 def test_a_monitor_that_matches_nothing_waits_for_its_next_turn(clocked: tuple[Services, Clock, str]) -> None:
-    """A due monitor without any trace makes no run and keeps its rhythm."""
+    """A due monitor without any trace starts no run and keeps its rhythm."""
     services, clock, project_id = clocked
     monitor_id = _store_monitor(services, project_id, cadence="cron:0 3 * * *", next_run_at=clock.now)
     services.evaluation.start_due_monitors()

@@ -89,7 +89,7 @@ def test_garbage_is_asked_again_and_then_fails(endpoint: ProviderServer, judge: 
 
 
 def test_an_answer_of_the_wrong_form_fails(endpoint: ProviderServer, judge: HttpJudge) -> None:
-    """A score beyond 1 fails the metric and names the field."""
+    """A score above 1 fails the metric, and the error names the field."""
     endpoint.replies(_says({"reason": "great", "score": 11}))
     with pytest.raises(JudgeError, match="score"):
         evaluate_trace("confidence", TRACE, judge, model=None)

@@ -75,7 +75,7 @@ def test_traces_with_any_of_the_tags_are_listed_and_counted_once(
 
 
 def test_tags_and_other_filters_hold_together(queries: Queries) -> None:
-    """Of the traces with a tag, those of a user with a status are listed."""
+    """A list can be limited to the traces with a tag that have a user and a status."""
     for tag in ("all", "few"):
         matching = [
             n for n in range(TRACES) if n % 3 != 2 and n % 7 == 0 and n % 5 == 0 and (tag == "all" or n % 500 == 0)

@@ -166,7 +166,7 @@ def test_a_page_of_another_site_changes_nothing(method: str, origin: str) -> Non
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
 def test_a_page_of_our_own_may(name: str) -> None:
-    """Its origin is the address under which the server is reached; programs send none."""
+    """A page's origin is the address under which the server is reached; programs send none."""
     with LocalServer() as server:
         url = server.url.replace("127.0.0.1", name)
         made = httpx.post(
@@ -180,7 +180,7 @@ def test_a_page_of_our_own_may(name: str) -> None:
     "content_type", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
 )
 def test_a_body_that_is_not_called_json_is_none(content_type: str | None) -> None:
-    """Any site's page may send these without permission; FastAPI before 0.132 read one without a type as JSON."""
+    """Any site's page may send such bodies without permission; FastAPI before 0.132 read one without a type as JSON."""
     headers = {} if content_type is None else {"Content-Type": content_type}
     with LocalServer() as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http:
         answer = http.post("/organizations", content=b'{"name": "sent"}', headers=headers)
@@ -276,7 +276,7 @@ def test_a_slow_server_is_slow() -> None:
 
 
 def test_a_used_up_quota_is_no_rate_limit() -> None:
-    """`quota_used_up` answers with the 429 of `detail`, and reading still works."""
+    """`quota_used_up` makes the server answer a 429 with `detail`, and reading still works."""
     with LocalServer() as server, client(server) as http:
         server.faults.quota_used_up = True
         refused = http.post("/traces", json=TRACE)

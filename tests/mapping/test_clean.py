@@ -188,7 +188,7 @@ def test_values_that_explode_are_bounded(make: Any) -> None:
 
 
 def test_too_many_values_are_cut_with_a_note() -> None:
-    """Of a list of millions the beginning stays."""
+    """The beginning of a list of millions of values stays."""
     cleaned = clean(list(range(MAX_NODES + 5)))
     half = MAX_NODES // 2
     assert cleaned[half] == f"…[cut 5 of {MAX_NODES + 5} items]"
@@ -236,7 +236,7 @@ def test_a_long_text_keeps_its_beginning() -> None:
 
 
 def test_the_structure_survives_a_long_text_in_it() -> None:
-    """Of many texts the longest is cut, the others stay whole."""
+    """The longest of many texts is cut, the others stay whole."""
     value = {"messages": [{"role": "user", "content": "short"}, {"role": "tool", "content": "y" * 100_000}], "n": 1}
     found = json.loads(encode(value, 2000))
     assert found["n"] == 1

@@ -47,7 +47,7 @@ def said(body: Any) -> str:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", FORMS)
 def test_a_value_under_any_known_attribute_comes_out(form: str, kind: str) -> None:
-    """This holds for every known attribute and every kind of span, even if the value has no use there."""
+    """A value comes out for every known attribute and every kind of span, even if it has no use there."""
     lost: list[str] = []
     for _, source in SOURCES:
         if left_out(source.removesuffix("*")) is not None or source == "pandaprobe.span.kind":
@@ -63,7 +63,7 @@ def test_a_value_under_any_known_attribute_comes_out(form: str, kind: str) -> No
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_of_several_attributes_for_one_thing_none_is_lost(kind: str) -> None:
-    """Of two names for one field the better one fills it; the other's value is kept if it is different."""
+    """The better one of two names for one field fills it; the other's value is kept if it is different."""
     names = [source for _, source in SOURCES if not source.endswith(".*") and left_out(source) is None]
     marks = {name: f"mark-{number}-end" for number, name in enumerate(names)}
     marks.pop("pandaprobe.span.kind", None)
@@ -73,7 +73,7 @@ def test_of_several_attributes_for_one_thing_none_is_lost(kind: str) -> None:
 
 @pytest.mark.parametrize("value", [MARK, int(MARK), 9182736.45, True, [MARK, MARK], MARK * 400, {"a": {"b": MARK}}])
 def test_an_attribute_that_nobody_knows_comes_out(value: Any) -> None:
-    """This holds with a vocabulary's prefix, and for any length."""
+    """An unknown attribute comes out, with a vocabulary's prefix as well, and at any length."""
     for name in ("order.note", "gen_ai.future.thing", "llm.new_field", "langfuse.unheard", "bare"):
         metadata = only_span(mapped(view("work", {"gen_ai.operation.name": "chat", name: value})))["metadata"]
         assert metadata["attributes"] == {name: value}
@@ -89,7 +89,7 @@ def test_an_attribute_that_nobody_knows_comes_out(value: Any) -> None:
     ],
 )  # fmt: skip
 def test_what_the_conventions_added_lately_comes_out(name: str) -> None:
-    """Attributes that make no field are found by their names."""
+    """Attributes that fill no field are found by their names."""
     value: Any = 71 if "tokens" in name else MARK
     span = only_span(mapped(view("work", {"gen_ai.operation.name": "chat", name: value})))
     assert span["metadata"]["attributes"] == {name: value}
@@ -144,7 +144,7 @@ def test_a_word_that_stands_for_something_else_is_not_this_one() -> None:
 
 
 def test_the_costs_of_litellm_are_costs() -> None:
-    """Once they were in no part of the trace."""
+    """litellm's costs were once in no part of the trace."""
     attributes = {"gen_ai.operation.name": "chat", "gen_ai.cost.input_cost": 0.25, "gen_ai.cost.output_cost": 0.5}
     span = only_span(mapped(view("chat", {**attributes, "gen_ai.cost.total_cost": 0.75, "gen_ai.cost.margin": 0.125})))
     assert span["cost"] == {"input": 0.25, "output": 0.5, "total": 0.75}
@@ -230,7 +230,7 @@ def test_the_page_names_what_is_left_out() -> None:
 
 
 def test_an_exception_that_was_handled_is_an_event_and_one_that_failed_the_span_its_error() -> None:
-    """Both are recorded, each once."""
+    """Both the handled exception and the failing one are recorded, each once."""
     first, last = (EventView("exception", 5, {"exception.message": text}) for text in ("tried", "gave up"))
     handled = only_span(mapped(view("work", {"gen_ai.operation.name": "chat"}, events=[first])))
     assert handled["metadata"]["events"] == [{"name": "exception", "attributes": {"exception.message": "tried"}}]

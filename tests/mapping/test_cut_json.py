@@ -69,7 +69,7 @@ def test_wherever_it_is_cut_the_beginning_is_told(value: Any, form: str) -> None
     ],
 )
 def test_what_is_no_json_stays(text: str) -> None:
-    """This holds for text that begins like JSON, too."""
+    """Text stays as it is, even if it begins like JSON."""
     assert completed(text) == text
 
 

@@ -97,7 +97,7 @@ def test_the_page_is_up_to_date() -> None:
 
 
 def test_the_page_names_every_attribute_that_is_read() -> None:
-    """No row is left out, whatever its field."""
+    """Every row is on the page, whatever its field."""
     text = page()
     sources = {name for dialect in DIALECTS for row in dialect.rows for name in row.sources}
     sources |= {name for dialect in DIALECTS for event in dialect.events for name in event.names}
@@ -106,7 +106,7 @@ def test_the_page_names_every_attribute_that_is_read() -> None:
 
 
 def test_every_dialect_is_listed_once_under_its_own_name() -> None:
-    """A module that is not in the list would be dead."""
+    """A module that is not listed would never be read."""
     modules = {path.stem for path in (PACKAGE / "mapping" / "dialects").glob("*.py")} - {"__init__"}
     assert sorted(ORDER) == sorted(modules)
     assert tuple(dialect.name for dialect in DIALECTS) == ORDER
@@ -128,7 +128,7 @@ def test_rows_name_fields_that_exist() -> None:
 
 @pytest.mark.parametrize("module", ["pandaprobe_otel.mapping", "pandaprobe_otel.mapping.clean"])
 def test_importing_the_mapping_costs_little(module: str) -> None:
-    """It imports no HTTP client, no models and no SDK, since it is imported where spans are made."""
+    """The mapping imports no HTTP client, no models and no SDK, since it is imported where spans are made."""
     program = f"""
 import sys
 before = set(sys.modules)

@@ -28,7 +28,7 @@ def span(number: int, **fields: Any) -> dict[str, Any]:
 
 @given(st.lists(JSON, max_size=6))
 def test_spans_come_back_one_by_one(contents: list[Any]) -> None:
-    """This holds for all contents."""
+    """Spans with any contents can be separated again."""
     pieces = [orjson.dumps(span(number, input=content)) for number, content in enumerate(contents)]
     encoded = EncodedSpans.of(pieces)
     assert [*encoded] == pieces

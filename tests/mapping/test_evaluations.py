@@ -30,7 +30,7 @@ def scores(*events: EventView, **options: Any) -> list[dict[str, Any]]:
 
 
 def test_a_result_is_a_score_of_its_trace() -> None:
-    """This holds for a span event and for a log record."""
+    """A result becomes a score, as a span event and as a log record."""
     event = result(name="relevance", score__value=0.75, score__label="good", explanation="on topic")
     expected = {
         "trace_id": trace_uuid(TRACE_ID),

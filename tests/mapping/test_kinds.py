@@ -81,7 +81,7 @@ def test_the_first_rule_that_answers_decides(name: str, attributes: dict[str, An
 
 @pytest.mark.parametrize("value", [None, 7, True, b"LLM", ["LLM"], {"LLM": 1}, "", "\x00"], ids=repr)
 def test_odd_values_state_no_kind(value: Any) -> None:
-    """This holds for any value in the attribute of a kind."""
+    """Any odd value in the attribute of a kind is ignored."""
     for attribute in ("pandaprobe.span.kind", "openinference.span.kind", "gen_ai.operation.name", "ai.operationId"):
         assert kind_of(view("x", {attribute: value})) == "OTHER"
 
@@ -122,7 +122,7 @@ def test_genai_work_is_told_from_plumbing(attributes: dict[str, Any], scope: str
 
 
 def test_every_recorded_span_of_a_library_for_genai_shows_that_it_is_one() -> None:
-    """All instrumentors' spans show it, except Logfire's own and those of a plain web app, which have no sign."""
+    """All instrumentors' spans show GenAI work, except Logfire's own and those of a plain web app, without any sign."""
     for name in captures.names():
         views = [read_span(span) for spans in captures.capture(name).traces for span in spans]
         if name.startswith("plain_otel"):

@@ -132,7 +132,7 @@ def test_a_rendered_name_that_is_not_the_name_is_content_too(capture: Any) -> No
 
 @pytest.mark.parametrize("capture", ["metadata", "off"])
 def test_what_is_beside_attributes_holds_no_content_either(capture: Any) -> None:
-    """Statuses, events, log records, the resource, and reasons of evaluations hold none."""
+    """Statuses, events, log records, the resource, and reasons of evaluations hold no content."""
     event = EventView("note", 2, {"message": SECRET, "gen_ai.evaluation.explanation": SECRET}, SECRET)
     failure = EventView(
         "exception", 2, {"exception.type": "E", "exception.message": SECRET, "exception.stacktrace": SECRET}

@@ -80,7 +80,7 @@ def test_only_calls_that_count_have_a_price() -> None:
     ],
 )
 def test_what_has_no_price_has_no_cost(changes: dict[str, Any]) -> None:
-    """Unknown is not zero."""
+    """An unknown cost is not zero."""
     assert "cost" not in only_span(mapped(call(**changes), options=PRICED))
 
 
@@ -91,7 +91,7 @@ def test_a_model_is_found_under_an_unknown_provider() -> None:
 
 
 def test_odd_times_and_counts_cost_nothing() -> None:
-    """This holds for all results of the package."""
+    """No odd result of the package becomes a cost."""
     assert listed_price("gpt-4o-mini", "openai", {"prompt_tokens": 1}, 1 << 80) is None
     assert listed_price("", "", {}, START) is None
 
@@ -103,7 +103,7 @@ def test_the_mark_stands_even_where_metadata_is_not_captured() -> None:
 
 
 def test_the_setting_decides() -> None:
-    """It is off by default; a missing package is named (`find_spec` finds it here)."""
+    """Prices are off by default; a missing package is named (`find_spec` finds it here)."""
     nowhere = Path("/no/such/file")
     assert MappingOptions.from_config(Config.resolve({}, environ={}, file=nowhere), {}).price is None
     config = Config.resolve({}, environ={"PANDAPROBE_COMPUTE_COST": "true"}, file=nowhere)

@@ -229,7 +229,7 @@ def test_a_mask_may_leave_nothing() -> None:
 
 @pytest.mark.parametrize("mask", ["(", 7, [r"\d", object()]], ids=["no expression", "number", "object"])
 def test_a_mask_that_cannot_be_used_masks_everything(mask: Any) -> None:
-    """It fails closed, with a log line that does not show the expression."""
+    """An unusable mask fails closed, with a log line that does not show the expression."""
     config = dataclasses.replace(settings(), mask=mask)
     options = MappingOptions.from_config(config, {})
     assert len(options.problems) == 1
@@ -326,7 +326,7 @@ def test_who_wants_no_content_sends_none_in_any_vocabulary(name: str) -> None:
 
 @pytest.mark.parametrize("given", ["all", {"*": "all", "TOOL": "off"}])
 def test_a_capture_that_is_given_decides_alone(given: Any) -> None:
-    """It is this library's own setting, and was set on purpose."""
+    """`capture` is this library's own setting, and was set on purpose."""
     options = MappingOptions.from_config(settings(capture=given), NO_CONTENT | {"OPENINFERENCE_HIDE_INPUTS": "true"})
     assert options.problems == ()
     for attributes in (OPENINFERENCE, SEMCONV, TRACELOOP):
@@ -335,7 +335,7 @@ def test_a_capture_that_is_given_decides_alone(given: Any) -> None:
 
 
 def test_a_capture_that_leaves_kinds_open_leaves_them_to_the_switches() -> None:
-    """It fails closed: setting tools says nothing about model calls."""
+    """Open kinds fail closed: setting tools says nothing about model calls."""
     options = MappingOptions.from_config(settings(capture={"TOOL": "off"}), NO_CONTENT)
     assert (options.capture_of("LLM"), options.capture_of("TOOL")) == ("metadata", "off")
     plain = MappingOptions.from_config(settings(capture={"TOOL": "off"}), {})
@@ -373,14 +373,14 @@ def test_a_switch_that_cannot_be_understood_hides_and_is_named(switch: Switch) -
     ],
 )
 def test_what_is_captured_can_differ_by_kind(given: Any, seen: Any) -> None:
-    """It works as an argument and, as text, in the variable."""
+    """Modes by kind work as an argument and, as text, in the variable."""
     assert settings(capture=given).capture == seen
     if isinstance(given, str):
         assert settings({"PANDAPROBE_CAPTURE": given}).capture == seen
 
 
 def test_modes_by_kind_reach_the_spans() -> None:
-    """Only the named kinds differ."""
+    """Only the named kinds have another mode."""
     options = MappingOptions.from_config(settings(capture={"*": "metadata", "AGENT": "all", "LLM": "off"}), {})
     body = mapped(*failing_agent(), options=options)
     run, chat, tool = body["spans"]
@@ -393,7 +393,7 @@ def test_modes_by_kind_reach_the_spans() -> None:
 
 @pytest.mark.parametrize("given", ["metdata", "all,TOOLS=off", "TOOL=", {"TOOL": "some"}, {"BOX": "off"}, 7, ""])
 def test_a_capture_that_cannot_be_understood_captures_nothing(given: Any) -> None:
-    """It fails closed: a typing mistake must not send content."""
+    """An invalid `capture` fails closed: a typing mistake must not send content."""
     config = settings(capture=given)
     assert config.capture == "off"
     (problem,) = (problem for problem in config.problems if problem.setting == "capture")

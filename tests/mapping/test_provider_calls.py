@@ -119,7 +119,7 @@ def test_small_pictures_stay_in_the_message(name: str) -> None:
     recording = captures.capture(name)
     (span,) = map_trace(recording.traces[0], recording.logs)["spans"]
     content = [message["content"] for message in messages(span.get("input"))]
-    if "otel_openai_v2" in name:  # keeps no pictures
+    if "otel_openai_v2" in name:  # this instrumentor keeps no pictures
         assert content == []
         return
     (parts,) = content

@@ -63,7 +63,7 @@ def test_what_follows_a_span_does_not_change_the_next() -> None:
 
 
 def test_lists_and_long_texts_are_read_but_not_remembered() -> None:
-    """They may be anything, and of any size."""
+    """Lists and long texts may be anything, and of any size."""
     steady = shape_of(view("call", CALL)).steady
     before = len(steady.known)
     assert span_of(gen_ai__request__model=["asked", "twice"])["model"] == "answered"

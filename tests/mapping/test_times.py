@@ -30,7 +30,7 @@ def test_times_are_written_with_microseconds() -> None:
 
 @given(st.lists(st.integers(0, END - 1).flatmap(lambda ns: st.sampled_from((ns, ns // SECOND * SECOND))), max_size=6))
 def test_times_are_those_of_the_standard_library(times: list[int]) -> None:
-    """This holds in any order."""
+    """Times in any order equal the standard library's."""
     for ns in times:
         whole, rest = divmod(ns, SECOND)
         expected = datetime.fromtimestamp(whole, UTC).replace(microsecond=rest // 1000)
@@ -39,7 +39,7 @@ def test_times_are_those_of_the_standard_library(times: list[int]) -> None:
 
 @given(st.integers(-SECOND, END + SECOND), st.integers(0, 2 * SECOND), st.integers(-2 * SECOND, 2 * SECOND))
 def test_start_and_end_are_written_as_each_is_by_itself(start: int, lasts: int, before: int) -> None:
-    """This holds within one second or not, whatever was written before."""
+    """Start and end are written correctly within one second or not, whatever was written before."""
     expected = rfc3339(start), rfc3339(start + lasts)
     rfc3339(start + before)
     assert start_and_end(start, start + lasts) == expected

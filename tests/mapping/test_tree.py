@@ -47,7 +47,7 @@ def sums(body: dict[str, Any]) -> list[int | None]:
 
 
 def test_the_sum_of_an_agent_does_not_count_beside_its_calls() -> None:
-    """The server adds up all spans; 20 is already in the two calls."""
+    """The server adds up all spans; the agent's 20 are already in the two calls."""
     body = mapped(agent(20), call(span_id=2, parent=1, at=0.1), call(span_id=3, parent=1, at=0.2))
     assert (prompts(body), sums(body)) == ([None, 10, 10], [20, None, None])
 
@@ -138,7 +138,7 @@ def test_a_ring_of_parents_ends() -> None:
 
 
 def test_spans_are_sorted_by_start_and_parents_come_first() -> None:
-    """Of spans that start together, the longer one comes first, in whatever order they ended."""
+    """The longer one of two spans that start together comes first, in whatever order they ended."""
     views = [call(span_id=4, parent=1, at=0.5), tool(span_id=3, parent=1, lasts=0.1), agent(span_id=1, lasts=5)]
     body = mapped(*views)
     assert [span["name"] for span in body["spans"]] == ["agent", "tool", "call"]
@@ -199,7 +199,7 @@ def test_a_span_never_ends_before_it_starts() -> None:
 
 @pytest.mark.parametrize(("after", "there"), [(0.2, True), (-0.2, False), (1.5, False)])
 def test_the_first_token_lies_within_the_span(after: float, there: bool) -> None:
-    """A time outside of it is a mistake of clocks."""
+    """A time outside the span is a clock error."""
     seen = call()
     at = seen.start_ns + int(after * 1_000_000_000)
     seen = dataclasses.replace(seen, attributes={**seen.attributes, "pandaprobe.completion_start_time_unix_nano": at})

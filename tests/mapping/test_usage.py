@@ -15,7 +15,7 @@ COUNTS = st.integers(-3, 3) | st.integers(MAX_COUNT - 3, MAX_COUNT + 3) | st.int
 
 @given(COUNTS, COUNTS)
 def test_two_sides_are_what_their_counters_are(prompt: int, completion: int) -> None:
-    """This holds for counts that no server can hold, and for values that are no counts."""
+    """Counts that no server can hold, and values that are no counts, are read alike on both paths."""
     counters = {"prompt": count(prompt), "completion": count(completion)}
     told = {name: value for name, value in counters.items() if value is not None}
     assert usage_of_sides(prompt, completion) == token_usage(told, None, "")

@@ -92,7 +92,7 @@ def test_a_server_that_is_away_holds_the_exit_for_a_moment(waiting: int) -> None
 
 
 def test_a_trace_whose_end_is_not_delivered_is_named() -> None:
-    """Such a trace would be shown as running for ever, although none of its spans is missing."""
+    """A trace without its end would be shown as running for ever, although none of its spans is missing."""
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=503) if method == "PATCH" else None
         code = """
@@ -111,7 +111,7 @@ def test_a_trace_whose_end_is_not_delivered_is_named() -> None:
 
 
 def test_an_open_root_at_the_end_is_sent_as_running() -> None:
-    """A run that was cut off is visible, and not shown as completed."""
+    """A run that was cut off is shown as running, not as completed."""
     with StrictPandaProbe() as server:
         code = """
         root = tracer.start_span("agent", attributes={"gen_ai.operation.name": "invoke_agent"})
@@ -165,7 +165,7 @@ signal.raise_signal(signal.SIGTERM)
 
 
 def test_sigterm_that_is_handled_delivers() -> None:
-    """With `handle_sigterm` it is an end like `sys.exit`, with the exit code that shells use for it."""
+    """With `handle_sigterm`, SIGTERM ends the process like `sys.exit`, with the exit code that shells use for it."""
     with StrictPandaProbe() as server:
         result = run_python(TERMINATED, environment(server.url, PANDAPROBE_HANDLE_SIGTERM="true"))
 

@@ -44,7 +44,7 @@ def test_parent_and_child_each_deliver_their_own_once() -> None:
 
 
 def test_a_child_leaves_the_open_trace_to_its_parent_and_adds_to_it() -> None:
-    """Forked within a span: the child never ends its copy of it; its own spans join the parent's one trace."""
+    """A child forked within a span never ends its copy; its own spans join the parent's one trace."""
     with StrictPandaProbe() as server:
         code = """
         import os, warnings
@@ -73,7 +73,7 @@ def test_a_child_leaves_the_open_trace_to_its_parent_and_adds_to_it() -> None:
 def test_forking_from_many_threads_within_open_spans_never_hangs() -> None:
     """With requests under way, locks held and spans open, each child traces and ends, and the parent keeps its spans.
 
-    PANDAPROBE_FORKS=200 makes it four forks for each of fifty threads (it takes a minute).
+    PANDAPROBE_FORKS=200 makes four forks for each of fifty threads (it takes a minute).
     """
     forks = int(os.environ.get("PANDAPROBE_FORKS", "20"))
     with StrictPandaProbe(limit=10_000, delay=lambda: 0.02) as server:
@@ -140,7 +140,7 @@ def test_a_child_that_is_forked_while_modules_are_loaded_does_not_hang() -> None
 
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_children_of_a_process_pool_deliver_at_its_end(method: str, tmp_path: Path) -> None:
-    """concurrent.futures ends them in good order, with the default start method of Python 3.13 and of 3.14."""
+    """concurrent.futures ends its processes in good order, with the default start method of Python 3.13 and of 3.14."""
     with StrictPandaProbe() as server:
         program = f"""
 import multiprocessing, sys, warnings
@@ -184,7 +184,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_children_of_multiprocessing_deliver_at_their_end(method: str, tmp_path: Path) -> None:
-    """They end by os._exit, without atexit; their finalizers run."""
+    """Children of multiprocessing end by os._exit, without atexit; their finalizers run."""
     with StrictPandaProbe() as server:
         program = f"""
 import multiprocessing, sys, warnings

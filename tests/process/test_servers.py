@@ -85,7 +85,7 @@ def names(server: StrictPandaProbe) -> Counter[str]:
 
 
 def test_workers_of_gunicorn_deliver_what_they_trace_and_the_master_the_rest(tmp_path: Path) -> None:
-    """Preloaded, forked during a request of ours and an open span, with workers replaced: each trace arrives once."""
+    """Preloaded workers, forked amid a request of ours and an open span, and their successors send each trace once."""
     (tmp_path / "web.py").write_text(WEB_APP, encoding="utf-8")
     listens = tmp_path / "socket"
     options = ("--preload", "--workers=4", f"--bind=unix:{listens}", "--max-requests=4", "--config=python:web")

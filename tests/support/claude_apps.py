@@ -18,16 +18,16 @@ TOOL = "mcp__station__weather"
 
 @tool("weather", "Tell the weather in a city", {"city": str})
 async def weather(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The app's tool, which runs in the app's process."""
+    """Return the app's tool, which runs in the app's process."""
     if arguments["city"] not in WEATHER:
         raise LookupError(f"no station in {arguments['city']}")
     return {"content": [{"type": "text", "text": WEATHER[arguments["city"]]}]}
 
 
 def claude_model(messages: Sequence[Message]) -> Reply:
-    """As `weather_model`, with Claude's name of the tool; "Ask the expert: ..." is handed to a sub-agent."""
+    """Act as `weather_model`, with Claude's name of the tool; "Ask the expert: ..." goes to a sub-agent."""
     last = messages[-1]
-    # The program adds reminders of its own before a question and after a result.
+    # The program adds its own reminders before a question and after a result.
     said = text_of(last["content"]).partition("\n")[0 if last["role"] == "tool" else 2] or text_of(last["content"])
     said = said.rpartition("\n")[2]
     if last["role"] == "tool":

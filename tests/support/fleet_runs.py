@@ -1,4 +1,4 @@
-"""Eight real processes on one key: forked by gunicorn or spawned, with a shared budget, before a strict server."""
+"""Eight real processes with one key: forked by gunicorn or spawned, with a shared budget and a strict server."""
 
 from __future__ import annotations
 

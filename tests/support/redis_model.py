@@ -30,7 +30,7 @@ class ModelRedis:
         self.forget()
 
     def forget(self) -> None:
-        """Come back empty."""
+        """Lose all data, as after a restart."""
         self._leases: dict[int, float] = {}
         self._members: dict[int, _Member] = {}
         self._guard = self._settled = 0.0

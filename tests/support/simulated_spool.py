@@ -85,7 +85,7 @@ class SpooledProcess(Process):
             file.release()
 
     def fork(self) -> None:
-        """Do what the parent does around a fork."""
+        """Do the parent's steps around a fork."""
         self.dispatcher.before_fork()
 
     def fail_to_write_once(self) -> None:

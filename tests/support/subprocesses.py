@@ -48,6 +48,6 @@ def run_python(
 
 
 def timed_exit(code: str, env: Mapping[str, str]) -> tuple[subprocess.CompletedProcess[str], float]:
-    """Run it; also return the seconds from its last statement to the end of the process."""
+    """Run the code; also return the seconds from its last statement to the end of the process."""
     result = run_python(f"{code}\nimport time; print(time.time())", env)
     return result, time.time() - float(result.stdout)

@@ -91,7 +91,7 @@ class Suites:
         """Run the tests in `code`, after this module's agent, and return the outcome.
 
         Of the installed plugins only ours and the named ones are loaded, and warnings are errors. Files `conftest.py`
-        and `pytest.ini` in the folder count; without `code` there is no file of tests.
+        and `pytest.ini` in the folder are used; without `code` there is no file of tests.
         """
         if code:
             (folder / "test_suite.py").write_text(AGENT + code, encoding="utf-8")
@@ -111,7 +111,7 @@ class Suites:
         return Outcome(code=done.returncode, out=done.stdout + done.stderr, cases=cases, properties=properties)
 
     def command(self, folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run `pandaprobe-otel` to its end and return what it wrote."""
+        """Run `pandaprobe-otel` to its end and return its output."""
         return self._start(folder, "pandaprobe-otel", *arguments, terminal=False, **env)
 
     def _start(

@@ -90,7 +90,7 @@ def test_every_form_of_an_answer_is_read(raw: bytes, status: int, body: bytes) -
 
 
 def test_header_names_are_in_lower_case_and_repeated_ones_joined() -> None:
-    """Code that reads them need not know how the server writes them."""
+    """Code that reads headers need not know how the server writes them."""
     with answering(b"HTTP/1.1 429 Too\r\nRetry-After:  7 \r\nX-A: 1\r\nx-a: 2\r\nContent-Length: 0\r\n\r\n") as url:
         answer = post(url)
 
@@ -214,7 +214,7 @@ def test_a_connection_that_the_server_has_closed_is_not_used_again() -> None:
 
 
 def test_bytes_that_nobody_asked_for_end_the_connection() -> None:
-    """They would be taken for the answer to the next request."""
+    """Such bytes would be taken for the answer to the next request."""
     with answering(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", hang_up=False) as url:
         transport = DirectTransport(url, {})
         first = transport.send(POST)
@@ -226,7 +226,7 @@ def test_bytes_that_nobody_asked_for_end_the_connection() -> None:
 
 
 def test_tls_is_verified_and_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the trusted authority it works, without it nothing is sent."""
+    """TLS works with the trusted authority; without it nothing is sent."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
@@ -262,7 +262,7 @@ def test_what_is_not_plain_goes_by_httpx(endpoint: str, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("name", PROXIES)
 def test_behind_a_proxy_httpx_is_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every variable that httpx reads counts."""
+    """Every proxy variable that httpx reads counts."""
     for other in PROXIES:
         monkeypatch.delenv(other, raising=False)
     monkeypatch.setenv(name, "http://127.0.0.1:3128")

@@ -122,7 +122,7 @@ def test_an_empty_file_has_nothing(tmp_path: Path) -> None:
 
 
 def test_spans_without_their_trace_become_one() -> None:
-    """Another process posted the trace: these spans become one named after the earliest of them."""
+    """Spans of a trace that another process posted become a trace named after the earliest of them."""
     spans = [
         {"name": "late", "started_at": "2026-01-02T03:04:06Z"},
         {"name": "early", "started_at": "2026-01-02T03:04:05Z"},

@@ -81,7 +81,7 @@ async def test_redirects_are_not_followed() -> None:
 
 
 async def test_only_our_requests_are_kept_out_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """This holds while both wait in one thread, as in an event loop."""
+    """Only our requests are silenced, even while both wait in one thread, as in an event loop."""
     with ScriptedApi() as api, caplog.at_level(logging.INFO, logger="httpx"):  # libraries set its level
         both = threading.Barrier(2, timeout=PATIENCE_S)
         api.tell("GET /traces", Told(after=both.wait))

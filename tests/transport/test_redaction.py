@@ -101,7 +101,7 @@ def test_no_form_of_the_key_comes_back(
 
 @pytest.mark.parametrize("key", [KEY, "\\" * 60 + "x", "&" * 60 + "x"])
 def test_the_search_for_a_key_takes_no_longer_where_much_is_like_it(key: str) -> None:
-    """128 KB look like the beginning of a key."""
+    """The search stays fast in 128 KB that look like the beginning of a key."""
     redaction = Redaction()
     redaction.learn({"X-API-Key": key})
     for part in (key[:-1], "&#0000", "&amp;", "\\u00", "\\"):
@@ -111,7 +111,7 @@ def test_the_search_for_a_key_takes_no_longer_where_much_is_like_it(key: str) ->
 
 
 def test_a_success_stays_as_it_is() -> None:
-    """It is the requested data of the app, which may contain anything."""
+    """A successful answer is the requested data of the app, which may contain anything."""
     redaction = Redaction()
     redaction.learn({"X-API-Key": KEY})
     shown = Answer(status=200, body=json.dumps({"input": KEY}).encode())
@@ -168,7 +168,7 @@ def _by(kind: type[DirectTransport] | type[HttpTransport]) -> Callable[[str], Ou
     ids=["body and header", "reason phrase", "no HTTP", "status", "header", "length", "chunk"],
 )
 def test_every_transport_keeps_the_key_to_itself(ask: Callable[[str], Outcome], raw: str) -> None:
-    """This holds for an invalid answer too, when the library quotes what it found."""
+    """No transport shows the key, even if a library quotes an invalid answer."""
     with answering(raw.encode()) as url:
         outcome = ask(url)
 

@@ -25,7 +25,7 @@ handle.flush(60)
 
 
 def test_four_processes_share_one_hundred() -> None:
-    """Each has 60 traces at once. Together they send 100 before any token comes back; none is refused."""
+    """Four processes with 60 traces each send 100 before any token comes back; none is refused."""
     require_redis()
     with RedisServer() as redis, StrictPandaProbe() as server:
         env = environment(server.url, PANDAPROBE_REDIS_URL=redis.url)

@@ -130,7 +130,7 @@ def test_the_death_of_a_holder_costs_its_time_alone(fleet: Fleet) -> None:
 
 
 def test_who_wants_fewer_out_waits_for_more(fleet: Fleet) -> None:
-    """With two tokens out and at most one wanted, both must come back."""
+    """If two tokens are out and at most one is wanted, both must come back."""
     place = fleet.process()
     for token, wait_s in ((take(place), 10.0), (take(place), 20.0)):
         place.put_back(token, wait_s)
@@ -210,7 +210,7 @@ def test_never_more_than_there_are(redis: RedisServer) -> None:
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "redis://nowhere.invalid/0", "unix:///nowhere/redis.sock"])
 def test_a_redis_that_is_not_there(url: str) -> None:
-    """One type of error is raised, soon."""
+    """A Redis that is not there raises one type of error, soon."""
     place = RedisLeases(url, "k")
     with pytest.raises(FleetUnreachableError):
         place.take(1, 0)
@@ -220,7 +220,7 @@ def test_a_redis_that_is_not_there(url: str) -> None:
 
 
 def test_a_redis_that_hangs_or_is_something_else(fleet: Fleet, redis: RedisServer) -> None:
-    """Silence, a full memory and keys of another type all raise one error."""
+    """Silence, a full memory and keys of another type raise one type of error."""
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -24,7 +24,7 @@ CYCLE_S = 60.1 + REQUEST_S
 
 
 class Fleet:
-    """Processes that always have something to send, one request at a time each; `idle` ones have nothing now."""
+    """Processes that always have something to send, one request at a time each; those in `idle` pause."""
 
     def __init__(self, processes: int) -> None:
         self.now = 0.0
@@ -155,7 +155,7 @@ def test_one_line_for_an_absence_and_another_for_the_next(caplog: pytest.LogCapt
 
 
 def test_who_was_promised_nothing_sends_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """It is unknown how many share the key, and any number may start now; Redis is asked every 5 s."""
+    """The number of processes on the key is unknown, and any number may start now; Redis is asked every 5 s."""
     fleet = Fleet(4)
     fleet.redis.away = True
     fleet.run(600)
@@ -211,7 +211,7 @@ events = st.tuples(
 @settings(max_examples=30, deadline=None)
 @given(processes=st.integers(1, 9), story=st.lists(events, min_size=3, max_size=14), seed=st.integers(0, 99))
 def test_never_more_than_the_limit(processes: int, story: Sequence[tuple[str, float]], seed: int) -> None:
-    """This holds however processes join, pause and wake, and Redis comes, goes and forgets, with clocks 500 ppm off."""
+    """Processes join, pause and wake, Redis comes, goes and forgets, clocks are 500 ppm off: the limit always holds."""
     rng = random.Random(seed)
     fleet = Fleet(0)
     for _ in range(processes):
@@ -238,7 +238,7 @@ def test_never_more_than_the_limit(processes: int, story: Sequence[tuple[str, fl
 @settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), stopped_s=st.sampled_from([31.0, 96.0, 110.0, 130.0, 200.0]))
 def test_processes_that_are_suspended_at_any_moment_never_exceed_the_limit(seed: int, stopped_s: float) -> None:
-    """Each sends with its token if the lease still allows it; otherwise it returns the token and asks anew."""
+    """A process sends with its token if the lease still allows it; otherwise it returns the token and asks anew."""
     redis = ModelRedis()
     buckets = [
         LeasedBucket(
@@ -283,7 +283,7 @@ class TestStaticShare:
         assert share.take(100, 61.1)
 
     def test_none(self) -> None:
-        """With a share of none, no token ever comes; a process that loses its share still counts its tokens out."""
+        """A share of none never gives a token; a process that loses its share still counts its tokens out."""
         assert not StaticShare(0).take(100, 0.0)
         assert StaticShare(0).next_free(100, 0.0) == math.inf
         share = StaticShare(5)
@@ -295,7 +295,7 @@ class TestStaticShare:
         assert not share.take(100, 100.0)
 
     def test_a_fleet_that_claims_less_lends_less(self) -> None:
-        """With half of the limit left to the fleet, each process has half of its share."""
+        """If half of the limit is left to the fleet, each process has half of its share."""
         share = StaticShare(10)
         assert sum(share.take(50, 0.0) for _ in range(20)) == 5
 

@@ -50,7 +50,7 @@ def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path, kills: int) -> N
 
 
 def test_the_run_that_crashed_can_be_seen_afterwards(tmp_path: Path) -> None:
-    """Killed after a child ended, with the server down: the finished trace arrives whole, the open one as ERROR."""
+    """A process is killed after a child ended: the finished trace arrives whole, the open one as ERROR."""
     with StrictPandaProbe() as server:
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path))
         server.answer = lambda method, path: Reply(status=503)
@@ -100,7 +100,7 @@ def scaled(env: dict[str, str], traces: int, seconds: float) -> subprocess.Popen
 
 @pytest.mark.parametrize("processes", [2, 8])
 def test_processes_that_share_a_directory_share_the_limit(tmp_path: Path, processes: int) -> None:
-    """Together they offer three times the limit: it is used, never exceeded, and everything arrives."""
+    """The processes together offer three times the limit: it is used, never exceeded, and everything arrives."""
     with StrictPandaProbe(limit=20, window_s=1) as server:
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path / "spool"))
         children = [scaled(env, 60 // processes, 60) for _ in range(processes)]

@@ -189,7 +189,7 @@ def test_damage_while_the_process_runs(tmp_path: Path) -> None:
 
 
 def test_only_a_few_damaged_files_are_kept(sound: Path, tmp_path: Path) -> None:
-    """They are kept for inspection, and their number is bounded."""
+    """Damaged files are kept for inspection, and their number is bounded."""
     for number in range(6):
         database = damaged_copy(sound, tmp_path / "copy")
         kept = tmp_path / "spool"

@@ -302,7 +302,7 @@ def test_parcels_of_a_sibling_that_died_are_sent_while_this_process_runs(tmp_pat
 
 
 def test_a_burst_from_many_threads_is_kept_whole(tmp_path: Path) -> None:
-    """Eight threads put while the senders take."""
+    """Eight threads put parcels while the senders take them, and nothing is lost."""
     store = Store()
     service = Service(tmp_path, store, max_bytes=300_000)
     parcels: list[list[Parcel]] = [
@@ -322,7 +322,7 @@ def test_a_burst_from_many_threads_is_kept_whole(tmp_path: Path) -> None:
 
 
 def test_more_files_of_dead_processes_than_may_be_open_are_all_emptied(tmp_path: Path) -> None:
-    """They are opened in turn, and a flush waits for all of them."""
+    """The files are opened in turn, and a flush waits for all of them."""
     store = Store()
     store.up = False
     services = [Service(tmp_path, store) for _ in range(12)]

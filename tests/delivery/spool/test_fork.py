@@ -132,7 +132,7 @@ for thread in threads: thread.join()
 
 
 def test_workers_of_a_pool_that_is_terminated_lose_nothing(tmp_path: Path) -> None:
-    """multiprocessing ends them with SIGTERM, without a handler: ended spans are on disk."""
+    """multiprocessing ends its workers with SIGTERM, without a handler: ended spans are on disk."""
     with StrictPandaProbe() as server:
         code = QUIET + (
             """

@@ -158,7 +158,7 @@ def test_where_no_file_can_be_the_process_counts_for_itself(tmp_path: Path) -> N
 
 
 def test_the_file_is_private(machine: Machine) -> None:
-    """So is a directory that is made for it."""
+    """The file is its owner's alone, and so is a directory that is made for it."""
     machine.bucket().acquire(machine.now)
 
     assert machine.path.stat().st_mode & 0o777 == 0o600
@@ -182,7 +182,7 @@ def test_a_token_that_was_held_for_too_long_is_not_taken_from_its_next_holder(ma
 @settings(max_examples=8)
 @given(seed=st.integers(0, 10**6), stopped_s=st.sampled_from([31.0, 96.0, 110.0, 130.0, 200.0]))
 def test_processes_that_are_suspended_at_any_moment_never_exceed_the_limit(seed: int, stopped_s: float) -> None:
-    """Each sends with its token if the lease still allows it; otherwise it returns the token and asks anew."""
+    """A process sends with its token if the lease still allows it; otherwise it returns the token and asks anew."""
     with TemporaryDirectory() as folder:
         machine = Machine(Path(folder) / "leases")
         buckets = [machine.bucket() for _ in range(3)]
@@ -196,7 +196,7 @@ def test_processes_that_are_suspended_at_any_moment_never_exceed_the_limit(seed:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_processes_that_come_and_go_never_exceed_the_limit_and_use_it(machine: Machine, seed: int) -> None:
-    """Eight saturated processes, one of which is killed and replaced every 5 s, run for ten simulated minutes."""
+    """Eight saturated processes, of which one is replaced every 5 s, keep to the limit for ten simulated minutes."""
     rng = random.Random(seed)
     buckets = [machine.bucket() for _ in range(8)]
     answers: list[tuple[float, int, int, Lease]] = []

@@ -209,7 +209,7 @@ def test_a_directory_that_others_decide_about_is_named_once(
 
 
 def test_over_the_bound_the_oldest_go_those_with_errors_last(tmp_path: Path) -> None:
-    """Only as many as needed go, and they are counted."""
+    """Only as many parcels as needed go, and their spans are counted."""
     run = Run(tmp_path, max_bytes=56_000)
     for number in range(8):
         run.now += 31.0
@@ -240,7 +240,7 @@ def test_what_has_waited_for_a_week_is_given_up_and_counted(tmp_path: Path) -> N
 
 
 def test_the_size_that_a_server_takes_is_known_to_the_next_run(tmp_path: Path) -> None:
-    """It is valid for the same destination for a week; a value that is not a number is ignored."""
+    """The learned size is valid for the same destination for a week; a value that is not a number is ignored."""
     first = Run(tmp_path)
     first.outbox.remember_cap(131_072)
     first.put(create(1))

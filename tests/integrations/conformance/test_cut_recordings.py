@@ -102,7 +102,7 @@ def test_synchronous(
     server: ProviderServer,
     recorder: SpanRecorder,
 ) -> None:
-    """This holds whether the body just ends or the connection breaks."""
+    """The app sees the same, and the span has what arrived, whether the body just ends or the connection breaks."""
     client = clients(adapter, TIMEOUT_S)
     _skip_old(adapter, client)
 

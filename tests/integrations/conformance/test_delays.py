@@ -96,7 +96,7 @@ def _check(span: ReadableSpan, adapter: Adapter, sent: SlowChunks, read: Read) -
 
 @pytest.mark.parametrize("adapter", [*_runs()])
 def test_synchronous(adapter: Adapter, clients: Any, server: ProviderServer, recorder: SpanRecorder) -> None:
-    """This holds for a stream read to its end, and for one that the app leaves early and closes late."""
+    """The span's times fit a stream read to its end, and one that the app leaves early and closes late."""
     client = clients(adapter, TIMEOUT_S)
     _skip_old(adapter, client)
     with recorded(adapter, recorder):
@@ -131,7 +131,7 @@ def test_synchronous(adapter: Adapter, clients: Any, server: ProviderServer, rec
 async def test_asynchronous(
     adapter: Adapter, async_clients: Any, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """This holds for a stream read to its end, and for one cancelled while the provider is silent."""
+    """The span's times fit a stream read to its end, and one cancelled while the provider is silent."""
     client = await async_clients(adapter, TIMEOUT_S)
     _skip_old(adapter, client)
     with recorded(adapter, recorder):

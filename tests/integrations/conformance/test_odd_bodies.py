@@ -82,7 +82,7 @@ def _is_wrong(seen: Sighting, expected: Sighting, recorder: SpanRecorder) -> boo
 def test_synchronous(
     adapter: Adapter, every: bool, clients: Any, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
-    """This holds for streams and for answers in one piece."""
+    """The app sees the same of odd streams and of odd answers in one piece, and each call is one span."""
     client = clients(adapter, TIMEOUT_S)
     _skip_old(adapter, client)
 

@@ -337,7 +337,7 @@ def test_a_perfect_score_of_nothing_is_not_shown_as_a_success(http: httpx.Client
 
 
 def test_what_is_not_there_is_a_page_too(http: httpx.Client) -> None:
-    """Unknown traces, sessions and runs are 404 pages, not errors."""
+    """Unknown traces, sessions and runs get pages with status 404."""
     paths = [f"/ui/traces/{ONE}", f"/ui/traces/{ONE}/spans/{SPAN}", "/ui/session?id=x", f"/ui/runs/{ONE}"]
     answers = [http.get(path) for path in paths]
     assert [answer.status_code for answer in answers] == [404] * 4

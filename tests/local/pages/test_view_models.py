@@ -45,7 +45,7 @@ def _span(name: str, begin: float, end: float | None, parent: str | None = None,
 
 
 def test_the_critical_path_is_what_the_trace_waited_for() -> None:
-    """Of two parallel steps only the longer one is on the path, with the step before it."""
+    """Only the longer one of two parallel steps is on the path, with the step before it."""
     spans = [
         _span("root", 0, 10),
         _span("first", 0, 2, "root"),

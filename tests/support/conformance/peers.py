@@ -1,6 +1,6 @@
 """Results of other instrumentations in the same cases, for the page beside our own.
 
-Executed in November 2026 with the newest versions of each, on openai 3.57.0: otel-genai 1.3b0, OpenInference 0.1.66,
+Run in November 2026 with the newest versions of each, on openai 3.57.0: otel-genai 1.3b0, OpenInference 0.1.66,
 OpenLLMetry 0.62.4, Langfuse 5.0.4, Logfire 5.4, the official PandaProbe SDK 0.6.0.
 """
 

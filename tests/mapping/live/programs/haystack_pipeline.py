@@ -1,4 +1,4 @@
-"""A Haystack pipeline that looks up and answers, with Haystack's own spans or under OpenInference."""
+"""A Haystack pipeline that retrieves and answers, with Haystack's own spans or under OpenInference."""
 
 import contextlib
 import sys
