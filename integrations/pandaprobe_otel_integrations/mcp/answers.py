@@ -34,7 +34,7 @@ def _asked(name: str, arguments: Mapping[str, Any] | None = None, *_: Any, **__:
 
 def _result(said: Any) -> Any:
     """Return a result of the library's own class. One that was made from a trace is the text alone."""
-    made: Any = import_module("mcp.types").CallToolResult
+    kind: Any = import_module("mcp.types").CallToolResult
     if isinstance(said, dict) and "content" in said:
-        return made.model_validate(said)
-    return made.model_validate({"content": [{"type": "text", "text": tool_answers.text_of(said)}]})
+        return kind.model_validate(said)
+    return kind.model_validate({"content": [{"type": "text", "text": tool_answers.text_of(said)}]})
