@@ -2,8 +2,9 @@
 
 Time alone says too much. Branches that run side by side take turns as the network has it, and take other turns the next
 time. So a call comes after another one that had ended when it began if that ran in the same task or thread, in one that
-was started from there, or before this task was started; and, of tasks of one thread that know nothing of each other, if
-it had ended before the first call of this task. Threads beside each other are never in any order.
+was started from there, or before this one was started; and, of tasks in the recording's own thread that know nothing
+of each other, if it had ended before the first call of this task. Other threads are in no order: those of a pool take
+what comes, and without a context it cannot be told what belongs together.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class CallsSoFar:
         self._lock = threading.Lock()
         self._root = _Branch(_flow(), None)
         self._ended = 0
-        self._ended_in: dict[int, int] = {}
+        self._ended_at_home = 0
         self._implied: dict[int, int] = {}
         self._branches: dict[int, _Branch] = {}
 
@@ -61,12 +62,14 @@ class CallsSoFar:
         with self._lock:
             known = 0 if here is None else here.known
             branch = self._root if here is None else here.branch
+            is_home = flow[0] == self._root.flow[0]
             if branch.flow != flow:
-                branch = _Branch(flow, branch, before=self._ended)
+                branch = _Branch(flow, branch, before=self._ended if is_home else 0)
             self._branches[number] = branch
-            found = known & self._ended | branch.ended | branch.before & self._ended_in.get(flow[0], 0)
+            found = known & self._ended | branch.ended | branch.before & self._ended_at_home
             after, self._implied[number] = self._last_of(found)
-        _here.set(_Here(self, branch, found | 1 << number))
+        if here is not None or is_home:
+            _here.set(_Here(self, branch, found | 1 << number))
         return after
 
     def ended(self, number: int) -> None:
@@ -77,7 +80,8 @@ class CallsSoFar:
             if branch is None:
                 return
             self._ended |= bit
-            self._ended_in[branch.flow[0]] = self._ended_in.get(branch.flow[0], 0) | bit
+            if branch.flow[0] == self._root.flow[0]:
+                self._ended_at_home |= bit
             while branch is not None:
                 branch.ended |= bit
                 branch = branch.above

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 
+from pandaprobe_otel.capture.trace_context import context_executor
 from pandaprobe_otel.replay.calls_so_far import CallsSoFar
 
 
@@ -48,7 +49,7 @@ async def test_branches_and_their_summary() -> None:
         await asyncio.sleep(0)
         return [*found, call(calls, second)]
 
-    assert await asyncio.gather(branch(2, 4), branch(3, 5)) == [[(1,), (2,)], [(1,), (3,)]]
+    assert tuple(await asyncio.gather(branch(2, 4), branch(3, 5))) == ([(1,), (2,)], [(1,), (3,)])
     assert call(calls, 6) == (4, 5)
 
 
@@ -84,11 +85,18 @@ def test_threads() -> None:
     assert call(calls, 5) == (2, 3, 4)
 
 
-def test_a_pool_of_one_thread() -> None:
-    """Its tasks follow each other."""
+def test_a_pool_of_threads() -> None:
+    """Which thread takes what is chance: its tasks are in no order, what they do one after the other is."""
     calls = CallsSoFar()
+
+    def twice(number: int) -> list[tuple[int, ...]]:
+        return [call(calls, number), call(calls, number + 1)]
+
+    call(calls, 1)
     with ThreadPoolExecutor(1) as pool:
-        assert list(pool.map(partial(call, calls), (1, 2, 3))) == [(), (1,), (2,)]
+        assert list(pool.map(partial(call, calls), (2, 3))) == [(), ()]
+        assert list(context_executor(pool).map(twice, (4, 6))) == [[(1,), (4,)], [(1,), (6,)]]
+    assert call(calls, 8) == (2, 3, 5, 7)
 
 
 def test_recordings_have_orders_of_their_own() -> None:

@@ -94,7 +94,8 @@ def openai_chat(url: str) -> Any:
     messages: list[Any] = [{"role": "user", "content": QUESTION}]
     while True:
         stream: Any = client.chat.completions.create(model="gpt-5", messages=messages, tools=FUNCTIONS, stream=True)
-        text, calls = "", {}
+        text = ""
+        calls: dict[int, tuple[str, str, str]] = {}
         for chunk in stream:
             for choice in chunk.choices:
                 text += choice.delta.content or ""
