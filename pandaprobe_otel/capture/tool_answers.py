@@ -49,6 +49,13 @@ def begin(name: str, arguments: Callable[[], Mapping[str, Any]]) -> PlayedCall |
     return _asked[0](name, arguments()) if _asked else None
 
 
+def text_of(result: Any) -> str:
+    """Return a result as a model gets it."""
+    from pandaprobe_otel.capture.content import encode
+
+    return result if isinstance(result, str) else encode(result)
+
+
 def answered(function: Callable[..., Any], name: str, read: ArgumentReader | None) -> Callable[..., Any]:
     """Return the function of a tool with the question before each call.
 

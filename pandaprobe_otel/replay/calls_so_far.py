@@ -1,33 +1,106 @@
-"""Which calls have ended, and which of them a new one comes after."""
+"""Which calls a new one comes after: those that it must have waited for, as far as that can be seen.
+
+Time alone says too much. Branches that run side by side take turns as the network has it, and take other turns the next
+time. So a call comes after another one that had ended when it began if that ran in the same task or thread, in one that
+was started from there, or before this one was started; and, of tasks in the recording's own thread that know nothing
+of each other, if it had ended before the first call of this task. Other threads are in no order: those of a pool take
+what comes, and without a context it cannot be told what belongs together.
+"""
 
 from __future__ import annotations
 
-from pandaprobe_otel.replay.flows import Flow, flow_of
+import asyncio
+import threading
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+_Flow = tuple[int, int]
+"""A thread, and a task of it: the identity of what runs."""
+
+
+@dataclass(slots=True, eq=False)
+class _Branch:
+    """A task or a thread, from its first call on. Sets of calls are the bits of numbers."""
+
+    flow: _Flow
+    above: _Branch | None
+    before: int = 0
+    """Calls that had ended when it began."""
+    ended: int = 0
+    """Calls that have ended in it, and in those below it."""
+
+
+class _Here(NamedTuple):
+    """What a context knows, and hands on to the tasks that are started in it."""
+
+    calls: CallsSoFar
+    branch: _Branch
+    known: int
+
+
+_here: Final[ContextVar[_Here | None]] = ContextVar("pandaprobe_recorded_calls", default=None)
 
 
 class CallsSoFar:
-    """The order of calls: of those that had ended before one began, the ones that imply all others."""
+    """The order of the calls of one recording. Thread-safe."""
 
     def __init__(self) -> None:
-        self._flows: dict[int, Flow] = {}
+        self._lock = threading.Lock()
+        self._root = _Branch(_flow(), None)
+        self._ended = 0
+        self._ended_at_home = 0
         self._implied: dict[int, int] = {}
+        self._branches: dict[int, _Branch] = {}
 
     def began(self, number: int) -> tuple[int, ...]:
         """Note the beginning of a call; return the calls that it comes after, without those that these imply."""
-        flow = self._flows[number] = flow_of(self)
-        rest = flow.before
-        found: list[int] = []
-        implied = 0
-        while rest:
-            newest = rest.bit_length() - 1
-            found.append(newest)
-            implied |= self._implied.get(newest, 0) | 1 << newest
-            rest &= ~implied
-        self._implied[number] = implied
-        return tuple(reversed(found))
+        flow = _flow()
+        here = _here.get()
+        if here is not None and here.calls is not self:
+            here = None
+        with self._lock:
+            known = 0 if here is None else here.known
+            branch = self._root if here is None else here.branch
+            is_home = flow[0] == self._root.flow[0]
+            if branch.flow != flow:
+                branch = _Branch(flow, branch, before=self._ended if is_home else 0)
+            self._branches[number] = branch
+            found = known & self._ended | branch.ended | branch.before & self._ended_at_home
+            after, self._implied[number] = self._last_of(found)
+        if here is not None or is_home:
+            _here.set(_Here(self, branch, found | 1 << number))
+        return after
 
     def ended(self, number: int) -> None:
-        """Note the end of a call."""
-        flow = self._flows.pop(number, None)
-        if flow is not None:
-            flow.ended(number)
+        """Note the end of a call, once. It may come from another thread than its beginning."""
+        bit = 1 << number
+        with self._lock:
+            branch: _Branch | None = self._branches.get(number)
+            if branch is None:
+                return
+            self._ended |= bit
+            if branch.flow[0] == self._root.flow[0]:
+                self._ended_at_home |= bit
+            while branch is not None:
+                branch.ended |= bit
+                branch = branch.above
+
+    def _last_of(self, calls: int) -> tuple[tuple[int, ...], int]:
+        """Return the calls that imply all of these, and all that they imply."""
+        found: list[int] = []
+        implied = 0
+        while calls:
+            newest = calls.bit_length() - 1
+            found.append(newest)
+            implied |= self._implied.get(newest, 0) | 1 << newest
+            calls &= ~implied
+        return tuple(reversed(found)), implied
+
+
+def _flow() -> _Flow:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop runs in this thread
+        task = None
+    return threading.get_ident(), id(task) if task is not None else 0

@@ -47,7 +47,7 @@ class Interaction:
         call: The number of the call in its cassette, from 1, in the order in which requests were sent.
         at: The names of the spans around the call, outermost first, joined by ` > `; one of several of a name under
             one parent has its ordinal (`search (2nd)`). Empty outside of any span.
-        after: Numbers of the calls that had ended before this one began, without those that these imply.
+        after: Numbers of the calls that this one had waited for, without those that these imply.
         source: Where its request stands, as `file:line`; empty if it was not read from a file.
     """
 

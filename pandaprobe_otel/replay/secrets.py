@@ -67,13 +67,15 @@ _ENDS: Final = (
     "assertion", "cookie",
 )  # fmt: skip
 """In what the names above end, except `sig`, which only URLs have."""
-_QUOTED_ENDS: Final = tuple(f"{end}{quote}".encode() for end in _ENDS for quote in ('"', '\\"'))
+_BYTE_ENDS: Final = tuple(end.encode() for end in _ENDS)
+_KEY_END: Final = b'":'
+_LONGEST_END: Final = 16
 
 
 def may_have_secret_names(body: bytes) -> bool:
     """Tell quickly whether JSON may have a field with the name of a secret."""
-    small = body.lower()
-    return any(end in small for end in _QUOTED_ENDS)
+    parts = body.split(_KEY_END)
+    return any(part[-_LONGEST_END:].rstrip(b"\\").lower().endswith(_BYTE_ENDS) for part in parts)
 
 
 def is_secret_name(name: str) -> bool:

@@ -4,18 +4,21 @@ first two items. A conversation repeats itself with every call; a file that did 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, cast
 
-from pandaprobe_otel.replay.json_text import dump, dump_in_lines
-from pandaprobe_otel.replay.media import digest_of_text
+from pandaprobe_otel.replay.json_text import dump, dump_bytes, dump_in_lines, load
+from pandaprobe_otel.replay.media import KEYS, digest_of_text
 
 SAME: Final = "$same"
 MAX_BYTES: Final = 256 << 20
 """Of all requests of a cassette with their shared parts put in."""
 _WORTH: Final = 48
 """Characters below which a reference would say less than what it stands for."""
+_FEW: Final = 8
+"""Items of a value that are looked at."""
+_MEDIA_KEYS: Final = tuple(f'"{key}'.encode() for key in KEYS)
 _LOOKED_AT: Final = 16
 """Earlier calls that are compared, the newest first."""
 
@@ -37,18 +40,19 @@ class Sharing:
         if f'"{SAME}"'.encode() in body:
             return None
         try:
-            document = json.loads(body)
+            document = load(body)
         except (ValueError, RecursionError):
             return None
         if not isinstance(document, dict):
             return None
-        document = _without_media(cast("Document", document))
+        if _may_have_media(body):
+            document = _without_media(cast("Document", document))
         short = {key: self._field(key, value) for key, value in document.items()}
         self._seen.append((call, document))
         return dump_in_lines(short)
 
     def _field(self, key: str, value: Any) -> Any:
-        if isinstance(value, (dict, list)) and len(dump(value)) >= _WORTH:
+        if isinstance(value, (dict, list)) and _is_worth_it(cast("Any", value)):
             best, length = 0, 0
             for call, earlier in reversed(self._seen[-_LOOKED_AT:]):
                 other = earlier.get(key)
@@ -57,10 +61,22 @@ class Sharing:
                 shared = _common(value, other)
                 if shared > length:
                     best, length = call, shared
+                if length >= len(cast("Any", value)) - _FEW:
+                    break  # hardly any other can have more
             items = cast("Sequence[Any]", value)
-            if length and len(dump(items[:length])) >= _WORTH:
+            if length and _is_worth_it(items[:length]):
                 return [{SAME: [best, length]}, *items[length:]]
         return cast("Any", value)
+
+
+def _is_worth_it(value: Any) -> bool:
+    """Tell whether a reference would be shorter, by the beginning of the value."""
+    some: Any = value[:_FEW] if isinstance(value, list) else dict(islice(value.items(), _FEW))
+    return len(dump(some)) >= _WORTH
+
+
+def _may_have_media(body: bytes) -> bool:
+    return b";base64," in body or any(part.endswith(_MEDIA_KEYS) for part in body.split(b'":'))
 
 
 def _common(value: Any, other: Any) -> int:
@@ -96,14 +112,14 @@ class Expansion:
     def whole(self, call: int, text: str) -> bytes:
         """Return the whole body of a call. Raises BadReferenceError; text that is no JSON object stays as it is."""
         try:
-            document = json.loads(text)
+            document = load(text)
         except (ValueError, RecursionError):
             return text.encode()
         if not isinstance(document, dict):
             return text.encode()
         whole = {key: self._field(key, value) for key, value in cast("Document", document).items()}
         self._seen[call] = whole
-        body = dump(whole).encode()
+        body = dump_bytes(whole)
         self._size += len(body)
         if self._size > MAX_BYTES:
             raise BadReferenceError(f"with their shared parts, the requests have more than {MAX_BYTES >> 20} MB")

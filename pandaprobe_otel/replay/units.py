@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from itertools import accumulate
 from typing import Any, Final
 
 from pandaprobe_otel.replay import aws_frames
-from pandaprobe_otel.replay.json_text import dump
+from pandaprobe_otel.replay.json_text import dump, load
 
 Chunks = tuple[tuple[float, int], ...]
 NO_JSON: Final = object()
@@ -77,7 +76,7 @@ def _json(text: bytes) -> Any:
     if text[:1] not in (b"{", b"["):
         return NO_JSON
     try:
-        return json.loads(text)
+        return load(text)
     except (ValueError, RecursionError):
         return NO_JSON
 

@@ -263,3 +263,28 @@ def test_what_is_planted_comes_out(traces: SentTraces) -> None:
 
     asyncio.run(calls())
     assert planted.missing_in(traces.one().body) == []
+
+
+def test_calls_of_tools_are_recorded_and_replayed(traces: SentTraces, tmp_path: Path) -> None:
+    """With `tools=` the server's tool runs once; what it gave comes back as the library's own class."""
+    ran: list[str] = []
+    shop = MCPServer("shop")
+
+    @shop.tool()
+    def price(item: str) -> str:
+        ran.append(item)
+        if item == "nothing":
+            raise ToolError("no such item")
+        return f"{item}: 7 EUR"
+
+    async def run() -> list[Any]:
+        async with Client(shop) as client:
+            return [await client.call_tool("price", {"item": item}) for item in ("kettle", "nothing")]
+
+    found: list[Any] = []
+    for mode in ("all", "none"):
+        with pandaprobe_otel.recording(tmp_path / "one.yaml", mode=mode, tools=True):
+            found.append(asyncio.run(run()))
+    assert found[1] == found[0]
+    assert ran == ["kettle", "nothing"]
+    assert found[1][1].is_error

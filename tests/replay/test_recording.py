@@ -8,24 +8,41 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import grpc
 import httpx
 import httpx2
+import openai
 import pytest
 import requests
+import websockets.asyncio.client
+import websockets.sync.client
 
 import pandaprobe_otel
 from pandaprobe_otel import Divergence
+from pandaprobe_otel.api import Client
 from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
+from pandaprobe_otel.local.evaluation.judge import Question
 from pandaprobe_otel.replay.cassette import load
 from pandaprobe_otel.replay.divergence import EndOfRecording
 from provider_server import ProviderServer, Received, Reply, json_reply
+from span_recorder import recording as spans_recorded
 
 EVENTS = tuple(f'data: {{"n": {number}}}\n\n'.encode() for number in range(12))
+COMPLETION = {
+    "id": "c1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "m",
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hello"}}],
+}
 
 
 def echo(received: Received) -> Reply:
@@ -510,3 +527,83 @@ def test_a_connection_that_failed(tmp_path: Path) -> None:
     for _ in ("recorded", "played"):
         with pandaprobe_otel.recording(tmp_path / "requests.yaml"), pytest.raises(requests.ConnectionError):
             requests.post(url, json={"q": 1}, timeout=20)
+
+
+def test_our_own_traffic_is_not_recorded(tmp_path: Path) -> None:
+    """Neither what the client asks, nor what the exporter sends, nor what a judge is asked, is the app's."""
+    with LocalServer(limit=None, scripted_judge=True) as server, ProviderServer() as model:
+        model.script = lambda _: json_reply({"choices": [{"message": {"content": '{"score": 1}'}}]})
+        judge = HttpJudge(f"{model.url}/v1", key="none", model="m", embedding_model=None)
+        handle = pandaprobe_otel.init(
+            endpoint=server.url, api_key=server.api_key, project_name="recorded", instrument=False
+        )
+        try:
+            with pandaprobe_otel.recording(tmp_path / "one.yaml") as recording:
+                with pandaprobe_otel.trace("a"):
+                    pass
+                assert handle.flush(30)
+                with Client(server.api_key, "recorded", server.url) as client:
+                    assert len(client.traces.list().items) == 1
+                judge.ask(Question(metric="m", prompt="p", schema={}, trace={}), None)
+        finally:
+            handle.shutdown()
+            judge.close()
+    assert recording.calls == []
+    assert len(model.received) == 1
+
+
+def test_nobody_waits_to_try_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal that asked for half a minute is followed at once when it is played."""
+    answers = iter((json_reply({"error": {"message": "slow down"}}, status=429), json_reply(COMPLETION)))
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+
+    def run(url: str) -> Any:
+        client = openai.OpenAI(base_url=url, api_key="none", max_retries=1)
+        return client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hi"}])
+
+    with ProviderServer() as server:
+        server.script = lambda _: replace(next(answers), headers={"Retry-After": "30"})
+        with pandaprobe_otel.recording(tmp_path / "one.yaml") as live:
+            first = run(server.url)
+    assert (max(waited), [call.status for call in live.calls]) == (30.0, [429, 200])
+    waited.clear()
+    with pandaprobe_otel.recording(tmp_path / "one.yaml"):
+        assert run(server.url) == first
+    assert waited == [0.001]
+
+
+def test_places_are_the_spans_around_a_call(asked: ProviderServer, tmp_path: Path) -> None:
+    """By their names, with an ordinal where a name comes again; spans from before the recording are not among them."""
+    recording = pandaprobe_otel.recording(tmp_path / "one.yaml")
+    with spans_recorded(), pandaprobe_otel.span("outside"), recording:
+        ask(asked, "nowhere")
+        for _ in range(2):
+            with pandaprobe_otel.agent("shop"):
+                ask(asked)
+                with pandaprobe_otel.chain("step"):
+                    ask(asked)
+    places = ["", "shop", "shop > step", "shop (2nd)", "shop (2nd) > step"]
+    assert [call.at for call in recording.calls] == places
+    assert [interaction.at for interaction in load(tmp_path / "one.yaml").interactions] == places
+
+
+@pytest.mark.parametrize(
+    "connect",
+    [
+        lambda: websockets.sync.client.connect("wss://api.openai.com/v1/realtime?model=x"),
+        lambda: websockets.asyncio.client.connect("ws://127.0.0.1:9/v1beta/BidiGenerateContent"),
+        lambda: grpc.secure_channel("aiplatform.googleapis.com:443", grpc.ssl_channel_credentials()),
+        lambda: asyncio.run(_websocket_of_aiohttp()),
+    ],
+    ids=["websockets", "websockets of asyncio", "gRPC", "aiohttp"],
+)
+def test_what_has_no_single_answer_is_refused(connect: Callable[[], Any], tmp_path: Path) -> None:
+    """It says that it cannot be recorded, before it connects."""
+    with pandaprobe_otel.recording(tmp_path / "one.yaml"), pytest.raises(RecordingError, match="cannot be recorded"):
+        connect()
+
+
+async def _websocket_of_aiohttp() -> None:
+    async with aiohttp.ClientSession() as session, session.ws_connect("http://127.0.0.1:9/realtime"):
+        pass

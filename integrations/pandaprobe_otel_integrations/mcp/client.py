@@ -19,6 +19,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Patch, replace
 from pandaprobe_otel_integrations._shape import Object, obj
 
+from .answers import answered_call
 from .content import tool_result
 
 METHOD: Final = "mcp.method.name"
@@ -36,12 +37,12 @@ async def recorded_call(
     """`ClientSession.call_tool` inside a span of its own."""
     span = guarded(_begin, recorder, *args, **kwargs)
     if span is None:
-        return await wrapped(*args, **kwargs)
+        return await answered_call(wrapped, args, kwargs)
     before = get_current()
     inside = set_value(_CALL_KEY, span, set_span_in_context(span, without_llm_span(before)))
     attach(inside)
     try:
-        result = await wrapped(*args, **kwargs)
+        result = await answered_call(wrapped, args, kwargs)
         guarded(_tell, recorder, span, result)
         return result
     except BaseException as error:

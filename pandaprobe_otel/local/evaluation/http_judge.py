@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import httpx
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from pandaprobe_otel.local.evaluation.answers import object_in
 from pandaprobe_otel.local.evaluation.catalogue import OPENAI, PROVIDERS, Provider
@@ -125,7 +126,8 @@ class HttpJudge(Judge):
         problem = ""
         for attempt in range(_ATTEMPTS):
             try:
-                response = self._client.post(path, json=body)
+                with suppress_instrumentation():  # a judge is no part of what is judged, nor of a recording of it
+                    response = self._client.post(path, json=body)
             except httpx.HTTPError as error:
                 problem = f"{type(error).__name__}: {error}"
             else:

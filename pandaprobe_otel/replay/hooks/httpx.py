@@ -17,7 +17,7 @@ from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
 from pandaprobe_otel.replay.run import Run
 
-_OF_BODY: Final = ("content-length", "content-encoding", "transfer-encoding")
+_BEGINNING: Final = 300
 _IN_PROCESS: Final = ("ASGITransport", "WSGITransport")
 
 
@@ -50,16 +50,6 @@ class _Pieces:
         """Tell whether a transport hands requests to an app of this very process."""
         classes = type(transport).__mro__
         return any(each.__name__ in _IN_PROCESS or each.__module__ == "starlette.testclient" for each in classes)
-
-    def sent(self, request: Any, exchange: Exchange) -> Any:
-        """Return the request to send: the program's, or what a fork asks instead."""
-        if exchange.instead is None:
-            return request
-        headers = [(name, value) for name, value in request.headers.multi_items() if name not in _OF_BODY]
-        instead = exchange.instead
-        return self.library.Request(
-            instead.method, instead.uri, headers=headers, content=instead.body, extensions=request.extensions
-        )
 
     def listen(self, response: Any, exchange: Exchange) -> Any:
         """Keep the answer as the app reads it."""
@@ -113,10 +103,12 @@ class _Transport:
 
     def handle_request(self, request: Any) -> Any:
         """Send a request of a synchronous client, or play its answer."""
-        exchange = self._run.begin(_sent(request, request.read()))
+        sent = _sent(request, request.read())
+        if _is_mcp(sent):
+            return self._inner.handle_request(request)
+        exchange = self._run.begin(sent)
         if exchange.played is not None:
             return self._pieces.play(exchange, self._run, request)
-        request = self._pieces.sent(request, exchange)
         try:
             with inside():
                 response = self._inner.handle_request(request)
@@ -127,10 +119,12 @@ class _Transport:
 
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request of an asynchronous client, or play its answer."""
-        exchange = self._run.begin(_sent(request, await request.aread()))
+        sent = _sent(request, await request.aread())
+        if _is_mcp(sent):
+            return await self._inner.handle_async_request(request)
+        exchange = self._run.begin(sent)
         if exchange.played is not None:
             return self._pieces.play(exchange, self._run, request)
-        request = self._pieces.sent(request, exchange)
         try:
             with inside():
                 response = await self._inner.handle_async_request(request)
@@ -143,6 +137,16 @@ class _Transport:
 def _sent(request: Any, body: bytes) -> RecordedRequest:
     headers = {name.lower(): value for name, value in request.headers.items()}
     return RecordedRequest(request.method, str(request.url), headers, body)
+
+
+def _is_mcp(sent: RecordedRequest) -> bool:
+    """Tell whether a client of the Model Context Protocol talks to its server, over streams that never end.
+
+    Such a server runs as it would over standard input; calls of its tools are answered where they are made.
+    """
+    if any(name.startswith("mcp-") for name in sent.headers):
+        return True
+    return b'"jsonrpc"' in sent.body[:_BEGINNING] and b'"initialize"' in sent.body[:_BEGINNING]
 
 
 class _KeptStream:
