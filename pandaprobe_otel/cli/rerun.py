@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pandaprobe_otel.cli.api_client import with_connection
 from pandaprobe_otel.cli.exits import ExitCode, exit_code_of_outcome
 from pandaprobe_otel.cli.functions import load_function
-from pandaprobe_otel.cli.options import format_option, print_json
+from pandaprobe_otel.cli.options import print_json
 from pandaprobe_otel.cli.verdict import metric_options, thresholds_in
 
 if TYPE_CHECKING:
+    from pandaprobe_otel.api import Client
     from pandaprobe_otel.evals.local_judge import LocalJudge
     from pandaprobe_otel.evals.report import Report
+    from pandaprobe_otel.replay.capture.stored import StoredTrace
     from pandaprobe_otel.replay.fork.rerun import Forks
+    from pandaprobe_otel.replay.interactions import Cassette
 
 
 @click.command("rerun")
-@click.argument("cassette", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--entry", required=True, metavar="MODULE:FUNCTION", help="What was recorded: called with --arguments.")
+@click.argument("recorded", metavar="CASSETTE|TRACE")
+@click.option("--entry", metavar="MODULE:FUNCTION", help="The program; a trace may name it itself.")
 @click.option(
-    "--arguments", metavar="JSON", help="An object (by name), an array (in order), or a single value or text."
+    "--arguments",
+    metavar="JSON",
+    help="An object (by name), an array (in order), or a single value or text. [default: those of the trace]",
 )
 @click.option("--from", "span", metavar="SPAN", help="Live from here: a span's name or place, or a call's number.")
 @click.option("--model", metavar="MODEL", help="Ask this one instead of the model of the call at SPAN.")
@@ -44,29 +50,30 @@ if TYPE_CHECKING:
     "--judge-url", metavar="URL", help="With --judge: an OpenAI-compatible endpoint. [default: the provider's]"
 )
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write both runs side by side.")
-@format_option
-def rerun_command(cassette: Path, **options: Any) -> int:
+@with_connection
+def rerun_command(connect: Callable[[], Client], recorded: str, **options: Any) -> int:
     """Run a recorded program again: as recorded up to a span, live from there.
 
-    The program runs twice: with all that CASSETTE holds, to see that it still does what was recorded, and once more
-    with what had ended before SPAN began; what comes later is sent, and costs what it costs. Tools are played; one
-    that was not recorded with its arguments runs only if --live-tools names it. Each fork is kept beside the cassette.
+    What was recorded is a cassette (.yaml), a file with one trace, or the id of a trace that PandaProbe has. The
+    program runs twice: with all that was recorded, to see that it still does the same, and once more with what had
+    ended before SPAN began; what comes later is sent, and costs what it costs. Tools are played; one that was not
+    recorded with its arguments runs only if --live-tools names it. Each fork is kept as a cassette of its own.
 
     Exit code 1: a fork failed, or a metric says no; or the program does not do any more what was recorded. 6: no
     evidence.
     """
     from pandaprobe_otel.evals.comparison_html import comparison_page
-    from pandaprobe_otel.replay.cassette import load
     from pandaprobe_otel.replay.fork.report import fork_text
     from pandaprobe_otel.replay.fork.rerun import RerunOptions, rerun
 
     prompt, scorers = options["prompt"], [load_function(name) for name in options["scorers"]]
+    path, cassette, entry, arguments = _recorded(recorded, connect, options)
     forks = rerun(
+        path,
         cassette,
-        load(cassette),
-        load_function(options["entry"]),
+        entry,
         RerunOptions(
-            arguments=_arguments(options["arguments"]),
+            arguments=arguments,
             span=options["span"],
             model=options["model"],
             prompt=None if prompt is None else prompt.read_text(encoding="utf-8"),
@@ -86,6 +93,45 @@ def rerun_command(cassette: Path, **options: Any) -> int:
     if options["html"] is not None:
         options["html"].write_text(comparison_page(forks.before, forks.after, forks.comparison), encoding="utf-8")
     return _exit_code(forks.after)
+
+
+def _recorded(
+    recorded: str, connect: Callable[[], Client], options: dict[str, Any]
+) -> tuple[Path, Cassette, Callable[..., Any], Any]:
+    """Return the file that forks are kept beside, the recording, the program, and what it was called with."""
+    path, given = Path(recorded), _arguments(options["arguments"])
+    if path.is_file() and path.suffix in (".yaml", ".yml"):
+        from pandaprobe_otel.replay.cassette import load
+
+        if options["entry"] is None:
+            raise click.UsageError("a cassette does not name the program: --entry MODULE:FUNCTION")
+        return path, load(path), load_function(options["entry"]), given
+    from pandaprobe_otel.replay.fork.of_trace import arguments_in, entry_in, recorded_in
+
+    trace = _trace(path, recorded, connect)
+    cassette = recorded_in(trace)
+    name = options["entry"] or entry_in(trace)
+    if name is None:
+        raise click.UsageError("the trace does not name the program: --entry MODULE:FUNCTION")
+    entry = load_function(name)
+    kept = Path(f"{name.rpartition(':')[2]}_{trace.trace_id[:8]}.yaml")
+    return kept, cassette, entry, arguments_in(trace, entry) if given is None else given
+
+
+def _trace(path: Path, recorded: str, connect: Callable[[], Client]) -> StoredTrace:
+    from pandaprobe_otel.replay.capture.stored import StoredTrace, traces_in
+
+    if not path.is_file():
+        with connect() as client:
+            return StoredTrace(client.traces.get(recorded).model_dump(mode="json"))
+    try:
+        found = traces_in(path)
+    except (OSError, ValueError) as error:
+        raise click.UsageError(str(error)) from None
+    if len(found) > 1:
+        ids = ", ".join(trace.trace_id for trace in found[:5])
+        raise click.UsageError(f"{path} holds {len(found)} traces ({ids}): name a file with one of them")
+    return found[0]
 
 
 def _arguments(text: str | None) -> Any:

@@ -89,8 +89,12 @@ def _traces(before: TraceRecord | None, after: TraceRecord | None) -> TracePair:
 def _spans(row: DiffRow) -> SpanPair:
     left, right = (None if node is None else SpanRecord(node.span) for node in (row.left, row.right))
     shown = row.right or row.left
-    fields = [name for name in row.fields if left and right and _behaves(name, left) != _behaves(name, right)]
+    fields = [name for name in row.fields if left and right and _differs(name, left, right)]
     return SpanPair(before=left, after=right, depth=shown.depth if shown else 0, fields=tuple(fields))
+
+
+def _differs(field: str, left: SpanRecord, right: SpanRecord) -> bool:
+    return field == "order" or _behaves(field, left) != _behaves(field, right)
 
 
 def _behaves(field: str, span: SpanRecord) -> str:

@@ -7,15 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import forked_shop
 import pandaprobe_otel
+import pandaprobe_otel.mapping.assemble  # by one thread: pytest compiles it, and two at once confuse CPython 3.11
 from command_line import clean_environment, run_here
+from pandaprobe_otel import bootstrap
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.evals.task_runs import TaskRun
+from pandaprobe_otel.replay.answers.messages import INVENTED_SIGNATURE
+from pandaprobe_otel.replay.capture.stored import traces_in
 from pandaprobe_otel.replay.cassette import load
 from pandaprobe_otel.replay.fork.cut import cut_from
+from pandaprobe_otel.replay.fork.forked_run import ForkedRecording, ForkOptions
 from pandaprobe_otel.replay.fork.report import fork_text
 from pandaprobe_otel.replay.fork.rerun import Forks, RerunOptions, rerun
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedAnswer, RecordedRequest
@@ -27,6 +33,8 @@ QUESTION = {"question": "Where are A-1 and A-2?"}
 @pytest.fixture
 def shop(server: ProviderServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ProviderServer]:
     """The shop's provider, which counts what it is asked; the program is traced."""
+    if (disabled := bootstrap.current()) is not None:  # of an earlier test
+        bootstrap.forget(disabled)
     pandaprobe_otel.init(local=tmp_path / "traces.jsonl")
     monkeypatch.setenv(forked_shop.URL, server.url)
     server.script = forked_shop.answer
@@ -94,7 +102,8 @@ def test_another_model_is_asked_from_the_cut_on(shop: ProviderServer, recorded: 
 
     assert asked(shop) == [("tiny", "You check orders."), ("big", "You sum up."), ("big", "You thank.")]
     assert forks.after.cases[0].error is None
-    assert "first difference: LLM" in fork_text(forks)
+    text = fork_text(forks)
+    assert "first difference: LLM" in text, text
 
 
 def test_another_prompt_is_asked_from_the_cut_on(shop: ProviderServer, recorded: Path) -> None:
@@ -248,3 +257,36 @@ def test_the_command(shop: ProviderServer, recorded: Path, tmp_path: Path) -> No
     assert (found["sent"], found["not_played"], found["kept_in"]) == ([1], [4, 5], [])
     assert "There are:" in wrong.stderr
     assert "Divergence at call 1" in other.stderr
+
+
+def test_a_trace_is_a_recorded_run(shop: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names the program and what that was called with; the trace of its fork names it."""
+    forked_shop.shop(**QUESTION)
+    assert pandaprobe_otel.flush()
+    assert len(shop.received) == 5
+    shop.received.clear()
+    forked_shop.ran.clear()
+    monkeypatch.chdir(tmp_path)
+    (trace,) = traces_in(tmp_path / "traces.jsonl")
+    (tmp_path / "trace.jsonl").write_bytes((tmp_path / "traces.jsonl").read_bytes())
+    environment = clean_environment(tmp_path, **{forked_shop.URL: shop.url})
+
+    told = run_here("rerun", "trace.jsonl", "--from", "thank > chat big", "--model", "tiny", environment=environment)
+
+    assert told.returncode == 0, told.stderr
+    assert asked(shop) == [("tiny", "You thank.")]
+    assert forked_shop.ran == []
+    assert "4 calls played, 1 sent" in told.stdout
+    (kept,) = tmp_path.glob("shop_*.fork-1.yaml")
+    assert load(kept).made_from == trace.trace_id
+
+
+def test_an_invented_signature_is_not_sent(shop: ProviderServer, tmp_path: Path) -> None:
+    """A service would refuse it, with less to say."""
+    body = {"model": "m", "messages": [{"role": "user", "content": INVENTED_SIGNATURE}]}
+    cut = cut_from(NAMED, None)
+
+    with pytest.raises(RecordingError, match="replayable=True"), ForkedRecording(tmp_path / "f", ForkOptions(cut=cut)):
+        httpx.post(f"{shop.url}/v1/messages", json=body)
+
+    assert shop.received == []

@@ -23,7 +23,7 @@ class DiffRow:
     left: Node | None
     right: Node | None
     fields: Sequence[str] = ()
-    """Which of input, output, status, error and model differ."""
+    """Which of input, output, status, error and model differ; `order` for one that comes at another time."""
 
     @property
     def slower_by_ms(self) -> float | None:
@@ -48,8 +48,9 @@ _COMPARED = ("input", "output", "status", "error", "model")
 def diff_trees(left: Tree, right: Tree) -> list[DiffRow]:
     """Return the rows of both trees, the children of two matched spans being aligned in the order of their starts.
 
-    Spans of one kind and name with the same input are matched first, then those that share kind and name; siblings
-    that ran side by side have no order. A span that has none like it stands alone, with all below it.
+    Spans of one kind and name with the same input are matched first, then those that share kind and name, then those
+    that come at another time; siblings that ran side by side in one of the traces have no order. A span that has none
+    like it stands alone, with all below it.
     """
     return list(_diff(_nested(left.rows), _nested(right.rows)))
 
@@ -98,13 +99,13 @@ def _nested(rows: Sequence[Node]) -> list[_Branch]:
 def _diff(left: Sequence[_Branch], right: Sequence[_Branch]) -> Iterator[DiffRow]:
     levels = [_aligned(left, right)]  # and no recursion: traces may be deeper than Python goes
     while levels:
-        pair = next(levels[-1], None)
-        if pair is None:
+        found = next(levels[-1], None)
+        if found is None:
             levels.pop()
             continue
-        one, other = pair
+        one, other, has_moved = found
         if one is not None and other is not None:
-            yield _pair(one.node, other.node)
+            yield _pair(one.node, other.node, ("order",) if has_moved else ())
         else:
             yield DiffRow(
                 change="right" if one is None else "left",
@@ -114,19 +115,46 @@ def _diff(left: Sequence[_Branch], right: Sequence[_Branch]) -> Iterator[DiffRow
         levels.append(_aligned(one.below if one else (), other.below if other else ()))
 
 
-def _aligned(left: Sequence[_Branch], right: Sequence[_Branch]) -> Iterator[tuple[_Branch | None, _Branch | None]]:
-    """Yield siblings in pairs, and those that are alone where they stand among them."""
-    partners = dict(_partners(_without_order(left), _without_order(right)))
-    taken = set(partners.values())
+def _aligned(
+    left: Sequence[_Branch], right: Sequence[_Branch]
+) -> Iterator[tuple[_Branch | None, _Branch | None, bool]]:
+    """Yield siblings in pairs, with whether they have moved, and those that are alone where they stand among them."""
+    groups = _together(left), _together(right)
+    partners = dict(_partners(*(_without_order(side) for side in groups)))
+    beside = {branch for side in groups for group in side if len(group) > 1 for branch in group}
+    moved = dict(_moved(left, right, partners))
+    taken = {*partners.values(), *moved.values()}
     places = {other: place for place, other in enumerate(right)}
     reached = 0
     for one in left:
         other = partners.get(one)
         until = reached if other is None else max(reached, places[other])
-        yield from ((None, alone) for alone in right[reached:until] if alone not in taken)
+        yield from ((None, alone, False) for alone in right[reached:until] if alone not in taken)
         reached = until
-        yield one, other
-    yield from ((None, alone) for alone in right[reached:] if alone not in taken)
+        far = moved.get(one)
+        yield one, other or far, far is not None and not {one, far} & beside
+    yield from ((None, alone, False) for alone in right[reached:] if alone not in taken)
+
+
+def _moved(
+    left: Sequence[_Branch], right: Sequence[_Branch], partners: Mapping[_Branch, _Branch]
+) -> Iterator[tuple[_Branch, _Branch]]:
+    """Yield those that have no partner where they stand, but one elsewhere: with the same input first."""
+    taken = set(partners.values())
+    ones = [one for one in left if one not in partners]
+    others = [other for other in right if other not in taken]
+    for by_content in (True, False):
+        waiting: dict[tuple[str, ...], list[_Branch]] = {}
+        for other in reversed(others):
+            waiting.setdefault((*other.key, *([other.content] if by_content else [])), []).append(other)
+        found = [
+            (one, fitting.pop())
+            for one in ones
+            if (fitting := waiting.get((*one.key, *([one.content] if by_content else []))))
+        ]
+        yield from found
+        gone = {branch for pair in found for branch in pair}
+        ones, others = ([branch for branch in side if branch not in gone] for side in (ones, others))
 
 
 def _partners(left: Sequence[_Branch], right: Sequence[_Branch]) -> Iterator[tuple[_Branch, _Branch]]:
@@ -140,19 +168,23 @@ def _partners(left: Sequence[_Branch], right: Sequence[_Branch]) -> Iterator[tup
             yield from zip(left[i1 + i : i1 + i + size], right[j1 + j : j1 + j + size], strict=True)
 
 
-def _without_order(siblings: Sequence[_Branch]) -> list[_Branch]:
-    """Return siblings in an order that does not depend on which of those that overlap has started first."""
-    ordered: list[_Branch] = []
-    together: list[_Branch] = []
+def _together(siblings: Sequence[_Branch]) -> list[list[_Branch]]:
+    """Return siblings in groups of those that ran side by side."""
+    groups: list[list[_Branch]] = []
     until: datetime | None = None
     for branch in siblings:
         begin, end = _moment(branch, "started_at"), _moment(branch, "ended_at")
-        if not (begin is not None and until is not None and begin < until):
-            ordered += sorted(together, key=lambda one: (*one.key, one.content))
-            together, until = [], None
-        together.append(branch)
+        if begin is None or until is None or begin >= until:
+            groups.append([])
+            until = None
+        groups[-1].append(branch)
         until = end if until is None or (end is not None and end > until) else until
-    return ordered + sorted(together, key=lambda one: (*one.key, one.content))
+    return groups
+
+
+def _without_order(groups: Sequence[Sequence[_Branch]]) -> list[_Branch]:
+    """Return siblings in an order that does not depend on which of a group has started first."""
+    return [branch for group in groups for branch in sorted(group, key=lambda one: (*one.key, one.content))]
 
 
 def _moment(branch: _Branch, name: str) -> datetime | None:
@@ -163,8 +195,8 @@ def _moment(branch: _Branch, name: str) -> datetime | None:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
-def _pair(left: Node, right: Node) -> DiffRow:
-    differing = [name for name in _COMPARED if left.span[name] != right.span[name]]
+def _pair(left: Node, right: Node, also: Sequence[str] = ()) -> DiffRow:
+    differing = [*also, *(name for name in _COMPARED if left.span[name] != right.span[name])]
     return DiffRow(change="changed" if differing else "same", left=left, right=right, fields=differing)
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.replay.answers.messages import INVENTED_SIGNATURE
 from pandaprobe_otel.replay.divergence import Divergence
 from pandaprobe_otel.replay.exchange import Exchange
 from pandaprobe_otel.replay.fork.cut import Cut
 from pandaprobe_otel.replay.fork.overrides import Override
-from pandaprobe_otel.replay.interactions import Interaction, RecordedRequest, ToolCall
+from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedRequest, ToolCall
 from pandaprobe_otel.replay.recording import Recording
 from pandaprobe_otel.replay.run import RecordingOptions, Run
 from pandaprobe_otel.replay.script import Script
@@ -49,7 +50,7 @@ class ForkedRun(Run):
     def read(self) -> None:
         """Take what the cut has left. Live calls get numbers that no recorded one has."""
         self._old = self._fork.cut.kept
-        self._script = Script(self._old, ignore=self._options.ignore)
+        self._script = Script(_in_any_order(self._old), ignore=self._options.ignore)
         numbers = [*(one.call for one in self._old.interactions), *self._fork.cut.gone]
         self._next_number = max(numbers, default=0) + 1
 
@@ -74,6 +75,7 @@ class ForkedRun(Run):
         exchange = super().begin(sent)
         if exchange.played is None:
             try:
+                _check_signatures(sent)
                 exchange.instead = self._fork.override.applied(sent)
             except RecordingError as error:
                 exchange.failed(error)
@@ -105,6 +107,25 @@ class ForkedRun(Run):
         if known is None and not (self._fork.cut.gone and self._script.has_asked(self._fork.cut.before)):
             return self._script.take(request, at=at), 0  # which tells what is different
         return known, 0
+
+
+def _in_any_order(cassette: Cassette) -> Cassette:
+    """Return what was made of a trace without the order of its calls.
+
+    A trace has times and no threads: of two branches, one may have ended before the other began, by chance.
+    """
+    if cassette.made_from is None:
+        return cassette
+    return replace(cassette, interactions=tuple(replace(one, after=()) for one in cassette.interactions))
+
+
+def _check_signatures(sent: RecordedRequest) -> None:
+    """Refuse a request after an answer whose signature was made up, since the trace does not hold it."""
+    if INVENTED_SIGNATURE.encode() in sent.body:
+        raise RecordingError(
+            "a request repeats a thought whose signature the trace does not hold, and no service takes an invented "
+            "one: cut the run before that thought, or fork a trace that init(replayable=True) has made."
+        )
 
 
 class ForkedRecording(Recording):

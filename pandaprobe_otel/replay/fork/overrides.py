@@ -24,12 +24,17 @@ _OF_MODELS: Final[Mapping[str, re.Pattern[str]]] = {
     "cohere": re.compile(r"(command-|c4ai-)"),
 }
 """How the names of models begin that their makers serve by their own protocol."""
-_MODEL_IN_PATH: Final = re.compile(r"(/models/)([^/:]+)(:\w+)$")
+_MODEL_IN_PATH: Final = (
+    re.compile(r"(?<=/models/)[^/:]+(?=:\w+$)"),  # Gemini, Vertex AI
+    re.compile(r"(?<=/model/)[^/]+(?=/[\w-]+$)"),  # Bedrock
+    re.compile(r"(?<=/deployments/)[^/]+(?=/)"),  # Azure
+)
 _FIELDS: Final = ("system", "instructions", "systemInstruction")
 _FIELD_OF: Final[Mapping[tuple[str, str], str]] = {
     ("anthropic", ""): "system",
     ("gemini", ""): "systemInstruction",
     ("openai", "responses"): "instructions",
+    ("bedrock", ""): "system",
 }
 """Where a prompt belongs that was not there, by protocol and operation; elsewhere it is a first message."""
 _SYSTEM_ROLES: Final = frozenset({"system", "developer"})
@@ -98,13 +103,14 @@ def _check_family(model: str, protocol: str) -> None:
 
 
 def _with_model(request: RecordedRequest, body: Body, model: str, protocol: str) -> tuple[RecordedRequest, Body]:
-    """Return a request to another model: most name it in the body, Gemini's in the path."""
+    """Return a request to another model, which stands in the body, in the path, or in both."""
     _check_family(model, protocol)
     url = urlsplit(request.uri)
-    found = _MODEL_IN_PATH.search(url.path)
-    if found is None:
-        return request, {**body, "model": model}
-    path = f"{url.path[: found.start()]}{found[1]}{quote(model, safe='')}{found[3]}"
+    path = url.path
+    for pattern in _MODEL_IN_PATH:
+        path = pattern.sub(quote(model, safe=""), path)
+    if "model" in body or path == url.path:
+        body = {**body, "model": model}
     return replace(request, uri=urlunsplit(url._replace(path=path))), body
 
 
@@ -118,5 +124,12 @@ def _with_prompt(request: ModelRequest, body: Body, prompt: str) -> Body:
         return {**body, turns_name: [{**first, "content": prompt}, *turns[1:]]}
     name = name or _FIELD_OF.get((request.protocol, request.operation)) or _FIELD_OF.get((request.protocol, ""))
     if name is not None:
-        return {**body, name: {"parts": [{"text": prompt}]} if name == "systemInstruction" else prompt}
+        return {**body, name: _as_system(request, prompt)}
     return {**body, turns_name: [{"role": "system", "content": prompt}, *turns]}
+
+
+def _as_system(request: ModelRequest, prompt: str) -> Any:
+    """Return a prompt in the form that its field has."""
+    if request.protocol == "gemini":
+        return {"parts": [{"text": prompt}]}
+    return [{"text": prompt}] if request.operation.startswith("converse") else prompt

@@ -31,10 +31,11 @@ def fork_text(forks: Forks) -> str:
 def first_difference(traces: Sequence[TracePair]) -> SpanPair | None:
     """Return the span in which the runs part: the earliest of the recorded run that differs by itself.
 
-    A span whose output alone differs, and below which something differs, has only passed it on.
+    A span whose output alone differs, and below which something differs, has only passed it on. One that has only come
+    at another time counts if there is no other.
     """
     found = [pair for trace in traces for pair in _by_themselves(trace.spans)]
-    return min(found, key=_begin, default=None)
+    return min(found, key=lambda pair: (pair.fields == ("order",), _begin(pair)), default=None)
 
 
 def _by_themselves(spans: Sequence[SpanPair]) -> Iterator[SpanPair]:
@@ -87,6 +88,8 @@ def _first_difference(pair: CasePair) -> Iterator[str]:
     if first.before is not None and first.after is not None:
         for name in first.fields:
             yield f"  {name}"
+            if name == "order":
+                continue
             yield from changed_lines(first.before.body.get(name), first.after.body.get(name))
 
 

@@ -165,6 +165,7 @@ class _Runs:
         path = _free_path(self._path)
         recording = ForkedRecording(path, options, ignore=wanted.ignore)
         self._mark_span()
+        result: Any = None
         try:
             with recording:
                 result = _called(self._entry, given)
