@@ -17,4 +17,234 @@ from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
 from pandaprobe_otel.replay.run import Run
 
+_BEGINNING: Final = 300
 _OF_BODY: Final = ("content-length", "content-encoding", "transfer-encoding")
+_IN_PROCESS: Final = ("ASGITransport", "WSGITransport")
+
+
+def install(library: ModuleType) -> list[Patch]:
+    """Hook both clients of httpx, or of httpx2."""
+    pieces = _Pieces(library)
+
+    def transport_of(original: Callable[..., Any], client: Any, url: Any) -> Any:
+        transport = original(client, url)
+        run = current()
+        if run is None or pieces.answers_in_process(transport) or run.leaves_alone(str(url)):
+            return transport
+        return _Transport(transport, run, pieces)
+
+    name = "_transport_for_url"
+    return [patch(library.Client, name, transport_of), patch(library.AsyncClient, name, transport_of)]
+
+
+class _Pieces:
+    """The classes of one library that its clients insist on."""
+
+    def __init__(self, library: ModuleType) -> None:
+        self.library = library
+        self.kept: type[Any] = type("KeptStream", (_KeptStream, library.SyncByteStream, library.AsyncByteStream), {})
+        self.played: type[Any] = type(
+            "PlayedStream", (_PlayedStream, library.SyncByteStream, library.AsyncByteStream), {}
+        )
+
+    def answers_in_process(self, transport: Any) -> bool:
+        """Tell whether a transport hands requests to an app of this very process."""
+        classes = type(transport).__mro__
+        return any(each.__name__ in _IN_PROCESS or each.__module__ == "starlette.testclient" for each in classes)
+
+    def sent(self, request: Any, exchange: Exchange) -> Any:
+        """Return the request to send: the program's, or what a fork asks instead."""
+        if exchange.instead is None:
+            return request
+        headers = [(name, value) for name, value in request.headers.multi_items() if name not in _OF_BODY]
+        instead = exchange.instead
+        return self.library.Request(
+            instead.method, instead.uri, headers=headers, content=instead.body, extensions=request.extensions
+        )
+
+    def listen(self, response: Any, exchange: Exchange) -> Any:
+        """Keep the answer as the app reads it."""
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        try:
+            body = response.content
+        except self.library.ResponseNotRead:
+            exchange.answered(response.status_code, response.reason_phrase, headers)
+            response.stream = self.kept(response.stream, exchange)
+        else:  # a transport that gives whole answers
+            exchange.answered(response.status_code, response.reason_phrase, headers, is_plain=True)
+            exchange.arrived(body)
+            exchange.ended()
+        return response
+
+    def play(self, exchange: Exchange, run: Run, request: Any) -> Any:
+        """Return the recorded answer. Raises what was raised when there was none."""
+        assert exchange.played is not None
+        answer = exchange.played.answer
+        if not answer.status:
+            error = self.error(answer.error, request)
+            exchange.failed(error)
+            raise error
+        return self.library.Response(
+            answer.status,
+            headers=dict(answer.headers),
+            stream=self.played(exchange, run, lambda: self.error(answer.error, request)),
+            extensions={"reason_phrase": answer.reason.encode("ascii", "ignore"), "http_version": b"HTTP/1.1"},
+            request=request,
+        )
+
+    def error(self, name: str | None, request: Any) -> Exception:
+        """Return the recorded exception, by its name."""
+        kind = getattr(self.library, name or "", None)
+        if not (isinstance(kind, type) and issubclass(kind, self.library.TransportError)):
+            kind = self.library.RemoteProtocolError
+        error: Exception = kind(f"{name}, as recorded", request=request)
+        return error
+
+
+class _Transport:
+    """A transport around a client's own."""
+
+    def __init__(self, inner: Any, run: Run, pieces: _Pieces) -> None:
+        self._inner = inner
+        self._run = run
+        self._pieces = pieces
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def handle_request(self, request: Any) -> Any:
+        """Send a request of a synchronous client, or play its answer."""
+        sent = _sent(request, request.read())
+        if _is_mcp(sent):
+            return self._inner.handle_request(request)
+        exchange = self._run.begin(sent)
+        if exchange.played is not None:
+            return self._pieces.play(exchange, self._run, request)
+        request = self._pieces.sent(request, exchange)
+        try:
+            with inside():
+                response = self._inner.handle_request(request)
+        except BaseException as error:
+            exchange.failed(error)
+            raise
+        return self._pieces.listen(response, exchange)
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Send a request of an asynchronous client, or play its answer."""
+        sent = _sent(request, await request.aread())
+        if _is_mcp(sent):
+            return await self._inner.handle_async_request(request)
+        exchange = self._run.begin(sent)
+        if exchange.played is not None:
+            return self._pieces.play(exchange, self._run, request)
+        request = self._pieces.sent(request, exchange)
+        try:
+            with inside():
+                response = await self._inner.handle_async_request(request)
+        except BaseException as error:
+            exchange.failed(error)
+            raise
+        return self._pieces.listen(response, exchange)
+
+
+def _sent(request: Any, body: bytes) -> RecordedRequest:
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    return RecordedRequest(request.method, str(request.url), headers, body)
+
+
+def _is_mcp(sent: RecordedRequest) -> bool:
+    """Tell whether a client of the Model Context Protocol talks to its server, over streams that never end.
+
+    Such a server runs as it would over standard input; calls of its tools are answered where they are made.
+    """
+    if any(name.startswith("mcp-") for name in sent.headers):
+        return True
+    return b'"jsonrpc"' in sent.body[:_BEGINNING] and b'"initialize"' in sent.body[:_BEGINNING]
+
+
+class _KeptStream:
+    """The body of an answer, noted piece by piece as it passes."""
+
+    def __init__(self, inner: Any, exchange: Exchange) -> None:
+        self._inner = inner
+        self._exchange = exchange
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for piece in self._inner:
+                self._exchange.arrived(piece)
+                yield piece
+        except BaseException as error:
+            self._exchange.failed(error)
+            raise
+        self._exchange.ended()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._inner:
+                self._exchange.arrived(piece)
+                yield piece
+        except BaseException as error:
+            self._exchange.failed(error)
+            raise
+        self._exchange.ended()
+
+    def close(self) -> None:
+        """Close the connection; the app has what it wants."""
+        self._exchange.left()
+        self._inner.close()
+
+    async def aclose(self) -> None:
+        """Close the connection; the app has what it wants."""
+        self._exchange.left()
+        await self._inner.aclose()
+
+    def __del__(self) -> None:
+        self._exchange.left()
+
+
+class _PlayedStream:
+    """The body of a recorded answer, in the pieces that it came in, and with the end that it had."""
+
+    def __init__(self, exchange: Exchange, run: Run, error: Callable[[], Exception]) -> None:
+        assert exchange.played is not None
+        self._exchange = exchange
+        self._played = exchange.played
+        self._run = run
+        self._error = error
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in pieces_of(self._played, delays=self._run.delays):
+            if piece.wait_s:
+                time.sleep(piece.wait_s)
+            yield piece.data
+        self._end()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in pieces_of(self._played, delays=self._run.delays):
+            if piece.wait_s:
+                import anyio  # httpx is built on it: the app's loop may be trio's
+
+                await anyio.sleep(piece.wait_s)
+            yield piece.data
+        self._end()
+
+    def _end(self) -> None:
+        if self._played.answer.end == "broken":
+            error = self._error()
+            self._exchange.failed(error)
+            raise error
+        if self._played.answer.end == "left":
+            self._run.fail(beyond(self._played))
+        self._exchange.ended()
+
+    def close(self) -> None:
+        """Forget the rest."""
+        self._exchange.left()
+
+    async def aclose(self) -> None:
+        """Forget the rest."""
+        self._exchange.left()
+
+    def __del__(self) -> None:
+        self._exchange.left()
