@@ -15,8 +15,8 @@ from pandaprobe_otel.replay.divergence_text import (
     difference_lines,
     equal_line,
     hint_of,
-    ordinal,
 )
+from pandaprobe_otel.replay.places import ordinal
 from pandaprobe_otel.replay.requests import ModelRequest
 
 

@@ -17,8 +17,8 @@ from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
 from pandaprobe_otel.replay.run import Run
 
-_OF_BODY: Final = ("content-length", "content-encoding", "transfer-encoding")
 _BEGINNING: Final = 300
+_OF_BODY: Final = ("content-length", "content-encoding", "transfer-encoding")
 _IN_PROCESS: Final = ("ASGITransport", "WSGITransport")
 
 
