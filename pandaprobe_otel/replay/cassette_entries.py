@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from pandaprobe_otel.replay import aws_frames
+from pandaprobe_otel.replay.decoding import UnreadableError, decompress
 from pandaprobe_otel.replay.interactions import Interaction, RecordedAnswer, RecordedRequest, ToolCall
 from pandaprobe_otel.replay.json_text import dump
 from pandaprobe_otel.replay.shared_parts import BadReferenceError, Expansion, Sharing
@@ -15,6 +16,8 @@ from pandaprobe_otel.replay.units import recut
 MAX_CALLS: Final = 100_000
 _ENDS: Final = ("read", "left", "broken")
 _AWS: Final = "aws"
+_OF_THE_WIRE: Final = frozenset({"content-length", "transfer-encoding", "connection"})
+"""Headers that say how a body was sent, which is not how it is kept."""
 
 
 class WrongEntryError(ValueError):
@@ -177,7 +180,12 @@ class ReadEntries:
         body = string if isinstance(string, bytes) else _text(string or "", "`body.string`").encode()
         if said.get("framed") == _AWS:
             body = _framed(body)
-        headers = _headers(entry.get("headers"))
+        headers = {name: value for name, value in _headers(entry.get("headers")).items() if name not in _OF_THE_WIRE}
+        if encoding := headers.pop("content-encoding", ""):  # of vcrpy: ours are kept without
+            try:
+                body, _ = decompress(body, encoding)
+            except UnreadableError as error:
+                raise WrongEntryError(f"its body cannot be read: {error}", 0) from error
         end: Any = said.get("end", "read")
         if end not in _ENDS:
             raise WrongEntryError(f"`end` is {end!r}, not one of {', '.join(_ENDS)}", 0)

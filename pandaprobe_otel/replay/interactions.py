@@ -26,7 +26,7 @@ class RecordedAnswer:
 
     Attributes:
         chunks: For each piece as it arrived: milliseconds since the one before it (the first: since the request), and
-            its length in bytes. Empty for an answer that came in one piece.
+            its length in bytes. May be empty for an answer that came in one piece.
         end: How the answer ended; `error` names the exception of one that broke.
     """
 

@@ -33,6 +33,7 @@ unknown; `all` records anew."""
 Diverge = Literal["fail", "accept", "rerecord", "live"]
 """What becomes of an unknown request: it fails; it gets the nearest answer, and takes the place of the request that had
 it; it is sent, and replaces the nearest call; it is sent, as are all after it, and nothing is kept."""
+_USER: Final = re.compile(r"(?<=://)[^/@]*@")
 MAX_KEPT_BYTES: Final = 512 << 20
 """Of requests and answers that one recording holds in memory."""
 
@@ -301,7 +302,7 @@ class Run:
 def _call_of(exchange: Exchange) -> RecordedCall:
     status = exchange.status if exchange.played is None else exchange.played.answer.status
     request = exchange.request
-    uri = request.uri.partition("?")[0]
+    uri = _USER.sub("", request.uri.partition("?")[0])
     return RecordedCall(exchange.number, request.method, uri, exchange.at, status, exchange.played is not None)
 
 

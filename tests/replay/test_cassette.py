@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import requests
 import vcr
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -298,8 +300,10 @@ def test_costs_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         load(tmp_path)
 
 
-def test_a_file_of_vcrpy_is_played(tmp_path: Path, server: ProviderServer) -> None:
-    """Cassettes that were recorded with vcrpy need no change."""
+@pytest.mark.parametrize("library", [httpx, requests])
+def test_a_file_of_vcrpy_is_played(library: Any, tmp_path: Path, server: ProviderServer) -> None:
+    """Cassettes that were recorded with vcrpy need no change; their bodies may be compressed."""
+    body = gzip.compress(b'{"a": 1}', mtime=0)
     document = {
         "version": 1,
         "interactions": [
@@ -307,8 +311,12 @@ def test_a_file_of_vcrpy_is_played(tmp_path: Path, server: ProviderServer) -> No
                 "request": {"method": "POST", "uri": f"{server.url}/v1", "headers": {}, "body": '{"model": "m"}'},
                 "response": {
                     "status": {"code": 200, "message": "OK"},
-                    "headers": {"Content-Type": ["application/json"]},
-                    "body": {"string": b'{"a": 1}'},
+                    "headers": {
+                        "Content-Type": ["application/json"],
+                        "Content-Encoding": ["gzip"],
+                        "Content-Length": [str(len(body))],
+                    },
+                    "body": {"string": body},
                 },
             }
         ],
@@ -316,4 +324,4 @@ def test_a_file_of_vcrpy_is_played(tmp_path: Path, server: ProviderServer) -> No
     path = tmp_path / "one.yaml"
     path.write_text(yaml.safe_dump(document))
     with pandaprobe_otel.recording(path, mode="none"):
-        assert httpx.post(f"{server.url}/v1", json={"model": "m"}).json() == {"a": 1}
+        assert library.post(f"{server.url}/v1", json={"model": "m"}).json() == {"a": 1}

@@ -80,6 +80,7 @@ def test_recorded_and_played(run_suite: RunSuite, server: ProviderServer, tmp_pa
     assert cassettes(tmp_path) == found
 
 
+@pytest.mark.outer
 def test_places_and_modes(run_suite: RunSuite, server: ProviderServer, tmp_path: Path) -> None:
     """A path of the marker is relative to the file, or to the folder of the option, which has a twin."""
     one = PROGRAM + "@pytest.mark.pandaprobe_cassette('own.yaml')\ndef test_x():\n    ask()\n"
@@ -175,6 +176,7 @@ def test_y():
     assert "with pandaprobe_recording.to_the_end():" in outcome.out
 
 
+@pytest.mark.outer
 def test_with_xdist(run_suite: RunSuite, server: ProviderServer, tmp_path: Path) -> None:
     """Workers record and play as one process does."""
     code = MARKED.replace('"elsewhere/own.yaml", ', "")

@@ -539,11 +539,11 @@ def test_our_own_traffic_is_not_recorded(tmp_path: Path) -> None:
         )
         try:
             with pandaprobe_otel.recording(tmp_path / "one.yaml") as recording:
-                with pandaprobe_otel.trace("a"):
+                with pandaprobe_otel.start_trace("a") as trace:
                     pass
                 assert handle.flush(30)
                 with Client(server.api_key, "recorded", server.url) as client:
-                    assert len(client.traces.list().items) == 1
+                    client.traces.wait_visible(trace.trace_id)
                 judge.ask(Question(metric="m", prompt="p", schema={}, trace={}), None)
         finally:
             handle.shutdown()
