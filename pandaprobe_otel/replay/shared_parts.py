@@ -40,13 +40,14 @@ class Sharing:
         if f'"{SAME}"'.encode() in body:
             return None
         try:
-            document = load(body)
+            read = load(body)
         except (ValueError, RecursionError):
             return None
-        if not isinstance(document, dict):
+        if not isinstance(read, dict):
             return None
+        document = cast("Document", read)
         if _may_have_media(body):
-            document = _without_media(cast("Document", document))
+            document = cast("Document", _without_media(document))
         short = {key: self._field(key, value) for key, value in document.items()}
         self._seen.append((call, document))
         return dump_in_lines(short)
@@ -61,7 +62,7 @@ class Sharing:
                 shared = _common(value, other)
                 if shared > length:
                     best, length = call, shared
-                if length >= len(cast("Any", value)) - _FEW:
+                if length and length >= len(cast("Any", value)) - _FEW:
                     break  # hardly any other can have more
             items = cast("Sequence[Any]", value)
             if length and _is_worth_it(items[:length]):
@@ -69,9 +70,9 @@ class Sharing:
         return cast("Any", value)
 
 
-def _is_worth_it(value: Any) -> bool:
+def _is_worth_it(value: Mapping[str, Any] | Sequence[Any]) -> bool:
     """Tell whether a reference would be shorter, by the beginning of the value."""
-    some: Any = value[:_FEW] if isinstance(value, list) else dict(islice(value.items(), _FEW))
+    some: Any = dict(islice(value.items(), _FEW)) if isinstance(value, Mapping) else value[:_FEW]
     return len(dump(some)) >= _WORTH
 
 

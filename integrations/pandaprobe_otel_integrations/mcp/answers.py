@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from importlib import import_module
 from typing import Any
 
 from pandaprobe_otel.capture import tool_answers
@@ -33,8 +34,7 @@ def _asked(name: str, arguments: Mapping[str, Any] | None = None, *_: Any, **__:
 
 def _result(said: Any) -> Any:
     """Return a result of the library's own class. One that was made from a trace is the text alone."""
-    from mcp.types import CallToolResult
-
+    kind: Any = import_module("mcp.types").CallToolResult
     if isinstance(said, dict) and "content" in said:
-        return CallToolResult.model_validate(said)
-    return CallToolResult.model_validate({"content": [{"type": "text", "text": tool_answers.text_of(said)}]})
+        return kind.model_validate(said)
+    return kind.model_validate({"content": [{"type": "text", "text": tool_answers.text_of(said)}]})
