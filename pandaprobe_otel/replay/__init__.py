@@ -7,4 +7,5 @@
 - `hooks`: where the HTTP libraries of the clients ask a recording before they send
 - `recording`: `with recording("file"):`, and what pytest makes of it
 - `capture`: from a stored trace to a cassette and a test
+- `fork`: a recorded run once more, live from a span on
 """

@@ -136,12 +136,6 @@ def calls(numbers: Sequence[int]) -> str:
     return f"calls {', '.join(shown[:-1])} and {shown[-1]}"
 
 
-def ordinal(number: int) -> str:
-    """Return `2nd` for 2."""
-    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"
-
-
 def counted(number: int, thing: str) -> str:
     """Return `2 tools` for 2."""
     return f"{number} {thing}{'' if number == 1 else 's'}"

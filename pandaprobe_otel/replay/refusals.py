@@ -15,8 +15,8 @@ from pandaprobe_otel.replay.divergence_text import (
     difference_lines,
     equal_line,
     hint_of,
-    ordinal,
 )
+from pandaprobe_otel.replay.places import ordinal
 from pandaprobe_otel.replay.requests import ModelRequest
 
 
@@ -43,6 +43,9 @@ class Place:
 def where(at: str, request: ModelRequest, number: int = 1) -> str:
     """Return the place of a call: the spans around it, what it asks, and which of several alike it is."""
     asked = " ".join(filter(None, (request.operation, request.model or request.fields.get("path"))))
+    last = at.rpartition(" > ")[2]
+    if last == asked or last.startswith(f"{asked} ("):  # the span of the call itself
+        return at
     which = f" ({ordinal(number)})" if number > 1 else ""
     return f"{at} > {asked}{which}" if at else f"{asked}{which}"
 

@@ -197,3 +197,21 @@ def test_a_long_error_says_how_much_is_missing(recorder: SpanRecorder) -> None:
     (span,) = map_trace(recorder.spans)["spans"]
     assert span["error"] == f"{'e' * 16_384}…[cut 3616 of 20000 characters]"
     assert span["metadata"]["stack_trace"].startswith("[cut ")
+
+
+def test_a_span_names_its_function(recorder: SpanRecorder) -> None:
+    """Module and qualified name, from where it can be imported; a block is around no function."""
+
+    class Shop:
+        @pp.agent
+        def reply(self, question: str) -> str:
+            return question
+
+    answer("why?")
+    Shop().reply("why?")
+    with pp.span("block"):
+        pass
+    named = {span.name: (span.attributes or {}).get("code.function.name") for span in recorder.spans}
+    assert named["answer"] == f"{__name__}.answer"
+    assert named["reply"] == f"{__name__}.test_a_span_names_its_function.<locals>.Shop.reply"
+    assert named["block"] is None

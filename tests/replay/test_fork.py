@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from command_line import clean_environment, run_here
 from pandaprobe_otel import bootstrap
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.evals.task_runs import TaskRun
+from pandaprobe_otel.registry import instrumented, uninstrument
 from pandaprobe_otel.replay.answers.messages import INVENTED_SIGNATURE
 from pandaprobe_otel.replay.capture.stored import traces_in
 from pandaprobe_otel.replay.cassette import load
@@ -33,15 +35,20 @@ QUESTION = {"question": "Where are A-1 and A-2?"}
 @pytest.fixture
 def shop(server: ProviderServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ProviderServer]:
     """The shop's provider, which counts what it is asked; the program is traced."""
+    before = dict(os.environ)
     if (disabled := bootstrap.current()) is not None:  # of an earlier test
         bootstrap.forget(disabled)
-    pandaprobe_otel.init(local=tmp_path / "traces.jsonl")
+    pandaprobe_otel.init(local=tmp_path / "traces.jsonl", instrument=["openai"])
     monkeypatch.setenv(forked_shop.URL, server.url)
     server.script = forked_shop.answer
     server.received.clear()
     forked_shop.ran.clear()
     yield server
     pandaprobe_otel.shutdown()
+    for result in instrumented():
+        uninstrument(result.name)
+    for name in set(os.environ) - set(before) - {"PYTEST_CURRENT_TEST"}:
+        del os.environ[name]
 
 
 @pytest.fixture
@@ -250,6 +257,7 @@ def test_the_command(shop: ProviderServer, recorded: Path, tmp_path: Path) -> No
     wrong = run_here(*common, "--from", "nowhere", environment=environment)
     other = run_here(*common[:-1], '{"question": "?"}', environment=environment)
 
+    assert told.returncode == 0, told.stderr
     assert (told.returncode, refused.returncode, wrong.returncode, other.returncode) == (0, 1, 1, 1)
     assert "4 calls played, 1 sent" in told.stdout
     assert "del" in page.read_text(encoding="utf-8")

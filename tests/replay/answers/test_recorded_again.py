@@ -51,6 +51,7 @@ def test_a_rebuilt_answer_makes_the_same_span(
     adapter: Adapter, what: str, stream: bool, server: ProviderServer, recorder: SpanRecorder
 ) -> None:
     """The answer of the service, and the one that is rebuilt from its span, tell the same."""
+    uninstrument(adapter.integration)  # another test of this process may have left it on
     instrument(adapter.integration, tracer_provider=recorder.provider)
     try:
         server.replies(_sent(getattr(adapter, what), stream=stream))
@@ -67,6 +68,7 @@ def test_a_rebuilt_answer_makes_the_same_span(
 @pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda one: one.title)
 def test_a_refusal_stays_one(adapter: Adapter, server: ProviderServer, recorder: SpanRecorder) -> None:
     """An HTTP error is rebuilt with its status: the client raises what it raised, and does not try again."""
+    uninstrument(adapter.integration)  # another test of this process may have left it on
     instrument(adapter.integration, tracer_provider=recorder.provider)
     try:
         refused = adapter.refused

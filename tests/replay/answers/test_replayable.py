@@ -39,6 +39,7 @@ ASKED: Final[dict[str, Any]] = {"model": "m-1", "max_tokens": 9, "messages": [{"
 @pytest.fixture
 def replayable(recorder: SpanRecorder) -> Iterator[SpanRecorder]:
     """Anthropic's client is recorded with all that it is rebuilt from."""
+    uninstrument("anthropic")  # another test of this process may have left it on
     instrument("anthropic", tracer_provider=recorder.provider, replayable=True)
     yield recorder
     uninstrument("anthropic")
@@ -98,6 +99,7 @@ def test_what_is_too_long_leaves_a_mark(server: ProviderServer, replayable: Span
 def test_nothing_is_kept_by_default(server: ProviderServer, recorder: SpanRecorder) -> None:
     """Without the setting a span has no such attribute."""
     server.replies(json_reply(ANSWER))
+    uninstrument("anthropic")  # another test of this process may have left it on
     instrument("anthropic", tracer_provider=recorder.provider)
     try:
         _ask(server, stream=False)
