@@ -32,9 +32,9 @@ class AutoGenInstrumentor(Integration):
     """Runs of agents and their tools, in the spans that AutoGen makes itself, and of teams, in ours.
 
     Added to AutoGen's spans: what agents and tools were given and have answered, and what was said on the way, why an
-    answer ended, cancellation, and the conversation: one for each agent or team. The making of an agent that is part of no trace gets no span. What an app does between
-    two events of a stream is not below the agent. A model call is the span of the client that it goes through. See
-    `Integration` for the options of `instrument()`.
+    answer ended, cancellation, and the conversation: one for each agent or team. The making of an agent that is part of
+    no trace gets no span. What an app does between two events of a stream is not below the agent. A model call is the
+    span of the client that it goes through. See `Integration` for the options of `instrument()`.
     """
 
     library = "autogen"
