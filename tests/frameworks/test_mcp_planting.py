@@ -129,6 +129,21 @@ def test_a_tool_that_fails_comes_out(traces: SentTraces) -> None:
     assert all(planted["the reason of a failure"] in span["error"] for span in trace.all("TOOL"))
 
 
+def test_a_failure_with_more_than_text_comes_out(traces: SentTraces) -> None:
+    """It is told as the error on both sides."""
+    planted = Planted()
+    station = MCPServer("station")
+
+    @station.tool()
+    def fail(city: str) -> CallToolResult:
+        """Fail."""
+        said = TextContent(type="text", text=planted["the reason of a failure"], _meta={"of": planted["beside it"]})
+        return CallToolResult(content=[said], is_error=True)
+
+    trace = body_of(station, lambda client: client.call_tool("fail", {"city": "Oslo"}), traces)
+    assert all(planted.missing_in(span["error"]) == [] for span in trace.all("TOOL"))
+
+
 @pytest.mark.plants("prompts/get", "resources/read")
 def test_prompts_and_resources_come_out(traces: SentTraces) -> None:
     """What is asked of a server beside tools, and what it gives."""

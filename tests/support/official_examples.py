@@ -16,10 +16,13 @@ import httpx
 
 import pandaprobe_otel
 import pandaprobe_otel_integrations
+from bedrock_traffic import conversed
 from command_line import clean_environment
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from pandaprobe_otel.demo.scripted_endpoint import Exchange, ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
+from provider_server import ProviderServer, Received, json_reply
+from provider_server import Reply as AnyReply
 
 VERSION: Final = "0.6.0"
 _OURS: Final = (
@@ -27,6 +30,7 @@ _OURS: Final = (
     Path(pandaprobe_otel.__file__).parent.parent,
     Path(pandaprobe_otel_integrations.__file__).parent.parent,
 )
+_REDIRECT: Final = Path(__file__).parent / "official_redirect"
 TRACE_FIELDS: Final = ("name", "status", "input", "output", "session_id", "user_id", "tags", "metadata")
 SPAN_FIELDS: Final = (
     "status",
@@ -43,6 +47,7 @@ SPAN_FIELDS: Final = (
 ALIASES: Final = {
     "max_completion_tokens": "max_tokens",
     "max_output_tokens": "max_tokens",
+    "maxTokens": "max_tokens",
     "text_tokens": "gen_ai.usage.text.output_tokens",
 }
 """Names that OpenTelemetry's conventions replace."""
@@ -106,8 +111,10 @@ def recorded(
     example: Path, home: Path, tools: Mapping[str, Mapping[str, object]], before: Sequence[Path]
 ) -> tuple[list[dict[str, Any]], tuple[Exchange, ...]]:
     """Return the traces of one run, oldest first, with their spans. Raise AssertionError with the program's output."""
-    with LocalServer(limit=None) as server, ScriptedEndpoint(answers(tools)) as model:
-        path = os.pathsep.join([*map(str, before), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    with LocalServer(limit=None) as server, ScriptedEndpoint(answers(tools)) as model, ProviderServer() as bedrock:
+        bedrock.script = _of_bedrock
+        told = os.environ.get("PYTHONPATH", "")
+        path = os.pathsep.join([*map(str, before), str(_REDIRECT), told]).rstrip(os.pathsep)
         environment = clean_environment(
             home,
             **server.environment("examples"),
@@ -121,6 +128,11 @@ def recorded(
             GEMINI_API_BASE=model.url,
             GOOGLE_API_KEY="scripted",
             GEMINI_API_KEY="scripted",
+            AWS_ENDPOINT_URL_BEDROCK_RUNTIME=bedrock.url,
+            AWS_ACCESS_KEY_ID="scripted",
+            AWS_SECRET_ACCESS_KEY="scripted",
+            MISTRAL_SERVER=model.url,
+            MISTRAL_API_KEY="scripted",
             OPENAI_AGENTS_DISABLE_TRACING="0",
             LITELLM_LOCAL_MODEL_COST_MAP="True",
         )
@@ -139,6 +151,15 @@ def recorded(
             listed = http.get("/traces", params={"limit": 100}).json()["items"]
             traces = [http.get(f"/traces/{trace['trace_id']}").json() for trace in listed]
         return sorted(traces, key=lambda trace: str(trace["started_at"])), model.exchanges
+
+
+def _of_bedrock(asked: Received) -> AnyReply:
+    """What Bedrock answers, by the operation that the path ends in."""
+    if asked.path.endswith("/converse"):
+        return json_reply({**conversed(), "usage": {"inputTokens": 36, "outputTokens": 34, "totalTokens": 70}})
+    usage = {"input_tokens": 11, "output_tokens": 7}
+    said = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "It is."}], "usage": usage}
+    return json_reply({"id": "msg_1", "model": "claude-haiku-5-5", "stop_reason": "end_turn", **said})
 
 
 def _compare(theirs: Mapping[str, Any], mine: Mapping[str, Any], missing: list[str], different: list[str]) -> None:
@@ -195,6 +216,8 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def _says(whole: str, path: str, leaf: Any) -> bool:
     if path.endswith(".type") and leaf in ("text", "output_text"):
         return True  # a text part equals its text
+    if path.endswith(".prefix") and leaf is False:
+        return True  # a default of the class of Mistral's client, which the service does not say
     if isinstance(leaf, str):
         return json.dumps(leaf, ensure_ascii=False)[1:-1] in whole
     key = path.rpartition(".")[2]

@@ -53,7 +53,7 @@ def _part(given: Any) -> Part:
 
 
 def _members(given: Any) -> dict[str, Any]:
-    members: dict[str, Any] = vars(given)
+    members = obj(getattr(given, "__dict__", None))
     return {name: told(value, name) for name, value in members.items() if value and not name.startswith("_")}
 
 

@@ -15,6 +15,7 @@ from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._llm_span import without_llm_span
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Patch, replace
@@ -111,7 +112,8 @@ def _tell(recorder: Recorder, span: Span, result: Any) -> None:
         span.set_attributes(encoded({name: given}))
     if is_error:
         span.set_attribute(ours.ERROR_TYPE, "tool_error")
-        text = given if isinstance(given, str) and recorder.with_content else "tool_error"
+        said = given if isinstance(given, str) else to_json(given)
+        text = said if given and recorder.with_content else "tool_error"
         span.set_status(Status(StatusCode.ERROR, text))
 
 
