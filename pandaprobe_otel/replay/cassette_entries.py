@@ -184,8 +184,8 @@ class ReadEntries:
         if encoding := headers.pop("content-encoding", ""):  # of vcrpy: ours are kept without
             try:
                 body, _ = decompress(body, encoding)
-            except UnreadableError as error:
-                raise WrongEntryError(f"its body cannot be read: {error}", 0) from error
+            except UnreadableError as unreadable:
+                raise WrongEntryError(f"its body cannot be read: {unreadable}", 0) from unreadable
         end: Any = said.get("end", "read")
         if end not in _ENDS:
             raise WrongEntryError(f"`end` is {end!r}, not one of {', '.join(_ENDS)}", 0)
