@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol
 
 BUCKETS: Final = 45
 _MOST_GROUPS: Final = 12
-Row: TypeAlias = sqlite3.Row | Mapping[str, Any]
+
+
+class Row(Protocol):
+    """A row of the store, or a mapping."""
+
+    def __getitem__(self, key: str, /) -> Any:
+        """Return the value of a column."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +67,10 @@ def overview_of(traces: Sequence[Row], steps: Sequence[Row], start: int, end: in
     width = max(math.ceil((end - start) / BUCKETS), 1)
     places: list[list[Row]] = [[] for _ in range(BUCKETS)]
     for row in traces:
-        places[min((row["started_at"] - start) // width, BUCKETS - 1)].append(row)
+        places[min(int(row["started_at"] - start) // width, BUCKETS - 1)].append(row)
     first_tokens: list[list[float]] = [[] for _ in range(BUCKETS)]
     for step in steps:
-        at = (step["started_at"] - start) // width
+        at = int(step["started_at"] - start) // width
         if step["completion_start_time"] is not None and 0 <= at < BUCKETS:
             first_tokens[at].append((step["completion_start_time"] - step["started_at"]) / 1000)
     calls = [step for step in steps if step["kind"] == "LLM"]
