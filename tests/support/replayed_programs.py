@@ -18,7 +18,6 @@ import anthropic
 import boto3
 import cohere
 import google.genai
-import litellm
 import mistralai.client
 import ollama
 import openai
@@ -29,6 +28,7 @@ import pandaprobe_otel
 from conformance.libraries import bedrock as bedrock_wire
 from conformance.libraries import cohere as cohere_wire
 from conformance.libraries import ollama as ollama_wire
+from litellm_library import litellm
 from pandaprobe_otel.capture.trace_context import context_executor
 from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 from provider_server import Received, json_reply
