@@ -28,7 +28,8 @@ NAMES_AND_IDS = {
     "name", "session_id", "user_id", "environment", "release",
     "spans[].name", "spans[].model", "spans[].error",
     *(f"spans[].metadata.{key}" for key in (
-        "agent_id", "agent_name", "agent_version", "chat_id", "component_type", "data_source_id", "db.collection.name",
+        "agent_id", "agent_name", "agent_version", "chat_id", "code.function.name", "component_type",
+        "data_source_id", "db.collection.name",
         "db.system.name", "encoding_formats", "entity_path", "error_type", "event_id", "finish_reasons",
         "graph_node_id", "graph_node_name", "graph_node_parent_id", "http.request.method", "invocation_id",
         "level", "mcp_method", "messaging.destination.name", "messaging.system", "mlflow_request_id", "model",

@@ -1,6 +1,6 @@
 """Every client library, plain and streamed, synchronous and asynchronous: what was recorded is what is replayed.
 
-The inner ring reads each to its end and breaks each stream; the outer ring has the other ways of asking and of leaving.
+The outer ring reads each to its end and breaks each stream; at night the other ways of asking and of leaving follow.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from conformance.recording import await_span, recorded
 from conformance.verdict import steady
 from library_members import skip_without
 from provider_server import ProviderServer, Reply
+from rings import IN_FULL
 from span_recorder import SpanRecorder
 from streamed_forms import Sighting
 
@@ -62,8 +63,8 @@ def runs(*, asynchronous: bool) -> Iterator[Any]:
                 if not is_there or case.name in LEFT_OUT:
                     continue
                 marks = [pytest.mark.filterwarnings(text) for text in adapter.warns]
-                if (name, case.name) not in INNER or adapter.title in LIKE_OPENAI:
-                    marks.append(pytest.mark.outer)
+                is_sampled = (name, case.name) in INNER and adapter.title not in LIKE_OPENAI
+                marks += (pytest.mark.outer,) if is_sampled else IN_FULL
                 run = Run(adapter=adapter, name=name, streamed=streamed, case=case)
                 yield pytest.param(run, id=str(run), marks=marks)
 

@@ -109,6 +109,7 @@ def test_a_program_is_replayed(recorded: Any) -> None:
 
 
 @pytest.mark.outer
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("recorded", PROGRAMS, indirect=True)
 def test_a_program_is_replayed_again_and_again(recorded: Any) -> None:
     """Twenty times in a row."""

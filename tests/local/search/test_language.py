@@ -224,7 +224,7 @@ TERMS = [
 
 
 @given(st.data())
-@settings(max_examples=120)
+@settings(max_examples=50)
 def test_a_query_finds_what_a_scan_finds(server: LocalServer, data: st.DataObject) -> None:
     """Fields, flags and texts, joined, negated and in brackets, match the traces that they say."""
     term = st.sampled_from(TERMS)
@@ -313,7 +313,7 @@ def test_the_examples_can_be_read(field: Any) -> None:
 
 
 @given(st.text(alphabet="ab:\"()<>=-*,. \\%_\n'0k5sOR", max_size=60) | st.text(max_size=60))
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_any_text_is_a_query_or_refused(server: LocalServer, text: str) -> None:
     """No text breaks the reader, the database or the page."""
     with suppress(SearchError):

@@ -14,6 +14,7 @@ from command_line import clean_environment, run_command_line
 from failing_programs import PROGRAMS, Program
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
+from rings import IN_FULL
 
 OFFLINE = {"OPENAI_API_KEY": "none", "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
 
@@ -59,7 +60,11 @@ def _tested(text: str, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+SAMPLED = ("wrong_tool", "bad_arguments", "truncated")
+"""The others run at night: each starts five processes."""
+
+
+@pytest.mark.parametrize("name", [name if name in SAMPLED else pytest.param(name, marks=IN_FULL) for name in PROGRAMS])
 def test_a_failure_becomes_a_test(name: str, tmp_path: Path, pandaprobe: LocalServer) -> None:
     """It fails for the right reason; passes when mended; fails for another bug. None of the tools ever runs."""
     program = PROGRAMS[name]
