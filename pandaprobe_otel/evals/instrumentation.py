@@ -60,7 +60,7 @@ def _somebody_sends() -> bool:
     from pandaprobe_otel.bootstrap import current
 
     handle = current()
-    return handle is not None and handle.enabled
+    return handle is not None and handle.enabled and not handle.is_shut_down
 
 
 @contextmanager

@@ -38,6 +38,7 @@ def shop(server: ProviderServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     before = dict(os.environ)
     if (disabled := bootstrap.current()) is not None:  # of an earlier test
         bootstrap.forget(disabled)
+    others = {result.name for result in instrumented()}
     pandaprobe_otel.init(local=tmp_path / "traces.jsonl", instrument=["openai"])
     monkeypatch.setenv(forked_shop.URL, server.url)
     server.script = forked_shop.answer
@@ -46,7 +47,8 @@ def shop(server: ProviderServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     yield server
     pandaprobe_otel.shutdown()
     for result in instrumented():
-        uninstrument(result.name)
+        if result.name not in others:
+            uninstrument(result.name)
     for name in set(os.environ) - set(before) - {"PYTEST_CURRENT_TEST"}:
         del os.environ[name]
 
