@@ -33,8 +33,6 @@ OUTER_FILES: Final = frozenset(
         "local/test_any_request.py",  # needs schemathesis
         "mapping/test_live.py",  # runs each instrumentor in its own process
         "replay/capture/test_ten_failures.py",  # starts fifty processes
-        "replay/answers/test_recorded_again.py",  # rebuilds answers of every protocol
-        "replay/answers/test_through_other_clients.py",  # needs seven client libraries
         "process/test_servers.py",  # needs gunicorn and Celery
         "typing/test_client_types.py",  # needs mypy and pyright
         "typing/test_decorator_types.py",

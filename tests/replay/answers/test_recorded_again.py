@@ -14,9 +14,11 @@ from pandaprobe_otel.replay.answers.protocols import protocol_of
 from pandaprobe_otel.replay.answers.rebuild import rebuilt
 from provider_server import ProviderServer, Reply
 from rebuilt_spans import served
+from rings import IN_FULL
 from span_recorder import SpanRecorder
 from streamed_forms import Sighting, read_to_the_end
 
+pytestmark = list(IN_FULL)
 ADAPTERS = (*openai.ADAPTERS[:2], anthropic.ADAPTERS[0], google_genai.ADAPTERS[0], bedrock.ADAPTERS[0])
 
 

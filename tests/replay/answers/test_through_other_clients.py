@@ -11,6 +11,9 @@ import pytest
 from heard_others import OTHER_LISTENERS
 from provider_server import ProviderServer
 from rebuilt_spans import check
+from rings import IN_FULL
+
+pytestmark = list(IN_FULL)
 
 
 @pytest.fixture(autouse=True, scope="module")
