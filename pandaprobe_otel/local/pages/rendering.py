@@ -20,7 +20,7 @@ from pandaprobe_otel.local.pages.documents import documents_in
 from pandaprobe_otel.local.pages.facts import tokens_of
 from pandaprobe_otel.local.pages.json_view import json_markup, json_tree, long_text, value_in
 from pandaprobe_otel.local.pages.media import media_in
-from pandaprobe_otel.local.pages.rich_text import rich_text
+from pandaprobe_otel.local.pages.rich_text import page_of_markdown, rich_text
 from pandaprobe_otel.local.pages.tools import not_offered, offered_to
 from pandaprobe_otel.mapping.outcomes import outcome_in
 
@@ -55,7 +55,8 @@ def page(template: str, status: int = 200, **values: Any) -> Response:
 
 def rendered(template: str, **values: Any) -> str:
     """Return a template with its values."""
-    return _environment().get_template(template).render(values)
+    with page_of_markdown():
+        return _environment().get_template(template).render(values)
 
 
 def _span_link(span_id: str | None = None) -> str:

@@ -8,6 +8,9 @@ whatever the parser has produced.
 from __future__ import annotations
 
 import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +24,9 @@ MAX_SOURCE: Final = 32_000
 
 The worst known text takes 0.6 s at this length, and 4.5 s at seven times the length.
 """
+MAX_PAGE: Final = 256_000
+"""Characters that a page reads as Markdown, so that a trace of many bad texts costs seconds, not minutes."""
+_left: ContextVar[int | None] = ContextVar("markdown_left", default=None)
 _MAX_CODE: Final = 50_000
 _KEPT: Final = 512
 """Texts whose HTML is cached, since pages reload themselves while traces arrive."""
@@ -41,11 +47,30 @@ _MARKS: Final = re.compile(r"[*_`#~|<\[\]>]|^\s*(?:[-+]|\d+[.)])\s|^(?: {4}|\t)|
 """A text without any of these has no Markdown in it; most texts do not need the parser."""
 
 
-@lru_cache(maxsize=_KEPT)
+@contextmanager
+def page_of_markdown() -> Generator[None]:
+    """Return a block for one page, whose texts together are read as Markdown up to `MAX_PAGE` characters."""
+    token = _left.set(MAX_PAGE)
+    try:
+        yield
+    finally:
+        _left.reset(token)
+
+
 def rich_text(text: str) -> Markup | None:
-    """Return the HTML of a Markdown text; None if it is plain text or too long."""
+    """Return the HTML of a Markdown text; None if it is plain text, too long, or too much for its page."""
     if len(text) > MAX_SOURCE or _MARKS.search(text) is None:
         return None
+    left = _left.get()
+    if left is not None:
+        if len(text) > left:
+            return None
+        _left.set(left - len(text))
+    return _html(text)
+
+
+@lru_cache(maxsize=_KEPT)
+def _html(text: str) -> Markup | None:
     import nh3
 
     html = nh3.clean(

@@ -18,7 +18,7 @@ from pandaprobe_otel.local.pages.conversation import messages_in, turns_of, with
 from pandaprobe_otel.local.pages.documents import documents_in
 from pandaprobe_otel.local.pages.json_view import MAX_SHOWN, json_tree, value_in
 from pandaprobe_otel.local.pages.media import media_in
-from pandaprobe_otel.local.pages.rich_text import MAX_SOURCE, rich_text
+from pandaprobe_otel.local.pages.rich_text import MAX_PAGE, MAX_SOURCE, page_of_markdown, rich_text
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0" * 40).decode()
 SVG = base64.b64encode(b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>").decode()
@@ -75,6 +75,18 @@ def test_plain_text_stays_as_it_is(source: str) -> None:
 def test_a_long_text_is_not_read_as_markdown() -> None:
     """The time to read some texts grows faster than their length."""
     assert rich_text("**b** " * MAX_SOURCE) is None
+
+
+def test_a_page_reads_only_so_much_markdown() -> None:
+    """Many texts, each short enough, do not add up to minutes; those beyond the bound are shown as they are."""
+    text = "**b** " + "x" * (MAX_SOURCE - 10)
+    with page_of_markdown():
+        read = [rich_text(f"{text}{number}") is not None for number in range(12)]
+    with page_of_markdown():
+        again = rich_text(text)
+
+    assert read == [True] * (MAX_PAGE // len(text)) + [False] * (12 - MAX_PAGE // len(text))
+    assert again is not None
 
 
 JSON_VALUES = st.recursive(
