@@ -14,8 +14,9 @@ from pandaprobe_otel.local.models.traces import TraceSortBy
 from pandaprobe_otel.local.pages.document import TraceRecord
 from pandaprobe_otel.local.pages.navigation import plain
 from pandaprobe_otel.local.server import LocalServer
-from pandaprobe_otel.local.store.queries import Slice, TraceFilter
+from pandaprobe_otel.local.store.queries import Slice
 from pandaprobe_otel.local.store.records import span_record, trace_record
+from pandaprobe_otel.local.store.trace_filter import TraceFilter
 from pandaprobe_otel.transport.direct import DirectTransport
 from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.messages import Answer, Request

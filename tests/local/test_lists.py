@@ -10,7 +10,8 @@ import pytest
 from pandaprobe_otel.local.models.fields import SortOrder
 from pandaprobe_otel.local.models.traces import SessionSortBy, TraceSortBy
 from pandaprobe_otel.local.store.database import Database
-from pandaprobe_otel.local.store.queries import Queries, Slice, TraceFilter
+from pandaprobe_otel.local.store.queries import Queries, Slice
+from pandaprobe_otel.local.store.trace_filter import TraceFilter
 
 TRACES = 1500
 """More traces than are fetched one by one."""

@@ -15,7 +15,8 @@ from pandaprobe_otel.local.models.fields import SortOrder
 from pandaprobe_otel.local.models.traces import SessionSortBy, TraceCreate, TraceSortBy
 from pandaprobe_otel.local.search.language import parse
 from pandaprobe_otel.local.services import Services
-from pandaprobe_otel.local.store.queries import Search, Slice, TraceFilter
+from pandaprobe_otel.local.store.queries import Slice
+from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
 
 PAGE = Slice(limit=25, offset=0)
 FEW, MANY = 20, 1500

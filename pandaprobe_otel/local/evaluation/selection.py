@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pandaprobe_otel.local.errors import InvalidFieldError
 from pandaprobe_otel.local.models.evaluations import SessionRunFilters, TraceRunFilters
 from pandaprobe_otel.local.store.database import Database
-from pandaprobe_otel.local.store.queries import TraceFilter
+from pandaprobe_otel.local.store.trace_filter import TraceFilter
 from pandaprobe_otel.local.times import micros_of
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from pandaprobe_otel.local.models.fields import SortOrder
 from pandaprobe_otel.local.models.traces import TraceSortBy
 from pandaprobe_otel.local.search.language import All, Parsed, parse
-from pandaprobe_otel.local.store.queries import Search, TraceFilter
+from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
 
 _MICROS_OF: Final = {"hour": 3_600_000_000, "day": 86_400_000_000, "week": 7 * 86_400_000_000}
 

@@ -18,7 +18,7 @@ from pandaprobe_otel.local.pages.overview_figures import Bucket, Figures, Overvi
 from pandaprobe_otel.local.pages.rendering import duration, money, page, short_number
 from pandaprobe_otel.local.search.fields import SearchError
 from pandaprobe_otel.local.search.language import All, parse
-from pandaprobe_otel.local.store.queries import Search, TraceFilter
+from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
 from pandaprobe_otel.local.times import DAY, HOUR, iso
 
 router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(signed_in)])

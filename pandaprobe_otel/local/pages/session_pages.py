@@ -15,8 +15,9 @@ from pandaprobe_otel.local.pages.conversation import as_messages
 from pandaprobe_otel.local.pages.navigation import context_of, plain
 from pandaprobe_otel.local.pages.rendering import page
 from pandaprobe_otel.local.pages.trace_pages import PAGE_SIZE
-from pandaprobe_otel.local.store.queries import Slice, TraceFilter
+from pandaprobe_otel.local.store.queries import Slice
 from pandaprobe_otel.local.store.records import span_record, trace_record
+from pandaprobe_otel.local.store.trace_filter import TraceFilter
 from pandaprobe_otel.local.times import milliseconds
 
 router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(signed_in)])

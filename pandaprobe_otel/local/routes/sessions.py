@@ -11,8 +11,9 @@ from pandaprobe_otel.local.models.fields import SortOrder
 from pandaprobe_otel.local.models.traces import Deleted, Page, SessionDetail, SessionSortBy, SessionSummary
 from pandaprobe_otel.local.routes.parameters import Limit200, Limit1000, Offset, Since, Tags, micros_or_none
 from pandaprobe_otel.local.routing import ApiRoute, answer
-from pandaprobe_otel.local.store.queries import Slice, TraceFilter
+from pandaprobe_otel.local.store.queries import Slice
 from pandaprobe_otel.local.store.records import span_record, trace_record
+from pandaprobe_otel.local.store.trace_filter import TraceFilter
 
 router = APIRouter(route_class=ApiRoute, tags=["sessions"])
 
