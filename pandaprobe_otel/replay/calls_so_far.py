@@ -1,4 +1,4 @@
-"""Which calls a new one comes after: those that it must have waited for, as far as that can be seen.
+"""The order of calls: each comes after those that it must have waited for, as far as that can be seen.
 
 Time alone says too much. Branches that run side by side take turns as the network has it, and take other turns the next
 time. So a call comes after another one that had ended when it began if that ran in the same task or thread, in one that
@@ -32,7 +32,7 @@ class _Branch:
 
 
 class _Here(NamedTuple):
-    """What a context knows, and hands on to the tasks that are started in it."""
+    """The state of a context, which the tasks that start in it inherit."""
 
     calls: CallsSoFar
     branch: _Branch

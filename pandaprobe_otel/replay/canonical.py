@@ -35,7 +35,7 @@ IGNORED: Final = frozenset({"cache_control", "cachePoint"})
 """Names that decide what a call costs, and nothing else."""
 TEXT_PARTS: Final = frozenset({"text", "input_text", "output_text"})
 _LONG_WORD: Final = re.compile(rb"\b[0-9A-Za-z_-]{15,}")
-"""What may hold an id, found three times as fast as the id itself."""
+"""Words that may hold an id, found three times as fast as the id itself."""
 _MADE_UP: Final = re.compile(
     rb"(?<![0-9A-Za-z])(?:[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-f]{32}|"
     rb"(?:call|toolu|srvtoolu|tooluse|chatcmpl|cmpl|resp|msg|fc|rs|ws|ci|mcp|run|lc|thread|asst|gen|req|file|conv|item)"
@@ -194,12 +194,12 @@ def step(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """What a test has declared to be of no account, by path or by pattern."""
+    """Parts of requests that a test ignores, by path or by pattern."""
 
     paths: tuple[tuple[str, ...], ...]
     patterns: tuple[re.Pattern[str], ...]
     by_place: bool
-    """Whether it matters at which place of its list a turn stands."""
+    """True if the position of a message in its list matters."""
 
     @classmethod
     def of(cls, ignore: Sequence[str | re.Pattern[str]]) -> Ignored:

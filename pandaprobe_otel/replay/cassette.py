@@ -42,7 +42,7 @@ _BLOB_NAME: Final = re.compile(r"[0-9a-f]{16}\.[a-z]{2,6}")
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BASE: Final[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _NO_BLOCK: Final = re.compile("[\r\x85\u2028\u2029\ufeff]")
-"""What YAML would change, or not show, in a block of lines."""
+"""Characters that YAML would change, or hide, in a block of lines."""
 
 
 class _Dumper(_BASE):

@@ -1,4 +1,4 @@
-"""Where two requests differ, by path: what `ignore=` takes, and what the text of a divergence shows."""
+"""Differences of two requests, by path: the paths that `ignore=` takes and a divergence shows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FIRST: Final = ("path", "system", "instructions", "systemInstruction", "tools",
 
 
 class Nothing:
-    """What stands where one side has nothing: `NOTHING`."""
+    """The class of `NOTHING`, the value of the side that has none."""
 
     def __repr__(self) -> str:
         """Return what stands in a text."""

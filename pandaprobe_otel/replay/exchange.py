@@ -24,7 +24,7 @@ _TAIL: Final = 128 << 10
 
 
 class Keeper(Protocol):
-    """What an exchange belongs to."""
+    """The owner of an exchange."""
 
     def kept(self, size: int, /) -> bool:
         """Count bytes that are kept; False when there are too many already."""

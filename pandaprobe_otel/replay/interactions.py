@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 End = Literal["read", "left", "broken"]
-"""How an answer ended: read to its end, left early by the app, or broken off by the network or the server."""
+"""The end of an answer: read to its end, left early by the app, or broken off by the network or the server."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Which recording a request belongs to: the one of its OpenTelemetry context, else the only one open in the process."""
+"""The recording of a request: that of its OpenTelemetry context, else the only one open in the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which made-up id of a recording is which one of now."""
+"""Pairs of generated ids: those of a recording, and those of the run that is compared with it."""
 
 from __future__ import annotations
 

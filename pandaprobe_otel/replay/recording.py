@@ -81,7 +81,7 @@ def recording(
 
 
 class Recording:
-    """What `recording` returns: open from `__enter__` to `__exit__`.
+    """A recording, open from `__enter__` to `__exit__`; `recording` returns it.
 
     Threads that the app starts belong to it when they have its OpenTelemetry context, or when it is the only
     recording that is open.
@@ -110,7 +110,7 @@ class Recording:
 
     @property
     def started_at(self) -> datetime:
-        """When the calls were recorded: now, or the time that the cassette names. A program's date can be set to it."""
+        """The time of recording: now, or the one in the cassette. A test can set the program's clock to it."""
         return self._run.started_at
 
     def __enter__(self) -> Self:

@@ -31,7 +31,7 @@ Mode = Literal["none", "once", "new", "all"]
 """`none` plays, and refuses the unknown; `once` records when there is no file; `new` plays the known and adds the
 unknown; `all` records anew."""
 Diverge = Literal["fail", "accept", "rerecord", "live"]
-"""What becomes of an unknown request: it fails; it gets the nearest answer, and takes the place of the request that had
+"""The fate of an unknown request: it fails; it gets the nearest answer, and takes the place of the request that had
 it; it is sent, and replaces the nearest call; it is sent, as are all after it, and nothing is kept."""
 _USER: Final = re.compile(r"(?<=://)[^/@]*@")
 MAX_KEPT_BYTES: Final = 512 << 20
@@ -59,7 +59,7 @@ class RecordedCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingOptions:
-    """What `recording` was called with."""
+    """The arguments of `recording`."""
 
     path: Path
     mode: Mode = "once"
@@ -105,7 +105,7 @@ class Run:
 
     @property
     def delays(self) -> bool:
-        """Whether answers are played as slowly as they came."""
+        """True if answers are played as slowly as they came."""
         return self._options.delays
 
     @property
@@ -122,7 +122,7 @@ class Run:
 
     @property
     def failure(self) -> RecordingError | Divergence | None:
-        """What is wrong with the run so far."""
+        """The first failure of the run so far; None if there is none."""
         return self._failure or self.divergence
 
     def read(self) -> None:

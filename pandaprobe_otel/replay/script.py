@@ -22,7 +22,7 @@ class _Entry:
 
     interaction: Interaction
     waits_for: int = 0
-    """How many calls have to be asked before it."""
+    """Number of calls that must be asked before it."""
     followers: list[_Entry] = field(default_factory=list["_Entry"])
     asked: bool = False
     request: ModelRequest | None = None

@@ -83,7 +83,7 @@ class Scrubber:
 
     @property
     def taken(self) -> tuple[str, ...]:
-        """What was taken out so far, by sort."""
+        """The kinds of values taken out so far."""
         return tuple(sorted(self._taken))
 
     def learn(self, secrets: Iterable[str]) -> None:

@@ -23,7 +23,7 @@ class DiffRow:
     left: Node | None
     right: Node | None
     fields: Sequence[str] = ()
-    """Which of input, output, status, error and model differ; `order` for one that comes at another time."""
+    """The differing ones of input, output, status, error and model; `order` for one that comes at another time."""
 
     @property
     def slower_by_ms(self) -> float | None:

@@ -22,7 +22,7 @@ class SearchError(ValueError):
 
 
 class Comparison(StrEnum):
-    """How a field is compared with a value."""
+    """The comparison of a field with a value."""
 
     EQUAL = "="
     LESS = "<"
@@ -32,7 +32,7 @@ class Comparison(StrEnum):
 
 
 class FieldKind(Enum):
-    """What the values of a field are."""
+    """The kind of a field's values."""
 
     TEXT = "text"
     NUMBER = "number"

@@ -54,7 +54,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelAnswer:
-    """What a model said.
+    """The answer of a model.
 
     Attributes:
         kept: The body of the answer in one piece, as the service gave it; only from `init(replayable=True)`.

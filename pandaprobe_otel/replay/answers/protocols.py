@@ -13,7 +13,7 @@ from pandaprobe_otel.replay.answers.model_answer import ModelAnswer, mapping
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """How a service answers.
+    """The form in which a service answers.
 
     Attributes:
         document: Makes an answer in one piece.

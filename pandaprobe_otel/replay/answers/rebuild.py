@@ -35,7 +35,7 @@ _NO_RETRY: Final = {"x-should-retry": "false", "retry-after-ms": "1"}
 
 
 def is_streamed(span: Mapping[str, Any]) -> bool:
-    """Whether the answer of a call came as a stream."""
+    """Return whether the answer of a call was streamed."""
     metadata = mapping(span.get("metadata"))
     parameters = mapping(span.get("model_parameters"))
     return bool(metadata.get("stream") or parameters.get("stream"))

@@ -40,6 +40,6 @@ def _likeness(trace: StoredTrace) -> tuple[str, ...]:
 
 
 def _subject(finding: Finding) -> str:
-    """What a finding is about, without the values of this one trace."""
+    """Return the subject of a finding, without the values of this trace."""
     before, found, _ = finding.asserts.partition(".with_args")
     return before if found else re.sub(r"lambda span:.*", "", before)

@@ -1,4 +1,4 @@
-"""What a test calls: the function that a trace's root span was around, and the arguments that it had."""
+"""The entry of a test: the function around which the trace's root span was, and its arguments."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def arguments_of(trace: StoredTrace, entry: Entry) -> tuple[str, ...]:
 
 
 def _is_by_name(given: Any, entry: Entry, *, has_defaults: bool) -> bool:
-    """Whether an input is the arguments by their names, and not the only argument itself."""
+    """Return whether an input is the arguments by their names, not the only argument itself."""
     if not isinstance(given, Mapping) or not given or has_defaults:
         return False
     names = [str(name) for name in given]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
@@ -129,7 +129,7 @@ def _names_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[str, ..
 
 
 def _yields(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether a function is a generator: it yields itself, and not only functions within it."""
+    """Return whether a function is a generator: it yields itself, not only functions within it."""
     waiting: list[ast.AST] = list(function.body)
     while waiting:
         node = waiting.pop()

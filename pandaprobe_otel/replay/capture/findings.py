@@ -1,4 +1,4 @@
-"""What went wrong in a trace, as assertions that it fails, and the call of a model after which all is to differ.
+"""Findings: what went wrong in a trace, as assertions that it fails, and the model call after which runs may differ.
 
 What the model chose no test can mend whose answers are recorded. So only the program's own doing is looked at: what it
 did with what it was told. A tool that the model asked for and that did not run, or with other arguments; the same call
@@ -55,7 +55,7 @@ def findings(trace: StoredTrace) -> list[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """What one answer of a model asked for, and what ran until that model was asked again."""
+    """An answer of a model, with the tools that it asked for and those that ran until the model was asked again."""
 
     number: int
     call: SpanRecord
@@ -85,7 +85,7 @@ def _turns(trace: StoredTrace) -> Iterator[_Turn]:
 
 
 def _is_beside(trace: StoredTrace, span: SpanRecord, call: SpanRecord) -> bool:
-    """Whether a span stands below what a call stands in."""
+    """Return whether a span is below the parent of a call."""
     above = {id_of(one) for one in trace.above(span)}
     own = trace.parent_of(call)
     return own is None or id_of(own) in above
@@ -127,7 +127,7 @@ def _with(arguments: Mapping[str, Any]) -> str:
 
 
 def _was_last(trace: StoredTrace, turn: _Turn) -> bool:
-    """Whether a program that runs no tools itself has given the calls to who called it."""
+    """Return whether the program runs no tools and has returned the calls to its caller."""
     return turn.follows is None and trace.root.error is None and not turn.ran and turn.number == len(trace.model_calls)
 
 

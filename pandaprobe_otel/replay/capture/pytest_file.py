@@ -168,5 +168,5 @@ def _comment(text: str) -> str:
 
 
 def cassette_beside(test: Path) -> Path:
-    """Where the cassette of a test is: in the folder `cassettes` beside it."""
+    """Return the path of a test's cassette: in the folder `cassettes` beside it."""
     return test.parent / "cassettes" / f"{test.stem}.yaml"

@@ -1,4 +1,4 @@
-"""What a trace must have for a test to be made of it; each refusal says what is missing, and where."""
+"""Requirements of a trace that a test is made of; each refusal says what is missing, and where."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pandaprobe_otel.replay.cannot_capture import CannotCapture
 from pandaprobe_otel.replay.capture.stored import StoredTrace, id_of, metadata_of
 
 REPR: Final = re.compile(r"<[\w.]+ object at 0x[0-9a-f]+>|<function .* at 0x[0-9a-f]+>")
-"""How values show themselves that have no form in JSON."""
+"""Texts of values that JSON cannot express."""
 _LEFT_OUT: Final = re.compile(r"left_out|dropped_")
 
 
@@ -41,7 +41,7 @@ def with_place(span: SpanRecord, read: Any) -> Any:
 
 
 def place(span: SpanRecord) -> str:
-    """How a refusal names a span."""
+    """Return the name of a span in a refusal."""
     return f"span {span.name!r} ({id_of(span)[-12:]})"
 
 
@@ -74,7 +74,7 @@ def _check_call(span: SpanRecord) -> None:
 
 
 def warnings_of(trace: StoredTrace) -> Iterator[str]:
-    """What may make a test of a trace differ from it, without keeping one from being made."""
+    """Yield the reasons for which a test may differ from its trace, but can be made."""
     for span in trace.model_calls:
         try:
             check_whole(span.input, "its request")

@@ -97,13 +97,13 @@ def id_of(span: SpanRecord) -> str:
 
 
 def metadata_of(span: SpanRecord) -> Mapping[str, Any]:
-    """What stands beside the content of a span."""
+    """Return the metadata of a span."""
     found: Any = span.body.get("metadata")
     return found if isinstance(found, Mapping) else {}  # pyright: ignore[reportUnknownVariableType]
 
 
 def _was_never_answered(span: SpanRecord) -> bool:
-    """Whether a call was given up before its answer: there is nothing to play."""
+    """Return whether a call was given up before its answer, so that there is nothing to play."""
     return span.outcome is not None and not span.output and not metadata_of(span).get("response_id")
 
 

@@ -30,7 +30,7 @@ OWN_CHOICE: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captured:
-    """What was written.
+    """The files that were written.
 
     Attributes:
         notes: What whoever runs it has to know.
@@ -46,7 +46,7 @@ class Captured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """What a test is to be like.
+    """Options of a captured test.
 
     Attributes:
         entry: The program's function as `module:function`, where the trace does not name it.

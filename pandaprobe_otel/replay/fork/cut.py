@@ -1,4 +1,4 @@
-"""Where a recorded run is cut: calls that had ended before a span began stay, the span and what came after it go.
+"""The cut of a recorded run: calls that had ended before a span began stay; the span and later calls go.
 
 Calls have no single order: branches that ran side by side of the span may stay as well. They are played as long as
 they ask the same; one that gets to see a live answer asks something else, and is sent by itself.

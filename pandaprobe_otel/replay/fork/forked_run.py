@@ -21,7 +21,7 @@ from pandaprobe_otel.replay.script import Script
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkOptions:
-    """How a run is forked.
+    """Options of a fork.
 
     Attributes:
         cut: What is played, and what has to be played before anything is sent.

@@ -23,7 +23,7 @@ _OF_MODELS: Final[Mapping[str, re.Pattern[str]]] = {
     "openai": re.compile(r"(gpt-|chatgpt-|o\d(-|$)|text-embedding-)"),
     "cohere": re.compile(r"(command-|c4ai-)"),
 }
-"""How the names of models begin that their makers serve by their own protocol."""
+"""Beginnings of the names of models that their makers serve by a protocol of their own."""
 _MODEL_IN_PATH: Final = (
     re.compile(r"(?<=/models/)[^/:]+(?=:\w+$)"),  # Gemini, Vertex AI
     re.compile(r"(?<=/model/)[^/]+(?=/[\w-]+$)"),  # Bedrock
@@ -36,14 +36,14 @@ _FIELD_OF: Final[Mapping[tuple[str, str], str]] = {
     ("openai", "responses"): "instructions",
     ("bedrock", ""): "system",
 }
-"""Where a prompt belongs that was not there, by protocol and operation; elsewhere it is a first message."""
+"""The field for a new prompt, by protocol and operation; elsewhere a prompt is the first message."""
 _SYSTEM_ROLES: Final = frozenset({"system", "developer"})
 _SIGNED: Final = "AWS4-HMAC-SHA256"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
-    """What a fork asks otherwise; None: as the program does.
+    """Changes to the requests of a fork; None leaves them as the program makes them.
 
     Attributes:
         like: The recorded request at the cut. Only requests to its model are sent to another one, and only those that

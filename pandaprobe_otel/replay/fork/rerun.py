@@ -36,7 +36,7 @@ MAX_FORKS: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RerunOptions:
-    """What is done otherwise in the forks.
+    """Options of a rerun.
 
     Attributes:
         arguments: Those of the entry: by name, by place, or a single one.

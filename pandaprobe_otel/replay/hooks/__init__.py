@@ -1,4 +1,4 @@
-"""Where the HTTP libraries of the clients ask a recording before they send: installed while one is open.
+"""Hooks by which HTTP libraries ask a recording before they send; installed while one is open.
 
 Each module hooks one library at the place where it picks the way out, so that whatever is configured there stays in
 use while recording, and no socket is opened while playing. A library that is imported later is hooked then.
