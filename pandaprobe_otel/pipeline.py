@@ -93,10 +93,13 @@ class Pipeline(Protocol):
         ...
 
 
-def open_pipeline(config: Config, *, counts_starts: bool, is_gateway: bool = False) -> Pipeline:
+def open_pipeline(
+    config: Config, *, counts_starts: bool, is_gateway: bool = False, keeps_all: bool = False
+) -> Pipeline:
     """Return a pipeline that delivers, or one that ignores every span if the settings cannot work.
 
     `is_gateway`: spans of many services arrive here, so a root may arrive after its children.
+    `keeps_all`: nothing is dropped for want of room or tokens, since callers of `receive` look at `fill` before.
     Each problem is logged in one line that names the setting's source and the remedy.
     """
     global _was_opened
@@ -106,7 +109,7 @@ def open_pipeline(config: Config, *, counts_starts: bool, is_gateway: bool = Fal
     if not config.usable:
         return IdlePipeline(config)
     if config.local is None:
-        pipeline = ExportPipeline(config, counts_starts=counts_starts, is_gateway=is_gateway)
+        pipeline = ExportPipeline(config, counts_starts=counts_starts, is_gateway=is_gateway, keeps_all=keeps_all)
     else:
         pipeline = _file_pipeline(config, config.local, counts_starts=counts_starts)
     for message in pipeline.content_problems:
@@ -183,6 +186,7 @@ class ExportPipeline:
         *,
         counts_starts: bool,
         is_gateway: bool = False,
+        keeps_all: bool = False,
         transport: Transport | None = None,
         timing: Timing | None = None,
         bucket: Callable[[], LeasedBucket] | None = None,
@@ -207,6 +211,7 @@ class ExportPipeline:
         self._notices = Notices(monotonic)
         half = config.max_queue_bytes // 2
         self._is_gateway = is_gateway
+        self._keeps_all = keeps_all
         self._transport = transport
         self._bucket = bucket
         self._has_spool = _has_spool(config)
@@ -272,6 +277,7 @@ class ExportPipeline:
                         ledger=self._ledger,
                         notices=self._notices,
                         max_bytes=self._config.max_queue_bytes // 2,
+                        keeps_all=self._keeps_all,
                         monotonic=self._monotonic,
                     )
         return self._delivery

@@ -86,8 +86,19 @@ class Outbox:
     memory again.
     """
 
-    def __init__(self, max_bytes: int, store: Store | None = None, *, look_after_s: float = LOOK_AFTER_S) -> None:
-        """Bound the outbox to `max_bytes` of memory. A job in the store counts with about 600 bytes of memory."""
+    def __init__(
+        self,
+        max_bytes: int,
+        store: Store | None = None,
+        *,
+        keeps_all: bool = False,
+        look_after_s: float = LOOK_AFTER_S,
+    ) -> None:
+        """Bound the outbox to `max_bytes` of memory. A job in the store counts with about 600 bytes of memory.
+
+        `keeps_all`: nothing is evicted; whoever calls `put` stops before `fill` is 1.
+        """
+        self.keeps_all = keeps_all
         self._look_after_s = look_after_s
         self._is_over = False
         self._max_bytes = max_bytes
@@ -98,7 +109,7 @@ class Outbox:
         self._lines: OrderedDict[str, _Line] = OrderedDict()
         self._creates: list[tuple[float, int, str]] = []
         self._others: list[tuple[float, int, str]] = []
-        self._turns = Turns(self._is_current)
+        self._turns = Turns(self._is_current, keeps_all=keeps_all)
         self._tickets = itertools.count(1)
 
     @property
@@ -110,7 +121,7 @@ class Outbox:
     def fill(self) -> float:
         """The used share of the bound of memory or disk, whichever is fuller; from 0 to 1."""
         in_memory = self._bytes / self._max_bytes
-        return in_memory if self._store is None else min(max(in_memory, self._store.fill), 1.0)
+        return min(in_memory if self._store is None else max(in_memory, self._store.fill), 1.0)
 
     @property
     def patience_min(self) -> float:
@@ -283,7 +294,7 @@ class Outbox:
             job.is_amended = job.is_amended or not saved
         for job in (*changes.added, *changes.rewritten):
             self._close(job)
-        self._is_over = self._bytes > self._max_bytes or self._store.excess > 0
+        self._is_over = not self.keeps_all and (self._bytes > self._max_bytes or self._store.excess > 0)
         return saved
 
     @property
@@ -447,6 +458,8 @@ class Outbox:
     def _evict(self) -> list[tuple[Job, str]]:
         """Make room by the rules of `Turns`; jobs that are not due yet are evicted last."""
         evicted: list[tuple[Job, str]] = []
+        if self.keeps_all:
+            return evicted
         excess = 0 if self._store is None else self._store.excess
         while self._bytes > self._max_bytes or excess > 0:
             key = self._turns.victim()
