@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("pandaprobe_otel")
 
+_ON_SPANS: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 CONTENT_SWITCHES: Final = {
     "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
-    "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
+    _ON_SPANS: "SPAN_ONLY",
 }
 """What the official instrumentations need to write messages on spans. Set only where the user has set nothing."""
 
@@ -263,13 +264,20 @@ def _set_up(
     if isinstance(pipeline, IdlePipeline):
         return PandaProbe(pipeline, config)
     if config.captures_content:
-        for name, value in CONTENT_SWITCHES.items():
-            os.environ.setdefault(name, value)
+        _switch_content_on()
     connections.lead(pipeline, config, provider, meter_provider, has_processor=piece is not None)
     if config.handle_sigterm:
         end_on_sigterm()
     _logger.info("pandaprobe-otel: project=%s endpoint=%s", config.project_name, config.destination)
     return PandaProbe(pipeline, config if piece is None else pipeline.config)
+
+
+def _switch_content_on() -> None:
+    """Have the official instrumentations write messages on spans, unless our completion hook takes them."""
+    has_hook = os.environ.get("OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK") == "pandaprobe"
+    for name, value in CONTENT_SWITCHES.items():
+        if not (has_hook and name == _ON_SPANS):
+            os.environ.setdefault(name, value)
 
 
 def _tell_ignored(piece: PandaProbeSpanProcessor, config: Config, arguments: Mapping[str, Any]) -> None:

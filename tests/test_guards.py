@@ -42,6 +42,7 @@ GUARDS = {
     "otel_entry_points.py": {"PandaProbeInstrumentor._instrument"},
     "registry.py": {"_instrument", "narrow", "uninstrument"},
     "capture/trace_context.py": {"ContextBlock.applied_to", "_mark_current_span", "stamp", "trace_values"},
+    "sdk/completion_hook.py": {"PandaProbeCompletionHook.on_completion"},
     "sdk/genai_metrics.py": {"GenAIMetricsProcessor.on_end"},
     "sdk/processor.py": {"PandaProbeSpanProcessor.on_start"},
     "assembly/span_filter.py": {"_is_chosen"},
