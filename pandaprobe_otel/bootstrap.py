@@ -13,7 +13,7 @@ from pandaprobe_otel import connections
 from pandaprobe_otel.capture import first_use
 from pandaprobe_otel.config.resolve import Config, ExportSettings
 from pandaprobe_otel.errors import ConfigError
-from pandaprobe_otel.pipeline import IdlePipeline, Pipeline
+from pandaprobe_otel.pipeline.interface import IdlePipeline, Pipeline
 from pandaprobe_otel.process.guard import mistake, mistakes
 from pandaprobe_otel.process.life import end_on_sigterm
 from pandaprobe_otel.reporting.report import Status
@@ -253,7 +253,7 @@ def _set_up(
     provider: TracerProvider | None,
     meter_provider: MeterProvider | None,
 ) -> PandaProbe:
-    from pandaprobe_otel.pipeline import open_pipeline
+    from pandaprobe_otel.pipeline.opening import open_pipeline
 
     piece = connections.processor_of_the_app(config, provider)
     pipeline = open_pipeline(config, counts_starts=True) if piece is None else piece.pipeline

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
     from pandaprobe_otel.config.resolve import Config
-    from pandaprobe_otel.pipeline import Pipeline
+    from pandaprobe_otel.pipeline.interface import Pipeline
     from pandaprobe_otel.sdk.genai_metrics import GenAIMetricsProcessor
     from pandaprobe_otel.sdk.log_processor import PandaProbeLogProcessor
     from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor

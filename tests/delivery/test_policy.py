@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pandaprobe_otel.delivery.attempt import Attempt
-from pandaprobe_otel.delivery.parcel import Step, adopted_id
+from pandaprobe_otel.delivery.outgoing_request import Step, adopted_id
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome
 from simulated_delivery import SimulatedDelivery, accepted, create
@@ -60,7 +60,7 @@ def test_an_append_waits_until_the_trace_is_stored() -> None:
     """404 means "not yet": the append is retried with growing waits and costs no token."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
-        if attempt.job.parcel.step is Step.APPEND and now < 20:
+        if attempt.job.request.step is Step.APPEND and now < 20:
             return detail(404, "Trace x not found.")
         return accepted(attempt, now)
 
@@ -97,7 +97,7 @@ def test_a_used_up_quota_is_not_hammered_and_appends_still_flow(caplog: pytest.L
     """429 `detail`: at most four billed requests in an hour, one ERROR line, and appends to posted traces continue."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
-        return QUOTA if attempt.job.parcel.step is Step.CREATE else accepted(attempt, now)
+        return QUOTA if attempt.job.request.step is Step.CREATE else accepted(attempt, now)
 
     delivery = SimulatedDelivery(server)
     for number in range(5):
@@ -146,7 +146,7 @@ def test_a_refused_trace_is_dropped_counted_and_explained(caplog: pytest.LogCapt
     body = {"detail": "Validation error", "errors": [{"field": "spans -> 0 -> name", "message": "too long"}]}
 
     def server(attempt: Attempt, now: float) -> Outcome:
-        if attempt.job.parcel.trace_id.endswith("1"):
+        if attempt.job.request.trace_id.endswith("1"):
             return Answer(status=422, body=json.dumps(body).encode())
         return accepted(attempt, now)
 
@@ -159,7 +159,7 @@ def test_a_refused_trace_is_dropped_counted_and_explained(caplog: pytest.LogCapt
     counts = delivery.ledger.read()
     assert (counts.delivered, dict(counts.dropped)) == (1, {"refused": 1})
     assert "spans -> 0 -> name: too long" in caplog.text
-    assert delivery.dispatcher.last_error == "POST /traces: 422 spans -> 0 -> name: too long"
+    assert delivery.policy.last_error == "POST /traces: 422 spans -> 0 -> name: too long"
 
 
 def test_an_outage_is_probed_by_one_request_and_survived() -> None:
@@ -183,7 +183,7 @@ def test_an_unknown_outcome_is_looked_up_before_the_trace_is_sent_again() -> Non
     stored: set[str] = set()
 
     def server(attempt: Attempt, now: float) -> Outcome:
-        trace_id = attempt.job.parcel.trace_id
+        trace_id = attempt.job.request.trace_id
         if attempt.is_check:
             return Answer(status=200) if trace_id in stored else detail(404, "Trace not found.")
         if trace_id.endswith("1") and trace_id not in stored:
@@ -210,7 +210,7 @@ def test_a_trace_that_was_stored_before_the_server_failed_is_billed_once(status:
     stored: set[str] = set()
 
     def server(attempt: Attempt, now: float) -> Outcome:
-        trace_id = attempt.job.parcel.trace_id
+        trace_id = attempt.job.request.trace_id
         if attempt.is_check:
             return Answer(status=200) if trace_id in stored else detail(404, "Trace not found.")
         is_new = trace_id not in stored
@@ -249,11 +249,11 @@ def test_the_last_error_names_the_request_that_failed_and_goes_with_the_next_del
     delivery = SimulatedDelivery(lambda attempt, now: next(said, None) or accepted(attempt, now))
     delivery.put(create(1))
     delivery.run(5.5)
-    failing = delivery.dispatcher.last_error
+    failing = delivery.policy.last_error
     delivery.run(60)
 
     assert failing == f"GET /traces/{create(1).trace_id}: 502 no"
-    assert delivery.dispatcher.last_error is None
+    assert delivery.policy.last_error is None
 
 
 def test_a_request_that_was_too_late_gives_its_token_back_and_is_sent_anew() -> None:
@@ -274,7 +274,7 @@ def test_a_trace_that_only_fails_itself_is_poison_and_not_an_outage() -> None:
     """One trace gets 500 five times while others pass: it is dropped, and the others are not delayed."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
-        if attempt.job.parcel.trace_id.endswith("0007"):
+        if attempt.job.request.trace_id.endswith("0007"):
             return Answer(status=500, body=b"Internal Server Error")
         return accepted(attempt, now)
 
@@ -299,7 +299,7 @@ def test_over_the_memory_bound_errors_stay_and_what_goes_is_counted() -> None:
 
     assert delivery.outbox.bytes <= 50_000
     assert counts.dropped["queue_full"] == counts.ended - counts.pending
-    waiting = [job.parcel.trace_id for job in delivery.outbox]
+    waiting = [job.request.trace_id for job in delivery.outbox]
     assert create(0).trace_id in waiting
 
 
@@ -307,7 +307,7 @@ def test_the_end_of_a_trace_is_sent_even_if_its_spans_have_no_room() -> None:
     """A server that is busy for long costs spans of a large trace, counted; the trace does not stay RUNNING."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
-        is_busy = now < 200 and attempt.job.parcel.step is not Step.CREATE
+        is_busy = now < 200 and attempt.job.request.step is not Step.CREATE
         return Answer(status=503) if is_busy else accepted(attempt, now)
 
     delivery = SimulatedDelivery(server, max_bytes=50_000)
@@ -347,7 +347,7 @@ def test_a_remote_trace_whose_root_never_comes_is_adopted_under_a_derived_id() -
     derived = adopted_id(original, "p")
 
     def server(attempt: Attempt, now: float) -> Outcome:
-        path = attempt.job.parcel.path
+        path = attempt.job.request.path
         return detail(404, "Trace x not found.") if original in path else accepted(attempt, now)
 
     delivery = SimulatedDelivery(server)
@@ -370,9 +370,9 @@ def test_a_root_that_comes_after_the_adoption_joins_it() -> None:
     bodies: list[bytes] = []
 
     def server(attempt: Attempt, now: float) -> Outcome:
-        if attempt.job.parcel.step is Step.CREATE:
-            bodies.append(attempt.job.parcel.body())
-        return detail(404, "Trace x not found.") if original in attempt.job.parcel.path else accepted(attempt, now)
+        if attempt.job.request.step is Step.CREATE:
+            bodies.append(attempt.job.request.body())
+        return detail(404, "Trace x not found.") if original in attempt.job.request.path else accepted(attempt, now)
 
     delivery = SimulatedDelivery(server)
     delivery.put(replace(create(1), step=Step.APPEND, is_remote=True))
@@ -389,8 +389,8 @@ def test_an_upstream_that_never_reports_is_learned() -> None:
     """After three adoptions in a row, spans entered through that name are adopted without waiting."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
-        parcel = attempt.job.parcel
-        return detail(404, "Trace x not found.") if parcel.is_remote else accepted(attempt, now)
+        request = attempt.job.request
+        return detail(404, "Trace x not found.") if request.is_remote else accepted(attempt, now)
 
     delivery = SimulatedDelivery(server)
     for number in range(3):
@@ -438,7 +438,7 @@ def test_a_score_waits_for_its_trace_and_is_sent_once() -> None:
     delivery.run(30)
 
     assert delivery.count("POST", "/evaluations/trace-scores") == 1
-    assert delivery.dispatcher.idle
+    assert delivery.policy.idle
 
 
 def test_an_audited_trace_that_the_server_lost_is_sent_once_more(caplog: pytest.LogCaptureFixture) -> None:
@@ -446,7 +446,7 @@ def test_an_audited_trace_that_the_server_lost_is_sent_once_more(caplog: pytest.
     posted: list[str] = []
 
     def server(attempt: Attempt, now: float) -> Outcome:
-        trace_id = attempt.job.parcel.trace_id
+        trace_id = attempt.job.request.trace_id
         if attempt.is_check:
             lost = trace_id.endswith("3") and posted.count(trace_id) < 2
             return detail(404, "Trace not found.") if lost else Answer(status=200)
@@ -493,7 +493,7 @@ def test_what_was_dropped_is_told_in_the_next_trace() -> None:
     bodies: list[dict[str, Any]] = []
 
     def server(attempt: Attempt, now: float) -> Outcome:
-        bodies.append(json.loads(attempt.job.parcel.body()))
+        bodies.append(json.loads(attempt.job.request.body()))
         return accepted(attempt, now)
 
     delivery = SimulatedDelivery(server)

@@ -27,7 +27,7 @@ _Entry = tuple[float, float, int, str]
 """Order, order, ticket, key."""
 
 
-class Turns:
+class TokenQueue:
     """Keys that wait for a token. Entries are never searched for: a stale one (by `is_current`) is skipped."""
 
     def __init__(self, is_current: Callable[[str, int], bool]) -> None:

@@ -1,4 +1,4 @@
-"""Reading of a looked-up trace, for a parcel whose request may have arrived."""
+"""Reading of a looked-up trace, for a request whose request may have arrived."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any, cast
 
 import orjson
 
-from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.transport.messages import Answer, Outcome
 
 
-def lacks_spans(outcome: Outcome, parcel: Parcel) -> bool:
-    """Return whether the stored trace lacks spans of the parcel: another process, or an earlier part, posted it.
+def lacks_spans(outcome: Outcome, request: OutgoingRequest) -> bool:
+    """Return whether the stored trace lacks spans of the request: another process, or an earlier part, posted it.
 
     Return False as well if the answer has no list of spans, so that this cannot be determined.
     """
@@ -20,7 +20,7 @@ def lacks_spans(outcome: Outcome, parcel: Parcel) -> bool:
         return False
     found = (cast("dict[str, Any]", span).get("span_id") for span in shown if isinstance(span, dict))
     ids = {span_id for span_id in found if isinstance(span_id, str)}
-    return any(orjson.loads(span).get("span_id") not in ids for span in parcel.opened().spans)
+    return any(orjson.loads(span).get("span_id") not in ids for span in request.opened().spans)
 
 
 def _spans(body: bytes) -> list[Any] | None:

@@ -19,7 +19,7 @@ _ERRORS_PER_TOKEN: Final = 40
 """One more token for each four errors a minute, since they do not come evenly."""
 
 
-class Reserve:
+class ErrorReserve:
     """The number of tokens that other traces leave. Times are monotonic, in seconds."""
 
     def __init__(self) -> None:

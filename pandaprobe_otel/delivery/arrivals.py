@@ -36,7 +36,7 @@ class Rate:
         return self._weight * math.exp((self._at - now) / MEMORY_S)
 
 
-class Flow:
+class Arrivals:
     """Arriving traces of one kind, and the randomness below which they are left out.
 
     The cut is a quantile of the traces that arrived, not the share itself: if somebody upstream has sampled by the same

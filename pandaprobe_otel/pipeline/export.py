@@ -1,4 +1,4 @@
-"""Pipeline of a span: worker, encoder and delivery, connected."""
+"""Pipeline that delivers: worker, encoder and senders, connected."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.process.forks import ForkedWhileLoadingError, loading
@@ -20,155 +20,24 @@ from pandaprobe_otel.reporting.report import Status, described
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from pandaprobe_otel.assembly.encoder import PartEncoder
+    from pandaprobe_otel.assembly.encoder import SegmentEncoder
     from pandaprobe_otel.assembly.journal import SpanJournal
     from pandaprobe_otel.assembly.timing import Timing
-    from pandaprobe_otel.assembly.trace_buffer import Part
+    from pandaprobe_otel.assembly.trace_buffer import TraceSegment
     from pandaprobe_otel.delivery.budget import LeasedBucket
-    from pandaprobe_otel.delivery.delivery import Delivery
     from pandaprobe_otel.delivery.ledger import Ledger
-    from pandaprobe_otel.delivery.parcel import Parcel
+    from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
+    from pandaprobe_otel.delivery.sender_pool import SenderPool
     from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
     from pandaprobe_otel.reporting.console import TraceConsole
     from pandaprobe_otel.transport.messages import Transport
 
 _logger = logging.getLogger("pandaprobe_otel")
 
-_was_opened = False
 _NO_TIME: Final = "the time was too short"
 _MOST_SCORES: Final = 1000
 """Scores that may wait for the worker."""
 _SPECIMEN: Final = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1}
-
-
-class Pipeline(Protocol):
-    """Interface that processors, exporters and the object returned by `init` use."""
-
-    @property
-    def config(self) -> Config:
-        """The settings."""
-        ...
-
-    @property
-    def selection(self) -> Any:
-        """The setting `spans`: the spans that are sent. None: no spans."""
-        ...
-
-    @property
-    def destination(self) -> str | None:
-        """Destination of traces: a URL or a file. None: traces are not sent."""
-        ...
-
-    def started(self, span: ReadableSpan) -> None:
-        """Take note of a span that has started."""
-        ...
-
-    def ended(self, span: ReadableSpan) -> None:
-        """Take over a span that has ended."""
-        ...
-
-    def logged(self, record: Any) -> None:
-        """Take over a log record that carries content of a span."""
-        ...
-
-    def flush(self, timeout: float = 30.0) -> bool:
-        """Deliver all complete traces within `timeout` seconds."""
-        ...
-
-    def shutdown(self, timeout: float | None = None) -> bool:
-        """Deliver as much as possible, then stop."""
-        ...
-
-    @property
-    def is_closed(self) -> bool:
-        """True after `shutdown`."""
-        ...
-
-    def put_score(self, body: Mapping[str, Any]) -> None:
-        """Send a score after its trace."""
-        ...
-
-    def status(self) -> Status:
-        """Return the current counts."""
-        ...
-
-
-def open_pipeline(config: Config, *, counts_starts: bool, is_gateway: bool = False) -> Pipeline:
-    """Return a pipeline that delivers, or one that ignores every span if the settings cannot work.
-
-    `is_gateway`: spans of many services arrive here, so a root may arrive after its children.
-    Each problem is logged in one line that names the setting's source and the remedy.
-    """
-    global _was_opened
-    _was_opened = True
-    for problem in config.problems:
-        _logger.warning("pandaprobe-otel: %s", problem.message)
-    if not config.usable:
-        return IdlePipeline(config)
-    if config.local is None:
-        pipeline = ExportPipeline(config, counts_starts=counts_starts, is_gateway=is_gateway)
-    else:
-        pipeline = _file_pipeline(config, config.local, counts_starts=counts_starts)
-    for message in pipeline.content_problems:
-        _logger.warning("pandaprobe-otel: %s", message)
-    return pipeline
-
-
-def was_opened() -> bool:
-    """Return whether `init()`, a processor or an exporter has opened a pipeline in this process."""
-    return _was_opened
-
-
-def _file_pipeline(config: Config, path: str, *, counts_starts: bool) -> ExportPipeline:
-    """Return a pipeline that writes to a file, without a rate limit."""
-    from pandaprobe_otel.delivery.budget import LeasedBucket
-    from pandaprobe_otel.transport.file import FileTransport
-
-    return ExportPipeline(
-        config,
-        counts_starts=counts_starts,
-        transport=FileTransport(path),
-        bucket=lambda: LeasedBucket(window_s=0.0, margin_s=0.0),
-    )
-
-
-class IdlePipeline:
-    """Pipeline that ignores every span, because the settings disable it or cannot work."""
-
-    selection: Any = None
-    destination: str | None = None
-
-    def __init__(self, config: Config) -> None:
-        self.config = self._config = config
-
-    def started(self, span: ReadableSpan) -> None:
-        """Ignore the span."""
-
-    def ended(self, span: ReadableSpan) -> None:
-        """Ignore the span."""
-
-    def logged(self, record: Any) -> None:
-        """Ignore the record."""
-
-    def flush(self, timeout: float = 30.0) -> bool:
-        """Return True, because nothing waits."""
-        return True
-
-    def shutdown(self, timeout: float | None = None) -> bool:
-        """Return True, because nothing waits."""
-        return True
-
-    @property
-    def is_closed(self) -> bool:
-        """Always False: there is nothing to close."""
-        return False
-
-    def put_score(self, body: Mapping[str, Any]) -> None:
-        """Ignore the score."""
-
-    def status(self) -> Status:
-        """Return counts of zero, with the reason in `problems`."""
-        return Status(enabled=False, **described(self._config))
 
 
 class ExportPipeline:
@@ -211,7 +80,7 @@ class ExportPipeline:
         self._bucket = bucket
         self._has_spool = _has_spool(config)
         self._open_lock = threading.Lock()
-        self._delivery: Delivery | None = None
+        self._senders: SenderPool | None = None
         self._journal: SpanJournal | None = None
         self._worker = Worker(
             assembler=lambda: Assembler(
@@ -236,8 +105,8 @@ class ExportPipeline:
         self.ended = self._worker.ended
         self.logged = self._worker.logged
         self._closed = False
-        self._scores: deque[Parcel] = deque()
-        self._encoder: PartEncoder | None = None
+        self._scores: deque[OutgoingRequest] = deque()
+        self._encoder: SegmentEncoder | None = None
         self._console: TraceConsole | None = None
         if config.console:
             from pandaprobe_otel.reporting.console import TraceConsole
@@ -256,14 +125,14 @@ class ExportPipeline:
         except ForkedWhileLoadingError as error:
             failed("delivery of the spool", error)
 
-    def _opened(self) -> Delivery:
+    def _opened(self) -> SenderPool:
         """Return the delivery, created on first use so that apps that never trace do not load it."""
-        if self._delivery is None:
+        if self._senders is None:
             with loading(), self._open_lock:
-                if self._delivery is None:
-                    from pandaprobe_otel.delivery.setup import open_delivery
+                if self._senders is None:
+                    from pandaprobe_otel.delivery.setup import open_sender_pool
 
-                    self._delivery = open_delivery(
+                    self._senders = open_sender_pool(
                         self._config,
                         has_spool=self._has_spool,
                         transport=self._transport,
@@ -274,24 +143,24 @@ class ExportPipeline:
                         max_bytes=self._config.max_queue_bytes // 2,
                         monotonic=self._monotonic,
                     )
-        return self._delivery
+        return self._senders
 
-    def _recover(self, rows: Sequence[JournalRow], states: Sequence[TraceState]) -> Sequence[Parcel]:
-        """Make parcels from the incomplete traces in the journal of a crashed process."""
+    def _recover(self, rows: Sequence[JournalRow], states: Sequence[TraceState]) -> Sequence[OutgoingRequest]:
+        """Make requests from the incomplete traces in the journal of a crashed process."""
         from pandaprobe_otel.assembly.recovery import recovered
         from pandaprobe_otel.delivery.ledger import Ledger
 
         return recovered(rows, states, lambda: self._load_encoder(Ledger()))
 
-    def _load_encoder(self, ledger: Ledger) -> PartEncoder:
-        """Build the encoder, on the first part: apps that never trace do not load the mapping and its tables."""
-        from pandaprobe_otel.assembly.encoder import PartEncoder
+    def _load_encoder(self, ledger: Ledger) -> SegmentEncoder:
+        """Build the encoder, on the first segment: apps that never trace do not load the mapping and its tables."""
+        from pandaprobe_otel.assembly.encoder import SegmentEncoder
         from pandaprobe_otel.assembly.span_filter import SpanFilter
         from pandaprobe_otel.mapping import SpanView, map_views
 
         # Map a sample span, so that the mapping's lazy imports happen now, while forks are held back.
         map_views((SpanView("specimen", 1, 1, attributes=_SPECIMEN),), options=self._options)
-        return PartEncoder(
+        return SegmentEncoder(
             span_filter=SpanFilter(self._config.spans, is_marked=self._counts_starts),
             options=self._options,
             ledger=ledger,
@@ -311,25 +180,25 @@ class ExportPipeline:
         def read() -> Reading | None:
             if (alive := ref()) is None:
                 return None
-            delivery = alive._delivery
-            kept_share = 1.0 if delivery is None else delivery.kept_share
+            senders = alive._senders
+            kept_share = 1.0 if senders is None else senders.kept_share
             return Reading(counts=alive._ledger.read(), fill=alive.fill(), kept_share=kept_share)
 
         observe(read)
 
-    def _deliver(self, part: Part) -> None:
+    def _deliver(self, segment: TraceSegment) -> None:
         if self._encoder is None:
             with loading():
                 self._observe()
                 self._encoder = self._load_encoder(self._ledger)
-        parcels: list[Parcel] = []
+        requests: list[OutgoingRequest] = []
         try:
-            parcels = self._encoder.encode(part)
+            requests = self._encoder.encode(segment)
         finally:
-            journal = () if self._journal is None else self._journal.taken(part)
-            self._opened().put(parcels, journal)
+            journal = () if self._journal is None else self._journal.taken(segment)
+            self._opened().put(requests, journal)
         if self._console is not None:
-            self._console.show(parcels)
+            self._console.show(requests)
 
     def _write_down(self, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
         if self._journal is None:
@@ -358,11 +227,11 @@ class ExportPipeline:
 
     def fill(self) -> float:
         """Return the fill level of the send queue, from 0 to 1."""
-        return 0.0 if self._delivery is None else self._delivery.fill
+        return 0.0 if self._senders is None else self._senders.fill
 
     def is_choosing(self) -> bool:
         """Return whether traces are being dropped because arrivals have exceeded the rate limit for minutes."""
-        return self._delivery is not None and self._delivery.is_choosing
+        return self._senders is not None and self._senders.is_choosing
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Deliver every trace whose root has ended, within `timeout` seconds.
@@ -373,10 +242,10 @@ class ExportPipeline:
         if not self._worker.flush(deadline):
             return False
         try:
-            delivery = self._opened() if self._inherits else self._delivery
+            senders = self._opened() if self._inherits else self._senders
         except ForkedWhileLoadingError:  # `begin` has logged it
             return False
-        return delivery is None or delivery.wait_idle(deadline)
+        return senders is None or senders.wait_idle(deadline)
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Deliver as much as possible before the timeout; return True if nothing was dropped.
@@ -389,24 +258,24 @@ class ExportPipeline:
             self._closed = True
         deadline = self._monotonic() + (self._config.shutdown_timeout_s if timeout is None else max(timeout, 0.0))
         late = self._worker.close(deadline)
-        delivery = self._delivery
-        if delivery is None:
+        senders = self._senders
+        if senders is None:
             return self._told_loss(late, 0, deadline)
-        dropped = delivery.close(deadline)
+        dropped = senders.close(deadline)
         if dropped is None:
             return self._told_loss(max(late, self._ledger.read().pending), 0, deadline)
-        if delivery.left_behind:
+        if senders.left_behind:
             _logger.warning(
                 "pandaprobe-otel: %d spans wait in the spool %s (%s); the next process that uses it sends them.",
-                delivery.left_behind,
+                senders.left_behind,
                 self._config.spool,
-                delivery.last_error or _NO_TIME,
+                senders.last_error or _NO_TIME,
             )
         return self._told_loss(late + dropped.spans, dropped.ends, deadline)
 
     def _told_loss(self, spans: int, ends: int, deadline: float) -> bool:
         """Log the losses at the end of the process; return True if there are none."""
-        last_error = None if self._delivery is None else self._delivery.last_error
+        last_error = None if self._senders is None else self._senders.last_error
         if spans:
             _logger.warning(
                 "pandaprobe-otel: %d spans were not delivered when the process ended (%s). %s",
@@ -431,12 +300,12 @@ class ExportPipeline:
 
     def put_score(self, body: Mapping[str, Any]) -> None:
         """Send a score as soon as its trace is stored, from the worker thread, since a spool writes to disk."""
-        from pandaprobe_otel.delivery.parcel import Parcel, Step
+        from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
         from pandaprobe_otel.mapping.clean import encode
 
         fields = encode(body).encode()
         self._scores.append(
-            Parcel(step=Step.SCORE, trace_id=str(body["trace_id"]), fields=fields, name=str(body["name"]))
+            OutgoingRequest(step=Step.SCORE, trace_id=str(body["trace_id"]), fields=fields, name=str(body["name"]))
         )
         if self._closed or len(self._scores) > _MOST_SCORES:  # the worker has stopped or cannot keep up
             self._put_scores()
@@ -464,19 +333,19 @@ class ExportPipeline:
             spans_dropped=counts.dropped,
             traces_delivered=counts.traces_delivered,
             answers=counts.answers,
-            last_error=None if self._delivery is None else self._delivery.last_error,
+            last_error=None if self._senders is None else self._senders.last_error,
             **described(self._config, self._options.problems),
         )
 
     def before_fork(self) -> None:
         """Prepare for a fork; called in the parent."""
-        if self._delivery is not None:
-            self._delivery.before_fork()
+        if self._senders is not None:
+            self._senders.before_fork()
 
     def after_fork_in_parent(self) -> None:
         """Go on after a fork; called in the parent."""
-        if self._delivery is not None:
-            self._delivery.after_fork_in_parent()
+        if self._senders is not None:
+            self._senders.after_fork_in_parent()
 
     def reset_after_fork(self) -> None:
         """Start empty in a forked child, with new locks and threads; the parent keeps its spans."""
@@ -485,8 +354,8 @@ class ExportPipeline:
         self._is_forked = True
         self._ledger.reset()
         self._notices.reset()
-        if self._delivery is not None:
-            self._delivery.reset_after_fork()
+        if self._senders is not None:
+            self._senders.reset_after_fork()
         self._journal = None
         self._scores.clear()
         self._worker.reset_after_fork()

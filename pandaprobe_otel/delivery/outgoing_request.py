@@ -16,7 +16,7 @@ MAX_SPANS: Final = 500
 _ORPHANS: Final = uuid.UUID("6f9d5c1e-3f53-5a63-9f0e-2d0e5b1f7c11")
 
 _OBJECTS: Final = 600
-"""Bytes of a waiting parcel without its content: the parcel, its job, its line, and its entry in the queue."""
+"""Bytes of a waiting request without its content: the request, its job, its line, and its entry in the queue."""
 
 
 class Step(StrEnum):
@@ -34,7 +34,7 @@ class Step(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parcel:
+class OutgoingRequest:
     """Part of a trace, ready to be sent.
 
     `fields` is the JSON object of the trace's own fields, `spans` has one object for each span. They are separate, so
@@ -71,7 +71,7 @@ class Parcel:
 
     @property
     def size(self) -> int:
-        """Bytes of memory that the parcel takes, with an allowance for the objects themselves."""
+        """Bytes of memory that the request takes, with an allowance for the objects themselves."""
         return len(self.packed) + len(self.fields) + len(self.spans.joined) + _OBJECTS
 
     @property
@@ -81,7 +81,7 @@ class Parcel:
 
     @property
     def line(self) -> str:
-        """Key of its queue, in which parcels are sent in order. A score has its own: it may precede its trace."""
+        """Key of its queue, in which requests are sent in order. A score has its own: it may precede its trace."""
         return f"{self.trace_id}/scores" if self.step is Step.SCORE else self.trace_id
 
     @property
@@ -109,26 +109,26 @@ class Parcel:
         # Joined once: a sum would copy the spans for each of its parts.
         return b"".join((self.fields[:-1], b"," if len(self.fields) > 2 else b"", b'"spans":[', spans, b"]}"))
 
-    def closed(self) -> Parcel:
-        """Return this parcel with its content compressed, if that pays; decompress it before use."""
+    def closed(self) -> OutgoingRequest:
+        """Return this request with its content compressed, if that pays; decompress it before use."""
         if self.packed or len(self.fields) + len(self.spans.joined) < SMALLEST:
             return self
         packed = pack(self.fields, self.spans)
         return replace(self, fields=b"", spans=NO_SPANS, packed=packed, closed_spans=len(self.spans))
 
-    def bare(self) -> Parcel:
-        """Return this parcel without its content, which is on disk."""
+    def bare(self) -> OutgoingRequest:
+        """Return this request without its content, which is on disk."""
         return replace(self, fields=b"", spans=NO_SPANS, packed=b"", is_bare=True, closed_spans=self.span_count)
 
-    def opened(self) -> Parcel:
-        """Return this parcel with its content decompressed."""
+    def opened(self) -> OutgoingRequest:
+        """Return this request with its content decompressed."""
         if not self.packed:
             return self
         fields, spans = unpack(self.packed)
         return replace(self, fields=fields, spans=spans, packed=b"", closed_spans=0)
 
-    def split(self) -> tuple[Parcel, ...]:
-        """Return this parcel and, if it has more spans than one request may carry, the appends that follow it."""
+    def split(self) -> tuple[OutgoingRequest, ...]:
+        """Return this request and, if it has more spans than one request may carry, the appends that follow it."""
         if len(self.spans) <= MAX_SPANS:
             return (self,)
         first = replace(self, spans=self.spans[:MAX_SPANS])
@@ -138,7 +138,7 @@ class Parcel:
         )
         return (first, *rest)
 
-    def adopted(self, project: str) -> Parcel:
+    def adopted(self, project: str) -> OutgoingRequest:
         """Return the same spans as a trace of their own, under an id derived from the trace and the project.
 
         The original id is never used: the process that holds the root may still post it, and a trace id is global

@@ -1,4 +1,4 @@
-"""The sender threads: started with the first parcel, four at most, each wait bounded."""
+"""The sender threads: started with the first request, four at most, each wait bounded."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S
-from pandaprobe_otel.delivery.dispatcher import Dispatcher, Dropped
-from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.delivery.consequences import Dropped
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
+from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.process.late_patches import LockMaker
 from pandaprobe_otel.transport.messages import Outcome, Transport
@@ -29,32 +30,32 @@ _LOOK_AGAIN_S: Final = 0.05
 _PATIENCE_S: Final = 1.5
 """Longest time that the end of the process tries a server that cannot be reached."""
 _PATIENCE_ON_DISK_S: Final = 1.0
-"""Longest time that the end of the process waits for parcels on disk while no request is under way."""
+"""Longest time that the end of the process waits for requests on disk while no request is under way."""
 _FORK_WAIT_S: Final = 1.0
 _LEAVE_WAIT_S: Final = 1.0
 """The longest write to disk that the end of the process waits for, after its deadline."""
 _JOIN_S: Final = 0.2
 
 
-class Delivery:
+class SenderPool:
     """Senders in the background. `put` never blocks on the network; with a spool, it writes to disk."""
 
     def __init__(
         self,
         *,
-        dispatcher: Callable[[], Dispatcher],
+        policy: Callable[[], DeliveryPolicy],
         transport: Transport,
         monotonic: Callable[[], float] = time.monotonic,
         max_senders: int = MAX_SENDERS,
     ) -> None:
-        self._make_dispatcher = dispatcher
+        self._make_policy = policy
         self._transport = transport
         self._monotonic = monotonic
         self._max_senders = max_senders
         self._start_fresh()
 
     def _start_fresh(self) -> None:
-        self._dispatcher = self._make_dispatcher()
+        self._policy = self._make_policy()
         self._make_locks()
         self._threads: list[threading.Thread] = []
         self._waiting = 0
@@ -81,15 +82,15 @@ class Delivery:
     @property
     def last_error(self) -> str | None:
         """The newest answer that was not a success, in the server's words."""
-        return self._dispatcher.last_error
+        return self._policy.last_error
 
     def begin(self) -> None:
         """Send what other processes have left on disk."""
         with self._changed:
             self._call_sender()
 
-    def put(self, parcels: Iterable[Parcel], journal: Sequence[JournalChange] = ()) -> None:
-        """Take over parcels and send them as soon as the budget allows. After `close` they are dropped and counted.
+    def put(self, requests: Iterable[OutgoingRequest], journal: Sequence[JournalChange] = ()) -> None:
+        """Take over requests and send them as soon as the budget allows. After `close` they are dropped and counted.
 
         `journal`: changes to write in the same transaction, if there is a spool.
         """
@@ -97,45 +98,45 @@ class Delivery:
             self._make_locks()
         with self._changed:
             now = self._monotonic()
-            for parcel in parcels:
-                self._dispatcher.offer(parcel, now)
+            for request in requests:
+                self._policy.offer(request, now)
             if self._stopped:
-                self._dispatcher.drop_all("shutdown")
+                self._policy.drop_all("shutdown")
             else:
-                self._dispatcher.save(journal)
+                self._policy.save(journal)
             self._due_at = 0.0  # unknown until the senders have looked again
-            if not self._dispatcher.idle:
+            if not self._policy.idle:
                 self._call_sender()
 
     @property
     def fill(self) -> float:
-        """The filled share of the room for waiting parcels, from 0 to 1."""
-        return self._dispatcher.fill
+        """The filled share of the room for waiting requests, from 0 to 1."""
+        return self._policy.fill
 
     @property
     def kept_share(self) -> float:
         """The probability of admission for a trace without priority; 1 without overload."""
-        return self._dispatcher.kept_share
+        return self._policy.kept_share
 
     @property
     def is_choosing(self) -> bool:
         """True if traces are left out because of the limit, and not because nothing can be sent."""
-        return self._dispatcher.is_choosing(self._monotonic())
+        return self._policy.is_choosing(self._monotonic())
 
     def wait_idle(self, deadline: float) -> bool:
         """Wait until nothing is left to send; return True if everything is delivered or on disk.
 
-        `deadline` is a monotonic time. Parcels on disk that cannot be sent before it are not waited for.
+        `deadline` is a monotonic time. Requests on disk that cannot be sent before it are not waited for.
         """
         if not self._has_live_sender():
             self._send_until(deadline)
         with self._locked(deadline) as is_locked:
-            while is_locked and not self._dispatcher.idle:
+            while is_locked and not self._policy.idle:
                 now = self._monotonic()
-                may_stay = self._dispatcher.is_kept
+                may_stay = self._policy.is_kept
                 if now >= deadline or self._is_hopeless(now, deadline, may_stay=may_stay):
                     return may_stay
-                looks_again = may_stay or self._dispatcher.closing
+                looks_again = may_stay or self._policy.closing
                 self._changed.wait(min(deadline - now, _LOOK_AGAIN_S) if looks_again else deadline - now)
         return is_locked
 
@@ -151,7 +152,7 @@ class Delivery:
             if not is_locked:
                 self._stopped = True
                 return None
-            self._dispatcher.closing = True
+            self._policy.close()
             self._deadline = deadline
             self._patient_until = self._monotonic() + _PATIENCE_S
             self._due_at = 0.0  # unknown until the senders have looked again
@@ -161,9 +162,9 @@ class Delivery:
             self._stopped = True
             if not is_locked:
                 return None
-            self.left_behind = self._dispatcher.saved_spans
-            dropped = self._dispatcher.drop_all("shutdown")
-            self._dispatcher.leave()
+            self.left_behind = self._policy.saved_spans
+            dropped = self._policy.drop_all("shutdown")
+            self._policy.leave()
             self._work.notify_all()
             self._changed.notify_all()
         self._join_senders()
@@ -173,7 +174,7 @@ class Delivery:
         """Stop the other threads in the parent while no file of the spool is open: a fork must not inherit one."""
         held = self._fork.held = self._changed.acquire(timeout=_FORK_WAIT_S)  # several threads may fork at once
         if held:
-            self._dispatcher.before_fork()
+            self._policy.before_fork()
 
     def after_fork_in_parent(self) -> None:
         """Let the other threads of the parent continue."""
@@ -183,7 +184,7 @@ class Delivery:
 
     def reset_after_fork(self) -> None:
         """Start empty with new locks in a forked child. The parent sends what it has."""
-        self._dispatcher.abandon(is_quiet=getattr(self._fork, "held", False))
+        self._policy.abandon(is_quiet=getattr(self._fork, "held", False))
         self._transport.reset_after_fork()
         self._start_fresh()
 
@@ -201,9 +202,9 @@ class Delivery:
     def _is_hopeless(self, now: float, deadline: float, *, may_stay: bool) -> bool:
         """Return whether nothing can be sent before the deadline, so that waiting is pointless.
 
-        In a process that continues, this holds only for parcels that may stay where they are.
+        In a process that continues, this holds only for requests that may stay where they are.
         """
-        closing = self._dispatcher.closing
+        closing = self._policy.closing
         if not (closing or may_stay):
             return False
         alive = sum(thread.is_alive() for thread in self._threads)
@@ -213,7 +214,7 @@ class Delivery:
         return self._waiting == alive and (self._due_at > end or now >= end)
 
     def _end(self, deadline: float) -> float:
-        return min(deadline, self._patient_until) if self._dispatcher.unreachable else deadline
+        return min(deadline, self._patient_until) if self._policy.unreachable else deadline
 
     # -- senders ------------------------------------------------------------------------------------------------------
 
@@ -221,7 +222,7 @@ class Delivery:
         return any(thread.is_alive() for thread in self._threads)
 
     def _call_sender(self) -> None:
-        """Make sure that a sender takes the new parcels, even if the newest request is never answered."""
+        """Make sure that a sender takes the new requests, even if the newest request is never answered."""
         if self._waiting == 0 and not self._stopped:
             self._add_sender()
         if not self._is_watched:
@@ -262,11 +263,11 @@ class Delivery:
     def _conclude(self, attempt: Attempt, outcome: Outcome | Exception) -> None:
         now = self._monotonic()
         if isinstance(outcome, Exception):
-            self._dispatcher.give_up(attempt, outcome, now)
+            self._policy.give_up(attempt, outcome, now)
         else:
-            self._dispatcher.done(attempt, outcome, now)
-        self._dispatcher.save()
-        if self._dispatcher.idle or self._dispatcher.closing:
+            self._policy.done(attempt, outcome, now)
+        self._policy.save()
+        if self._policy.idle or self._policy.closing:
             self._changed.notify_all()
 
     def _next(self, deadline: float) -> Attempt | None:
@@ -277,18 +278,18 @@ class Delivery:
             if is_own_thread and self._in_flight and now - self._newest_request_at < _HURRIES_S:
                 self._watch()
                 continue
-            step = self._dispatcher.next(now)
-            self._dispatcher.save()
+            step = self._policy.next(now)
+            self._policy.save()
             if isinstance(step, Attempt):
                 self._in_flight += 1
                 self._newest_request_at = now
-                if self._waiting == 0 and (self._dispatcher.has_ready or self._dispatcher.expected_at < math.inf):
+                if self._waiting == 0 and (self._policy.has_ready or self._policy.expected_at < math.inf):
                     self._add_sender()  # the new sender checks whether this one keeps up
-                elif self._waiting and not self._is_watched and self._dispatcher.has_ready:
+                elif self._waiting and not self._is_watched and self._policy.has_ready:
                     self._work.notify()
                 return step
             end = self._end(deadline)
-            if not is_own_thread and (self._dispatcher.idle or end <= now or step > end):
+            if not is_own_thread and (self._policy.idle or end <= now or step > end):
                 return None
             self._due_at = step
             self._changed.notify_all()  # callers of `wait_idle` may find that waiting is pointless
