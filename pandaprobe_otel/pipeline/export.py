@@ -52,6 +52,7 @@ class ExportPipeline:
         *,
         counts_starts: bool,
         is_gateway: bool = False,
+        keeps_all: bool = False,
         transport: Transport | None = None,
         timing: Timing | None = None,
         bucket: Callable[[], LeasedBucket] | None = None,
@@ -76,6 +77,7 @@ class ExportPipeline:
         self._notices = Notices(monotonic)
         half = config.max_queue_bytes // 2
         self._is_gateway = is_gateway
+        self._keeps_all = keeps_all
         self._transport = transport
         self._bucket = bucket
         self._has_spool = _has_spool(config)
@@ -141,6 +143,7 @@ class ExportPipeline:
                         ledger=self._ledger,
                         notices=self._notices,
                         max_bytes=self._config.max_queue_bytes // 2,
+                        keeps_all=self._keeps_all,
                         monotonic=self._monotonic,
                     )
         return self._senders
