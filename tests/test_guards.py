@@ -33,6 +33,8 @@ GUARDS = {
     "delivery/spool/store.py": {"SpoolStore._guarded"},
     "capture/first_use.py": {"begin"},
     "local/evaluation/worker.py": {"Worker._evaluate"},
+    "local/sealing/sealer.py": {"Sealer._seal_some"},
+    "local/sealing/seals.py": {"Seals._forget"},
     "mapping/assemble.py": {"_read", "map_views"},
     "mapping/clean.py": {"_Cleaner.clean", "_in_order", "_key", "_safe_repr"},
     "mapping/masks.py": {"masked_text"},

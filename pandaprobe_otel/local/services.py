@@ -15,6 +15,8 @@ from pandaprobe_otel.local.faults import Faults
 from pandaprobe_otel.local.limits import FixedWindows, RateLimits
 from pandaprobe_otel.local.otlp_receivers import OtlpReceivers
 from pandaprobe_otel.local.quota import QuotaBook
+from pandaprobe_otel.local.sealing.sealer import Sealer
+from pandaprobe_otel.local.sealing.seals import Seals
 from pandaprobe_otel.local.settings import LocalSettings
 from pandaprobe_otel.local.store.accounts import Accounts
 from pandaprobe_otel.local.store.database import Database
@@ -50,14 +52,16 @@ class Services:
     scripted_judge: ScriptedJudge
     http_judge: HttpJudge | None
     otlp: OtlpReceivers
+    sealer: Sealer
 
     def now(self) -> int:
         """Return the current moment in microseconds."""
         return (self.settings.now_micros or now_micros)()
 
     def close(self, timeout_s: float) -> None:
-        """End the evaluation thread and close everything that is open."""
+        """End the threads of evaluation and sealing and close everything that is open."""
         self.evaluation.worker.stop(timeout_s)
+        self.sealer.stop(timeout_s)
         if self.http_judge is not None:
             self.http_judge.close()
 
@@ -76,7 +80,8 @@ def build_services(settings: LocalSettings, database: Database, faults: Faults) 
             return scripted
         return over_http or _NO_JUDGE
 
-    traces, queries, quota = TraceStore(database), Queries(database), QuotaBook(accounts, faults)
+    seals = Seals(database)
+    traces, queries, quota = TraceStore(database, seals), Queries(database), QuotaBook(accounts, faults)
     evaluation = Evaluation(
         database, accounts=accounts, traces=traces, queries=queries, quota=quota, judge=judge, now=now
     )
@@ -96,6 +101,7 @@ def build_services(settings: LocalSettings, database: Database, faults: Faults) 
         scripted_judge=scripted,
         http_judge=over_http,
         otlp=OtlpReceivers(settings),
+        sealer=Sealer(database, seals),
     )
 
 

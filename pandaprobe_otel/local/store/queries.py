@@ -15,8 +15,8 @@ from pandaprobe_otel.local.models.traces import SessionSortBy, TraceSortBy
 from pandaprobe_otel.local.payloads import dumps, loads
 from pandaprobe_otel.local.store.database import Database
 from pandaprobe_otel.local.store.records import TRACE_COLUMNS, TRACE_LIST_COLUMNS
+from pandaprobe_otel.local.store.spans import spans_of
 from pandaprobe_otel.local.store.trace_filter import TAGGED, TraceFilter
-from pandaprobe_otel.local.store.traces import spans_of
 from pandaprobe_otel.local.times import iso, iso_or_none
 
 _TRACE_ORDER: Final = {

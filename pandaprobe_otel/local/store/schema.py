@@ -193,6 +193,20 @@ _STEPS: Final[tuple[str, ...]] = (
     "CREATE INDEX traces_by_status ON traces (project_id, status, started_at);",
     # Finds the newest sessions of a project without reading the traces of others.
     "CREATE INDEX traces_by_arrival ON traces (project_id, seq, session_id) WHERE session_id IS NOT NULL;",
+    # Traces that nothing is derived from yet, with a count of their changes (local/sealing).
+    """
+    CREATE TABLE derivations (name TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE unsealed (
+        trace_seq INTEGER PRIMARY KEY REFERENCES traces(seq) ON DELETE CASCADE,
+        project_id TEXT NOT NULL,
+        changes INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX unsealed_by_project ON unsealed (project_id, trace_seq);
+    CREATE TRIGGER unsealed_at_first AFTER INSERT ON traces BEGIN
+        INSERT INTO unsealed (trace_seq, project_id) VALUES (new.seq, new.project_id);
+    END;
+    INSERT INTO unsealed (trace_seq, project_id) SELECT seq, project_id FROM traces;
+    """,
 )
 
 
