@@ -10,6 +10,7 @@ from pandaprobe_otel.local.pages import (
     access,
     diff_pages,
     evaluation_pages,
+    failure_pages,
     overview_page,
     session_pages,
     static,
@@ -62,6 +63,7 @@ _ROUTERS = (
     diff_pages,
     session_pages,
     evaluation_pages,
+    failure_pages,
     overview_page,
     static,
 )
