@@ -8,17 +8,19 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from pandaprobe_otel.failures.finding import MARKED, RULE_OF, FailureKind
 from pandaprobe_otel.failures.states import Handling, State, counts_as_recurrence, state_of
 from pandaprobe_otel.local.payloads import dumps, loads
 from pandaprobe_otel.local.store.database import Database
+from pandaprobe_otel.local.store.searched_traces import found_by
 from pandaprobe_otel.local.store.trace_filter import TraceFilter
 from pandaprobe_otel.local.times import iso, iso_or_none
 
 COLUMNS: Final = 24
 """Parts of the time that a trend has."""
+_Condition: TypeAlias = tuple[str, list[Any]]
 _IN: Final = "fingerprint IN (SELECT value FROM json_each(?))"
 _OF_GROUP: Final = f"project_id = ? AND recovered = 0 AND {_IN}"
 
@@ -232,7 +234,8 @@ def _row(connection: sqlite3.Connection, project_id: str, fingerprint: str) -> s
 def _all_groups(
     connection: sqlite3.Connection, project_id: str, wanted: TraceFilter, now: int, *, with_empty: bool = False
 ) -> list[FailureGroup]:
-    sums = _sums(connection, project_id, wanted)
+    chosen = _chosen(connection, project_id, wanted)
+    sums = _sums(connection, project_id, chosen)
     rows = {
         row["fingerprint"]: row
         for row in connection.execute("SELECT * FROM failure_groups WHERE project_id = ?", (project_id,))
@@ -248,7 +251,7 @@ def _all_groups(
         merged = into.get(row["fingerprint"], [])
         fingerprints = [one["fingerprint"] for one in (row, *merged)]
         own = [sums[one] for one in fingerprints if one in sums]
-        count = _traces_of(connection, project_id, fingerprints, wanted) if merged else sum(one.count for one in own)
+        count = _traces_of(connection, project_id, fingerprints, chosen) if merged else sum(one.count for one in own)
         if not count and not with_empty:
             continue
         first_at = min(one["first_at"] for one in (row, *merged))
@@ -268,8 +271,8 @@ def _all_groups(
     return groups
 
 
-def _sums(connection: sqlite3.Connection, project_id: str, wanted: TraceFilter) -> dict[str, _Sum]:
-    where, values = _where(project_id, wanted)
+def _sums(connection: sqlite3.Connection, project_id: str, chosen: _Condition) -> dict[str, _Sum]:
+    where, values = chosen
     sums: dict[str, _Sum] = {}
     for recovered in (0, 1):
         for row in connection.execute(
@@ -285,11 +288,9 @@ def _sums(connection: sqlite3.Connection, project_id: str, wanted: TraceFilter) 
     return sums
 
 
-def _traces_of(
-    connection: sqlite3.Connection, project_id: str, fingerprints: Sequence[str], wanted: TraceFilter
-) -> int:
+def _traces_of(connection: sqlite3.Connection, project_id: str, fingerprints: Sequence[str], chosen: _Condition) -> int:
     """Return the number of traces of merged fingerprints: one may have several of them."""
-    where, values = _where(project_id, wanted)
+    where, values = chosen
     (count,) = connection.execute(
         f"SELECT COUNT(DISTINCT trace_seq) FROM findings WHERE {_OF_GROUP}{where}",
         (project_id, dumps(list(fingerprints)).decode(), *values),
@@ -297,11 +298,13 @@ def _traces_of(
     return int(count)
 
 
-def _where(project_id: str, wanted: TraceFilter) -> tuple[str, list[Any]]:
+def _chosen(connection: sqlite3.Connection, project_id: str, wanted: TraceFilter) -> _Condition:
+    """Return the condition for findings of a filter's traces, and its values."""
+    assert wanted == TraceFilter(search=wanted.search, after=wanted.after, before=wanted.before)
     where, values = "", list[Any]()
-    if wanted != TraceFilter(after=wanted.after, before=wanted.before):
-        chosen, given = wanted.where(project_id)
-        where, values = f" AND trace_seq IN (SELECT seq FROM traces WHERE {chosen})", given
+    if wanted.search is not None:
+        where = " AND trace_seq IN (SELECT value FROM json_each(?))"
+        values = [dumps(list(found_by(connection, project_id, wanted).seqs)).decode()]
     for condition, moment in (("started_at >= ?", wanted.after), ("started_at < ?", wanted.before)):
         if moment is not None:
             where, values = f"{where} AND {condition}", [*values, moment]

@@ -15,6 +15,7 @@ from pandaprobe_otel.local.models.traces import SessionSortBy, TraceSortBy
 from pandaprobe_otel.local.payloads import dumps, loads
 from pandaprobe_otel.local.store.database import Database
 from pandaprobe_otel.local.store.records import TRACE_COLUMNS, TRACE_LIST_COLUMNS
+from pandaprobe_otel.local.store.searched_traces import PageOrder, found_by, page_of
 from pandaprobe_otel.local.store.spans import spans_of
 from pandaprobe_otel.local.store.trace_filter import TAGGED, TraceFilter
 from pandaprobe_otel.local.times import iso, iso_or_none
@@ -71,6 +72,10 @@ class Queries:
         key = f"+{_TRACE_ORDER[sort_by]}" if wanted.is_narrow else _TRACE_ORDER[sort_by]
         ordered = order_by(key, order, nullable=sort_by not in _NEVER_NULL, tie_breaker="seq")
         with self._database.read() as connection:
+            if wanted.search is not None:
+                found = found_by(connection, project_id, wanted)
+                asked = PageOrder(clause=ordered, sort_by=sort_by, order=order, limit=page.limit, offset=page.offset)
+                return page_of(connection, project_id, found, asked, TRACE_LIST_COLUMNS), found.count
             where, values = _condition(connection, project_id, wanted)
             total = _count(connection, project_id, wanted, where, values)
             rows = connection.execute(
