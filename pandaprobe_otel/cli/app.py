@@ -34,6 +34,7 @@ _LATER = {
     "gateway": "pandaprobe_otel.cli.gateway:gateway",
     "monitors": "pandaprobe_otel.cli.monitors:monitors",
     "export": "pandaprobe_otel.cli.traces:export",
+    "failures": "pandaprobe_otel.cli.failures:failures",
     "replay": "pandaprobe_otel.cli.send:replay",
     "report": "pandaprobe_otel.cli.report:report",
     "rerun": "pandaprobe_otel.cli.rerun:rerun_command",

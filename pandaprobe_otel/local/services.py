@@ -23,6 +23,7 @@ from pandaprobe_otel.local.sealing.words import has_full_text
 from pandaprobe_otel.local.settings import LocalSettings
 from pandaprobe_otel.local.store.accounts import Accounts
 from pandaprobe_otel.local.store.database import Database
+from pandaprobe_otel.local.store.failure_groups import FailureGroups
 from pandaprobe_otel.local.store.queries import Queries
 from pandaprobe_otel.local.store.score_analytics import ScoreAnalytics
 from pandaprobe_otel.local.store.trace_analytics import TraceAnalytics
@@ -58,6 +59,7 @@ class Services:
     http_judge: HttpJudge | None
     otlp: OtlpReceivers
     sealer: Sealer
+    failure_groups: FailureGroups
 
     def now(self) -> int:
         """Return the current moment in microseconds."""
@@ -109,6 +111,7 @@ def build_services(settings: LocalSettings, database: Database, faults: Faults) 
         http_judge=over_http,
         otlp=OtlpReceivers(settings),
         sealer=Sealer(database, seals),
+        failure_groups=FailureGroups(database),
     )
 
 
