@@ -128,13 +128,19 @@ def _state(body: _Body) -> list[str]:
 def _facts(trace: _Body) -> list[str]:
     spans = _spans(trace)
     tokens = [_tokens(span) for span in spans]
-    costs = [(span.get("cost") or {}).get("total") for span in spans]
+    costs = [cost for span in spans if (cost := _cost(span)) is not None]
     facts = [duration(trace), f"{len(spans)} spans"] if trace.get("spans") is not None else [duration(trace)]
     if any(count is not None for count in tokens):
         facts.append(f"{sum(filter(None, tokens)):,} tokens")
-    if any(isinstance(cost, int | float) for cost in costs):
-        facts.append(f"${sum(cost for cost in costs if isinstance(cost, int | float)):.4g}")
+    if costs:
+        facts.append(f"${sum(costs):.4g}")
     return facts
+
+
+def _cost(span: _Body) -> float | None:
+    stated: Mapping[str, Any] = span.get("cost") or {}
+    total = stated.get("total")
+    return total if isinstance(total, int | float) else None
 
 
 def _tokens(span: _Body) -> int | None:
