@@ -99,6 +99,13 @@ class PandaProbe:
         """Send a score (a body of POST /evaluations/trace-scores) as soon as its trace is stored; returns at once."""
         self._pipeline.put_score(body)
 
+    def trace_url(self, trace_id: str | UUID | None = None) -> str | None:
+        """`pandaprobe_otel.trace_url`, of this handle's destination."""
+        from pandaprobe_otel.capture.trace_context import current_trace_id
+
+        wanted = current_trace_id() if trace_id is None else str(trace_id)
+        return None if wanted is None else self._pipeline.trace_url(wanted)
+
     def status(self) -> Status:
         """Read the counts of spans, the server's answers, the settings and what is instrumented."""
         from pandaprobe_otel.registry import instrumented
@@ -313,6 +320,16 @@ async def aflush(timeout: float = 30.0) -> bool:  # noqa: ASYNC109 - the bound o
 def shutdown(timeout: float | None = None) -> bool:
     """Deliver what can be delivered in `timeout` seconds, then stop; True when nothing was dropped."""
     return _current.shutdown(timeout) if _current is not None else True
+
+
+def trace_url(trace_id: str | UUID | None = None) -> str | None:
+    """Return the address of the page of a trace; by default of the one that is open here.
+
+    None outside of a trace, before `init()`, and where no address is known. A local server is asked once, for at most a
+    second. For the hosted PandaProbe, set PANDAPROBE_TRACE_URL to the address with `{trace_id}` in it: the API does not
+    state the identifiers that it contains.
+    """
+    return None if _current is None else _current.trace_url(trace_id)
 
 
 def status() -> Status:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
 import weakref
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.delivery.sender_pool import SenderPool
     from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
     from pandaprobe_otel.reporting.console import TraceConsole
+    from pandaprobe_otel.reporting.trace_links import TracePages
     from pandaprobe_otel.transport.messages import Transport
 
 _logger = logging.getLogger("pandaprobe_otel")
@@ -114,6 +116,7 @@ class ExportPipeline:
             from pandaprobe_otel.reporting.console import TraceConsole
 
             self._console = TraceConsole()
+        self._pages: TracePages | None = None
         self._close_lock = threading.Lock()
         watch_process(self, at_exit_too=counts_starts)
         self._inherits = self._has_spool and _is_something_left(config)
@@ -194,12 +197,14 @@ class ExportPipeline:
             with loading():
                 self._observe()
                 self._encoder = self._load_encoder(self._ledger)
+                self._trace_pages()
         requests: list[OutgoingRequest] = []
         try:
             requests = self._encoder.encode(segment)
         finally:
             journal = () if self._journal is None else self._journal.taken(segment)
             self._opened().put(requests, journal)
+        self._trace_pages().note(requests)
         if self._console is not None:
             self._console.show(requests)
 
@@ -324,6 +329,23 @@ class ExportPipeline:
         except Exception as error:  # noqa: BLE001 - protects the worker and the app, which both call this
             for _ in scores:
                 failed("sending a score", error)
+
+    def trace_url(self, trace_id: str) -> str | None:
+        """Return the address of a trace's page; None if it is not known. The first use may ask a local server."""
+        return self._trace_pages().page(trace_id)
+
+    def _trace_pages(self) -> TracePages:
+        if self._pages is None:
+            from pandaprobe_otel.reporting.trace_links import TracePages
+
+            config = self._config
+            self._pages = TracePages(None if config.local else config.endpoint, named=config.trace_url)
+        return self._pages
+
+    def tell_end(self) -> None:
+        """Print where the newest trace is, if standard error is a terminal and everything was delivered."""
+        if self._pages is not None and not self._is_forked:
+            self._pages.tell_end(self._ledger.read(), sys.stderr)
 
     def status(self) -> Status:
         """Return the current counts."""

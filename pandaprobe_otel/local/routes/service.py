@@ -25,6 +25,7 @@ def health_check(request: Request) -> Response:
             "version": SERVER_VERSION,
             "environment": "development",
             "timestamp": iso(services_of(request).now()),
+            "local": {"live": 0, "trace_page": "/ui/traces/{trace_id}"},
         }
     )
 
