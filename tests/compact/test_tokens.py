@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 from base64 import b64encode
 from pathlib import Path
 
 import pytest
-import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
 
 from pandaprobe_otel.compact.fences import Fence
 from pandaprobe_otel.compact.overview import overview
 from pandaprobe_otel.compact.tokens import tokens_in
 from pandaprobe_otel.compact.value_text import clipped, fitting
 from planted_traces import trace_of
+from vocabularies import most_tokens
 
-_LITELLM = importlib.util.find_spec("litellm")
-assert _LITELLM is not None
-assert _LITELLM.origin is not None
-VOCABULARIES = Path(_LITELLM.origin).parent / "litellm_core_utils" / "tokenizers"
-"""Those that litellm brings along, so that nothing is fetched."""
 RANDOM = random.Random(3)
 TEXTS = {
     "sentence": "The quick brown fox jumps over the lazy dog, internationalization included. " * 9,
@@ -43,14 +36,10 @@ TEXTS = {
 
 
 @pytest.mark.outer
-def test_the_estimate_is_no_less_than_what_vocabularies_make(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_estimate_is_no_less_than_what_vocabularies_make() -> None:
     """Not of any of three; nor is it six times as much."""
-    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(VOCABULARIES))
-    openai = [tiktoken.get_encoding(name) for name in ("cl100k_base", "o200k_base")]
-    anthropic = Tokenizer.from_file(str(VOCABULARIES / "anthropic_tokenizer.json"))
-
     for name, text in TEXTS.items():
-        count = max(*(len(each.encode(text)) for each in openai), len(anthropic.encode(text).ids))
+        count = most_tokens(text)
         assert count <= tokens_in(text) <= 6 * count, name
 
 
