@@ -10,6 +10,7 @@ import logging
 import os
 import warnings
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -107,8 +108,20 @@ def _lead_spans(pipeline: Pipeline, config: Config, provider: TracerProvider | N
         _last.spans[1].lead_to(pipeline)
     else:
         _last.spans = (target, PandaProbeSpanProcessor(pipeline=pipeline))
-        target.add_span_processor(_last.spans[1])
+        _add_processor(target, _last.spans[1])
     return target  # type: ignore[no-any-return]
+
+
+def _add_processor(target: Any, processor: PandaProbeSpanProcessor) -> None:
+    """Add a processor, and keep those that are there.
+
+    Phoenix's provider (arize-phoenix-otel 0.17) shuts its own exporter down for the first processor that an app adds,
+    unless told otherwise.
+    """
+    options = {}
+    if "replace_default_processor" in signature(target.add_span_processor).parameters:
+        options["replace_default_processor"] = False
+    target.add_span_processor(processor, **options)
 
 
 def _lead_logs(pipeline: Pipeline) -> None:
