@@ -150,22 +150,51 @@ def init(
 ) -> PandaProbe:
     """Send this app's agent traces to PandaProbe.
 
-    Joins the app's `TracerProvider` (or the one given, or creates one when there is none), never replaces it;
-    instruments the supported libraries that are installed. Does no network I/O and starts no thread. A second
-    call changes nothing and returns the first one's handle, unless that one could not work (no API key) or was shut
-    down, and takes the place of what a first use of a decorator or wrapper has started. Every argument has an
-    environment variable (see the configuration table).
+    Joins the app's `TracerProvider` (or creates one when there is none, and never replaces one), and instruments the
+    supported libraries that are installed. Does no network I/O and starts no thread.
 
-    With `local="traces.jsonl"` traces are written to that file, without a key and without a server;
-    `pandaprobe-otel view` shows it, `send` sends it.
+    A second call changes nothing and returns the first one's handle. It takes effect only if the first one had no API
+    key or was shut down, or if a decorator or wrapper started the tracing before any call.
 
-    `batch_size`, `flush_interval` and `max_queue_size` are those of the official SDK; they are accepted so that its
-    users need not change the call, and have no effect: a trace is sent when it is complete, and memory is bounded
-    in bytes.
+    An argument that is left out comes from its environment variable, then from the configuration file, then from the
+    default. The table of settings lists all of them.
+
+    Args:
+        api_key: The API key, or a function that returns it and is asked again when the server refuses the key.
+        project_name: The project of the traces; PandaProbe creates it on the first request. Default: `default`.
+        endpoint: Base URL of PandaProbe. Default: the hosted service.
+        environment: Deployment environment written into each trace, such as `production`.
+        release: Version of the app written into each trace.
+        service_name: `service.name` of the provider, if this call creates it.
+        enabled: False traces nothing and sends nothing. Default: True.
+        instrument: `"auto"` (default) for all supported libraries that are installed, names of some, or False.
+        exclude: Names of libraries that `instrument="auto"` leaves alone.
+        spans: `"agent"` (default) for traces of agents and models only, `"all"`, or a function that says which spans.
+        capture: `"all"` (default), `"metadata"` without inputs and outputs, `"off"`, or one of these by kind of span.
+        replayable: True keeps each model call's parameters and answer, so that a test can be made of the trace.
+        mask: Regular expressions or functions that remove text before it leaves the process.
+        compute_cost: True computes costs that no span states from a price list (extra `cost`).
+        sample_rate: Share of the traces to send, 0 to 1, decided by the trace id. Default: 1.
+        tracer_provider: The provider to join, if it is not the global one.
+        local: A file: traces are written there, without a key, and nothing is sent.
+        spool: A directory in which waiting traces survive crashes and restarts. Default: memory only.
+        redis_url: Redis through which machines share the limit of one key.
+        console: True also prints each finished trace as a tree to standard error.
+        debug: True sets the log level of `pandaprobe_otel` to DEBUG.
+        strict: True raises ConfigError for a setting that cannot be used. Default: one warning.
+        max_traces_per_day: Most traces that this process posts in 24 hours; each is billed.
+        verify: Share of the delivered traces to look up afterwards; a lost one is sent again. Default: 0.
+        handle_sigterm: True delivers what waits when the process gets SIGTERM, then exits with 143.
+        batch_size: Accepted for users of the official SDK, without effect: a complete trace is sent at once.
+        flush_interval: Accepted for users of the official SDK, without effect.
+        max_queue_size: Accepted for users of the official SDK, without effect: memory is bounded in bytes.
+
+    Returns:
+        The handle to flush, shut down, and read the counts of spans.
 
     Raises:
-        ConfigError: only with `strict=True` (or `PANDAPROBE_STRICT=true`), when a setting cannot be used. Otherwise
-            one warning names the setting, its source and the remedy, and the app goes on untraced.
+        ConfigError: with `strict=True` (or `PANDAPROBE_STRICT=true`), if a setting cannot be used. Otherwise one
+            warning names the setting, its source and the remedy, and the app goes on untraced.
     """
     arguments = {name: value for name, value in locals().items() if value is not None and name != "tracer_provider"}
     first_use.forestall()
