@@ -32,11 +32,11 @@ CONTENT_SWITCHES: Final = {
     "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
     "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
 }
-"""What the official instrumentations need to write messages on spans. Set only where the user has set nothing."""
+"""Switches with which the official instrumentations write messages on spans. Set only where the user set nothing."""
 
 
 class PandaProbe:
-    """What `init` returns: flush, shut down, and see what became of the spans."""
+    """The handle that `init` returns: flush, shut down, and read the counts of spans."""
 
     def __init__(self, pipeline: Pipeline, config: Config) -> None:
         self._pipeline = pipeline
@@ -44,12 +44,12 @@ class PandaProbe:
 
     @property
     def enabled(self) -> bool:
-        """Whether traces are sent."""
+        """Return whether traces are sent."""
         return self._config.usable
 
     @property
     def is_shut_down(self) -> bool:
-        """Whether `shutdown` was called, here or by the provider."""
+        """Return whether `shutdown` was called, here or by the provider."""
         return self._pipeline.is_closed
 
     @property
@@ -114,7 +114,7 @@ class PandaProbe:
 _lock = threading.Lock()
 _current: PandaProbe | None = None
 _is_unasked = False
-"""Whether `_current` comes from a first use, not from a call of `init`."""
+"""True if `_current` comes from a first use, not from a call of `init`."""
 
 
 def init(
@@ -229,7 +229,7 @@ def _init(
 def _current_counts(
     first: PandaProbe, config: Config, arguments: Mapping[str, Any], provider: TracerProvider | None
 ) -> bool:
-    """Whether a later call of `init` changes nothing, which is said where it was meant to.
+    """Return whether a later call of `init` changes nothing, which is said where it was meant to.
 
     One that could not work, for want of a key, was none: the cell of a notebook is run again when the key is there.
     Neither does one count that nobody has called, if this one says something else.
@@ -320,7 +320,7 @@ def shutdown(timeout: float | None = None) -> bool:
 
 
 def status() -> Status:
-    """What became of the spans; all zero before `init`."""
+    """Return the counts of spans and the state of delivery; all zero before `init`."""
     if _current is not None:
         return _current.status()
     config = Config.resolve()

@@ -23,7 +23,7 @@ class BegunWork:
         self._spans.setdefault(one, span.get_span_context())
 
     def context_of(self, one: str | None, context: Context) -> Context:
-        """Where the span of a question for it belongs: below the one that began it, unless that is in this trace."""
+        """Return the context for a question about it: below the span that began it, unless that is in this trace."""
         begun = self._spans.get(one) if one is not None else None
         if begun is None or begun.trace_id == get_current_span(context).get_span_context().trace_id:
             return context

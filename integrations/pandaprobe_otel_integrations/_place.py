@@ -1,4 +1,4 @@
-"""Who is called, and where: provider and server attributes."""
+"""The callee of a request: provider and server attributes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Places:
         self._known: dict[int, tuple[Any, Any, Attributes]] = {}
 
     def of(self, url: Any, key: Any, read: Callable[[], Attributes]) -> Attributes:
-        """What `read` says, remembered while URL and key are the same objects. It is not to be changed."""
+        """Return the result of `read`, remembered while URL and key are the same objects. It must not be changed."""
         known = self._known.get(id(url))
         if known is not None and known[0] is url and known[1] is key:
             return known[2]

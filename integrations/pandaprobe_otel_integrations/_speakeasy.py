@@ -24,7 +24,7 @@ Wrapped = Callable[..., Any]
 
 
 class SpeakeasyCall(NamedTuple):
-    """What a request calls: the endpoint, where it is, and the object by which a client is watched."""
+    """The target of a request: the endpoint, its address, and the object by which a client is watched."""
 
     endpoint: Endpoint
     place: Attributes

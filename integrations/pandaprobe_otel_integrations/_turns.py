@@ -28,7 +28,7 @@ class Turn:
 
     @property
     def goes_on(self) -> bool:
-        """Whether the model has its turn."""
+        """Return whether the model has its turn."""
         return self._body is not None
 
     def begin(self, endpoint: Endpoint, body: Body) -> bool:

@@ -1,4 +1,4 @@
-"""What endpoints have in common whose answers come in one piece."""
+"""Endpoints whose answers come in one piece."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ class Whole:
         return obj(last_data(events))
 
     def is_output(self, event: Event) -> bool:
-        """There is no first token."""
+        """Return False: there is no first token."""
         return False

@@ -23,7 +23,7 @@ _OF_TASKS: Final = (
     ("--min-pass", "min_pass", 1.0),
     ("--judge", "judge", None),
 )
-"""What makes no sense without a task: how it is written, its name here, its default."""
+"""Options that make no sense without a task: their spelling, their name here, their default."""
 
 _TOGETHER: Final = (("--judge-url", "judge_url", "--judge", "judge"), ("--refresh", "refresh", "--cache", "cache"))
 """Options that make no sense without another one: how both are written, and their names here."""

@@ -46,7 +46,7 @@ Persona = Callable[[Conversation], str | End | Awaitable[str | End]]
 It returns the next message, or an `End`. It draws from `conversation.random`, so that a seed repeats it.
 """
 Until = str | re.Pattern[str] | Callable[[Conversation], bool]
-"""When a goal is reached: a text that the agent says, in any case; a pattern that is in it; or a function."""
+"""The mark of a reached goal: a text that the agent says, in any case; a pattern that is in it; or a function."""
 
 
 @dataclass(frozen=True, slots=True)

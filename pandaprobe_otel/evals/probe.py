@@ -39,7 +39,7 @@ class Probe:
     _recording: Recording
     _services: Services
     scores: dict[str, float | bool | str]
-    """What the test itself has given with `score`."""
+    """Scores that the test itself has given with `score`."""
 
     def __repr__(self) -> str:
         return f"<probe: {self._recording.count} spans>"

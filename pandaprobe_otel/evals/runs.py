@@ -91,7 +91,7 @@ class Verdict:
     outcome: Outcome
     finding: Finding = Finding.SCORED
     text: str
-    """What happened, for the reader of a failure."""
+    """The event, for the reader of a failure."""
     summary: str
     """The same in one line."""
     location: Location

@@ -152,7 +152,7 @@ def _doubts(run: TestRun, question: Question, found: Judgements) -> list[Doubt]:
 
 
 def _with_problems(found: Judgements, problems: Sequence[str]) -> Judgements:
-    """Where a trace did not arrive, the delivery's trouble is the reason that helps."""
+    """Give the delivery's trouble as the reason for traces that did not arrive."""
     if not problems:
         return found
     trouble = "; ".join(dict.fromkeys(problems))

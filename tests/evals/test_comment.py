@@ -166,7 +166,7 @@ def put(api: GitHubApi, body: str, token: str = JOB, waited: list[float] | None 
 
 
 def ours(api: GitHubApi) -> list[str]:
-    """What stands in the comments that begin with our line."""
+    """Return the comments that begin with our line."""
     return [one["body"] for one in api.comments if one["body"].startswith(MARK)]
 
 

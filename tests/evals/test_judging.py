@@ -95,7 +95,7 @@ def test_a_busy_server_is_waited_for_as_long_as_was_said(
 
 
 def test_a_part_of_an_answer_does_not_pass(client: Client) -> None:
-    """What the judge makes of a trace that was cancelled is told, and is no yes, unless that is allowed."""
+    """The judgement of a cancelled trace is told, and is no yes unless that is allowed."""
     asked = replace(question(client, "task_completion"), unfinished="cancelled")
     judgement = ServerBench(client).judge([asked])[asked.target, "task_completion"]
     assert judgement.finding is Finding.SCORED
@@ -157,7 +157,7 @@ def test_the_limit_holds_before_anything_is_started(client: Client) -> None:
 
 
 def test_an_allowance_is_shared(client: Client) -> None:
-    """Who draws on the same one may start so many evaluations in all."""
+    """Judges that draw on the same allowance may start so many evaluations in all."""
     allowance = Allowance(3)
     asked = [question(client, "task_completion", "coherence")]
     first, second = (ServerBench(client, allowance=allowance).judge(asked) for _ in range(2))

@@ -39,7 +39,7 @@ YES, NO, EMPTY, PART, UNKNOWN = (
 JUDGED = st.sampled_from([YES, NO, EMPTY, PART, UNKNOWN, None])
 """None: it was never asked."""
 RUN = st.tuples(st.booleans(), st.tuples(*(JUDGED for _ in METRICS)))
-"""Whether the run itself is well, and what its metrics say."""
+"""The run's own result, and the results of its metrics."""
 REPETITION = st.integers(1, 3).flatmap(
     lambda repeat: st.builds(Repetition, repeat=st.just(repeat), min_pass=st.sampled_from([0.0, 0.5, 1.0]))
 )

@@ -50,7 +50,7 @@ def around(
     *,
     show: Show[C] | None = None,
 ) -> Any:
-    """What `wrapped` returns or raises. `show` tells the call what it returned, if that says something."""
+    """Return or raise what `wrapped` does. `show` hands the returned value to the call, if that says something."""
     if opened is None:
         return wrapped(*args, **kwargs)
     call, context = opened

@@ -31,7 +31,7 @@ class Decisions(Whole):
         return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: "json"}
 
     def request_content(self, body: Body) -> Content:
-        """What is judged, and the questions."""
+        """Return the content to judge, and the questions."""
         return {
             names.INPUT_MESSAGES: input_messages(body.get("input")),
             names.SYSTEM_INSTRUCTIONS: [parts.text(to_json(question)) for question in _each(body.get("questions"))],

@@ -32,7 +32,7 @@ class Moderations(Whole):
         return {names.REQUEST_MODEL: string(body.get("model"))}
 
     def request_content(self, body: Body) -> Content:
-        """What is judged; pictures by their addresses, or by size and hash."""
+        """Return the content to judge; pictures by their addresses, or by size and hash."""
         said = content_parts(body.get("input"))
         return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [], **parameters(body, _READ)}
 

@@ -1,4 +1,4 @@
-"""Which requests are model calls, by the end of their path."""
+"""The requests that are model calls, by the end of their path."""
 
 from __future__ import annotations
 

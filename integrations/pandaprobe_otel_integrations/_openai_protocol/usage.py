@@ -61,7 +61,7 @@ COUNTED: Final[Counts] = {
     **dict.fromkeys(_INPUT_DETAILS, _INPUTS.keys()),
     **dict.fromkeys(_OUTPUT_DETAILS, _OUTPUTS.keys()),
 }
-"""What attributes tell of a usage."""
+"""Counts of a usage that have attributes."""
 
 
 def usage_attributes(usage: Any) -> Attributes:

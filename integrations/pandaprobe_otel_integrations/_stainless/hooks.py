@@ -24,7 +24,7 @@ Wrapped = Callable[..., Any]
 
 
 class StainlessApi(Protocol):
-    """What is particular to one Stainless client library."""
+    """The particulars of one Stainless client library."""
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
         """The endpoint of a request, None for requests that are no model calls."""

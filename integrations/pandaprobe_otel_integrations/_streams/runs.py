@@ -92,7 +92,7 @@ def _grow(data: Any, place: Place, block: bytes, read: Read, blocks: Sequence[by
 
 
 class _Run:
-    """What stands around the text."""
+    """The bytes around the text."""
 
     __slots__ = ("_head", "_stem", "_tail", "_tails")
 
@@ -118,7 +118,7 @@ class _Run:
         return found
 
     def has(self, block: bytes) -> bool:
-        """Whether an event belongs to the run."""
+        """Return whether an event belongs to the run."""
         return block.startswith(self._head) and self._is_alike(block[_end(block, len(self._head)) :])
 
     def _same(self, blocks: Sequence[bytes], at: int) -> list[bytes]:
@@ -163,7 +163,7 @@ def _texts_at_first(pieces: list[bytes]) -> list[bytes]:
 
 
 def _end(block: bytes, start: int) -> int:
-    """Where the text that begins at `start` has its closing quote, or the first escape that is not whole."""
+    """Return the place of the closing quote of the text that begins at `start`, or of its first incomplete escape."""
     if block.find(b"\\", start) < 0:  # `in` would first take it for a number, which takes longer than the search
         return block.find(b'"', start)
     match = _TEXT.match(block, start)

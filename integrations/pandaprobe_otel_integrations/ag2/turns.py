@@ -61,7 +61,7 @@ class PersonScope(SpanScope):
     """A question for a person."""
 
     def returned(self, value: Any, /) -> None:
-        """What the person says."""
+        """Record the person's answer."""
         if self.recorder.with_content:
             guarded(lambda: self.span.set_attributes(encoded({ours.OUTPUT: value.content})))
         guarded(self.span.end)

@@ -1,4 +1,4 @@
-"""Which requests of the client are model calls, and where they go."""
+"""The client's requests that are model calls, and their address."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ class _StandingIn(Tracer):
     """No span is made: the client writes the one that is current into its request's headers, as it would its own."""
 
     def start_span(self, *args: Any, **kwargs: Any) -> Span:
-        """What the current span is to others: nothing can be added to it, and it does not end."""
+        """Return a stand-in for the current span: nothing can be added to it, and it does not end."""
         return NonRecordingSpan(get_current_span().get_span_context())
 
     @contextmanager

@@ -167,7 +167,7 @@ def merged_events(events: Iterable[tuple[str, Object]]) -> dict[str, Any]:
 
 
 def growing_text(name: str, data: Object) -> Place | None:
-    """What an event of this name continues: a text, a thought, or the input of a tool."""
+    """Return the target of an event of this name: a text, a thought, or the input of a tool."""
     delta = obj(data.get("delta")) if name == "contentBlockDelta" else obj(None)
     if isinstance(delta.get("text"), str):
         return ("delta", "text") if delta["text"] else None

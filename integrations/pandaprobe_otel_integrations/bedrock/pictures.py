@@ -41,7 +41,7 @@ class Pictures(Whole):
         return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: self.output_type}
 
     def request_content(self, body: Body) -> Content:
-        """What is to be made, and pictures by size and hash."""
+        """Return the instructions, and pictures by size and hash."""
         tasks = [name for name in body if name.endswith(_TASK) and obj(body[name])]
         said = [*_said(body), *(part for name in tasks for part in _task(obj(body[name])))]
         return {
@@ -70,7 +70,7 @@ class Videos(Pictures):
 
 
 def _task(task: Object) -> list[Part]:
-    """What one of Amazon's models is to do: the text, with what goes with it, and the pictures."""
+    """Return the task of one of Amazon's models: the text, with what goes with it, and the pictures."""
     said = _said(task)
     if not said:
         return [with_rest({"type": "task"}, task, _SAID)]

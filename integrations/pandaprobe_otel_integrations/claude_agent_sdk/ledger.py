@@ -23,7 +23,7 @@ _PRICE_RATIOS: Final = {
     "cache_creation_input_tokens": 1.25,
     "cache_read_input_tokens": 0.1,
 }
-"""What a token costs compared with one of input: the same for every model on Anthropic's price list of 2026."""
+"""Prices of tokens relative to an input token: the same for every model on Anthropic's price list of 2026."""
 _COUNTS: Final = {
     "inputTokens": "input_tokens",
     "outputTokens": "output_tokens",

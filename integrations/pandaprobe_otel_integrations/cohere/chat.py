@@ -140,7 +140,7 @@ def _input_message(message: Object) -> Part:
 
 
 def _tool_answer(response: Any) -> Any:
-    """What a tool found: the data of its documents."""
+    """Return a tool's findings: the data of its documents."""
     if not isinstance(response, list):
         return response
     return [_found(piece) for piece in objects(response)]  # pyright: ignore[reportUnknownArgumentType]

@@ -38,7 +38,7 @@ class Summarize(Whole):
         return sampling_attributes(body)
 
     def request_content(self, body: Body) -> Content:
-        """What is to be made short, and how."""
+        """Return the text to summarise, and the instructions."""
         how = string(body.get("additional_command"))
         return {
             names.INPUT_MESSAGES: _said("user", [string(body.get("text"))]),

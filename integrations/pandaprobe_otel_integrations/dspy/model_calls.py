@@ -1,4 +1,4 @@
-"""What DSPy says of a model call, as attributes of the GenAI conventions."""
+"""DSPy's data about a model call, as attributes of the GenAI conventions."""
 
 from __future__ import annotations
 

@@ -200,7 +200,7 @@ _DETAILS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """Lists of counts by modality."""
 COUNTED: Final[Counts] = dict.fromkeys((*_COUNTS, *_DETAILS, "responseTokenCount", "totalTokenCount"))
-"""What attributes tell of a usage."""
+"""Counts of a usage that have attributes."""
 
 
 def failure_in(error: Any) -> Failure | None:

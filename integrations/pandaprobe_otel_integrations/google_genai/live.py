@@ -63,11 +63,11 @@ class LiveTurn(GenerateContent):
     last_event: LastEvent | None = None
 
     def request_content(self, body: Body) -> Content:
-        """What was said, with the session's instruction and tools."""
+        """Return the input, with the session's instruction and tools."""
         return {**super().request_content(body), names.INPUT_MESSAGES: self.asked}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """What the model said, in text, transcript and sound; whether it finished; and the usage."""
+        """Return the model's text, transcript and sound, whether it finished, and the usage."""
         said = list(content_parts(objects(body.get("parts"))))
         if transcript := string(body.get("outputTranscript")):
             said.append(parts.text(transcript))
@@ -174,7 +174,7 @@ class _Connecting:
 
 
 class _Session:
-    """What has been said on one connection since the last turn, and the turn that goes on."""
+    """The input on one connection since the last turn, and the turn that goes on."""
 
     def __init__(self, recorder: Recorder, is_open: Callable[[], bool], setup: Body, session: Any) -> None:
         client = session._api_client  # pyright: ignore[reportPrivateUsage]
@@ -257,7 +257,7 @@ def _setup(model: Any, config: Any) -> Body:
 
 
 def _members(config: Any) -> Body:
-    """What a configuration has: an object, or a model of pydantic, whose functions make no JSON."""
+    """Return the members of a configuration: an object, or a model of pydantic, whose functions make no JSON."""
     names_set: Any = getattr(config, "model_fields_set", None)
     return obj(config) if names_set is None else {name: getattr(config, name) for name in names_set}
 

@@ -1,4 +1,4 @@
-"""Which provider a call goes to, and where: by the model's prefix, as litellm itself decides."""
+"""Provider and address of a call: by the model's prefix, as litellm itself decides."""
 
 from __future__ import annotations
 

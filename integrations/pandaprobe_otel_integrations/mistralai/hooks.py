@@ -1,4 +1,4 @@
-"""Which requests of the client are model calls, and its own spans where ours are."""
+"""The client's requests that are model calls, and a switch for its own spans beside ours."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ _VECTORS: Final = frozenset({"model", "embeddings", "embedding", "prompt_eval_co
 
 
 def _parameters(body: Body, known: Set[str]) -> Content:
-    """What no attribute has. Of a context, which is token ids, only their number is told."""
+    """Return the parameters without an attribute. A context, which is token ids, is told by its length."""
     context = items(body.get("context"))
     given = {**body, "context": f"[{len(context)} token ids]"} if context else body
     return parameters(given, known, ("options", names_of(_OPTIONS)))
@@ -234,7 +234,7 @@ def _images(owner: Object) -> Iterable[Part]:
 
 
 class _Message:
-    """What the chunks of a stream say, put together."""
+    """The chunks of a stream, put together."""
 
     def __init__(self) -> None:
         self._texts: dict[str, list[str]] = {}

@@ -32,7 +32,7 @@ class CreatedBatch(Whole):
     operation = "create_batch"
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Which endpoint the requests are for, and the file that has them."""
+        """Return the endpoint of the requests, and the file that has them."""
         return {
             names.BATCH_ENDPOINT: string(body.get("endpoint")),
             names.BATCH_INPUT_FILE: string(body.get("input_file_id")),
@@ -55,7 +55,7 @@ class FetchedBatch(CreatedBatch):
     operation = "fetch_batch"
 
     def is_news(self, body: Body) -> bool:
-        """Whether it is done, and this process sees that for the first time."""
+        """Return whether it is done, and this process sees that for the first time."""
         return string(body.get("status")) in _DONE and _seen.is_first(string(body.get("id")))
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:

@@ -49,7 +49,7 @@ class RealtimeTurn(Responses):
         }
 
     def request_content(self, body: Body) -> Content:
-        """What was said, with the session's instructions and tools."""
+        """Return the input, with the session's instructions and tools."""
         return super().request_content({**body, "input": [*self.said, *items(body.get("input"))]})
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -76,7 +76,7 @@ class RealtimeTurn(Responses):
 
 
 class RealtimeSession:
-    """What has been said on one connection since the last turn, and the turn that goes on."""
+    """The input on one connection since the last turn, and the turn that goes on."""
 
     def __init__(self, turn: Turn, model: Any) -> None:
         self._turn = turn

@@ -99,7 +99,7 @@ class Runs:
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """How the run stands, and in a stream what was said and called, with the usage."""
+        """Return the state of the run, and in a stream its texts and calls, with the usage."""
         reason = _REASONS.get(string(body.get("status")) or "")
         usage = usage_attributes(body.get("usage"))
         if names.INPUT_TOKENS in usage:
@@ -140,7 +140,7 @@ class FetchedRun(Runs):
     last_event: LastEvent | None = None
 
     def is_news(self, body: Body) -> bool:
-        """Whether it is over, and this process sees that for the first time, in a stream or here."""
+        """Return whether it is over, and this process sees that for the first time, in a stream or here."""
         status = string(body.get("status"))
         is_over = status in _ENDED or (status in _REASONS and bool(obj(body.get("usage"))))
         return is_over and _seen.is_first(string(body.get("id")))

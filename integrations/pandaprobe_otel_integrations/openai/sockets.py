@@ -32,7 +32,7 @@ _KINDS: Final = {
     "openai.resources.live.sideband": "Sideband",
 }
 MODULES: Final = tuple(_KINDS)
-"""Where the connections are defined. Old versions lack the modules, or have no connections in them."""
+"""Modules that define connections. Old versions lack the modules, or have no connections in them."""
 _RESPONSES: Final = Responses()
 _MAX_LANES: Final = 1000
 _MAX_WAITING: Final = 100
@@ -47,7 +47,7 @@ class SocketHooks:
         self._place = place
 
     def patches(self, module: ModuleType) -> Iterable[Patch]:
-        """What opens the connections of one module."""
+        """Yield the patches of the functions that open the connections of one module."""
         kind = _KINDS[module.__name__]
         sync = getattr(module, f"{kind}ConnectionManager", None)
         asynchronous = getattr(module, f"Async{kind}ConnectionManager", None)
