@@ -12,7 +12,7 @@ from opentelemetry.trace import Span, SpanKind, Tracer
 
 from pandaprobe_otel.mapping.attributes import CANCELLED, OUTCOME, PARTIAL
 
-from ._begun import BEGUN
+from ._background_work import BEGUN
 from ._content import encoded
 from ._endpoint import Attributes, Body, Endpoint, Failure
 from ._failures import beside_message, body_of, message_in

@@ -114,8 +114,8 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
     from pandaprobe_otel.evals.cache import Caches
     from pandaprobe_otel.evals.judging import Allowance
     from pandaprobe_otel.evals.progress import of_judge
-    from pandaprobe_otel.evals.server_bench import ServerBench
-    from pandaprobe_otel.evals.stored import judge_stored
+    from pandaprobe_otel.evals.server_judge import ServerBench
+    from pandaprobe_otel.evals.stored_traces import judge_stored
 
     if misplaced := [written for written, name, default in _OF_TASKS if options[name] != default]:
         raise click.UsageError(f"{misplaced[0]} is about a task, and --trace and --session have been run already")

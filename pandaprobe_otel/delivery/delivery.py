@@ -14,7 +14,7 @@ from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S
 from pandaprobe_otel.delivery.dispatcher import Dispatcher, Dropped
 from pandaprobe_otel.delivery.parcel import Parcel
 from pandaprobe_otel.process.guard import counted
-from pandaprobe_otel.process.late_patches import LockMaker
+from pandaprobe_otel.process.unpatched_locks import LockMaker
 from pandaprobe_otel.transport.messages import Outcome, Transport
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from pandaprobe_otel.evals.asking import Model, ask_for
 from pandaprobe_otel.evals.conversation import Conversation, text_of
+from pandaprobe_otel.evals.structured_answer import Model, ask_for
 from pandaprobe_otel.evals.traces import TraceRecord
 
 if TYPE_CHECKING:

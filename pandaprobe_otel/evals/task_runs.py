@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast, runtime_checkable
 
-from pandaprobe_otel.evals.at_once import Watch, all_at_once
+from pandaprobe_otel.evals.concurrency import Watch, all_at_once
 from pandaprobe_otel.evals.conversation import Conversation
 from pandaprobe_otel.evals.dataset import Case
-from pandaprobe_otel.evals.failure import failure_text, said_by
+from pandaprobe_otel.evals.failure_text import failure_text, said_by
 from pandaprobe_otel.evals.instrumentation import instrumentation
 from pandaprobe_otel.evals.judging import Judgement
 from pandaprobe_otel.evals.personas import Persona

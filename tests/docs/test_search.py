@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -75,7 +75,7 @@ def index() -> tuple[Entry, ...]:
 
 def ranked(query: str) -> list[str]:
     """Return the pages that a query finds, best first: BM25 of each field, as Lunr weighs them."""
-    scores: Counter[str] = Counter()
+    scores: dict[str, float] = defaultdict(float)
     for field, boost in BOOSTS.items():
         lengths = {page.path: page.fields[field].total() for page in index()}
         mean = sum(lengths.values()) / len(lengths)
@@ -84,7 +84,7 @@ def ranked(query: str) -> list[str]:
             rarity = math.log(1 + (len(lengths) - len(found) + 0.5) / (len(found) + 0.5))
             for path, often in found.items():
                 scores[path] += boost * rarity * often * 2.2 / (often + 1.2 * (0.25 + 0.75 * lengths[path] / mean))
-    return [path for path, _ in scores.most_common()]
+    return sorted(scores, key=lambda path: -scores[path])
 
 
 @pytest.mark.parametrize(("query", "path"), TASKS_OF_USERS.items())

@@ -15,7 +15,7 @@ from pandaprobe_otel.evals.cache import JudgementCache
 from pandaprobe_otel.evals.confirmation import Doubt, confirm
 from pandaprobe_otel.evals.evidence import describe
 from pandaprobe_otel.evals.judging import Allowance, Finding, Judgement, Question, bill, groups_of
-from pandaprobe_otel.evals.server_bench import ServerBench
+from pandaprobe_otel.evals.server_judge import ServerBench
 from pandaprobe_otel.local import LocalServer
 
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -88,7 +88,7 @@ def test_a_busy_server_is_waited_for_as_long_as_was_said(
     asked = question(client, "task_completion")
     client.traces.wait_visible(asked.target)
     clock, readable = Waited(), client.traces.iter
-    monkeypatch.setattr("pandaprobe_otel.evals.server_bench.time", clock)
+    monkeypatch.setattr("pandaprobe_otel.evals.server_judge.time", clock)
     monkeypatch.setattr(client.traces, "iter", lambda **window: readable(**window) if clock.now > 45 else iter(()))
     judgement = ServerBench(client, timeout_s=timeout_s).judge([asked])[asked.target, "task_completion"]
     assert judgement.finding is finding, judgement.reason

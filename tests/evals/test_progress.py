@@ -14,11 +14,11 @@ import pytest
 
 from command_line import COMMAND, clean_environment
 from pandaprobe_otel.evals import progress
-from pandaprobe_otel.evals.demand import Demand
+from pandaprobe_otel.evals.marker_options import Demand
 from pandaprobe_otel.evals.progress import Tally, Ticker, follow
 from pandaprobe_otel.evals.repetition import Repetition
-from pandaprobe_otel.evals.runs import TestRun, TraceNote
 from pandaprobe_otel.evals.suite_progress import Watch
+from pandaprobe_otel.evals.suite_runs import TestRun, TraceNote
 from provider_server import ProviderServer, Received, Reply, json_reply
 from suites import RunCommand, RunSuite
 from terminal import Terminal

@@ -10,7 +10,7 @@ from pandaprobe_otel_integrations._endpoint import Body, Endpoint
 from pandaprobe_otel_integrations._json import object_from_json
 from pandaprobe_otel_integrations._streams import decoding, ndjson, sse
 from pandaprobe_otel_integrations._streams.body import BodyRecord
-from pandaprobe_otel_integrations._streams.runs import joined
+from pandaprobe_otel_integrations._streams.text_runs import joined
 
 _JSON_TYPE: Final = "application/json"
 

@@ -14,7 +14,7 @@ from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._logprobs import Logprobs
 from pandaprobe_otel_integrations._rest import grown, rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
-from pandaprobe_otel_integrations._streams.runs import Place
+from pandaprobe_otel_integrations._streams.text_runs import Place
 
 from .chat_messages import thinking_text
 

@@ -17,7 +17,7 @@ from pandaprobe_otel_integrations._stainless.integration import StainlessIntegra
 
 from . import tool_runner
 from .api import AnthropicApi
-from .standing_in import STANDING_IN
+from .span_stand_in import STANDING_IN
 
 __all__ = ["AnthropicInstrumentor"]
 

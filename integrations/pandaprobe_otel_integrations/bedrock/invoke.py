@@ -22,8 +22,8 @@ from pandaprobe_otel_integrations._rest import beside, parameters
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._streams import ndjson
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.runs import Place, joined
 from pandaprobe_otel_integrations._streams.sse import Blocks, Event, Events
+from pandaprobe_otel_integrations._streams.text_runs import Place, joined
 from pandaprobe_otel_integrations.anthropic.messages import Messages
 from pandaprobe_otel_integrations.cohere.chat import Chat as CohereChat
 from pandaprobe_otel_integrations.cohere.chat_v1 import ChatV1

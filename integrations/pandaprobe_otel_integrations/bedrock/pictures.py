@@ -11,7 +11,7 @@ from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Fai
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._rest import beside, parameters, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
-from pandaprobe_otel_integrations._whole import Whole
+from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
 from .converse import METRICS
 
@@ -30,7 +30,7 @@ _ANSWER: Final = frozenset({"images", "artifacts", "error", METRICS})
 _ARTIFACT: Final = frozenset({"base64"})
 
 
-class Pictures(Whole):
+class Pictures(Unstreamed):
     """Pictures by Amazon's Nova Canvas and Titan, and by Stability's models."""
 
     operation = "generate_content"

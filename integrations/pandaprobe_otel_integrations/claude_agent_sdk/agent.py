@@ -21,8 +21,8 @@ from pandaprobe_otel_integrations._shape import Object, integer, items, obj, obj
 from pandaprobe_otel_integrations.anthropic.blocks import block_parts, input_messages
 
 from .history import History
-from .ledger import Ledger
 from .model_call import ModelCall
+from .usage_estimates import Ledger
 
 _OF_AGENTS: Final = frozenset(
     {"agentId", "usage", "totalTokens", "totalDurationMs", "totalToolUseCount", "resolvedModel", "harnessNoteCount"}

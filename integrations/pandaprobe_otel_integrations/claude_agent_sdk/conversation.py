@@ -24,7 +24,7 @@ from pandaprobe_otel_integrations._shape import Object, number, obj, objects, st
 
 from .agent import Agent, Tool
 from .instructions import Instructions
-from .ledger import Ledger
+from .usage_estimates import Ledger
 
 RUN_NAME: Final = "ClaudeAgentSDK"
 """Name of a run: the same as the official SDK's, so that traces of before and after compare."""

@@ -17,15 +17,15 @@ from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Body
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import from_json
+from pandaprobe_otel_integrations._live_calls import LiveCall
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._place import place_at
 from pandaprobe_otel_integrations._rest import RESPONSE, grown, rest, uncounted, with_rest
+from pandaprobe_otel_integrations._server_attributes import place_at
 from pandaprobe_otel_integrations._shape import items, obj, objects, string
 from pandaprobe_otel_integrations._sockets import listen
 from pandaprobe_otel_integrations._streams.body import End, LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
-from pandaprobe_otel_integrations._turns import Turn
 
 from .contents import content_parts, input_messages, member
 from .generate import COUNTED, GenerateContent, usage_attributes
@@ -181,7 +181,7 @@ class _Session:
         base: Any = client._websocket_base_url()  # pyright: ignore[reportPrivateUsage]
         url = base.decode() if isinstance(base, bytes) else str(base)
         place = place_at(url.replace("ws", "http", 1), PROVIDERS[bool(client.vertexai)])
-        self._turn = Turn(recorder, is_open, place, session)
+        self._turn = LiveCall(recorder, is_open, place, session)
         self._setup = setup
         self._said: list[Any] = []
         self._media = SentMedia()

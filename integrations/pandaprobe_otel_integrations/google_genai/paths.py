@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from pandaprobe_otel_integrations._endpoint import Endpoint
 from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
-from pandaprobe_otel_integrations._place import place_of
+from pandaprobe_otel_integrations._server_attributes import place_of
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyCall
 
 from .decide import GoogleDecisions

@@ -19,7 +19,7 @@ from pandaprobe_otel_integrations._streams.items import ObservedItems
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
 from .functions import Function
-from .place import named
+from .provider import named
 
 
 class FunctionCall:

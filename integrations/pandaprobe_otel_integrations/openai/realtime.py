@@ -13,12 +13,12 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._json import from_json, to_json
+from pandaprobe_otel_integrations._live_calls import LiveCall
 from pandaprobe_otel_integrations._openai_protocol.response_items import input_messages
 from pandaprobe_otel_integrations._openai_protocol.responses import Responses
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
-from pandaprobe_otel_integrations._turns import Turn
 
 _ANNOUNCED: Final = frozenset({"response.created", "response.done"})
 _SOUND: Final = frozenset({"response.output_audio.delta", "response.audio.delta"})
@@ -78,7 +78,7 @@ class RealtimeTurn(Responses):
 class RealtimeSession:
     """The input on one connection since the last turn, and the turn that goes on."""
 
-    def __init__(self, turn: Turn, model: Any) -> None:
+    def __init__(self, turn: LiveCall, model: Any) -> None:
         self._turn = turn
         self._setup: dict[str, Any] = {"model": string(model)}
         self._said: list[Object] = []

@@ -16,7 +16,7 @@ from ._streams import sse
 from ._streams.body import End, ObservedBody
 
 
-class Turn:
+class LiveCall:
     """The turn that goes on, if one does. `owner` is what the app reads through; it is not kept alive."""
 
     def __init__(self, recorder: Recorder, is_open: Callable[[], bool], place: Attributes, owner: Any) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
 
-from pandaprobe_otel.evals.demand import Demand
 from pandaprobe_otel.evals.evidence import Evidence, describe
 from pandaprobe_otel.evals.judging import Finding, Judgement, Judgements
+from pandaprobe_otel.evals.marker_options import Demand
 from pandaprobe_otel.evals.outcome import Outcome, enough_of
 from pandaprobe_otel.evals.report import MetricResult
 from pandaprobe_otel.evals.trace_links import page_of

@@ -8,8 +8,8 @@ from typing import Any
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Attributes
-from pandaprobe_otel_integrations._place import place_at
 from pandaprobe_otel_integrations._provider_names import provider_name
+from pandaprobe_otel_integrations._server_attributes import place_at
 from pandaprobe_otel_integrations._shape import string
 
 

@@ -8,7 +8,7 @@ from ._streams.body import LastEvent
 from ._streams.sse import Event, Events, last_data
 
 
-class Whole:
+class Unstreamed:
     """Nothing is streamed. Should a service do so all the same, the last event stands for the answer."""
 
     last_event: LastEvent | None = None

@@ -7,7 +7,7 @@ from typing import Final
 _MAX_KEPT: Final = 1024
 
 
-class FirstSights:
+class SeenIds:
     """Ids that have been seen in this process; of many, the oldest are forgotten."""
 
     def __init__(self) -> None:
