@@ -22,7 +22,7 @@ from pandaprobe_otel.assembly.log_queue import LogQueue
 from pandaprobe_otel.assembly.trace_buffer import SMALLEST_SPAN, TraceSegment
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.process.late_patches import LockMaker
+from pandaprobe_otel.process.unpatched_locks import LockMaker
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan

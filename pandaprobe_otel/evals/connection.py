@@ -134,7 +134,7 @@ class Connection:
 
 
 def is_set(settings: Mapping[str, str | None], name: str) -> bool:
-    """Whether an option without a value is given, by itself or by its twins."""
+    """Return whether an option without a value is given, by itself or by its twins."""
     return (settings.get(name) or "").lower() in ("1", "true", "yes", "on")
 
 
@@ -160,7 +160,7 @@ def _mode_of_sending(mode: str, judge: LocalJudge | None) -> str:
 
 
 def _is_hopeless(status: Status) -> bool:
-    """Whether all that was asked of the server so far shows that it is away, or takes nothing of us."""
+    """Return whether all that was asked of the server so far shows that it is away, or takes nothing of us."""
     return bool(status.answers) and _NO.issuperset(status.answers)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Final
 
-from pandaprobe_otel.evals.at_once import all_at_once
+from pandaprobe_otel.evals.concurrency import all_at_once
 from pandaprobe_otel.evals.dataset import Dataset
 from pandaprobe_otel.evals.judging import Finding, Judgement, Question, counted, has_error
 from pandaprobe_otel.evals.kappa import Agreement, agreement
