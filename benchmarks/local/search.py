@@ -54,7 +54,7 @@ def body_of(number: int, spans: int) -> dict[str, Any]:
     root = str(uuid4())
     for place in range(spans):
         model = place % 2 == 1
-        given: Any = list(said[-5:]) if model else {"query": chosen.choice(PROSE), "order": number}
+        given: Any = list(said) if model else {"query": chosen.choice(PROSE), "order": number}
         answer = chosen.choice(PROSE)
         if model:
             said.append({"role": "assistant", "content": answer})

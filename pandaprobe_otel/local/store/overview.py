@@ -17,6 +17,7 @@ from pandaprobe_otel.local.sealing.facets import COST_UNITS
 from pandaprobe_otel.local.sealing.sliced_numbers import Column
 from pandaprobe_otel.local.search.bit_search import Found
 from pandaprobe_otel.local.search.fields import Comparison
+from pandaprobe_otel.local.search.language import search_for
 
 BUCKETS: Final = 45
 SAMPLED: Final = 500
@@ -214,12 +215,6 @@ def overview_of(connection: sqlite3.Connection, found: Found, start: int | None,
         buckets=measured.buckets(start, max(last + 1, end or 0)),
         groups=measured.groups(),
     )
-
-
-def search_for(key: str, name: str) -> str:
-    """Return the search for a name; one that the language cannot quote is looked for by its beginning."""
-    quoted = name.partition('"')[0]
-    return f'{key}:"{quoted}{"" if quoted == name else "*"}"'
 
 
 def _rank(column: Column, bits: int, others: Iterable[int], share: float) -> float | None:
