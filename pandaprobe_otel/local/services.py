@@ -13,6 +13,7 @@ from pandaprobe_otel.local.evaluation.scripted import ScriptedJudge
 from pandaprobe_otel.local.evaluation.service import Evaluation
 from pandaprobe_otel.local.faults import Faults
 from pandaprobe_otel.local.limits import FixedWindows, RateLimits
+from pandaprobe_otel.local.live_traces import LiveTraces
 from pandaprobe_otel.local.otlp_receivers import OtlpReceivers
 from pandaprobe_otel.local.quota import QuotaBook
 from pandaprobe_otel.local.settings import LocalSettings
@@ -50,6 +51,7 @@ class Services:
     scripted_judge: ScriptedJudge
     http_judge: HttpJudge | None
     otlp: OtlpReceivers
+    live: LiveTraces
 
     def now(self) -> int:
         """Return the current moment in microseconds."""
@@ -96,6 +98,7 @@ def build_services(settings: LocalSettings, database: Database, faults: Faults) 
         scripted_judge=scripted,
         http_judge=over_http,
         otlp=OtlpReceivers(settings),
+        live=LiveTraces(now),
     )
 
 
