@@ -150,6 +150,7 @@ def init(
     spool: str | None = None,
     redis_url: str | None = None,
     console: bool | None = None,
+    live: bool | None = None,
     debug: bool | None = None,
     strict: bool | None = None,
     max_traces_per_day: int | None = None,

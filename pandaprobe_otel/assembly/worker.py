@@ -68,16 +68,22 @@ class Worker:
         on_first_span: Callable[[], None] = lambda: None,
         also: Callable[[], None] = lambda: None,
         journal: Journal | None = None,
+        watch: Journal | None = None,
+        errand: Callable[[], Callable[[], None] | None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`max_bytes`: bound on all waiting data: on the way here, in the assembler and elsewhere.
 
         `may_cut`: text may be cut; False if masks must see all of it.
+        `watch`: also told of starts and ends, for a view of what runs. It never raises.
+        `errand`: returns work that waits for others, which this thread does without its lock after a look.
         """
         self._max_bytes = max_bytes
         self._waiting_elsewhere = waiting_elsewhere
         self._cut_to = _CUT_TO if may_cut else 0
         self._journal = journal
+        self._watch = watch
+        self._errand = errand
         self._poll_s = _POLL_S if journal is None else _JOURNAL_POLL_S
         self._notices = notices
         self._on_first_span = on_first_span
@@ -237,6 +243,9 @@ class Worker:
             with self._work_lock:
                 self._work(self._assembler.due)
                 is_idle = not len(self._assembler)
+                errand = self._errand()
+            if errand is not None:
+                errand()
             if is_idle:
                 self._asleep = True
                 if not (self._new or self._ended):  # a span that arrives after this check sets the event
@@ -335,6 +344,8 @@ class Worker:
             self._ledger.ended(ended)
         if self._journal is not None and events:
             self._write_down(self._journal, events)
+        if self._watch is not None and events:
+            self._watch(events)
 
     def _arrived(self) -> list[tuple[ReadableSpan, bool]]:
         """Return starts (True) and ends of sampled spans since the last call; no end without its start, if starts come.

@@ -49,6 +49,7 @@ class ExportSettings(TypedDict, total=False):
     local: str | os.PathLike[str] | None
     spool: str | None
     redis_url: str | None
+    live: bool | None
     max_traces_per_day: int | None
     verify: float | None
     max_queue_bytes: int | None
@@ -107,6 +108,7 @@ class Config:
     console: bool
     debug: bool
     strict: bool
+    live: bool | None
     trace_url: str | None
     max_traces_per_day: int | None
     verify: float
@@ -177,6 +179,15 @@ class Config:
     def destination(self) -> str:
         """Destination of traces: the endpoint, or a file."""
         return self.local or self.endpoint
+
+    @property
+    def shows_running_spans(self) -> bool:
+        """True if a server at the endpoint may be told of spans that run, if it says that it is a local one.
+
+        A function that selects spans is called once for each span, when it has ended; so there is no live view with it.
+        """
+        may = self.is_local if self.live is None else self.live
+        return may and self.local is None and not callable(self.spans)
 
     @property
     def is_local(self) -> bool:

@@ -208,6 +208,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         doc="True: `init` raises ConfigError for a bad setting instead of warning.",
     ),
     Setting(
+        name="live",
+        env="PANDAPROBE_LIVE",
+        parse=read_bool,
+        default=None,
+        doc="Tell a local PandaProbe of spans that run, for its pages: True: any server that says it is local; False: "
+        "none; not set: one on this machine.",
+    ),
+    Setting(
         name="trace_url",
         env="PANDAPROBE_TRACE_URL",
         parse=read_trace_url,

@@ -24,6 +24,8 @@ from pandaprobe_otel.local.errors import plain_500
 from pandaprobe_otel.local.faults import Faults
 
 PAGES: Final = "/ui"
+_FAULTLESS: Final = (PAGES, "/local/", "/health")
+"""Paths without injected faults, which are meant for the API: pages, and what only a local server has."""
 _SCHEMES: Final = ("http", "https")
 """A proxy in front may use TLS."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -61,7 +63,7 @@ class OuterLayer:
                 return
             if "content-type" not in headers:
                 scope["headers"] = [*scope["headers"], (b"content-type", b"application/octet-stream")]
-        if not scope["path"].startswith(PAGES) and await self._fault(scope, receive, send):
+        if not scope["path"].startswith(_FAULTLESS) and await self._fault(scope, receive, send):
             return
         await self._app(scope, receive, _with_request_id(scope, headers.get("x-request-id"), send))
 

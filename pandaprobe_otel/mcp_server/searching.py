@@ -36,7 +36,6 @@ class SearchQuery(Paging, total=False):
     """Query of GET /traces/search."""
 
     q: str
-    deep: bool
     sort_by: str
 
 
@@ -87,7 +86,7 @@ class Searches:
         parsed = parse(query)
         start = _start(cursor)
         if self._server_searches is not False:
-            wanted: SearchQuery = {"q": query, "deep": True, "sort_by": sort, "limit": limit, "offset": start}
+            wanted: SearchQuery = {"q": query, "sort_by": sort, "limit": limit, "offset": start}
             try:
                 page = self.client.search(wanted)
             except (InvalidRequest, NotFound):  # /traces/{trace_id}, for which this is no UUID

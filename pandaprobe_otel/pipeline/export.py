@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pandaprobe_otel.assembly.encoder import SegmentEncoder
     from pandaprobe_otel.assembly.journal import SpanJournal
+    from pandaprobe_otel.assembly.live_spans import LiveSpans
     from pandaprobe_otel.assembly.timing import Timing
     from pandaprobe_otel.assembly.trace_buffer import TraceSegment
     from pandaprobe_otel.delivery.budget import LeasedBucket
@@ -83,6 +84,8 @@ class ExportPipeline:
         self._transport = transport
         self._bucket = bucket
         self._has_spool = _has_spool(config)
+        may_be_live = counts_starts and not is_gateway and transport is None and config.shows_running_spans
+        self._live: LiveSpans | None = None
         self._open_lock = threading.Lock()
         self._senders: SenderPool | None = None
         self._journal: SpanJournal | None = None
@@ -103,6 +106,8 @@ class ExportPipeline:
             on_first_span=lambda: finish_with_multiprocessing(self),
             also=self._put_scores,
             journal=self._write_down if self._has_spool else None,
+            watch=self._watch if may_be_live else None,
+            errand=lambda: None if self._live is None else self._live.errand(),
             monotonic=monotonic,
         )
         self.started = self._worker.started
@@ -198,6 +203,8 @@ class ExportPipeline:
                 self._observe()
                 self._encoder = self._load_encoder(self._ledger)
                 self._trace_pages()
+        if self._live is not None and not segment.open:
+            self._live.delivered(segment.trace_id)
         requests: list[OutgoingRequest] = []
         try:
             requests = self._encoder.encode(segment)
@@ -266,6 +273,8 @@ class ExportPipeline:
             self._closed = True
         deadline = self._monotonic() + (self._config.shutdown_timeout_s if timeout is None else max(timeout, 0.0))
         late = self._worker.close(deadline)
+        if self._live is not None:
+            self._live.close()
         senders = self._senders
         if senders is None:
             return self._told_loss(late, 0, deadline)
@@ -319,6 +328,18 @@ class ExportPipeline:
             self._put_scores()
         else:
             self._worker.call()
+
+    def _watch(self, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
+        """Tell the live view of starts and ends, from the worker thread."""
+        try:
+            if self._live is None:
+                with loading():
+                    from pandaprobe_otel.assembly.live_spans import live_spans
+
+                    self._live = live_spans(self._config, self._options, monotonic=self._monotonic)
+            self._live.take(events)
+        except Exception as error:  # noqa: BLE001 - protects the worker: only the live view is lost
+            failed("the live view", error)
 
     def _put_scores(self) -> None:
         scores = [self._scores.popleft() for _ in range(len(self._scores))]
@@ -382,6 +403,8 @@ class ExportPipeline:
         if self._senders is not None:
             self._senders.reset_after_fork()
         self._journal = None
+        if self._live is not None:
+            self._live.reset_after_fork()
         self._scores.clear()
         self._worker.reset_after_fork()
 

@@ -27,7 +27,12 @@ class Abilities:
 def abilities_of(transport: Transport, *, timeout_s: float) -> Abilities | None:
     """Ask a server; None if it does not say in time that it is a local one."""
     answer = transport.send(Request(method="GET", path="/health", timeout_s=timeout_s, most_read=4096))
-    if not isinstance(answer, Answer) or answer.status != 200:
+    return abilities_in(answer) if isinstance(answer, Answer) else None
+
+
+def abilities_in(answer: Answer) -> Abilities | None:
+    """Read the answer to `GET /health`; None if it is not that of a local server."""
+    if answer.status != 200:
         return None
     try:
         body: Any = orjson.loads(answer.body)

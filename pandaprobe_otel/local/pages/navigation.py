@@ -44,7 +44,7 @@ class Context:
 def context_of(request: Request, project: str | None, active: str) -> Context:
     """Return the context of a page; without a choice the project that got the last trace is shown."""
     services = services_of(request)
-    state = services.database.state
+    state = state_of(services)
     accounts = services.accounts
     projects = [found for organization in accounts.organizations() for found in accounts.projects(organization.id)]
     wanted = (project, services.queries.newest_project())
@@ -61,6 +61,11 @@ def context_of(request: Request, project: str | None, active: str) -> Context:
         state=state,
         done=recent.get(request.query_params.get("done", "")),
     )
+
+
+def state_of(services: Services) -> str:
+    """Return a text that changes with the store, and when a running trace comes or goes."""
+    return f"{services.database.state} {services.live.state}"
 
 
 def plain(record: Mapping[str, Any] | list[dict[str, Any]]) -> Any:

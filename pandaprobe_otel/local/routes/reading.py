@@ -60,21 +60,17 @@ def list_traces(
 def search_traces(
     scope: Scope,
     q: str = "",
-    deep: bool = False,
     limit: Limit200 = 50,
     offset: Offset = 0,
     sort_by: TraceSortBy = TraceSortBy.STARTED_AT,
     sort_order: SortOrder = SortOrder.DESC,
 ) -> Response:
-    """List the traces that a query of the search language matches. Only the local PandaProbe has this.
-
-    With `deep`, texts are looked for in spans as well.
-    """
+    """List the traces that a query of the search language matches. Only the local PandaProbe has this."""
     try:
         parsed = parse(q)
     except SearchError as error:
         raise InvalidFieldError("q", f"{error} (at character {error.position + 1})") from None
-    search = None if parsed.query == All(()) else Search(query=parsed.query, now=scope.services.now(), in_spans=deep)
+    search = None if parsed.query == All(()) else Search(query=parsed.query, now=scope.services.now())
     rows, total = scope.services.queries.traces(
         scope.project_id, TraceFilter(search=search), Slice(limit=limit, offset=offset), sort_by, sort_order
     )
