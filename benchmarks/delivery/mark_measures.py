@@ -15,7 +15,7 @@ LARGE = {"100 KB": 100_000, "1 MB": 1_000_000, "5 MB": 5_000_000}
 
 
 def first(peer: str, workload: str, url: str) -> dict[str, float]:
-    """Return the milliseconds from nothing loaded until the first trace has arrived, and those of the calling thread."""
+    """Return the milliseconds from nothing loaded until the first trace has arrived, and those of emitting it."""
     (story,) = stories(workload, 1)
     begun, cpu = time.perf_counter(), time.process_time()
     pipeline = load(peer, url, limited=True)
@@ -97,7 +97,7 @@ def large(peer: str, workload: str, url: str) -> dict[str, float]:
     for name, size in LARGE.items():
         figures: list[float] = []
         for number in range(5):
-            text = (f"{number} paragraph of a document, with a \"quote\" and an end.\n" * (size // 50))[:size]
+            text = (f'{number} paragraph of a document, with a "quote" and an end.\n' * (size // 50))[:size]
             gc.collect()
             cpu = time.process_time()
             with pipeline.tracer.start_as_current_span("chat") as span:
@@ -107,5 +107,3 @@ def large(peer: str, workload: str, url: str) -> dict[str, float]:
             figures.append((time.process_time() - cpu) * 1e6 / (size / 1000))
         row[name] = sorted(figures)[len(figures) // 2]
     return row
-
-

@@ -14,9 +14,10 @@ from pandaprobe_otel.assembly.trace_buffer import Stage, TraceSegment
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.randomness import randomness
 from pandaprobe_otel.delivery.sample_weights import SAMPLE_RATE_KEY
-from pandaprobe_otel.mapping import MappedTrace, MappingOptions, SpanView, map_views, read_span
+from pandaprobe_otel.mapping import MappedTrace, MappingOptions, SpanView, map_views
 from pandaprobe_otel.mapping.evaluations import evaluation_scores
 from pandaprobe_otel.mapping.ids import trace_uuid
+from pandaprobe_otel.mapping.sdk_span import EndedSpan, parent_of, read_ended, read_span
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.ledger import Ledger
@@ -48,21 +49,22 @@ class SegmentEncoder:
         if randomness(segment.trace_id) < 1.0 - self._sample_rate:
             self._ledger.dropped("sampled_out", len(segment.ended))
             return []
-        ended = [(span, joined(span, read_span(span))) for span in segment.ended]
-        open_views = [joined(span, read_span(span)) for span in segment.open]
-        if not segment.memory.posted and not self._filter.is_wanted([view for _, view in ended] + open_views):
-            self._ledger.dropped("filtered", len(ended))
-            segment.memory.parents.update((view.span_id, view.parent_id) for _, view in ended)
+        ended = segment.ended
+        views = [_view(span) for span in ended]
+        open_views = [joined(read_span(span), span.parent) for span in segment.open]
+        if not segment.memory.posted and not self._filter.is_wanted(views + open_views):
+            self._ledger.dropped("filtered", len(views))
+            segment.memory.parents.update((view.span_id, view.parent_id) for view in views)
             return []
-        kept = self._filter.keep(ended, open_views, segment.memory)
+        kept = self._filter.keep(ended, views, open_views, segment.memory)
         self._ledger.dropped("filtered", kept.left_out)
-        views = kept.views
+        sent = kept.views
         if segment.stage is Stage.FIRST:
-            views += tuple(view for view in open_views if view.parent_id is None or view.parent_is_remote)
-            self._ledger.ended(len(views) - len(kept.views))  # an open root is sent once now and once at its end
-        if not views:
+            sent += tuple(view for view in open_views if view.parent_id is None or view.parent_is_remote)
+            self._ledger.ended(len(sent) - len(kept.views))  # an open root is sent once now and once at its end
+        if not sent:
             return []
-        return [*self._requests(segment, views), *self._scores(segment, views)]
+        return [*self._requests(segment, sent), *self._scores(segment, sent)]
 
     def _scores(self, segment: TraceSegment, views: Sequence[SpanView]) -> list[OutgoingRequest]:
         return [
@@ -124,9 +126,14 @@ class SegmentEncoder:
         return _exact(orjson.dumps(fields))
 
 
+def _view(span: EndedSpan) -> SpanView:
+    view = read_ended(span)
+    return joined(view, parent_of(span)) if view.parent_is_remote else view
+
+
 def _duration_s(views: Sequence[SpanView]) -> float:
-    first = min(view.start_ns for view in views)
-    last = max(view.start_ns if view.end_ns is None else view.end_ns for view in views)
+    first = min([view.start_ns for view in views])  # lists: a generator takes twice the time
+    last = max([view.start_ns if view.end_ns is None else view.end_ns for view in views])
     return max(last - first, 0) / 1e9
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
     from pandaprobe_otel.assembly.encoder import SegmentEncoder
-    from pandaprobe_otel.assembly.journal import SpanJournal
+    from pandaprobe_otel.assembly.journal import SpanEvent, SpanJournal
     from pandaprobe_otel.assembly.timing import Timing
     from pandaprobe_otel.assembly.trace_buffer import TraceSegment
     from pandaprobe_otel.delivery.budget import LeasedBucket
@@ -200,7 +200,7 @@ class ExportPipeline:
         if self._console is not None:
             self._console.show(requests)
 
-    def _write_down(self, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
+    def _write_down(self, events: Sequence[SpanEvent]) -> None:
         if self._journal is None:
             with loading():
                 self._journal = self._make_journal()

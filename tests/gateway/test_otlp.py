@@ -187,7 +187,7 @@ def test_a_service_that_a_python_app_has_called_is_below_what_the_app_has_sent(
     ):
         pass
     read = list(read_protobuf(body_of(called.get_finished_spans()), Allowance()))
-    views = {span.name: joined(span, read_span(span)) for span in read if isinstance(span, ReadableSpan)}
+    views = {span.name: joined(read_span(span), span.parent) for span in read if isinstance(span, ReadableSpan)}
     assert views["search"].parent_id == int("12" * 8, 16)
     assert views["inside"].parent_id == views["search"].span_id
 
