@@ -33,6 +33,8 @@ GUARDS = {
     "delivery/spool/store.py": {"SpoolStore._guarded"},
     "capture/first_use.py": {"begin"},
     "local/evaluation/worker.py": {"Worker._evaluate"},
+    "local/sealing/sealer.py": {"Sealer._seal_some"},
+    "local/sealing/seals.py": {"Seals._forget"},
     "mapping/assemble.py": {"_read", "map_views"},
     "mapping/clean.py": {"_Cleaner.clean", "_in_order", "_key", "_safe_repr"},
     "mapping/masks.py": {"masked_text"},
@@ -42,6 +44,8 @@ GUARDS = {
     "otel_entry_points.py": {"PandaProbeInstrumentor._instrument"},
     "registry.py": {"_instrument", "narrow", "uninstrument"},
     "capture/trace_context.py": {"ContextBlock.applied_to", "_mark_current_span", "stamp", "trace_values"},
+    "sdk/completion_hook.py": {"PandaProbeCompletionHook.on_completion"},
+    "sdk/genai_metrics.py": {"GenAIMetricsProcessor.on_end"},
     "sdk/processor.py": {"PandaProbeSpanProcessor.on_start"},
     "assembly/span_filter.py": {"_is_chosen"},
     "assembly/worker.py": {"Worker._work", "Worker._write_down"},
@@ -52,7 +56,7 @@ GUARDS = {
 RESULTS = {
     "cli/app.py": {"run"},
     "capture/wrapping.py": {"_around_async_generator.wrapper", "_around_generator.wrapper"},
-    "evals/failure.py": {"said_by"},
+    "evals/failure_text.py": {"said_by"},
     "evals/simulation.py": {"_driven", "_driven_async"},
     "evals/task_runs.py": {"_run_once", "_talk_once", "scored"},
 }

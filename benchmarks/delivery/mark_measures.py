@@ -15,7 +15,7 @@ LARGE = {"100 KB": 100_000, "1 MB": 1_000_000, "5 MB": 5_000_000}
 
 
 def first(peer: str, workload: str, url: str) -> dict[str, float]:
-    """Return the milliseconds from nothing loaded until the first trace has arrived, and those of emitting it."""
+    """Return the milliseconds until the first trace has arrived from a cold start, and those of the calling thread."""
     (story,) = stories(workload, 1)
     begun, cpu = time.perf_counter(), time.process_time()
     pipeline = load(peer, url, limited=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from pandaprobe_otel.assembly.remote_parents import joined
+from pandaprobe_otel.assembly.remote_parents import view_of, view_of_ended
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.assembly.trace_buffer import Stage, TraceSegment
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
@@ -17,9 +17,9 @@ from pandaprobe_otel.delivery.sample_weights import SAMPLE_RATE_KEY
 from pandaprobe_otel.mapping import MappedTrace, MappingOptions, SpanView, map_views
 from pandaprobe_otel.mapping.evaluations import evaluation_scores
 from pandaprobe_otel.mapping.ids import trace_uuid
-from pandaprobe_otel.mapping.sdk_span import EndedSpan, parent_of, read_ended, read_span
 
 if TYPE_CHECKING:
+    from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.delivery.ledger import Ledger
 
 _FINAL_FIELDS: Final = ("status", "output", "ended_at", "session_id", "user_id", "metadata", "tags")
@@ -29,6 +29,7 @@ _FIELDS_OF_THE_ROOT: Final = ("name", "input", "environment", "release")
 UNFINISHED_KEY: Final = "pandaprobe_otel.unfinished"
 """Metadata key for the names of spans that had not ended when their trace was sent."""
 _MOST_UNFINISHED: Final = 20
+_SPECIMEN: Final = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1}
 _COPIED_BELOW: Final = 16 << 10
 
 # Else the mapping would import it with the first span: a fork at that moment would leave a locked module in the child.
@@ -50,8 +51,8 @@ class SegmentEncoder:
             self._ledger.dropped("sampled_out", len(segment.ended))
             return []
         ended = segment.ended
-        views = [_view(span) for span in ended]
-        open_views = [joined(read_span(span), span.parent) for span in segment.open]
+        views = [view_of_ended(span) for span in ended]
+        open_views = [view_of(span) for span in segment.open]
         if not segment.memory.posted and not self._filter.is_wanted(views + open_views):
             self._ledger.dropped("filtered", len(views))
             segment.memory.parents.update((view.span_id, view.parent_id) for view in views)
@@ -126,11 +127,6 @@ class SegmentEncoder:
         return _exact(orjson.dumps(fields))
 
 
-def _view(span: EndedSpan) -> SpanView:
-    view = read_ended(span)
-    return joined(view, parent_of(span)) if view.parent_is_remote else view
-
-
 def _duration_s(views: Sequence[SpanView]) -> float:
     first = min([view.start_ns for view in views])  # lists: a generator takes twice the time
     last = max([view.start_ns if view.end_ns is None else view.end_ns for view in views])
@@ -144,3 +140,17 @@ def _exact(encoded: bytes) -> bytes:
 
 def _root_of(mapped: MappedTrace) -> Mapping[str, Any]:
     return next((span for span in mapped.spans if span.get("parent_span_id") is None), dict[str, Any]())
+
+
+def loaded_encoder(config: Config, options: MappingOptions, ledger: Ledger, *, is_marked: bool) -> SegmentEncoder:
+    """Return an encoder for these settings, with everything loaded that it will need.
+
+    A sample span is mapped, so that the mapping's lazy imports happen now, while forks are held back.
+    """
+    map_views((SpanView("specimen", 1, 1, attributes=_SPECIMEN),), options=options)
+    return SegmentEncoder(
+        span_filter=SpanFilter(config.spans, is_marked=is_marked),
+        options=options,
+        ledger=ledger,
+        sample_rate=config.sample_rate,
+    )

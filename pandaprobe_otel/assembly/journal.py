@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from pandaprobe_otel.assembly.remote_parents import joined
+from pandaprobe_otel.assembly.remote_parents import view_of, view_of_ended
 from pandaprobe_otel.assembly.span_record import encode_json, encode_span
 from pandaprobe_otel.assembly.timing import MAX_OPEN_TRACES, REMEMBERED_TRACES
 from pandaprobe_otel.assembly.trace_buffer import Memory
 from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
 from pandaprobe_otel.mapping import SpanView, is_genai
-from pandaprobe_otel.mapping.sdk_span import EndedSpan, parent_of, read_ended, read_span
+from pandaprobe_otel.mapping.sdk_span import EndedSpan, parent_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -114,7 +114,7 @@ class SpanJournal:
         rows: list[JournalRow] = []
         states: list[TraceState] = []
         for trace_id, trace in touched.items():
-            views = [joined(read_ended(span), parent_of(span)) for span in trace.held]
+            views = [view_of_ended(span) for span in trace.held]
             trace.is_written = trace.is_written or self._all_spans or any(is_genai(view) for view in views)
             if not trace.is_written or not views:
                 continue
@@ -130,7 +130,7 @@ class SpanJournal:
             attributes = len(span.attributes or ())
             if trace.written_roots.get(span_id) != attributes:
                 trace.written_roots[span_id] = attributes
-                rows.append(self._row(trace_id, joined(read_span(span), span.parent), is_open=True))
+                rows.append(self._row(trace_id, view_of(span), is_open=True))
         return rows
 
     def _row(self, trace_id: int, view: SpanView, *, is_open: bool) -> JournalRow:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.trace import DEFAULT_TRACE_STATE, SpanContext, SpanKind, TraceState, get_current_span
 
-from pandaprobe_otel.mapping.sdk_span import begun
+from pandaprobe_otel.mapping.sdk_span import EndedSpan, begun, parent_of, read_ended, read_span
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
-    from opentelemetry.sdk.trace import Span
+    from opentelemetry.sdk.trace import ReadableSpan, Span
 
     from pandaprobe_otel.mapping import SpanView
 
@@ -61,8 +61,18 @@ def leave_out_strangers(span: Any, parent_context: Context | None) -> None:
         span._parent = parent._parent
 
 
-def joined(view: SpanView, parent: SpanContext | None) -> SpanView:
-    """Return the view of a span, with the replacement of its parent in another process."""
+def view_of(span: ReadableSpan) -> SpanView:
+    """Return the view of an open span, with the replacement of its parent in another process."""
+    return _joined(read_span(span), span.parent)
+
+
+def view_of_ended(span: EndedSpan) -> SpanView:
+    """Return the view of an ended span, with the replacement of its parent in another process."""
+    view = read_ended(span)
+    return _joined(view, parent_of(span)) if view.parent_is_remote else view
+
+
+def _joined(view: SpanView, parent: SpanContext | None) -> SpanView:
     named = None if parent is None else named_in(parent)
     return view if named is None or not view.parent_is_remote else replace(view, parent_id=named)
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.assembly.assembler import Assembler
-from pandaprobe_otel.assembly.journal import SpanEvent
 from pandaprobe_otel.assembly.log_queue import LogQueue
 from pandaprobe_otel.assembly.trace_buffer import TraceSegment
 from pandaprobe_otel.delivery.ledger import Ledger
@@ -27,14 +26,16 @@ from pandaprobe_otel.mapping.sdk_span import (
     EndedSpan,
     cut_fields,
     fields_of,
-    parent_of,
+    is_local_root,
     start_of,
     text_size,
 )
-from pandaprobe_otel.process.late_patches import LockMaker
+from pandaprobe_otel.process.unpatched_locks import LockMaker
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
+
+    from pandaprobe_otel.assembly.journal import SpanEvent
 
 _PLACE: Final = SMALLEST_SPAN
 """Bytes of a place. The bound is counted in places, because the length of a queue is known without a lock. A span takes
@@ -74,16 +75,23 @@ class Worker:
         on_first_span: Callable[[], None] = lambda: None,
         also: Callable[[], None] = lambda: None,
         journal: Callable[[Sequence[SpanEvent]], None] | None = None,
+        watch: Callable[[Sequence[SpanEvent]], None] | None = None,
+        errand: Callable[[], Callable[[], None] | None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`max_bytes`: bound on all waiting data: on the way here, in the assembler and elsewhere.
 
         `may_cut`: text may be cut; False if masks must see all of it.
+        `watch`: also told of starts and ends, for a view of what runs. It never raises.
+        `errand`: returns work that waits for others, which this thread does without its lock after a look.
         """
         self._max_bytes = max_bytes
         self._waiting_elsewhere = waiting_elsewhere
         self._cut_to = _CUT_TO if may_cut else 0
         self._journal = journal
+        self._watch = watch
+        self._errand = errand
+        self._is_followed = journal is not None or watch is not None
         self._poll_s = _POLL_S if journal is None else _JOURNAL_POLL_S
         self._notices = notices
         self._on_first_span = on_first_span
@@ -115,7 +123,7 @@ class Worker:
         self._make_locks()
         self._asleep = False
         self._events: list[SpanEvent] = []
-        """Starts and ends for the journal."""
+        """Starts and ends for the journal and the view of what runs."""
         self._thread: threading.Thread | None = None
         self._stopped = False
 
@@ -155,7 +163,7 @@ class Worker:
             self._refuse(span)
         elif key in self._new:
             self._new[key] = fields
-        elif waiting < self._places or (waiting < 2 * self._places and _is_local_root(fields)):
+        elif waiting < self._places or (waiting < 2 * self._places and is_local_root(fields)):
             self._ended.append(fields)
         else:
             self._refuse(span)
@@ -246,6 +254,9 @@ class Worker:
             with self._work_lock:
                 self._work(self._assembler.due)
                 is_idle = not len(self._assembler)
+                errand = self._errand()
+            if errand is not None:
+                errand()
             if is_idle:
                 self._asleep = True
                 if not (self._new or self._ended):  # a span that arrives after this check sets the event
@@ -346,7 +357,7 @@ class Worker:
             context = seen.context
             if context is not None and context.trace_flags & _SAMPLED:
                 self._assembler.started(seen, now)
-                if self._journal is not None:
+                if self._is_followed:
                     self._events.append((seen, False))
             if isinstance(new, tuple):  # ended since the copy, and children may have arrived: next round
                 self._ended.append(new)
@@ -360,7 +371,7 @@ class Worker:
         context = span[0]
         if context is None or not context[3] & _SAMPLED:  # a tuple, whose properties are Python calls
             return False
-        if self._journal is not None:
+        if self._is_followed:
             self._events.append((span, self._assembler.has_open(*context[:2])))
         self._assembler.ended(span, now)
         return True
@@ -377,15 +388,11 @@ class Worker:
         events, self._events = self._events, []
         if self._journal is not None and events:
             self._write_down(self._journal, events)
+        if self._watch is not None and events:
+            self._watch(events)
 
     def _write_down(self, journal: Callable[[Sequence[SpanEvent]], None], events: Sequence[SpanEvent]) -> None:
         try:
             journal(events)
         except Exception as error:  # noqa: BLE001 - protects the worker: only the recovery after a crash is lost
             self._notices.say("journal", f"Open traces could not be written down ({error!r}); please report this.")
-
-
-def _is_local_root(span: EndedSpan) -> bool:
-    """Return whether the span is a local root. Roots get more room: without its root, a trace would never finish."""
-    parent = parent_of(span)
-    return parent is None or parent.is_remote

@@ -37,11 +37,13 @@ class Admission:
     """Admission of requests to the outbox. Not thread-safe: the policy calls it under its lock.
 
     Times are monotonic, in seconds. blocked: returns whether nothing can be sent now for a cause other than the budget.
+    An outbox that keeps everything gets everything.
     """
 
     def __init__(self, bucket: LeasedBucket, outbox: Outbox, blocked: Callable[[float], bool]) -> None:
         self._bucket = bucket
         self._outbox = outbox
+        self._keeps_all = outbox.keeps_all
         self._blocked = blocked
         self._sampler = TailSampler(outbox.patience_min)
 
@@ -85,7 +87,7 @@ class Admission:
         job.saw_overload |= cut > 0
         if not (is_strange or closing or waited_s >= ADOPT_AFTER_S):
             return Fate.WAIT
-        if job.is_below_cut:
+        if job.is_below_cut and not self._keeps_all:
             return Fate.LEAVE_OUT
         if is_strange:  # no other process decides
             return Fate.ADOPT if self._chance(request, now) else Fate.LEAVE_OUT
@@ -97,7 +99,8 @@ class Admission:
         return LOOK_BELOW_CUT_S if job.is_below_cut else min(FIRST_LOOK_S * 2 ** (job.attempts - 1), _LAST_LOOK_S)
 
     def _chance(self, request: OutgoingRequest, now: float) -> float:
-        if not (waiting := self._outbox.waiting_for_tokens):
+        waiting = self._outbox.waiting_for_tokens
+        if self._keeps_all or not waiting:
             return self._sampler.calm(request, now)
         blocked, fill = self._blocked(now), self._outbox.fill
         chance = self._sampler.chance(request, waiting=waiting, fill=fill, blocked=blocked, now=now)

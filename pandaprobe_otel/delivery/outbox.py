@@ -34,8 +34,19 @@ class Outbox:
     memory again.
     """
 
-    def __init__(self, max_bytes: int, store: Store | None = None, *, look_after_s: float = LOOK_AFTER_S) -> None:
-        """Bound the outbox to `max_bytes` of memory. A job in the store counts with about 600 bytes of memory."""
+    def __init__(
+        self,
+        max_bytes: int,
+        store: Store | None = None,
+        *,
+        keeps_all: bool = False,
+        look_after_s: float = LOOK_AFTER_S,
+    ) -> None:
+        """Bound the outbox to `max_bytes` of memory. A job in the store counts with about 600 bytes of memory.
+
+        `keeps_all`: nothing is evicted; whoever calls `put` stops before `fill` is 1.
+        """
+        self.keeps_all = keeps_all
         self._look_after_s = look_after_s
         self._is_over = False
         self._max_bytes = max_bytes
@@ -44,7 +55,7 @@ class Outbox:
         self._bytes = 0
         self._count = self._saved = 0
         self._lines: OrderedDict[str, Line] = OrderedDict()
-        self._schedule = Schedule(self._lines)
+        self._schedule = Schedule(self._lines, keeps_all=keeps_all)
 
     @property
     def bytes(self) -> int:
@@ -55,7 +66,7 @@ class Outbox:
     def fill(self) -> float:
         """The used share of the bound of memory or disk, whichever is fuller; from 0 to 1."""
         in_memory = self._bytes / self._max_bytes
-        return in_memory if self._store is None else min(max(in_memory, self._store.fill), 1.0)
+        return min(in_memory if self._store is None else max(in_memory, self._store.fill), 1.0)
 
     @property
     def patience_min(self) -> float:
@@ -228,7 +239,7 @@ class Outbox:
             job.is_amended = job.is_amended or not saved
         for job in (*changes.added, *changes.rewritten):
             self._close(job)
-        self._is_over = self._bytes > self._max_bytes or self._store.excess > 0
+        self._is_over = not self.keeps_all and (self._bytes > self._max_bytes or self._store.excess > 0)
         return saved
 
     @property
@@ -350,6 +361,8 @@ class Outbox:
     def _evict(self) -> list[tuple[Job, str]]:
         """Make room by the rules of `TokenQueue`; jobs that are not due yet are evicted last."""
         evicted: list[tuple[Job, str]] = []
+        if self.keeps_all:
+            return evicted
         excess = 0 if self._store is None else self._store.excess
         while self._bytes > self._max_bytes or excess > 0:
             line = self._schedule.victim()

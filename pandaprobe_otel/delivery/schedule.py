@@ -18,11 +18,11 @@ class Schedule:
     A line waits in a heap until it is due. If it begins with a create, it then waits for its turn to take a token.
     """
 
-    def __init__(self, lines: Mapping[str, Line]) -> None:
+    def __init__(self, lines: Mapping[str, Line], *, keeps_all: bool = False) -> None:
         self._lines = lines
         self._creates: list[tuple[float, int, str]] = []
         self._others: list[tuple[float, int, str]] = []
-        self._token_queue = TokenQueue(self._is_current)
+        self._token_queue = TokenQueue(self._is_current, keeps_all=keeps_all)
         self._tickets = itertools.count(1)
 
     @property

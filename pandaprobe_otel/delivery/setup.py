@@ -32,12 +32,14 @@ def open_sender_pool(
     ledger: Ledger,
     notices: Notices,
     max_bytes: int,
+    keeps_all: bool = False,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> SenderPool:
     """Return the senders for these settings, which connects to nothing and touches no file yet.
 
     transport, bucket: None for those of the settings.
     recover: makes requests from the spans of traces that a crashed process has left in the spool.
+    keeps_all: nothing is dropped for want of room or tokens; see `Outbox`.
     """
     make_bucket = bucket or _bucket(config, notices, has_spool=has_spool)
 
@@ -50,7 +52,7 @@ def open_sender_pool(
 
     return SenderPool(
         policy=lambda: DeliveryPolicy(
-            outbox=Outbox(max_bytes, store()),
+            outbox=Outbox(max_bytes, store(), keeps_all=keeps_all),
             bucket=make_bucket(),
             ledger=ledger,
             notices=notices,

@@ -6,6 +6,8 @@ newest half minute, since an old trace is worth less; within that the slow ones,
 trace id, so that independent processes prefer the same traces, those that `TailSampler` keeps. Eviction is the mirror
 image: from the name with the most waiting traces, the oldest half minute, the lowest randomness; errors last, up to
 four fifths of what waits.
+
+Where nothing is evicted, the oldest would wait for as long as an overload lasts. There each fifth turn is theirs.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ _FORGET_PER_MINUTE: Final = 0.8
 _RECENT: Final = 100
 _MOST_ERRORS: Final = 80
 """Errors among the last hundred traces sent, above which others that wait take their turn."""
+_OLDEST_EACH: Final = 5
 
 _Entry = tuple[float, float, int, str]
 """Order, order, ticket, key."""
@@ -30,7 +33,11 @@ _Entry = tuple[float, float, int, str]
 class TokenQueue:
     """Keys that wait for a token. Entries are never searched for: a stale one (by `is_current`) is skipped."""
 
-    def __init__(self, is_current: Callable[[str, int], bool]) -> None:
+    def __init__(self, is_current: Callable[[str, int], bool], *, keeps_all: bool = False) -> None:
+        self._is_current = is_current
+        self._by_age: deque[tuple[int, str]] | None = deque() if keeps_all else None
+        """Tickets and keys in the order of arrival. Those before the oldest that waits are removed."""
+        self._turn = 0
         self._errors = _Queues(is_current)
         self._others = _Queues(is_current)
         self._served: dict[str, float] = {}
@@ -46,6 +53,8 @@ class TokenQueue:
         queues = self._errors if is_error else self._others
         worth = 2.0 if is_slow else randomness_of_uuid(key)
         queues.add(key, ticket, name, since // _BUCKET_S, worth)
+        if self._by_age is not None:
+            self._by_age.append((ticket, key))
 
     def remove(self, *, name: str, is_error: bool) -> None:
         """Remove a key of this name; its entry becomes stale."""
@@ -59,6 +68,7 @@ class TokenQueue:
             self._served = {each: count * kept for each, count in self._served.items() if count * kept > 0.01}
             self._served_at = now
         self._served[name] = self._served.get(name, 0.0) + 1.0
+        self._turn = (self._turn + 1) % _OLDEST_EACH
         if len(self._recent) == _RECENT:
             self._recent_errors -= self._recent[0]
         self._recent.append(is_error)
@@ -66,6 +76,10 @@ class TokenQueue:
 
     def next(self) -> str | None:
         """Return the key whose turn it is."""
+        if self._by_age is not None:
+            oldest = self._oldest(self._by_age)
+            if self._turn == 0:
+                return oldest
         errors_have_it = self._recent_errors < _MOST_ERRORS or not self._others.count
         queues = self._errors if self._errors.count and errors_have_it else self._others
         return queues.first(self._served)
@@ -74,6 +88,14 @@ class TokenQueue:
         """Return the key to evict first when there is no room."""
         errors_have_most = self._errors.count > _MOST_ERRORS * len(self) / _RECENT
         return (self._errors if errors_have_most or not self._others.count else self._others).last()
+
+    def _oldest(self, by_age: deque[tuple[int, str]]) -> str | None:
+        while by_age:
+            ticket, key = by_age[0]
+            if self._is_current(key, ticket):
+                return key
+            by_age.popleft()
+        return None
 
 
 class _Queues:

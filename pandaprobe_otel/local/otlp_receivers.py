@@ -65,7 +65,7 @@ class OtlpReceivers:
 
         given = {"endpoint": url, "api_key": key, "project_name": project, "enabled": True}
         config = Config.resolve(given, environ={})  # variables set for programs do not apply to the server
-        pipeline = ExportPipeline(config, counts_starts=False, is_gateway=True, bucket=self._bucket())
+        pipeline = ExportPipeline(config, counts_starts=False, is_gateway=True, keeps_all=True, bucket=self._bucket())
         turns = Turns(Intake(pipeline), max_body=_MAX_BODY)
         pipeline.begin()
         self._closers += [turns.close, pipeline.shutdown]

@@ -60,9 +60,7 @@ _LARGE: Final = 262_144
 large values are in memory twice at a time before they are cut."""
 
 
-def _kept(
-    body: dict[str, Any], most: int, options: MappingOptions, data: bytes = b""
-) -> tuple[dict[str, Any], bytes]:
+def _kept(body: dict[str, Any], most: int, options: MappingOptions, data: bytes = b"") -> tuple[dict[str, Any], bytes]:
     """Return the body and its encoding, unchanged if it has at most `most` bytes and no problem.
 
     `data`: its encoding, if it is known.

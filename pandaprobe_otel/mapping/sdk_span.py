@@ -113,6 +113,12 @@ def parent_of(span: EndedSpan) -> SpanContext | None:
     return parent
 
 
+def is_local_root(span: EndedSpan) -> bool:
+    """Return whether the span is a local root. Roots get more room: without its root, a trace would never finish."""
+    parent = parent_of(span)
+    return parent is None or parent.is_remote
+
+
 def start_of(span: EndedSpan) -> int:
     """Return the time at which the span started, in nanoseconds since the epoch."""
     start: int | None = span[1].start_time if len(span) == _FOREIGN else span[_START]

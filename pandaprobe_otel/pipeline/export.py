@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
 import weakref
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.config.resolve import Config
+from pandaprobe_otel.pipeline.losses import tell_left_behind, tell_losses
 from pandaprobe_otel.process.forks import ForkedWhileLoadingError, loading
 from pandaprobe_otel.process.guard import failed
 from pandaprobe_otel.process.life import finish_with_multiprocessing, watch_process
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from pandaprobe_otel.assembly.encoder import SegmentEncoder
     from pandaprobe_otel.assembly.journal import SpanEvent, SpanJournal
+    from pandaprobe_otel.assembly.live_spans import LiveSpans
     from pandaprobe_otel.assembly.timing import Timing
     from pandaprobe_otel.assembly.trace_buffer import TraceSegment
     from pandaprobe_otel.delivery.budget import LeasedBucket
@@ -30,14 +33,13 @@ if TYPE_CHECKING:
     from pandaprobe_otel.delivery.sender_pool import SenderPool
     from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
     from pandaprobe_otel.reporting.console import TraceConsole
+    from pandaprobe_otel.reporting.trace_links import TracePages
     from pandaprobe_otel.transport.messages import Transport
 
 _logger = logging.getLogger("pandaprobe_otel")
 
-_NO_TIME: Final = "the time was too short"
 _MOST_SCORES: Final = 1000
 """Scores that may wait for the worker."""
-_SPECIMEN: Final = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1}
 
 
 class ExportPipeline:
@@ -52,6 +54,7 @@ class ExportPipeline:
         *,
         counts_starts: bool,
         is_gateway: bool = False,
+        keeps_all: bool = False,
         transport: Transport | None = None,
         timing: Timing | None = None,
         bucket: Callable[[], LeasedBucket] | None = None,
@@ -76,9 +79,12 @@ class ExportPipeline:
         self._notices = Notices(monotonic)
         half = config.max_queue_bytes // 2
         self._is_gateway = is_gateway
+        self._keeps_all = keeps_all
         self._transport = transport
         self._bucket = bucket
-        self._has_spool = _has_spool(config)
+        self._has_spool = config.spool is not None and _can_keep_a_spool()
+        may_be_live = counts_starts and not is_gateway and transport is None and config.shows_running_spans
+        self._live: LiveSpans | None = None
         self._open_lock = threading.Lock()
         self._senders: SenderPool | None = None
         self._journal: SpanJournal | None = None
@@ -99,6 +105,8 @@ class ExportPipeline:
             on_first_span=lambda: finish_with_multiprocessing(self),
             also=self._put_scores,
             journal=self._write_down if self._has_spool else None,
+            watch=self._watch if may_be_live else None,
+            errand=lambda: None if self._live is None else self._live.errand(),
             monotonic=monotonic,
         )
         self.started = self._worker.started
@@ -112,6 +120,7 @@ class ExportPipeline:
             from pandaprobe_otel.reporting.console import TraceConsole
 
             self._console = TraceConsole()
+        self._pages: TracePages | None = None
         self._close_lock = threading.Lock()
         watch_process(self, at_exit_too=counts_starts)
         self._inherits = self._has_spool and _is_something_left(config)
@@ -141,6 +150,7 @@ class ExportPipeline:
                         ledger=self._ledger,
                         notices=self._notices,
                         max_bytes=self._config.max_queue_bytes // 2,
+                        keeps_all=self._keeps_all,
                         monotonic=self._monotonic,
                     )
         return self._senders
@@ -153,19 +163,10 @@ class ExportPipeline:
         return recovered(rows, states, lambda: self._load_encoder(Ledger()))
 
     def _load_encoder(self, ledger: Ledger) -> SegmentEncoder:
-        """Build the encoder, on the first segment: apps that never trace do not load the mapping and its tables."""
-        from pandaprobe_otel.assembly.encoder import SegmentEncoder
-        from pandaprobe_otel.assembly.span_filter import SpanFilter
-        from pandaprobe_otel.mapping import SpanView, map_views
+        """Load the encoder, for the first segment: apps that never trace do not load the mapping and its tables."""
+        from pandaprobe_otel.assembly.encoder import loaded_encoder
 
-        # Map a sample span, so that the mapping's lazy imports happen now, while forks are held back.
-        map_views((SpanView("specimen", 1, 1, attributes=_SPECIMEN),), options=self._options)
-        return SegmentEncoder(
-            span_filter=SpanFilter(self._config.spans, is_marked=self._counts_starts),
-            options=self._options,
-            ledger=ledger,
-            sample_rate=self._config.sample_rate,
-        )
+        return loaded_encoder(self._config, self._options, ledger, is_marked=self._counts_starts)
 
     @property
     def content_problems(self) -> tuple[str, ...]:
@@ -191,12 +192,16 @@ class ExportPipeline:
             with loading():
                 self._observe()
                 self._encoder = self._load_encoder(self._ledger)
+                self._trace_pages()
+        if self._live is not None and not segment.open:
+            self._live.delivered(segment.trace_id)
         requests: list[OutgoingRequest] = []
         try:
             requests = self._encoder.encode(segment)
         finally:
             journal = () if self._journal is None else self._journal.taken(segment)
             self._opened().put(requests, journal)
+        self._trace_pages().note(requests)
         if self._console is not None:
             self._console.show(requests)
 
@@ -258,6 +263,8 @@ class ExportPipeline:
             self._closed = True
         deadline = self._monotonic() + (self._config.shutdown_timeout_s if timeout is None else max(timeout, 0.0))
         late = self._worker.close(deadline)
+        if self._live is not None:
+            self._live.close()
         senders = self._senders
         if senders is None:
             return self._told_loss(late, 0, deadline)
@@ -265,32 +272,13 @@ class ExportPipeline:
         if dropped is None:
             return self._told_loss(max(late, self._ledger.read().pending), 0, deadline)
         if senders.left_behind:
-            _logger.warning(
-                "pandaprobe-otel: %d spans wait in the spool %s (%s); the next process that uses it sends them.",
-                senders.left_behind,
-                self._config.spool,
-                senders.last_error or _NO_TIME,
-            )
+            tell_left_behind(senders.left_behind, self._config.spool, senders.last_error)
         return self._told_loss(late + dropped.spans, dropped.ends, deadline)
 
     def _told_loss(self, spans: int, ends: int, deadline: float) -> bool:
         """Log the losses at the end of the process; return True if there are none."""
         last_error = None if self._senders is None else self._senders.last_error
-        if spans:
-            _logger.warning(
-                "pandaprobe-otel: %d spans were not delivered when the process ended (%s). %s",
-                spans,
-                last_error or _NO_TIME,
-                "PANDAPROBE_SHUTDOWN_TIMEOUT gives it more time, PANDAPROBE_SPOOL_DIR a place to wait in."
-                if self._monotonic() >= deadline
-                else "PANDAPROBE_SPOOL_DIR gives them a place to wait in.",
-            )
-        if ends:
-            _logger.warning(
-                "pandaprobe-otel: %d traces stay RUNNING: their end was not delivered when the process ended (%s).",
-                ends,
-                last_error or _NO_TIME,
-            )
+        tell_losses(spans, ends, last_error, is_late=self._monotonic() >= deadline)
         return not (spans or ends)
 
     @property
@@ -312,6 +300,18 @@ class ExportPipeline:
         else:
             self._worker.call()
 
+    def _watch(self, events: Sequence[SpanEvent]) -> None:
+        """Tell the live view of starts and ends, from the worker thread."""
+        try:
+            if self._live is None:
+                with loading():
+                    from pandaprobe_otel.assembly.live_spans import live_spans
+
+                    self._live = live_spans(self._config, self._options, monotonic=self._monotonic)
+            self._live.take(events)
+        except Exception as error:  # noqa: BLE001 - protects the worker: only the live view is lost
+            failed("the live view", error)
+
     def _put_scores(self) -> None:
         scores = [self._scores.popleft() for _ in range(len(self._scores))]
         if not scores:
@@ -321,6 +321,23 @@ class ExportPipeline:
         except Exception as error:  # noqa: BLE001 - protects the worker and the app, which both call this
             for _ in scores:
                 failed("sending a score", error)
+
+    def trace_url(self, trace_id: str) -> str | None:
+        """Return the address of a trace's page; None if it is not known. The first use may ask a local server."""
+        return self._trace_pages().page(trace_id)
+
+    def _trace_pages(self) -> TracePages:
+        if self._pages is None:
+            from pandaprobe_otel.reporting.trace_links import TracePages
+
+            config = self._config
+            self._pages = TracePages(None if config.local else config.endpoint, named=config.trace_url)
+        return self._pages
+
+    def tell_end(self) -> None:
+        """Print where the newest trace is, if standard error is a terminal and everything was delivered."""
+        if self._pages is not None and not self._is_forked:
+            self._pages.tell_end(self._ledger.read(), sys.stderr)
 
     def status(self) -> Status:
         """Return the current counts."""
@@ -357,6 +374,8 @@ class ExportPipeline:
         if self._senders is not None:
             self._senders.reset_after_fork()
         self._journal = None
+        if self._live is not None:
+            self._live.reset_after_fork()
         self._scores.clear()
         self._worker.reset_after_fork()
 
@@ -367,13 +386,7 @@ def _is_something_left(config: Config) -> bool:
     return is_something_left(config)
 
 
-def _has_spool(config: Config) -> bool:
-    """Return whether the settings name a spool that this Python can keep; log a warning if it cannot."""
-    if config.spool is None:
-        return False
-    from pandaprobe_otel.delivery.spool.platform import obstacle
+def _can_keep_a_spool() -> bool:
+    from pandaprobe_otel.delivery.spool.platform import can_keep_a_spool
 
-    reason = obstacle()
-    if reason is not None:
-        _logger.warning("pandaprobe-otel: there is no spool, since %s; traces wait in memory only.", reason)
-    return reason is None
+    return can_keep_a_spool()

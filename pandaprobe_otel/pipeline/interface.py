@@ -59,6 +59,10 @@ class Pipeline(Protocol):
         """Send a score after its trace."""
         ...
 
+    def trace_url(self, trace_id: str) -> str | None:
+        """Return the address of a trace's page; None if it is not known."""
+        ...
+
     def status(self) -> Status:
         """Return the current counts."""
         ...
@@ -97,6 +101,10 @@ class IdlePipeline:
 
     def put_score(self, body: Mapping[str, Any]) -> None:
         """Ignore the score."""
+
+    def trace_url(self, trace_id: str) -> str | None:
+        """Return None: nothing is sent anywhere."""
+        return None
 
     def status(self) -> Status:
         """Return counts of zero, with the reason in `problems`."""

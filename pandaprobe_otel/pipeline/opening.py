@@ -13,10 +13,13 @@ _logger = logging.getLogger("pandaprobe_otel")
 _was_opened = False
 
 
-def open_pipeline(config: Config, *, counts_starts: bool, is_gateway: bool = False) -> Pipeline:
+def open_pipeline(
+    config: Config, *, counts_starts: bool, is_gateway: bool = False, keeps_all: bool = False
+) -> Pipeline:
     """Return a pipeline that delivers, or one that ignores every span if the settings cannot work.
 
     `is_gateway`: spans of many services arrive here, so a root may arrive after its children.
+    `keeps_all`: nothing is dropped for want of room or tokens, since callers of `receive` look at `fill` before.
     Each problem is logged in one line that names the setting's source and the remedy.
     """
     global _was_opened
@@ -26,7 +29,7 @@ def open_pipeline(config: Config, *, counts_starts: bool, is_gateway: bool = Fal
     if not config.usable:
         return IdlePipeline(config)
     if config.local is None:
-        pipeline = ExportPipeline(config, counts_starts=counts_starts, is_gateway=is_gateway)
+        pipeline = ExportPipeline(config, counts_starts=counts_starts, is_gateway=is_gateway, keeps_all=keeps_all)
     else:
         pipeline = _file_pipeline(config, config.local, counts_starts=counts_starts)
     for message in pipeline.content_problems:

@@ -31,7 +31,8 @@ class PandaProbeSpanProcessor(Piece, SpanProcessor):
 
     The settings are those of `init` for the connection, the content and the delivery. All are optional:
     `api_key`, `project_name`, `endpoint`, `environment`, `release`, `spans`, `capture`, `mask`, `compute_cost`,
-    `sample_rate`, `spool`, `redis_url`, `enabled`, `max_queue_bytes`, `max_spool_bytes`, `shutdown_timeout_s`.
+    `sample_rate`, `spool`, `redis_url`, `live`, `enabled`, `max_queue_bytes`, `max_spool_bytes`,
+    `shutdown_timeout_s`.
     """
 
     sees_starts = True

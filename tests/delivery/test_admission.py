@@ -83,6 +83,16 @@ def test_what_others_leave_out_is_not_adopted() -> None:
     assert fate(admission, 0.6, 0.0, is_strange=True) is Fate.ADOPT
 
 
+def test_what_is_kept_until_it_is_delivered_is_adopted() -> None:
+    """A gateway has acknowledged the spans: it adopts them even if others leave the rest of the trace out."""
+    tokens = SharedTokens()
+    tokens.cut = 0.5
+    admission = Admission(LeasedBucket(tokens=tokens), Outbox(1 << 20, keeps_all=True), lambda now: False)
+    assert fate(admission, 0.4, ADOPT_AFTER_S) is Fate.WAIT
+    assert fate(admission, 0.4, ADOPT_LATE_S) is Fate.ADOPT
+    assert fate(admission, 0.4, 0.0, closing=True) is Fate.ADOPT
+
+
 def test_without_overload_five_minutes_are_enough() -> None:
     """Spans are adopted after the usual five minutes."""
     admission = Admission(LeasedBucket(), Outbox(1 << 20), lambda now: False)

@@ -106,6 +106,26 @@ def test_the_newest_half_minute_goes_first_and_the_oldest_is_dropped_first() -> 
     assert job.request.trace_id in (create(3).trace_id, create(4).trace_id)
 
 
+def test_an_outbox_that_keeps_everything_has_turns_for_the_oldest() -> None:
+    """With new traces faster than the limit, the oldest would wait for ever; each fifth turn is theirs."""
+    outbox = Outbox(4_500, keeps_all=True)
+    sent: list[str] = []
+    for minute in range(20):
+        for number in range(10):
+            assert not outbox.put(create(minute * 10 + number, size=700), minute * 60.0)
+        for _ in range(5):
+            job = outbox.next_create(minute * 60.0)
+            assert job is not None
+            outbox.start(job, minute * 60.0)
+            outbox.finish(job, minute * 60.0)
+            sent.append(job.request.trace_id)
+
+    assert outbox.fill == 1.0
+    assert len(outbox) == 100
+    assert {create(number).trace_id for number in range(10)} <= set(sent)
+    assert sent[-1] >= create(190).trace_id
+
+
 def test_independent_processes_prefer_the_same_traces() -> None:
     """Within a moment the trace id decides the order, not the arrival."""
     orders = []
