@@ -20,7 +20,7 @@ from pandaprobe_otel.local.search.fields import Comparison
 from pandaprobe_otel.local.search.language import search_for
 
 BUCKETS: Final = 45
-SAMPLED: Final = 500
+SAMPLED: Final = 300
 """The newest traces, whose calls are timed."""
 _MOST_GROUPS: Final = 12
 _COLUMNS: Final = ("latency", "longest ttft", "tokens", "cost")
