@@ -112,6 +112,7 @@ def pages(groups: FailureGroups) -> Iterator[tuple[str, Callable[[], object]]]:
     first = groups.find("p", TraceFilter(), OPEN, now=now, limit=1, offset=0).groups[0]
     yield "list, any time", lambda: listed(TraceFilter())
     yield "list, last week", lambda: listed(TraceFilter(after=now - 7 * DAY))
+    yield "the largest group", lambda: groups.get("p", first.fingerprint, now=now)
     yield "newest traces of the largest group", lambda: groups.examples("p", first, limit=50)
 
 
