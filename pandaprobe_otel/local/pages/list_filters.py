@@ -49,6 +49,17 @@ class ListFilters(BaseModel, frozen=True):
         """The values that links to other pages of the list repeat."""
         return {**self.chosen, "sort": self.sort.value, "order": self.order.value}
 
+    def with_term(self, term: str, *, excluded: bool = False) -> dict[str, str]:
+        """The values of a link to the list with one more term, or without it if it is there."""
+        wanted = f"-{term}" if excluded else term
+        others = f" {self.q} ".replace(f" -{term} ", " ").replace(f" {term} ", " ").strip()
+        q = others if self.has(wanted) else f"{others} {wanted}".strip()
+        return {**self.kept, "q": q}
+
+    def has(self, term: str) -> bool:
+        """Return whether a term is one of those of `q`."""
+        return f" {term} " in f" {self.q} "
+
     @property
     def parsed(self) -> Parsed:
         """The query that `q` is; raises SearchError."""

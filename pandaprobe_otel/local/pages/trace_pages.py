@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -24,8 +24,10 @@ from pandaprobe_otel.local.pages.tree import Node, Tree, build_tree
 from pandaprobe_otel.local.routing import answer
 from pandaprobe_otel.local.search.fields import FIELDS, SearchError
 from pandaprobe_otel.local.services import services_of
+from pandaprobe_otel.local.store.facet_counts import FacetCount
 from pandaprobe_otel.local.store.queries import Slice
 from pandaprobe_otel.local.store.records import span_record, trace_list_record, trace_record
+from pandaprobe_otel.local.store.trace_filter import Search
 from pandaprobe_otel.local.times import milliseconds
 
 router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(signed_in)])
@@ -51,8 +53,11 @@ def show_traces(request: Request, asked: Annotated[ListFilters, Query()]) -> Res
     rows, total, notes, wrong = _found(context, asked)
     traces = [plain(trace_list_record(row)) for row in rows]
     _add_previews(context, traces)
+    facets, uncounted = ({}, 0) if wrong is not None else _facets(context, asked)
     return page(
         "traces.html",
+        facets=facets,
+        uncounted=uncounted,
         context=context,
         traces=traces,
         total=total,
@@ -77,6 +82,22 @@ def _found(context: Context, asked: ListFilters) -> tuple[list[sqlite3.Row], int
     except SearchError as error:
         return [], 0, (), error
     return rows, total, asked.parsed.notes, None
+
+
+def _facets(context: Context, asked: ListFilters) -> tuple[dict[str, list[FacetCount]], int]:
+    now = context.services.now()
+    wanted = replace(asked.trace_filter(now), search=Search(query=asked.parsed.query, now=now))
+    return context.services.queries.facets(context.project_id, wanted)
+
+
+@router.get("/complete")
+def complete(request: Request, term: str = "", project: str | None = None) -> Response:
+    """Return what a term of a search can be completed to, for the script of the search field."""
+    context = context_of(request, project, "traces")
+    found = context.services.queries.proposals(context.project_id, term[:200])
+    response = answer([asdict(proposal) for proposal in found])
+    response.headers.update(SECURITY_HEADERS)
+    return response
 
 
 @router.get("/latest")

@@ -28,6 +28,17 @@ def numbers_of(bits: int) -> list[int]:
     return found
 
 
+def last_of(bits: int, most: int) -> list[int]:
+    """Return the greatest numbers of a set, at most so many, the greatest first."""
+    digits = f"{bits:b}"
+    found: list[int] = []
+    at = digits.find("1")
+    while at >= 0 and len(found) < most:
+        found.append(len(digits) - 1 - at)
+        at = digits.find("1", at + 1)
+    return found
+
+
 def joined(parts: Iterable[tuple[int, bytes]], chunks: int) -> int:
     """Return the set whose parts are stored, each with its number; there are fewer than `chunks`."""
     whole = bytearray(chunks * CHUNK // 8)

@@ -19,6 +19,11 @@ class Column:
     known: int
     digits: Sequence[int]
 
+    def part(self, low: int, size: int) -> Column:
+        """Return the numbers of so many traces from a place on, which is a smaller column to work with."""
+        mask = (1 << size) - 1
+        return Column(known=self.known >> low & mask, digits=[digit >> low & mask for digit in self.digits])
+
     def compared(self, comparison: Comparison, value: float, within: int) -> int:
         """Return the traces whose number is less, more or equal."""
         within &= self.known

@@ -12,6 +12,7 @@ from pandaprobe_otel.local.models.traces import TraceSortBy
 from pandaprobe_otel.local.payloads import dumps
 from pandaprobe_otel.local.search.bit_search import Found, search
 from pandaprobe_otel.local.search.fields import Comparison
+from pandaprobe_otel.local.search.language import All, Field
 from pandaprobe_otel.local.store.trace_filter import TraceFilter
 
 _FEW: Final = 2000
@@ -32,9 +33,12 @@ class PageOrder:
 def found_by(connection: sqlite3.Connection, project_id: str, wanted: TraceFilter) -> Found:
     """Return the traces that a filter with a search matches."""
     assert wanted.search is not None
-    others = replace(wanted, search=None)
+    moments = (("after", wanted.after), ("before", wanted.before))
+    within = [Field(key, Comparison.EQUAL, (float(at),)) for key, at in moments if at is not None]
+    others = replace(wanted, search=None, after=None, before=None)
     narrowed = None if others == TraceFilter() else others.where(project_id)
-    return search(connection, project_id, wanted.search.query, wanted.search.now, narrowed)
+    query = All((wanted.search.query, *within)) if within else wanted.search.query
+    return search(connection, project_id, query, wanted.search.now, narrowed)
 
 
 def page_of(

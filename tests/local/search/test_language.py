@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.search.fields import FIELDS, SearchError
 from pandaprobe_otel.local.search.language import MAX_LENGTH, Field, Text, parse
-from tests.support.trace_scan import NOW, TERMS, matches, queries, record
+from trace_scan import NOW, TERMS, matches, queries, record
 
 COUNT = 24
 
