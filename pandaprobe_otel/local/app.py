@@ -8,14 +8,18 @@ from pandaprobe_otel.local.errors import install_error_handlers
 from pandaprobe_otel.local.middleware import OuterLayer
 from pandaprobe_otel.local.pages import (
     access,
+    acting,
+    chosen_pages,
     diff_pages,
     evaluation_pages,
     failure_pages,
+    live_pages,
     overview_page,
     session_pages,
     static,
     trace_pages,
 )
+from pandaprobe_otel.local.pages.recent_actions import RecentActions
 from pandaprobe_otel.local.routes import (
     analytics,
     api_keys,
@@ -23,6 +27,7 @@ from pandaprobe_otel.local.routes import (
     failures,
     ingest,
     invitations,
+    live,
     metrics,
     monitors,
     organizations,
@@ -58,8 +63,12 @@ _ROUTERS = (
     service,
     failures,
     otlp,
+    live,
     access,
+    acting,
+    live_pages,
     trace_pages,
+    chosen_pages,
     diff_pages,
     session_pages,
     evaluation_pages,
@@ -82,6 +91,7 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.state.pending_codes = cli_auth.PendingCodes()
+    app.state.recent_actions = RecentActions()
     for module in _ROUTERS:
         app.include_router(module.router)
     app.add_exception_handler(access.SignInNeededError, access.to_sign_in)

@@ -15,6 +15,7 @@ from pandaprobe_otel.local.evaluation.scripted import ScriptedJudge
 from pandaprobe_otel.local.evaluation.service import Evaluation
 from pandaprobe_otel.local.faults import Faults
 from pandaprobe_otel.local.limits import FixedWindows, RateLimits
+from pandaprobe_otel.local.live_traces import LiveTraces
 from pandaprobe_otel.local.otlp_receivers import OtlpReceivers
 from pandaprobe_otel.local.quota import QuotaBook
 from pandaprobe_otel.local.sealing.sealer import Sealer
@@ -60,6 +61,7 @@ class Services:
     otlp: OtlpReceivers
     sealer: Sealer
     failure_groups: FailureGroups
+    live: LiveTraces
 
     def now(self) -> int:
         """Return the current moment in microseconds."""
@@ -112,6 +114,7 @@ def build_services(settings: LocalSettings, database: Database, faults: Faults) 
         otlp=OtlpReceivers(settings),
         sealer=Sealer(database, seals),
         failure_groups=FailureGroups(database),
+        live=LiveTraces(now),
     )
 
 

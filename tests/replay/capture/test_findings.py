@@ -1,4 +1,4 @@
-"""What went wrong in a trace, told by what the program did with what it was told."""
+"""Findings in a trace: what went wrong, by what the program did with what it was told."""
 
 from __future__ import annotations
 
