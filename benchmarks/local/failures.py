@@ -20,9 +20,9 @@ from uuid import UUID
 
 from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.failures.states import DAY, OPEN
-from pandaprobe_otel.local.sealing.findings import FINDINGS
 from pandaprobe_otel.local.sealing.sealer import Sealer
 from pandaprobe_otel.local.sealing.seals import Seals
+from pandaprobe_otel.local.sealing.trace_failures import FINDINGS
 from pandaprobe_otel.local.store.database import Database
 from pandaprobe_otel.local.store.failure_groups import FailureGroups
 from pandaprobe_otel.local.store.trace_filter import TraceFilter

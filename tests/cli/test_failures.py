@@ -106,7 +106,7 @@ def test_the_commands_of_a_group_work(tmp_path: Path, server: LocalServer) -> No
 
 
 def test_a_search_and_a_state_choose(tmp_path: Path, server: LocalServer) -> None:
-    """What cannot be read is said, with the exit code of bad input."""
+    """An unreadable search ends with the exit code of bad input."""
     variables = server.environment("shop")
     assert "Loop of search" in _run(tmp_path, "--query", "tool:search", **variables).stdout
     assert "LookupError" not in _run(tmp_path, "--query", "tool:search", **variables).stdout

@@ -1,4 +1,4 @@
-"""What fails alike is one group, and nothing else is in it."""
+"""Grouping: equal failures are together, and nothing else is with them."""
 
 from __future__ import annotations
 

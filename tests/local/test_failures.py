@@ -126,7 +126,7 @@ def test_traces_that_failed_alike_are_one_group(store: Store) -> None:
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_each_kind_is_kept(name: str, store: Store) -> None:
-    """What is alike by the rules is one group in the store, with its explanation."""
+    """Traces that are alike by the rules are one group in the store."""
     alike = [one for one in FAILURES[name].alike if isinstance(one, dict)]
     for trace in alike:
         store.post(trace, 0)
