@@ -131,6 +131,7 @@ def show_trace(
         tree=tree,
         facts=facts_of(trace, tree),
         scores=loaded.scores,
+        failures=loaded.context.services.failure_groups.of_trace(loaded.context.project_id, str(trace_id)),
         view=view,
         q=q,
         hits=_hits(tree, q),
