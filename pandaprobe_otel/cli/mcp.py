@@ -23,9 +23,7 @@ _WAIT_S = 20.0
 @click.command("mcp")
 @click.option("--http", "serves_http", is_flag=True, help="Streamable HTTP instead of standard input and output.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="With --http; others need --token.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="With --http; 0: any."
-)
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="With --http; 0: any.")
 @click.option(
     "--token", metavar="TOKEN", envvar="PANDAPROBE_MCP_TOKEN", help="With --http: what clients have to send as Bearer."
 )
