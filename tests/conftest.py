@@ -35,6 +35,7 @@ OUTER_FILES: Final = frozenset(
         "replay/capture/test_ten_failures.py",  # starts fifty processes
         "mcp_server/test_protocol.py",  # imports MCP's SDK, which takes a second in each worker
         "mcp_server/test_readers.py",
+        "mcp_server/test_recorded.py",
         "mcp_server/test_scripted_agent.py",
         "mcp_server/test_writers.py",
         "process/test_servers.py",  # needs gunicorn and Celery

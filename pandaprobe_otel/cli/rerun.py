@@ -144,7 +144,7 @@ def _arguments(text: str | None) -> Any:
 
 
 def _thresholds(options: dict[str, Any], scorers: Sequence[Any]) -> dict[str, float]:
-    from pandaprobe_otel.evals.demand import DEFAULT_THRESHOLD
+    from pandaprobe_otel.evals.marker_options import DEFAULT_THRESHOLD
     from pandaprobe_otel.evals.task_runs import scorer_name
 
     given = thresholds_in(options)

@@ -60,7 +60,7 @@ def _of_library(error: PandaProbeError) -> Refused:
             return Refused("rate_limited", str(error), f"ask again{wait}")
         case QuotaExceeded():
             return Refused("refused", str(error), "tell the person: the plan's quota is used up")
-        case InvalidRequest() if any(one.field == "q" for one in error.errors):
+        case InvalidRequest() if any(one.field == "query" for one in error.errors):
             return Refused("bad_query", str(error), "mend the query")
         case InvalidRequest():
             return Refused("bad_arguments", str(error), "mend the arguments")

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,8 +25,10 @@ from sent_traces import send_traces
 PROGRAM = PROGRAMS["bad_arguments"]
 EXPECTED = {
     'pip install "pandaprobe-otel[cli,local,mcp]"': None,  # it is installed
+    "pandaprobe-otel setup --dry-run": (0, "imports pandaprobe_otel already"),
     "pandaprobe-otel doctor": (0, "API key good"),
     "pandaprobe-otel traces list --since 1h": (0, "answer"),
+    "pandaprobe-otel failures --since 7d": (0, "PlantedError"),
     "pandaprobe-otel traces list --status error --since 24h --format json": (0, '"items"'),
     "pandaprobe-otel traces get TRACE --budget 2000": (0, "SUSPECT"),
     'pandaprobe-otel traces get TRACE --budget 2000 --part "#2.input"': (0, "Where is my order A-17?"),
@@ -82,7 +85,8 @@ def test_the_commands_do_what_the_skill_says(tmp_path: Path) -> None:
         good = _run(tmp_path, PROGRAM.mended_text, pandaprobe, project)
         bad = _run(tmp_path, PROGRAM.text, pandaprobe, project)
         with Client("any", project, pandaprobe.url) as client:
-            send_traces(client, [{**trace_of(2, seed=4000), "session_id": "s-skill"}])
+            failed = trace_of(2, failing={1}, seed=4000, begin=datetime.now(UTC))
+            send_traces(client, [{**failed, "session_id": "s-skill"}])
         (tmp_path / "prompt.md").write_text("You help, with whole numbers of orders.", encoding="utf-8")
         ids = {"TRACE": bad, "GOOD": good, "BAD": bad, "SESSION": "s-skill"}
         variables = {**pandaprobe.environment(project), "OPENAI_API_KEY": "none", "OPENAI_BASE_URL": endpoint.base_url}

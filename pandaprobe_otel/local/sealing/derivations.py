@@ -1,36 +1,20 @@
-"""Everything that is derived from a trace: one pure function, and where each of its results is kept."""
+"""Everything that is derived from a trace, by one pure function."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+from pandaprobe_otel.local.sealing.derivation import Derivation
+from pandaprobe_otel.local.sealing.facets import FACETS
+from pandaprobe_otel.local.sealing.findings import FINDINGS
 from pandaprobe_otel.local.sealing.stored_trace import StoredTrace
+from pandaprobe_otel.local.sealing.words import WORDS, has_full_text
 
 Derived: TypeAlias = Mapping[str, Any]
 """What was derived from one trace, by the name of the derivation."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Derivation:
-    """One thing that is derived from a trace and kept in tables of its own.
-
-    `derive` is pure: the same trace gives the same result, so that `forget` can be given what `keep` was. Change
-    `version` with it, and everything is derived anew. All but `derive` run inside a transaction of the store.
-    """
-
-    name: str
-    version: int
-    derive: Callable[[StoredTrace], Any]
-    keep: Callable[[sqlite3.Connection, StoredTrace, Any], None]
-    forget: Callable[[sqlite3.Connection, StoredTrace, Any], None]
-    clear: Callable[[sqlite3.Connection], None]
-    """Delete all that was kept. Rows of deleted projects must go by themselves (`ON DELETE CASCADE`)."""
-
-
-DERIVATIONS: Final[Sequence[Derivation]] = ()
+DERIVATIONS: Final[Sequence[Derivation]] = (FINDINGS, FACETS, *([WORDS] if has_full_text() else []))
 
 
 def derive(trace: StoredTrace, derivations: Sequence[Derivation] = DERIVATIONS) -> Derived:

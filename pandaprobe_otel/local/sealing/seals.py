@@ -11,7 +11,8 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
-from pandaprobe_otel.local.sealing.derivations import DERIVATIONS, Derivation, Derived, derive
+from pandaprobe_otel.local.sealing.derivation import Derivation
+from pandaprobe_otel.local.sealing.derivations import DERIVATIONS, Derived, derive
 from pandaprobe_otel.local.sealing.stored_trace import StoredTrace, read_trace
 from pandaprobe_otel.local.store.database import Database
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandaprobe_otel.local.models.traces import SpanCreate, SpanUpdate, TraceCreate, TraceUpdate
-from pandaprobe_otel.local.sealing.derivations import Derivation
+from pandaprobe_otel.local.sealing.derivation import Derivation
 from pandaprobe_otel.local.sealing.sealer import Sealer
 from pandaprobe_otel.local.sealing.seals import Seals
 from pandaprobe_otel.local.sealing.stored_trace import StoredTrace, read_trace

@@ -46,7 +46,7 @@ def _run(program: Program, folder: Path, server: LocalServer, project: str) -> s
 
 
 def _tested(text: str, folder: Path) -> str:
-    """What pytest says of a captured test, with this text as the program, and nobody to talk to."""
+    """Return pytest's output for a captured test, with this text as the program, and nobody to talk to."""
     (folder / "shop.py").write_text(text, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "tests"],
