@@ -87,7 +87,7 @@ class SpanBlock(Generic[H]):
         self._is_used = True
         if self._options.input is not NOT_GIVEN:
             name = getattr(function, "__qualname__", type(function).__qualname__)
-            mistake(f"input= of the decorator of {name} is ignored: its input is what it is called with.")
+            mistake(f"input= of the decorator of {name} is ignored: the arguments of each call are the input.")
         return decorate(function, self._options)
 
     def __enter__(self) -> H:

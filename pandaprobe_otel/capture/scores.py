@@ -57,8 +57,8 @@ def score_with(
         handle.send_score(body)
     elif handle.enabled:
         mistake(
-            f"the score {name!r} is of no trace, so it is not sent: current_trace_id() is None outside of a trace. "
-            "Ask for it inside, and keep it."
+            f"the score {name!r} is not sent: its trace id is None, as current_trace_id() is outside of a trace. "
+            "Call it inside the trace, and keep the id."
         )
 
 

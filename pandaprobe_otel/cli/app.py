@@ -17,6 +17,7 @@ from pandaprobe_otel.cli.lazy import LazyGroup
 from pandaprobe_otel.cli.local import local
 from pandaprobe_otel.cli.look_up_hint import with_look_up_hint
 from pandaprobe_otel.cli.run import run_command
+from pandaprobe_otel.cli.suggestions import with_suggestion
 from pandaprobe_otel.errors import OutcomeUnknown, PandaProbeError
 
 _EPILOG = (
@@ -71,7 +72,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         result: Any = app.main(args=arguments, prog_name="pandaprobe-otel", standalone_mode=False)
     except click.UsageError as error:
-        error.show()
+        with_suggestion(error).show()
         return ExitCode.VALIDATION
     except click.ClickException as error:
         return _fail(error.format_message(), ExitCode.GENERAL)

@@ -14,6 +14,7 @@ from pandaprobe_otel.cli.api_client import with_connection
 from pandaprobe_otel.cli.argument_options import options_of
 from pandaprobe_otel.cli.exits import ExitCode
 from pandaprobe_otel.cli.options import print_json
+from pandaprobe_otel.cli.plurals import counted
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -30,13 +31,13 @@ _FAILING: Final = 0.5
 @click.option(
     "--to", "to", type=click.Path(path_type=Path), metavar="PATH", help="The test; of many traces their folder."
 )
-@click.option("--entry", metavar="MODULE:FUNCTION", help="The program, where the trace does not name it.")
+@click.option("--entry", metavar="MODULE:FUNCTION", help="Program, if the trace does not name it.")
 @click.option("--live-tools", metavar="NAMES", help="Tools that run instead of being answered: `all`, or a,b.")
 @click.option("--session", is_flag=True, help="All traces of the trace's session, as one test.")
 @click.option(
     "--dataset", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Add rows to it (.jsonl)."
 )
-@click.option("--monitor", metavar="ID", help="The traces that a monitor has scored below 0.5.")
+@click.option("--monitor", metavar="ID", help="Traces that a monitor scored below 0.5.")
 @options_of(TraceFilters)
 @with_connection
 def capture(
@@ -166,7 +167,7 @@ def _groups(found: Sequence[StoredTrace], folder: Path, wishes: Wishes) -> list[
     for group in alike(found):
         file = _file(group.first, folder)
         if file.exists():
-            click.echo(f"{file} is there already", err=True)
+            click.echo(f"{file} exists already", err=True)
             continue
         made.append(_written([group.first], file, wishes))
         if len(group.traces) > 1:
@@ -181,7 +182,7 @@ def _add_rows(file: Path, found: Sequence[StoredTrace]) -> None:
         count = add_rows(file, found)
     except (OSError, ValueError) as error:
         raise click.UsageError(str(error)) from None
-    click.echo(f"{count} {'row' if count == 1 else 'rows'} added to {file}")
+    click.echo(f"{counted(count, 'row')} added to {file}")
 
 
 def _print(made: Sequence[Captured], output_format: str) -> None:
@@ -201,7 +202,9 @@ def _print(made: Sequence[Captured], output_format: str) -> None:
         )
         return
     for one in made:
-        click.echo(f"{one.test}: {one.calls} calls of models and {one.tools} of tools in {one.cassette}")
+        click.echo(
+            f"{one.test}: {counted(one.calls, 'model call')}, {counted(one.tools, 'tool call')} in {one.cassette}"
+        )
         for finding in one.found:
             click.echo(f"  to mend: {finding.told}")
         for note in one.notes:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pandaprobe_otel.cli.extras import require
+from pandaprobe_otel.cli.plurals import counted
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -28,7 +29,9 @@ def export_options(command: Callable[..., Any]) -> Callable[..., Any]:
             raise click.UsageError(f"--{forms[0]} and --{forms[1]} exclude each other")
         return command(*args, form=forms[0] if forms else "json", **options)
 
-    chosen = click.option("-o", "--output", default="-", metavar="FILE", help="Instead of standard output.")(chosen)
+    chosen = click.option(
+        "-o", "--output", default="-", metavar="FILE", help="File to write. [default: standard output]"
+    )(chosen)
     chosen = click.option("--md", "as_md", is_flag=True, help="Markdown, to read or to show others.")(chosen)
     chosen = click.option("--html", "as_html", is_flag=True, help="One page that needs no server, to keep or to send.")(
         chosen
@@ -87,4 +90,4 @@ def write(text: str, output: str, count: int) -> None:
         Path(output).write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise click.BadParameter(f"{output} cannot be written: {error.strerror}.", param_hint="--output") from None
-    click.echo(f"{count} {'trace' if count == 1 else 'traces'} in {output}", err=True)
+    click.echo(f"{counted(count, 'trace')} in {output}", err=True)

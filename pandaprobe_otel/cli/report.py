@@ -25,8 +25,10 @@ def report() -> None:
 @report.command("gate")
 @_run
 @metric_options
-@click.option("--allow-vacuous", is_flag=True, help="Pass where there was nothing to judge.")
-@click.option("--pass-rate", type=click.FloatRange(0, 1), help="Share of the cases; as the run had it, if not given.")
+@click.option("--allow-vacuous", is_flag=True, help="Pass if there was nothing to judge.")
+@click.option(
+    "--pass-rate", type=click.FloatRange(0, 1), help="Share of the cases that must pass. [default: as in the run]"
+)
 @verdict_options
 def gate(run: str, **options: Any) -> int:
     """Decide about RUN.json again, with other thresholds; without any, as the run did.
@@ -80,7 +82,7 @@ def compare(before: str, run: str, html: str | None, output_format: str) -> int:
 @_run
 @click.option("--baseline", type=click.Path(exists=True, dir_okay=False), help="The .json report of the base.")
 @click.option("--repo", metavar="OWNER/NAME", help="The repository. [default: GITHUB_REPOSITORY]")
-@click.option("--pr", type=click.IntRange(1), metavar="NUMBER", help="The pull request; that of the job, if not given.")
+@click.option("--pr", type=click.IntRange(1), metavar="NUMBER", help="Pull request. [default: the job's]")
 @click.option("--key", help="Tells several comments on one pull request apart. [default: the name of the run]")
 @click.option("--link", "links", type=Link(), multiple=True, metavar="NAME=URL", help="To be shown; may be repeated.")
 @click.option("--print", "prints", is_flag=True, help="Print the comment; nothing is sent.")

@@ -294,7 +294,7 @@ def _thresholds(
             common = float(source)
     names = list(names)
     if unknown := [name for name in given if name not in names]:
-        raise ValueError(f"there is a threshold for {', '.join(unknown)}, which is no metric of this evaluation")
+        raise ValueError(f"{', '.join(unknown)} has a threshold, but is no metric of this evaluation")
     for value in (common, *given.values()):
         share(threshold=value)
     return {name: given.get(name, common) for name in names}

@@ -156,7 +156,7 @@ def measure_judge(
         raise ValueError(f"{names[0]} needs a judge")
     check_local_metrics(of_traces=names)
     if not limits:
-        raise ValueError("there is no metric to measure")
+        raise ValueError("no metric to measure")
     for case in cases:
         for name, limit in limits.items():
             case.is_good(name, limit)  # what is no label is refused before anybody is asked

@@ -104,7 +104,7 @@ class Probe:
         __tracebackhide__ = True
         traces = self.traces
         if not traces:
-            raise AssertionError(f"score {name!r}: no trace was made that could be scored")
+            raise AssertionError(f"score {name!r}: the test made no trace to score")
         self._services.score(traces[-1].trace_id, name, value, reason)
         self.scores[name] = value
 
