@@ -1,4 +1,4 @@
-"""`pandaprobe-otel evals agreement`: whether a judge agrees with people, and with itself."""
+"""`pandaprobe-otel evals agreement`: the agreement of a judge with people, and with itself."""
 
 from __future__ import annotations
 

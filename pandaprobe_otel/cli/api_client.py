@@ -1,4 +1,4 @@
-"""Options of the commands that ask the API, and the client they are given."""
+"""Options of the commands that call the API, and their client."""
 
 from __future__ import annotations
 

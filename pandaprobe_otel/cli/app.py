@@ -1,4 +1,4 @@
-"""The command group, and what becomes of errors: one line on standard error and an exit code, never a traceback."""
+"""The command group. An error is one line on standard error and an exit code, never a traceback."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _reader_is_gone() -> int:
-    """Whoever read our output has enough (`| head`): no fault. The rest goes nowhere, also what Python flushes last."""
+    """End without an error when the reader of our output has gone (`| head`), also for what Python flushes last."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ExitCode.OK
 

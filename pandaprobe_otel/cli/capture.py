@@ -80,7 +80,7 @@ def _wishes(given: dict[str, Any]) -> Wishes:
 def _traces(
     connect: Callable[[], Client], trace: str | None, given: dict[str, Any], monitor: str | None, *, is_session: bool
 ) -> list[StoredTrace]:
-    """The traces that are meant. Raises UsageError where nothing says which."""
+    """Return the traces to capture. Raises UsageError if none are named."""
     from pandaprobe_otel.replay.capture.stored import StoredTrace, traces_in
 
     if trace is not None and Path(trace).is_file():
@@ -134,7 +134,7 @@ def _is_low(value: object) -> bool:
 
 
 def _file(trace: StoredTrace, to: Path | None) -> Path:
-    """The test's file: the one that was named, else one by the program's name and the trace's id."""
+    """Return the test's file: the given one, else one named by the program and the trace's id."""
     name = re.sub(r"\W+", "_", trace.root.name).strip("_").lower() or "trace"
     own = f"test_{name}_{trace.trace_id[:8]}.py"
     if to is None:
@@ -143,7 +143,7 @@ def _file(trace: StoredTrace, to: Path | None) -> Path:
 
 
 def _written(traces: Sequence[StoredTrace], file: Path, wishes: Wishes) -> Captured | None:
-    """Write one test. None for a trace that no test can be made of, which is told."""
+    """Write one test. None, with a message, for a trace that no test can be made of."""
     from pandaprobe_otel.replay.cannot_capture import CannotCapture
     from pandaprobe_otel.replay.capture.write import capture as write
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All that the command finds out; secrets are masked in it already."""
+    """The findings of the command, with secrets masked."""
 
     versions: dict[str, str | None]
     settings: list[dict[str, Any]]

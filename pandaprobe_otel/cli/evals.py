@@ -59,7 +59,7 @@ def evals() -> None:
 @evals.command("metrics")
 @with_client
 def metrics(client: Client, output_format: str) -> None:
-    """List what can be measured, of traces and of sessions."""
+    """List the metrics of traces and of sessions."""
     show([*client.evaluations.trace_metrics(), *client.evaluations.session_metrics()], output_format)
 
 
@@ -74,7 +74,7 @@ def providers(client: Client, output_format: str) -> None:
 @click.argument("metric")
 @with_client
 def template(client: Client, metric: str, output_format: str) -> None:
-    """Show what a run of a metric takes, with the judge's prompts."""
+    """Show the inputs of a metric, with the judge's prompts."""
     found = client.evaluations.template(metric)
     if output_format == "json":
         show(found, output_format)
@@ -122,7 +122,7 @@ def run(
     output_format: str,
     **options: Any,
 ) -> int | None:
-    """Start an evaluation run over traces, a session, what matches filters, or everything.
+    """Start an evaluation run over traces, sessions, filtered traces, or everything.
 
     Each pair of target and metric is billed.
     """
@@ -211,7 +211,7 @@ def retry(
     thresholds: Sequence[tuple[str, float]],
     output_format: str,
 ) -> int | None:
-    """Start a run of the pairs that failed in another."""
+    """Start a run over the pairs that failed in another run."""
     again = client.evaluations.get(run_id).retry_failed()
     if not wait:
         show(again.state, output_format)

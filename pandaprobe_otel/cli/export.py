@@ -1,4 +1,4 @@
-"""Whole traces in a form that others read."""
+"""Export of whole traces, as JSON, OTLP, Markdown or HTML."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def export_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def export_traces(client: Client, traces: Iterable[Trace], form: str, output: str, title: str = "") -> None:
-    """Write traces; a file is written in the end only, so that a failure leaves the old one.
+    """Write traces. A file is written at the end, so that a failure leaves the old one.
 
     A page has the scores of each trace too; its title is the name of the first one unless there is another.
     """

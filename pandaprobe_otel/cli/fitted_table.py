@@ -1,4 +1,4 @@
-"""Tables that fit a narrow terminal: what people look for stays, what is left over goes."""
+"""Tables that fit a narrow terminal: the columns that people look for stay."""
 
 from __future__ import annotations
 

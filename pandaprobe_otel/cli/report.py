@@ -1,4 +1,4 @@
-"""`pandaprobe-otel report`: what is done with the report of a finished run."""
+"""`pandaprobe-otel report`: gate, compare and publish finished runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _run = click.argument("run", type=click.Path(exists=True, dir_okay=False))
 
 @click.group("report")
 def report() -> None:
-    """Gate, compare and tell of finished runs, from their .json reports: nothing runs, and nothing is paid."""
+    """Gate, compare and publish finished runs, from their .json reports. Nothing runs, and nothing is billed."""
 
 
 @report.command("gate")
@@ -31,7 +31,7 @@ def report() -> None:
 )
 @verdict_options
 def gate(run: str, **options: Any) -> int:
-    """Decide about RUN.json again, with other thresholds; without any, as the run did.
+    """Decide about RUN.json again, with other thresholds or those of the run.
 
     With --metric only the metrics that are named count. What is not given is as it was in the run.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def thresholds_of(
     given: Sequence[tuple[str, float]], metrics: Sequence[str], own: Mapping[str, float] | None = None
 ) -> dict[str, float]:
-    """The threshold of each metric that has one: its own (`NAME=MIN`), else the one for all."""
+    """Return the thresholds by metric: its own (`NAME=MIN`), else the one for all."""
     by_metric = dict(given) | dict(own or {})
     wanted = {name: by_metric.get(name, by_metric.get("")) for name in metrics}
     if unknown := sorted(by_metric.keys() - {"", *metrics}):
