@@ -11,7 +11,7 @@ class Outcome(StrEnum):
 
     FAILED = "failed"
     NO_EVIDENCE = "no evidence"
-    """There was nothing to judge, the judge could not be asked, or only a part was judged."""
+    """No evidence: nothing to judge, a judge that could not be asked, or only a part judged."""
     PASSED = "passed"
 
     @property
