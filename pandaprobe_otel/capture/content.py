@@ -18,7 +18,7 @@ MAX_ITEMS: Final = 10_000
 _PLAIN: Final = frozenset({str, dict, list, tuple, int, float, bool, type(None)})
 
 _ITEM_OVERHEAD: Final = 32
-"""What an item costs besides its text, so that a million tiny ones are bounded too."""
+"""The cost of an item besides its text, so that a million tiny ones are bounded too."""
 
 _SCALARS: Final = frozenset({int, bool, float, type(None)})
 # Two levels of 16 texts of 256 characters stay below every bound, so such values need no closer look.
@@ -61,7 +61,7 @@ def encode(value: object, max_bytes: int = 262_144) -> str:
 
 
 def _is_simple(value: Any, levels_below: int) -> bool:
-    """Whether a dict or list has few elements: numbers, short texts and, `levels_below` deep, others like it."""
+    """Return whether a dict or list has few elements: numbers, short texts and, `levels_below` deep, others like it."""
     kind = type_of(value)
     if len(value) > _FEW:
         return False
@@ -78,7 +78,7 @@ def _is_simple(value: Any, levels_below: int) -> bool:
 
 
 def is_result(value: object) -> bool:
-    """Whether a returned value says anything: None does not, nor does a stream that nobody has read yet."""
+    """Return whether a returned value says anything: None does not, nor does a stream that nobody has read yet."""
     kind = type_of(value)
     if kind in _PLAIN:
         return value is not None
@@ -86,7 +86,7 @@ def is_result(value: object) -> bool:
 
 
 class StreamContent:
-    """What a generator yielded, in bounded memory: joined text, or a JSON array of its items.
+    """The items that a generator yielded, in bounded memory: joined text, or a JSON array.
 
     Each item is encoded as it passes, so that nothing of the user's is kept alive or shown as it became later.
     With `reduce` the items themselves are kept (at most `MAX_ITEMS`, at most `MAX_TEXT_CHARS` of text) and

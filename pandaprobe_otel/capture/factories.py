@@ -64,7 +64,7 @@ class SpanOptions:
 
 
 class SpanBlock(Generic[H]):
-    """What `span("name", ...)` returns: a `with` block, an `async with` block or a decorator.
+    """The result of `span("name", ...)`: a `with` block, an `async with` block or a decorator.
 
     It may be entered many times, also by several tasks at once; each time it makes a new span.
     """

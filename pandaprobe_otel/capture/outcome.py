@@ -1,4 +1,4 @@
-"""How an exception that leaves a span is recorded on it."""
+"""Exceptions that leave a span, as they are recorded on it."""
 
 from __future__ import annotations
 

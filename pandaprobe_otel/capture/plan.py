@@ -1,4 +1,4 @@
-"""What is known about a span before it starts: its name, its kind and what goes on every span like it."""
+"""The facts about a span before it starts: its name, its kind and the attributes of every span like it."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ _user: ContextVar[str | None] = ContextVar("pandaprobe_user", default=None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceValues:
-    """What is said about traces at one level; `over` lays it on top of the level around it."""
+    """Facts about traces at one level; `over` puts it above the level around it."""
 
     session: str | None = None
     user: str | None = None
@@ -148,7 +148,7 @@ def stamp(span: Span, parent_context: Context | None) -> None:
 
 
 class ContextBlock:
-    """What `context`, `session` and `user` return: a `with` block, an `async with` block or a decorator.
+    """The result of `context`, `session` and `user`: a `with` block, an `async with` block or a decorator.
 
     One block may be entered many times, also by several tasks at once: what it replaced is kept on the
     context that it made, not in the block.

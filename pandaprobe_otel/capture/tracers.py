@@ -1,4 +1,4 @@
-"""Which tracer the decorators use: the global provider's, or that of a provider chosen for this library alone."""
+"""The tracer of the decorators: the global provider's, or that of a provider chosen for this library alone."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def share_contexts() -> None:
 
 
 def are_contexts_shared() -> bool:
-    """Whether `share_contexts` was called."""
+    """Return whether `share_contexts` was called."""
     return _state.are_contexts_shared
 
 

@@ -18,7 +18,7 @@ F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
 
 
 class Scope(Protocol):
-    """What surrounds one call. None of its methods raises."""
+    """The code around one call. None of its methods raises."""
 
     def resume(self) -> None:
         """Code of the function is about to run."""

@@ -23,7 +23,7 @@ _OF_TASKS: Final = (
     ("--min-pass", "min_pass", 1.0),
     ("--judge", "judge", None),
 )
-"""What makes no sense without a task: how it is written, its name here, its default."""
+"""Options that make no sense without a task: their spelling, their name here, their default."""
 
 _TOGETHER: Final = (("--judge-url", "judge_url", "--judge", "judge"), ("--refresh", "refresh", "--cache", "cache"))
 """Options that make no sense without another one: how both are written, and their names here."""
@@ -114,8 +114,8 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
     from pandaprobe_otel.evals.cache import Caches
     from pandaprobe_otel.evals.judging import Allowance
     from pandaprobe_otel.evals.progress import of_judge
-    from pandaprobe_otel.evals.server_bench import ServerBench
-    from pandaprobe_otel.evals.stored import judge_stored
+    from pandaprobe_otel.evals.server_judge import ServerBench
+    from pandaprobe_otel.evals.stored_traces import judge_stored
 
     if misplaced := [written for written, name, default in _OF_TASKS if options[name] != default]:
         raise click.UsageError(f"{misplaced[0]} is about a task, and --trace and --session have been run already")

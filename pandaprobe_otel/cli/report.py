@@ -91,7 +91,7 @@ def comment(run: str, baseline: str | None, key: str | None, prints: bool, links
     comment goes into the summary of the job. The verdict does not count for the exit code: `report gate` is for that.
     """
     from pandaprobe_otel.cli.pull_request_comment import deliver, link_to_job
-    from pandaprobe_otel.evals.comment import comment as text_of
+    from pandaprobe_otel.evals.report_comment import comment as text_of
 
     later, earlier = load(run), None if baseline is None else load(baseline)
     text = text_of(

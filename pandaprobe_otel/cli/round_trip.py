@@ -18,7 +18,7 @@ _NAME: Final = "pandaprobe-otel doctor"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundTrip:
-    """Whether the trace came back, after how many seconds, and how far this clock is ahead of the server's.
+    """The result of sending one trace and reading it back: the seconds it took, and the lead of this clock.
 
     `clock_ahead_s` is exact to about a second, the unit of the server's Date header; None when it said none.
     """
@@ -31,7 +31,7 @@ class RoundTrip:
 
     @property
     def exit_code(self) -> ExitCode:
-        """What the command should end with, on account of this."""
+        """The exit code of the command."""
         return ExitCode.OK if self.arrived else ExitCode.API
 
 
@@ -40,7 +40,7 @@ def round_trip(config: Config) -> RoundTrip:
     from opentelemetry.sdk.trace import TracerProvider
 
     from pandaprobe_otel.mapping.ids import trace_uuid
-    from pandaprobe_otel.pipeline import ExportPipeline
+    from pandaprobe_otel.pipeline.export import ExportPipeline
     from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
 
     pipeline = ExportPipeline(config, counts_starts=True)

@@ -1,4 +1,4 @@
-"""What the API answers, on the terminal: JSON for programs, tables for people."""
+"""Answers of the API on the terminal: JSON for programs, tables for people."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Rules:
     repetition: Repetition
 
     def settled(self, runs: Sequence[TaskRun]) -> bool:
-        """Whether further runs can change nothing: a metric is out of reach, or all are reached and free.
+        """Return whether further runs can change nothing: a metric is out of reach, or all are reached and free.
 
         A run that PandaProbe has yet to judge may still be rejected, so it never counts as reached.
         """

@@ -14,7 +14,7 @@ from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import CaseResult, Report
 from pandaprobe_otel.evals.report_html import span_line, trace_name
 from pandaprobe_otel.evals.side_by_side import CasePair, SpanPair, TracePair, paired
-from pandaprobe_otel.evals.sums import sums
+from pandaprobe_otel.evals.usage_totals import sums
 from pandaprobe_otel.local.pages.diff import diff_payloads
 
 _STATES: Final = {

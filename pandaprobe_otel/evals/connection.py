@@ -126,14 +126,15 @@ class Connection:
             return None
         from pandaprobe_otel import bootstrap
         from pandaprobe_otel.config.resolve import Config
-        from pandaprobe_otel.evals.trace_links import trace_url
+        from pandaprobe_otel.reporting.trace_links import trace_template
 
         handle = bootstrap.current()  # none on the controller of xdist
-        return trace_url((Config.resolve() if handle is None else handle.config).endpoint)
+        config = Config.resolve() if handle is None else handle.config
+        return trace_template(config.endpoint, named=config.trace_url)
 
 
 def is_set(settings: Mapping[str, str | None], name: str) -> bool:
-    """Whether an option without a value is given, by itself or by its twins."""
+    """Return whether an option without a value is given, by itself or by its twins."""
     return (settings.get(name) or "").lower() in ("1", "true", "yes", "on")
 
 
@@ -159,7 +160,7 @@ def _mode_of_sending(mode: str, judge: LocalJudge | None) -> str:
 
 
 def _is_hopeless(status: Status) -> bool:
-    """Whether all that was asked of the server so far shows that it is away, or takes nothing of us."""
+    """Return whether all that was asked of the server so far shows that it is away, or takes nothing of us."""
     return bool(status.answers) and _NO.issuperset(status.answers)
 
 

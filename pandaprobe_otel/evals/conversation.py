@@ -26,7 +26,7 @@ class Ended(StrEnum):
     DONE = "done"
     """The user had no goal, and nothing more to say."""
     TURNS = "turns"
-    """There were as many turns as allowed."""
+    """The number of turns reached its limit."""
     BUDGET = "budget"
     """More was used than allowed."""
     FAILED = "failed"

@@ -18,16 +18,16 @@ from pandaprobe_otel.evals.cache import Caches
 from pandaprobe_otel.evals.case_results import Rules, case_result
 from pandaprobe_otel.evals.confirmation import confirmed
 from pandaprobe_otel.evals.dataset import Dataset, load_cases
-from pandaprobe_otel.evals.demand import DEFAULT_THRESHOLD
 from pandaprobe_otel.evals.judging import Allowance, Bench, Judgements, Question, check_metrics
 from pandaprobe_otel.evals.local_judge import LocalBench, LocalJudge, check_local_metrics, send_scores
+from pandaprobe_otel.evals.marker_options import DEFAULT_THRESHOLD
 from pandaprobe_otel.evals.progress import Tally, follow, of_judge, shown
 from pandaprobe_otel.evals.repetition import Repetition, share, whole
 from pandaprobe_otel.evals.report import EvaluationStopped, Report
-from pandaprobe_otel.evals.server_bench import UNDELIVERED_WITHIN_S, ServerBench
+from pandaprobe_otel.evals.server_judge import UNDELIVERED_WITHIN_S, ServerBench
 from pandaprobe_otel.evals.simulation import Simulation
 from pandaprobe_otel.evals.task_runs import Asking, Scorer, TaskRun, Trial, run_cases, sorted_metrics
-from pandaprobe_otel.evals.trace_links import trace_url
+from pandaprobe_otel.reporting.trace_links import trace_template
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -262,7 +262,9 @@ def _trace_url() -> str | None:
     from pandaprobe_otel import bootstrap
 
     handle = bootstrap.current()
-    return None if handle is None or not handle.enabled else trace_url(handle.config.endpoint)
+    if handle is None or not handle.enabled:
+        return None
+    return trace_template(handle.config.endpoint, named=handle.config.trace_url)
 
 
 def _question(run: TaskRun, names: Sequence[str], model: str | None) -> Question:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pandaprobe_otel.evals.report import CaseResult, MetricResult, Report
-from pandaprobe_otel.evals.runs import REPEAT
+from pandaprobe_otel.evals.suite_runs import REPEAT
 
 
 def gated(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Final
 
-from pandaprobe_otel.evals.at_once import all_at_once
+from pandaprobe_otel.evals.concurrency import all_at_once
 from pandaprobe_otel.evals.dataset import Dataset
 from pandaprobe_otel.evals.judging import Finding, Judgement, Question, counted, has_error
 from pandaprobe_otel.evals.kappa import Agreement, agreement
@@ -99,6 +99,11 @@ class JudgeQuality:
         """The cases in which an answer is not the label, the clearest first."""
         wrong = [one for one in self.answers if one.share != float(one.label)]
         return tuple(sorted(wrong, key=lambda one: -abs(one.share - one.label)))
+
+    def _repr_html_(self) -> str:
+        from pandaprobe_otel.evals.notebook import quality_html
+
+        return quality_html(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

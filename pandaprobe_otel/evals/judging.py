@@ -70,11 +70,11 @@ class Judgement:
         return Outcome.PASSED if whole or allow_vacuous else Outcome.NO_EVIDENCE
 
     def passes(self, threshold: float, *, allow_vacuous: bool = False) -> bool:
-        """Whether this counts as a yes."""
+        """Return whether this counts as a yes."""
         return self.outcome(threshold, allow_vacuous=allow_vacuous) is Outcome.PASSED
 
     def is_no(self, threshold: float) -> bool:
-        """Whether the judge said so on evidence, which another answer may overrule."""
+        """Return whether the judge said so on evidence, which another answer may overrule."""
         return self.finding is Finding.SCORED and not (self.value is not None and self.value >= threshold)
 
 
@@ -174,7 +174,7 @@ class Allowance:
         self._left = limit
 
     def covers(self, evaluations: int) -> bool:
-        """Whether so many may still be started."""
+        """Return whether so many may still be started."""
         return self._left is None or evaluations <= self._left
 
     def draw(self, evaluations: int) -> None:

@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from pandaprobe_otel.evals.at_once import all_at_once
+from pandaprobe_otel.evals.concurrency import all_at_once
 from pandaprobe_otel.evals.judging import (
     Allowance,
     Bench,

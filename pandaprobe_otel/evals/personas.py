@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from pandaprobe_otel.evals.asking import Model, ask_for
 from pandaprobe_otel.evals.conversation import Conversation, text_of
+from pandaprobe_otel.evals.structured_answer import Model, ask_for
 from pandaprobe_otel.evals.traces import TraceRecord
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ Persona = Callable[[Conversation], str | End | Awaitable[str | End]]
 It returns the next message, or an `End`. It draws from `conversation.random`, so that a seed repeats it.
 """
 Until = str | re.Pattern[str] | Callable[[Conversation], bool]
-"""When a goal is reached: a text that the agent says, in any case; a pattern that is in it; or a function."""
+"""The mark of a reached goal: a text that the agent says, in any case; a pattern that is in it; or a function."""
 
 
 @dataclass(frozen=True, slots=True)

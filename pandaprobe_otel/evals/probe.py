@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pandaprobe_otel.evals.budget import Budget
 from pandaprobe_otel.evals.evidence import describe
 from pandaprobe_otel.evals.judging import Finding, Judgement
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.span_set import SpanSet
 from pandaprobe_otel.evals.tree_text import tree_text
+from pandaprobe_otel.evals.usage_limits import Budget
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.evals.demand import Metrics
+    from pandaprobe_otel.evals.marker_options import Metrics
     from pandaprobe_otel.evals.recorder import Recording
     from pandaprobe_otel.evals.task_runs import Scorer
     from pandaprobe_otel.evals.traces import TraceRecord
@@ -39,7 +39,7 @@ class Probe:
     _recording: Recording
     _services: Services
     scores: dict[str, float | bool | str]
-    """What the test itself has given with `score`."""
+    """Scores that the test itself has given with `score`."""
 
     def __repr__(self) -> str:
         return f"<probe: {self._recording.count} spans>"
@@ -117,7 +117,7 @@ class Probe:
         Raises AssertionError for a score below, and where there is none on evidence.
         """
         __tracebackhide__ = True
-        from pandaprobe_otel.evals.checking import check
+        from pandaprobe_otel.evals.probe_scoring import check
 
         name, found = check(scorer, self.traces, expected=expected, metadata=metadata)
         if found.finding is Finding.SCORED and found.value is not None:

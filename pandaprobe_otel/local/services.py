@@ -15,6 +15,7 @@ from pandaprobe_otel.local.evaluation.scripted import ScriptedJudge
 from pandaprobe_otel.local.evaluation.service import Evaluation
 from pandaprobe_otel.local.faults import Faults
 from pandaprobe_otel.local.limits import FixedWindows, RateLimits
+from pandaprobe_otel.local.live_traces import LiveTraces
 from pandaprobe_otel.local.otlp_receivers import OtlpReceivers
 from pandaprobe_otel.local.quota import QuotaBook
 from pandaprobe_otel.local.sealing.sealer import Sealer
@@ -23,6 +24,7 @@ from pandaprobe_otel.local.sealing.words import has_full_text
 from pandaprobe_otel.local.settings import LocalSettings
 from pandaprobe_otel.local.store.accounts import Accounts
 from pandaprobe_otel.local.store.database import Database
+from pandaprobe_otel.local.store.failure_groups import FailureGroups
 from pandaprobe_otel.local.store.queries import Queries
 from pandaprobe_otel.local.store.score_analytics import ScoreAnalytics
 from pandaprobe_otel.local.store.trace_analytics import TraceAnalytics
@@ -58,6 +60,8 @@ class Services:
     http_judge: HttpJudge | None
     otlp: OtlpReceivers
     sealer: Sealer
+    failure_groups: FailureGroups
+    live: LiveTraces
 
     def now(self) -> int:
         """Return the current moment in microseconds."""
@@ -109,6 +113,8 @@ def build_services(settings: LocalSettings, database: Database, faults: Faults) 
         http_judge=over_http,
         otlp=OtlpReceivers(settings),
         sealer=Sealer(database, seals),
+        failure_groups=FailureGroups(database),
+        live=LiveTraces(now),
     )
 
 

@@ -68,7 +68,7 @@ def test_what_cannot_be_a_score_is_refused_at_the_call(trace_id: str, name: str,
     [(0.5, "FLOAT", "data_type"), ("maybe", "BOOLEAN", "value"), ("much", "NUMERIC", "value")],
 )
 def test_a_value_must_be_of_its_type(value: float | str, data_type: str, field: str) -> None:
-    """Where the type is given, and is one."""
+    """A value must fit a data type that is given."""
     with pytest.raises(InvalidRequest) as caught:
         score_body(TRACE, "n", value, data_type=data_type)
 

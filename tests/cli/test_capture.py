@@ -62,7 +62,7 @@ def test_a_file_of_one_trace_is_one_test(tmp_path: Path) -> None:
 
 
 def test_programs_are_told_as_json(tmp_path: Path) -> None:
-    """What was written, and what it found."""
+    """The output names the files and the findings."""
     done = _run(_file(tmp_path, _body(1)), "--format", "json", folder=tmp_path)
     (made,) = json.loads(done.stdout)
     assert (made["calls"], made["tools"]) == (1, 1)

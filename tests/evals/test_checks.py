@@ -52,7 +52,7 @@ def run_of(output: Any, *, expected: Any = None, calls: Sequence[tuple[str, Any]
 
 
 def said(check: Scorer, run: TaskRun) -> tuple[str, float | None, str]:
-    """What a check finds."""
+    """Return the judgement of a check."""
     found = check(run)
     assert isinstance(found, Judgement)
     return found.finding.value, found.value, found.reason

@@ -250,6 +250,50 @@ _STEPS: Final[tuple[str, ...]] = (
             CASE WHEN data IS NULL THEN output ELSE unpacked(data, span_id, 1) END AS output
         FROM spans LEFT JOIN blocks ON blocks.seq = trace_seq;
     """,
+    # Findings of traces, and the groups of those with one fingerprint. A group stays when its traces are deleted, with
+    # its name and its state. Releases are kept with the start of their first trace: what comes after which.
+    """
+    CREATE TABLE failure_groups (
+        project_id TEXT NOT NULL REFERENCES projects(id) ON DELETE CASCADE,
+        fingerprint TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        title TEXT NOT NULL,
+        parts TEXT NOT NULL,
+        marked INTEGER NOT NULL,
+        rules INTEGER NOT NULL,
+        first_at INTEGER NOT NULL,
+        name TEXT,
+        merged_into TEXT,
+        action TEXT,
+        acted_at INTEGER,
+        until_at INTEGER,
+        until_count INTEGER,
+        resolved_in TEXT,
+        PRIMARY KEY (project_id, fingerprint)
+    ) WITHOUT ROWID;
+    CREATE TABLE findings (
+        project_id TEXT NOT NULL REFERENCES projects(id) ON DELETE CASCADE,
+        trace_seq INTEGER NOT NULL REFERENCES traces(seq) ON DELETE CASCADE,
+        fingerprint TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        position INTEGER NOT NULL,
+        recovered INTEGER NOT NULL,
+        started_at INTEGER NOT NULL,
+        release TEXT,
+        span_id TEXT,
+        text TEXT NOT NULL
+    );
+    CREATE INDEX findings_by_group ON findings (
+        project_id, recovered, fingerprint, started_at, trace_seq, release
+    );
+    CREATE INDEX findings_by_trace ON findings (trace_seq);
+    CREATE TABLE releases (
+        project_id TEXT NOT NULL REFERENCES projects(id) ON DELETE CASCADE,
+        release TEXT NOT NULL,
+        first_at INTEGER NOT NULL,
+        PRIMARY KEY (project_id, release)
+    ) WITHOUT ROWID;
+    """,
     # The latest score of each name of a trace, for searches: scores themselves are found by the text of the trace's id.
     """
     CREATE TABLE latest_scores (
