@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -16,6 +14,7 @@ from pandaprobe_otel.failures.finding import FailureKind
 from pandaprobe_otel.failures.next_steps import next_steps
 from pandaprobe_otel.failures.states import DAY, Handling, State
 from pandaprobe_otel.local.pages.access import signed_in
+from pandaprobe_otel.local.pages.acting import Sent
 from pandaprobe_otel.local.pages.navigation import Context, context_of
 from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS, page
 from pandaprobe_otel.local.routes.failures import Shown, example_record, failure_filter, read_the_latest, states_of
@@ -28,7 +27,6 @@ PAGE_SIZE: Final = 50
 EXAMPLES: Final = 50
 _MAX_NAME: Final = 200
 _MOST_OTHERS: Final = 200
-_MAX_FORM: Final = 20_000
 _SINCE: Final = {"": "", "day": "24h", "week": "7d", "month": "30d"}
 _MUTED_FOR: Final[Mapping[str, Mapping[str, int]]] = {
     "ever": {},
@@ -96,7 +94,13 @@ def show_failure(request: Request, fingerprint: str, project: str | None = None)
     (record,) = _records(context, found)
     steps = None
     if rows:
-        steps = next_steps(FailureKind(record["kind"]), record["parts"], name=group.name, trace_id=rows[0]["trace_id"])
+        steps = next_steps(
+            FailureKind(record["kind"]),
+            record["parts"],
+            name=group.name,
+            trace_id=rows[0]["trace_id"],
+            options=_options(context, request),
+        )
     return page(
         "failure.html",
         context=context,
@@ -109,17 +113,11 @@ def show_failure(request: Request, fingerprint: str, project: str | None = None)
 
 
 @router.post("/failures/{fingerprint}/{action}")
-async def change_failure(request: Request, fingerprint: str, action: Action, project: str | None = None) -> Response:
-    """Name, mute, resolve, open, merge or separate a group, and show it again."""
-    body = await request.body()
-    form = parse_qs(body[:_MAX_FORM].decode("utf-8", "replace"), keep_blank_values=True)
-    given = {name: values[0].strip() for name, values in form.items()}
-    return await run_in_threadpool(_change, request, fingerprint, action, project, given)
-
-
-def _change(
-    request: Request, fingerprint: str, action: Action, project: str | None, given: Mapping[str, str]
+def change_failure(
+    request: Request, fingerprint: str, action: Action, form: Sent, project: str | None = None
 ) -> Response:
+    """Name, mute, resolve, open, merge or separate a group, and show it again."""
+    given = {name: values[0].strip() for name, values in form.items()}
     context = context_of(request, project, "failures")
     services, project_id, now = context.services, context.project_id, context.services.now()
     groups, shown, done = services.failure_groups, fingerprint, False
@@ -145,6 +143,12 @@ def _change(
         return page("missing.html", status=404, context=context, what=f"failure {fingerprint}")
     address = context.link(f"/ui/failures/{shown}")
     return RedirectResponse(address, status_code=303, headers=dict(SECURITY_HEADERS))
+
+
+def _options(context: Context, request: Request) -> tuple[str, ...]:
+    """Return the options of a command that is to ask this server about this project."""
+    name = "" if context.project is None else context.project.name
+    return (f"--project={name}", f"--endpoint={str(request.base_url).rstrip('/')}")
 
 
 def _records(context: Context, found: Found) -> list[dict[str, Any]]:
