@@ -25,6 +25,7 @@ router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(
 
 PAGE_SIZE: Final = 50
 EXAMPLES: Final = 50
+_MOST_SEALED: Final = 10
 _MAX_NAME: Final = 200
 _MOST_OTHERS: Final = 200
 _SINCE: Final = {"": "", "day": "24h", "week": "7d", "month": "30d"}
@@ -59,7 +60,7 @@ def show_failures(request: Request, asked: Annotated[FailuresQuery, Query()]) ->
     """Show the groups of failures of a project, those with most traces first."""
     context = context_of(request, asked.project, "failures")
     services, now = context.services, context.services.now()
-    unread, found, wrong = read_the_latest(services, context.project_id), None, None
+    unread, found, wrong = read_the_latest(services, context.project_id, most=_MOST_SEALED), None, None
     try:
         wanted = failure_filter(asked.q, _SINCE[asked.within], now)
         found = services.failure_groups.find(
@@ -80,16 +81,21 @@ def show_failures(request: Request, asked: Annotated[FailuresQuery, Query()]) ->
 
 
 @router.get("/failures/{fingerprint}")
-def show_failure(request: Request, fingerprint: str, project: str | None = None) -> Response:
-    """Show a group: why, its newest traces, and what can be done about it."""
+def show_failure(
+    request: Request,
+    fingerprint: str,
+    project: str | None = None,
+    offset: Annotated[int, Query(ge=0, le=2**62)] = 0,
+) -> Response:
+    """Show a group: why, its traces, the newest first, and what can be done about it."""
     context = context_of(request, project, "failures")
     services, now = context.services, context.services.now()
-    read_the_latest(services, context.project_id)
+    read_the_latest(services, context.project_id, most=_MOST_SEALED)
     groups = services.failure_groups
     group = groups.get(context.project_id, fingerprint, now=now)
     if group is None:
         return page("missing.html", status=404, context=context, what=f"failure {fingerprint}")
-    rows = groups.examples(context.project_id, group, limit=EXAMPLES)
+    rows = groups.examples(context.project_id, group, limit=EXAMPLES, offset=offset)
     found = Found(groups=[group], total=1, hidden=0, start=group.first_at, end=max(now, group.first_at + 1))
     (record,) = _records(context, found)
     steps = None
@@ -109,6 +115,8 @@ def show_failure(request: Request, fingerprint: str, project: str | None = None)
         steps=steps,
         others=groups.others(context.project_id, group, limit=_MOST_OTHERS),
         max_name=_MAX_NAME,
+        offset=offset,
+        page_size=EXAMPLES,
     )
 
 
