@@ -137,9 +137,9 @@ def test_without_traces_the_page_says_what_to_add(server: LocalServer, http: htt
 
 
 def test_the_list_shows_what_was_asked_and_answered(http: httpx.Client) -> None:
-    """A row has the name, the question, the answer, and links to trace and session."""
+    """A row has the name, the question, the answer if wanted, and links to trace and session."""
     http.post("/traces", json=_trace())
-    page = _page(http, "/ui")
+    page = _page(http, "/ui?show=tags&show=answer")
     assert "Where is my order?" in page.text
     assert "On its way." in page.text
     assert page.all("a", href=f"/ui/traces/{ONE}")
