@@ -13,7 +13,7 @@ from pandaprobe_otel import connections
 from pandaprobe_otel.capture import first_use
 from pandaprobe_otel.config.resolve import Config, ExportSettings
 from pandaprobe_otel.errors import ConfigError
-from pandaprobe_otel.pipeline import IdlePipeline, Pipeline
+from pandaprobe_otel.pipeline.interface import IdlePipeline, Pipeline
 from pandaprobe_otel.process.guard import mistake, mistakes
 from pandaprobe_otel.process.life import end_on_sigterm
 from pandaprobe_otel.reporting.report import Status
@@ -21,6 +21,7 @@ from pandaprobe_otel.reporting.report import Status
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from opentelemetry.metrics import MeterProvider
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
     from pandaprobe_otel.capture.handles import TraceHandle
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("pandaprobe_otel")
 
+_ON_SPANS: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 CONTENT_SWITCHES: Final = {
     "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
-    "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
+    _ON_SPANS: "SPAN_ONLY",
 }
 """What the official instrumentations need to write messages on spans. Set only where the user has set nothing."""
 
@@ -118,6 +120,7 @@ class PandaProbe:
         return f"<PandaProbe: project {self._config.project_name!r} at {self._config.destination}>"
 
 
+_PROVIDERS: Final = frozenset({"tracer_provider", "meter_provider"})
 _lock = threading.Lock()
 _current: PandaProbe | None = None
 _is_unasked = False
@@ -142,6 +145,7 @@ def init(
     compute_cost: bool | None = None,
     sample_rate: float | None = None,
     tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
     local: str | os.PathLike[str] | None = None,
     spool: str | None = None,
     redis_url: str | None = None,
@@ -167,6 +171,9 @@ def init(
     With `local="traces.jsonl"` traces are written to that file, without a key and without a server;
     `pandaprobe-otel view` shows it, `send` sends it.
 
+    With `meter_provider`, OpenTelemetry's GenAI metrics (tokens, duration, time to the first chunk of each model call)
+    are recorded there; without it, none are.
+
     `batch_size`, `flush_interval` and `max_queue_size` are those of the official SDK; they are accepted so that its
     users need not change the call, and have no effect: a trace is sent when it is complete, and memory is bounded
     in bytes.
@@ -175,9 +182,9 @@ def init(
         ConfigError: only with `strict=True` (or `PANDAPROBE_STRICT=true`), when a setting cannot be used. Otherwise
             one warning names the setting, its source and the remedy, and the app goes on untraced.
     """
-    arguments = {name: value for name, value in locals().items() if value is not None and name != "tracer_provider"}
+    arguments = {name: value for name, value in locals().items() if value is not None and name not in _PROVIDERS}
     first_use.forestall()
-    return _init(arguments, tracer_provider)
+    return _init(arguments, tracer_provider, meter_provider)
 
 
 def begin_from_environment() -> None:
@@ -186,13 +193,19 @@ def begin_from_environment() -> None:
 
 
 def _init(
-    arguments: Mapping[str, Any], tracer_provider: TracerProvider | None, *, is_unasked: bool = False
+    arguments: Mapping[str, Any],
+    tracer_provider: TracerProvider | None,
+    meter_provider: MeterProvider | None = None,
+    *,
+    is_unasked: bool = False,
 ) -> PandaProbe:
     global _current, _is_unasked
     with _lock:
         config = Config.resolve(arguments)
         if _current is not None:
-            if _current_counts(_current, config, arguments, tracer_provider):
+            if _current_counts(_current, config, arguments, tracer_provider or meter_provider):
+                if meter_provider is not None:
+                    mistake("init() was called before, and its first call counts: meter_provider of this one ignored.")
                 return _current
             _retire(_current)
         if config.strict and config.problems:
@@ -201,12 +214,12 @@ def _init(
             _logger.setLevel(logging.DEBUG)
         if not arguments.keys().isdisjoint(("batch_size", "flush_interval", "max_queue_size")):
             _logger.info("batch_size, flush_interval and max_queue_size have no effect in pandaprobe-otel")
-        _current, _is_unasked = _set_up(config, arguments, tracer_provider), is_unasked
+        _current, _is_unasked = _set_up(config, arguments, tracer_provider, meter_provider), is_unasked
         return _current
 
 
 def _current_counts(
-    first: PandaProbe, config: Config, arguments: Mapping[str, Any], provider: TracerProvider | None
+    first: PandaProbe, config: Config, arguments: Mapping[str, Any], provider: TracerProvider | MeterProvider | None
 ) -> bool:
     """Whether a later call of `init` changes nothing, which is said where it was meant to.
 
@@ -242,8 +255,13 @@ def _differs(before: Any, config: Config, name: str) -> bool:
     return name != "mask" and before != now and not (callable(before) and callable(now))
 
 
-def _set_up(config: Config, arguments: Mapping[str, Any], provider: TracerProvider | None) -> PandaProbe:
-    from pandaprobe_otel.pipeline import open_pipeline
+def _set_up(
+    config: Config,
+    arguments: Mapping[str, Any],
+    provider: TracerProvider | None,
+    meter_provider: MeterProvider | None,
+) -> PandaProbe:
+    from pandaprobe_otel.pipeline.opening import open_pipeline
 
     piece = connections.processor_of_the_app(config, provider)
     pipeline = open_pipeline(config, counts_starts=True) if piece is None else piece.pipeline
@@ -254,13 +272,20 @@ def _set_up(config: Config, arguments: Mapping[str, Any], provider: TracerProvid
     if isinstance(pipeline, IdlePipeline):
         return PandaProbe(pipeline, config)
     if config.captures_content:
-        for name, value in CONTENT_SWITCHES.items():
-            os.environ.setdefault(name, value)
-    connections.lead(pipeline, config, provider, has_processor=piece is not None)
+        _switch_content_on()
+    connections.lead(pipeline, config, provider, meter_provider, has_processor=piece is not None)
     if config.handle_sigterm:
         end_on_sigterm()
     _logger.info("pandaprobe-otel: project=%s endpoint=%s", config.project_name, config.destination)
     return PandaProbe(pipeline, config if piece is None else pipeline.config)
+
+
+def _switch_content_on() -> None:
+    """Have the official instrumentations write messages on spans, unless our completion hook takes them."""
+    has_hook = os.environ.get("OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK") == "pandaprobe"
+    for name, value in CONTENT_SWITCHES.items():
+        if not (has_hook and name == _ON_SPANS):
+            os.environ.setdefault(name, value)
 
 
 def _tell_ignored(piece: PandaProbeSpanProcessor, config: Config, arguments: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from pandaprobe_otel.assembly.assembler import Assembler
 from pandaprobe_otel.assembly.ended_span import Fields, cut_fields, fields_of, parent_of, span_of, text_size
 from pandaprobe_otel.assembly.log_queue import LogQueue
-from pandaprobe_otel.assembly.trace_buffer import SMALLEST_SPAN, Part
+from pandaprobe_otel.assembly.trace_buffer import SMALLEST_SPAN, TraceSegment
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.process.late_patches import LockMaker
@@ -50,7 +50,7 @@ Journal: TypeAlias = "Callable[[Sequence[tuple[ReadableSpan, bool]]], None]"
 
 
 class Worker:
-    """Worker that takes span starts and ends from any thread, and passes finished parts to `deliver` in its own.
+    """Worker that takes span starts and ends from any thread, and passes finished segments to `deliver` in its own.
 
     `also` is called at each look, for other work in the worker's thread. It never raises.
     """
@@ -59,7 +59,7 @@ class Worker:
         self,
         *,
         assembler: Callable[[], Assembler],
-        deliver: Callable[[Part], None],
+        deliver: Callable[[TraceSegment], None],
         ledger: Ledger,
         notices: Notices,
         max_bytes: int = 64 << 20,
@@ -275,7 +275,7 @@ class Worker:
                 if self._assembler.has_large:
                     return
 
-    def _run_now(self, ready: Callable[[float], Iterable[Part]], deadline: float) -> bool:
+    def _run_now(self, ready: Callable[[float], Iterable[TraceSegment]], deadline: float) -> bool:
         remaining = deadline - self._monotonic()
         if not self._work_lock.acquire(timeout=-1 if remaining == math.inf else max(remaining, 0.001)):
             return False
@@ -285,15 +285,15 @@ class Worker:
             self._work_lock.release()
         return True
 
-    def _work(self, ready: Callable[[float], Iterable[Part]]) -> None:
+    def _work(self, ready: Callable[[float], Iterable[TraceSegment]]) -> None:
         self._drain()
         self._make_room()
         self._also()
-        for part in ready(self._monotonic()):
+        for segment in ready(self._monotonic()):
             try:
-                self._deliver(part)
-            except BaseException as error:  # protects the worker: only this part is lost, not the thread
-                self._ledger.dropped("internal_error", len(part.ended))
+                self._deliver(segment)
+            except BaseException as error:  # protects the worker: only this segment is lost, not the thread
+                self._ledger.dropped("internal_error", len(segment.ended))
                 self._notices.say(
                     f"encode: {type(error).__name__}",
                     "A trace could not be encoded inside pandaprobe-otel; please report this: "

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, TextIO
 from urllib.parse import quote
 
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.ledger import LedgerCounts
@@ -60,11 +60,11 @@ class TracePages:
         self._newest: str | None = None
         self._made = 0
 
-    def note(self, parcels: Iterable[Parcel]) -> None:
+    def note(self, requests: Iterable[OutgoingRequest]) -> None:
         """Note the newest trace."""
-        for parcel in parcels:
-            if parcel.step is Step.CREATE:
-                self._newest = parcel.trace_id
+        for request in requests:
+            if request.step is Step.CREATE:
+                self._newest = request.trace_id
                 self._made += 1
 
     def tell_end(self, counts: LedgerCounts, terminal: TextIO | None) -> None:

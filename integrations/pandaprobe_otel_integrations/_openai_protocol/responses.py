@@ -12,9 +12,9 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
-from pandaprobe_otel_integrations._first_sights import FirstSights
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._rest import beside, names_of, parameters
+from pandaprobe_otel_integrations._seen_ids import SeenIds
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -44,7 +44,7 @@ ECHOES: Final = frozenset(
     }
 )  # fmt: skip
 """Members of an answer that repeat the request."""
-_seen: Final = FirstSights()
+_seen: Final = SeenIds()
 """Responses whose end is in a span already."""
 _OUTCOMES: Final = {"cancelled": ours.CANCELLED, "incomplete": ours.PARTIAL}
 _GOING_ON: Final = ("queued", "in_progress")

@@ -11,9 +11,9 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
-from pandaprobe_otel_integrations._first_sights import FirstSights
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._rest import beside, rest, with_rest
+from pandaprobe_otel_integrations._seen_ids import SeenIds
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -26,7 +26,7 @@ MAX_SHOWN: Final = 100
 _BATCH: Final = frozenset({"id", "type", "processing_status", "error"})
 _MESSAGES: Final = frozenset({"messages"})
 _ANSWER: Final = frozenset({"type", "role", "content", "stop_reason"})
-_seen: Final = FirstSights()
+_seen: Final = SeenIds()
 
 
 class CreatedBatch:

@@ -11,10 +11,10 @@ from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
-from pandaprobe_otel_integrations._first_sights import FirstSights
 from pandaprobe_otel_integrations._openai_protocol.errors import failure_in
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
 from pandaprobe_otel_integrations._rest import beside, parameters, rest
+from pandaprobe_otel_integrations._seen_ids import SeenIds
 from pandaprobe_otel_integrations._shape import integer, obj, string
 from pandaprobe_otel_integrations._whole import Whole
 
@@ -23,7 +23,7 @@ _READ: Final = frozenset({"endpoint", "input_file_id"})
 _ANSWER: Final = _READ | {"id", "object", "status", "usage", "error"}
 _COUNTS: Final = frozenset({"completed", "failed"})
 _OUTCOMES: Final = {"cancelled": ours.CANCELLED, "expired": ours.TIMED_OUT}
-_seen: Final = FirstSights()
+_seen: Final = SeenIds()
 
 
 class CreatedBatch(Whole):

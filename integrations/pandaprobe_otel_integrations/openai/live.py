@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from pandaprobe_otel_integrations._first_sights import FirstSights
 from pandaprobe_otel_integrations._json import from_json, to_json
 from pandaprobe_otel_integrations._openai_protocol.decisions import Decisions
 from pandaprobe_otel_integrations._openai_protocol.responses import Responses
+from pandaprobe_otel_integrations._seen_ids import SeenIds
 from pandaprobe_otel_integrations._shape import Object, obj, string
 from pandaprobe_otel_integrations._turns import Turn
 
@@ -22,7 +22,7 @@ _READ: Final = ("response.event", "decision.event", "session.input_transcript.de
 _MAX_TASKS: Final = 1000
 _MAX_HEARD: Final = 50_000
 """Characters of what was heard since the last task; of more, the latest."""
-_seen: Final = FirstSights()
+_seen: Final = SeenIds()
 """Responses by id: a session may be listened to on several connections at once."""
 
 

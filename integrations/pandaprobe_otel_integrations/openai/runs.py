@@ -14,7 +14,6 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
-from pandaprobe_otel_integrations._first_sights import FirstSights
 from pandaprobe_otel_integrations._openai_protocol.chat import DONE
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts, tool_definition
 from pandaprobe_otel_integrations._openai_protocol.errors import failure_in
@@ -22,6 +21,7 @@ from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAM
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._rest import beside, names_of, parameters, with_rest
+from pandaprobe_otel_integrations._seen_ids import SeenIds
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -63,7 +63,7 @@ _ANSWER: Final = frozenset(
 """Members of a run that are told, or that are times. Instructions and tools are those of the stored assistant."""
 _ENDED: Final = _REASONS.keys() - {"requires_action"}
 _OUTCOMES: Final = {"cancelled": ours.CANCELLED, "expired": ours.TIMED_OUT, "incomplete": ours.PARTIAL}
-_seen: Final = FirstSights()
+_seen: Final = SeenIds()
 
 
 class Runs:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 from uuid import UUID
 
@@ -24,6 +24,7 @@ from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.from_file import load, records_of
 from pandaprobe_otel.local.pages.document import html_document
 from pandaprobe_otel.transport.trace_file import read_entries
+from rings import IN_FULL
 from waiting import wait_until
 
 DAYS = 2
@@ -115,6 +116,7 @@ def all_pages(server: LocalServer) -> dict[str, str]:
     with http_of(server) as http:
         run = http.get("/evaluations/trace-runs").json()["items"][0]["id"]
         session = http.get(f"/traces/{newest()[3]}").json()["session_id"]
+        failure = http.get("/local/failures", params={"state": "all"}).json()["items"][0]["fingerprint"]
     failing, quiet = f"/ui/traces/{newest()[3]}", f"/ui/traces/{newest()[2]}"
     return {
         "traces": "/ui",
@@ -132,6 +134,8 @@ def all_pages(server: LocalServer) -> dict[str, str]:
         "evaluations": "/ui/evaluations?by=day",
         "run": f"/ui/runs/{run}",
         "monitors": "/ui/monitors",
+        "failures": "/ui/failures?state=all",
+        "failure": f"/ui/failures/{failure}",
         "sign in": "/ui/sign-in",
     }
 
@@ -156,7 +160,7 @@ def test_pages_are_accessible(browser: Browser, server: LocalServer, names: tupl
             assert tab.locator("h1").count() == 1, name
             found[f"{name}, light"] = found_by_axe(tab)
     with Watched(browser.new_context(base_url=server.url, color_scheme="dark")) as tab:
-        for name in names or ("span", "conversation", "session", "comparison", "evaluations"):
+        for name in names or ("span", "conversation", "session", "comparison", "evaluations", "failure"):
             tab.goto(pages[name])
             found[f"{name}, dark"] = found_by_axe(tab, runOnly=["color-contrast"])
     assert {name: violations for name, violations in found.items() if violations} == {}
@@ -561,3 +565,47 @@ def test_script_in_an_exported_trace_is_never_run(browser: Browser, tmp_path: Pa
             for name in ("Conversation", "Tools", "Scores", "JSON"):
                 tab.get_by_role("link", name=name).locator("visible=true").click()
             assert tab.evaluate("window.ran") is None
+
+
+PERMISSIONS = ["clipboard-read", "clipboard-write"]
+SCREENS = {"desktop": 1440, "phone": PHONE_WIDTH}
+
+
+@pytest.mark.parametrize("colours", [pytest.param(one, marks=IN_FULL) for one in ("light", "dark")])
+@pytest.mark.parametrize("screen", SCREENS)
+def test_a_failure_is_named_muted_and_resolved(
+    browser: Browser, server: LocalServer, screen: str, colours: Literal["light", "dark"]
+) -> None:
+    """From the list to a group, its forms by their labels, its traces and commands; axe finds nothing on the way."""
+    width = SCREENS[screen]
+    context = browser.new_context(
+        base_url=server.url, color_scheme=colours, viewport={"width": width, "height": 900}, permissions=PERMISSIONS
+    )
+    with Watched(context) as tab:
+        tab.goto("/ui/failures")
+        assert found_by_axe(tab) == []
+        tab.get_by_role("link", name="Timeout in refund_order").click()
+        assert found_by_axe(tab) == []
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        tab.get_by_label("Name").fill("Payments are down")
+        tab.get_by_role("button", name="Rename").click()
+        expect(tab.get_by_role("heading", level=1)).to_have_text("Payments are down")
+        tab.get_by_label("Mute").select_option("for a week")
+        tab.get_by_role("button", name="Mute").click()
+        expect(tab.locator(".heading")).to_contain_text("muted")
+        tab.get_by_role("button", name="Unmute").click()
+        tab.get_by_label("Resolved in release").fill("2.4")
+        tab.get_by_role("button", name="Resolve").click()
+        expect(tab.locator(".heading")).to_contain_text("in 2.4")
+        assert found_by_axe(tab) == []
+        tab.get_by_role("link", name="Failures", exact=True).last.click()
+        expect(tab.locator("main")).not_to_contain_text("Payments are down")
+        tab.get_by_label("State").select_option("Resolved")
+        tab.get_by_role("link", name="Payments are down").click()
+        tab.get_by_role("button", name="Open again").click()
+        tab.get_by_label("Name").fill("")
+        tab.get_by_role("button", name="Rename").click()
+        tab.get_by_role("button", name="Copy: Make a test").click()
+        assert tab.evaluate("navigator.clipboard.readText()").startswith("pandaprobe-otel capture ")
+        tab.get_by_role("link", name="support agent").first.click()
+        expect(tab.locator("#detail .error-box")).to_contain_text("payment service timed out")
