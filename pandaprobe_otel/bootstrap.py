@@ -34,11 +34,11 @@ CONTENT_SWITCHES: Final = {
     "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
     _ON_SPANS: "SPAN_ONLY",
 }
-"""What the official instrumentations need to write messages on spans. Set only where the user has set nothing."""
+"""Switches with which the official instrumentations write messages on spans. Set only where the user set nothing."""
 
 
 class PandaProbe:
-    """What `init` returns: flush, shut down, and see what became of the spans."""
+    """The handle that `init` returns: flush, shut down, and read the counts of spans."""
 
     def __init__(self, pipeline: Pipeline, config: Config) -> None:
         self._pipeline = pipeline
@@ -46,12 +46,12 @@ class PandaProbe:
 
     @property
     def enabled(self) -> bool:
-        """Whether traces are sent."""
+        """Return whether traces are sent."""
         return self._config.usable
 
     @property
     def is_shut_down(self) -> bool:
-        """Whether `shutdown` was called, here or by the provider."""
+        """Return whether `shutdown` was called, here or by the provider."""
         return self._pipeline.is_closed
 
     @property
@@ -124,7 +124,7 @@ _PROVIDERS: Final = frozenset({"tracer_provider", "meter_provider"})
 _lock = threading.Lock()
 _current: PandaProbe | None = None
 _is_unasked = False
-"""Whether `_current` comes from a first use, not from a call of `init`."""
+"""True if `_current` comes from a first use, not from a call of `init`."""
 
 
 def init(
@@ -162,25 +162,52 @@ def init(
 ) -> PandaProbe:
     """Send this app's agent traces to PandaProbe.
 
-    Joins the app's `TracerProvider` (or the one given, or creates one when there is none), never replaces it;
-    instruments the supported libraries that are installed. Does no network I/O and starts no thread. A second
-    call changes nothing and returns the first one's handle, unless that one could not work (no API key) or was shut
-    down, and takes the place of what a first use of a decorator or wrapper has started. Every argument has an
-    environment variable (see the configuration table).
+    Joins the app's `TracerProvider` (or creates one when there is none, and never replaces one), and instruments the
+    supported libraries that are installed. Does no network I/O and starts no thread.
 
-    With `local="traces.jsonl"` traces are written to that file, without a key and without a server;
-    `pandaprobe-otel view` shows it, `send` sends it.
+    A second call changes nothing and returns the first one's handle. It takes effect only if the first one had no API
+    key or was shut down, or if a decorator or wrapper started the tracing before any call.
 
-    With `meter_provider`, OpenTelemetry's GenAI metrics (tokens, duration, time to the first chunk of each model call)
-    are recorded there; without it, none are.
+    An argument that is left out comes from its environment variable, then from the configuration file, then from the
+    default. The table of settings lists all of them.
 
-    `batch_size`, `flush_interval` and `max_queue_size` are those of the official SDK; they are accepted so that its
-    users need not change the call, and have no effect: a trace is sent when it is complete, and memory is bounded
-    in bytes.
+    Args:
+        api_key: The API key, or a function that returns it and is asked again when the server refuses the key.
+        project_name: The project of the traces; PandaProbe creates it on the first request. Default: `default`.
+        endpoint: Base URL of PandaProbe. Default: the hosted service.
+        environment: Deployment environment written into each trace, such as `production`.
+        release: Version of the app written into each trace.
+        service_name: `service.name` of the provider, if this call creates it.
+        enabled: False traces nothing and sends nothing. Default: True.
+        instrument: `"auto"` (default) for all supported libraries that are installed, names of some, or False.
+        exclude: Names of libraries that `instrument="auto"` leaves alone.
+        spans: `"agent"` (default) for traces of agents and models only, `"all"`, or a function that says which spans.
+        capture: `"all"` (default), `"metadata"` without inputs and outputs, `"off"`, or one of these by kind of span.
+        replayable: True keeps each model call's parameters and answer, so that a test can be made of the trace.
+        mask: Regular expressions or functions that remove text before it leaves the process.
+        compute_cost: True computes costs that no span states from a price list (extra `cost`).
+        sample_rate: Share of the traces to send, 0 to 1, decided by the trace id. Default: 1.
+        tracer_provider: The provider to join, if it is not the global one.
+        meter_provider: Records OpenTelemetry's GenAI metrics: tokens, duration, time to the first chunk. Default: none.
+        local: A file: traces are written there, without a key, and nothing is sent.
+        spool: A directory in which waiting traces survive crashes and restarts. Default: memory only.
+        redis_url: Redis through which machines share the limit of one key.
+        console: True also prints each finished trace as a tree to standard error.
+        debug: True sets the log level of `pandaprobe_otel` to DEBUG.
+        strict: True raises ConfigError for a setting that cannot be used. Default: one warning.
+        max_traces_per_day: Most traces that this process posts in 24 hours; each is billed.
+        verify: Share of the delivered traces to look up afterwards; a lost one is sent again. Default: 0.
+        handle_sigterm: True delivers what waits when the process gets SIGTERM, then exits with 143.
+        batch_size: Accepted for users of the official SDK, without effect: a complete trace is sent at once.
+        flush_interval: Accepted for users of the official SDK, without effect.
+        max_queue_size: Accepted for users of the official SDK, without effect: memory is bounded in bytes.
+
+    Returns:
+        The handle to flush, shut down, and read the counts of spans.
 
     Raises:
-        ConfigError: only with `strict=True` (or `PANDAPROBE_STRICT=true`), when a setting cannot be used. Otherwise
-            one warning names the setting, its source and the remedy, and the app goes on untraced.
+        ConfigError: with `strict=True` (or `PANDAPROBE_STRICT=true`), if a setting cannot be used. Otherwise one
+            warning names the setting, its source and the remedy, and the app goes on untraced.
     """
     arguments = {name: value for name, value in locals().items() if value is not None and name not in _PROVIDERS}
     first_use.forestall()
@@ -221,7 +248,7 @@ def _init(
 def _current_counts(
     first: PandaProbe, config: Config, arguments: Mapping[str, Any], provider: TracerProvider | MeterProvider | None
 ) -> bool:
-    """Whether a later call of `init` changes nothing, which is said where it was meant to.
+    """Return whether a later call of `init` changes nothing, which is said where it was meant to.
 
     One that could not work, for want of a key, was none: the cell of a notebook is run again when the key is there.
     Neither does one count that nobody has called, if this one says something else.
@@ -334,7 +361,7 @@ def trace_url(trace_id: str | UUID | None = None) -> str | None:
 
 
 def status() -> Status:
-    """What became of the spans; all zero before `init`."""
+    """Return the counts of spans and the state of delivery; all zero before `init`."""
     if _current is not None:
         return _current.status()
     config = Config.resolve()

@@ -57,7 +57,7 @@ GUARDS = {
 RESULTS = {
     "cli/app.py": {"run"},
     "capture/wrapping.py": {"_around_async_generator.wrapper", "_around_generator.wrapper"},
-    "evals/failure.py": {"said_by"},
+    "evals/failure_text.py": {"said_by"},
     "evals/simulation.py": {"_driven", "_driven_async"},
     "evals/task_runs.py": {"_run_once", "_talk_once", "scored"},
 }

@@ -59,7 +59,7 @@ def _leniently_written(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What a value that is not JSON stands for: pydantic models by their fields, the rest by its text."""
+    """Return a JSON form of another value: the fields of a pydantic model, the text of the rest."""
     dump = getattr(value, "model_dump", None)
     if callable(dump) and not isinstance(value, type):
         return dump(mode="json", exclude_unset=True)

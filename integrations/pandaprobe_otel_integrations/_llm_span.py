@@ -37,7 +37,7 @@ class ModelClaim:
 
     @property
     def is_open(self) -> bool:
-        """Whether the request is still to be sent."""
+        """Return whether the request is still to be sent."""
         return not self._is_closed and (self._stream is None or self._stream() is not None)
 
     def lasts_with(self, stream: Any) -> None:
@@ -81,7 +81,7 @@ def with_llm_span(span: Span, context: Context | None = None, *, current: bool =
 
 
 def is_claimed(context: Context | None = None) -> bool:
-    """Whether there is an open claim on the model call that starts in `context` (default: the current one)."""
+    """Return whether there is an open claim on the model call that starts in `context` (default: the current one)."""
     value = get_value(LLM_SPAN_KEY, context)
     return isinstance(value, ModelClaim) and value.is_open
 
@@ -92,7 +92,7 @@ def without_llm_span(context: Context | None = None) -> Context:
 
 
 def is_taken(context: Context) -> bool:
-    """Whether somebody else already records the model call that starts in `context` (the current one)."""
+    """Return whether somebody else already records the model call that starts in `context` (the current one)."""
     if not context:
         return False  # as in every call that is a trace of its own
     held = context.get(LLM_SPAN_KEY)

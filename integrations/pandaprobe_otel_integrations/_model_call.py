@@ -13,7 +13,7 @@ from opentelemetry.trace import Span, SpanKind, Tracer
 from pandaprobe_otel.mapping.attributes import CANCELLED, OUTCOME, PARTIAL
 
 from . import _names as names
-from ._begun import BEGUN
+from ._background_work import BEGUN
 from ._content import encoded
 from ._endpoint import Attributes, Body, Endpoint, Failure
 from ._failures import beside_message, body_of, message_in
@@ -32,12 +32,12 @@ _FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorder:
-    """What every span of one integration is made with."""
+    """The tracer and switches that every span of one integration is made with."""
 
     tracer: Tracer
     with_content: bool
     replayable: bool = False
-    """Whether spans keep what their calls can be rebuilt from."""
+    """True if spans keep what their calls can be rebuilt from."""
 
 
 class ModelCall:
@@ -56,7 +56,7 @@ class ModelCall:
     ) -> None:
         self.endpoint = endpoint
         self.is_settled = False
-        """Whether the span says by now how the call ended: why the model stopped, or what went wrong."""
+        """True if the span says by now how the call ended: why the model stopped, or what went wrong."""
         self.started_ns = started_ns or time.time_ns()
         self._recorder = recorder
         keeps = recorder.replayable and recorder.with_content

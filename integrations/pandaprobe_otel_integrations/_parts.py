@@ -25,7 +25,7 @@ def text(content: str) -> Part:
 
 
 def reasoning(content: str) -> Part:
-    """What the model thought, or the summary it gives of that."""
+    """Return the model's reasoning, or its summary, as a part."""
     return {"type": "reasoning", "content": content}
 
 
@@ -35,7 +35,7 @@ def tool_call(*, id: str | None, name: str | None, arguments: Any) -> Part:
 
 
 def tool_response(*, id: str | None, response: Any) -> Part:
-    """What a tool answered."""
+    """Return a tool's answer as a part."""
     return {"type": "tool_call_response", "id": id, "response": response}
 
 

@@ -1,4 +1,4 @@
-"""What a call is rebuilt from, beside what its messages and attributes tell: kept by `init(replayable=True)` alone.
+"""The data that a call is rebuilt from, beside its messages and attributes: kept by `init(replayable=True)` alone.
 
 The request without its conversation, and the answer as the service gave it: the order of its parts, the exact text of
 arguments, ids, signatures, why it stopped in the service's own words.

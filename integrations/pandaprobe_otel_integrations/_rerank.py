@@ -13,13 +13,13 @@ from ._json import to_json
 from ._parts import Part
 from ._rest import beside, parameters, rest, told, with_rest
 from ._shape import Object, integer, items, obj, objects, string
-from ._whole import Whole
+from ._unstreamed import Unstreamed
 
 _ANSWERED: Final = frozenset({"id", "model", "object", "results"})
 _RESULT: Final = frozenset({"index", "relevance_score", "document"})
 
 
-class Rerank(Whole):
+class Rerank(Unstreamed):
     """Documents in the order of how they fit."""
 
     operation = "retrieval"

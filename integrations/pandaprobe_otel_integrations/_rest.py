@@ -80,7 +80,7 @@ def parameters(body: Object, known: Set[str], *inner: tuple[str, Set[str]]) -> C
 
 
 def beside(body: Object, known: Set[str], counts: Counts, usage: str = "usage") -> Content:
-    """What an answer says beside what was said: its other members, and what its usage counts beside tokens."""
+    """Return the rest of an answer: its other members, and what its usage counts beside tokens."""
     left = rest(body, known)
     if (counted := body.get(usage)) and (more := uncounted(counted, counts)):
         left["usage"] = more
@@ -88,7 +88,7 @@ def beside(body: Object, known: Set[str], counts: Counts, usage: str = "usage") 
 
 
 def uncounted(usage: Any, known: Counts) -> dict[str, Any]:
-    """What a usage says beside the `known` counts; a zero says nothing."""
+    """Return the counts of a usage beside the `known` ones, without zeros."""
     found: dict[str, Any] = {}
     for name, value in obj(usage).items():
         if not value:
@@ -114,7 +114,7 @@ def _nonzero(value: Any, known: Set[str] = frozenset()) -> Any:
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a value says nothing."""
+    """Return whether a value says nothing."""
     return value is None or (not value and type(value) in _CONTAINERS)
 
 
@@ -170,7 +170,7 @@ def _told_text(text: str, name: str) -> Any:
 
 
 def grown(before: Any, piece: Any) -> Any:
-    """What two pieces of a value are together: lists and objects grow, of anything else the later one counts.
+    """Return two pieces of a value together: lists and objects grow, of anything else the later one counts.
 
     A list that begins with what came before stands for it. Objects of a list that name the same index are one.
     """

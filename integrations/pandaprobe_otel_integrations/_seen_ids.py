@@ -17,7 +17,7 @@ class SeenIds:
         return one in self._seen
 
     def is_first(self, one: str | None) -> bool:
-        """Whether this is the first time for this id. What has none is never new."""
+        """Return whether this is the first time for this id. What has none is never new."""
         if one is None or one in self._seen:
             return False
         if len(self._seen) >= _MAX_KEPT:

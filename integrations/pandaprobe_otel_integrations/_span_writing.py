@@ -1,4 +1,4 @@
-"""What every integration does with the attributes and the status of its spans."""
+"""Attributes and status of spans, as every integration writes them."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from opentelemetry.context import get_current
 
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http.around import Opened, around, around_async, show_response
 from pandaprobe_otel_integrations._http.call import HttpCall
+from pandaprobe_otel_integrations._http.traced_call import Opened, around, around_async, show_response
 from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
@@ -24,7 +24,7 @@ Wrapped = Callable[..., Any]
 
 
 class SpeakeasyCall(NamedTuple):
-    """What a request calls: the endpoint, where it is, and the object by which a client is watched."""
+    """The target of a request: the endpoint, its address, and the object by which a client is watched."""
 
     endpoint: Endpoint
     place: Attributes

@@ -191,7 +191,7 @@ class ToolRun:
 
 
 def as_text(result: Any) -> str:
-    """What a function gave back, as the text of an attribute: JSON, unless it is a text."""
+    """Return a function's result as the text of an attribute: JSON, unless it is a text."""
     return result if isinstance(result, str) else encoded({"": [result]})[""][1:-1]
 
 

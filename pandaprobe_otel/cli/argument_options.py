@@ -34,7 +34,7 @@ _SPELLINGS: Final = {
     "date_from": "since",
     "date_to": "until",
 }
-"""What an option is called where it is not called like the argument."""
+"""Names of options that differ from the arguments they set."""
 
 
 def options_of(arguments: Any, *, without: Sequence[str] = ()) -> Callable[[Command], Command]:

@@ -74,8 +74,12 @@ def _kept(client: Client, asked: Mapping[str, Any]) -> dict[str, Any] | None:
     except ValueError:
         return None
     if answer.status == 422:
-        raise click.UsageError(str(content.get("detail", content)) if isinstance(content, dict) else str(content))
-    return cast("dict[str, Any]", content) if isinstance(content, dict) and "items" in content else None
+        raise click.UsageError(str(_object(content).get("detail") or content))
+    return _object(content) if "items" in _object(content) else None
+
+
+def _object(content: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", content) if isinstance(content, dict) else {}
 
 
 def _row(one: Mapping[str, Any]) -> dict[str, Any]:

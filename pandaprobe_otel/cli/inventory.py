@@ -1,4 +1,4 @@
-"""What is installed: this library, OpenTelemetry, and the libraries that can be instrumented."""
+"""Installed packages: this library, OpenTelemetry, and the libraries that can be instrumented."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Library:
     instrumentor: str
     """The entry point that instruments it: the name to switch it off by."""
     state: str
-    """What `init()` does with it under these settings: hooked, adopted, skipped or failed."""
+    """The result of `init()` under these settings: hooked, adopted, skipped or failed."""
     reason: str
     """Why; empty for the first when there is nothing to say."""
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of what every report of a fault needs; None for what is not installed."""
+    """Return the versions that every bug report needs; None for packages that are not installed."""
     names = (
         "pandaprobe-otel",
         "opentelemetry-api",

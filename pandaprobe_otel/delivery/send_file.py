@@ -32,7 +32,7 @@ _POINTLESS: Final = (VerdictKind.QUOTA, VerdictKind.AUTH, VerdictKind.PROJECT, V
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """What became of a file. `stopped_at` is the line to go on from, None when the end was reached."""
+    """The result of sending a file. `stopped_at` is the line to go on from, None when the end was reached."""
 
     traces: int
     spans: int

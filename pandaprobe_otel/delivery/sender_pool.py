@@ -15,7 +15,7 @@ from pandaprobe_otel.delivery.consequences import Dropped
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.process.guard import counted
-from pandaprobe_otel.process.late_patches import LockMaker
+from pandaprobe_otel.process.unpatched_locks import LockMaker
 from pandaprobe_otel.transport.messages import Outcome, Transport
 
 if TYPE_CHECKING:

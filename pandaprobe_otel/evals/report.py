@@ -43,7 +43,7 @@ class MetricResult:
 
     @property
     def passed(self) -> bool:
-        """Whether the metric says yes, on evidence."""
+        """Return whether the metric says yes, on evidence."""
         return self.outcome is Outcome.PASSED
 
     @classmethod
@@ -95,7 +95,7 @@ class CaseResult:
     traces: tuple[Mapping[str, Any], ...] = ()
     """The traces, as bodies of POST /traces."""
     checked: bool = False
-    """Whether it has checks of its own, as a test has, and they passed: evidence without any metric."""
+    """True if it has checks of its own, as a test does, and they passed: evidence without any metric."""
 
     @property
     def records(self) -> tuple[TraceRecord, ...]:
@@ -114,7 +114,7 @@ class CaseResult:
 
     @property
     def passed(self) -> bool:
-        """Whether the task came to an end and every metric says yes."""
+        """Return whether the task came to an end and every metric says yes."""
         return self.outcome is Outcome.PASSED
 
     def result(self, metric: str) -> MetricResult | None:
@@ -152,9 +152,9 @@ class Report:
     """ISO 8601, UTC."""
     cases: tuple[CaseResult, ...]
     notes: tuple[str, ...] = field(default=())
-    """What else went wrong, such as traces that were not delivered."""
+    """Other troubles, such as traces that were not delivered."""
     pass_rate: float = 1.0
-    """Which share of the cases must pass."""
+    """The share of the cases that must pass."""
     complete: bool = True
     """False where the cases are not all that there were to be: the run was stopped."""
     cache: tuple[CacheUse, ...] = ()
@@ -166,7 +166,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether enough cases passed, on evidence."""
+        """Return whether enough cases passed, on evidence."""
         return self.outcome is Outcome.PASSED
 
     @property

@@ -93,12 +93,12 @@ class SpanRecord:
 
     @cached_property
     def started(self) -> datetime:
-        """When it started."""
+        """The time of its start."""
         return datetime.fromisoformat(str(self.body["started_at"]))
 
     @cached_property
     def ended(self) -> datetime:
-        """When it ended."""
+        """The time of its end."""
         return datetime.fromisoformat(str(self.body.get("ended_at") or self.body["started_at"]))
 
 

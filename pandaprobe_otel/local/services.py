@@ -59,9 +59,9 @@ class Services:
     scripted_judge: ScriptedJudge
     http_judge: HttpJudge | None
     otlp: OtlpReceivers
-    live: LiveTraces
     sealer: Sealer
     failure_groups: FailureGroups
+    live: LiveTraces
 
     def now(self) -> int:
         """Return the current moment in microseconds."""
@@ -112,9 +112,9 @@ def build_services(settings: LocalSettings, database: Database, faults: Faults) 
         scripted_judge=scripted,
         http_judge=over_http,
         otlp=OtlpReceivers(settings),
-        live=LiveTraces(now),
         sealer=Sealer(database, seals),
         failure_groups=FailureGroups(database),
+        live=LiveTraces(now),
     )
 
 

@@ -1,10 +1,10 @@
-"""`docs/command-line.md`: every command and option, from the command line itself."""
+"""`docs/command-line.md` and a page for each group of commands, from the commands themselves."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import click
 
@@ -30,13 +30,43 @@ JSON for programs (`--format json`) and tables for people go to standard output,
 | 6 | no evidence: in an evaluation nothing failed, and not all was judged |
 | 130 | interrupted |
 
-[The client and the command line](client.md) shows the commands at work; this page lists all of them."""
+[API client](client.md#in-the-shell) shows the commands at work."""
 
 
-def page() -> str:
-    """Return the whole page."""
-    sections = "\n\n".join(_section(command, context) for command, context in commands())
-    return f"{WRITTEN}\n\n# Command line\n\n{_INTRODUCTION}\n\n{sections}\n"
+def pages() -> Mapping[str, str]:
+    """Return the text of each path below `docs/`: the table of commands, and a page for each group."""
+    rows = [
+        (f"[`{_name(context)}`](command-line/{group}.md#{_name(context).replace(' ', '-')})", _first_sentence(command))
+        for group, found in groups().items()
+        for command, context in found
+    ]
+    listed = table(("command", "does"), rows)
+    return {
+        "command-line.md": f"{WRITTEN}\n\n# Command line\n\n{_INTRODUCTION}\n\n{listed}\n",
+        **{f"command-line/{group}.md": _page(group, found) for group, found in groups().items()},
+    }
+
+
+def groups() -> Mapping[str, list[tuple[click.Command, click.Context]]]:
+    """Return the commands by their page: `scores-sessions` for `scores sessions list`, `view` for `view`."""
+    found: dict[str, list[tuple[click.Command, click.Context]]] = {}
+    for command, context in sorted(commands(), key=lambda each: _name(each[1])):
+        words = _name(context).split()
+        found.setdefault("-".join(words[:-1] or words), []).append((command, context))
+    return found
+
+
+def _page(group: str, found: list[tuple[click.Command, click.Context]]) -> str:
+    sections = "\n\n".join(_section(command, context) for command, context in found)
+    return f"{WRITTEN}\n\n# pandaprobe-otel {group.replace('-', ' ')}\n\n{sections}\n"
+
+
+def _name(context: click.Context) -> str:
+    return context.command_path.partition(" ")[2]
+
+
+def _first_sentence(command: click.Command) -> str:
+    return _prose(re.split(r"(?<=\.)\s", " ".join((command.help or "").split()))[0])
 
 
 def commands() -> Iterator[tuple[click.Command, click.Context]]:
@@ -62,7 +92,7 @@ def _below(command: click.Command, context: click.Context) -> Iterator[tuple[cli
 
 def _section(command: click.Command, context: click.Context) -> str:
     usage = f"{context.command_path} {' '.join(command.collect_usage_pieces(context))}"
-    parts = [f"## {context.command_path.partition(' ')[2]}", _help(command), code("text", usage)]
+    parts = [f"## {_name(context)}", _help(command), code("text", usage)]
     options = [_row(each, context) for each in command.params if isinstance(each, click.Option) and not each.hidden]
     if options:
         parts.append(table(("option", "meaning"), options))

@@ -55,7 +55,7 @@ class Command:
         self.error_output = ""
 
     def table(self, *arguments: str, code: int = 0) -> str:
-        """What a person sees."""
+        """Return what a person sees."""
         _called.add(_command_of(arguments))
         self._capsys.readouterr()
         result = app_module.run(list(arguments))
@@ -66,7 +66,7 @@ class Command:
         return printed.out
 
     def json(self, *arguments: str, code: int = 0) -> Any:
-        """What a program reads."""
+        """Return what a program reads."""
         return json.loads(self.table(*arguments, "--format", "json", code=code))
 
 
@@ -320,7 +320,7 @@ def test_monitors(command: Command, trace: str, tmp_path: Path) -> None:
         (("evals", "run", "-m", "coherence", "--session", "s", "--signal-weights", "[]"), "must be a JSON object"),
         (("evals", "run", "-m", "coherence", "--all", "--threshold", "0.5"), "--threshold needs --wait"),
         (("evals", "run", "-m", "coherence", "--all", "--wait", "--threshold", "2"), "not between 0 and 1"),
-        (("evals", "run", "-m", "coherence", "--all", "--wait", "--threshold", "x=0.5"), "threshold for x"),
+        (("evals", "run", "-m", "coherence", "--all", "--wait", "--threshold", "x=0.5"), "x has a threshold"),
         (("monitors", "apply", "nope.toml"), "nope.toml cannot be read"),
         (("sessions", "get", "a/b"), "has a slash"),
         (("sessions", "delete", "a/b"), "has a slash"),
@@ -352,7 +352,7 @@ ASK_NO_SERVER = {"evals agreement"}
 
 
 def test_no_command_was_left_out(request: pytest.FixtureRequest) -> None:
-    """What the tests above ran, together, is every command of these groups, and every operation of an API key."""
+    """The tests above ran every command of these groups, and every operation of an API key."""
     tests = {name for name in globals() if name.startswith("test_")}
     selected = {getattr(item, "originalname", "") for item in request.session.items if item.path == request.path}
     if selected != tests:

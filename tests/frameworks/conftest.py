@@ -26,7 +26,7 @@ def server() -> Iterator[LocalServer]:
 
 @pytest.fixture(scope="session")
 def traced(server: LocalServer) -> Iterator[pandaprobe_otel.PandaProbe]:
-    """What an app does: the one line. Only the limit of 100 traces a minute is lifted, which the tests exceed."""
+    """Run the one line of an app. Only the limit of 100 traces a minute is lifted, which the tests exceed."""
     with pytest.MonkeyPatch.context() as patching:
         patching.setattr(opening, "open_pipeline", _without_limit)
         handle = pandaprobe_otel.init(

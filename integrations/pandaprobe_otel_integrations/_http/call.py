@@ -190,7 +190,7 @@ def call_in(context: Context, owner: object) -> HttpCall | None:
 
 
 def any_call_in(context: Context) -> bool:
-    """Whether anybody is making a call in `context`."""
+    """Return whether anybody is making a call in `context`."""
     return isinstance(get_value(_CALL_KEY, context), HttpCall)
 
 

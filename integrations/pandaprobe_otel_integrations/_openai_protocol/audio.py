@@ -36,7 +36,7 @@ class Speech:
         return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: "speech"}
 
     def request_content(self, body: Body) -> Content:
-        """What is to be said, and how."""
+        """Return the text to speak, and the instructions."""
         said, how = string(body.get("input")), string(body.get("instructions"))
         return {
             names.INPUT_MESSAGES: [{"role": "user", "parts": [parts.text(said)]}] if said else [],

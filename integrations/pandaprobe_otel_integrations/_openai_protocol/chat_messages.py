@@ -11,7 +11,7 @@ from pandaprobe_otel_integrations._rest import told, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
 _BESIDE_TEXT: Final = frozenset({"refusal", "audio", "tool_calls", "function_call", "images"})
-"""What an assistant's message may have; most have none of it."""
+"""Rare members of an assistant's message."""
 _MESSAGE: Final = _BESIDE_TEXT | {
     "role",
     "content",

@@ -14,7 +14,7 @@ from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._logprobs import Logprobs
 from pandaprobe_otel_integrations._rest import grown, rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
-from pandaprobe_otel_integrations._streams.runs import Place
+from pandaprobe_otel_integrations._streams.text_runs import Place
 
 from .chat_messages import thinking_text
 
@@ -198,7 +198,7 @@ class _ToolCall:
         self._others: dict[str, Any] = {}
 
     def goes_on_with(self, call_id: str | None, fragment: Object) -> bool:
-        """Whether a fragment that came for this place is a part of this call."""
+        """Return whether a fragment that came for this place is a part of this call."""
         if call_id is not None:
             return self.id in (None, call_id)
         # Gemini's compatible endpoint sends whole calls, all at index 0 and without ids.

@@ -12,7 +12,7 @@ from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._rest import beside, parameters, told
 from pandaprobe_otel_integrations._shape import integer, items, objects, string, strings
-from pandaprobe_otel_integrations._whole import Whole
+from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
 from .errors import failure_in
 from .usage import COUNTED, usage_attributes
@@ -23,7 +23,7 @@ _BYTES_PER_NUMBER: Final = 4
 """The client asks for base64 of 32-bit floats unless the app says otherwise."""
 
 
-class Embeddings(Whole):
+class Embeddings(Unstreamed):
     """Embeddings of one or several texts."""
 
     operation = "embeddings"

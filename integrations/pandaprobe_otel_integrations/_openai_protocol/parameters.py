@@ -6,7 +6,7 @@ from typing import Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Attributes, Body
-from pandaprobe_otel_integrations._readings import Readings, more_than_one, read, true
+from pandaprobe_otel_integrations._json_attributes import Readings, more_than_one, read, true
 from pandaprobe_otel_integrations._shape import integer, number, string, strings
 
 SAMPLING: Final[Readings] = {

@@ -1,4 +1,4 @@
-"""Which requests are model calls, by the end of their path."""
+"""The requests that are model calls, by the end of their path."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pandaprobe_otel_integrations._endpoint import Attributes, Endpoint
-from pandaprobe_otel_integrations._place import place_of
+from pandaprobe_otel_integrations._server_attributes import place_of
 
 
 class PostedEndpoints:

@@ -114,7 +114,7 @@ class CompactedResponse(Responses):
     """`POST /responses/compact`: the model makes a conversation shorter, for the requests to come."""
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """What it made, and the usage. The user's messages come back as they are, and are no answer."""
+        """Return the output and the usage. The user's messages come back unchanged, and are no answer."""
         made = [item for item in objects(body.get("output")) if item.get("role") != "user"]
         status = "completed" if made else None
         return super().answer({"status": status, **body, "output": made}, with_content=with_content)
@@ -134,7 +134,7 @@ class FetchedResponse(Responses):
         self.response_id = response_id
 
     def is_news(self, body: Body) -> bool:
-        """Whether it is over, and this process sees that for the first time."""
+        """Return whether it is over, and this process sees that for the first time."""
         return _is_over(body) and string(body.get("id")) not in _seen
 
     def request_attributes(self, body: Body) -> Attributes:
@@ -146,7 +146,7 @@ class FetchedResponse(Responses):
         }
 
     def request_content(self, body: Body) -> Content:
-        """There is none."""
+        """Return nothing: such a request has no content."""
         return {}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:

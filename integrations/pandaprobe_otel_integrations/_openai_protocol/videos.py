@@ -11,7 +11,7 @@ from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._rest import beside, parameters
 from pandaprobe_otel_integrations._shape import items, obj, string
-from pandaprobe_otel_integrations._whole import Whole
+from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
 from .errors import failure_in
 from .uploads import FILES, file_parts
@@ -24,7 +24,7 @@ _READ: Final = frozenset({"model", "prompt", FILES})
 _ANSWERED: Final = frozenset({"id", "model", "status", "object", "created_at", "error"})
 
 
-class Videos(Whole):
+class Videos(Unstreamed):
     """A video from a text, from a picture, or from another video."""
 
     operation = "generate_content"

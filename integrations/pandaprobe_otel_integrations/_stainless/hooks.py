@@ -7,16 +7,16 @@ from typing import Any, Protocol
 
 from opentelemetry.context import Context, get_current
 
-from pandaprobe_otel_integrations._begun import BEGUN
+from pandaprobe_otel_integrations._background_work import BEGUN
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http.around import Opened, around, around_async
 from pandaprobe_otel_integrations._http.call import HttpCall, call_in, without_call
 from pandaprobe_otel_integrations._http.late_call import LateCall
+from pandaprobe_otel_integrations._http.traced_call import Opened, around, around_async
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
 from pandaprobe_otel_integrations._openai_protocol.uploads import with_files
-from pandaprobe_otel_integrations._place import Places
+from pandaprobe_otel_integrations._server_attributes import Places
 from pandaprobe_otel_integrations._shape import string
 from pandaprobe_otel_integrations._tool_loop import begin_hop
 
@@ -24,7 +24,7 @@ Wrapped = Callable[..., Any]
 
 
 class StainlessApi(Protocol):
-    """What is particular to one Stainless client library."""
+    """The particulars of one Stainless client library."""
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
         """The endpoint of a request, None for requests that are no model calls."""

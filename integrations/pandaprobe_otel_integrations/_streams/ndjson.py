@@ -14,7 +14,7 @@ _TYPES: Final = ("ndjson", "stream+json", "jsonl", "json-seq")
 
 
 def is_lines(content_type: str) -> bool:
-    """Whether a body of this type is one JSON document per line."""
+    """Return whether a body of this type is one JSON document per line."""
     return any(name in content_type for name in _TYPES)
 
 

@@ -13,7 +13,7 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._patching import Undoable, patch
 
-from .turns import begin_question, begin_tool, begin_turn
+from .agent_turns import begin_question, begin_tool, begin_turn
 
 __all__ = ["AG2Instrumentor"]
 

@@ -1,4 +1,4 @@
-"""What AG2's agents and tools are given and give: texts, data, addresses, bytes and files."""
+"""Inputs and outputs of AG2's agents and tools: texts, data, addresses, bytes and files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Microsoft's Agent Framework leaves out of the spans that it makes itself."""
+"""Additions to the spans that Microsoft's Agent Framework makes itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CONTENT_VARIABLE: Final = "ENABLE_SENSITIVE_DATA"
 
 
 def _says_messages() -> bool:
-    """Whether Agent Framework puts messages into spans; its module is loaded when it runs."""
+    """Return whether Agent Framework puts messages into spans; its module is loaded when it runs."""
     return bool(sys.modules["agent_framework.observability"].OBSERVABILITY_SETTINGS.SENSITIVE_DATA_ENABLED)
 
 

@@ -1,4 +1,4 @@
-"""What Agent Framework leaves out of its spans of model calls: parameters, what is embedded, what is beside texts."""
+"""Additions to Agent Framework's spans of model calls: parameters, embedded texts, and what stands beside texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Agent Framework leaves out of the spans of its workflows: what a run and its executors are given and give."""
+"""Additions to Agent Framework's spans of workflows: inputs and outputs of a run and its executors."""
 
 from __future__ import annotations
 

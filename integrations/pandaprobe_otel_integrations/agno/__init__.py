@@ -33,7 +33,7 @@ _RUNS: Final = (
     "_acontinue_run",
     "_acontinue_run_stream",
 )
-"""What each way of running an agent or a team, sync or async, streamed or in the background, comes to."""
+"""Every way of running an agent or a team: sync or async, streamed or in the background."""
 _WORKFLOW_RUNS: Final = (
     "_execute",
     "_execute_stream",

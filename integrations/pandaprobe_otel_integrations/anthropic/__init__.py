@@ -17,7 +17,7 @@ from pandaprobe_otel_integrations._stainless.integration import StainlessIntegra
 
 from . import tool_runner
 from .api import AnthropicApi
-from .standing_in import STANDING_IN
+from .span_stand_in import STANDING_IN
 
 __all__ = ["AnthropicInstrumentor"]
 
@@ -77,7 +77,7 @@ class AnthropicInstrumentor(StainlessIntegration):
         return tracer
 
     def _makes_spans(self, client: Any) -> bool:
-        """Whether the client makes spans of its own, where ours go too."""
+        """Return whether the client makes spans of its own, where ours go too."""
         return getattr(client, "_tracer", None) is not None and self._shares_provider(client)
 
     def _shares_provider(self, client: Any) -> bool:
@@ -90,7 +90,7 @@ def _provider_of(client: Any) -> TracerProvider:
 
 
 def _records_nothing(client: Any) -> bool:
-    """Whether nobody has set a provider up for the client: its span would only write headers into the request."""
+    """Return whether the client has no provider, so that its span would only write headers into the request."""
     provider = _provider_of(client)
     unset = isinstance(provider, ProxyTracerProvider) and provider is get_tracer_provider()
     return unset or isinstance(provider, NoOpTracerProvider)

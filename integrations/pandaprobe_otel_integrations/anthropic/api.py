@@ -1,4 +1,4 @@
-"""Which requests of the client are model calls, and where they go."""
+"""The client's requests that are model calls, and their address."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Any, Final
 
 from pandaprobe_otel_integrations._endpoint import Attributes, Endpoint
-from pandaprobe_otel_integrations._place import place_of
+from pandaprobe_otel_integrations._server_attributes import place_of
 
 from .batches import BatchResults, CreatedBatch
 from .messages import Messages

@@ -36,7 +36,7 @@ class CreatedBatch:
     last_event: LastEvent | None = None
 
     def request_attributes(self, body: Body) -> Attributes:
-        """How many requests there are."""
+        """Return the number of requests."""
         return {names.BATCH_REQUESTS: len(items(body.get("requests")))}
 
     def request_content(self, body: Body) -> Content:
@@ -77,11 +77,11 @@ class BatchResults(CreatedBatch):
         return {names.RESPONSE_ID: self.response_id}
 
     def request_content(self, body: Body) -> Content:
-        """There is none."""
+        """Return nothing: such a request has no content."""
         return {}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """How many results were read and how many failed, the sum of their tokens, and what they say."""
+        """Return how many results were read and failed, the sum of their tokens, and their content."""
         results = objects(body.get("results"))
         answered = [obj(obj(one.get("result")).get("message")) for one in results]
         read = [message for message in answered if message]

@@ -119,7 +119,7 @@ def _server_call(block: Object) -> Part:
 
 
 def tool_result(content: Any) -> Any:
-    """What a tool gave back: a text, also for blocks of text only, or the parts of its blocks."""
+    """Return a tool's result: a text, also for blocks of text only, or the parts of its blocks."""
     return parts.text_or(block_parts(content)) if isinstance(content, (list, tuple)) else content
 
 

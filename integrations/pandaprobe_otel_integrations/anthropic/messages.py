@@ -8,12 +8,12 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
-from pandaprobe_otel_integrations._readings import Readings, read, true
+from pandaprobe_otel_integrations._json_attributes import Readings, read, true
 from pandaprobe_otel_integrations._rest import Counts, beside, names_of, parameters
 from pandaprobe_otel_integrations._shape import integer, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.runs import Place
 from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations._streams.text_runs import Place
 
 from .blocks import input_messages, output_message, system_parts, tool_definition
 from .stream import growing_text, merged_events

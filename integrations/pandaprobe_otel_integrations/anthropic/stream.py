@@ -9,7 +9,7 @@ from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._parts import decoded_arguments
 from pandaprobe_otel_integrations._rest import grown, rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, string
-from pandaprobe_otel_integrations._streams.runs import Place
+from pandaprobe_otel_integrations._streams.text_runs import Place
 
 # Type of a delta -> its member, and the member of the block that it continues.
 _EVENT: Final = frozenset({"type", "delta", "usage"})

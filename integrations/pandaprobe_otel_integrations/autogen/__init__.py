@@ -1,4 +1,4 @@
-"""What AutoGen leaves out of the spans that it makes itself."""
+"""Additions to the spans that AutoGen makes itself."""
 
 from __future__ import annotations
 

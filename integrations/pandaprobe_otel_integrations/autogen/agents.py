@@ -49,7 +49,7 @@ _RUN: Final[ContextVar[AgentRun | None]] = ContextVar("pandaprobe_autogen_run", 
 
 
 class AgentRuns:
-    """What is different of runs."""
+    """The changes to runs."""
 
     def __init__(self, native: NativeSpans, endings: Endings) -> None:
         self._native = native

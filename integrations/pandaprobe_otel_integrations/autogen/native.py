@@ -33,7 +33,7 @@ class OpenEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NativeSpans:
-    """What is different of AutoGen's spans. `provider` is None for OpenTelemetry's global one.
+    """The changes to AutoGen's own spans. `provider` is None for OpenTelemetry's global one.
 
     `is_open` says whether anything is to be different; `is_ours` also that no other vendor records the same.
     """

@@ -59,7 +59,7 @@ _CALL: Final[ContextVar[ToolCall | None]] = ContextVar("pandaprobe_autogen_tool_
 
 
 class ToolCalls:
-    """What is different of tools."""
+    """The changes to tools."""
 
     def __init__(self, native: NativeSpans) -> None:
         self._native = native

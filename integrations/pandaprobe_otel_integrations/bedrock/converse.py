@@ -9,12 +9,12 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
-from pandaprobe_otel_integrations._readings import Readings, counted, read, true
+from pandaprobe_otel_integrations._json_attributes import Readings, counted, read, true
 from pandaprobe_otel_integrations._rest import Counts, beside, grown, names_of, parameters
 from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.runs import Place
 from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations._streams.text_runs import Place
 
 from .blocks import block_parts, input_messages, output_message, tool_definitions
 
@@ -167,7 +167,7 @@ def merged_events(events: Iterable[tuple[str, Object]]) -> dict[str, Any]:
 
 
 def growing_text(name: str, data: Object) -> Place | None:
-    """What an event of this name continues: a text, a thought, or the input of a tool."""
+    """Return the target of an event of this name: a text, a thought, or the input of a tool."""
     delta = obj(data.get("delta")) if name == "contentBlockDelta" else obj(None)
     if isinstance(delta.get("text"), str):
         return ("delta", "text") if delta["text"] else None

@@ -10,18 +10,18 @@ from opentelemetry.context import get_current
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http.around import Opened, around, around_async
 from pandaprobe_otel_integrations._http.call import HttpCall
 from pandaprobe_otel_integrations._http.response import BodyFormat
+from pandaprobe_otel_integrations._http.traced_call import Opened, around, around_async
 from pandaprobe_otel_integrations._json import object_from_json
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
-from pandaprobe_otel_integrations._place import place_at
+from pandaprobe_otel_integrations._server_attributes import place_at
 from pandaprobe_otel_integrations._shape import integer, obj, string
 
+from .body_reading import ObservedEvents, ObservedReads, observe_bytes, observe_events
 from .converse import Converse, usage_attributes
 from .invoke import invocation
-from .reading import ObservedEvents, ObservedReads, observe_bytes, observe_events
 
 Wrapped = Callable[..., Any]
 _SERVICE: Final = "bedrock-runtime"

@@ -22,8 +22,8 @@ from pandaprobe_otel_integrations._rest import beside, parameters
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._streams import ndjson
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.runs import Place, joined
 from pandaprobe_otel_integrations._streams.sse import Blocks, Event, Events
+from pandaprobe_otel_integrations._streams.text_runs import Place, joined
 from pandaprobe_otel_integrations.anthropic.messages import Messages
 from pandaprobe_otel_integrations.cohere.chat import Chat as CohereChat
 from pandaprobe_otel_integrations.cohere.chat_v1 import ChatV1
@@ -42,7 +42,7 @@ _COUNTS: Final = {
 _METRICS_NAME: Final = METRICS.encode()
 _HEAD: Final = re.compile(rb'event: chunk\ndata: \{"bytes":\s*"')
 _TAIL: Final = re.compile(rb'"(?:,\s*"p":\s*"[0-9A-Za-z]*")?\s*\}')
-"""What stands around a chunk, which has padding behind it."""
+"""The text behind a chunk, with its padding."""
 _ERROR: Final = LastEvent(hint=b"Exception", mark=re.compile(rb"^event: \w+Exception\n"))
 
 
@@ -74,7 +74,7 @@ class Invocation:
         return {**self.model.merged(chunks), **found.beside()}
 
     def is_output(self, event: Event) -> bool:
-        """What the model says of its chunk."""
+        """Return what the model's reader says of the chunk."""
         chunk = _chunk(event)
         return chunk is not None and self.model.is_output(chunk)
 
@@ -90,7 +90,7 @@ def _chunk(event: Event) -> Event | None:
 
 
 class _Inside:
-    """What the events of a stream carry: the model's chunks, as JSON, and what Bedrock says itself."""
+    """The content of a stream's events: the model's chunks, as JSON, and Bedrock's own messages."""
 
     def __init__(self, events: Events) -> None:
         self._chunks: list[bytes] = []
@@ -215,7 +215,7 @@ class Embeddings:
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """How long the vectors are, and the tokens."""
+        """Return the length of the vectors, and the tokens."""
         several: Any = body.get("embeddings")
         if not isinstance(several, (list, tuple)):
             several = next(iter(obj(several).values()), None)  # by type
@@ -298,7 +298,7 @@ _PROMPT: Final[Sequence[tuple[str, Invocation]]] = (
 
 
 def invocation(model_id: str, body: Body) -> Invocation:
-    """How a request to this model, and its answer, are read."""
+    """Return the reader of requests to this model and their answers."""
     if "messages" in body and "cohere." in model_id:
         return _COHERE
     for piece, model in _BY_NAME:

@@ -32,15 +32,15 @@ class TextModel:
     operation: str = "text_completion"
     last_event: LastEvent | None = None
     prompt: Sequence[str] = ("prompt",)
-    """Where the prompt is in the request."""
+    """The path of the prompt in the request."""
     config: str = ""
-    """Where the parameters are in the request."""
+    """The path of the parameters in the request."""
     max_tokens: str = "max_tokens"
     top_p: str = "top_p"
     top_k: str = "top_k"
     stop: str = "stop"
     results: str = ""
-    """Where the list of answers is; the answer itself when there is none."""
+    """The path of the list of answers; empty if the body itself is the answer."""
     text: str = "text"
     reason: str = "stop_reason"
     input_tokens: str = ""

@@ -1,4 +1,4 @@
-"""What an agent and its model have said to each other so far: the input of the next model call."""
+"""The conversation of an agent and its model so far: the input of the next model call."""
 
 from __future__ import annotations
 

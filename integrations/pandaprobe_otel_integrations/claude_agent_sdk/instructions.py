@@ -32,11 +32,11 @@ _TOLD: Final = frozenset({"prompt"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instructions:
-    """What the app has told its agents to be."""
+    """The instructions that the app has given to its agents."""
 
     main: list[Part] = field(default_factory=list[Part])
     settings: Content = field(default_factory=dict[str, Any])
-    """What else shapes what the main agent does."""
+    """Other settings that shape the main agent."""
     of_sub_agents: Mapping[str, list[Part]] = field(default_factory=dict[str, list[Part]])
     """By the names that the app has given them."""
 

@@ -88,7 +88,7 @@ class ModelCall:
         self.span.set_attribute(names.STREAM, True)
 
     def stopped(self, reason: str | None, usage: Object) -> None:
-        """What the end of the stream says; told only with partial messages."""
+        """Record the end of the stream, which is told only with partial messages."""
         self.ended_ns = time_ns()
         self._stop_reason = reason
         self._usage |= {key: value for key, value in usage.items() if value is not None}

@@ -9,15 +9,15 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
+from pandaprobe_otel_integrations._json_attributes import Readings, read, true
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._readings import Readings, read, true
 from pandaprobe_otel_integrations._rest import beside, names_of, parameters, told, with_rest
 from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.runs import Place
 from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations._streams.text_runs import Place
 
 from .chat_stream import growing_text, merged_events
 from .usage import COUNTED, finish_reason, usage_attributes
@@ -140,7 +140,7 @@ def _input_message(message: Object) -> Part:
 
 
 def _tool_answer(response: Any) -> Any:
-    """What a tool found: the data of its documents."""
+    """Return a tool's findings: the data of its documents."""
     if not isinstance(response, list):
         return response
     return [_found(piece) for piece in objects(response)]  # pyright: ignore[reportUnknownArgumentType]

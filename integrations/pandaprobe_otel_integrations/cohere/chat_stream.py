@@ -7,7 +7,7 @@ from typing import Any
 
 from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._shape import Object, obj, string
-from pandaprobe_otel_integrations._streams.runs import Place
+from pandaprobe_otel_integrations._streams.text_runs import Place
 
 
 def merged_events(events: Iterable[Object]) -> Body:

@@ -12,8 +12,8 @@ from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._rest import RESPONSE, parameters, uncounted, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.runs import Place
 from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations._streams.text_runs import Place
 
 from .chat import READ, failure_in, sampling_attributes, with_documents
 from .usage import COUNTED, finish_reason, usage_attributes

@@ -13,7 +13,7 @@ from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._rest import beside, parameters, rest, with_rest
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string, strings
-from pandaprobe_otel_integrations._whole import Whole
+from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
 from .chat import READ, sampling_attributes
 from .usage import COUNTED, finish_reason, usage_attributes
@@ -28,7 +28,7 @@ _CLASSES: Final = frozenset({"id", "input", "predictions"})
 _ANSWER: Final = frozenset({"id", "finish_reason", "meta", "summary", "classifications", "pages"})
 
 
-class Summarize(Whole):
+class Summarize(Unstreamed):
     """`POST /v1/summarize`."""
 
     operation = "text_completion"
@@ -38,7 +38,7 @@ class Summarize(Whole):
         return sampling_attributes(body)
 
     def request_content(self, body: Body) -> Content:
-        """What is to be made short, and how."""
+        """Return the text to summarise, and the instructions."""
         how = string(body.get("additional_command"))
         return {
             names.INPUT_MESSAGES: _said("user", [string(body.get("text"))]),

@@ -30,7 +30,7 @@ COUNTED: Final[Counts] = {
     "billed_units": frozenset({"input_tokens", "output_tokens"}),
     "cached_tokens": None,
 }
-"""What attributes tell of a usage. The tokens that the model saw are told beside them where others are billed."""
+"""Counts of a usage that have attributes. The tokens that the model saw stand beside them if others are billed."""
 
 
 def usage_attributes(usage: Any) -> Attributes:

@@ -32,7 +32,7 @@ _RUNS: Final = {
 Methods that only call one of these are not here.
 """
 _LITELLM: Final = "crewai.llm"
-"""Where the class is by which CrewAI calls litellm."""
+"""The module of the class by which CrewAI calls litellm."""
 _BUS: Final = "crewai.events.event_bus"
 
 
@@ -106,7 +106,7 @@ class CrewAIInstrumentor(Integration):
         return self._recorder if self._open and self._active_rival() is None else None
 
     def _is_anothers(self, llm: Any) -> bool:
-        """Whether another vendor, which records the runs, also makes the spans of this model's calls.
+        """Return whether another vendor, which records the runs, also makes the spans of this model's calls.
 
         OpenInference does when it listens to the bus, OpenLLMetry for the models that CrewAI calls through litellm;
         otherwise they leave that to the instrumentation of the model's client.
@@ -124,7 +124,7 @@ def _calls_litellm(llm: Any) -> bool:
 
 
 def _is_litellms(llm: Any) -> bool:
-    """Whether the litellm integration makes this model's spans: of answers with tool calls, CrewAI tells nothing."""
+    """Return whether the litellm integration makes this model's spans: CrewAI reports no answers with tool calls."""
     if not _calls_litellm(llm):
         return False
     from pandaprobe_otel_integrations.litellm import LiteLLMInstrumentor

@@ -1,4 +1,4 @@
-"""What is said of each kind of step but model calls: its name and attributes, at its beginning and at its end."""
+"""Name and attributes of each kind of step but model calls, at its beginning and at its end."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def beginning(kind: str, source: Any, event: Any) -> tuple[str, Attributes]:
 
 
 def asked(kind: str, source: Any, event: Any) -> Content:
-    """What the step was given to do."""
+    """Return the input of the step."""
     return _ASKED[kind](source, event) if kind in _ASKED else {}
 
 
 def answered(kind: str, event: Any) -> Content:
-    """What came of it. `event` is the one that tells of its success."""
+    """Return the result of the step. `event` is the one that tells of its success."""
     return _ANSWERED[kind](event) if kind in _ANSWERED else {}
 
 
@@ -147,7 +147,7 @@ def _asked_of_crew(crew: Any, event: Any) -> Content:
 
 
 def _asked_of_task(task: Any, event: Any) -> Content:
-    """What it says, what of its settings shapes the answer, and what the tasks before it have said."""
+    """Return the task's text, the settings that shape the answer, and the outputs of the tasks before it."""
     said = rest({name: _setting(getattr(task, name, None) or None) for name in _OF_TASKS}, frozenset())
     return {ours.INPUT: {**said, **({"context": event.context} if event.context else {})}}
 
@@ -197,7 +197,7 @@ def _asked_of_memory(event: Any) -> Content:
 
 
 def beside(event: Any) -> tuple[str, Any] | None:
-    """What an event tells of the step that it happens in: a name, and what is told under it."""
+    """Return what an event says about the step that it happens in: a name, and the content under it."""
     told = _TOLD_BESIDE.get(event.type)
     found = _only(event, *told[1]) if told is not None else {}
     return (told[0], found) if told is not None and found else None
@@ -262,7 +262,7 @@ _ANSWERED: Final[Mapping[str, Callable[[Any], Content]]] = {
 
 
 def _plain(value: Any) -> Any:
-    """What a crew, a task, a flow or a tool passes on: of CrewAI's own outputs the text or the object that it was made
+    """Return what a crew, task, flow or tool passes on: of CrewAI's own outputs the text or the object that it was made
     into, everything else as it is."""
     raw = getattr(value, "raw", None)
     if not isinstance(raw, str):

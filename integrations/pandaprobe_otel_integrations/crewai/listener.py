@@ -253,7 +253,7 @@ def _with_beside(content: Content, beside: Mapping[str, Any]) -> Content:
 
 
 def _remote_failure(kind: str, event: Any) -> Any:
-    """What an agent of another service says of its failure, which CrewAI calls a completion."""
+    """Return what an agent of another service says of its failure, which CrewAI calls a completion."""
     return event.error if kind == "remote" else None
 
 
@@ -265,7 +265,7 @@ def _is_in_a_tool() -> bool:
 
 
 def _is_internal(flow: Any) -> bool:
-    """Whether the flow is CrewAI's own: its executor of agents is one, and is no step of the app."""
+    """Return whether the flow is CrewAI's own: its executor of agents is one, and is no step of the app."""
     module = str(type(flow).__module__)
     return module.startswith("crewai.") and not module.startswith("crewai.flow")
 

@@ -1,4 +1,4 @@
-"""What CrewAI's events say of a model call, as attributes of the GenAI conventions."""
+"""CrewAI's events about a model call, as attributes of the GenAI conventions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_me
 from pandaprobe_otel_integrations._openai_protocol.parameters import SAMPLING, sampling_attributes
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._place import place_at
 from pandaprobe_otel_integrations._provider_names import provider_name
 from pandaprobe_otel_integrations._rest import RESPONSE, names_of, parameters, uncounted
+from pandaprobe_otel_integrations._server_attributes import place_at
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 
 from .cut_values import mended
@@ -25,7 +25,7 @@ _NOT_SENT: Final = names_of(
     ("base_url", "api_base", "custom_openai", "client_params", "interceptor", "callbacks", "timeout", "max_retries"),
     ("parse_tool_outputs", "auto_chain", "auto_chain_reasoning", "context_window_size"),
 )
-"""What is told elsewhere, and how CrewAI and its client work."""
+"""Members that are told elsewhere, or say how CrewAI and its client work."""
 _COUNTED: Final = {
     **COUNTED,
     **dict.fromkeys(("input_tokens", "output_tokens", "prompt_token_count", "candidates_token_count", "total_tokens")),
@@ -55,7 +55,7 @@ def request_content(llm: Any, event: Any) -> Content:
 
 
 def _set_of(llm: Any) -> dict[str, Any]:
-    """What the app has set of a model, of which the events name a part."""
+    """Return the app's settings of a model, of which the events name a part."""
     chosen: Any = getattr(llm, "model_fields_set", None) or ()
     return {**{name: getattr(llm, name, None) for name in chosen}, **obj(getattr(llm, "additional_params", None))}
 

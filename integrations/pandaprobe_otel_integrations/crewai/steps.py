@@ -1,4 +1,4 @@
-"""Which steps CrewAI's events begin and end, and a step that is open."""
+"""The steps that CrewAI's events begin and end, and an open step."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Step(Run):
 
     kind: str
     source: Any = None
-    """What emitted the event: the crew, the task, the model, ...; the end comes from the same object."""
+    """The emitter of the event: the crew, the task, the model, ...; the end comes from the same object."""
     call_id: str | None = None
     """CrewAI's id of a model call."""
     called: list[Part] = field(default_factory=list[Part])
@@ -88,10 +88,10 @@ class Step(Run):
     thoughts: list[str] = field(default_factory=list[str])
     thought_chars: int = 0
     beside: dict[str, Any] = field(default_factory=dict[str, Any])
-    """What events have told of it between its beginning and its end."""
+    """Facts that events told of it between its beginning and its end."""
 
     def enter(self) -> None:
-        """What runs in this thread or task from here on belongs to the step."""
+        """Make code that runs in this thread or task from here on a part of the step."""
         self._before = get_current()
         attach(self.context)
 

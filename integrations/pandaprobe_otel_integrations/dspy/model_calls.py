@@ -1,4 +1,4 @@
-"""What DSPy says of a model call, as attributes of the GenAI conventions."""
+"""DSPy's data about a model call, as attributes of the GenAI conventions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
 from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
 from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
-from pandaprobe_otel_integrations._place import place_at
 from pandaprobe_otel_integrations._provider_names import provider_name
 from pandaprobe_otel_integrations._rest import names_of, parameters, rest
+from pandaprobe_otel_integrations._server_attributes import place_at
 from pandaprobe_otel_integrations._shape import items, obj, objects, string
 
 _READ: Final = names_of(

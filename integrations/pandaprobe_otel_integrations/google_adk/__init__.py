@@ -1,4 +1,4 @@
-"""What Google's Agent Development Kit leaves out of the spans that it makes itself."""
+"""Additions to the spans that Google's Agent Development Kit makes itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ADK leaves out of its spans of model calls: parameters, and most of what an answer says beside its text."""
+"""Additions to ADK's spans of model calls: parameters, and most of what an answer says beside its text."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def answer_attributes(response: Any) -> Mapping[str, Any]:
 
 
 def answer_content(response: Any) -> Content:
-    """What stands beside the answer: what it rests on and cites, log probabilities, what the app's model says."""
+    """Return what stands beside the answer: grounding and citations, log probabilities, what the app's model says."""
     answer = _members(response)
     left = rest(answer, _SAID)
     if counts := uncounted(answer.get("usageMetadata"), COUNTED):

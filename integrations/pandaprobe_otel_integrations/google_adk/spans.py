@@ -110,7 +110,7 @@ class SpanHooks:
     def _note_tool(
         self, tool: Any, args: Any = None, event: Any = None, error: Any = None, span: Any = None, *_: Any, **more: Any
     ) -> None:
-        """What a tool keeps in the session's state, and what it has raised."""
+        """Record what a tool keeps in the session's state, and what it has raised."""
         del tool, args
         span = span or more.get("span") or get_current_span()
         event = event or more.get("function_response_event")
@@ -123,7 +123,7 @@ class SpanHooks:
             fail(span, type(error).__name__, str(error))
 
     def _says(self, invocation_context: Any) -> bool:
-        """Whether ADK is to put content on spans."""
+        """Return whether ADK is to put content on spans."""
         config = self._content_of(invocation_context)
         return bool(getattr(config, "should_add_content_to_experimental_spans", False))
 

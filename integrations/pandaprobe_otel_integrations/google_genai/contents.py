@@ -11,7 +11,7 @@ from pandaprobe_otel_integrations._logprobs import Logprobs
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._rest import grown, rest, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
-from pandaprobe_otel_integrations._streams.runs import Place
+from pandaprobe_otel_integrations._streams.text_runs import Place
 
 _ROLES: Final[Mapping[str, str]] = {"model": "assistant", "function": "tool"}
 _TEXT_PART: Final = {"type", "content"}

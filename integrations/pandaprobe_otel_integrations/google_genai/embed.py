@@ -42,7 +42,7 @@ class Embeddings:
         }
 
     def request_content(self, body: Body) -> Content:
-        """What is embedded."""
+        """Return the content to embed."""
         contents = [one.get("content") for one in (body, *objects(body.get("requests")))]
         found = [part for content in contents for part in content_parts(objects(obj(content).get("parts")))]
         texts = [string(one.get("content")) for one in objects(body.get("instances"))]
@@ -50,7 +50,7 @@ class Embeddings:
         return {names.INPUT_MESSAGES: [{"role": "user", "parts": found}] if found else [], **_parameters(body)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """How long the vectors are, and the tokens where the service counts them."""
+        """Return the length of the vectors, and the tokens if the service counts them."""
         predicted = [obj(one.get("embeddings")) for one in objects(body.get("predictions"))]
         vectors = [*objects(body.get("embeddings")), *predicted, obj(body.get("embedding"))]
         sizes = [len(items(vector.get("values"))) for vector in vectors]

@@ -9,13 +9,13 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
+from pandaprobe_otel_integrations._json_attributes import Readings, more_than_one, read, true
 from pandaprobe_otel_integrations._logprobs import with_logprobs
-from pandaprobe_otel_integrations._readings import Readings, more_than_one, read, true
 from pandaprobe_otel_integrations._rest import Counts, beside, names_of, parameters
 from pandaprobe_otel_integrations._shape import Object, integer, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.runs import Place
 from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations._streams.text_runs import Place
 
 from .contents import (
     growing_text,
@@ -200,7 +200,7 @@ _DETAILS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """Lists of counts by modality."""
 COUNTED: Final[Counts] = dict.fromkeys((*_COUNTS, *_DETAILS, "responseTokenCount", "totalTokenCount"))
-"""What attributes tell of a usage."""
+"""Counts of a usage that have attributes."""
 
 
 def failure_in(error: Any) -> Failure | None:

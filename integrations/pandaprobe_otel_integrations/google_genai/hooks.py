@@ -10,12 +10,12 @@ from opentelemetry.context import Context, get_current
 
 from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http.around import Opened, around, around_async
 from pandaprobe_otel_integrations._http.call import HttpCall
+from pandaprobe_otel_integrations._http.traced_call import Opened, around, around_async
 from pandaprobe_otel_integrations._json import object_from_json, to_json_bytes
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._place import place_at
+from pandaprobe_otel_integrations._server_attributes import place_at
 from pandaprobe_otel_integrations._shape import obj
 from pandaprobe_otel_integrations._streams.body import ObservedBody
 from pandaprobe_otel_integrations._streams.reading import AsyncReading, Reading

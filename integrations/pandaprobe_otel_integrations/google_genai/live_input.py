@@ -17,7 +17,7 @@ MAX_PICTURES: Final = 100
 
 
 class SentMedia:
-    """What has been sent since the last turn."""
+    """The media that were sent since the last turn."""
 
     def __init__(self) -> None:
         self._sounds: dict[str, tuple[Any, int]] = {}

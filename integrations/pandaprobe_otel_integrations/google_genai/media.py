@@ -11,7 +11,7 @@ from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._rest import beside, with_rest
 from pandaprobe_otel_integrations._shape import Object, integer, obj, objects, string
-from pandaprobe_otel_integrations._whole import Whole
+from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
 from .generate import failure_in, parameters_in
 
@@ -23,7 +23,7 @@ _ANSWER: Final = frozenset({"predictions", "error", "sdkHttpResponse"})
 _JOB: Final = _ANSWER | {"name"}
 
 
-class Images(Whole):
+class Images(Unstreamed):
     """Pictures from a text, or from a text and pictures."""
 
     operation = "generate_content"

@@ -91,7 +91,7 @@ def _config(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def _has_functions(config: Any) -> bool:
-    """Whether the client would call functions by itself."""
+    """Return whether the client would call functions by itself."""
     tools = items(_member(config, "tools"))
     if not tools:
         return False

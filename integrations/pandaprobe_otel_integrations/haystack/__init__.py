@@ -27,7 +27,7 @@ class _Registration:
 
     @property
     def is_in_place(self) -> bool:
-        """Whether it is the one that Haystack uses."""
+        """Return whether it is the one that Haystack uses."""
         return self.module.tracer.actual_tracer is self.tracer
 
     def undo(self) -> None:
@@ -58,7 +58,7 @@ class HaystackInstrumentor(Integration):
 
     @property
     def outcome(self) -> Outcome:
-        """How things stand now; the app's own tracer is one more reason to be silent."""
+        """The state of the instrumentation now; the app's own tracer is one more reason to be disabled."""
         replaced = [one for one in self._registrations() if not one.is_in_place] if self._open else []
         if replaced:
             return Outcome(state="skipped", reason="Haystack has been given another tracer")

@@ -22,7 +22,7 @@ from .descriptions import Description, described
 
 
 class OperationSpan:
-    """What Haystack takes for its `Span`. What it is told is written once it is known: at the end."""
+    """A stand-in for Haystack's `Span`. It is written at its end, when all is known."""
 
     def __init__(self, run: Run | None, description: Description | None) -> None:
         self.run = run
@@ -51,7 +51,7 @@ class OperationSpan:
 
 
 class HaystackTracer:
-    """What Haystack takes for its `Tracer`, of which it asks for no more than the methods.
+    """A stand-in for Haystack's `Tracer`, of which it asks for no more than the methods.
 
     `recorder` gives the tracer, and None while nothing is to be recorded; `claims_only` says that somebody else records
     the runs: then this only keeps the model clients below from recording the same calls.

@@ -31,14 +31,14 @@ class RunCallbacks(RunSpans):
 
     @property
     def ignore_llm(self) -> bool:
-        """Whether model calls are of no interest."""
+        """Return whether model calls are of no interest."""
         return self._recorder() is None
 
     ignore_chat_model = ignore_llm
 
     @property
     def ignore_chain(self) -> bool:
-        """Whether chains are of no interest; LangChain asks before each callback."""
+        """Return whether chains are of no interest; LangChain asks before each callback."""
         return self._recorder() is None or self._claims_only()
 
     ignore_agent = ignore_chain

@@ -1,4 +1,4 @@
-"""What a run of LangChain's type `chain` is: an agent, a step, or nothing to show."""
+"""The kind of a run of LangChain's type `chain`: an agent, a step, or nothing to show."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _EXECUTOR: Final = "AgentExecutor"
 
 
 def is_hidden(tags: Sequence[str] | None) -> bool:
-    """Whether the run is plumbing."""
+    """Return whether the run is plumbing."""
     return HIDDEN in (tags or ())
 
 
 def is_node(tags: Sequence[str] | None) -> bool:
-    """Whether the run is a node of a graph, which makes its parent the graph's run."""
+    """Return whether the run is a node of a graph, which makes its parent the graph's run."""
     return any(tag.startswith("graph:step:") for tag in tags or ())
 
 
 def is_agent(name: str, tags: Sequence[str] | None, metadata: Mapping[str, Any], *, is_root: bool) -> bool:
-    """Whether the run is, by what is said at its start, that of a whole graph or of an agent.
+    """Return whether the run is, by what is said at its start, that of a whole graph or of an agent.
 
     LangGraph says `ls_integration` in the metadata of everything in a graph (from 1.1 on), and an agent's name
     (`lc_agent_name`) is the name of its graph's run.

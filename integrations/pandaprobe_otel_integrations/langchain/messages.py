@@ -34,7 +34,7 @@ _MAX_DEPTH: Final = 8
 
 
 def is_message(value: Any) -> bool:
-    """Whether this is one of LangChain's messages, by what every version of them has."""
+    """Return whether this is one of LangChain's messages, by what every version of them has."""
     return (
         hasattr(value, "content")
         and isinstance(getattr(value, "type", None), str)
@@ -148,7 +148,7 @@ def document(value: Any) -> dict[str, Any]:
 
 
 def interrupts(error: BaseException) -> list[Any]:
-    """What a graph that interrupts itself asks for: the values of the interrupts in its exception."""
+    """Return the questions of a graph that interrupts itself: the values of the interrupts in its exception."""
     given: Any = error.args[0] if error.args else ()
     return [plain(getattr(one, "value", one)) for one in items(given)]
 

@@ -1,4 +1,4 @@
-"""What LangChain's callbacks say of a model call, as attributes of the GenAI conventions."""
+"""LangChain's callbacks about a model call, as attributes of the GenAI conventions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ANSWERED: Final = frozenset(
 """Members of what stands beside an answer that attributes tell, or that say when it was made and what form it has."""
 _COUNTED: Final = {**COUNTED, **dict.fromkeys(("cache_read_input_tokens", "cache_creation_input_tokens"))}
 _LOCAL_IDS: Final = ("run-", "lc_run-", "run--", "lc_")
-"""What the ids begin with that LangChain gives to messages whose service gave none."""
+"""Beginnings of the ids that LangChain gives to messages whose service gave none."""
 
 
 def request_attributes(metadata: Object, parameters: Object) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class LiteLLMInstrumentor(Integration):
 
     @property
     def outcome(self) -> Outcome:
-        """How things stand now; `adopted` while litellm makes spans itself."""
+        """The state of the instrumentation now; `adopted` while litellm makes spans itself."""
         found = super().outcome
         if found.state == "hooked" and makes_own_spans(sys.modules.get("litellm")):
             return Outcome(state="adopted", reason='litellm makes spans itself (its callback "otel")')

@@ -1,4 +1,4 @@
-"""Which arguments of a call are the request, and which are litellm's own: keys, addresses, prices, objects."""
+"""The arguments of a call that are the request, and those of litellm itself: keys, addresses, prices, objects."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Function:
     answer_of: Callable[[Any], Body]
     chunk_of: Callable[[Any], Body]
     is_everywhere: bool = True
-    """Whether each supported version has it in this module."""
+    """True if each supported version has it in this module."""
 
     def request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Body:
         """The arguments as a request."""
@@ -117,7 +117,7 @@ _UNKNOWN: Final = object()
 
 
 def _pictures_of(result: Any) -> Body:
-    """Where the provider has counted nothing, litellm says that it was none."""
+    """Remove litellm's count of zero from an answer whose provider has counted nothing."""
     answer = obj(result)
     counted = obj(answer.get("usage")).get("total_tokens")
     return answer if counted else {**answer, "usage": None}

@@ -9,7 +9,7 @@ from opentelemetry.context import Context, get_current
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http.around import around, around_async
+from pandaprobe_otel_integrations._http.traced_call import around, around_async
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
 from pandaprobe_otel_integrations._patching import Wrapper
@@ -17,7 +17,7 @@ from pandaprobe_otel_integrations._patching import Wrapper
 from .arguments import sent
 from .call import FunctionCall, ObservedStream
 from .functions import Function
-from .place import place_of_call, split_model
+from .provider import place_of_call, split_model
 
 Wrapped = Callable[..., Any]
 STREAM: Final = "_pandaprobe_observed"

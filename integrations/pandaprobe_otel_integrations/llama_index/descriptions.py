@@ -1,4 +1,4 @@
-"""What is known of a call of LlamaIndex when it begins, and of what it has found."""
+"""Attributes of a call of LlamaIndex, at its beginning and at its end."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def beginning(
 
 
 def name_of_ending(kind: Kind | None, arguments: Mapping[str, Any]) -> str:
-    """How `ending` knows a run: by its kind, but for workflows and their steps."""
+    """Return the name under which `ending` knows a run: its kind, but for workflows and their steps."""
     if kind is None:
         return "STEP"
     return "WORKFLOW" if kind == "CHAIN" and "start_event" in arguments else kind
 
 
 def ending(name: str, result: Any) -> dict[str, Any]:
-    """What a run has resulted in, model calls aside."""
+    """Return the result of a run, model calls aside."""
     if name.startswith("TOOL"):
         return {names.TOOL_CALL_RESULT: getattr(result, "content", result)}
     if name == "RETRIEVER":
@@ -80,7 +80,7 @@ def ending(name: str, result: Any) -> dict[str, Any]:
 
 
 def turn_beginning(name: str) -> dict[str, Any]:
-    """What is known of an agent at once."""
+    """Return the attributes of an agent that are known at once."""
     return {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", names.AGENT_NAME: name}
 
 

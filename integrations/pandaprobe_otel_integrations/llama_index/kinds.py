@@ -1,4 +1,4 @@
-"""What a span of LlamaIndex's dispatcher is about, by the class that it is of and the name of its method.
+"""The kind of a span of LlamaIndex's dispatcher, by its class and the name of its method.
 
 Nothing of LlamaIndex is imported: a class is known by the names of its bases.
 """
@@ -52,5 +52,5 @@ def kind_of(instance: Any, method: str) -> Kind | None:
 
 
 def is_team(instance: Any) -> bool:
-    """Whether this runs several agents."""
+    """Return whether this runs several agents."""
     return any(base.__name__ == "AgentWorkflow" for base in type(instance).__mro__)

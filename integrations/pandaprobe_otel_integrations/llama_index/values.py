@@ -44,7 +44,7 @@ def fields_of(event: Any) -> Any:
 
 
 def result_of(event: Any) -> Any:
-    """What a workflow results in: the result of a `StopEvent`, else the fields of the app's own event."""
+    """Return the result of a workflow: that of a `StopEvent`, else the fields of the app's own event."""
     told = fields_of(event) if "Event" in _bases(event) else plain(event)
     return told["result"] if isinstance(told, dict) and told.keys() == {"result"} else told  # pyright: ignore[reportUnknownVariableType]
 
@@ -79,7 +79,7 @@ def document(found: Any) -> dict[str, Any]:
 
 
 def is_injected(value: Any) -> bool:
-    """Whether the framework itself hands this to a function: the context of the workflow."""
+    """Return whether the framework itself hands this to a function: the context of the workflow."""
     return "Context" in _bases(value)
 
 
@@ -107,7 +107,7 @@ def _plain_object(pairs: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any
 
 
 def _is_work(value: Any) -> bool:
-    """Whether this is something that runs, and no data: a stream that is still to be read, a context."""
+    """Return whether this is something that runs, and no data: a stream that is still to be read, a context."""
     return isgenerator(value) or isasyncgen(value) or isawaitable(value) or is_injected(value)
 
 

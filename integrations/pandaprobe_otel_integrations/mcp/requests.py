@@ -45,7 +45,7 @@ _REQUEST: Final[ContextVar[Request | None]] = ContextVar("pandaprobe_mcp_request
 
 
 def asked(params: Any) -> Any:
-    """What a request asks."""
+    """Return the parameters of a request."""
     return plain({key: value for key, value in obj(params).items() if key not in ("_meta", "meta")})
 
 

@@ -71,7 +71,7 @@ class Conversations:
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """What was said and called, and the usage."""
+        """Return the texts and calls, and the usage."""
         outputs = objects(body.get("outputs"))
         found = [part for entry in outputs for part in _output_parts(entry)]
         reason = _finish_reason(body, found)

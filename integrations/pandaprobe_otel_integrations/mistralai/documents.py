@@ -12,14 +12,14 @@ from pandaprobe_otel_integrations._openai_protocol.errors import failure_in
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._rest import beside, parameters, with_rest
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string
-from pandaprobe_otel_integrations._whole import Whole
+from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
 _READ: Final = frozenset({"model", "document", "document_annotation_prompt"})
 _PAGE: Final = frozenset({"markdown"})
 _ANSWER: Final = frozenset({"model", "pages", "document_annotation", "error"})
 
 
-class Documents(Whole):
+class Documents(Unstreamed):
     """Pages are what it costs, which are no tokens."""
 
     operation = "generate_content"

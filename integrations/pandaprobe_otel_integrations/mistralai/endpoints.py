@@ -42,7 +42,7 @@ class FillInTheMiddle(Chat):
     read: Set[str] = Chat.read | {"prompt", "suffix"}
 
     def request_content(self, body: Body) -> Content:
-        """What stands before and after the gap."""
+        """Return the texts before and after the gap."""
         texts = [string(body.get("prompt")), string(body.get("suffix"))]
         message = {"role": "user", "parts": [parts.text(text) for text in texts if text]}
         return {names.INPUT_MESSAGES: [message], **parameters(body, self.read)}

@@ -10,11 +10,11 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint, Failure
 from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._json_attributes import Readings, positive, read, true
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
 from pandaprobe_otel_integrations._openai_protocol.decisions import Decisions
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._readings import Readings, positive, read, true
 from pandaprobe_otel_integrations._rest import beside, names_of, parameters, with_rest
 from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
@@ -64,7 +64,7 @@ _VECTORS: Final = frozenset({"model", "embeddings", "embedding", "prompt_eval_co
 
 
 def _parameters(body: Body, known: Set[str]) -> Content:
-    """What no attribute has. Of a context, which is token ids, only their number is told."""
+    """Return the parameters without an attribute. A context, which is token ids, is told by its length."""
     context = items(body.get("context"))
     given = {**body, "context": f"[{len(context)} token ids]"} if context else body
     return parameters(given, known, ("options", names_of(_OPTIONS)))
@@ -234,7 +234,7 @@ def _images(owner: Object) -> Iterable[Part]:
 
 
 class _Message:
-    """What the chunks of a stream say, put together."""
+    """The chunks of a stream, put together."""
 
     def __init__(self) -> None:
         self._texts: dict[str, list[str]] = {}

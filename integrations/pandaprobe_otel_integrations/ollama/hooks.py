@@ -8,11 +8,11 @@ from typing import Any, Final
 from opentelemetry.context import get_current
 
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http.around import Opened, around, around_async, show_response
 from pandaprobe_otel_integrations._http.call import HttpCall
+from pandaprobe_otel_integrations._http.traced_call import Opened, around, around_async, show_response
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
-from pandaprobe_otel_integrations._place import Places, place_of
+from pandaprobe_otel_integrations._server_attributes import Places, place_of
 from pandaprobe_otel_integrations._shape import obj
 
 from .endpoints import ENDPOINTS

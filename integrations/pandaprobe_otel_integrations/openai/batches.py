@@ -16,7 +16,7 @@ from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_a
 from pandaprobe_otel_integrations._rest import beside, parameters, rest
 from pandaprobe_otel_integrations._seen_ids import SeenIds
 from pandaprobe_otel_integrations._shape import integer, obj, string
-from pandaprobe_otel_integrations._whole import Whole
+from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
 _DONE: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 _READ: Final = frozenset({"endpoint", "input_file_id"})
@@ -26,13 +26,13 @@ _OUTCOMES: Final = {"cancelled": ours.CANCELLED, "expired": ours.TIMED_OUT}
 _seen: Final = SeenIds()
 
 
-class CreatedBatch(Whole):
+class CreatedBatch(Unstreamed):
     """A batch is handed in."""
 
     operation = "create_batch"
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Which endpoint the requests are for, and the file that has them."""
+        """Return the endpoint of the requests, and the file that has them."""
         return {
             names.BATCH_ENDPOINT: string(body.get("endpoint")),
             names.BATCH_INPUT_FILE: string(body.get("input_file_id")),
@@ -55,7 +55,7 @@ class FetchedBatch(CreatedBatch):
     operation = "fetch_batch"
 
     def is_news(self, body: Body) -> bool:
-        """Whether it is done, and this process sees that for the first time."""
+        """Return whether it is done, and this process sees that for the first time."""
         return string(body.get("status")) in _DONE and _seen.is_first(string(body.get("id")))
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from pandaprobe_otel_integrations._json import from_json, to_json
+from pandaprobe_otel_integrations._live_calls import LiveCall
 from pandaprobe_otel_integrations._openai_protocol.decisions import Decisions
 from pandaprobe_otel_integrations._openai_protocol.responses import Responses
 from pandaprobe_otel_integrations._seen_ids import SeenIds
 from pandaprobe_otel_integrations._shape import Object, obj, string
-from pandaprobe_otel_integrations._turns import Turn
 
 LAST: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
 _RESPONSES: Final = Responses()
@@ -29,9 +29,9 @@ _seen: Final = SeenIds()
 class LiveSession:
     """The tasks of one connection. `turn` makes what records one of them."""
 
-    def __init__(self, turn: Callable[[], Turn]) -> None:
+    def __init__(self, turn: Callable[[], LiveCall]) -> None:
         self._turn = turn
-        self._tasks: dict[str | None, Turn] = {}
+        self._tasks: dict[str | None, LiveCall] = {}
         self._setup: Object = {}
         self._heard = ""
 

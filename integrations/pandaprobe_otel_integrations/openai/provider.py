@@ -1,4 +1,4 @@
-"""Who answers: the client of OpenAI speaks to many services, and the address tells which."""
+"""The service that answers: the client of OpenAI speaks to many, and the address tells which."""
 
 from __future__ import annotations
 

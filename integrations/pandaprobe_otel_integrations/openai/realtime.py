@@ -13,12 +13,12 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._json import from_json, to_json
+from pandaprobe_otel_integrations._live_calls import LiveCall
 from pandaprobe_otel_integrations._openai_protocol.response_items import input_messages
 from pandaprobe_otel_integrations._openai_protocol.responses import Responses
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
-from pandaprobe_otel_integrations._turns import Turn
 
 _ANNOUNCED: Final = frozenset({"response.created", "response.done"})
 _SOUND: Final = frozenset({"response.output_audio.delta", "response.audio.delta"})
@@ -49,7 +49,7 @@ class RealtimeTurn(Responses):
         }
 
     def request_content(self, body: Body) -> Content:
-        """What was said, with the session's instructions and tools."""
+        """Return the input, with the session's instructions and tools."""
         return super().request_content({**body, "input": [*self.said, *items(body.get("input"))]})
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -76,9 +76,9 @@ class RealtimeTurn(Responses):
 
 
 class RealtimeSession:
-    """What has been said on one connection since the last turn, and the turn that goes on."""
+    """The input on one connection since the last turn, and the turn that goes on."""
 
-    def __init__(self, turn: Turn, model: Any) -> None:
+    def __init__(self, turn: LiveCall, model: Any) -> None:
         self._turn = turn
         self._setup: dict[str, Any] = {"model": string(model)}
         self._said: list[Object] = []

@@ -1,4 +1,4 @@
-"""What the SDK's spans say of a model call, as attributes of the GenAI conventions."""
+"""The SDK's spans of a model call, as attributes of the GenAI conventions."""
 
 from __future__ import annotations
 

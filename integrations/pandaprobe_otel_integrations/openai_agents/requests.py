@@ -1,4 +1,4 @@
-"""What a model is asked, and when it begins to answer: the SDK's spans tell the first only of calls that go well."""
+"""A model's input, and the time of its first answer: the SDK's spans tell the former only of calls that go well."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ModelRequest:
 
     @property
     def with_content(self) -> bool:
-        """Whether the app lets the SDK tell what is asked (`trace_include_sensitive_data`)."""
+        """Return whether the app lets the SDK tell what is asked (`trace_include_sensitive_data`)."""
         tracing = self._arguments.get("tracing")
         return bool(tracing is None or tracing.include_data())
 

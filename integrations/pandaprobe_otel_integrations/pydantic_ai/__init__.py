@@ -28,7 +28,7 @@ _INSTRUMENTED: Final = ("Agent", "Embedder")
 _FORMAT: Final = 6
 """Version of the spans: the newest, in which results of tools have the role that the conventions give them."""
 _DEFAULT: Final = "_instrument_default"
-"""What `instrument_all` of a class sets. It is set directly, since there is no public way to see what it was."""
+"""The attribute that `instrument_all` of a class sets. There is no public way to read what it was."""
 _FIRST_CHUNK: Final = "time_to_first_chunk"
 
 
@@ -59,7 +59,7 @@ class PydanticAIInstrumentor(Integration):
             yield patch(models.StreamedResponse, _FIRST_CHUNK, self._first_chunk)
 
     def _hook_beside(self) -> Iterable[Undoable]:
-        """What the spans leave out of parameters and messages. Older versions describe them elsewhere."""
+        """Yield hooks for parameters and messages that the spans leave out. Older versions describe them elsewhere."""
         beside = Beside(is_on=lambda: self._open and self._recorder.with_content)
         messages: Any = import_module("pydantic_ai.messages")
         yield patch(messages.UserPromptPart, "otel_message_parts", beside.prompt)

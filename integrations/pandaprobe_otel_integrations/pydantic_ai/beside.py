@@ -1,4 +1,4 @@
-"""What Pydantic AI's spans leave out of parameters and messages."""
+"""Additions to Pydantic AI's spans: parameters and messages that they leave out."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from pandaprobe_otel_integrations._span_scope import SpanScope
 from pandaprobe_otel_integrations._span_writing import present
 
 _PLAIN: Final[frozenset[type]] = frozenset({str, int, float, bool, list, tuple, dict})
-"""What is told as it is."""
+"""Types that are told as they are."""
 
 
 def begin_function(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FunctionScope:
@@ -94,7 +94,7 @@ def _arguments(function: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any],
 
 
 def _plain(result: Any) -> Any:
-    """What a function has given: a prompt gives all answers that it asked for, whose text is that of the result."""
+    """Return the result of a function: of a prompt all answers that it asked for, whose text is that of the result."""
     return str(result) if result.function.is_prompt else _told(result.value)
 
 

@@ -20,7 +20,7 @@ SpanBlock = AbstractContextManager[Span]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NativeSpans:
-    """What becomes of them while `is_on` says so: none is made right below one of ours.
+    """A switch for the framework's own spans: while `is_on`, none is made right below one of ours.
 
     An agent of a class that is not recorded here, and a chat that no agent leads, keep theirs.
     """

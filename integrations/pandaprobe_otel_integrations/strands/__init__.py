@@ -1,4 +1,4 @@
-"""What Strands Agents leaves out of the spans that it makes itself."""
+"""Additions to the spans that Strands Agents makes itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs of agents work with: the parameters of their models, and their state."""
+"""Parameters of the models that runs use, and the state of their agents."""
 
 from __future__ import annotations
 

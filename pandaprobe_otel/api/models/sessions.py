@@ -67,7 +67,7 @@ class Session(SessionSummary):
         Raises:
             ModuleNotFoundError: pandas is not installed.
         """
-        from pandaprobe_otel.api.frames import frame
+        from pandaprobe_otel.api.data_frames import frame
 
         return frame(self.rows(), index="trace_id")
 

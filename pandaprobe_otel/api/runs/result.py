@@ -125,7 +125,7 @@ class RunResult:
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return the rows as a table. Needs pandas, which is not a dependency of this library."""
-        from pandaprobe_otel.api.frames import frame
+        from pandaprobe_otel.api.data_frames import frame
 
         return frame(self.rows())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from pandaprobe_otel.local.live_traces import LiveTrace
 from pandaprobe_otel.local.pages.access import signed_in
 from pandaprobe_otel.local.pages.conversation import preview, turns_of
 from pandaprobe_otel.local.pages.facts import facts_of
-from pandaprobe_otel.local.pages.list_filters import ListFilters
+from pandaprobe_otel.local.pages.list_filters import COLUMNS, ListFilters
 from pandaprobe_otel.local.pages.live_pages import merged, running_record, stepped
 from pandaprobe_otel.local.pages.markdown import markdown_of
 from pandaprobe_otel.local.pages.navigation import Context, context_of, plain, state_of
@@ -26,8 +26,10 @@ from pandaprobe_otel.local.pages.tree import Node, Tree, build_tree
 from pandaprobe_otel.local.routing import answer
 from pandaprobe_otel.local.search.fields import FIELDS, SearchError
 from pandaprobe_otel.local.services import services_of
+from pandaprobe_otel.local.store.facet_counts import FacetCount
 from pandaprobe_otel.local.store.queries import Slice
 from pandaprobe_otel.local.store.records import span_record, trace_list_record, trace_record
+from pandaprobe_otel.local.store.trace_filter import Search
 from pandaprobe_otel.local.times import milliseconds
 
 router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(signed_in)])
@@ -55,8 +57,13 @@ def show_traces(request: Request, asked: Annotated[ListFilters, Query()]) -> Res
     rows, total, notes, wrong = _found(context, asked)
     traces = [plain(trace_list_record(row)) for row in rows]
     _add_previews(context, traces)
+    if "scores" in asked.show:
+        _add_scores(context, traces)
+    facets, uncounted = ({}, 0) if wrong is not None else _facets(context, asked)
     return page(
         "traces.html",
+        facets=facets,
+        uncounted=uncounted,
         context=context,
         traces=traces,
         total=total,
@@ -64,6 +71,7 @@ def show_traces(request: Request, asked: Annotated[ListFilters, Query()]) -> Res
         notes=notes,
         wrong=wrong,
         fields=FIELDS.values(),
+        all_columns=COLUMNS,
         page_size=PAGE_SIZE,
         running=[] if asked.chosen or asked.offset else context.services.live.of_project(context.project_id),
         longest_ms=max((trace["latency_ms"] or 0 for trace in traces), default=0),
@@ -82,6 +90,22 @@ def _found(context: Context, asked: ListFilters) -> tuple[list[sqlite3.Row], int
     except SearchError as error:
         return [], 0, (), error
     return rows, total, asked.parsed.notes, None
+
+
+def _facets(context: Context, asked: ListFilters) -> tuple[dict[str, list[FacetCount]], int]:
+    now = context.services.now()
+    wanted = replace(asked.trace_filter(now), search=Search(query=asked.parsed.query, now=now))
+    return context.services.queries.facets(context.project_id, wanted)
+
+
+@router.get("/complete")
+def complete(request: Request, term: str = "", project: str | None = None) -> Response:
+    """Return what a term of a search can be completed to, for the script of the search field."""
+    context = context_of(request, project, "traces")
+    found = context.services.queries.proposals(context.project_id, term[:200])
+    response = answer([asdict(proposal) for proposal in found])
+    response.headers.update(SECURITY_HEADERS)
+    return response
 
 
 @router.get("/latest")
@@ -107,6 +131,7 @@ def show_trace(
         tree=tree,
         facts=facts_of(trace, tree),
         scores=loaded.scores,
+        failures=loaded.context.services.failure_groups.of_trace(loaded.context.project_id, str(trace_id)),
         view=view,
         q=q,
         hits=_hits(tree, q),
@@ -212,6 +237,13 @@ def _add_previews(context: Context, traces: list[dict[str, Any]]) -> None:
         given, answered, outcome = found.get(trace["trace_id"], (None, None, None))
         trace["metadata"] = {"outcome": outcome}
         trace["asked"], trace["answered"] = preview(given), preview(answered)
+
+
+def _add_scores(context: Context, traces: list[dict[str, Any]]) -> None:
+    store = context.services.evaluation.trace_scores
+    found = store.latest_of_targets(context.project_id, [trace["trace_id"] for trace in traces])
+    for trace in traces:
+        trace["scores"] = [plain(store.record(score)) for score in found.get(trace["trace_id"], ())]
 
 
 def _neighbours(loaded: Loaded) -> tuple[str | None, str | None]:

@@ -110,6 +110,22 @@ class FacetSets:
         )
         return [FacetValue(row["id"], row["key"], row["value"], row["traces"]) for row in rows]
 
+    def beginning(self, key: str, text: str, *, most: int) -> list[FacetValue]:
+        """Return the most frequent values of a key that begin with a text, whatever the case of its letters."""
+        rows = self._connection.execute(
+            "SELECT * FROM facets WHERE project = ? AND key = ? AND traces > 0 AND instr(lower(value), lower(?)) = 1"
+            " ORDER BY traces DESC, value LIMIT ?",
+            (self.project, key, text, most),
+        )
+        return [FacetValue(row["id"], row["key"], row["value"], row["traces"]) for row in rows]
+
+    def metadata_keys(self) -> list[str]:
+        """Return the keys of metadata that have facets."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT key FROM facets WHERE project = ? AND key BETWEEN 'meta.' AND 'meta/'", (self.project,)
+        )
+        return [row["key"] for row in rows]
+
     def _chunk(self, end: str) -> int | None:
         found: int | None = self._connection.execute(
             f"SELECT {end}(chunk) FROM facet_bits WHERE project = ?", (self.project,)

@@ -98,6 +98,7 @@ _TOKEN: Final = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
+_SIMPLE: Final = re.compile(r"[\w.@/+-]+")
 _ESCAPED: Final = re.compile(r"\\([\"\\])")
 _SCORE: Final = re.compile(r"(?P<name>[^<>=]+)(?P<mark>>=|<=|=|>|<)(?P<number>.+)", re.DOTALL)
 _VALUE: Final = re.compile(r'"([^"]*)"|([^,"]+)|(,)')
@@ -112,6 +113,14 @@ def parse(text: str) -> Parsed:
     if parser.next is not None:
         raise SearchError("a closing bracket without an opening one", parser.next.at)
     return Parsed(query, tuple(dict.fromkeys(parser.notes)))
+
+
+def search_for(key: str, name: str) -> str:
+    """Return the search for a name; one that the language cannot quote is looked for by its beginning."""
+    if _SIMPLE.fullmatch(name):
+        return f"{key}:{name}"
+    quoted = name.partition('"')[0]
+    return f'{key}:"{quoted}{"" if quoted == name else "*"}"'
 
 
 class _Parser:

@@ -7,6 +7,7 @@ The filters of a session list restrict the traces in the totals, not only the se
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from pandaprobe_otel.local.models.fields import SortOrder
 from pandaprobe_otel.local.models.traces import SessionSortBy, TraceSortBy
 from pandaprobe_otel.local.payloads import dumps, loads
 from pandaprobe_otel.local.store.database import Database
+from pandaprobe_otel.local.store.facet_counts import FacetCount, Proposal, facet_counts, proposals
 from pandaprobe_otel.local.store.overview import Overview, overview_of
 from pandaprobe_otel.local.store.records import TRACE_COLUMNS, TRACE_LIST_COLUMNS
 from pandaprobe_otel.local.store.searched_traces import PageOrder, found_by, page_of
@@ -89,6 +91,17 @@ class Queries:
         """Return the figures of the traces that match, up to a moment if one is given; None without any."""
         with self._database.read() as connection:
             return overview_of(connection, found_by(connection, project_id, wanted), wanted.after, until)
+
+    def facets(self, project_id: str, wanted: TraceFilter) -> tuple[dict[str, list[FacetCount]], int]:
+        """Return the facets of the traces that match, and how many of the traces are not counted yet."""
+        with self._database.read() as connection:
+            found = found_by(connection, project_id, wanted)
+            return facet_counts(found), len(found.loose)
+
+    def proposals(self, project_id: str, term: str) -> Sequence[Proposal]:
+        """Return what a term of a search can be completed to."""
+        with self._database.read() as connection:
+            return proposals(connection, project_id, term)
 
     def newest_project(self) -> str | None:
         """Return the id of the project that the last trace has come to; None without traces."""

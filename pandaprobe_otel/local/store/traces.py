@@ -146,7 +146,10 @@ class TraceStore:
             return len(seqs)
 
     def change_tags(self, project_id: str, trace_ids: Iterable[str], add: Iterable[str], remove: Iterable[str]) -> int:
-        """Add and remove tags; the result is sorted and unique. Return the number of traces found."""
+        """Remove tags, then add others, which makes the tags sorted and unique; return the number of traces found.
+
+        Without any to add, the tags keep their order and their duplicates.
+        """
         added, removed = set(add), set(remove)
         ids = dumps(list(trace_ids)).decode()
         with self._database.write() as connection:
@@ -156,7 +159,8 @@ class TraceStore:
             ).fetchall()
             self._seals.open(connection, [row["seq"] for row in rows])
             for row in rows:
-                tags = sorted({*loads(row["tags"]), *added} - removed)
+                kept: list[str] = [tag for tag in loads(row["tags"]) if tag not in removed]
+                tags = sorted({*kept, *added}) if added else kept
                 connection.execute("UPDATE traces SET tags = ? WHERE seq = ?", (encode(tags), row["seq"]))
                 _reindex_tags(connection, project_id, row["seq"], tags)
             return len(rows)
@@ -215,7 +219,7 @@ def _find(connection: sqlite3.Connection, project_id: str, trace_id: str) -> sql
 
 def _find_span(connection: sqlite3.Connection, trace_seq: int, span_id: str) -> sqlite3.Row | None:
     row: sqlite3.Row | None = connection.execute(
-        f"SELECT {SPAN_COLUMNS} FROM spans WHERE span_id = ? AND trace_seq = ?", (span_id, trace_seq)
+        f"SELECT {SPAN_COLUMNS} FROM whole_spans WHERE span_id = ? AND trace_seq = ?", (span_id, trace_seq)
     ).fetchone()
     return row
 

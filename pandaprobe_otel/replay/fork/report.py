@@ -7,8 +7,8 @@ from typing import Final
 
 from pandaprobe_otel.evals.report import CaseResult
 from pandaprobe_otel.evals.side_by_side import CasePair, first_difference, paired
-from pandaprobe_otel.evals.sums import sums
 from pandaprobe_otel.evals.tree_text import plain_text, span_line
+from pandaprobe_otel.evals.usage_totals import sums
 from pandaprobe_otel.replay.divergence_text import calls, changed_lines, counted
 from pandaprobe_otel.replay.fork.rerun import Forks
 

@@ -6,6 +6,7 @@ One server and one browser serve the whole file: Playwright keeps an event loop 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +48,7 @@ def server() -> Generator[LocalServer]:
     """Yield a server with three days of conversations and scores, one evaluation run and one monitor."""
     with LocalServer(limit=None, scripted_judge=True) as running:
         shop.fill(running, days=DAYS)
+        running.services.sealer.seal_now()
         with http_of(running) as http:
             body = {"trace_ids": newest(), "metrics": ["confidence"], "name": "after the new prompt"}
             wait_for_run(http, http.post("/evaluations/trace-runs/batch", json=body))
@@ -243,11 +245,54 @@ def test_the_filters(page: Page) -> None:
     page.goto("/ui")
     page.get_by_label("Status").select_option("ERROR")
     expect(page.locator(".trace-row")).to_have_count(DAYS + 1)
-    page.get_by_label("User").fill("aiko.tanaka")
-    page.get_by_label("User").press("Enter")
+    page.get_by_role("textbox", name="User").fill("aiko.tanaka")
+    page.get_by_role("textbox", name="User").press("Enter")
     expect(page.locator("main")).to_contain_text("No trace fits these filters.")
     page.get_by_role("link", name="Clear").click()
     expect(page.locator(".trace-row")).to_have_count((DAYS + 1) * PER_DAY)
+
+
+@pytest.mark.outer
+@pytest.mark.exhaustive
+def test_facets_completion_and_views(browser: Browser, server: LocalServer) -> None:
+    """A click adds a facet, Alt-click leaves it out; a search is completed by keyboard and by mouse, and saved."""
+    with Watched(browser.new_context(base_url=server.url)) as tab:
+        tab.goto("/ui")
+        facet = tab.locator("[data-facet]").first
+        label = facet.locator("span").inner_text()
+        facet.click()
+        expect(tab.locator("[data-facet][aria-current]")).to_have_count(1)
+        expect(tab.locator("[data-search]")).to_have_value(re.compile(f":.*{re.escape(label)}"))
+        tab.goto("/ui")
+        tab.locator("[data-facet]").first.click(modifiers=["Alt"])
+        expect(tab.locator("[data-search]")).to_have_value(re.compile("^-"))
+        tab.goto("/ui")
+        field = tab.get_by_role("combobox", name="Search")
+        field.press_sequentially("mod")
+        expect(tab.locator("#completed li")).to_have_count(1)
+        assert found_by_axe(tab) == []
+        field.press("ArrowDown")
+        field.press("Enter")
+        expect(field).to_have_value("model:")
+        first = tab.locator("#completed li").first
+        expect(first).to_be_visible()
+        chosen = first.locator("code").inner_text()
+        first.click()
+        expect(field).to_have_value(f"{chosen} ")
+        field.press("Enter")
+        expect(tab.locator("[data-row]").first).to_be_visible()
+        tab.locator("[data-views] summary").click()
+        tab.get_by_label("Name of this view").fill("mine")
+        tab.get_by_role("button", name="Save").click()
+        tab.goto("/ui")
+        tab.locator("[data-views] summary").click()
+        tab.get_by_role("link", name="mine").click()
+        expect(tab.locator("[data-search]")).to_have_value(f"{chosen} ")
+    with Watched(browser.new_context(base_url=server.url, viewport={"width": PHONE_WIDTH, "height": 800})) as tab:
+        tab.goto("/ui")
+        expect(tab.locator("[data-facet]").first).to_be_hidden()
+        tab.locator(".facet-list summary").click()
+        expect(tab.locator("[data-facet]").first).to_be_visible()
 
 
 def test_by_keyboard(browser: Browser, server: LocalServer) -> None:

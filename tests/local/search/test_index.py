@@ -34,7 +34,7 @@ from pandaprobe_otel.local.store.database import MEMORY, Database
 from pandaprobe_otel.local.store.queries import Slice
 from pandaprobe_otel.local.store.scores import NewScore
 from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
-from tests.support.trace_scan import NOW, Record, matches, queries, record
+from trace_scan import NOW, Record, matches, queries, record
 
 ALL = Slice(limit=1000, offset=0)
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.search.fields import FIELDS, SearchError
 from pandaprobe_otel.local.search.language import MAX_LENGTH, Field, Text, parse
-from tests.support.trace_scan import NOW, TERMS, matches, queries, record
+from trace_scan import NOW, TERMS, matches, queries, record
 
 COUNT = 24
 
@@ -130,7 +130,7 @@ def test_a_phrase_may_have_quotation_marks() -> None:
 
 @pytest.mark.parametrize("field", FIELDS.values(), ids=lambda field: field.key)
 def test_the_examples_can_be_read(field: Any) -> None:
-    """What the page offers as an example is a query for that field."""
+    """An example on the page is a query for its field."""
     query = parse(field.example).query
 
     assert isinstance(query, Field)
