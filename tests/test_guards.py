@@ -42,7 +42,6 @@ GUARDS = {
     "mapping/prices.py": {"listed_price"},
     "mapping/stages.py": {"_alone", "mapped_spans"},
     "pipeline/export_pipeline.py": {"ExportPipeline._put_scores", "ExportPipeline._watch"},
-    "pipeline/export.py": {"ExportPipeline._put_scores", "ExportPipeline._watch"},
     "otel_entry_points.py": {"PandaProbeInstrumentor._instrument"},
     "registry.py": {"_instrument", "narrow", "uninstrument"},
     "capture/trace_context.py": {"ContextBlock.applied_to", "_mark_current_span", "stamp", "trace_values"},

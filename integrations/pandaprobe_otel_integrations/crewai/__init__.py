@@ -16,6 +16,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
+from .answers import STRUCTURED_TOOLS, TOOLS, hook_structured_tools, hook_tools
 from .listener import EventListener
 
 __all__ = ["CrewAIAdapter", "CrewAIInstrumentor"]
@@ -47,7 +48,7 @@ class CrewAIInstrumentor(Integration):
 
     library = "crewai"
     requirements = ("crewai >= 1.15.22",)
-    hooked_modules = (_BUS, *_RUNS)
+    hooked_modules = (_BUS, *_RUNS, TOOLS, STRUCTURED_TOOLS)
     rivals = (
         Rival(vendor="OpenInference", module="openinference.instrumentation.crewai", class_name="CrewAIInstrumentor"),
         Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.crewai", class_name="CrewAIInstrumentor"),
@@ -76,6 +77,9 @@ class CrewAIInstrumentor(Integration):
         name = next(name for name in self.hooked_modules if sys.modules.get(name) is module)
         if name == _BUS:
             yield patch(module.CrewAIEventsBus, "emit", self._emitting)
+            return
+        if name not in _RUNS:
+            yield from (hook_tools if name == TOOLS else hook_structured_tools)(module)
             return
         owner, methods = _RUNS[name]
         for method in methods:

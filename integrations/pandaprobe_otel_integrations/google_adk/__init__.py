@@ -16,6 +16,7 @@ from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
+from .answers import TOOLS, hook_tools
 from .spans import SCOPE, SpanHooks
 from .tracer import TracerSwap
 
@@ -37,7 +38,7 @@ class GoogleADKInstrumentor(Integration):
     library = "google_adk"
     makes_own_spans = True
     requirements = ("google-adk >= 2.13",)
-    hooked_modules = ("google.adk.telemetry.tracing",)
+    hooked_modules = ("google.adk.telemetry.tracing", TOOLS)
     rivals = (
         Rival(
             vendor="OpenInference",
@@ -49,6 +50,9 @@ class GoogleADKInstrumentor(Integration):
     """Session, user, tags and metadata of the traces that ADK begins; the adapter sets them."""
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        if module.__name__ == TOOLS:
+            yield from hook_tools(module)
+            return
         yield adopt(SCOPE, is_on=self._is_on)
         if self._tracer_provider is not None and self._tracer_provider is not trace.get_tracer_provider():
             yield TracerSwap.made(module, self._tracer_provider)

@@ -15,6 +15,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
+from .answers import TOOLS, hook_tools
 from .body_context import SETTER, entering_body, retrieving, retrieving_async
 from .callbacks import RunCallbacks
 from .langsmith import LangSmithTracing
@@ -62,6 +63,7 @@ class LangChainInstrumentor(Integration):
         "langchain_core.tracers.context",
         "langgraph._internal._runnable",
         _RETRIEVERS,
+        TOOLS,
     )
     rivals = (
         Rival(
@@ -90,6 +92,8 @@ class LangChainInstrumentor(Integration):
         if module.__name__ == _RETRIEVERS:
             yield patch(module.BaseRetriever, "invoke", retrieving)
             yield patch(module.BaseRetriever, "ainvoke", retrieving_async)
+        elif module.__name__ == TOOLS:
+            yield from hook_tools(module)
         elif hasattr(module, SETTER):
             yield patch(module, SETTER, entering_body)
         else:

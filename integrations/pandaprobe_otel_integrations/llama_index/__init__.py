@@ -11,6 +11,7 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Undoable
 from pandaprobe_otel_integrations._rivals import Rival
 
+from .answers import TOOLS, hook_tools
 from .handler import RunHandler
 
 __all__ = ["LlamaIndexInstrumentor"]
@@ -41,7 +42,7 @@ class LlamaIndexInstrumentor(Integration):
 
     library = "llama_index"
     requirements = ("llama-index-core >= 0.14.22",)
-    hooked_modules = ("llama_index_instrumentation",)
+    hooked_modules = ("llama_index_instrumentation", TOOLS)
     rivals = (
         Rival(
             vendor="OpenInference",
@@ -61,6 +62,9 @@ class LlamaIndexInstrumentor(Integration):
     )
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        if module.__name__ == TOOLS:
+            yield from hook_tools(module)
+            return
         handler: Any = RunHandler(
             lambda: self._recorder if self._open else None,
             claims_only=lambda: self._active_rival() is not None,

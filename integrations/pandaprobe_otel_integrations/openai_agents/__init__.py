@@ -14,6 +14,7 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
+from .answers import TOOLS, hook_tools
 from .conversations import running
 from .processor import RunProcessor
 from .requests import ModelHooks
@@ -60,7 +61,7 @@ class OpenAIAgentsInstrumentor(Integration):
 
     library = "openai_agents"
     requirements = ("openai-agents >= 0.17.4",)
-    hooked_modules = ("agents.tracing", "agents.run", *_MODELS)
+    hooked_modules = ("agents.tracing", "agents.run", *_MODELS, *TOOLS)
     rivals = (
         Rival(
             vendor="OpenInference",
@@ -84,6 +85,8 @@ class OpenAIAgentsInstrumentor(Integration):
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         if module.__name__ == "agents.run":
             yield from (patch(module.Runner, name, running) for name in ("run", "run_sync", "run_streamed"))
+        elif module.__name__ in TOOLS:
+            yield from hook_tools(module)
         elif module.__name__ in _MODELS:
             model = getattr(module, _MODELS[module.__name__])
             hooks = ModelHooks(lambda: self._open)

@@ -19,6 +19,7 @@ from pandaprobe_otel_integrations._native_spans import adopt, scope_of
 from pandaprobe_otel_integrations._patching import Undoable, patch, replace
 from pandaprobe_otel_integrations._span_writing import record_raised
 
+from .answers import TOOLS, hook_tools
 from .beside import Beside
 
 __all__ = ["PydanticAIInstrumentor"]
@@ -44,9 +45,12 @@ class PydanticAIInstrumentor(Integration):
     library = "pydantic_ai"
     makes_own_spans = True
     requirements = ("pydantic-ai-slim >= 1.103",)
-    hooked_modules = ("pydantic_ai",)
+    hooked_modules = ("pydantic_ai", TOOLS)
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        if module.__name__ == TOOLS:
+            yield from hook_tools(module)
+            return
         yield adopt(_SCOPE, is_on=lambda: self._open)
         settings = self._settings()
         for name in _INSTRUMENTED:
