@@ -37,7 +37,7 @@ def captures_content() -> bool:
     if not raw or raw in _ON:
         return True
     if raw not in _OFF:
-        _logger.warning("%s=%r is not known; message content is not recorded.", CAPTURE_VARIABLE, raw)
+        _logger.warning("%s=%r is not a known value; message content is not recorded.", CAPTURE_VARIABLE, raw)
     return False
 
 

@@ -224,7 +224,7 @@ class Integration(BaseInstrumentor):
     def _tell_age(self) -> None:
         if self._older is not None and not self._problems and not self._is_age_told:
             self._is_age_told = True
-            _logger.info("%s; %s is instrumented all the same", self._age(), self.library)
+            _logger.info("%s; %s is instrumented anyway", self._age(), self.library)
 
     def _report(self, where: str, problem: str) -> None:
         """Keep a problem and log it. Of an older version the first says it all: what to do is the same for each."""

@@ -127,7 +127,7 @@ def _tell(rival: Rival, ours: Any, theirs: Iterable[Any]) -> None:
     both = _endpoints(ours) & {endpoint for each in theirs for endpoint in _endpoints(each)}
     if both:
         _logger.warning(
-            "%s Both sets of spans go to %s, which has each call twice: give its instrumentor the tracer provider of "
+            "%s Both sets of spans go to %s, which gets each call twice: give its instrumentor the tracer provider of "
             "init(), or leave it out.",
             words,
             ", ".join(sorted(both)),

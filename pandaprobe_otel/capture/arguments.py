@@ -126,7 +126,7 @@ class ArgumentReader:
 
 
 def _says_something(default: object) -> bool:
-    """Return whether a default is a value, and not a sentinel for "nothing was given"."""
+    """Return whether a default is a value, not a sentinel for "not given"."""
     if isinstance(default, _PLAIN_DEFAULTS):
         return True
     try:

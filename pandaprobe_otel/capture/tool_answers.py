@@ -1,4 +1,4 @@
-"""The place where a recording answers calls of decorated tools; nobody is there while none is open.
+"""Answers of an open recording to calls of decorated tools.
 
 The functions of tools are wrapped where they are decorated, inside of their span, so that a played call has one too.
 """
@@ -25,11 +25,11 @@ class RanCall(Protocol):
     """A call of a tool that runs."""
 
     def returned(self, result: Any, /) -> None:
-        """The tool has returned this."""
+        """Take the tool's result."""
         ...
 
     def raised(self, error: BaseException, /) -> None:
-        """The tool has raised this."""
+        """Take the tool's exception."""
         ...
 
 
@@ -40,12 +40,12 @@ _asked: list[Ask] = []
 
 
 def ask_with(ask: Ask | None) -> None:
-    """Ask this from now on; None: nobody."""
+    """Set the recording that answers; None for none."""
     _asked[:] = [] if ask is None else [ask]
 
 
 def begin(name: str, arguments: Callable[[], Mapping[str, Any]]) -> PlayedCall | RanCall | None:
-    """Ask what becomes of a call that is about to run. The arguments are read only if somebody is there."""
+    """Ask the recording about a call that is about to run. Without a recording, the arguments are not read."""
     return _asked[0](name, arguments()) if _asked else None
 
 
@@ -57,7 +57,7 @@ def text_of(result: Any) -> str:
 
 
 def answered(function: Callable[..., Any], name: str, read: ArgumentReader | None) -> Callable[..., Any]:
-    """Return the function of a tool with the question before each call.
+    """Return a tool's function that asks the recording before each call.
 
     A generator is left as it is, and so is a function whose arguments are not captured (`read` is None).
     """

@@ -36,7 +36,7 @@ def chosen_tracer_provider() -> TracerProvider | None:
 
 
 def share_contexts() -> None:
-    """Say that spans of another provider are among ours, so that some of ours have parents that never reach us."""
+    """Note that spans of another provider are among ours, so that some parents never reach us."""
     _state.are_contexts_shared = True
 
 

@@ -14,6 +14,7 @@ from pandaprobe_otel.cli.api_client import with_connection
 from pandaprobe_otel.cli.argument_options import options_of
 from pandaprobe_otel.cli.exits import ExitCode
 from pandaprobe_otel.cli.options import print_json
+from pandaprobe_otel.cli.plurals import counted
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 @click.option(
     "--to", "to", type=click.Path(path_type=Path), metavar="PATH", help="The test; of many traces their folder."
 )
-@click.option("--entry", metavar="MODULE:FUNCTION", help="The program, where the trace does not name it.")
+@click.option("--entry", metavar="MODULE:FUNCTION", help="Program, if the trace does not name it.")
 @click.option("--live-tools", metavar="NAMES", help="Tools that run instead of being answered: `all`, or a,b.")
 @click.option("--session", is_flag=True, help="All traces of the trace's session, as one test.")
 @click.option(
     "--dataset", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Add rows to it (.jsonl)."
 )
-@click.option("--monitor", metavar="ID", help="The traces that a monitor has scored below 0.5.")
+@click.option("--monitor", metavar="ID", help="Traces that a monitor scored below 0.5.")
 @options_of(TraceFilters)
 @with_connection
 def capture(
@@ -83,7 +84,7 @@ def _traces(
     *,
     is_session: bool,
 ) -> list[StoredTrace]:
-    """The traces that are meant; low scores of a monitor are added to `scores`. Raises UsageError where none is."""
+    """Return the traces to capture; add low scores of a monitor to `scores`. Raises UsageError if none are named."""
     from pandaprobe_otel.replay.capture.stored import StoredTrace, traces_in
 
     if trace is not None and Path(trace).is_file():
@@ -134,7 +135,7 @@ def _scored_low(client: Client, monitor: str) -> dict[str, list[Any]]:
 
 
 def _file(trace: StoredTrace, to: Path | None) -> Path:
-    """The test's file: the one that was named, else one by the program's name and the trace's id."""
+    """Return the test's file: the given one, else one named by the program and the trace's id."""
     name = re.sub(r"\W+", "_", trace.root.name).strip("_").lower() or "trace"
     own = f"test_{name}_{trace.trace_id[:8]}.py"
     if to is None:
@@ -143,7 +144,7 @@ def _file(trace: StoredTrace, to: Path | None) -> Path:
 
 
 def _written(traces: Sequence[StoredTrace], file: Path, wishes: Wishes) -> Captured | None:
-    """Write one test. None for a trace that no test can be made of, which is told."""
+    """Write one test. None, with a message, for a trace that no test can be made of."""
     from pandaprobe_otel.replay.cannot_capture import CannotCapture
     from pandaprobe_otel.replay.capture.write import capture as write
 
@@ -169,7 +170,7 @@ def _groups(
     for group in alike(found, scores):
         file = _file(group.first, folder)
         if file.exists():
-            click.echo(f"{file} is there already", err=True)
+            click.echo(f"{file} exists already", err=True)
             continue
         made.append(_written([group.first], file, wishes))
         if len(group.traces) > 1:
@@ -184,7 +185,7 @@ def _add_rows(file: Path, found: Sequence[StoredTrace]) -> None:
         count = add_rows(file, found)
     except (OSError, ValueError) as error:
         raise click.UsageError(str(error)) from None
-    click.echo(f"{count} {'row' if count == 1 else 'rows'} added to {file}")
+    click.echo(f"{counted(count, 'row')} added to {file}")
 
 
 def _print(made: Sequence[Captured], output_format: str) -> None:
@@ -204,7 +205,9 @@ def _print(made: Sequence[Captured], output_format: str) -> None:
         )
         return
     for one in made:
-        click.echo(f"{one.test}: {one.calls} calls of models and {one.tools} of tools in {one.cassette}")
+        click.echo(
+            f"{one.test}: {counted(one.calls, 'model call')}, {counted(one.tools, 'tool call')} in {one.cassette}"
+        )
         for finding in one.found:
             click.echo(f"  to mend: {finding.told}")
         for note in one.notes:

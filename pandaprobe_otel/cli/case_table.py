@@ -32,7 +32,7 @@ _TICKS_IN_ASCII: Final = {Outcome.PASSED: "ok", Outcome.FAILED: "FAIL", Outcome.
 
 
 def show_report(report: Report, trees: Trees = "failed", *, out: Console | None = None) -> None:
-    """Print the cases with inputs, outputs, scores and reasons, then trees of traces, and the verdict in the end."""
+    """Print the cases with inputs, outputs, scores and reasons, then trees of traces, then the verdict."""
     from rich.text import Text
 
     out = out or console()

@@ -33,7 +33,7 @@ class Library:
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of what every report of a fault needs; None for what is not installed."""
+    """Return the versions that every bug report needs; None for packages that are not installed."""
     names = (
         "pandaprobe-otel",
         "opentelemetry-api",

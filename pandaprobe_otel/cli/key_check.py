@@ -1,4 +1,4 @@
-"""Is the API key good? Asked in a way that costs nothing and leaves no trace on the server."""
+"""A check of the API key that costs nothing and creates nothing on the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A group whose commands are imported when they are called: most of them load what others never need."""
+"""A command group that imports commands when they are called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trace as Markdown: its tree, and what went in and came out of each step."""
+"""A trace as Markdown: its tree, and the input and output of each step."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _WIDTH_OF_PIPES: Final = 200
-"""Columns where there is no terminal: wide enough that no table breaks a value in two."""
+"""Width without a terminal: no table breaks a value in two."""
 
 format_option = click.option(
     "--format",

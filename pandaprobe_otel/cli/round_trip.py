@@ -1,4 +1,4 @@
-"""Does a trace really arrive? One is sent the way an app sends it, and read back."""
+"""A test trace, sent as an app sends it, and read back."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RoundTrip:
 
 
 def round_trip(config: Config) -> RoundTrip:
-    """Send one trace (billed, and it creates the project if there is none of this name) and wait until it is there."""
+    """Send one trace (billed; it may create the project) and wait until it can be read."""
     from opentelemetry.sdk.trace import TracerProvider
 
     from pandaprobe_otel.mapping.ids import trace_uuid

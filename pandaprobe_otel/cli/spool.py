@@ -14,6 +14,7 @@ import click
 
 from pandaprobe_otel.cli.exits import ExitCode
 from pandaprobe_otel.cli.options import console, format_option, print_json
+from pandaprobe_otel.cli.plurals import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -109,16 +110,18 @@ def retry(numbers: Sequence[int], everything: bool, other_keys: bool, directory:
     sent = send_again(folder, chosen)
     store.remove(letter.number for letter in chosen if letter.request is not None)
     if chosen:
-        click.echo(f"{sent} refused requests wait to be sent again.")
+        click.echo(f"To be sent again: {counted(sent, 'refused request')}.")
     if other_keys:
-        click.echo(f"{_readdress(folder)} requests that waited under another key wait for this one now.")
+        click.echo(f"Moved to this key: {counted(_readdress(folder), 'waiting request')}.")
     return ExitCode.OK
 
 
 @spool.command("purge")
 @_numbers
 @click.option("--all", "everything", is_flag=True, help="All refused requests.")
-@click.option("--waiting", is_flag=True, help="Also what waits in files that no running process uses. It is lost.")
+@click.option(
+    "--waiting", is_flag=True, help="Also delete requests that wait in files of no running process. They are lost."
+)
 @_spool_option
 def purge(numbers: Sequence[int], everything: bool, waiting: bool, directory: Path | None) -> int:
     """Delete refused requests for good."""
@@ -131,9 +134,9 @@ def purge(numbers: Sequence[int], everything: bool, waiting: bool, directory: Pa
         return chosen
     if chosen:
         store.remove(letter.number for letter in chosen)
-        click.echo(f"{len(chosen)} refused requests deleted.")
+        click.echo(f"Deleted {counted(len(chosen), 'refused request')}.")
     if waiting:
-        click.echo(f"{discard(folder)} waiting requests deleted.")
+        click.echo(f"Deleted {counted(discard(folder), 'waiting request')}.")
     return ExitCode.OK
 
 

@@ -90,7 +90,7 @@ def compare_traces(client: Client, trace_a: str, trace_b: str, budget: int, outp
 @click.option(
     "-n", "--lines", type=click.IntRange(1, 200), default=10, show_default=True, help="Latest traces to show."
 )
-@click.option("-f", "--follow", "following", is_flag=True, help="Go on with new ones until Ctrl-C.")
+@click.option("-f", "--follow", "following", is_flag=True, help="Follow new traces until Ctrl-C.")
 @options_of(TraceFilters, without=("sort_by", "sort_order", "started_after", "started_before"))
 @with_client
 def tail(client: Client, lines: int, following: bool, given: dict[str, Any], output_format: str) -> None:

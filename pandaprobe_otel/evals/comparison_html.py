@@ -26,7 +26,7 @@ _WORDS: Final = {"left": "before only", "right": "now only"}
 
 
 def comparison_page(before: Report, after: Report, comparison: Comparison) -> str:
-    """Return both runs as a page: what has changed beyond chance first, then case by case."""
+    """Return both runs as a page: significant changes first, then case by case."""
     pairs = paired(before, after)
     state = comparison.outcome
     return page(
@@ -110,7 +110,7 @@ def _cells(left: str, right: str, change: str = "same") -> str:
 
 
 def _value(name: str, before: Any, after: Any) -> str:
-    """Return a value, or where it has changed, its lines with what is gone and what is new."""
+    """Return a value; of a changed one its removed and added lines."""
     if before == after:
         return json_field(name, after)
     lines = "".join(_line(line.side, line.text) for line in diff_payloads(before, after))

@@ -1,4 +1,4 @@
-"""Many things at once, in threads: watched while they are done, and given up as a whole."""
+"""Jobs in threads, watched while they run, and given up as a whole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Watch = Callable[[Sequence[Future[T]]], None]
 
 
 def all_at_once(jobs: Iterable[Callable[[], T]], *, threads: int, name: str, watch: Watch[T]) -> list[T]:
-    """Return what the jobs return, in their order; so many are done at once. Raises what the first one raises."""
+    """Return the results of the jobs in their order, running `threads` at once. Raises the first job's exception."""
     with ThreadPoolExecutor(max_workers=threads, thread_name_prefix=name) as pool:
         futures = [pool.submit(job) for job in jobs]
         try:

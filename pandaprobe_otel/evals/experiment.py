@@ -150,7 +150,7 @@ def evaluate(
 
 
 def _watch(rules: Rules, say: Callable[[str], None] | None, futures: Sequence[Future[list[TaskRun]]]) -> None:
-    """Tell how far the cases are."""
+    """Report the progress of the cases."""
 
     def count(tally: Tally, runs: list[TaskRun]) -> None:
         known = [trace.cost for run in runs for trace in run.traces if trace.cost is not None]
@@ -246,7 +246,7 @@ def _open() -> PandaProbe:
 
 
 def _opinions(of_cases: Iterable[Iterable[TaskRun]], scorers: Mapping[str, Scorer]) -> Judgements:
-    """Return what scorers say that ask a model: where traces are sent, that is worth keeping beside them."""
+    """Return the opinions of scorers that ask a model, which are kept with sent traces."""
     asking: dict[str, object] = {name: scorer for name, scorer in scorers.items() if isinstance(scorer, Asking)}
     return {
         (run.trace_id, name): judgement
@@ -258,7 +258,7 @@ def _opinions(of_cases: Iterable[Iterable[TaskRun]], scorers: Mapping[str, Score
 
 
 def _trace_url() -> str | None:
-    """Of the traces that were sent."""
+    """Return the address of the pages of sent traces."""
     from pandaprobe_otel import bootstrap
 
     handle = bootstrap.current()
@@ -296,7 +296,7 @@ def _thresholds(
             common = float(source)
     names = list(names)
     if unknown := [name for name in given if name not in names]:
-        raise ValueError(f"there is a threshold for {', '.join(unknown)}, which is no metric of this evaluation")
+        raise ValueError(f"{', '.join(unknown)} has a threshold, but is no metric of this evaluation")
     for value in (common, *given.values()):
         share(threshold=value)
     return {name: given.get(name, common) for name in names}

@@ -1,4 +1,4 @@
-"""The demand of a marker, checked and in a form that travels between processes."""
+"""Options of a marker, checked, in a form that can be sent to other processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fixture `probe`: what the test's agent did, and what to think of it."""
+"""The fixture `probe`: the actions of the test's agent, and assertions about them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Services(Protocol):
-    """The services that a probe needs beyond the spans: these depend on the mode."""
+    """Services of a probe beyond the spans, which depend on the mode."""
 
     def score(self, trace_id: str, name: str, value: float | bool | str, reason: str | None) -> None:
         """Give a trace a score."""
@@ -104,7 +104,7 @@ class Probe:
         __tracebackhide__ = True
         traces = self.traces
         if not traces:
-            raise AssertionError(f"score {name!r}: no trace was made that could be scored")
+            raise AssertionError(f"score {name!r}: the test made no trace to score")
         self._services.score(traces[-1].trace_id, name, value, reason)
         self.scores[name] = value
 

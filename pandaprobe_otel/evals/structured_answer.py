@@ -46,7 +46,7 @@ async def ask_for(model: Model, prompt: str, structure: type[T], *, purpose: str
                 problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
             except ValueError as error:
                 problem = str(error)
-    raise JudgeError(f"the answer does not fit, also the third time: {problem}")
+    raise JudgeError(f"the answer did not fit the schema, even at the third try: {problem}")
 
 
 async def _answer(

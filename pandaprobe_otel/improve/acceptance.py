@@ -80,7 +80,7 @@ def mend(pairs: Sequence[CasePairs], *, look: int, looks: int, alpha: float, can
     bound = alpha / candidates if look >= looks else min(_EARLY, alpha / candidates)
     if len(gains) >= MIN_UNSEEN and chance <= bound and gain >= MIN_GAIN:
         return Mend(chance, gain, decision=True)
-    is_over = look >= looks or (look >= 2 and chance > _HOPELESS)  # noqa: PLR2004 - the second look
+    is_over = look >= looks or (look >= 2 and chance > _HOPELESS)
     return Mend(chance, gain, decision=False if is_over else None)
 
 

@@ -17,7 +17,16 @@ MAX_BYTES: Final = 256_000
 _MEASURE: Final = ("tests/*", "test/*", "*/tests/*", "test_*.py", "*_test.py", "conftest.py", ".github/*", ".gitlab-ci.yml",
                    "*cassette*", "*.yaml.lock", ".pandaprobe/*", ".ci/*")  # fmt: skip
 """Files that decide whether something passes: no change of them can be a mend."""
-_LEFT_OUT: Final = (".git", ".pandaprobe", ".venv", "venv", "node_modules", "__pycache__", ".mypy_cache", ".pytest_cache")
+_LEFT_OUT: Final = (
+    ".git",
+    ".pandaprobe",
+    ".venv",
+    "venv",
+    "node_modules",
+    "__pycache__",
+    ".mypy_cache",
+    ".pytest_cache",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,9 @@ def read_cases(folder: Path) -> tuple[Case, ...]:
     found: list[Case] = []
     for path in sorted((folder / "cases").glob("*/*.json")):
         fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found.append(Case(**{**fields, "fingerprints": tuple(fields["fingerprints"]), "titles": tuple(fields["titles"])}))
+        found.append(
+            Case(**{**fields, "fingerprints": tuple(fields["fingerprints"]), "titles": tuple(fields["titles"])})
+        )
     return tuple(sorted(found, key=lambda case: case.id))
 
 
@@ -63,7 +65,9 @@ def split(inputs: Mapping[str, Any], sessions: Mapping[str, str | None]) -> dict
     shown = 0
     for family in order:
         members = [name for name, each in families.items() if each == family]
-        is_shown = shown + len(members) <= wanted or (shown == 0 and len(order) > 1 and len(members) <= len(inputs) // 2)
+        is_shown = shown + len(members) <= wanted or (
+            shown == 0 and len(order) > 1 and len(members) <= len(inputs) // 2
+        )
         shown += len(members) if is_shown else 0
         parts.update(dict.fromkeys(members, "shown" if is_shown else "unseen"))
     return parts

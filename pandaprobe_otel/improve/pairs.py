@@ -127,5 +127,3 @@ def _read(path: Path) -> Mapping[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found
-
-

@@ -87,7 +87,9 @@ def end_on_sigterm() -> None:
     if signal.getsignal(signal.SIGTERM) is _end:
         return
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        _logger.warning("pandaprobe-otel: SIGTERM is handled already (or init() runs in a thread); it is left alone.")
+        _logger.warning(
+            "pandaprobe-otel: handle_sigterm has no effect: the app handles SIGTERM, or init() runs in a thread."
+        )
         return
     signal.signal(signal.SIGTERM, _end)
 

@@ -34,8 +34,8 @@ print(pandaprobe_otel.instrument("anthropic").state)  # hooked, adopted, skipped
 ```
 
 One model call is one span, also where a framework calls a client that is recorded as well. While another vendor's
-instrumentation of a library is active, ours is silent, and its spans are used: those of OpenTelemetry's GenAI
-conventions, OpenInference, OpenLLMetry and [other dialects](dialects.md) become the same traces
+instrumentation of a library is active, our integration is disabled, and its spans are used: those of OpenTelemetry's
+GenAI conventions, OpenInference, OpenLLMetry and [other dialects](dialects.md) become the same traces
 ([which were run](live-instrumentors.md)). `pandaprobe-otel doctor` says what becomes of each library.
 
 [Agent frameworks](frameworks.md) have a page of their own. Anything that is not listed:

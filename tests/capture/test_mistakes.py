@@ -235,7 +235,7 @@ def test_a_block_that_is_never_entered_is_told(told: pytest.LogCaptureFixture, m
         make()
     (line,) = told.messages
     assert line.startswith(f"pandaprobe-otel: {what} at {__file__}:")
-    assert line.endswith(" does nothing: it is a block for `with`, or a decorator.")
+    assert line.endswith(" does nothing: use it with `with`, or as a decorator.")
 
 
 def test_blocks_that_are_used_are_not_told_of(recorder: SpanRecorder, told: pytest.LogCaptureFixture) -> None:

@@ -112,8 +112,8 @@ def test_a_score_of_no_trace_is_told_of_and_counted() -> None:
     """
     result = run_python(code, environment("http://127.0.0.1:9"), set_up=False)
 
-    why = "is of no trace, so it is not sent: current_trace_id() is None outside of a trace."
-    why = f"{why} Ask for it inside, and keep it."
+    why = "is not sent: its trace id is None, as current_trace_id() is outside of a trace."
+    why = f"{why} Call it inside the trace, and keep the id."
     assert result.returncode == 0, result.stderr
     assert result.stderr.splitlines() == [
         f"pandaprobe-otel: the score 'helpful' {why}",

@@ -320,7 +320,7 @@ def test_monitors(command: Command, trace: str, tmp_path: Path) -> None:
         (("evals", "run", "-m", "coherence", "--session", "s", "--signal-weights", "[]"), "must be a JSON object"),
         (("evals", "run", "-m", "coherence", "--all", "--threshold", "0.5"), "--threshold needs --wait"),
         (("evals", "run", "-m", "coherence", "--all", "--wait", "--threshold", "2"), "not between 0 and 1"),
-        (("evals", "run", "-m", "coherence", "--all", "--wait", "--threshold", "x=0.5"), "threshold for x"),
+        (("evals", "run", "-m", "coherence", "--all", "--wait", "--threshold", "x=0.5"), "x has a threshold"),
         (("monitors", "apply", "nope.toml"), "nope.toml cannot be read"),
         (("sessions", "get", "a/b"), "has a slash"),
         (("sessions", "delete", "a/b"), "has a slash"),

@@ -102,7 +102,7 @@ def test_a_session_in_a_terminal(environment: dict[str, str]) -> None:
         terminal.type("--sort-by na\t")
         terminal.wait_for("na.*me ")
         terminal.type("\n")
-        terminal.wait_for(r"(?s)trace_id +name +status.* tea +COMPLETED.* coffee +COMPLETED.*ready> ")
+        terminal.wait_for(r"(?s)name +status +.*trace_id.*tea +COMPLETED.*coffee +COMPLETED.*ready> ")
         terminal.type("pandaprobe-otel traces list --format json | jq -r '.items[].name'; echo code $?\n")
         terminal.wait_for(r"\ncoffee\ntea\ncode 0")
         terminal.type(f"pandaprobe-otel traces list --api-key {KEY}; echo code $?\n")

@@ -126,7 +126,7 @@ def test_an_empty_file_is_told(tmp_path: Path) -> None:
     result = run_command_line("view", str(tmp_path / "t.jsonl"), environment=clean_environment(tmp_path))
     assert result.returncode == 1
     assert "line 1 left out" in result.stderr
-    assert "holds no trace" in result.stderr
+    assert "has no traces" in result.stderr
 
 
 def test_a_trace_and_a_session_as_one_page(server: LocalServer, tmp_path: Path) -> None:

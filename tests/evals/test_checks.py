@@ -257,7 +257,11 @@ def test_groundedness_by_any_model(endpoint: ProviderServer, model: Any) -> None
     [
         ({"claims": []}, "no evidence", "the answer makes no claims"),
         ({"claims": [{"claim": "39.00", "supported": True}]}, "passed", "1.00 >= 0.50: 1 claims, all supported"),
-        ({"claim": 1}, "no evidence", "JudgeError: the answer does not fit, also the third time: claims: Field req"),
+        (
+            {"claim": 1},
+            "no evidence",
+            "JudgeError: the answer did not fit the schema, even at the third try: claims: Field req",
+        ),
     ],
 )
 def test_what_is_no_evidence_of_groundedness(

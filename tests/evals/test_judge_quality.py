@@ -272,7 +272,7 @@ def test_what_cannot_be_measured_is_refused(endpoint: ProviderServer) -> None:
         ({"metrics": "task_complete", "judge": judge}, "task_complete is no metric of traces"),
         ({"metrics": "confidence", "judge": judge, "max_evaluations": 3, "repeat": 2}, "4 evaluations, and the limit"),
         ({"metrics": "confidence", "judge": judge, "repeat": 0}, "repeat=0 is not"),
-        ({"metrics": (), "judge": judge}, "there is no metric"),
+        ({"metrics": (), "judge": judge}, "no metric to measure"),
     ):
         arguments: dict[str, Any] = dict(wrong)
         with pytest.raises(ValueError, match=said):
@@ -331,9 +331,9 @@ def test_the_command_tells_all_in_json(endpoint: ProviderServer, run_command: Ru
         ((), "say what to measure: --metric with --judge, or --scorer"),
         (("-m", "confidence"), "confidence needs a judge"),
         (("-m", "confidence", "--judge", "m"), "the judge m is none of openai/…"),
-        (("--scorer", "builtins:len", "--judge-url", "http://x"), "--judge-url is about --judge, which is not given"),
+        (("--scorer", "builtins:len", "--judge-url", "http://x"), "--judge-url needs --judge"),
         (("--scorer", "nowhere:f"), "nowhere:f cannot be loaded"),
-        (("-m", "confidence", "--threshold", "x=0.5"), "there is a threshold for x, which is not measured"),
+        (("-m", "confidence", "--threshold", "x=0.5"), "x has a threshold, but is not measured"),
     ],
 )
 def test_the_command_refuses(run_command: RunCommand, tmp_path: Path, options: tuple[str, ...], said: str) -> None:
