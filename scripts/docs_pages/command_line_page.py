@@ -57,8 +57,14 @@ def groups() -> Mapping[str, list[tuple[click.Command, click.Context]]]:
 
 
 def _page(group: str, found: list[tuple[click.Command, click.Context]]) -> str:
-    sections = "\n\n".join(_section(command, context) for command, context in found)
-    return f"{WRITTEN}\n\n# pandaprobe-otel {group.replace('-', ' ')}\n\n{sections}\n"
+    rows = [_rows(command, context) for command, context in found]
+    common = [row for row in rows[0] if all(row in others for others in rows)] if len(rows) > 1 else []
+    parts = [WRITTEN, f"# pandaprobe-otel {group.replace('-', ' ')}"]
+    if common:
+        parts += ["Options of each of these commands:", table(("option", "meaning"), common)]
+    for (command, context), own in zip(found, rows, strict=True):
+        parts.append(_section(command, context, [row for row in own if row not in common]))
+    return "\n\n".join(parts) + "\n"
 
 
 def _name(context: click.Context) -> str:
@@ -90,10 +96,13 @@ def _below(command: click.Command, context: click.Context) -> Iterator[tuple[cli
             yield from _below(child, click.Context(child, info_name=name, parent=context, **child.context_settings))
 
 
-def _section(command: click.Command, context: click.Context) -> str:
+def _rows(command: click.Command, context: click.Context) -> list[tuple[str, str]]:
+    return [_row(each, context) for each in command.params if isinstance(each, click.Option) and not each.hidden]
+
+
+def _section(command: click.Command, context: click.Context, options: list[tuple[str, str]]) -> str:
     usage = f"{context.command_path} {' '.join(command.collect_usage_pieces(context))}"
     parts = [f"## {_name(context)}", _help(command), code("text", usage)]
-    options = [_row(each, context) for each in command.params if isinstance(each, click.Option) and not each.hidden]
     if options:
         parts.append(table(("option", "meaning"), options))
     return "\n\n".join(parts)
