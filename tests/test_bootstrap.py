@@ -382,7 +382,7 @@ def test_a_handler_that_flushes_on_return_has_delivered_when_it_returns() -> Non
         handle = pandaprobe_otel.init()
         class Context:
             def get_remaining_time_in_millis(self): return 61000
-        @pandaprobe_otel.flush_on_return
+        @pandaprobe_otel.flush_on_return(timeout=60)
         @pandaprobe_otel.agent
         def handler(event, context): return event["n"] + 1
         @pandaprobe_otel.flush_on_return(timeout=60)

@@ -42,7 +42,7 @@ class Endpoint(Protocol):
 
     Three more methods are used where an endpoint has them: `binary(content, content_type)` is the answer that a body
     stands for which is neither JSON nor events, `is_news(answer)` says whether an answer is to be recorded at all, and
-    `growing(event)` is the place of the text that an event continues (`_streams.runs.Growing`).
+    `growing(event)` is the place of the text that an event continues (`_streams.text_runs.Growing`).
     """
 
     @property

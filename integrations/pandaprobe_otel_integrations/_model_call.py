@@ -12,6 +12,7 @@ from opentelemetry.trace import Span, SpanKind, Tracer
 
 from pandaprobe_otel.mapping.attributes import CANCELLED, OUTCOME, PARTIAL
 
+from . import _names as names
 from ._background_work import BEGUN
 from ._content import encoded
 from ._endpoint import Attributes, Body, Endpoint, Failure
@@ -20,6 +21,7 @@ from ._guard import guarded
 from ._llm_span import with_llm_span
 from ._replayable import asked, kept
 from ._rest import RESPONSE
+from ._shape import objects, string
 from ._span_writing import fail, present
 
 _OPERATION: Final = "gen_ai.operation.name"
@@ -106,6 +108,14 @@ class ModelCall:
             BEGUN.add(answer.goes_on, self.span)
         if answer.failure is not None:
             self._note_failure(answer.failure)
+
+    def text_of(self, body: Body) -> str | None:
+        """The text of an answer, if content is recorded."""
+        if not self._recorder.with_content:
+            return None
+        said: Any = self.endpoint.answer(body, with_content=True).content.get(names.OUTPUT_MESSAGES)
+        parts = [part for message in objects(said) for part in objects(message.get("parts"))]
+        return "".join(text for part in parts if part.get("type") == "text" and (text := string(part.get("content"))))
 
     def raised(self, error: BaseException) -> None:
         """The call ended with an exception. Cancellation and its like are control flow, not a failure."""

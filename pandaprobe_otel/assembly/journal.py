@@ -20,7 +20,7 @@ from pandaprobe_otel.mapping import SpanView, is_genai, read_span
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from pandaprobe_otel.assembly.trace_buffer import Part
+    from pandaprobe_otel.assembly.trace_buffer import TraceSegment
 
 
 _RESOURCE: Final = ("service.", "telemetry.", "deployment.")
@@ -39,7 +39,7 @@ class _OpenTrace:
 
 
 class SpanJournal:
-    """Record of the starts and ends of spans, and of the parts already sent. Only the worker calls it."""
+    """Record of the starts and ends of spans, and of the segments already sent. Only the worker calls it."""
 
     def __init__(self, *, content: bool, all_spans: bool, is_forked: bool = False) -> None:
         self._is_forked = is_forked
@@ -69,25 +69,25 @@ class SpanJournal:
                 touched[context.trace_id] = trace
         return self._written(touched)
 
-    def taken(self, part: Part) -> list[JournalChange]:
-        """Take note that the spans of a part became parcels or were unwanted; return the changes to write with them."""
-        trace = self._traces.get(part.trace_id)
+    def taken(self, segment: TraceSegment) -> list[JournalChange]:
+        """Note that the spans of a segment became requests or were unwanted; return the changes to write with them."""
+        trace = self._traces.get(segment.trace_id)
         if trace is None:
             return []
         trace.held.clear()
-        trace.memory = part.memory
-        trace.is_written = trace.is_written or part.memory.posted
+        trace.memory = segment.memory
+        trace.is_written = trace.is_written or segment.memory.posted
         states: list[TraceState] = []
-        if part.open:
-            states.append(self._state(part.trace_id, trace, part.open[0]))
+        if segment.open:
+            states.append(self._state(segment.trace_id, trace, segment.open[0]))
         else:
-            del self._traces[part.trace_id]
-            self._remember(part)
-        return [JournalChange(cleared=_hex(part.trace_id), states=states)] if trace.is_written else []
+            del self._traces[segment.trace_id]
+            self._remember(segment)
+        return [JournalChange(cleared=_hex(segment.trace_id), states=states)] if trace.is_written else []
 
-    def _remember(self, part: Part) -> None:
-        if part.memory.posted:
-            self._posted[part.trace_id] = part.memory
+    def _remember(self, segment: TraceSegment) -> None:
+        if segment.memory.posted:
+            self._posted[segment.trace_id] = segment.memory
             if len(self._posted) > REMEMBERED_TRACES:
                 self._posted.popitem(last=False)
 

@@ -62,6 +62,15 @@ class SpanFilter:
         """Return whether to send a trace with these spans (ended or open) at all."""
         return self._selection != "agent" or any(is_genai(view) for view in views)
 
+    def keeps_for_sure(self, view: SpanView) -> bool:
+        """Return whether a span that runs will be kept, whatever attributes it still gets."""
+        if callable(self._selection) or is_dropped(view):
+            return False
+        if self._selection == "all" or view.parent_id is None:
+            return True
+        is_mcp = any(key.startswith("mcp.") for key in view.attributes)  # may turn out to be told twice
+        return is_genai(view) and not is_mcp and not _is_noise(view)
+
     def keep(
         self,
         ended: Sequence[tuple[ReadableSpan, SpanView]],

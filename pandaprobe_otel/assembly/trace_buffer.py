@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class Stage(StrEnum):
-    """Stage of a trace to which a part belongs."""
+    """Stage of a trace to which a segment belongs."""
 
     WHOLE = "whole"
     """The whole trace: one POST and nothing more, unless spans arrive late."""
     FIRST = "first"
-    """The first part, posted as RUNNING while the root is still open."""
+    """The first segment, posted as RUNNING while the root is still open."""
     MORE = "more"
     """More spans of a trace that has been posted."""
     LAST = "last"
@@ -29,10 +29,10 @@ class Stage(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Memory:
-    """Memory of a trace, for the parts and the late spans that follow."""
+    """Memory of a trace, for the segments and the late spans that follow."""
 
     posted: bool = False
-    """True if a part of it has been sent."""
+    """True if a segment of it has been sent."""
     created: bool = False
     """True if this process posted it under its own id."""
     has_root: bool = False
@@ -64,7 +64,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class TraceSegment:
     """Spans of one trace that are sent together."""
 
     trace_id: int
@@ -118,7 +118,7 @@ class TraceBuffer:
     log_bytes: int = 0
     """Bytes of the log records that wait for their spans to end."""
     last_change: float = 0.0
-    last_part: float = 0.0
+    last_segment: float = 0.0
     entries_ended_at: float | None = None
     look_at: float = math.inf
     """Time of the assembler's next look at it."""
@@ -173,9 +173,9 @@ class TraceBuffer:
         self.log_bytes += size
         return size
 
-    def take(self, stage: Stage, now: float) -> Part:
-        """Return the spans that have ended since the last part as a new part."""
-        part = Part(
+    def take(self, stage: Stage, now: float) -> TraceSegment:
+        """Return the spans that have ended since the last segment as a new segment."""
+        segment = TraceSegment(
             trace_id=self.trace_id,
             stage=stage,
             ended=tuple(self.ended),
@@ -185,11 +185,11 @@ class TraceBuffer:
             logs=tuple(record for span in self.ended for record in self._logs_of(span)) if self.logs else (),
             abandoned=self.abandoned,
         )
-        self.log_bytes -= sum(map(log_size, part.logs))
+        self.log_bytes -= sum(map(log_size, segment.logs))
         self.ended = self.abandoned = ()
         self.bytes = 0
-        self.last_part = now
-        return part
+        self.last_segment = now
+        return segment
 
     def _logs_of(self, span: ReadableSpan) -> Sequence[Any]:
         context = span.context

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from pandaprobe_otel.assembly.assembler import Assembler
 from pandaprobe_otel.assembly.ended_span import Fields, cut_fields, fields_of, parent_of, span_of, text_size
 from pandaprobe_otel.assembly.log_queue import LogQueue
-from pandaprobe_otel.assembly.trace_buffer import SMALLEST_SPAN, Part
+from pandaprobe_otel.assembly.trace_buffer import SMALLEST_SPAN, TraceSegment
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.process.unpatched_locks import LockMaker
@@ -50,7 +50,7 @@ Journal: TypeAlias = "Callable[[Sequence[tuple[ReadableSpan, bool]]], None]"
 
 
 class Worker:
-    """Worker that takes span starts and ends from any thread, and passes finished parts to `deliver` in its own.
+    """Worker that takes span starts and ends from any thread, and passes finished segments to `deliver` in its own.
 
     `also` is called at each look, for other work in the worker's thread. It never raises.
     """
@@ -59,7 +59,7 @@ class Worker:
         self,
         *,
         assembler: Callable[[], Assembler],
-        deliver: Callable[[Part], None],
+        deliver: Callable[[TraceSegment], None],
         ledger: Ledger,
         notices: Notices,
         max_bytes: int = 64 << 20,
@@ -68,16 +68,22 @@ class Worker:
         on_first_span: Callable[[], None] = lambda: None,
         also: Callable[[], None] = lambda: None,
         journal: Journal | None = None,
+        watch: Journal | None = None,
+        errand: Callable[[], Callable[[], None] | None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`max_bytes`: bound on all waiting data: on the way here, in the assembler and elsewhere.
 
         `may_cut`: text may be cut; False if masks must see all of it.
+        `watch`: also told of starts and ends, for a view of what runs. It never raises.
+        `errand`: returns work that waits for others, which this thread does without its lock after a look.
         """
         self._max_bytes = max_bytes
         self._waiting_elsewhere = waiting_elsewhere
         self._cut_to = _CUT_TO if may_cut else 0
         self._journal = journal
+        self._watch = watch
+        self._errand = errand
         self._poll_s = _POLL_S if journal is None else _JOURNAL_POLL_S
         self._notices = notices
         self._on_first_span = on_first_span
@@ -237,6 +243,9 @@ class Worker:
             with self._work_lock:
                 self._work(self._assembler.due)
                 is_idle = not len(self._assembler)
+                errand = self._errand()
+            if errand is not None:
+                errand()
             if is_idle:
                 self._asleep = True
                 if not (self._new or self._ended):  # a span that arrives after this check sets the event
@@ -266,7 +275,7 @@ class Worker:
                 if self._assembler.has_large:
                     return
 
-    def _run_now(self, ready: Callable[[float], Iterable[Part]], deadline: float) -> bool:
+    def _run_now(self, ready: Callable[[float], Iterable[TraceSegment]], deadline: float) -> bool:
         remaining = deadline - self._monotonic()
         if not self._work_lock.acquire(timeout=-1 if remaining == math.inf else max(remaining, 0.001)):
             return False
@@ -276,15 +285,15 @@ class Worker:
             self._work_lock.release()
         return True
 
-    def _work(self, ready: Callable[[float], Iterable[Part]]) -> None:
+    def _work(self, ready: Callable[[float], Iterable[TraceSegment]]) -> None:
         self._drain()
         self._make_room()
         self._also()
-        for part in ready(self._monotonic()):
+        for segment in ready(self._monotonic()):
             try:
-                self._deliver(part)
-            except BaseException as error:  # protects the worker: only this part is lost, not the thread
-                self._ledger.dropped("internal_error", len(part.ended))
+                self._deliver(segment)
+            except BaseException as error:  # protects the worker: only this segment is lost, not the thread
+                self._ledger.dropped("internal_error", len(segment.ended))
                 self._notices.say(
                     f"encode: {type(error).__name__}",
                     "A trace could not be encoded inside pandaprobe-otel; please report this: "
@@ -335,6 +344,8 @@ class Worker:
             self._ledger.ended(ended)
         if self._journal is not None and events:
             self._write_down(self._journal, events)
+        if self._watch is not None and events:
+            self._watch(events)
 
     def _arrived(self) -> list[tuple[ReadableSpan, bool]]:
         """Return starts (True) and ends of sampled spans since the last call; no end without its start, if starts come.

@@ -72,7 +72,7 @@ if hasattr(os, "register_at_fork"):
 def _begin(quietly: bool) -> bool:
     # Whoever has not loaded these has neither called init() nor opened a pipeline.
     bootstrap: Any = sys.modules.get("pandaprobe_otel.bootstrap")
-    pipeline: Any = sys.modules.get("pandaprobe_otel.pipeline")
+    pipeline: Any = sys.modules.get("pandaprobe_otel.pipeline.opening")
     if (bootstrap and bootstrap.current() is not None) or (pipeline and pipeline.was_opened()) or _is_test_run():
         return True
     if _is_off():

@@ -39,10 +39,10 @@ def with_connection(command: Callable[..., Any]) -> Callable[..., Any]:
     def call(
         project: str | None, endpoint: str | None, api_key: str | None, call_timeout: float, **arguments: Any
     ) -> Any:
-        def connect() -> Client:
+        def connect(kind: type[Client] | None = None, *, timeout_s: float = call_timeout) -> Client:
             from pandaprobe_otel.api import Client
 
-            return Client(api_key, project, endpoint, timeout_s=call_timeout)
+            return (kind or Client)(api_key, project, endpoint, timeout_s=timeout_s)
 
         return command(connect, **arguments)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from pandaprobe_otel.api.models import Trace
     from pandaprobe_otel.replay.capture.stored import StoredTrace
     from pandaprobe_otel.replay.capture.write import Captured, Wishes
-
-_FAILING: Final = 0.5
-"""Below it, a score of a monitor is one of a failure; as for thresholds of tests."""
 
 
 @click.command("capture")
@@ -57,7 +54,8 @@ def capture(
     TRACE is the id of a trace, or a file of traces: one written by `init(local=FILE)`, or by `traces export`. Without
     it, all traces that the filters or `--monitor` name; those that failed alike become one test.
     """
-    found = _traces(connect, trace, given, monitor, is_session=session)
+    scores: dict[str, list[Any]] = {}
+    found = _traces(connect, trace, given, monitor, scores, is_session=session)
     if dataset is not None:
         _add_rows(dataset, found)
         if to is None:
@@ -65,7 +63,7 @@ def capture(
     if session or (len(found) == 1 and trace is not None):
         made = [_written(found, _file(found[0], to), _wishes(wishes))]
     else:
-        made = _groups(found, to or Path("tests"), _wishes(wishes))
+        made = _groups(found, scores, to or Path("tests"), _wishes(wishes))
     _print([one for one in made if one is not None], output_format)
     return ExitCode.OK if all(made) else ExitCode.VALIDATION
 
@@ -78,9 +76,15 @@ def _wishes(given: dict[str, Any]) -> Wishes:
 
 
 def _traces(
-    connect: Callable[[], Client], trace: str | None, given: dict[str, Any], monitor: str | None, *, is_session: bool
+    connect: Callable[[], Client],
+    trace: str | None,
+    given: dict[str, Any],
+    monitor: str | None,
+    scores: dict[str, list[Any]],
+    *,
+    is_session: bool,
 ) -> list[StoredTrace]:
-    """Return the traces to capture. Raises UsageError if none are named."""
+    """Return the traces to capture; add low scores of a monitor to `scores`. Raises UsageError if none are named."""
     from pandaprobe_otel.replay.capture.stored import StoredTrace, traces_in
 
     if trace is not None and Path(trace).is_file():
@@ -95,7 +99,8 @@ def _traces(
         if trace is not None:
             wanted = _one(client, trace, is_session=is_session)
         elif monitor is not None:
-            wanted = [client.traces.get(one) for one in _scored_low(client, monitor)]
+            scores.update(_scored_low(client, monitor))
+            wanted = [client.traces.get(one) for one in scores]
         else:
             wanted = [client.traces.get(row.trace_id) for row in client.traces.iter(**given)]
     return [StoredTrace(one.model_dump(mode="json")) for one in wanted]
@@ -117,20 +122,16 @@ def _of_one_session(found: list[StoredTrace]) -> list[StoredTrace]:
     return found
 
 
-def _scored_low(client: Client, monitor: str) -> list[str]:
-    found: dict[str, None] = {}
+def _scored_low(client: Client, monitor: str) -> dict[str, list[Any]]:
+    """The low scores of a monitor by their traces, of each name the latest."""
+    from pandaprobe_otel.failures.judged import is_low
+
+    found: dict[str, dict[str, Any]] = {}
     for run in client.monitors.iter_runs(monitor):
         for score in client.evaluations.trace_runs.scores(run.id):
-            if _is_low(score.value):
-                found[str(score.trace_id)] = None
-    return list(found)
-
-
-def _is_low(value: object) -> bool:
-    try:
-        return float(str(value)) < _FAILING
-    except ValueError:
-        return str(value).lower() == "false"
+            if is_low(score.value):
+                found.setdefault(str(score.trace_id), {}).setdefault(score.name, score.model_dump(mode="json"))
+    return {trace_id: list(scores.values()) for trace_id, scores in found.items()}
 
 
 def _file(trace: StoredTrace, to: Path | None) -> Path:
@@ -158,13 +159,15 @@ def _written(traces: Sequence[StoredTrace], file: Path, wishes: Wishes) -> Captu
         raise click.BadParameter(str(error), param_hint="--entry") from None
 
 
-def _groups(found: Sequence[StoredTrace], folder: Path, wishes: Wishes) -> list[Captured | None]:
+def _groups(
+    found: Sequence[StoredTrace], scores: dict[str, list[Any]], folder: Path, wishes: Wishes
+) -> list[Captured | None]:
     from pandaprobe_otel.replay.capture.alike import alike
 
     if not found:
         raise click.UsageError("no trace fits")
     made: list[Captured | None] = []
-    for group in alike(found):
+    for group in alike(found, scores):
         file = _file(group.first, folder)
         if file.exists():
             click.echo(f"{file} exists already", err=True)

@@ -14,6 +14,7 @@ _EXTRA_OF: Final = {
     "jinja2": "local",
     "openai": "openai",
     "jsonschema": "evals",
+    "mcp": "mcp",
 }
 
 

@@ -35,6 +35,12 @@ from pandaprobe_otel.cli.extras import require
     "--spool", metavar="DIRECTORY", help="Directory in which accepted spans survive the process. [PANDAPROBE_SPOOL_DIR]"
 )
 @click.option("--redis-url", metavar="URL", help="Shares the limit with other gateways. [PANDAPROBE_REDIS_URL]")
+@click.option(
+    "--sample-overload",
+    is_flag=True,
+    help="If more traces than the limit arrive for minutes, leave some out, chosen by their ids, and count them, "
+    "instead of asking senders to wait.",
+)
 def gateway(
     host: str,
     http_port: int,
@@ -47,6 +53,7 @@ def gateway(
     keyfile: str | None,
     spool: str | None,
     redis_url: str | None,
+    sample_overload: bool,
 ) -> int:
     """Receive OpenTelemetry traces (OTLP over HTTP and gRPC) and send them to PandaProbe.
 
@@ -70,6 +77,7 @@ def gateway(
             keyfile=keyfile,
             spool=spool,
             redis_url=redis_url,
+            sample_overload=sample_overload,
         )
     except OSError as error:
         click.echo(f"pandaprobe-otel: {error.strerror or error}", err=True)

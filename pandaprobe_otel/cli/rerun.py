@@ -172,12 +172,11 @@ def _say(line: str) -> None:
 
 
 def _as_json(forks: Forks) -> dict[str, Any]:
-    from pandaprobe_otel.evals.side_by_side import paired
-    from pandaprobe_otel.replay.fork.report import first_difference
+    from pandaprobe_otel.evals.side_by_side import first_difference, paired
 
     pairs = paired(forks.before, forks.after)
-    first = first_difference(pairs[0].traces)
-    span = None if first is None else first.before or first.after
+    first = first_difference(trace.spans for trace in pairs[0].traces)
+    span = None if first is None else first.span
     return {
         "not_played": list(forks.cut.gone),
         "sent": [sum(not one.played for one in calls) for calls in forks.calls],

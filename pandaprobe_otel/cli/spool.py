@@ -27,7 +27,7 @@ _FILE_COLUMNS: Final = {
     "pid": "process",
     "project": "project",
     "endpoint": "endpoint",
-    "parcels": "requests",
+    "requests": "requests",
     "spans": "spans",
     "bytes": "bytes",
     "name": "file",
@@ -108,7 +108,7 @@ def retry(numbers: Sequence[int], everything: bool, other_keys: bool, directory:
     if isinstance(chosen, int):
         return chosen
     sent = send_again(folder, chosen)
-    store.remove(letter.number for letter in chosen if letter.parcel is not None)
+    store.remove(letter.number for letter in chosen if letter.request is not None)
     if chosen:
         click.echo(f"To be sent again: {counted(sent, 'refused request')}.")
     if other_keys:
@@ -195,7 +195,7 @@ def _missing(numbers: Sequence[int]) -> int:
 
 
 def _row(letter: Letter) -> dict[str, Any]:
-    parcel = letter.parcel
+    request = letter.request
     row: dict[str, Any] = {
         "number": letter.number,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(letter.at)),
@@ -203,15 +203,15 @@ def _row(letter: Letter) -> dict[str, Any]:
         "project": letter.project,
         "server": letter.words,
     }
-    if parcel is None:
+    if request is None:
         return {**row, "request": "damaged", "trace_id": None, "name": None, "spans": None, "body": None}
     return {
         **row,
-        "request": f"{parcel.method} {parcel.path}",
-        "trace_id": parcel.trace_id,
-        "name": parcel.name,
-        "spans": len(parcel.spans),
-        "body": json.loads(parcel.body()),
+        "request": f"{request.method} {request.path}",
+        "trace_id": request.trace_id,
+        "name": request.name,
+        "spans": len(request.spans),
+        "body": json.loads(request.body()),
     }
 
 

@@ -27,6 +27,7 @@ from pandaprobe_otel.config.values import (
     read_seconds,
     read_spans,
     read_text,
+    read_trace_url,
 )
 
 __all__ = ["CLOUD_ENDPOINT", "SETTINGS", "BadValueError", "Setting"]
@@ -205,6 +206,21 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         parse=read_bool,
         default=False,
         doc="True makes `init` raise ConfigError for a bad setting, instead of warning.",
+    ),
+    Setting(
+        name="live",
+        env="PANDAPROBE_LIVE",
+        parse=read_bool,
+        default=None,
+        doc="Tell a local PandaProbe of spans that run, for its pages: True: any server that says it is local; False: "
+        "none; not set: one on this machine.",
+    ),
+    Setting(
+        name="trace_url",
+        env="PANDAPROBE_TRACE_URL",
+        parse=read_trace_url,
+        default=None,
+        doc="Address of a trace's page, with `{trace_id}` in it, for links; None: a local server says where it is.",
     ),
     Setting(
         name="max_traces_per_day",

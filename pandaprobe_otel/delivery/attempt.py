@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, Lease
-from pandaprobe_otel.delivery.outbox import Job
+from pandaprobe_otel.delivery.job import Job
 from pandaprobe_otel.transport.messages import Request
 
 _MOST_READ: Final = 128 << 10
@@ -37,12 +37,12 @@ class Attempt:
     @property
     def method(self) -> str:
         """HTTP method of the request."""
-        return "GET" if self.is_check else self.job.parcel.method
+        return "GET" if self.is_check else self.job.request.method
 
     @property
     def path(self) -> str:
         """Path of the request below the endpoint."""
-        return f"/traces/{self.job.parcel.trace_id}" if self.is_check else self.job.parcel.path
+        return f"/traces/{self.job.request.trace_id}" if self.is_check else self.job.request.path
 
     def _body(self) -> bytes | None:
-        return None if self.is_check else self.job.parcel.body()
+        return None if self.is_check else self.job.request.body()

@@ -94,6 +94,11 @@ class Comparison:
         lines += [f"new cases: {', '.join(self.only_after)}"] if self.only_after else []
         return "\n".join([*([] if self.changes else ["no case in common has evidence in both"]), *lines])
 
+    def _repr_html_(self) -> str:
+        from pandaprobe_otel.evals.notebook import comparison_html
+
+        return comparison_html(self)
+
 
 def compare(after: Report, before: Report, *, alpha: float = 0.05) -> Comparison:
     """Compare two reports; see `Report.compare`."""

@@ -126,10 +126,11 @@ class Connection:
             return None
         from pandaprobe_otel import bootstrap
         from pandaprobe_otel.config.resolve import Config
-        from pandaprobe_otel.evals.trace_links import trace_url
+        from pandaprobe_otel.reporting.trace_links import trace_template
 
         handle = bootstrap.current()  # none on the controller of xdist
-        return trace_url((Config.resolve() if handle is None else handle.config).endpoint)
+        config = Config.resolve() if handle is None else handle.config
+        return trace_template(config.endpoint, named=config.trace_url)
 
 
 def is_set(settings: Mapping[str, str | None], name: str) -> bool:

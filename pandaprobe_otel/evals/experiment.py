@@ -27,7 +27,7 @@ from pandaprobe_otel.evals.report import EvaluationStopped, Report
 from pandaprobe_otel.evals.server_judge import UNDELIVERED_WITHIN_S, ServerBench
 from pandaprobe_otel.evals.simulation import Simulation
 from pandaprobe_otel.evals.task_runs import Asking, Scorer, TaskRun, Trial, run_cases, sorted_metrics
-from pandaprobe_otel.evals.trace_links import trace_url
+from pandaprobe_otel.reporting.trace_links import trace_template
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -262,7 +262,9 @@ def _trace_url() -> str | None:
     from pandaprobe_otel import bootstrap
 
     handle = bootstrap.current()
-    return None if handle is None or not handle.enabled else trace_url(handle.config.endpoint)
+    if handle is None or not handle.enabled:
+        return None
+    return trace_template(handle.config.endpoint, named=handle.config.trace_url)
 
 
 def _question(run: TaskRun, names: Sequence[str], model: str | None) -> Question:

@@ -100,6 +100,11 @@ class JudgeQuality:
         wrong = [one for one in self.answers if one.share != float(one.label)]
         return tuple(sorted(wrong, key=lambda one: -abs(one.share - one.label)))
 
+    def _repr_html_(self) -> str:
+        from pandaprobe_otel.evals.notebook import quality_html
+
+        return quality_html(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         found = self.agreement

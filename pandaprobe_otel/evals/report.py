@@ -302,9 +302,9 @@ class Report:
         return table(self)
 
     def _repr_html_(self) -> str:
-        from pandaprobe_otel.evals.report_html import html_table
+        from pandaprobe_otel.evals.notebook import report_html
 
-        return html_table(self)
+        return report_html(self)
 
 
 class EvaluationStopped(KeyboardInterrupt):

@@ -13,8 +13,8 @@ from pandaprobe_otel.evals.judging import counted
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import CaseResult, Report
 from pandaprobe_otel.evals.report_text import baseline_complaints, complaints, rate_line, totals
-from pandaprobe_otel.evals.trace_links import page_of
 from pandaprobe_otel.evals.usage_totals import sums
+from pandaprobe_otel.reporting.trace_links import page_of
 
 _TICKS: Final = {Outcome.PASSED: "✔", Outcome.FAILED: "✘", Outcome.NO_EVIDENCE: "?"}
 _MOST_ROWS: Final = 30

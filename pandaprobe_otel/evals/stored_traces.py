@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.errors import NotFound, WaitTimeout
 from pandaprobe_otel.evals.confirmation import confirmed
 from pandaprobe_otel.evals.evidence import Evidence
 from pandaprobe_otel.evals.judging import Bench, Finding, Judgement, Judgements, Question, check_metrics
 from pandaprobe_otel.evals.report import CaseResult, MetricResult, Report
-from pandaprobe_otel.evals.trace_links import trace_url
 from pandaprobe_otel.evals.traces import TraceRecord
+from pandaprobe_otel.reporting.trace_links import trace_template
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -74,7 +75,7 @@ def judge_stored(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         cases=tuple(_case(stored, judgements, thresholds, allow_vacuous) for stored in unique),
         pass_rate=pass_rate,
-        trace_url=trace_url(client.credentials.endpoint),
+        trace_url=trace_template(client.credentials.endpoint, named=Config.resolve().trace_url),
     )
 
 

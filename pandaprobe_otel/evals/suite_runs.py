@@ -11,7 +11,7 @@ from pandaprobe_otel.evals.judging import Finding, Judgement, Judgements
 from pandaprobe_otel.evals.marker_options import Demand
 from pandaprobe_otel.evals.outcome import Outcome, enough_of
 from pandaprobe_otel.evals.report import MetricResult
-from pandaprobe_otel.evals.trace_links import page_of
+from pandaprobe_otel.reporting.trace_links import page_of
 
 Location = tuple[str, int | None, str]
 REPEAT: Final = "repeat"

@@ -23,6 +23,10 @@ class Ended(Watcher, Protocol):
         """Finish, because the process ends."""
         ...
 
+    def tell_end(self) -> None:
+        """Tell the user what was delivered, after the last delivery of the process."""
+        ...
+
 
 def watch_process(pipeline: Ended, *, at_exit_too: bool) -> None:
     """Deliver at the end of the process and start over in forked children. Holds the pipeline weakly.
@@ -35,6 +39,7 @@ def watch_process(pipeline: Ended, *, at_exit_too: bool) -> None:
     def at_exit() -> None:
         if (alive := ref()) is not None:
             alive.shutdown()
+            alive.tell_end()
             _end_as_interrupted()
 
     if at_exit_too:

@@ -94,7 +94,7 @@ def test_what_waits_for_a_busy_worker_is_bounded_in_bytes(sizes: list[int], may_
     bound = 8 << 20
     worker = Worker(
         assembler=lambda: Assembler(timing=Timing(), counts_starts=True, max_bytes=bound),
-        deliver=lambda part: None,
+        deliver=lambda segment: None,
         ledger=(ledger := Ledger()),
         notices=Notices(lambda: 0.0),
         max_bytes=bound,

@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanContext
 
 from pandaprobe_otel.assembly.assembler import Assembler
 from pandaprobe_otel.assembly.timing import Timing
-from pandaprobe_otel.assembly.trace_buffer import Part
+from pandaprobe_otel.assembly.trace_buffer import TraceSegment
 from pandaprobe_otel.assembly.worker import Worker
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
@@ -21,11 +21,11 @@ from spans import SpanMaker
 PATIENT = Timing(settle_s=math.inf)
 
 
-def worker_with(parts: list[Part], ledger: Ledger | None = None) -> Worker:
-    """Return a worker that hands over parts only when flushed."""
+def worker_with(segments: list[TraceSegment], ledger: Ledger | None = None) -> Worker:
+    """Return a worker that hands over segments only when flushed."""
     return Worker(
         assembler=lambda: Assembler(timing=PATIENT, counts_starts=True, max_bytes=1 << 30),
-        deliver=parts.append,
+        deliver=segments.append,
         ledger=ledger or Ledger(),
         notices=Notices(lambda: 0.0),
     )
@@ -33,8 +33,8 @@ def worker_with(parts: list[Part], ledger: Ledger | None = None) -> Worker:
 
 def test_a_trace_is_not_complete_while_its_root_is_open() -> None:
     """A trace waits for its open root, whether or not the worker has seen the root's start."""
-    parts: list[Part] = []
-    worker, maker = worker_with(parts), SpanMaker()
+    segments: list[TraceSegment] = []
+    worker, maker = worker_with(segments), SpanMaker()
     root = maker.start("root")
     worker.started(root)
     first = maker.start("first", root)
@@ -45,19 +45,19 @@ def test_a_trace_is_not_complete_while_its_root_is_open() -> None:
     worker.started(second)
     worker.ended(maker.end(second))
     worker.flush(math.inf)
-    before = list(parts)
+    before = list(segments)
     worker.ended(maker.end(root))
     worker.flush(math.inf)
     worker.close(math.inf)
 
     assert before == []
-    assert [[span.name for span in part.ended] for part in parts] == [["first", "second", "root"]]
+    assert [[span.name for span in segment.ended] for segment in segments] == [["first", "second", "root"]]
 
 
 def test_spans_with_equal_span_ids_in_different_traces_are_kept_apart() -> None:
     """Id generators may start anew with each trace."""
-    parts: list[Part] = []
-    worker, maker = worker_with(parts), SpanMaker()
+    segments: list[TraceSegment] = []
+    worker, maker = worker_with(segments), SpanMaker()
     spans = [maker.start(name) for name in ("a", "b")]
     first = spans[0].context
     assert first is not None
@@ -69,7 +69,7 @@ def test_spans_with_equal_span_ids_in_different_traces_are_kept_apart() -> None:
     worker.flush(math.inf)
     worker.close(math.inf)
 
-    assert sorted(span.name for part in parts for span in part.ended) == ["a", "b"]
+    assert sorted(span.name for segment in segments for span in segment.ended) == ["a", "b"]
 
 
 def test_what_is_recorded_for_others_only_is_neither_sent_nor_counted() -> None:
@@ -82,9 +82,9 @@ def test_what_is_recorded_for_others_only_is_neither_sent_nor_counted() -> None:
         def get_description(self) -> str:
             return "record only"
 
-    parts: list[Part] = []
+    segments: list[TraceSegment] = []
     ledger = Ledger()
-    worker = worker_with(parts, ledger)
+    worker = worker_with(segments, ledger)
     span = TracerProvider(sampler=RecordOnly(), shutdown_on_exit=False).get_tracer("t").start_span("s")
     assert isinstance(span, Span)
     worker.started(span)
@@ -93,7 +93,7 @@ def test_what_is_recorded_for_others_only_is_neither_sent_nor_counted() -> None:
     worker.flush(math.inf)
     worker.close(math.inf)
 
-    assert parts == []
+    assert segments == []
     assert ledger.read().ended == 0
 
 
@@ -116,8 +116,8 @@ class Telling(ReadableSpan):
 
 def test_a_root_that_ends_while_the_worker_looks_waits_for_its_children() -> None:
     """The child started and ended after the worker had begun its check, so the worker sees it only at the next one."""
-    parts: list[Part] = []
-    worker, maker = worker_with(parts), SpanMaker()
+    segments: list[TraceSegment] = []
+    worker, maker = worker_with(segments), SpanMaker()
     root = maker.start("root")
 
     def first_look() -> None:  # the next check sees all that starts now together
@@ -135,14 +135,14 @@ def test_a_root_that_ends_while_the_worker_looks_waits_for_its_children() -> Non
         worker.flush(math.inf)
     worker.close(math.inf)
 
-    assert [[span.name for span in part.ended] for part in parts] == [["child", "root"]]
+    assert [[span.name for span in segment.ended] for segment in segments] == [["child", "root"]]
 
 
 def test_many_threads_lose_no_span() -> None:
     """Starts and ends arrive while the worker takes others away."""
-    parts: list[Part] = []
+    segments: list[TraceSegment] = []
     ledger = Ledger()
-    worker = worker_with(parts, ledger)
+    worker = worker_with(segments, ledger)
 
     def emit() -> None:
         maker = SpanMaker()
@@ -163,16 +163,16 @@ def test_many_threads_lose_no_span() -> None:
     worker.close(math.inf)
 
     assert ledger.read().ended == 2400
-    assert [sorted(span.name for span in part.ended) for part in parts] == [["child", "root"]] * 1200
+    assert [sorted(span.name for span in segment.ended) for segment in segments] == [["child", "root"]] * 1200
 
 
 def test_what_the_end_reports_as_late_are_spans_and_not_their_size() -> None:
     """A span with much text takes many places of the queue but counts as one span."""
     is_busy, over = threading.Event(), threading.Event()
-    parts: list[Part] = []
+    segments: list[TraceSegment] = []
 
-    def deliver(part: Part) -> None:
-        parts.append(part)
+    def deliver(segment: TraceSegment) -> None:
+        segments.append(segment)
         is_busy.set()
         over.wait(60)
 
@@ -197,4 +197,4 @@ def test_what_the_end_reports_as_late_are_spans_and_not_their_size() -> None:
     over.set()
     flushing.join()
 
-    assert reported - len(parts) <= 1
+    assert reported - len(segments) <= 1

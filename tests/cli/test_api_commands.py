@@ -119,6 +119,24 @@ def test_reading_traces(command: Command, trace: str) -> None:
     assert command.json("traces", "analytics", "--metric", "models", *WINDOW)[0]["model"] == "m"
 
 
+def test_traces_within_a_budget(command: Command, trace: str) -> None:
+    """As text with a fence, in parts, and two side by side."""
+    text = command.table("traces", "get", trace, "--budget", "800")
+    part = command.json("traces", "get", trace, "--budget", "800", "--part", "input")
+    tree = command.json("traces", "get", trace, "--budget", "800", "--part", "tree", "--cursor", "1.1")
+    same = command.json("traces", "compare", trace, trace)
+
+    assert text.startswith(f"trace {trace} COMPLETED 2.0s")
+    assert "#1 llm gpt m running" in text
+    assert "\ntea\n<<end" in part["text"]
+    assert (tree["spans"], tree["next"], same["differing"]) == (1, None, 0)
+    assert "no difference" in command.table("traces", "compare", trace, trace)
+    command.table("traces", "get", trace, "--budget", "800", "--part", "#9", code=ExitCode.VALIDATION)
+    assert "spans #1 to #1" in command.error_output
+    command.table("traces", "get", trace, "--part", "tree", code=ExitCode.VALIDATION)
+    assert "about --budget" in command.error_output
+
+
 def test_changing_traces(command: Command, trace: str, tmp_path: Path) -> None:
     """Update, clear, tag, add and change spans, delete."""
     changed = command.json(

@@ -55,8 +55,8 @@ def test_ls_shows_who_uses_what_and_what_waits(tmp_path: Path) -> None:
     (folder / "x.sqlite.damaged").write_bytes(b"x" * 10)
     files = {file["state"]: file for file in listing(folder, tmp_path)["files"]}
 
-    assert (files["waiting"]["parcels"], files["waiting"]["spans"], files["waiting"]["project"]) == (1, 3, "shop")
-    assert (files["in use"]["parcels"], files["in use"]["endpoint"]) == (1, "http://other")
+    assert (files["waiting"]["requests"], files["waiting"]["spans"], files["waiting"]["project"]) == (1, 3, "shop")
+    assert (files["in use"]["requests"], files["in use"]["endpoint"]) == (1, "http://other")
     assert files["damaged"]["bytes"] == 10
     code, output, _ = spool("ls", home=tmp_path, PANDAPROBE_SPOOL_DIR=str(folder))
     assert code == 0

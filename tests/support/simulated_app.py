@@ -1,4 +1,4 @@
-"""An app in simulated time: real spans, the real assembler, encoder and dispatcher, in a simulated world."""
+"""An app in simulated time: real spans, the real assembler, encoder and policy, in a simulated world."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from opentelemetry.sdk.trace import Span
 from opentelemetry.trace import SpanContext
 
 from pandaprobe_otel.assembly.assembler import Assembler
-from pandaprobe_otel.assembly.encoder import PartEncoder
+from pandaprobe_otel.assembly.encoder import SegmentEncoder
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.assembly.timing import Timing
-from pandaprobe_otel.assembly.trace_buffer import Part
+from pandaprobe_otel.assembly.trace_buffer import TraceSegment
 from pandaprobe_otel.mapping import MappingOptions
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from simulated_world import Process
@@ -39,7 +39,7 @@ class SimulatedApp:
         self._next_poll = math.inf
         self._maker = maker or SpanMaker()
         self.assembler = Assembler(timing=Timing(), counts_starts=True, max_bytes=32 << 20, is_forked=is_forked)
-        self._encoder = PartEncoder(
+        self._encoder = SegmentEncoder(
             span_filter=SpanFilter("all"), options=MappingOptions(), ledger=process.ledger, sample_rate=1.0
         )
         self.most_held = 0
@@ -94,11 +94,11 @@ class SimulatedApp:
             self._look_at(self.process.world.now + self._poll_s)
             self._poll_s = min(self._poll_s * 2, self._longest_poll_s)
 
-    def _hand_over(self, parts: Iterable[Part]) -> None:
-        for part in parts:
+    def _hand_over(self, segments: Iterable[TraceSegment]) -> None:
+        for segment in segments:
             journal = self.process.journal
-            parcels = self._encoder.encode(part)
-            self.process.take(*parcels, journal=() if journal is None else journal.taken(part))
+            requests = self._encoder.encode(segment)
+            self.process.take(*requests, journal=() if journal is None else journal.taken(segment))
 
 
 def stored_id(span: Span) -> str:

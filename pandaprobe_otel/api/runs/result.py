@@ -129,6 +129,16 @@ class RunResult:
 
         return frame(self.rows())
 
+    def __str__(self) -> str:
+        from pandaprobe_otel.api.runs.result_display import result_text
+
+        return result_text(self)
+
+    def _repr_html_(self) -> str:
+        from pandaprobe_otel.api.runs.result_display import result_html
+
+        return result_html(self)
+
     def _score_rows(self) -> Iterator[dict[str, Any]]:
         for score in self.scores:
             row = _row(_pair(score), score.parsed, str(score.status), score.reason)

@@ -17,12 +17,10 @@ _MICROS_OF: Final = {"hour": 3_600_000_000, "day": 86_400_000_000, "week": 7 * 8
 class ListFilters(BaseModel, frozen=True):
     """The query of `/ui`: empty texts mean any.
 
-    `q` is a query of the search language. Its texts are looked for in names, questions and answers of traces; with
-    `deep` also in what their spans took and gave, which reads all of them.
+    `q` is a query of the search language.
     """
 
     q: str = ""
-    deep: bool = False
     status: str = ""
     within: Literal["", "hour", "day", "week"] = ""
     session: str = ""
@@ -38,7 +36,6 @@ class ListFilters(BaseModel, frozen=True):
         """The filters in use, as values of a link."""
         named = {
             "q": self.q,
-            "deep": "1" if self.deep and self.q else "",
             "status": self.status,
             "within": self.within,
             "session": self.session,
@@ -52,6 +49,17 @@ class ListFilters(BaseModel, frozen=True):
         """The values that links to other pages of the list repeat."""
         return {**self.chosen, "sort": self.sort.value, "order": self.order.value}
 
+    def with_term(self, term: str, *, excluded: bool = False) -> dict[str, str]:
+        """The values of a link to the list with one more term, or without it if it is there."""
+        wanted = f"-{term}" if excluded else term
+        others = f" {self.q} ".replace(f" -{term} ", " ").replace(f" {term} ", " ").strip()
+        q = others if self.has(wanted) else f"{others} {wanted}".strip()
+        return {**self.kept, "q": q}
+
+    def has(self, term: str) -> bool:
+        """Return whether a term is one of those of `q`."""
+        return f" {term} " in f" {self.q} "
+
     @property
     def parsed(self) -> Parsed:
         """The query that `q` is; raises SearchError."""
@@ -61,7 +69,7 @@ class ListFilters(BaseModel, frozen=True):
         """The same for the store; `now` is in microseconds since the epoch."""
         query = self.parsed.query
         return TraceFilter(
-            search=None if query == All(()) else Search(query=query, now=now, in_spans=self.deep),
+            search=None if query == All(()) else Search(query=query, now=now),
             status=self.status or None,
             session_id=self.session or None,
             user_id=self.user or None,

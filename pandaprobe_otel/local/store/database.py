@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pandaprobe_otel.errors import PandaProbeError
+from pandaprobe_otel.local.search.words import add_functions
 from pandaprobe_otel.local.store.schema import create_schema
 
 MEMORY = ":memory:"
@@ -113,6 +114,7 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=512)
         connection.row_factory = sqlite3.Row
+        add_functions(connection)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA temp_store = MEMORY")
         if not self.in_memory:

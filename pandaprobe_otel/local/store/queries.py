@@ -7,6 +7,7 @@ The filters of a session list restrict the traces in the totals, not only the se
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,9 +15,12 @@ from pandaprobe_otel.local.models.fields import SortOrder
 from pandaprobe_otel.local.models.traces import SessionSortBy, TraceSortBy
 from pandaprobe_otel.local.payloads import dumps, loads
 from pandaprobe_otel.local.store.database import Database
+from pandaprobe_otel.local.store.facet_counts import FacetCount, Proposal, facet_counts, proposals
+from pandaprobe_otel.local.store.overview import Overview, overview_of
 from pandaprobe_otel.local.store.records import TRACE_COLUMNS, TRACE_LIST_COLUMNS
+from pandaprobe_otel.local.store.searched_traces import PageOrder, found_by, page_of
+from pandaprobe_otel.local.store.spans import spans_of
 from pandaprobe_otel.local.store.trace_filter import TAGGED, TraceFilter
-from pandaprobe_otel.local.store.traces import spans_of
 from pandaprobe_otel.local.times import iso, iso_or_none
 
 _TRACE_ORDER: Final = {
@@ -71,6 +75,10 @@ class Queries:
         key = f"+{_TRACE_ORDER[sort_by]}" if wanted.is_narrow else _TRACE_ORDER[sort_by]
         ordered = order_by(key, order, nullable=sort_by not in _NEVER_NULL, tie_breaker="seq")
         with self._database.read() as connection:
+            if wanted.search is not None:
+                found = found_by(connection, project_id, wanted)
+                asked = PageOrder(clause=ordered, sort_by=sort_by, order=order, limit=page.limit, offset=page.offset)
+                return page_of(connection, project_id, found, asked, TRACE_LIST_COLUMNS), found.count
             where, values = _condition(connection, project_id, wanted)
             total = _count(connection, project_id, wanted, where, values)
             rows = connection.execute(
@@ -79,25 +87,21 @@ class Queries:
             ).fetchall()
         return rows, total
 
-    def for_overview(
-        self, project_id: str, wanted: TraceFilter, most_traces: int, most_steps: int
-    ) -> tuple[list[sqlite3.Row], list[sqlite3.Row]]:
-        """Return the newest traces that match, and their calls of models and tools; at most so many of each."""
+    def overview(self, project_id: str, wanted: TraceFilter, until: int | None) -> Overview | None:
+        """Return the figures of the traces that match, up to a moment if one is given; None without any."""
         with self._database.read() as connection:
-            where, values = _condition(connection, project_id, wanted)
-            traces = connection.execute(
-                "SELECT started_at, ended_at, status, total_tokens AS tokens, total_cost AS cost, environment, release"
-                f" FROM traces WHERE {where} ORDER BY started_at DESC, seq DESC LIMIT ?",
-                (*values, most_traces),
-            ).fetchall()
-            steps = connection.execute(
-                "SELECT kind, name, model, status, started_at, ended_at, completion_start_time,"
-                " prompt_tokens + completion_tokens AS tokens, total_cost AS cost FROM spans"
-                f" WHERE trace_seq IN (SELECT seq FROM traces WHERE {where} ORDER BY started_at DESC, seq DESC LIMIT ?)"
-                " AND kind IN ('LLM', 'TOOL') LIMIT ?",
-                (*values, most_traces, most_steps),
-            ).fetchall()
-        return traces, steps
+            return overview_of(connection, found_by(connection, project_id, wanted), wanted.after, until)
+
+    def facets(self, project_id: str, wanted: TraceFilter) -> tuple[dict[str, list[FacetCount]], int]:
+        """Return the facets of the traces that match, and how many of the traces are not counted yet."""
+        with self._database.read() as connection:
+            found = found_by(connection, project_id, wanted)
+            return facet_counts(found), len(found.loose)
+
+    def proposals(self, project_id: str, term: str) -> Sequence[Proposal]:
+        """Return what a term of a search can be completed to."""
+        with self._database.read() as connection:
+            return proposals(connection, project_id, term)
 
     def newest_project(self) -> str | None:
         """Return the id of the project that the last trace has come to; None without traces."""
