@@ -35,10 +35,9 @@ _FIRST_CHUNK: Final = "time_to_first_chunk"
 class PydanticAIInstrumentor(Integration):
     """Runs of agents with their model calls and tools, and embeddings, in the spans that Pydantic AI makes itself.
 
-    An app that has called `instrument_all` keeps its settings, and so does an agent that says its own. The client of
-    the model makes no second span. Binary content is named in messages by its digest, and not carried. Added to them:
-    parameters that have no attribute, and what stands beside texts and files of a question. See `Integration` for the
-    options of `instrument()`.
+    An app that has called `instrument_all` keeps its settings, and so does an agent with its own. The model's client
+    makes no second span. Messages have the digest of binary content, not the bytes. This adds parameters that have no
+    attribute, and data beside texts and files of a question. See `Integration` for the options of `instrument()`.
     """
 
     library = "pydantic_ai"

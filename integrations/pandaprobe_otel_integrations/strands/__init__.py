@@ -28,10 +28,10 @@ _INTERRUPTS: Final = "strands.types.interrupt"
 class StrandsInstrumentor(Integration):
     """Runs of agents with their cycles, model calls and tools, in the spans that Strands makes itself.
 
-    Added to them: the conversation, which is the id of the session manager or else one for each agent, definitions of
-    tools, parameters of models, the state of an agent, digests of bytes, and that a run waits for a person or was
-    cancelled. The client of the model makes no second span. Strands always writes messages: `capture_content` does not
-    change that, `init(capture=...)` does. See `Integration` for the other options of `instrument()`.
+    This adds the conversation (the id of the session manager, or one for each agent), definitions of tools,
+    parameters of models, the state of an agent, digests of bytes, and whether a run waits for a person or was
+    cancelled. The model's client makes no second span. Strands always writes messages; `init(capture=...)` hides
+    them, `capture_content` does not. See `Integration` for the other options of `instrument()`.
     """
 
     library = "strands"
