@@ -56,11 +56,11 @@ class Endpoint(Protocol):
         ...
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Attributes of a request; `gen_ai.request.model` also names the span."""
+        """Return attributes of a request; `gen_ai.request.model` also names the span."""
         ...
 
     def request_content(self, body: Body) -> Content:
-        """Messages, instructions and tools of a request."""
+        """Return messages, instructions and tools of a request."""
         ...
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -68,7 +68,7 @@ class Endpoint(Protocol):
         ...
 
     def merged(self, events: Events) -> Body:
-        """The events of a stream, complete or not, as the answer that the API gives without streaming."""
+        """Return the events of a stream, complete or not, as the answer that the API gives without streaming."""
         ...
 
     def is_output(self, event: Event) -> bool:

@@ -93,7 +93,7 @@ class AgnoInstrumentor(Integration):
 
 
 def _carry_context(owner: Any) -> Undoable:
-    """Memories and learning, which Agno makes in threads while the run waits, are the run's."""
+    """Make memories and learning part of the run, which Agno makes in threads while the run waits."""
     name = "background_executor"
     made: property = owner.__dict__[name]
     return replace(owner, name, property(lambda agent: ContextExecutor(made.__get__(agent))))

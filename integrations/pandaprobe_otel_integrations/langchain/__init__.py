@@ -83,7 +83,7 @@ class LangChainInstrumentor(Integration):
     )
 
     def recorder(self) -> Recorder:
-        """The recorder of a handler that the app has made itself, instrumented or not."""
+        """Return the recorder of a handler that the app has made itself, instrumented or not."""
         return self._recorder if self._open else self._make_recorder(chosen_tracer_provider(), None)
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:

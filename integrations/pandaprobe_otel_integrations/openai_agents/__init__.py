@@ -46,7 +46,7 @@ class _Registration:
 
 
 def _processors(provider: Any, *unknown: RunProcessor) -> Sequence[Any]:
-    """The provider's processors; `unknown` where it does not have them in the SDK's way."""
+    """Return the provider's processors; `unknown` where it does not have them in the SDK's way."""
     return getattr(getattr(provider, "_multi_processor", None), "_processors", unknown)
 
 

@@ -78,7 +78,7 @@ class PydanticAIInstrumentor(Integration):
 
     @contextmanager
     def _ending(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Generator[Any]:
-        """Around the block in which Pydantic AI records exceptions; a stream that is torn down has none of them."""
+        """Wrap the block in which Pydantic AI records exceptions; a stream that is torn down has none of them."""
         with wrapped(*args, **kwargs) as entered:
             try:
                 yield entered
@@ -90,7 +90,7 @@ class PydanticAIInstrumentor(Integration):
                 raise
 
     def _first_chunk(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Around the question how long an answer has kept its reader waiting, which is asked inside of its span."""
+        """Wrap the question how long an answer has kept its reader waiting, which is asked inside of its span."""
         waited_s = wrapped(*args, **kwargs)
         if self._open and waited_s is not None:
             guarded(_tell_first_chunk, waited_s)
