@@ -20,9 +20,9 @@ from uuid import UUID
 
 from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.failures.states import DAY, OPEN
-from pandaprobe_otel.local.sealing.findings import FINDINGS
 from pandaprobe_otel.local.sealing.sealer import Sealer
 from pandaprobe_otel.local.sealing.seals import Seals
+from pandaprobe_otel.local.sealing.trace_failures import FINDINGS
 from pandaprobe_otel.local.store.database import Database
 from pandaprobe_otel.local.store.failure_groups import FailureGroups
 from pandaprobe_otel.local.store.trace_filter import TraceFilter
@@ -112,6 +112,7 @@ def pages(groups: FailureGroups) -> Iterator[tuple[str, Callable[[], object]]]:
     first = groups.find("p", TraceFilter(), OPEN, now=now, limit=1, offset=0).groups[0]
     yield "list, any time", lambda: listed(TraceFilter())
     yield "list, last week", lambda: listed(TraceFilter(after=now - 7 * DAY))
+    yield "the largest group", lambda: groups.get("p", first.fingerprint, now=now)
     yield "newest traces of the largest group", lambda: groups.examples("p", first, limit=50)
 
 

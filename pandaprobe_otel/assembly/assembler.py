@@ -9,7 +9,8 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.assembly.timing import MAX_OPEN_SPANS, MAX_OPEN_TRACES, REMEMBERED_TRACES, Timing
-from pandaprobe_otel.assembly.trace_buffer import SMALLEST_SPAN, Memory, Stage, TraceBuffer, TraceSegment
+from pandaprobe_otel.assembly.trace_buffer import Memory, Stage, TraceBuffer, TraceSegment
+from pandaprobe_otel.mapping.sdk_span import EndedSpan
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -79,14 +80,13 @@ class Assembler:
             buffer.start(span, context.span_id, now)
             self._open_spans += len(buffer.open) - before
 
-    def ended(self, span: ReadableSpan, now: float) -> int:
+    def ended(self, span: EndedSpan, now: float) -> int:
         """Add a span that has ended; return its approximate size in bytes."""
-        context = span.context
-        if context is None:
-            return SMALLEST_SPAN
-        buffer = self._buffer(context.trace_id, now)
+        trace_id, span_id = span[0][:2]  # a context is a tuple, and its properties are Python calls
+        buffer = self._buffers.get(trace_id) or self._buffer(trace_id, now)
+        self._touched.add(buffer)
         before = len(buffer.open)
-        size = buffer.end(span, context.span_id, now)
+        size = buffer.end(span, span_id, now)
         self._open_spans += len(buffer.open) - before
         self.bytes += size
         self.has_large = self.has_large or buffer.bytes >= self._timing.checkpoint_bytes

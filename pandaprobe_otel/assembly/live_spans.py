@@ -14,12 +14,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.assembly.live_events import LiveEvent, LiveQueue
-from pandaprobe_otel.assembly.remote_parents import joined
+from pandaprobe_otel.assembly.remote_parents import view_of, view_of_ended
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.assembly.trace_buffer import Memory
 from pandaprobe_otel.delivery.randomness import randomness
-from pandaprobe_otel.mapping import MappingOptions, SpanView, is_genai, map_views, read_span
+from pandaprobe_otel.mapping import MappingOptions, SpanView, is_genai, map_views
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
+from pandaprobe_otel.mapping.sdk_span import EndedSpan
 from pandaprobe_otel.mapping.text import clean_text
 from pandaprobe_otel.process import open_streams
 from pandaprobe_otel.process.guard import counted, failed
@@ -29,6 +30,7 @@ from pandaprobe_otel.transport.messages import Answer, Request, Transport
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
+    from pandaprobe_otel.assembly.journal import SpanEvent
     from pandaprobe_otel.config.resolve import Config
 
 EVERY_S: Final = 0.2
@@ -54,7 +56,7 @@ class _Trace:
     open: dict[int, ReadableSpan] = dataclasses.field(default_factory=dict[int, "ReadableSpan"])
     views: dict[int, SpanView] = dataclasses.field(default_factory=dict[int, SpanView])
     """Open spans as they were at the first look at them."""
-    ended: list[ReadableSpan] = dataclasses.field(default_factory=list["ReadableSpan"])
+    ended: list[EndedSpan] = dataclasses.field(default_factory=list[EndedSpan])
     """Ended spans that are not told yet."""
     is_wanted: bool = False
 
@@ -100,23 +102,23 @@ class LiveSpans:
         """True if the server takes none, or has failed a short while ago."""
         return self._is_able is False or self._monotonic() < self._off_until
 
-    def take(self, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
-        """Take starts (True) and ends of spans, in order."""
+    def take(self, events: Sequence[SpanEvent]) -> None:
+        """Take starts and ends of spans, in order."""
         if self.is_off:
             return
-        for span, is_start in events:
-            context = span.context
+        for span, _ in events:
+            context = span[0] if isinstance(span, tuple) else span.context
             if context is None or randomness(context.trace_id) < self._least_randomness:
                 continue
             trace = self._trace(context.trace_id)
             if trace is None:
                 continue
-            if is_start:
-                trace.open[context.span_id] = span
-            else:
+            if isinstance(span, tuple):
                 trace.open.pop(context.span_id, None)
                 trace.views.pop(context.span_id, None)
                 trace.ended.append(span)
+            else:
+                trace.open[context.span_id] = span
         if self._waits_since is None and self._traces:
             self._waits_since = self._monotonic()
 
@@ -235,18 +237,14 @@ class LiveSpans:
         self._waits_since = None
 
     def _add_events(self, trace_id: int, trace: _Trace) -> None:
-        new = {span_id: _viewed(span) for span_id, span in trace.open.items() if span_id not in trace.views}
-        ended = [(span, _viewed(span)) for span in trace.ended]
-        trace.is_wanted = (
-            trace.is_wanted
-            or self._selects_all
-            or any(is_genai(view) for view in (*new.values(), *(view for _, view in ended)))
-        )
+        new = {span_id: view_of(span) for span_id, span in trace.open.items() if span_id not in trace.views}
+        ended, views = trace.ended, [view_of_ended(span) for span in trace.ended]
+        trace.is_wanted = trace.is_wanted or self._selects_all or any(map(is_genai, (*new.values(), *views)))
         if not trace.is_wanted:
             return  # read again at the next look: attributes may still be set
         trace.views.update(new)
         trace.ended = []
-        kept = self._filter.keep(ended, [*trace.views.values()], trace.memory).views
+        kept = self._filter.keep(ended, views, [*trace.views.values()], trace.memory).views
         begun = [_below(view, trace.memory.parents) for view in new.values() if self._filter.keeps_for_sure(view)]
         ends = {span_uuid(view.trace_id, view.span_id) for view in kept}
         for span in self._mapped([*kept, *begun]):
@@ -257,10 +255,6 @@ class LiveSpans:
             return []
         bodies = map_views(views, whole=False, options=self._options).spans
         return [{name: body[name] for name in _FIELDS if body.get(name) is not None} for body in bodies]
-
-
-def _viewed(span: ReadableSpan) -> SpanView:
-    return joined(span, read_span(span))
 
 
 def _below(view: SpanView, parents: Mapping[int, int | None]) -> SpanView:

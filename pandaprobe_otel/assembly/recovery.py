@@ -15,6 +15,7 @@ from pandaprobe_otel.assembly.trace_buffer import Memory, Stage, TraceSegment
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
 from pandaprobe_otel.mapping.ids import trace_uuid
+from pandaprobe_otel.mapping.sdk_span import fields_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -82,7 +83,7 @@ def _segment(state: TraceState, spans: tuple[ReadableSpan, ...]) -> TraceSegment
     return TraceSegment(
         trace_id=int(state.trace_id, 16),
         stage=Stage.LAST if state.running else Stage.MORE if state.posted else Stage.WHOLE,
-        ended=spans,
+        ended=tuple(map(fields_of, spans)),
         open=(),
         is_remote=state.is_remote or (has_remote_root and None not in parents),
         memory=Memory(

@@ -44,6 +44,7 @@ _LATER = {
     "send": "pandaprobe_otel.cli.send:send",
     "sessions": "pandaprobe_otel.cli.sessions:sessions",
     "setup": "pandaprobe_otel.cli.setup:setup",
+    "skill": "pandaprobe_otel.cli.skill:skill",
     "spool": "pandaprobe_otel.cli.spool:spool",
     "traces": "pandaprobe_otel.cli.traces:traces",
     "view": "pandaprobe_otel.cli.view:view",

@@ -124,7 +124,7 @@ def _of_one_session(found: list[StoredTrace]) -> list[StoredTrace]:
 
 def _scored_low(client: Client, monitor: str) -> dict[str, list[Any]]:
     """Return the low scores of a monitor by their traces, of each name the latest."""
-    from pandaprobe_otel.failures.judged import is_low
+    from pandaprobe_otel.failures.low_scores import is_low
 
     found: dict[str, dict[str, Any]] = {}
     for run in client.monitors.iter_runs(monitor):

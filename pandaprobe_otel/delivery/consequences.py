@@ -192,7 +192,7 @@ class Consequences:
             next_at = now + (FINISH_AFTER_DOUBT_S if job.in_doubt else FIRST_LOOK_S)
         elif request.is_remote:
             incoming.orphans.found(request)
-        self._ledger.delivered(len(request.spans), traces=int(is_new))
+        self._ledger.delivered(request.spans.count, traces=int(is_new))
         self._outbox.finish(job, now, next_at=next_at)
 
     def _refused(self, job: Job, verdict: Verdict, now: float) -> None:

@@ -116,6 +116,8 @@ class Outbox:
             request = request.closed()
         job = Job(request, since=now, in_doubt=request.step is Step.SCORE)
         self._append(job, now, now)
+        if self._store is None:
+            return self._evict() if self._bytes > self._max_bytes else []
         self._note_added(job)
         return [] if self._writes else self._evict()  # what the store takes leaves the memory a moment later
 

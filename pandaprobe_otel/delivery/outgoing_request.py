@@ -77,7 +77,7 @@ class OutgoingRequest:
     @property
     def span_count(self) -> int:
         """The number of spans, also while they are packed or on disk."""
-        return self.closed_spans or len(self.spans)
+        return self.closed_spans or self.spans.count
 
     @property
     def line(self) -> str:
@@ -129,7 +129,7 @@ class OutgoingRequest:
 
     def split(self) -> tuple[OutgoingRequest, ...]:
         """Return this request and, if it has more spans than one request may carry, the appends that follow it."""
-        if len(self.spans) <= MAX_SPANS:
+        if self.spans.count <= MAX_SPANS:
             return (self,)
         first = replace(self, spans=self.spans[:MAX_SPANS])
         rest = (

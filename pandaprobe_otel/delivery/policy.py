@@ -170,14 +170,16 @@ class DeliveryPolicy:
     def _step(self, now: float) -> Attempt | float:
         if now >= self._outbox.inspect_at:
             self._incoming.inspected(self._outbox.inspect(now), now)
-        self._heartbeat(now)
-        step = self._choose(now)
-        self._heartbeat(now)
+        if not self._bucket.is_shared:
+            step = self._choose(now)
+        else:
+            self._heartbeat(now)
+            step = self._choose(now)
+            self._heartbeat(now)
         return step if isinstance(step, Attempt) else min(step, self.expected_at, self._outbox.inspect_at)
 
     def _heartbeat(self, now: float) -> None:
-        if self._bucket.is_shared:
-            self.expected_at = math.inf if self.closing else self._bucket.heartbeat(now)
+        self.expected_at = math.inf if self.closing else self._bucket.heartbeat(now)
 
     def _is_blocked(self, now: float) -> bool:
         """Return whether no trace can be sent now for a cause other than the budget."""

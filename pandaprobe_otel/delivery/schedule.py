@@ -32,13 +32,14 @@ class Schedule:
 
     def next_create(self, now: float) -> Line | None:
         """Return the line whose turn it is to take a token, or None."""
-        self._queue_for_tokens(now)
+        if self._creates:
+            self._queue_for_tokens(now)
         key = self._token_queue.next()
         return None if key is None else self._lines[key]
 
     def next_other(self, now: float) -> Line | None:
         """Return the line that is due with an append, finish or score, or None."""
-        at = self._first(self._others)
+        at = self._first(self._others) if self._others else None
         return None if at is None or at > now else self._lines[self._others[0][2]]
 
     def next_due(self, now: float) -> tuple[float | None, float | None]:
@@ -57,7 +58,8 @@ class Schedule:
 
     def add(self, key: str, line: Line, at: float, now: float = -math.inf) -> None:
         """Add a line, or move it, since its first job is due at `at`."""
-        self.remove(line)
+        if line.ticket:
+            self.remove(line)
         line.ticket = next(self._tickets)
         if line.jobs[0].request.step is not Step.CREATE:
             heapq.heappush(self._others, (at, line.ticket, key))

@@ -14,7 +14,6 @@ from pandaprobe_otel.failures.spans import Step, Trace, items, members
 TIMES: Final = 3
 """Rounds from which on a repetition is a loop."""
 _LONGEST_CYCLE: Final = 8
-_MOST_CALLS: Final = 2000
 _HAND_OVER: Final = re.compile(r"(?:transfer|hand_?off|hand_?over|delegate|route|escalate)(?:_|\b)", re.IGNORECASE)
 _UNKNOWN_TOOL: Final = re.compile(
     r"(?:unknown|no such|unrecogni[sz]ed|nonexistent|unregistered) (?:tool|function)s?:? (?:name:? )?['\"`]?([\w.-]+)"
@@ -69,7 +68,7 @@ def loops(trace: Trace) -> Iterator[Finding]:
     for calls in by_agent.values():
         if len(calls) < TIMES:
             continue
-        keys = [(step.name, _arguments(step)) for step in calls[:_MOST_CALLS]]
+        keys = [(step.name, _arguments(step)) for step in calls]
         for start, length, times in cycles(keys):
             names = _turned([key[0] for key in keys[start : start + length]])
             yield Finding(

@@ -10,7 +10,7 @@ from pandaprobe_otel.failures.answers import answers
 from pandaprobe_otel.failures.calls import circular_hand_offs, loops, unknown_tools
 from pandaprobe_otel.failures.errors import failed_spans
 from pandaprobe_otel.failures.finding import RANK, Finding
-from pandaprobe_otel.failures.judged import judged
+from pandaprobe_otel.failures.low_scores import judged
 from pandaprobe_otel.failures.spans import Trace, members
 
 _RULES: Final = (failed_spans, unknown_tools, loops, answers, circular_hand_offs)

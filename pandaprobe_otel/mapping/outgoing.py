@@ -34,10 +34,11 @@ def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: Mappin
             pieces.append(memoryview(data)[4:-4])
             together = _MOST_TOGETHER
             continue
+        alone = data[4:-4] if len(some) == 1 else b""
         del data  # may be large, and is no longer needed
         together = _FIRST_TOGETHER if most >= _LARGE else 1
         for body in some:
-            body, encoded = _kept(body, most, options)
+            body, encoded = _kept(body, most, options, alone)
             bodies.append(body)
             pieces.append(encoded)
             if len(encoded) > _LARGE // 2:  # maybe because it was cut to that size
@@ -59,9 +60,12 @@ _LARGE: Final = 262_144
 large values are in memory twice at a time before they are cut."""
 
 
-def _kept(body: dict[str, Any], most: int, options: MappingOptions) -> tuple[dict[str, Any], bytes]:
-    """Return the body and its encoding, unchanged if it has at most `most` bytes and no problem."""
-    data = _encoded_body(body)
+def _kept(body: dict[str, Any], most: int, options: MappingOptions, data: bytes = b"") -> tuple[dict[str, Any], bytes]:
+    """Return the body and its encoding, unchanged if it has at most `most` bytes and no problem.
+
+    `data`: its encoding, if it is known.
+    """
+    data = data or _encoded_body(body)
     if 0 < len(_sound(data)) <= most:
         return body, data
     is_safe = bool(data)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from pandaprobe_otel.mcp_server.answers import Refused
+from pandaprobe_otel.mcp_server.refusals import Refused
 
 GOOD_FOR_S: Final = 600.0
 _MOST: Final = 100

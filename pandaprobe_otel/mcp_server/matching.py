@@ -15,6 +15,7 @@ from pandaprobe_otel.api import Client
 from pandaprobe_otel.api.models import Trace, TraceListItem
 from pandaprobe_otel.local.search.fields import Comparison
 from pandaprobe_otel.local.search.language import All, AnyOf, Field, Flag, Not, Query, Text
+from pandaprobe_otel.local.search.words import has_phrase, phrase_of, strings_in
 from pandaprobe_otel.replay.json_text import dump
 
 _IN_ROWS: Final = frozenset(
@@ -103,8 +104,8 @@ def _matches(query: Query, asked: _Asked) -> bool:
             return not _matches(part, asked)
         case Flag(name):
             return _has_flag(name, asked)
-        case Text(text):
-            return _contains(text.lower(), asked)
+        case Text():
+            return _contains(query, asked)
         case Field():
             return any(_has(query, operand, asked) for operand in query.operands)
 
@@ -132,21 +133,23 @@ def _has_flag(name: str, asked: _Asked) -> bool:
     return asked.row.status == "ERROR" or any(span.status == "ERROR" for span in asked.trace.spans)
 
 
-def _contains(text: str, asked: _Asked) -> bool:
-    if text in asked.row.name.lower() or text.strip() == str(asked.row.trace_id):
+def _contains(asked_for: Text, asked: _Asked) -> bool:
+    phrase = phrase_of(asked_for.text, is_prefix=asked_for.is_prefix)
+    if phrase is None or asked_for.text.strip().lower() == str(asked.row.trace_id):
+        return True
+    if has_phrase((asked.row.name,), phrase):
         return True
     trace = asked.trace
-    values: Iterable[Any] = (
-        trace.input,
-        trace.output,
+    payloads = (
+        *(trace.input, trace.output),
         *(value for span in trace.spans for value in (span.name, span.error, span.input, span.output)),
     )
-    return any(text in (value if isinstance(value, str) else dump(value)).lower() for value in values if value)
+    return any(has_phrase(strings_in(dump(value)), phrase) for value in payloads if value is not None)
 
 
 def _has(field: Field, operand: str | float, asked: _Asked) -> bool:
     if isinstance(operand, str):
-        fits = _pattern(operand + "*" if field.key == "error_type" else operand, exact=field.key in ("session", "user"))
+        fits = _pattern(operand, exact=field.key in ("session", "user"))
         return any(value is not None and fits(str(value)) for value in _texts(field, asked))
     if field.key in ("after", "before"):
         moment = asked.now.timestamp() + operand / 1e6 if operand <= 0 else operand / 1e6
@@ -177,7 +180,7 @@ def _texts(field: Field, asked: _Asked) -> Iterable[Any]:
         case "model":
             return (span.model for span in spans)
         case "error_type":
-            return (span.error for span in spans)
+            return (span.error.partition(":")[0] for span in spans if span.error)
         case "failed":
             return (span.name for span in spans if span.status == "ERROR")
         case _:

@@ -18,10 +18,11 @@ from pandaprobe_otel.compact.parts import part_of
 from pandaprobe_otel.compact.suspects import suspects
 from pandaprobe_otel.compact.turns import turns_text
 from pandaprobe_otel.compact.value_text import clipped, one_line, text_of
+from pandaprobe_otel.errors import NotFound
+from pandaprobe_otel.failures.groups import Group, group_failures
 from pandaprobe_otel.mcp_server.answers import answer
-from pandaprobe_otel.mcp_server.grouping import FailureGroup, grouped
 from pandaprobe_otel.mcp_server.reading import Reading, link_to
-from pandaprobe_otel.mcp_server.searching import Sort
+from pandaprobe_otel.mcp_server.searching import Sort, start_of
 
 Budget = Annotated[int, Field(ge=LEAST_BUDGET, le=MOST_BUDGET)]
 Limit = Annotated[int, Field(ge=1, le=50)]
@@ -83,24 +84,47 @@ class ReaderTools:
 
     def find_failures(self, query: str = "after:7d", limit: Limit = 10, cursor: str | None = None) -> CallToolResult:
         """Group what failed in traces that match a query, by cause, with an example to look at."""
+        try:
+            return self._kept_failures(query, limit, cursor)
+        except NotFound:  # only a local PandaProbe keeps groups
+            return self._read_failures(query, limit, cursor)
+
+    def _kept_failures(self, query: str, limit: int, cursor: str | None) -> CallToolResult:
+        start = start_of(cursor)
+        page = self._reading.client.failures({"query": query, "state": "open", "limit": limit, "offset": start})
+        lines = [
+            _group_line(
+                one.fingerprint, one.count, f"{one.state} {one.kind}", self._reading.scrubber.text(one.name),
+                self._reading.scrubber.text(str(one.example.get("text") or "")), f"{one.last_seen:%Y-%m-%dT%H:%M}",
+                one.releases, str(one.example.get("trace_id")),
+            )
+            for one in page.items
+        ]  # fmt: skip
+        after = start + len(page.items)
+        following = str(after) if page.items and after < page.total else None
+        head = [f"{page.total} groups", *([f'next: cursor="{following}"'] if following else [])]
+        groups = [
+            {"group_id": one.fingerprint, "count": one.count, "example": str(one.example.get("trace_id"))}
+            for one in page.items
+        ]
+        text = "\n".join([*head, self._reading.fence().around("\n".join(lines))])
+        return answer(text, {"groups": groups, "total": page.total, "next": following})
+
+    def _read_failures(self, query: str, limit: int, cursor: str | None) -> CallToolResult:
         found = self._reading.searches.find(query, limit=_MOST_TRACES, cursor=cursor)
-        groups = grouped(self._with_scores(found.rows))
-        fence = self._reading.fence()
+        groups = group_failures(filter(None, (self._body_or_none(str(row.trace_id)) for row in found.rows)))
+        lines = [_line_of(group) for group in groups[:limit]]
         head = [f"{len(groups)} groups in {len(found.rows)} traces", *found.notes]
         if found.next:
             head.append(f'older traces: cursor="{found.next}"')
         if len(groups) > limit:
             head.append(f"the {limit} largest are shown")
-        text = "\n".join([*head, fence.around("\n".join(map(_group_line, groups[:limit])))])
         shown = [
-            {
-                "group_id": group.finding.fingerprint,
-                "count": len(group.traces),
-                "example": str(group.traces[0]["trace_id"]),
-            }
-            for group in groups[:limit]
+            {"group_id": one.fingerprint, "count": len(one.members), "example": str(one.members[0].trace["trace_id"])}
+            for one in groups[:limit]
         ]
-        return answer(text, {"groups": shown, "traces": len(found.rows), "next": found.next})
+        text = "\n".join([*head, self._reading.fence().around("\n".join(lines))])
+        return answer(text, {"groups": shown, "total": len(groups), "next": found.next})
 
     def get_scores(
         self, target: str, metric: str | None = None, limit: Limit = 10, cursor: str | None = None
@@ -137,11 +161,12 @@ class ReaderTools:
         text = "\n".join([*head, self._reading.fence().around("\n".join(lines) or "no scores")])
         return answer(text, {"traces": len(found.rows), "next": found.next})
 
-    def _with_scores(
-        self, rows: Sequence[TraceListItem]
-    ) -> Iterator[tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]]:
-        for row in rows:
-            yield self._reading.body(str(row.trace_id)), self._reading.scores(str(row.trace_id))
+    def _body_or_none(self, trace_id: str) -> Mapping[str, Any] | None:
+        """Return a trace that was found; None if it was deleted since."""
+        try:
+            return self._reading.body(trace_id)
+        except NotFound:
+            return None
 
     def _row(self, row: TraceListItem, *, is_checked: bool) -> str:
         taken = "running" if row.latency_ms is None else seconds_text(row.latency_ms / 1000)
@@ -153,10 +178,14 @@ class ReaderTools:
 
     def _signs(self, trace_id: str) -> Iterator[str]:
         """Yield the scores of a trace, and what is suspect in it first."""
+        body = self._body_or_none(trace_id)
+        if body is None:
+            yield "is gone"
+            return
         scores = self._reading.scores(trace_id)
         if scores:
             yield "scores " + ", ".join(f"{one_line(str(one['name']))} {one['value']}" for one in scores[:4])
-        trace = NumberedTrace(self._reading.body(trace_id))
+        trace = NumberedTrace(body)
         if trace.origins:
             first = trace.origins[0]
             yield clipped(f"failed #{first.number} {first.kind} {one_line(first.name)}", 24)
@@ -164,14 +193,22 @@ class ReaderTools:
             yield clipped(f"suspect: {one_line(found[0].sign)}", 40)
 
 
-def _group_line(group: FailureGroup) -> str:
-    releases = f" · releases {clipped(', '.join(map(one_line, group.releases)), 20)}" if group.releases else ""
-    finding = group.finding
-    said = f" · {clipped(one_line(finding.text), 40)}" if finding.text and finding.text not in finding.title else ""
-    return (
-        f"{finding.fingerprint} {len(group.traces)}× {finding.kind}: {clipped(one_line(finding.title), 40)}{said}"
-        f" · last {group.last_seen[:19]}{releases} · example {group.traces[0]['trace_id']}"
-    )
+def _line_of(group: Group) -> str:
+    first, newest = group.first, group.members[0].trace
+    releases = dict.fromkeys(str(one.trace["release"]) for one in group.members if one.trace.get("release"))
+    return _group_line(
+        group.fingerprint, len(group.members), first.kind, first.title, first.text, str(newest["started_at"])[:16],
+        list(releases), str(newest["trace_id"]),
+    )  # fmt: skip
+
+
+def _group_line(
+    fingerprint: str, count: int, kind: str, title: str, text: str, last: str, releases: Sequence[str], example: str
+) -> str:
+    said = f" · {clipped(one_line(text), 40)}" if text and text not in title else ""
+    known = f" · releases {clipped(', '.join(map(one_line, releases)), 20)}" if releases else ""
+    told = f"{fingerprint} {count}× {kind}: {clipped(one_line(title), 40)}{said}"
+    return f"{told} · last {last}{known} · example {example}"
 
 
 def _score_line(score: Mapping[str, Any]) -> str:

@@ -18,9 +18,10 @@ from pydantic import Field
 
 from pandaprobe_otel.compact.value_text import clipped, one_line, text_of
 from pandaprobe_otel.errors import RecordingError
-from pandaprobe_otel.mcp_server.answers import Refused, answer
+from pandaprobe_otel.mcp_server.answers import answer
 from pandaprobe_otel.mcp_server.options import ServerOptions
 from pandaprobe_otel.mcp_server.reading import Reading
+from pandaprobe_otel.mcp_server.refusals import Refused
 from pandaprobe_otel.replay.cannot_capture import CannotCapture
 from pandaprobe_otel.replay.capture.stored import StoredTrace
 from pandaprobe_otel.replay.fork.cut import cut_from

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.api.arguments.base import Paging
 from pandaprobe_otel.api.arguments.traces import TraceFilters
 from pandaprobe_otel.api.endpoint import Endpoint
-from pandaprobe_otel.api.models import Page, TraceListItem
+from pandaprobe_otel.api.models import Model, Page, TraceListItem
+from pandaprobe_otel.api.models.base import Utc
 from pandaprobe_otel.api.operation import operation
 from pandaprobe_otel.api.protocol import Steps, call
 from pandaprobe_otel.enums import TraceStatus
-from pandaprobe_otel.errors import InvalidRequest, NotFound
+from pandaprobe_otel.errors import NotFound
 from pandaprobe_otel.local.search.language import All, Field, Parsed, Query, parse
 from pandaprobe_otel.mcp_server.matching import LookedAt, TooManyTraces, matches
 
@@ -33,9 +34,9 @@ class StaleSearch(ValueError):
 
 
 class SearchQuery(Paging, total=False):
-    """Query of GET /traces/search."""
+    """Query of GET /local/traces."""
 
-    q: str
+    query: str
     sort_by: str
 
 
@@ -45,7 +46,28 @@ class FoundPage(Page[TraceListItem]):
     notes: list[str]
 
 
-_SEARCH: Final = Endpoint(method="GET", path="/traces/search", query=SearchQuery, answer=FoundPage)
+class FailureQuery(Paging, total=False):
+    """Query of GET /local/failures."""
+
+    query: str
+    state: str
+
+
+class KeptGroup(Model):
+    """A group of failures that a local PandaProbe keeps."""
+
+    fingerprint: str
+    name: str
+    kind: str
+    state: str
+    count: int
+    last_seen: Utc
+    releases: list[str]
+    example: dict[str, Any]
+
+
+_SEARCH: Final = Endpoint(method="GET", path="/local/traces", query=SearchQuery, answer=FoundPage)
+_FAILURES: Final = Endpoint(method="GET", path="/local/failures", query=FailureQuery, answer=Page[KeptGroup])
 
 
 class SearchingClient(Client):
@@ -53,8 +75,13 @@ class SearchingClient(Client):
 
     @operation
     def search(self, query: SearchQuery) -> Steps[FoundPage]:
-        """Return a page of the traces that a query matches. Raises InvalidRequest or NotFound at other servers."""
+        """Return a page of the traces that a query matches. Raises NotFound at other servers."""
         return call(self._connection, _SEARCH, query=query)
+
+    @operation
+    def failures(self, query: FailureQuery) -> Steps[Page[KeptGroup]]:
+        """Return a page of the groups that are kept. Raises NotFound at other servers."""
+        return call(self._connection, _FAILURES, query=query)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,14 +111,12 @@ class Searches:
     def find(self, query: str, *, sort: Sort = "started_at", limit: int = 10, cursor: str | None = None) -> Found:
         """Return rows of the latest traces first, or by `sort`. Raises SearchError and StaleSearch."""
         parsed = parse(query)
-        start = _start(cursor)
+        start = start_of(cursor)
         if self._server_searches is not False:
-            wanted: SearchQuery = {"q": query, "sort_by": sort, "limit": limit, "offset": start}
+            wanted: SearchQuery = {"query": query, "sort_by": sort, "limit": limit, "offset": start}
             try:
                 page = self.client.search(wanted)
-            except (InvalidRequest, NotFound):  # /traces/{trace_id}, for which this is no UUID
-                if self._server_searches:
-                    raise
+            except NotFound:
                 self._server_searches = False
             else:
                 self._server_searches = True
@@ -169,7 +194,8 @@ def _of_text(key: str, value: str) -> TraceFilters:
             return {}
 
 
-def _start(cursor: str | None) -> int:
+def start_of(cursor: str | None) -> int:
+    """Return the row that a cursor stands for; without one the first. Raises StaleSearch."""
     if cursor is None:
         return 0
     if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 12:

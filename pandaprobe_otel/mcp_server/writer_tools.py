@@ -8,10 +8,11 @@ from typing import Any, Final
 from mcp.types import CallToolResult
 
 from pandaprobe_otel.errors import RecordingError, WaitTimeout
-from pandaprobe_otel.mcp_server.answers import Refused, answer
+from pandaprobe_otel.mcp_server.answers import answer
 from pandaprobe_otel.mcp_server.bills import Bill, Bills
 from pandaprobe_otel.mcp_server.options import ServerOptions
 from pandaprobe_otel.mcp_server.reading import Reading
+from pandaprobe_otel.mcp_server.refusals import Refused
 from pandaprobe_otel.replay.cannot_capture import CannotCapture
 from pandaprobe_otel.replay.capture.pytest_file import cassette_beside
 from pandaprobe_otel.replay.capture.stored import StoredTrace

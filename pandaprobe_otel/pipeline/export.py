@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.config.resolve import Config
+from pandaprobe_otel.pipeline.losses import tell_left_behind, tell_losses
 from pandaprobe_otel.process.forks import ForkedWhileLoadingError, loading
 from pandaprobe_otel.process.guard import failed
 from pandaprobe_otel.process.life import finish_with_multiprocessing, watch_process
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
     from pandaprobe_otel.assembly.encoder import SegmentEncoder
-    from pandaprobe_otel.assembly.journal import SpanJournal
+    from pandaprobe_otel.assembly.journal import SpanEvent, SpanJournal
     from pandaprobe_otel.assembly.live_spans import LiveSpans
     from pandaprobe_otel.assembly.timing import Timing
     from pandaprobe_otel.assembly.trace_buffer import TraceSegment
@@ -37,10 +38,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("pandaprobe_otel")
 
-_NO_TIME: Final = "the time was too short"
 _MOST_SCORES: Final = 1000
 """Scores that may wait for the worker."""
-_SPECIMEN: Final = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1}
 
 
 class ExportPipeline:
@@ -83,7 +82,7 @@ class ExportPipeline:
         self._keeps_all = keeps_all
         self._transport = transport
         self._bucket = bucket
-        self._has_spool = _has_spool(config)
+        self._has_spool = config.spool is not None and _can_keep_a_spool()
         may_be_live = counts_starts and not is_gateway and transport is None and config.shows_running_spans
         self._live: LiveSpans | None = None
         self._open_lock = threading.Lock()
@@ -164,19 +163,10 @@ class ExportPipeline:
         return recovered(rows, states, lambda: self._load_encoder(Ledger()))
 
     def _load_encoder(self, ledger: Ledger) -> SegmentEncoder:
-        """Build the encoder, on the first segment: apps that never trace do not load the mapping and its tables."""
-        from pandaprobe_otel.assembly.encoder import SegmentEncoder
-        from pandaprobe_otel.assembly.span_filter import SpanFilter
-        from pandaprobe_otel.mapping import SpanView, map_views
+        """Load the encoder, for the first segment: apps that never trace do not load the mapping and its tables."""
+        from pandaprobe_otel.assembly.encoder import loaded_encoder
 
-        # Map a sample span, so that the mapping's lazy imports happen now, while forks are held back.
-        map_views((SpanView("specimen", 1, 1, attributes=_SPECIMEN),), options=self._options)
-        return SegmentEncoder(
-            span_filter=SpanFilter(self._config.spans, is_marked=self._counts_starts),
-            options=self._options,
-            ledger=ledger,
-            sample_rate=self._config.sample_rate,
-        )
+        return loaded_encoder(self._config, self._options, ledger, is_marked=self._counts_starts)
 
     @property
     def content_problems(self) -> tuple[str, ...]:
@@ -215,7 +205,7 @@ class ExportPipeline:
         if self._console is not None:
             self._console.show(requests)
 
-    def _write_down(self, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
+    def _write_down(self, events: Sequence[SpanEvent]) -> None:
         if self._journal is None:
             with loading():
                 self._journal = self._make_journal()
@@ -282,32 +272,13 @@ class ExportPipeline:
         if dropped is None:
             return self._told_loss(max(late, self._ledger.read().pending), 0, deadline)
         if senders.left_behind:
-            _logger.warning(
-                "pandaprobe-otel: %d spans wait in the spool %s (%s); the next process that uses it sends them.",
-                senders.left_behind,
-                self._config.spool,
-                senders.last_error or _NO_TIME,
-            )
+            tell_left_behind(senders.left_behind, self._config.spool, senders.last_error)
         return self._told_loss(late + dropped.spans, dropped.ends, deadline)
 
     def _told_loss(self, spans: int, ends: int, deadline: float) -> bool:
         """Log the losses at the end of the process; return True if there are none."""
         last_error = None if self._senders is None else self._senders.last_error
-        if spans:
-            _logger.warning(
-                "pandaprobe-otel: %d spans were not delivered when the process ended (%s). %s",
-                spans,
-                last_error or _NO_TIME,
-                "PANDAPROBE_SHUTDOWN_TIMEOUT gives it more time, PANDAPROBE_SPOOL_DIR a place to wait in."
-                if self._monotonic() >= deadline
-                else "PANDAPROBE_SPOOL_DIR gives them a place to wait in.",
-            )
-        if ends:
-            _logger.warning(
-                "pandaprobe-otel: %d traces stay RUNNING: their end was not delivered when the process ended (%s).",
-                ends,
-                last_error or _NO_TIME,
-            )
+        tell_losses(spans, ends, last_error, is_late=self._monotonic() >= deadline)
         return not (spans or ends)
 
     @property
@@ -329,7 +300,7 @@ class ExportPipeline:
         else:
             self._worker.call()
 
-    def _watch(self, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
+    def _watch(self, events: Sequence[SpanEvent]) -> None:
         """Tell the live view of starts and ends, from the worker thread."""
         try:
             if self._live is None:
@@ -415,13 +386,7 @@ def _is_something_left(config: Config) -> bool:
     return is_something_left(config)
 
 
-def _has_spool(config: Config) -> bool:
-    """Return whether the settings name a spool that this Python can keep; log a warning if it cannot."""
-    if config.spool is None:
-        return False
-    from pandaprobe_otel.delivery.spool.platform import obstacle
+def _can_keep_a_spool() -> bool:
+    from pandaprobe_otel.delivery.spool.platform import can_keep_a_spool
 
-    reason = obstacle()
-    if reason is not None:
-        _logger.warning("pandaprobe-otel: there is no spool, since %s; traces wait in memory only.", reason)
-    return reason is None
+    return can_keep_a_spool()

@@ -14,9 +14,9 @@ from opentelemetry.sdk.trace import SpanProcessor
 from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.options import MappingOptions
+from pandaprobe_otel.mapping.sdk_span import read_span
 from pandaprobe_otel.mapping.span_fields import first_token_ns
 from pandaprobe_otel.mapping.stages import mapped_spans
-from pandaprobe_otel.mapping.view import read_span
 from pandaprobe_otel.process.guard import failed
 from pandaprobe_otel.sdk.without_content import without_content
 

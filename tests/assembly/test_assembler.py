@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from opentelemetry.sdk.trace import ReadableSpan, Span
 from opentelemetry.trace import SpanContext
 
 from pandaprobe_otel.assembly.assembler import Assembler
 from pandaprobe_otel.assembly.timing import Timing
 from pandaprobe_otel.assembly.trace_buffer import Stage, TraceSegment
+from pandaprobe_otel.mapping.sdk_span import EndedSpan, fields_of, span_of
 from spans import SpanMaker
 
 
@@ -28,16 +31,16 @@ class Scene:
 
     def end(self, span: Span, *, at: float) -> None:
         """End a span."""
-        self.assembler.ended(self.maker.end(span), at)
+        self.assembler.ended(fields_of(self.maker.end(span)), at)
 
     def due(self, at: float) -> list[TraceSegment]:
         """Return the segments that are ready."""
         return list(self.assembler.due(at))
 
 
-def names(spans: tuple[ReadableSpan, ...]) -> list[str]:
+def names(spans: Sequence[EndedSpan | ReadableSpan]) -> list[str]:
     """Return the names of the spans."""
-    return [span.name for span in spans]
+    return [(span_of(span) if isinstance(span, tuple) else span).name for span in spans]
 
 
 def test_a_trace_is_whole_half_a_second_after_its_last_span() -> None:
@@ -222,7 +225,7 @@ def test_over_the_byte_bound_the_oldest_trace_goes_out_early() -> None:
             scene.end(scene.start(f"child {number} of {root.name}", root), at=1)
 
     segments = scene.due(1.1)
-    assert segments[0].ended[0].name == "child 0 of root 0"
+    assert names(segments[0].ended)[0] == "child 0 of root 0"
     assert scene.assembler.ended_spans * 2000 <= 10_000
 
 
@@ -238,7 +241,7 @@ def test_a_gateway_waits_for_the_root_of_another_service() -> None:
 
     root = scene.maker.start("root")
     assert root.context is not None
-    scene.assembler.ended(in_trace(scene.maker.end(root), 7), 70)
+    scene.assembler.ended(fields_of(in_trace(scene.maker.end(root), 7)), 70)
     (segment,) = scene.due(75)
     assert (segment.stage, segment.is_remote, names(segment.ended)) == (Stage.WHOLE, False, ["root"])
 

@@ -31,7 +31,6 @@ def worker() -> Worker:
         notices=Notices(lambda: 0.0),
     )
     worker._thread = threading.current_thread()
-    worker._sees_starts = True
     return worker
 
 

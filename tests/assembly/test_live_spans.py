@@ -16,6 +16,7 @@ from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.mapping import MappingOptions
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
+from pandaprobe_otel.mapping.sdk_span import fields_of
 from pandaprobe_otel.process import open_streams
 from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
 from spans import CHAT, HTTP, SpanMaker
@@ -84,12 +85,12 @@ class Run:
     def start(self, name: str, parent: Span | None = None, attributes: Mapping[str, str] | None = None) -> Span:
         """Start a span that the worker sees."""
         span = self.maker.start(name, parent, attributes)
-        self.live.take([(span, True)])
+        self.live.take([(span, False)])
         return span
 
     def end(self, span: Span) -> None:
         """End a span that the worker sees."""
-        self.live.take([(self.maker.end(span), False)])
+        self.live.take([(fields_of(self.maker.end(span)), True)])
 
     def wait(self, seconds: float = LOOK_S) -> None:
         """Let time pass, and have the worker look until it has nothing to do."""

@@ -15,6 +15,7 @@ from pandaprobe_otel.assembly.trace_buffer import TraceSegment
 from pandaprobe_otel.assembly.worker import Worker
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.mapping.sdk_span import fields_of
 from spans import SpanMaker
 
 MIB = 1 << 20
@@ -113,7 +114,7 @@ def test_records_that_went_out_make_room_for_others() -> None:
         span = maker.start(f"root {number}")
         assembler.started(span, float(number))
         assembler.logged(within(span, "x" * MIB))
-        assembler.ended(maker.end(span), float(number))
+        assembler.ended(fields_of(maker.end(span)), float(number))
         (segment,) = assembler.due(number + 0.9)
         assert len(segment.logs) == 1
 

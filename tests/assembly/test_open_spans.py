@@ -15,6 +15,7 @@ from pandaprobe_otel.assembly.trace_buffer import Stage, TraceBuffer, TraceSegme
 from pandaprobe_otel.assembly.worker import Worker
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.mapping.sdk_span import fields_of
 from spans import SpanMaker
 
 TRACER = TracerProvider(shutdown_on_exit=False).get_tracer("t")
@@ -48,13 +49,13 @@ def test_idle_open_traces_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> 
         assembler.started(root, 0.0)
         child = maker.start("child", root)
         assembler.started(child, 0.0)
-        assembler.ended(maker.end(child), 0.0)
+        assembler.ended(fields_of(maker.end(child)), 0.0)
         maker.exporter.clear()
     for poll in range(1, 2990):  # five minutes
         assert list(assembler.due(poll / 10)) == []
     assert looked == []
     for poll in range(1, 100):
-        assembler.ended(maker.end(roots[poll]), 299 + poll / 1000)
+        assembler.ended(fields_of(maker.end(roots[poll])), 299 + poll / 1000)
         assert list(assembler.due(299 + poll / 1000)) == []
     assert looked == []
     segments = list(assembler.due(300.0))
@@ -70,9 +71,9 @@ def test_traces_go_out_when_they_are_due_however_looks_are_planned() -> None:
     child = maker.start("child", root)
     assembler.started(child, 0.0)
     assert list(assembler.due(0.1)) == []
-    assembler.ended(maker.end(child), 200.0)
+    assembler.ended(fields_of(maker.end(child)), 200.0)
     assert list(assembler.due(200.1)) == []
-    assembler.ended(maker.end(root), 250.0)
+    assembler.ended(fields_of(maker.end(root)), 250.0)
     assert list(assembler.due(250.4)) == []
     (segment,) = assembler.due(250.5)
     assert segment.stage is Stage.WHOLE
@@ -100,7 +101,7 @@ def test_a_trace_names_the_spans_that_nobody_can_end() -> None:
     root = maker.start("root")
     assembler.started(root, 0.0)
     assembler.started(maker.start("forgotten", root), 0.0)
-    assembler.ended(maker.end(root), 1.0)
+    assembler.ended(fields_of(maker.end(root)), 1.0)
     gc.collect()
     assert list(assembler.due(1.5)) == []
     segments = [*assembler.due(11.0), *assembler.due(11.5)]

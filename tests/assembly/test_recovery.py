@@ -21,6 +21,7 @@ from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
 from pandaprobe_otel.mapping import SpanView, read_span
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
+from pandaprobe_otel.mapping.sdk_span import fields_of
 from spans import CHAT, HTTP, SpanMaker
 from spools import Run, span_encoder
 
@@ -41,10 +42,10 @@ class Disk:
         self.run.write(*changes)
 
     def start(self, *spans: ReadableSpan) -> None:
-        self.write(self.journal.record([(span, True) for span in spans]))
+        self.write(self.journal.record([(span, False) for span in spans]))
 
     def end(self, *spans: ReadableSpan) -> None:
-        self.write(self.journal.record([(span, False) for span in spans]))
+        self.write(self.journal.record([(fields_of(span), True) for span in spans]))
 
     def taken(self, segment: TraceSegment) -> None:
         self.write(self.journal.taken(segment))
@@ -65,7 +66,7 @@ def segment(
     return TraceSegment(
         trace_id=span.context.trace_id,
         stage=stage,
-        ended=(span,),
+        ended=(fields_of(span),),
         open=tuple(still_open),
         is_remote=False,
         memory=memory,

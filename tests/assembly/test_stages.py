@@ -10,6 +10,7 @@ from pandaprobe_otel import PandaProbeSpanProcessor
 from pandaprobe_otel.assembly.assembler import Assembler
 from pandaprobe_otel.assembly.timing import Timing
 from pandaprobe_otel.assembly.trace_buffer import Memory, Stage, TraceSegment
+from pandaprobe_otel.mapping.sdk_span import fields_of, span_of
 from spans import CHAT, SpanMaker, provider_with
 from strict_pandaprobe import Reply, StrictPandaProbe
 
@@ -46,7 +47,7 @@ def test_the_part_with_the_end_of_the_root_finishes_the_trace(steps: list[str]) 
             segments.append(segment)
 
     def end(span: Span) -> None:
-        assembler.ended(maker.end(span), now)
+        assembler.ended(fields_of(maker.end(span)), now)
 
     for step in [*steps, "end root"]:
         if step == "start":
@@ -74,10 +75,10 @@ def test_the_part_with_the_end_of_the_root_finishes_the_trace(steps: list[str]) 
         end(span)
     now += 1000.0
     take(assembler.due(now))
-    sent = [span.name for segment in segments for span in segment.ended]
+    sent = [span_of(span).name for segment in segments for span in segment.ended]
     assert sorted(sent) == sorted(["root", *(f"s{n}" for n in range(1, count + 1))])
     assert not segments[-1].memory.running
-    (with_root,) = [segment for segment in segments if any(span.name == "root" for span in segment.ended)]
+    (with_root,) = [segment for segment in segments if any(span_of(span).name == "root" for span in segment.ended)]
     assert with_root.stage is Stage.LAST if segments[0].stage is Stage.FIRST else with_root.stage is Stage.WHOLE
 
 

@@ -16,6 +16,7 @@ from pandaprobe_otel.assembly.trace_buffer import TraceSegment
 from pandaprobe_otel.assembly.worker import Worker
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.mapping.sdk_span import span_of
 from spans import SpanMaker
 
 PATIENT = Timing(settle_s=math.inf)
@@ -51,7 +52,7 @@ def test_a_trace_is_not_complete_while_its_root_is_open() -> None:
     worker.close(math.inf)
 
     assert before == []
-    assert [[span.name for span in segment.ended] for segment in segments] == [["first", "second", "root"]]
+    assert [[span_of(span).name for span in segment.ended] for segment in segments] == [["first", "second", "root"]]
 
 
 def test_spans_with_equal_span_ids_in_different_traces_are_kept_apart() -> None:
@@ -69,7 +70,7 @@ def test_spans_with_equal_span_ids_in_different_traces_are_kept_apart() -> None:
     worker.flush(math.inf)
     worker.close(math.inf)
 
-    assert sorted(span.name for segment in segments for span in segment.ended) == ["a", "b"]
+    assert sorted(span_of(span).name for segment in segments for span in segment.ended) == ["a", "b"]
 
 
 def test_what_is_recorded_for_others_only_is_neither_sent_nor_counted() -> None:
@@ -135,7 +136,7 @@ def test_a_root_that_ends_while_the_worker_looks_waits_for_its_children() -> Non
         worker.flush(math.inf)
     worker.close(math.inf)
 
-    assert [[span.name for span in segment.ended] for segment in segments] == [["child", "root"]]
+    assert [[span_of(span).name for span in segment.ended] for segment in segments] == [["child", "root"]]
 
 
 def test_many_threads_lose_no_span() -> None:
@@ -163,7 +164,7 @@ def test_many_threads_lose_no_span() -> None:
     worker.close(math.inf)
 
     assert ledger.read().ended == 2400
-    assert [sorted(span.name for span in segment.ended) for segment in segments] == [["child", "root"]] * 1200
+    assert [sorted(span_of(span).name for span in segment.ended) for segment in segments] == [["child", "root"]] * 1200
 
 
 def test_what_the_end_reports_as_late_are_spans_and_not_their_size() -> None:

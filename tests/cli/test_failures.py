@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 
 from command_line import clean_environment, run_here
 from failed_traces import FAILURES, body, failed_tool
+from pandaprobe_otel.failures.finding import FailureKind
+from pandaprobe_otel.failures.next_steps import next_steps
 from pandaprobe_otel.local import LocalServer
 from scripted_api import ScriptedApi, Told
 from stored_traces import identity
@@ -20,7 +23,7 @@ from stored_traces import identity
 def _failing(number: int, error: str = "LookupError: order {} not found") -> dict[str, Any]:
     """A trace of its own with a tool that failed."""
     failed = {**failed_tool("look_up", error.format(number)), "span_id": identity(f"tool {number}")}
-    made = body(failed, status="ERROR")
+    made = body(failed, status="ERROR", root={"status": "ERROR", "error": failed["error"]})
     made["spans"][0] = {**made["spans"][0], "span_id": identity(f"root {number}")}
     failed["parent_span_id"] = identity(f"root {number}")
     started = f"2026-11-{10 + number}T11:00:00Z"
@@ -39,6 +42,12 @@ def server() -> Iterator[LocalServer]:
             sent = httpx.post(f"{running.url}/traces", json=one, headers=headers, trust_env=False, timeout=60)
             sent.raise_for_status()
         yield running
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has a folder of its own."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -79,8 +88,25 @@ def test_a_local_pandaprobe_answers_from_its_groups(tmp_path: Path, server: Loca
     assert [one["count"] for one in found["items"]] == [2, 1, 1]
 
 
+def test_the_commands_of_a_group_work(tmp_path: Path, server: LocalServer) -> None:
+    """As the page shows them: a test that fails as the trace did, a row of a data set, a monitor."""
+    variables = server.environment("shop")
+    found = json.loads(_run(tmp_path, "--format", "json", **variables).stdout)["items"][0]
+    kind, trace_id = FailureKind(found["kind"]), found["example"]["trace_id"]
+    steps = next_steps(kind, found["parts"], name=found["name"], trace_id=trace_id)
+    environment = clean_environment(tmp_path, **variables)
+    for command in (steps.capture, steps.dataset, steps.monitor):
+        done = run_here(*shlex.split(command)[1:], environment=environment)
+        assert done.returncode == 0, done.stderr
+    (made,) = Path("tests").glob("*.py")
+    assert "look_up failed: LookupError: order 2 not found" in made.read_text(encoding="utf-8")
+    assert Path("failures.jsonl").read_text(encoding="utf-8").count("\n") == 1
+    listed = run_here("monitors", "list", "--format", "json", environment=environment)
+    assert [one["name"] for one in json.loads(listed.stdout)["items"]] == ["LookupError in look_up"]
+
+
 def test_a_search_and_a_state_choose(tmp_path: Path, server: LocalServer) -> None:
-    """A search that cannot be read ends with the exit code of bad input."""
+    """An unreadable search ends with the exit code of bad input."""
     variables = server.environment("shop")
     assert "Loop of search" in _run(tmp_path, "--query", "tool:search", **variables).stdout
     assert "LookupError" not in _run(tmp_path, "--query", "tool:search", **variables).stdout

@@ -1,4 +1,4 @@
-"""Groups of failures: one for those that are alike, with no others in it."""
+"""Grouping: equal failures are together, and nothing else is with them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import random
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from copy import deepcopy
 from itertools import pairwise
 from typing import Any
@@ -18,7 +19,11 @@ from hypothesis import strategies as st
 from failed_traces import FAILURES, agents, body, failed_tool, said, score, searches
 from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.failures.finding import RANK, RULE_OF, FailureKind, Finding
+from pandaprobe_otel.mapping import map_trace
+from span_recorder import SpanRecorder
 from stored_traces import call, span, tool
+
+TOOL_CALL = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "refund"}
 
 
 def _found(given: Any) -> list[Finding]:
@@ -173,6 +178,21 @@ def test_the_programs_own_fingerprint_wins() -> None:
     assert {one[0].fingerprint for one in found} == {found[0][0].fingerprint}
     assert len(found[3]) == 1
     assert all("fingerprint" in one[0].why for one in found)
+
+
+def test_a_fingerprint_of_opentelemetry_alone_wins() -> None:
+    """The attribute `pandaprobe.fingerprint` of any instrumentation, as it arrives in PandaProbe."""
+    recorder = SpanRecorder()
+    for attributes in ({"pandaprobe.fingerprint": "payments"}, {}):
+        with (
+            recorder.tracer.start_as_current_span("invoke_agent", attributes={"gen_ai.operation.name": "invoke_agent"}),
+            suppress(LookupError),
+            recorder.tracer.start_as_current_span("refund", attributes={**TOOL_CALL, **attributes}),
+        ):
+            raise LookupError("order 17 is gone")
+    (first,), (second,) = (find_failures(map_trace(recorder.spans[at : at + 2])) for at in (0, 2))
+    assert (first.marked, first.title) == ("payments", "LookupError in refund")
+    assert (second.marked, dict(second.parts)["message"]) == (None, "order <value> is gone")
 
 
 def test_agents_within_each_other_that_come_again_go_in_a_circle() -> None:

@@ -1,4 +1,4 @@
-"""Steps from a failure to a test and a monitor: lines that run, and do what they say."""
+"""Next steps from a failure to a test and a monitor: lines that run, and do what they say."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def test_traces_that_failed_alike_are_one_group(store: Store) -> None:
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_each_kind_is_kept(name: str, store: Store) -> None:
-    """Failures that are alike by the rules are one group in the store, with its explanation."""
+    """Traces that are alike by the rules are one group in the store."""
     alike = [one for one in FAILURES[name].alike if isinstance(one, dict)]
     for trace in alike:
         store.post(trace, 0)
@@ -232,7 +232,7 @@ def test_a_merge_sticks(store: Store) -> None:
     assert not store.groups.merge("p", one.fingerprint, two.fingerprint)
     (merged,) = store.find(1)
     assert (merged.fingerprint, merged.count) == (one.fingerprint, 3)
-    store.post(other(), 2)
+    moved = store.post(other(), 2)
     third = FAILURES["loop"].alike[0]
     store.post(third, 2)
     (found, loop) = store.find(3)
@@ -240,6 +240,7 @@ def test_a_merge_sticks(store: Store) -> None:
     assert store.groups.merge("p", one.fingerprint, loop.fingerprint)
     (found,) = store.find(3)
     assert (found.fingerprint, found.count) == (loop.fingerprint, 5)
+    assert [name for _, name in store.groups.of_trace("p", moved)] == ["Loop of search"]
     by_old = store.groups.get("p", two.fingerprint, now=START)
     assert by_old is not None
     assert by_old.fingerprint == loop.fingerprint

@@ -15,6 +15,7 @@ from pandaprobe_otel.delivery.outgoing_request import Step
 from pandaprobe_otel.mapping import EventView, LogView, MappingOptions
 from pandaprobe_otel.mapping.evaluations import NAME, evaluation_scores
 from pandaprobe_otel.mapping.ids import trace_uuid
+from pandaprobe_otel.mapping.sdk_span import fields_of
 from spans import CHAT, SpanMaker
 from views import TRACE_ID, view
 
@@ -91,7 +92,7 @@ def test_a_score_follows_its_trace() -> None:
     segment = TraceSegment(
         trace_id=span.context.trace_id,
         stage=Stage.WHOLE,
-        ended=(maker.end(span),),
+        ended=(fields_of(maker.end(span)),),
         open=(),
         is_remote=False,
         memory=Memory(has_root=True),

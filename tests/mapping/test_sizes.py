@@ -72,6 +72,20 @@ def test_the_structure_of_a_long_field_survives() -> None:
     assert len(a["content"]) == len(b["content"]) > 130_000
 
 
+@pytest.mark.parametrize(
+    "line", ['say "x"\n', "Привет, мир. ", "🐼", "plain " * 20 + "ж"], ids=["escaped", "Cyrillic", "emoji", "mixed"]
+)
+def test_a_long_text_keeps_what_fits_whatever_its_characters_take(line: str) -> None:
+    """A character may take several bytes, so that there are fewer characters than bytes to save."""
+    value = {
+        "messages": [{"role": "user", "content": line * (3_000_000 // len(line))}, {"role": "user", "content": "b"}]
+    }
+    cut = shrink(value, 262_144, digest=True)
+
+    assert 0.9 * 262_144 < size(cut) <= 262_144
+    assert cut["messages"][1] == value["messages"][1]
+
+
 def test_other_fields_and_spans_are_not_touched_by_one_that_is_too_long() -> None:
     """Each field has its own budget."""
     views = [

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
-from mcp import Client as McpClient
 
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mcp_server.options import ServerOptions
-from pandaprobe_otel.mcp_server.reading import Reading
 from pandaprobe_otel.mcp_server.searching import SearchingClient
-from pandaprobe_otel.mcp_server.server import server_of
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.messages import Outcome, Request
 
-Connect = Callable[..., AbstractAsyncContextManager[McpClient]]
+if TYPE_CHECKING:
+    from mcp import Client as McpClient
+
+Connect = Callable[..., "McpClient"]
 
 
 @dataclass
@@ -64,6 +63,11 @@ def client(pandaprobe: LocalServer, asked: Asked) -> Iterator[SearchingClient]:
 @pytest.fixture
 def connect(client: SearchingClient) -> Connect:
     """Connect MCP's client to a server in this process, with these options."""
+
+    from mcp import Client as McpClient  # a second of CPU, which only those who run these tests pay
+
+    from pandaprobe_otel.mcp_server.reading import Reading
+    from pandaprobe_otel.mcp_server.server import server_of
 
     def connected(*, mode: str = "auto", elicitation_callback: Any = None, **options: Any) -> McpClient:
         server = server_of(Reading(client), ServerOptions(**options))

@@ -64,7 +64,6 @@ def _serving(pandaprobe: LocalServer, folder: Path, project: str, *options: str)
         process.stderr.close()
 
 
-@pytest.mark.outer
 async def test_http(pandaprobe: LocalServer, tmp_path: Path) -> None:
     """Both protocols; other hosts and origins are refused."""
     project = f"p-{uuid4()}"
@@ -79,7 +78,7 @@ async def test_http(pandaprobe: LocalServer, tmp_path: Path) -> None:
                 assert refused.status_code == status
 
 
-@pytest.mark.outer
+@pytest.mark.exhaustive
 def test_http_with_a_token(pandaprobe: LocalServer, tmp_path: Path) -> None:
     """Nothing is answered without it."""
     with (

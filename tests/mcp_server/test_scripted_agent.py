@@ -22,7 +22,6 @@ from pandaprobe_otel.compact.fences import Fence
 from pandaprobe_otel.compact.overview import overview
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
-from rings import IN_FULL
 
 SIGNS = {
     "wrong_tool": "asked for look_up_order(",
@@ -75,7 +74,8 @@ def _mend(program: Program, folder: Path) -> None:
     file.write_text(file.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=IN_FULL) for name in PROGRAMS])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_each_failure_is_found_in_the_overview(name: str, tmp_path: Path, pandaprobe: LocalServer) -> None:
     """In 2,000 tokens, as a failure or as something suspect."""
     project = f"seen-{name}"
@@ -90,7 +90,7 @@ def test_each_failure_is_found_in_the_overview(name: str, tmp_path: Path, pandap
     assert any(SIGNS[name] in line for line in told), text
 
 
-@pytest.mark.outer
+@pytest.mark.exhaustive
 async def test_a_failure_is_found_captured_and_mended(tmp_path: Path, pandaprobe: LocalServer) -> None:
     """The test that it makes fails for the reason that it read, and passes when the program is mended."""
     program = PROGRAMS["bad_arguments"]

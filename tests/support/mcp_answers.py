@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from mcp.types import CallToolResult, TextContent
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mcp.types import CallToolResult
 
 
 def text_of(result: CallToolResult) -> str:
     """Return the text of an answer."""
     first = result.content[0]
-    assert isinstance(first, TextContent)
+    assert first.type == "text"
     return first.text

@@ -21,6 +21,7 @@ def trace_of(
     name: str = "step",
     seed: int = 0,
     same_error: bool = False,
+    begin: datetime = BEGIN,
 ) -> dict[str, Any]:
     """Return a trace of `count` spans, those with these places failing; a chain, or a tree of any form."""
     chosen = random.Random(seed)
@@ -29,7 +30,7 @@ def trace_of(
     for at in range(count):
         parent = None if at == 0 else ids[at - 1 if chain else chosen.randrange(max(at - 6, 0), at)]
         kind = "AGENT" if at == 0 else chosen.choice(("LLM", "TOOL", "AGENT", "RETRIEVER", "CHAIN"))
-        span = _span(ids[at], parent, f"{name} {at % 9}", kind, at, text)
+        span = _span(ids[at], parent, f"{name} {at % 9}", kind, begin + timedelta(seconds=at), at, text)
         if at in failing:
             number = "" if same_error else f" {chosen.choice(WORDS.split())} {at}"
             span |= {"status": "ERROR", "error": f"PlantedError: it broke{number}\n  File x.py, line {at}"}
@@ -42,8 +43,8 @@ def trace_of(
         "input": {"messages": [{"role": "user", "content": text}]},
         "output": {"messages": [{"role": "assistant", "content": text}]},
         "metadata": {},
-        "started_at": BEGIN.isoformat(),
-        "ended_at": (BEGIN + timedelta(seconds=count)).isoformat(),
+        "started_at": begin.isoformat(),
+        "ended_at": (begin + timedelta(seconds=count)).isoformat(),
         "session_id": "s-1",
         "user_id": None,
         "tags": [],
@@ -55,8 +56,9 @@ def trace_of(
     }
 
 
-def _span(span_id: str, parent: str | None, name: str, kind: str, at: int, text: str) -> dict[str, Any]:
-    begin = BEGIN + timedelta(seconds=at)
+def _span(
+    span_id: str, parent: str | None, name: str, kind: str, begin: datetime, at: int, text: str
+) -> dict[str, Any]:
     return {
         "span_id": span_id,
         "parent_span_id": parent,

@@ -15,6 +15,7 @@ from pandaprobe_otel.assembly.timing import Timing
 from pandaprobe_otel.assembly.trace_buffer import TraceSegment
 from pandaprobe_otel.mapping import MappingOptions
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
+from pandaprobe_otel.mapping.sdk_span import fields_of
 from simulated_world import Process
 from spans import CHAT, SpanMaker
 
@@ -59,9 +60,9 @@ class SimulatedApp:
         ended = self._maker.end(span)
         self._maker.exporter.clear()
         self.process.ledger.ended(1)
-        self.assembler.ended(ended, self.process.clock())
+        self.assembler.ended(fields_of(ended), self.process.clock())
         if self.process.journal is not None:
-            self.process.write_down(self.process.journal.record([(ended, False)]), stored_id(span))
+            self.process.write_down(self.process.journal.record([(fields_of(ended), True)]), stored_id(span))
         self._look_soon()
 
     def close(self) -> None:
@@ -71,7 +72,7 @@ class SimulatedApp:
     def _started(self, span: Span) -> Span:
         self.assembler.started(span, self.process.clock())
         if self.process.journal is not None:
-            self.process.write_down(self.process.journal.record([(span, True)]))
+            self.process.write_down(self.process.journal.record([(span, False)]))
         self._look_soon()
         return span
 

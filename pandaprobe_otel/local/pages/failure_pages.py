@@ -20,14 +20,14 @@ from pandaprobe_otel.local.pages.navigation import Context, context_of
 from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS, page
 from pandaprobe_otel.local.routes.failures import Shown, example_record, failure_filter, read_the_latest, states_of
 from pandaprobe_otel.local.search.fields import SearchError
-from pandaprobe_otel.local.store.failure_groups import FailureGroup, Found, failure_record
-from pandaprobe_otel.local.store.trace_filter import TraceFilter
+from pandaprobe_otel.local.store.failure_groups import Found, failure_record
 
 router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(signed_in)])
 
 PAGE_SIZE: Final = 50
 EXAMPLES: Final = 50
 _MAX_NAME: Final = 200
+_MOST_OTHERS: Final = 200
 _MAX_FORM: Final = 20_000
 _SINCE: Final = {"": "", "day": "24h", "week": "7d", "month": "30d"}
 _MUTED_FOR: Final[Mapping[str, Mapping[str, int]]] = {
@@ -103,7 +103,7 @@ def show_failure(request: Request, fingerprint: str, project: str | None = None)
         failure=record,
         examples=[example_record(row) for row in rows],
         steps=steps,
-        others=_others(context, group, now),
+        others=groups.others(context.project_id, group, limit=_MOST_OTHERS),
         max_name=_MAX_NAME,
     )
 
@@ -164,11 +164,3 @@ def _bars(trend: Sequence[int]) -> list[tuple[int, float]]:
     """Return place and height, in per cent, of each bar that is not empty."""
     top = max(trend, default=0)
     return [(at, round(100 * count / top, 1)) for at, count in enumerate(trend) if count]
-
-
-def _others(context: Context, group: FailureGroup, now: int) -> list[FailureGroup]:
-    """Return the groups that one can be merged into."""
-    found = context.services.failure_groups.find(
-        context.project_id, TraceFilter(), frozenset(State), now=now, limit=200, offset=0
-    )
-    return [one for one in found.groups if one.fingerprint != group.fingerprint]

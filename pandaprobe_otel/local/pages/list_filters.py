@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from pydantic import BaseModel, Field
 
@@ -12,6 +12,13 @@ from pandaprobe_otel.local.search.language import All, Parsed, parse
 from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
 
 _MICROS_OF: Final = {"hour": 3_600_000_000, "day": 86_400_000_000, "week": 7 * 86_400_000_000}
+
+Column = Literal[
+    "tags", "scores", "user", "release", "environment", "started", "duration", "spans", "tokens", "cost", "answer"
+]  # fmt: skip
+COLUMNS: Final[tuple[Column, ...]] = get_args(Column)
+FIRST_COLUMNS: Final[tuple[Column, ...]] = ("tags", "scores", "started", "duration", "spans", "tokens", "cost")
+"""The columns of those who choose none. With `answer`, a row has lines for what was asked and answered."""
 
 
 class ListFilters(BaseModel, frozen=True):
@@ -28,6 +35,7 @@ class ListFilters(BaseModel, frozen=True):
     tag: str = ""
     sort: TraceSortBy = TraceSortBy.STARTED_AT
     order: SortOrder = SortOrder.DESC
+    show: tuple[Column, ...] = FIRST_COLUMNS
     project: str | None = None
     offset: int = Field(default=0, ge=0, le=2**62)
 
@@ -45,11 +53,16 @@ class ListFilters(BaseModel, frozen=True):
         return {name: value for name, value in named.items() if value}
 
     @property
-    def kept(self) -> dict[str, str]:
+    def kept(self) -> dict[str, Any]:
         """The values that links to other pages of the list repeat."""
-        return {**self.chosen, "sort": self.sort.value, "order": self.order.value}
+        return {**self.chosen, "sort": self.sort.value, "order": self.order.value, "show": self.chosen_columns}
 
-    def with_term(self, term: str, *, excluded: bool = False) -> dict[str, str]:
+    @property
+    def chosen_columns(self) -> tuple[Column, ...]:
+        """The columns, if they are not the usual ones."""
+        return () if self.show == FIRST_COLUMNS else self.show
+
+    def with_term(self, term: str, *, excluded: bool = False) -> dict[str, Any]:
         """The values of a link to the list with one more term, or without it if it is there."""
         wanted = f"-{term}" if excluded else term
         others = f" {self.q} ".replace(f" -{term} ", " ").replace(f" {term} ", " ").strip()

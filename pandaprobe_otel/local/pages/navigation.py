@@ -37,7 +37,7 @@ class Context:
     def link(self, path: str, **query: Any) -> str:
         """Return a link that stays in the project; empty values are left out."""
         values = {"project": self.project_id, **query}
-        kept = [(key, value) for key, value in values.items() if value not in (None, "", False)]
+        kept = [(key, value) for key, value in values.items() if value not in (None, "", False, ())]
         return f"{path}?{urlencode(kept, doseq=True)}" if kept else path
 
 

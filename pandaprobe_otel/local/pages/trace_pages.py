@@ -16,7 +16,7 @@ from pandaprobe_otel.local.live_traces import LiveTrace
 from pandaprobe_otel.local.pages.access import signed_in
 from pandaprobe_otel.local.pages.conversation import preview, turns_of
 from pandaprobe_otel.local.pages.facts import facts_of
-from pandaprobe_otel.local.pages.list_filters import ListFilters
+from pandaprobe_otel.local.pages.list_filters import COLUMNS, ListFilters
 from pandaprobe_otel.local.pages.live_pages import merged, running_record, stepped
 from pandaprobe_otel.local.pages.markdown import markdown_of
 from pandaprobe_otel.local.pages.navigation import Context, context_of, plain, state_of
@@ -57,6 +57,8 @@ def show_traces(request: Request, asked: Annotated[ListFilters, Query()]) -> Res
     rows, total, notes, wrong = _found(context, asked)
     traces = [plain(trace_list_record(row)) for row in rows]
     _add_previews(context, traces)
+    if "scores" in asked.show:
+        _add_scores(context, traces)
     facets, uncounted = ({}, 0) if wrong is not None else _facets(context, asked)
     return page(
         "traces.html",
@@ -69,6 +71,7 @@ def show_traces(request: Request, asked: Annotated[ListFilters, Query()]) -> Res
         notes=notes,
         wrong=wrong,
         fields=FIELDS.values(),
+        all_columns=COLUMNS,
         page_size=PAGE_SIZE,
         running=[] if asked.chosen or asked.offset else context.services.live.of_project(context.project_id),
         longest_ms=max((trace["latency_ms"] or 0 for trace in traces), default=0),
@@ -128,6 +131,7 @@ def show_trace(
         tree=tree,
         facts=facts_of(trace, tree),
         scores=loaded.scores,
+        failures=loaded.context.services.failure_groups.of_trace(loaded.context.project_id, str(trace_id)),
         view=view,
         q=q,
         hits=_hits(tree, q),
@@ -233,6 +237,13 @@ def _add_previews(context: Context, traces: list[dict[str, Any]]) -> None:
         given, answered, outcome = found.get(trace["trace_id"], (None, None, None))
         trace["metadata"] = {"outcome": outcome}
         trace["asked"], trace["answered"] = preview(given), preview(answered)
+
+
+def _add_scores(context: Context, traces: list[dict[str, Any]]) -> None:
+    store = context.services.evaluation.trace_scores
+    found = store.latest_of_targets(context.project_id, [trace["trace_id"] for trace in traces])
+    for trace in traces:
+        trace["scores"] = [plain(store.record(score)) for score in found.get(trace["trace_id"], ())]
 
 
 def _neighbours(loaded: Loaded) -> tuple[str | None, str | None]:

@@ -10,16 +10,14 @@ from starlette.responses import Response
 
 from pandaprobe_otel.enums import TraceStatus
 from pandaprobe_otel.local.auth import Scope
-from pandaprobe_otel.local.errors import InvalidFieldError, not_found
+from pandaprobe_otel.local.errors import not_found
 from pandaprobe_otel.local.models.fields import SortOrder
 from pandaprobe_otel.local.models.traces import Page, TraceListItem, TraceResponse, TraceSortBy, UserSummary
 from pandaprobe_otel.local.routes.parameters import Limit200, Offset, Since, Tags, micros_or_none
 from pandaprobe_otel.local.routing import ApiRoute, answer
-from pandaprobe_otel.local.search.fields import SearchError
-from pandaprobe_otel.local.search.language import All, parse
 from pandaprobe_otel.local.store.queries import Slice
 from pandaprobe_otel.local.store.records import span_record, trace_list_record, trace_record
-from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
+from pandaprobe_otel.local.store.trace_filter import TraceFilter
 
 router = APIRouter(route_class=ApiRoute, tags=["traces"])
 
@@ -54,28 +52,6 @@ def list_traces(
     )
     items = [trace_list_record(row) for row in rows]
     return answer({"items": items, "total": total, "limit": limit, "offset": offset})
-
-
-@router.get("/traces/search", include_in_schema=False)
-def search_traces(
-    scope: Scope,
-    q: str = "",
-    limit: Limit200 = 50,
-    offset: Offset = 0,
-    sort_by: TraceSortBy = TraceSortBy.STARTED_AT,
-    sort_order: SortOrder = SortOrder.DESC,
-) -> Response:
-    """List the traces that a query of the search language matches. Only the local PandaProbe has this."""
-    try:
-        parsed = parse(q)
-    except SearchError as error:
-        raise InvalidFieldError("q", f"{error} (at character {error.position + 1})") from None
-    search = None if parsed.query == All(()) else Search(query=parsed.query, now=scope.services.now())
-    rows, total = scope.services.queries.traces(
-        scope.project_id, TraceFilter(search=search), Slice(limit=limit, offset=offset), sort_by, sort_order
-    )
-    found = {"items": [trace_list_record(row) for row in rows], "total": total, "limit": limit, "offset": offset}
-    return answer({**found, "notes": list(parsed.notes)})
 
 
 @router.get("/traces/users", response_model=Page[UserSummary])

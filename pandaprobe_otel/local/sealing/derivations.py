@@ -7,8 +7,8 @@ from typing import Any, Final, TypeAlias
 
 from pandaprobe_otel.local.sealing.derivation import Derivation
 from pandaprobe_otel.local.sealing.facets import FACETS
-from pandaprobe_otel.local.sealing.findings import FINDINGS
 from pandaprobe_otel.local.sealing.stored_trace import StoredTrace
+from pandaprobe_otel.local.sealing.trace_failures import FINDINGS
 from pandaprobe_otel.local.sealing.words import WORDS, has_full_text
 
 Derived: TypeAlias = Mapping[str, Any]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from pandaprobe_otel.local.payloads import dumps
+from pandaprobe_otel.local.sealing.blocks import packed, payloads_of
 from pandaprobe_otel.local.sealing.derivations import Derived, derive
 from pandaprobe_otel.local.sealing.seals import Seals
 from pandaprobe_otel.local.sealing.stored_trace import StoredTrace, read_trace
@@ -95,20 +96,21 @@ class Sealer:
 
     def _seal_some(self, leave: Collection[int]) -> bool:
         found = self._read(leave)
-        ready: list[tuple[StoredTrace, int, Derived]] = []
+        ready: list[tuple[StoredTrace, int, Derived, bytes]] = []
         for trace, changes in found:
             try:
-                ready.append((trace, changes, derive(trace, self._seals.derivations)))
+                derived = derive(trace, self._seals.derivations)
+                ready.append((trace, changes, derived, packed(payloads_of(trace))))
             except Exception:  # noqa: BLE001 - one trace must not keep the others from being sealed
                 _log.warning("pandaprobe local: trace %s cannot be indexed", trace.seq, exc_info=True)
                 self._failed.add(trace.seq)
         try:
             with self._database.write() as connection:
-                for trace, changes, derived in ready:
-                    self._seals.close(connection, trace, derived, changes=changes)
+                for trace, changes, derived, block in ready:
+                    self._seals.close(connection, trace, derived, block, changes=changes)
         except Exception:  # noqa: BLE001 - the thread goes on; what is not sealed is searched without an index
             _log.warning("pandaprobe local: traces cannot be indexed", exc_info=True)
-            self._failed.update(trace.seq for trace, _, _ in ready)
+            self._failed.update(trace.seq for trace, *_ in ready)
         return bool(found)
 
     def _read(self, leave: Collection[int]) -> list[tuple[StoredTrace, int]]:

@@ -11,6 +11,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
+from pandaprobe_otel.local.sealing import blocks
 from pandaprobe_otel.local.sealing.derivation import Derivation
 from pandaprobe_otel.local.sealing.derivations import DERIVATIONS, Derived, derive
 from pandaprobe_otel.local.sealing.stored_trace import StoredTrace, read_trace
@@ -33,9 +34,9 @@ class Seals:
         """Forget what was derived from traces that are about to change, inside the caller's transaction."""
         numbers = list(seqs)
         for seq in numbers:
-            if connection.execute("UPDATE unsealed SET changes = changes + 1 WHERE trace_seq = ?", (seq,)).rowcount:
-                continue
-            trace = read_trace(connection, seq)
+            noted = connection.execute("UPDATE unsealed SET changes = changes + 1 WHERE trace_seq = ?", (seq,)).rowcount
+            trace = None if noted else read_trace(connection, seq)
+            blocks.give_back(connection, seq)
             if trace is not None:
                 self._forget(connection, trace)
                 connection.execute(
@@ -45,17 +46,20 @@ class Seals:
             on_change = self.on_change
             self._database.after_commit(lambda: on_change(numbers))
 
-    def close(self, connection: sqlite3.Connection, trace: StoredTrace, derived: Derived, *, changes: int) -> bool:
-        """Keep what was derived from a trace; return False if it has changed since it was read."""
+    def close(
+        self, connection: sqlite3.Connection, trace: StoredTrace, derived: Derived, block: bytes, *, changes: int
+    ) -> bool:
+        """Keep what was derived from a trace, and its block; return False if it has changed since it was read."""
         unchanged = "DELETE FROM unsealed WHERE trace_seq = ? AND changes = ?"
         if not connection.execute(unchanged, (trace.seq, changes)).rowcount:
             return False
+        blocks.keep(connection, trace, block)
         for derivation in self.derivations:
             derivation.keep(connection, trace, derived[derivation.name])
         return True
 
     def open_all(self, connection: sqlite3.Connection) -> None:
-        """Forget everything, so that all is derived anew."""
+        """Forget everything, so that all is derived anew. Blocks stay: they are read as the rows are."""
         for derivation in self.derivations:
             derivation.clear(connection)
         connection.execute("INSERT OR IGNORE INTO unsealed (trace_seq, project_id) SELECT seq, project_id FROM traces")

@@ -54,7 +54,7 @@ _FLAGS: Final = {
 _WORDS: Final = (
     "has_words(name, ?) OR EXISTS (SELECT 1 FROM trace_payloads WHERE trace_payloads.seq = traces.seq"
     " AND (json_has_words(input, ?) OR json_has_words(output, ?)))"
-    " OR EXISTS (SELECT 1 FROM spans WHERE trace_seq = traces.seq AND (has_words(spans.name, ?)"
+    " OR EXISTS (SELECT 1 FROM whole_spans AS spans WHERE trace_seq = traces.seq AND (has_words(spans.name, ?)"
     " OR has_words(error, ?) OR json_has_words(input, ?) OR json_has_words(output, ?)))"
 )
 _ERROR_TYPE: Final = f"substr(substr(error, 1, instr(error || ':', ':') - 1), 1, {LONGEST_ERROR_TYPE})"

@@ -100,8 +100,8 @@ def _json_has_words(payload: str | None, asked: str) -> bool:
     if payload is None:
         return False
     phrase = _read(asked)
-    quick = plain(payload)  # a word has no sign that JSON escapes
-    return all(word in quick for word in phrase.words) and has_phrase(strings_in(payload), phrase)
+    quick = payload.lower()  # a word has no sign that JSON escapes
+    return all(word in quick for word in phrase.words if word.isascii()) and has_phrase(strings_in(payload), phrase)
 
 
 @lru_cache(256)

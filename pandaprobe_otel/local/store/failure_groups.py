@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from pandaprobe_otel.failures.finding import MARKED, RULE_OF, FailureKind
@@ -69,7 +69,6 @@ class _Sum:
     count: int = 0
     recovered: int = 0
     last_at: int | None = None
-    rows: list[sqlite3.Row] = field(default_factory=list[sqlite3.Row])
 
 
 class FailureGroups:
@@ -103,8 +102,40 @@ class FailureGroups:
             if row is None:
                 return None
             wanted = row["merged_into"] or row["fingerprint"]
-            groups = _all_groups(connection, project_id, TraceFilter(), now, with_empty=True)
-        return next((one for one in groups if one.fingerprint == wanted), None)
+            rows = connection.execute(
+                "SELECT * FROM failure_groups WHERE project_id = ? AND (fingerprint = ? OR merged_into = ?)",
+                (project_id, wanted, wanted),
+            ).fetchall()
+            own = next(one for one in rows if one["fingerprint"] == wanted)
+            merged = [one for one in rows if one["fingerprint"] != wanted]
+            chosen = (f" AND {_IN}", [dumps([one["fingerprint"] for one in rows]).decode()])
+            sums = _sums(connection, project_id, chosen)
+            return _group_of(connection, project_id, own, merged, sums, chosen, now)
+
+    def others(self, project_id: str, group: FailureGroup, *, limit: int) -> list[tuple[str, str]]:
+        """Return fingerprints and names of the groups that one can be merged into, the latest first."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT fingerprint, COALESCE(name, title) AS name FROM failure_groups WHERE project_id = ?"
+                " AND fingerprint != ? AND merged_into IS NULL ORDER BY first_at DESC LIMIT ?",
+                (project_id, group.fingerprint, limit),
+            ).fetchall()
+        return [(row["fingerprint"], row["name"]) for row in rows]
+
+    def of_trace(self, project_id: str, trace_id: str) -> list[tuple[str, str]]:
+        """Return fingerprints and names of the groups that a trace is in, by the rank of its failures."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT shown.fingerprint, COALESCE(shown.name, shown.title) AS name FROM traces"
+                " JOIN findings ON findings.trace_seq = traces.seq AND recovered = 0"
+                " JOIN failure_groups AS own ON own.project_id = traces.project_id"
+                " AND own.fingerprint = findings.fingerprint"
+                " JOIN failure_groups AS shown ON shown.project_id = traces.project_id"
+                " AND shown.fingerprint = COALESCE(own.merged_into, own.fingerprint)"
+                " WHERE traces.trace_id = ? AND traces.project_id = ? ORDER BY position",
+                (trace_id, project_id),
+            ).fetchall()
+        return list(dict.fromkeys((row["fingerprint"], row["name"]) for row in rows))
 
     def trends(self, project_id: str, groups: Sequence[FailureGroup], start: int, end: int) -> dict[str, list[int]]:
         """Return the number of traces of groups in each part of a time."""
@@ -231,44 +262,45 @@ def _row(connection: sqlite3.Connection, project_id: str, fingerprint: str) -> s
     return found
 
 
-def _all_groups(
-    connection: sqlite3.Connection, project_id: str, wanted: TraceFilter, now: int, *, with_empty: bool = False
-) -> list[FailureGroup]:
+def _all_groups(connection: sqlite3.Connection, project_id: str, wanted: TraceFilter, now: int) -> list[FailureGroup]:
     chosen = _chosen(connection, project_id, wanted)
     sums = _sums(connection, project_id, chosen)
-    rows = {
-        row["fingerprint"]: row
-        for row in connection.execute("SELECT * FROM failure_groups WHERE project_id = ?", (project_id,))
-    }
+    rows = connection.execute("SELECT * FROM failure_groups WHERE project_id = ?", (project_id,)).fetchall()
     into: dict[str, list[sqlite3.Row]] = {}
-    for row in rows.values():
-        if row["merged_into"] in rows:
+    for row in rows:
+        if row["merged_into"] is not None:
             into.setdefault(row["merged_into"], []).append(row)
-    groups: list[FailureGroup] = []
-    for row in rows.values():
-        if row["merged_into"] in rows:
-            continue
-        merged = into.get(row["fingerprint"], [])
-        fingerprints = [one["fingerprint"] for one in (row, *merged)]
-        own = [sums[one] for one in fingerprints if one in sums]
-        count = _traces_of(connection, project_id, fingerprints, chosen) if merged else sum(one.count for one in own)
-        if not count and not with_empty:
-            continue
-        first_at = min(one["first_at"] for one in (row, *merged))
-        handling = _handling(row)
-        further = 0 if handling is None else _further(connection, project_id, fingerprints, handling)
-        groups.append(
-            FailureGroup(
-                row=row,
-                merged=merged,
-                state=state_of(handling, first_at=first_at, now=now, further=further),
-                count=count,
-                recovered=sum(one.recovered for one in own),
-                first_at=first_at,
-                last_at=max((one.last_at for one in own if one.last_at is not None), default=None),
-            )
-        )
-    return groups
+    groups = (
+        _group_of(connection, project_id, row, into.get(row["fingerprint"], []), sums, chosen, now)
+        for row in rows
+        if row["merged_into"] is None and (row["fingerprint"] in sums or row["fingerprint"] in into)
+    )
+    return [group for group in groups if group.count]
+
+
+def _group_of(
+    connection: sqlite3.Connection,
+    project_id: str,
+    row: sqlite3.Row,
+    merged: Sequence[sqlite3.Row],
+    sums: Mapping[str, _Sum],
+    chosen: _Condition,
+    now: int,
+) -> FailureGroup:
+    fingerprints = [one["fingerprint"] for one in (row, *merged)]
+    own = [sums[one] for one in fingerprints if one in sums]
+    first_at = min(one["first_at"] for one in (row, *merged))
+    handling = _handling(row)
+    further = 0 if handling is None else _further(connection, project_id, fingerprints, handling)
+    return FailureGroup(
+        row=row,
+        merged=merged,
+        state=state_of(handling, first_at=first_at, now=now, further=further),
+        count=_traces_of(connection, project_id, fingerprints, chosen) if merged else sum(one.count for one in own),
+        recovered=sum(one.recovered for one in own),
+        first_at=first_at,
+        last_at=max((one.last_at for one in own if one.last_at is not None), default=None),
+    )
 
 
 def _sums(connection: sqlite3.Connection, project_id: str, chosen: _Condition) -> dict[str, _Sum]:

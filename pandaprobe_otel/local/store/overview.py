@@ -20,7 +20,7 @@ from pandaprobe_otel.local.search.fields import Comparison
 from pandaprobe_otel.local.search.language import search_for
 
 BUCKETS: Final = 45
-SAMPLED: Final = 500
+SAMPLED: Final = 300
 """The newest traces, whose calls are timed."""
 _MOST_GROUPS: Final = 12
 _COLUMNS: Final = ("latency", "longest ttft", "tokens", "cost")
@@ -143,10 +143,9 @@ class Measured:
 
     def groups(self) -> dict[str, list[Group]]:
         """Return the figures of the most frequent models, tools, releases and environments."""
-        steps = self._steps()
         return {
-            "model": self._called("model", steps, lambda step: step["model"] if step["kind"] == "LLM" else None),
-            "tool": self._called("tool", steps, lambda step: step["name"] if step["kind"] == "TOOL" else None),
+            "model": self._called("model", "LLM", "model"),
+            "tool": self._called("tool", "TOOL", "name"),
             "release": self._named("release", "release"),
             "environment": self._named("env", "environment"),
         }
@@ -161,28 +160,37 @@ class Measured:
             for name, bits, rows in self._most(key, loose)
         ]
 
-    def _called(self, key: str, steps: Sequence[Row], name_of: Any) -> list[Group]:
+    def _called(self, key: str, kind: str, column: str) -> list[Group]:
         by_seq = {row["seq"]: row for row in self.rows}
-        loose: dict[str, dict[int, Row]] = {}
-        times: dict[str, list[int]] = {}
-        for step in steps:
-            name = name_of(step)
-            if name is None:
-                continue
-            if step["trace_seq"] in by_seq:
-                loose.setdefault(name, {})[step["trace_seq"]] = by_seq[step["trace_seq"]]
-            if step["ended_at"] is not None:
-                times.setdefault(name, []).append(step["ended_at"] - step["started_at"])
-        rows = {name: list(found.values()) for name, found in loose.items()}
+        loose: dict[str, list[Row]] = {}
+        called = self._connection.execute(
+            f"SELECT DISTINCT trace_seq, {column} AS called FROM spans"
+            " WHERE trace_seq IN (SELECT value FROM json_each(?)) AND kind = ? AND called IS NOT NULL",
+            (dumps(list(by_seq)).decode(), kind),
+        )
+        for row in called:
+            loose.setdefault(row["called"], []).append(by_seq[row["trace_seq"]])
+        times = self._times(kind, column)
         return [
             Group(
                 name=name,
                 search=search_for(key, name),
-                figures=self.figures(bits, members),
+                figures=self.figures(bits, rows),
                 calls=(_of(times.get(name, ()), 0.5), _of(times.get(name, ()), 0.95)),
             )
-            for name, bits, members in self._most(key, rows)
+            for name, bits, rows in self._most(key, loose)
         ]
+
+    def _times(self, kind: str, column: str) -> dict[str, list[int]]:
+        """Return how long calls took in the newest traces, by the name of what was called."""
+        newest = [self.found.base + at for at in last_of(self.found.bits, SAMPLED)]
+        # As one text for each name, since a row for each call takes longer than all the rest.
+        rows = self._connection.execute(
+            f"SELECT {column} AS called, group_concat(ended_at - started_at) AS times FROM spans"
+            " WHERE trace_seq IN (SELECT value FROM json_each(?)) AND kind = ? AND called IS NOT NULL GROUP BY called",
+            (dumps(newest).decode(), kind),
+        )
+        return {row["called"]: [int(time) for time in row["times"].split(",")] for row in rows if row["times"]}
 
     def _most(self, key: str, loose: Mapping[str, Sequence[Row]]) -> list[tuple[str, int, Sequence[Row]]]:
         values = self._sets.values([key], most=100)
@@ -191,15 +199,6 @@ class Measured:
         every = [(name, bits.get(name, 0), loose.get(name, ())) for name in {*bits, *loose}]
         some = [one for one in every if one[1] or one[2]]
         return sorted(some, key=lambda one: (-(one[1].bit_count() + len(one[2])), one[0]))[:_MOST_GROUPS]
-
-    def _steps(self) -> list[sqlite3.Row]:
-        """Return the calls of models and tools of the newest traces, and of those that are not in the index."""
-        newest = [*self.found.loose, *(self.found.base + at for at in last_of(self.found.bits, SAMPLED))]
-        return self._connection.execute(
-            "SELECT trace_seq, kind, name, model, started_at, ended_at FROM spans"
-            " WHERE trace_seq IN (SELECT value FROM json_each(?)) AND kind IN ('LLM', 'TOOL')",
-            (dumps(newest).decode(),),
-        ).fetchall()
 
 
 def overview_of(connection: sqlite3.Connection, found: Found, start: int | None, end: int | None) -> Overview | None:

@@ -239,6 +239,17 @@ _STEPS: Final[tuple[str, ...]] = (
         INSERT OR IGNORE INTO dropped_words VALUES (old.n);
     END;
     """,
+    # Payloads of spans are in their rows until the trace is sealed, and then in its block.
+    """
+    CREATE TABLE blocks (seq INTEGER PRIMARY KEY REFERENCES traces(seq) ON DELETE CASCADE, data BLOB NOT NULL);
+    CREATE VIEW whole_spans AS
+        SELECT span_id, trace_seq, parent_span_id, kind, status, started_at, ended_at, completion_start_time,
+            prompt_tokens, completion_tokens, total_cost, name, model, token_usage, model_parameters, cost, metadata,
+            error,
+            CASE WHEN data IS NULL THEN input ELSE unpacked(data, span_id, 0) END AS input,
+            CASE WHEN data IS NULL THEN output ELSE unpacked(data, span_id, 1) END AS output
+        FROM spans LEFT JOIN blocks ON blocks.seq = trace_seq;
+    """,
     # Findings of traces, and the groups of those with one fingerprint. A group stays when its traces are deleted, with
     # its name and its state. Releases are kept with the start of their first trace: what comes after which.
     """

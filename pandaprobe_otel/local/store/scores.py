@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
 
-from pandaprobe_otel.local.payloads import encode, fragment
+from pandaprobe_otel.local.payloads import dumps, encode, fragment
 from pandaprobe_otel.local.store.database import Database
 from pandaprobe_otel.local.times import iso
 
@@ -119,6 +119,16 @@ class ScoreStore:
         for row in self.of_target(project_id, target):
             newest.setdefault(row["name"], row)
         return [newest[name] for name in sorted(newest)]
+
+    def latest_of_targets(self, project_id: str, targets: Sequence[str]) -> dict[str, list[sqlite3.Row]]:
+        """Return the newest score of each name of some traces or sessions, by name, by the target's id."""
+        found = self._select(
+            project_id, f"{self._target} IN (SELECT value FROM json_each(?))", (dumps(list(targets)).decode(),)
+        )
+        newest: dict[str, dict[str, sqlite3.Row]] = {}
+        for row in found:
+            newest.setdefault(row[self._target], {}).setdefault(row["name"], row)
+        return {target: [scores[name] for name in sorted(scores)] for target, scores in newest.items()}
 
     def of_run(self, project_id: str, run_id: str) -> list[sqlite3.Row]:
         """Return the scores of a run, newest first."""

@@ -56,7 +56,7 @@ class ForeignSpanError(Exception):
 def spans_of(connection: sqlite3.Connection, trace_seq: int) -> list[sqlite3.Row]:
     """Return the rows of a trace's spans, ordered by start, then id."""
     return connection.execute(
-        f"SELECT {SPAN_COLUMNS} FROM spans WHERE trace_seq = ? ORDER BY started_at, span_id", (trace_seq,)
+        f"SELECT {SPAN_COLUMNS} FROM whole_spans WHERE trace_seq = ? ORDER BY started_at, span_id", (trace_seq,)
     ).fetchall()
 
 

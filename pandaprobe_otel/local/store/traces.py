@@ -219,7 +219,7 @@ def _find(connection: sqlite3.Connection, project_id: str, trace_id: str) -> sql
 
 def _find_span(connection: sqlite3.Connection, trace_seq: int, span_id: str) -> sqlite3.Row | None:
     row: sqlite3.Row | None = connection.execute(
-        f"SELECT {SPAN_COLUMNS} FROM spans WHERE span_id = ? AND trace_seq = ?", (span_id, trace_seq)
+        f"SELECT {SPAN_COLUMNS} FROM whole_spans WHERE span_id = ? AND trace_seq = ?", (span_id, trace_seq)
     ).fetchone()
     return row
 

@@ -245,8 +245,8 @@ def test_the_filters(page: Page) -> None:
     page.goto("/ui")
     page.get_by_label("Status").select_option("ERROR")
     expect(page.locator(".trace-row")).to_have_count(DAYS + 1)
-    page.get_by_label("User").fill("aiko.tanaka")
-    page.get_by_label("User").press("Enter")
+    page.get_by_role("textbox", name="User").fill("aiko.tanaka")
+    page.get_by_role("textbox", name="User").press("Enter")
     expect(page.locator("main")).to_contain_text("No trace fits these filters.")
     page.get_by_role("link", name="Clear").click()
     expect(page.locator(".trace-row")).to_have_count((DAYS + 1) * PER_DAY)
@@ -254,8 +254,8 @@ def test_the_filters(page: Page) -> None:
 
 @pytest.mark.outer
 @pytest.mark.exhaustive
-def test_facets_and_completion(browser: Browser, server: LocalServer) -> None:
-    """A click adds a facet, Alt-click leaves it out; a search is completed by keyboard and by mouse."""
+def test_facets_completion_and_views(browser: Browser, server: LocalServer) -> None:
+    """A click adds a facet, Alt-click leaves it out; a search is completed by keyboard and by mouse, and saved."""
     with Watched(browser.new_context(base_url=server.url)) as tab:
         tab.goto("/ui")
         facet = tab.locator("[data-facet]").first
@@ -281,6 +281,13 @@ def test_facets_and_completion(browser: Browser, server: LocalServer) -> None:
         expect(field).to_have_value(f"{chosen} ")
         field.press("Enter")
         expect(tab.locator("[data-row]").first).to_be_visible()
+        tab.locator("[data-views] summary").click()
+        tab.get_by_label("Name of this view").fill("mine")
+        tab.get_by_role("button", name="Save").click()
+        tab.goto("/ui")
+        tab.locator("[data-views] summary").click()
+        tab.get_by_role("link", name="mine").click()
+        expect(tab.locator("[data-search]")).to_have_value(f"{chosen} ")
     with Watched(browser.new_context(base_url=server.url, viewport={"width": PHONE_WIDTH, "height": 800})) as tab:
         tab.goto("/ui")
         expect(tab.locator("[data-facet]").first).to_be_hidden()

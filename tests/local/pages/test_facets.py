@@ -92,3 +92,28 @@ def test_what_is_proposed_is_found(http: httpx.Client, term: str) -> None:
     """The count beside a proposal is that of its list."""
     for one in http.get("/ui/complete", params={"term": term}).json():
         assert page(http, str(httpx.URL("/ui", params={"q": one["text"]})))[0] == one["count"]
+
+
+def test_columns_are_chosen(http: httpx.Client) -> None:
+    """A row has the columns that one chooses, which links keep, also with a search."""
+    chosen = http.get("/ui", params={"show": ["release", "answer"], "q": "release:2.3*"}).raise_for_status().text
+    usual = http.get("/ui").raise_for_status().text
+
+    assert '<div class="cell" title="2.3.1">2.3.1</div>' in chosen
+    assert 'class="answered"' in chosen
+    assert 'class="num more cost"' not in chosen
+    assert "show=release&amp;show=answer" in chosen
+    assert 'class="num more cost"' in usual
+    assert 'class="answered"' not in usual
+    assert http.get("/ui", params={"show": "none"}).status_code == 422
+
+
+def test_rows_have_the_latest_scores(http: httpx.Client) -> None:
+    """Of two scores of a name the later one stands in the row."""
+    [number] = [number for number in range(COUNT) if record(number)["name"] == "shop"][:1]
+    key = {"X-API-Key": "sk_pp_local", "X-Project-Name": "facets"}
+    for value in ("0.1", "0.75"):
+        body = {"trace_id": record(number)["trace_id"], "name": "tone", "value": value, "data_type": "NUMERIC"}
+        http.post("/evaluations/trace-scores", json=body, headers=key).raise_for_status()
+
+    assert re.findall(r">tone <b>([^<]*)</b>", http.get("/ui").text) == ["0.75"]

@@ -55,6 +55,8 @@ def test_the_list_leads_to_a_group_and_that_to_its_traces(http: httpx.Client) ->
     assert f"/ui/traces/{identity('t1')}?span={identity('s1')}" in group
     assert f"pandaprobe-otel capture {identity('t1')} --to tests/" in group
     assert 'probe.spans.tool("look_up").errors.not_called()' in group
+    trace = http.get(f"/ui/traces/{identity('t1')}").raise_for_status().text
+    assert f"/ui/failures/{_fingerprints(http)[0]}" in trace
 
 
 def test_no_name_of_a_trace_runs(http: httpx.Client) -> None:
@@ -113,14 +115,3 @@ def test_what_is_not_there(http: httpx.Client) -> None:
     assert _send(http, "0123456789abcdef", "open").status_code == 404
     assert _send(http, _fingerprints(http)[0], "explode").status_code == 422
     assert _send(http, _fingerprints(http)[0], "merge", into="0123456789abcdef").status_code == 404
-
-
-def test_with_a_token_the_pages_ask_for_it() -> None:
-    """Without it neither a page is shown nor a form taken."""
-    with (
-        LocalServer(limit=None, auth=True) as server,
-        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
-    ):
-        assert client.get("/ui/failures").status_code == 303
-        assert client.post("/ui/failures/0123456789abcdef/open").headers["location"] == "/ui/sign-in"
-        assert client.get("/local/failures", headers={"X-Project-Name": "x"}).status_code == 401

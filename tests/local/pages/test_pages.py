@@ -137,9 +137,9 @@ def test_without_traces_the_page_says_what_to_add(server: LocalServer, http: htt
 
 
 def test_the_list_shows_what_was_asked_and_answered(http: httpx.Client) -> None:
-    """A row has the name, the question, the answer, and links to trace and session."""
+    """A row has the name, the question, the answer if wanted, and links to trace and session."""
     http.post("/traces", json=_trace())
-    page = _page(http, "/ui")
+    page = _page(http, "/ui?show=tags&show=answer")
     assert "Where is my order?" in page.text
     assert "On its way." in page.text
     assert page.all("a", href=f"/ui/traces/{ONE}")
@@ -436,9 +436,9 @@ def test_pages_with_a_token_ask_for_it() -> None:
     """With auth the pages need the server's token; the cookie does not hold it, and scripts cannot read the cookie."""
     with LocalServer(auth=True, token="open sesame") as server:
         with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http:
-            closed = [
-                http.get(path) for path in ("/ui", f"/ui/traces/{ONE}", "/ui/sessions", "/ui/monitors", "/ui/diff")
-            ]
+            paths = ("/ui", f"/ui/traces/{ONE}", "/ui/sessions", "/ui/monitors", "/ui/diff", "/ui/failures")
+            closed = [*map(http.get, paths), http.post(f"/ui/failures/{16 * '0'}/open")]
+            api = http.get("/local/failures", headers={"X-Project-Name": "x"})
             wrong = http.post("/ui/sign-in", data={"token": "sesame"})
             right = http.post("/ui/sign-in", data={"token": "open sesame"})
             inside = http.get("/ui")
@@ -447,7 +447,8 @@ def test_pages_with_a_token_ask_for_it() -> None:
             base_url=server.url, cookies={"pandaprobe_local": "guess"}, trust_env=False, timeout=60
         ) as http:
             guessed = http.get("/ui")
-    assert [answer.headers.get("location") for answer in closed] == ["/ui/sign-in"] * 5
+    assert [answer.headers.get("location") for answer in closed] == ["/ui/sign-in"] * 7
+    assert api.status_code == 401
     assert (wrong.status_code, right.status_code, inside.status_code) == (401, 303, 200)
     assert "httponly" in cookie
     assert "samesite=strict" in cookie

@@ -266,6 +266,38 @@
     if (facet && event.altKey) { event.preventDefault(); location.href = facet.dataset.facet; }
   });
 
+  // -- saved views, in this browser ------------------------------------------------------------------------------------
+  function views() { try { return JSON.parse(stored("views") || "[]"); } catch { return []; } }
+
+  function showViews() {
+    const box = one("[data-views]");
+    if (!box) return;
+    box.hidden = false;
+    one("ul", box).replaceChildren(...views().map((view) => {
+      const row = document.createElement("li");
+      row.append(
+        Object.assign(document.createElement("a"), { href: `/ui?${view.query}`, textContent: view.name }),
+        Object.assign(document.createElement("button"), { type: "button", textContent: "×", ariaLabel: `Forget ${view.name}` }),
+      );
+      one("button", row).addEventListener("click", () => {
+        store("views", JSON.stringify(views().filter((other) => other.name !== view.name)));
+        showViews();
+      });
+      return row;
+    }));
+  }
+
+  document.addEventListener("submit", (event) => {
+    if (!event.target.matches("[data-save-view]")) return;
+    event.preventDefault();
+    const name = one("input", event.target).value.trim(), query = new URLSearchParams(location.search);
+    query.delete("offset");
+    if (!name) return;
+    store("views", JSON.stringify([...views().filter((view) => view.name !== name), { name, query: query.toString() }]));
+    event.target.reset();
+    showViews();
+  });
+
   // -- live arrival ------------------------------------------------------------------------------------------------
   let state = null;
   const chosen = new Set();
@@ -287,6 +319,8 @@
       const known = new Set(all("[data-id]", live).map((row) => row.dataset.id));
       const here = at && at.dataset.id;
       all("[data-id]", fresh).forEach((row) => { if (!known.has(row.dataset.id)) row.classList.add("new"); });
+      const facets = one(".facet-list", live), freshFacets = one(".facet-list", fresh);
+      if (facets && freshFacets) freshFacets.open = facets.open;
       live.replaceWith(fresh);
       prepare();
       showChosen();
@@ -386,6 +420,7 @@
       field.setAttribute("aria-controls", "completed");
       field.setAttribute("aria-expanded", "false");
     }
+    showViews();
     if (innerWidth < 900) all(".facet-list").forEach((list) => { list.open = false; });
     const toggle = one("[data-live-toggle]");
     if (toggle && stored("live") === "0") toggle.checked = false;

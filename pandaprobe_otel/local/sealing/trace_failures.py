@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.failures.finding import RULES, FailureKind, Finding
-from pandaprobe_otel.failures.judged import is_low
+from pandaprobe_otel.failures.low_scores import is_low
 from pandaprobe_otel.local.payloads import dumps
 from pandaprobe_otel.local.sealing.derivation import Derivation
 from pandaprobe_otel.local.sealing.stored_trace import StoredTrace, read_trace

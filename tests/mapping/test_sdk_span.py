@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import Link, SpanContext, StatusCode
 
-from pandaprobe_otel.assembly.ended_span import fields_of, parent_of, span_of
 from pandaprobe_otel.mapping import map_trace, read_span
+from pandaprobe_otel.mapping.sdk_span import fields_of, parent_of, span_of
 
 
 def ended_spans(*, limit: int | None = None) -> Sequence[ReadableSpan]:
@@ -79,3 +79,30 @@ def test_user_code_gets_the_sdks_own_type() -> None:
     assert type(restored) is ReadableSpan
     assert restored.to_json() == full.to_json()
     assert restored.get_span_context() == full.get_span_context()
+
+
+def test_a_gateways_span_is_kept_as_the_sdks_own() -> None:
+    """A gateway makes spans of plain attributes and lists, which must not take the slow way of a foreign class."""
+    full = ended_spans()[1]
+    made = ReadableSpan(
+        name=full.name,
+        context=full.context,
+        resource=full.resource,
+        attributes=dict(full.attributes or {}),
+        events=list(full.events),
+        links=list(full.links),
+        status=full.status,
+        start_time=full.start_time,
+        end_time=full.end_time,
+        instrumentation_scope=full.instrumentation_scope,
+    )
+
+    assert read_span(made) == read_span(full)
+    assert len(fields_of(made)) == len(fields_of(full))
+
+
+def test_lists_without_room_are_counted() -> None:
+    """An SDK that keeps no events or links at all still says how many there were."""
+    full = ended_spans(limit=0)[1]
+
+    assert read_span(full).dropped == (3, 4, 5)
