@@ -90,7 +90,7 @@ class LiveSpans:
         self._traces: OrderedDict[int, _Trace] = OrderedDict()
         self._queue = LiveQueue()
         self._is_able: bool | None = None
-        """Whether the server takes live spans; None: not asked yet."""
+        """True if the server takes live spans; None: not asked yet."""
         self._off_until = 0.0
         self._break_s = _FIRST_BREAK_S
         self._waits_since: float | None = None

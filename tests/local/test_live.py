@@ -22,7 +22,7 @@ from pandaprobe_otel.local.live_traces import MOST_SPANS, MOST_TRACES, SILENT_FO
 from pandaprobe_otel.local.models.live import LiveEvent
 from pandaprobe_otel.local.pages.live_pages import changes, stepped
 from pandaprobe_otel.mapping.ids import trace_uuid
-from pandaprobe_otel.pipeline.export import ExportPipeline
+from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from spans import CHAT, provider_with
 from strict_pandaprobe import StrictPandaProbe
 from waiting import wait_until
@@ -111,7 +111,7 @@ def test_another_pandaprobe_receives_no_live_request() -> None:
 
 
 def test_a_server_that_dies_while_a_trace_runs_costs_the_trace_nothing() -> None:
-    """What is delivered to the next server is what is delivered without a live view."""
+    """The next server receives what it would without a live view."""
     bodies: list[dict[str, Any]] = []
     for live in (False, True):
         first = LocalServer(limit=None).start()
