@@ -13,6 +13,7 @@ from uuid import UUID
 import httpx
 import pytest
 from opentelemetry.trace import Tracer, format_trace_id, set_span_in_context
+from pandaprobe_otel.pipeline.export import ExportPipeline
 
 from pandaprobe_otel import PandaProbeSpanProcessor
 from pandaprobe_otel.assembly.timing import Timing
@@ -22,7 +23,6 @@ from pandaprobe_otel.local.live_traces import MOST_SPANS, MOST_TRACES, SILENT_FO
 from pandaprobe_otel.local.models.live import LiveEvent
 from pandaprobe_otel.local.pages.live_pages import changes, stepped
 from pandaprobe_otel.mapping.ids import trace_uuid
-from pandaprobe_otel.pipeline.export import ExportPipeline
 from spans import CHAT, provider_with
 from strict_pandaprobe import StrictPandaProbe
 from waiting import wait_until
