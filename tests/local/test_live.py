@@ -13,7 +13,6 @@ from uuid import UUID
 import httpx
 import pytest
 from opentelemetry.trace import Tracer, format_trace_id, set_span_in_context
-from pandaprobe_otel.pipeline.export import ExportPipeline
 
 from pandaprobe_otel import PandaProbeSpanProcessor
 from pandaprobe_otel.assembly.timing import Timing
