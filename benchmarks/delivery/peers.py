@@ -124,7 +124,7 @@ def _ours(url: str, limited: bool) -> tuple[Any, Callable[[], float]]:
     from pandaprobe_otel import PandaProbeSpanProcessor
     from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.delivery.budget import LeasedBucket
-    from pandaprobe_otel.pipeline.export import ExportPipeline
+    from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 
     settings: dict[str, Any] = {"api_key": "sk_pp_bench", "project_name": "bench", "endpoint": url}
     if spool := os.environ.get("BENCH_SPOOL"):

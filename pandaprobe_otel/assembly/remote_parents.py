@@ -37,9 +37,9 @@ def mark(span: Span, *, leaves_out: bool) -> None:
     context, parent, kind = begun(span)
     if context is None or parent is None:
         return
-    state = context[4]  # a tuple, whose properties are Python calls, as is the length of a state
+    state = context.trace_state  # compared with the usual one, since its length is a Python call
     is_named = state is not DEFAULT_TRACE_STATE and STANDS_FOR in state
-    if parent[2]:  # `is_remote`: meant for this span alone, which is sent: its children have it as their parent
+    if parent.is_remote:  # meant for this span alone, which is sent: its children have it as their parent
         if is_named:
             _set_state(span, context, state.delete(STANDS_FOR))
     elif leaves_out and kind in _LEAVING and _is_plumbing(span):

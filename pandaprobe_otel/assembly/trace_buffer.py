@@ -198,10 +198,10 @@ class TraceBuffer:
         if parent is None:
             self.memory.has_root = True
             return True
-        if not parent[2]:  # `is_remote`: a context is a tuple, and its properties are Python calls
+        if not parent.is_remote:
             return False
         self.memory.has_remote_parent = True
-        return not self.awaits_root and parent[1] not in self.open  # a parent open here is in this process
+        return not self.awaits_root and parent.span_id not in self.open  # a parent open here is in this process
 
 
 _MOST_NAMES: Final = 20

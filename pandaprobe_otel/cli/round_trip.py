@@ -40,7 +40,7 @@ def round_trip(config: Config) -> RoundTrip:
     from opentelemetry.sdk.trace import TracerProvider
 
     from pandaprobe_otel.mapping.ids import trace_uuid
-    from pandaprobe_otel.pipeline.export import ExportPipeline
+    from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
     from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
 
     pipeline = ExportPipeline(config, counts_starts=True)

@@ -46,7 +46,7 @@ class Dropped:
 
 
 class Consequences:
-    """What outcomes change. Not thread-safe: the policy calls it under its lock.
+    """Effects of outcomes. Not thread-safe: the policy calls it under its lock.
 
     A job leaves the outbox in one of two ways: it was delivered, or it was dropped under a reason that the ledger
     counts and a log line explains.

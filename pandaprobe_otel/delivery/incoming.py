@@ -22,7 +22,7 @@ LARGEST_BODY: Final = 4 << 20
 
 
 class Incoming:
-    """What comes in, by the app or from the disk. Not thread-safe: the policy calls it under its lock."""
+    """Requests that come in, from the app or from the disk. Not thread-safe: the policy calls it under its lock."""
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ _AFTER_FAULT_S: Final = 1.0
 
 
 class DeliveryPolicy:
-    """What is sent when, and what follows from its outcome. Not thread-safe: `SenderPool` calls it under one lock."""
+    """Choice of the next request, and effects of its outcome. Not thread-safe: `SenderPool` calls it under one lock."""
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import Final
 
-from pandaprobe_otel.delivery.arrivals import MEMORY_S, Arrivals, Rate
+from pandaprobe_otel.delivery.arrival_rates import MEMORY_S, Arrivals, Rate
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.randomness import randomness_of_uuid
 from pandaprobe_otel.delivery.slowness import Slowness

@@ -20,7 +20,7 @@ from pandaprobe_otel.gateway.grpc_server import grpc_server
 from pandaprobe_otel.gateway.http_app import make_app
 from pandaprobe_otel.gateway.intake import Intake
 from pandaprobe_otel.gateway.turns import Turns
-from pandaprobe_otel.pipeline.export import ExportPipeline
+from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from pandaprobe_otel.pipeline.opening import open_pipeline
 
 _logger = logging.getLogger("pandaprobe_otel")
@@ -179,6 +179,7 @@ class Gateway:
             try:
                 yield listener.getsockname()[1]
             finally:
+                app.state.end()
                 server.should_exit = True
                 await serving
 

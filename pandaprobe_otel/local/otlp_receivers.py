@@ -61,7 +61,7 @@ class OtlpReceivers:
         except ImportError:
             raise HTTPException(501, _NEEDS_EXTRA) from None
         from pandaprobe_otel.config.resolve import Config
-        from pandaprobe_otel.pipeline.export import ExportPipeline
+        from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 
         given = {"endpoint": url, "api_key": key, "project_name": project, "enabled": True}
         config = Config.resolve(given, environ={})  # variables set for programs do not apply to the server

@@ -66,6 +66,11 @@ def encoded_size(value: Any) -> int:
     return len(orjson.dumps(value))
 
 
+def text_length(value: Any) -> int:
+    """Return the characters of all texts in the value."""
+    return sum(_Survey(value).texts)
+
+
 def _fit_text(text: str, max_bytes: int, digest: bool) -> str:
     keep = max_bytes - 160
     for _ in range(_ROUNDS):

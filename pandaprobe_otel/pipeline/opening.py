@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from pandaprobe_otel.config.resolve import Config
-from pandaprobe_otel.pipeline.export import ExportPipeline
+from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from pandaprobe_otel.pipeline.interface import IdlePipeline, Pipeline
 
 _logger = logging.getLogger("pandaprobe_otel")

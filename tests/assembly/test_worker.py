@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 from opentelemetry.sdk.trace import ReadableSpan, Span, TracerProvider
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from opentelemetry.trace import SpanContext
+from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
 from pandaprobe_otel.assembly.assembler import Assembler
 from pandaprobe_otel.assembly.timing import Timing
@@ -199,3 +201,28 @@ def test_what_the_end_reports_as_late_are_spans_and_not_their_size() -> None:
     flushing.join()
 
     assert reported - len(segments) <= 1
+
+
+class VendorContext:
+    """A span context of another vendor's class, which is no tuple."""
+
+    def __init__(self, trace_id: int, span_id: int, *, is_remote: bool) -> None:
+        self.trace_id, self.span_id, self.is_remote = trace_id, span_id, is_remote
+        self.trace_flags, self.trace_state, self.is_valid = TraceFlags(TraceFlags.SAMPLED), TraceState(), True
+
+
+@pytest.mark.parametrize("attributes", [None, {"a": "b"}], ids=["bare", "with attributes"])
+def test_contexts_of_another_vendors_class_are_read(attributes: dict[str, str] | None) -> None:
+    """Only the SDK's own contexts are tuples; the worker must not stumble over others."""
+    segments: list[TraceSegment] = []
+    worker = worker_with(segments)
+    context: Any = VendorContext(7, 8, is_remote=False)
+    parent: Any = VendorContext(7, 9, is_remote=True)
+    span = ReadableSpan("foreign", context, parent, attributes=attributes)
+    worker.started(span)
+    worker.ended(span)
+    worker.flush(math.inf)
+    worker.close(math.inf)
+
+    assert [[span_of(span).name for span in segment.ended] for segment in segments] == [["foreign"]]
+    assert [segment.is_remote for segment in segments] == [True]

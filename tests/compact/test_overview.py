@@ -33,7 +33,7 @@ ODD_TEXTS = st.one_of(
 
 
 def _is_sound(made: Compact, budget: int) -> None:
-    """What holds for any trace."""
+    """Check the rules for any trace."""
     assert tokens_in(made.text) <= budget
     lines = made.text.split("\n")
     assert [at for at, line in enumerate(lines) if "<<" in line or ">>" in line] == [1, len(lines) - 2]

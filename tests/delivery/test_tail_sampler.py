@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from pandaprobe_otel.delivery.arrivals import Arrivals
+from pandaprobe_otel.delivery.arrival_rates import Arrivals
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.randomness import randomness, randomness_of_uuid
 from pandaprobe_otel.delivery.slowness import Slowness

@@ -14,7 +14,7 @@ from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.pipeline import opening
-from pandaprobe_otel.pipeline.export import ExportPipeline
+from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 
 
 @pytest.fixture(scope="session")

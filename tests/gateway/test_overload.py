@@ -21,7 +21,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import Lease, LeasedBucket
 from pandaprobe_otel.gateway import Gateway
-from pandaprobe_otel.pipeline.export import ExportPipeline
+from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from pandaprobe_otel.transport.messages import Answer, Request
 
 LIMIT, STEP_S, STEPS = 20, 6.0, 80

@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from pandaprobe_otel.mapping import MappingOptions, map_views
+from pandaprobe_otel.mapping.budget import fit_fields
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.mapping.shrink import shrink
 from views import mapped, only_span, view
@@ -84,6 +85,18 @@ def test_a_long_text_keeps_what_fits_whatever_its_characters_take(line: str) -> 
 
     assert 0.9 * 262_144 < size(cut) <= 262_144
     assert cut["messages"][1] == value["messages"][1]
+
+
+@pytest.mark.parametrize("field", ["input", "metadata"])
+def test_a_single_large_field_is_cut_the_same_if_the_size_of_its_body_is_known(field: str) -> None:
+    """Its size is what the others leave of the body, so that it need not be encoded once more."""
+    value = {"messages": [{"role": "user", "content": 'say "ж" ' * 9_000}], "n": 1}
+    body = {"name": "a", "output": {"a": 1}, field: value, "error": "e"}
+    alone, together = {**body}, {**body}
+    fit_fields(alone, 10_000)
+    fit_fields(together, 10_000, total=size(body))
+
+    assert alone == together != body
 
 
 def test_other_fields_and_spans_are_not_touched_by_one_that_is_too_long() -> None:

@@ -76,7 +76,7 @@ from pandaprobe_otel import PandaProbeSpanProcessor
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.spool.lease_file import FileTokens
-from pandaprobe_otel.pipeline.export import ExportPipeline
+from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 config = Config.resolve()
 def bucket():
     return LeasedBucket(capacity=20, window_s=1.0, margin_s=0.05, tokens=FileTokens(
