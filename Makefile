@@ -56,7 +56,7 @@ scan:  ## secrets planted in every field of every dialect, client, spool and cas
 		tests/integrations/test_planting.py tests/assembly/test_recovery.py tests/replay/test_scrubbing.py
 
 fuzz:  ## 10,000 odd requests to the gateway, by HTTP and gRPC, and to the local server; seeds are kept; minutes
-	PANDAPROBE_TEST_EXAMPLES=55 $(PYTHON) -m pytest -m "" tests/gateway/test_fuzz.py tests/gateway/test_json.py \
+	PANDAPROBE_TEST_EXAMPLES=55 $(PYTHON) -m pytest -m "" --timeout 3600 tests/gateway/test_fuzz.py tests/gateway/test_json.py \
 		tests/local/test_any_request.py tests/local/test_failed_requests.py
 
 load:  ## ten minutes of 5,000 spans/s to the gateway, beside slow and malformed senders; an idle machine

@@ -19,12 +19,28 @@ WITHOUT_CONTENT: Final = {
     "agent_framework": {"get_tracer"},
     "autogen": {"trace_create_agent_span"},
     "claude_agent_sdk": {"Query.close"},
-    "crewai": {"CrewAIEventsBus.emit", "getattr(module, owner).<methods>"},
+    "crewai": {
+        "CrewAIEventsBus.emit",
+        "getattr(module, owner).<methods>",
+        "owner.run",
+        "owner.arun",
+        "CrewStructuredTool.invoke",
+        "CrewStructuredTool.ainvoke",
+    },
     "dspy": {"Settings.get", "finalize"},
-    "langchain": {"<SETTER>", "on_llm_new_token", "on_stream_event"},
+    "google_adk": {"FunctionTool.run_async"},
+    "langchain": {"BaseTool.run", "BaseTool.arun", "<SETTER>", "on_llm_new_token", "on_stream_event"},
+    "llama_index": {"FunctionTool.call", "FunctionTool.acall"},
     "mcp": {"completion/complete"},
-    "openai_agents": {"type(provider).create_trace", "Runner.run", "Runner.run_sync", "Runner.run_streamed"},
-    "pydantic_ai": {"StreamedResponse.time_to_first_chunk"},
+    "openai_agents": {
+        "_invoke_function_tool_with_metadata",
+        "invoke_function_tool",
+        "type(provider).create_trace",
+        "Runner.run",
+        "Runner.run_sync",
+        "Runner.run_streamed",
+    },
+    "pydantic_ai": {"FunctionToolset.call_tool", "StreamedResponse.time_to_first_chunk"},
     "semantic_kernel": {
         "ChatCompletionClientBase._start_auto_function_invocation_activity",
         "_start_as_current_span",
@@ -32,7 +48,8 @@ WITHOUT_CONTENT: Final = {
     },
     "strands": {"Tracer.__init__", "Tracer.end_span_with_cancellation", "_Interruptible.interrupt"},
 }
-"""Hooks that tell when something happens or make what is listened to, and see nothing that anybody says."""
+"""Hooks that tell when something happens, make what is listened to, or let a recording answer a tool: they put nothing
+that anybody says on spans."""
 
 COMPARED: Final = {
     "agno": {

@@ -42,7 +42,6 @@ _PREVIEW_BYTES: Final = 4_096
 _MOST_TEXTS: Final = 20
 _LONGEST_TEXT: Final = 8_192
 """Characters of a stream's text that are told, its end."""
-_TIMEOUT_S: Final = 1.0
 _FIRST_BREAK_S: Final = 30.0
 _LONGEST_BREAK_S: Final = 600.0
 _FIELDS: Final = (
@@ -73,8 +72,10 @@ class LiveSpans:
         selects_all: bool,
         options: MappingOptions,
         sample_rate: float,
+        timeout_s: float,
         monotonic: Callable[[], float],
     ) -> None:
+        self._timeout_s = timeout_s
         self._make_transport = transport
         self._transport: Transport | None = None
         self._filter = span_filter
@@ -90,7 +91,7 @@ class LiveSpans:
         self._traces: OrderedDict[int, _Trace] = OrderedDict()
         self._queue = LiveQueue()
         self._is_able: bool | None = None
-        """Whether the server takes live spans; None: not asked yet."""
+        """True if the server takes live spans; None: not asked yet."""
         self._off_until = 0.0
         self._break_s = _FIRST_BREAK_S
         self._waits_since: float | None = None
@@ -191,7 +192,7 @@ class LiveSpans:
         return partial(self._post, self._transport, body, told) if told or body != b"[]" else None
 
     def _ask(self, transport: Transport) -> None:
-        answer = transport.send(Request(method="GET", path="/health", timeout_s=_TIMEOUT_S, most_read=4_096))
+        answer = transport.send(Request(method="GET", path="/health", timeout_s=self._timeout_s, most_read=4_096))
         if not isinstance(answer, Answer):
             self._has_failed = True  # the server is not there yet
             return
@@ -205,7 +206,7 @@ class LiveSpans:
             body = b"[" + b",".join([*([body[1:-1]] if body != b"[]" else []), *texts]) + b"]"
         if body == b"[]":
             return
-        request = Request(method="POST", path="/local/live", body=body, timeout_s=_TIMEOUT_S, most_read=256)
+        request = Request(method="POST", path="/local/live", body=body, timeout_s=self._timeout_s, most_read=256)
         answer = transport.send(request)
         if isinstance(answer, Answer) and answer.status < 300:
             self._break_s = _FIRST_BREAK_S
@@ -268,7 +269,9 @@ def _below(view: SpanView, parents: Mapping[int, int | None]) -> SpanView:
     return view if parent == view.parent_id else dataclasses.replace(view, parent_id=parent)
 
 
-def live_spans(config: Config, options: MappingOptions, *, monotonic: Callable[[], float]) -> LiveSpans:
+def live_spans(
+    config: Config, options: MappingOptions, *, timeout_s: float, monotonic: Callable[[], float]
+) -> LiveSpans:
     """Return the sender of live events for these settings, which must allow it (`Config.shows_running_spans`)."""
     assert not callable(config.spans)
 
@@ -284,5 +287,6 @@ def live_spans(config: Config, options: MappingOptions, *, monotonic: Callable[[
         selects_all=config.spans == "all",
         options=options,
         sample_rate=config.sample_rate,
+        timeout_s=timeout_s,
         monotonic=monotonic,
     )

@@ -1,14 +1,17 @@
-"""Answers of an open recording to calls of decorated tools.
+"""Place where a recording answers calls of tools; without an open recording, nobody does.
 
-The functions of tools are wrapped where they are decorated, inside of their span, so that a played call has one too.
+The functions of decorated tools are wrapped where they are decorated, those of frameworks where they are called: inside
+of the call's span, so that a played call has one too.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol, cast
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, cast
 
 from pandaprobe_otel.capture.arguments import ArgumentReader
 
@@ -24,12 +27,20 @@ class PlayedCall(Protocol):
 class RanCall(Protocol):
     """A call of a tool that runs."""
 
+    def running(self) -> AbstractContextManager[None]:
+        """Return the block in which it runs."""
+        ...
+
     def returned(self, result: Any, /) -> None:
         """Take the tool's result."""
         ...
 
     def raised(self, error: BaseException, /) -> None:
         """Take the tool's exception."""
+        ...
+
+    def runs_always(self) -> None:
+        """The tool has to run in a replay, too."""
         ...
 
 
@@ -39,14 +50,100 @@ Ask = Callable[[str, Mapping[str, Any]], "PlayedCall | RanCall | None"]
 _asked: list[Ask] = []
 
 
+def _same(value: Any) -> Any:
+    return value
+
+
+def _never(_: Any) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """The form in which results of a framework's tools are kept.
+
+    Attributes:
+        kept: Returns a result as JSON.
+        given: Returns JSON as a result.
+        steers: Tells whether an exception is no failure, but a word to the framework, such as a wait for a person. A
+            tool that says one has to run always.
+    """
+
+    kept: Callable[[Any], Any] = _same
+    given: Callable[[Any], Any] = _same
+    steers: Callable[[BaseException], bool] = _never
+
+
+AS_IT_IS: Final = Form()
+
+
 def ask_with(ask: Ask | None) -> None:
     """Set the recording that answers; None for none."""
     _asked[:] = [] if ask is None else [ask]
 
 
-def begin(name: str, arguments: Callable[[], Mapping[str, Any]]) -> PlayedCall | RanCall | None:
-    """Ask the recording about a call that is about to run. Without a recording, the arguments are not read."""
+def is_asked() -> bool:
+    """Tell whether somebody answers calls of tools now."""
+    return bool(_asked)
+
+
+def call(
+    name: str, arguments: Callable[[], Mapping[str, Any]], function: Callable[[], Any], form: Form = AS_IT_IS
+) -> Any:
+    """Return what a tool returns: what is recorded, or what the function does. The arguments are read if it matters."""
+    asked = _begin(name, arguments)
+    if asked is None:
+        return function()
+    if (played := getattr(asked, "outcome", None)) is not None:
+        return form.given(played())
+    ran: Any = asked
+    try:
+        with ran.running():
+            result = function()
+    except BaseException as error:
+        _raised(ran, error, form)
+        raise
+    if inspect.iscoroutine(result):
+        return _awaited(ran, result, form)
+    ran.returned(form.kept(result))
+    return result
+
+
+async def call_async(
+    name: str,
+    arguments: Callable[[], Mapping[str, Any]],
+    function: Callable[[], Awaitable[Any]],
+    form: Form = AS_IT_IS,
+) -> Any:
+    """Return what a coroutine function of a tool returns, as `call` does."""
+    asked = _begin(name, arguments)
+    if asked is None:
+        return await function()
+    if (played := getattr(asked, "outcome", None)) is not None:
+        return form.given(played())
+    return await _awaited(asked, function(), form)
+
+
+async def _awaited(ran: Any, result: Awaitable[Any], form: Form) -> Any:
+    try:
+        with ran.running():
+            found = await result
+    except BaseException as error:
+        _raised(ran, error, form)
+        raise
+    ran.returned(form.kept(found))
+    return found
+
+
+def _begin(name: str, arguments: Callable[[], Mapping[str, Any]]) -> PlayedCall | RanCall | None:
     return _asked[0](name, arguments()) if _asked else None
+
+
+def _raised(ran: RanCall, error: BaseException, form: Form) -> None:
+    if form.steers(error):
+        ran.runs_always()
+    else:
+        ran.raised(error)
 
 
 def text_of(result: Any) -> str:
@@ -64,45 +161,22 @@ def answered(function: Callable[..., Any], name: str, read: ArgumentReader | Non
     if read is None or inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         return function
 
-    def arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Mapping[str, Any]]:
-        def given() -> Mapping[str, Any]:
-            found: Any = read(args, kwargs)
-            return cast("Mapping[str, Any]", found) if isinstance(found, dict) else {}
-
-        return given
+    def given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
+        found: Any = read(args, kwargs)
+        return cast("Mapping[str, Any]", found) if isinstance(found, dict) else {}
 
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
 
         async def around_coroutine(*args: Any, **kwargs: Any) -> Any:
-            call = begin(name, arguments(args, kwargs)) if _asked else None
-            if call is None:
+            if not _asked:
                 return await function(*args, **kwargs)
-            if (played := getattr(call, "outcome", None)) is not None:
-                return played()
-            ran: Any = call
-            try:
-                result = await function(*args, **kwargs)
-            except BaseException as error:
-                ran.raised(error)
-                raise
-            ran.returned(result)
-            return result
+            return await call_async(name, lambda: given(args, kwargs), lambda: function(*args, **kwargs))
 
         return functools.update_wrapper(around_coroutine, function)
 
     def around(*args: Any, **kwargs: Any) -> Any:
-        call = begin(name, arguments(args, kwargs)) if _asked else None
-        if call is None:
+        if not _asked:
             return function(*args, **kwargs)
-        if (played := getattr(call, "outcome", None)) is not None:
-            return played()
-        ran: Any = call
-        try:
-            result = function(*args, **kwargs)
-        except BaseException as error:
-            ran.raised(error)
-            raise
-        ran.returned(result)
-        return result
+        return call(name, lambda: given(args, kwargs), lambda: function(*args, **kwargs))
 
     return functools.update_wrapper(around, function)

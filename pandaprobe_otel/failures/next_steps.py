@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,17 +42,23 @@ class NextSteps:
     assertion: str
 
 
-def next_steps(kind: FailureKind, parts: Mapping[str, str], *, name: str, trace_id: str) -> NextSteps:
-    """Return what can be done about a group of failures; `trace_id` is an example of it."""
+def next_steps(
+    kind: FailureKind, parts: Mapping[str, str], *, name: str, trace_id: str, options: Sequence[str] = ()
+) -> NextSteps:
+    """Return what can be done about a group of failures.
+
+    trace_id: an example of it.
+    options: what each command is to have as well, such as the server's address.
+    """
     metric = _METRICS.get(kind, _OTHERWISE)
     if kind is FailureKind.JUDGED and parts.get("metric") in _JUDGES:
         metric = parts["metric"]
     title = "".join(each for each in name if each.isprintable())[:200]
-    monitor = ("pandaprobe-otel", "monitors", "create", "--name", title, "--target-type", "trace")
+    monitor = (f"--name={title}", "--target-type=trace", f"--metric={metric}", "--cadence=daily")
     return NextSteps(
-        capture=shlex.join(("pandaprobe-otel", "capture", trace_id, "--to", "tests/")),
-        dataset=shlex.join(("pandaprobe-otel", "capture", trace_id, "--dataset", "failures.jsonl")),
-        monitor=shlex.join((*monitor, "--metric", metric, "--cadence", "daily")),
+        capture=shlex.join(("pandaprobe-otel", "capture", trace_id, "--to=tests/", *options)),
+        dataset=shlex.join(("pandaprobe-otel", "capture", trace_id, "--dataset=failures.jsonl", *options)),
+        monitor=shlex.join(("pandaprobe-otel", "monitors", "create", *monitor, *options)),
         assertion=assertion_of(kind, parts, metric),
     )
 

@@ -23,12 +23,12 @@ _CHANGING: Final = re.compile(
     r"""
     (?P<email>[\w.+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64})+)
   | (?P<url>\b[A-Za-z][A-Za-z0-9+.-]{1,15}://[^\s'"<>)\]}]+)
+  | (?P<ip>\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?\b | \[[0-9A-Fa-f:]{3,}\](?::\d{1,5})?)
   | (?P<date>\b\d{4}-\d\d?-\d\d?(?:[T ]\d\d?:\d\d(?::\d\d)?(?:[.,]\d+)?(?:Z|\s?[+-]\d\d:?\d\d)?)?
       | \b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b
       | \b\d{1,2}\s(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]{0,6}\.?,?\s\d{4}\b
       | \b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]{0,6}\.?\s\d{1,2},?\s\d{4}\b
       | \b\d\d?:\d\d(?::\d\d(?:[.,]\d+)?)?(?:\s?[AaPp][Mm])?\b)
-  | (?P<ip>\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?\b | \[[0-9A-Fa-f:]{3,}\](?::\d{1,5})?)
   | (?P<path>(?:(?<![\w/\\])(?:[A-Za-z]:|~|\.{1,2})?)(?:[/\\][\w.~+@%-]+){2,}[/\\]?)
   | (?P<quoted>(?<!\w)'[^'\n]*'(?!\w) | "[^"\n]*" | `[^`\n]*` | “[^”\n]*”)
   | (?P<duration>(?<![\w.-])[-+]?\d[\d.,]*\s?(?:ns|us|µs|ms|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)\b

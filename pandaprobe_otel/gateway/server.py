@@ -179,6 +179,7 @@ class Gateway:
             try:
                 yield listener.getsockname()[1]
             finally:
+                app.state.end()
                 server.should_exit = True
                 await serving
 

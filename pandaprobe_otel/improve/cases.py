@@ -79,13 +79,20 @@ def shape_of(value: Any) -> str:
 
 
 def _families(inputs: Mapping[str, Any], sessions: Mapping[str, str | None]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    by_session: dict[str, str] = {}
+    """Return the family of each run: runs that share words or a session are joined, also over others."""
+    joined: dict[str, str] = {}
+
+    def first(name: str) -> str:
+        while joined.setdefault(name, name) != name:
+            name = joined[name]
+        return name
+
     for name, value in inputs.items():
-        session = sessions.get(name)
-        family = by_session.setdefault(session, shape_of(value)) if session else shape_of(value)
-        found[name] = family
-    return found
+        words, session = first(f"words {shape_of(value)}"), sessions.get(name)
+        if session:
+            low, high = sorted((words, first(f"session {session}")))
+            joined[low] = high  # the words, which come last in the order, are what names a family
+    return {name: first(f"words {shape_of(value)}") for name, value in inputs.items()}
 
 
 def copied_inputs(text: str, shown: Sequence[Any], *, before: str = "") -> tuple[str, ...]:
@@ -103,7 +110,8 @@ def copied_inputs(text: str, shown: Sequence[Any], *, before: str = "") -> tuple
 
 
 def _normal(text: str) -> str:
-    return f" {' '.join(re.findall(r'[\w-]+', text.lower()))} "
+    words = " ".join(re.findall(r"[\w-]+", text.lower()))
+    return f" {words} "
 
 
 def _runs_of_words(text: str, length: int = 8) -> list[str]:

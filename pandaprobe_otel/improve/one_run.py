@@ -21,7 +21,7 @@ from pandaprobe_otel.replay.exchange import Exchange
 from pandaprobe_otel.replay.fork.cut import Cut
 from pandaprobe_otel.replay.fork.forked_run import ForkedRun, ForkOptions
 from pandaprobe_otel.replay.fork.rerun import called
-from pandaprobe_otel.replay.interactions import Cassette, RecordedRequest
+from pandaprobe_otel.replay.interactions import Cassette, RecordedRequest, ToolCall
 from pandaprobe_otel.replay.recording import Recording
 from pandaprobe_otel.replay.run import RecordingOptions
 
@@ -90,6 +90,10 @@ class _CountedRun(ForkedRun):
                 exchange.failed(error)
                 raise error
         return exchange
+
+    def tool_answer(self, name: str, arguments: Mapping[str, Any]) -> ToolCall | None:
+        """Return the recorded call of a tool. One that may run always runs: its recorded result hides a mend of it."""
+        return None if name in self._fork.live_tools else super().tool_answer(name, arguments)
 
     def check(self) -> None:
         """Raise nothing for calls that the changed program does not ask any more: that may be the mend."""

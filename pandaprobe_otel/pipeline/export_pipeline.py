@@ -78,6 +78,7 @@ class ExportPipeline:
         self._ledger = Ledger()
         self._notices = Notices(monotonic)
         half = config.max_queue_bytes // 2
+        self._timing = timing or Timing()
         self._is_gateway = is_gateway
         self._keeps_all = keeps_all
         self._transport = transport
@@ -90,7 +91,7 @@ class ExportPipeline:
         self._journal: SpanJournal | None = None
         self._worker = Worker(
             assembler=lambda: Assembler(
-                timing=timing or Timing(),
+                timing=self._timing,
                 counts_starts=counts_starts,
                 max_bytes=half,
                 is_forked=self._is_forked,
@@ -307,7 +308,12 @@ class ExportPipeline:
                 with loading():
                     from pandaprobe_otel.assembly.live_spans import live_spans
 
-                    self._live = live_spans(self._config, self._options, monotonic=self._monotonic)
+                    self._live = live_spans(
+                        self._config,
+                        self._options,
+                        timeout_s=self._timing.live_timeout_s,
+                        monotonic=self._monotonic,
+                    )
             self._live.take(events)
         except Exception as error:  # noqa: BLE001 - protects the worker: only the live view is lost
             failed("the live view", error)

@@ -4,26 +4,25 @@ Time alone says too much. Branches that run side by side take turns as the netwo
 time. So a call comes after another one that had ended when it began if that ran in the same task or thread, in one that
 was started from there, or before this one was started; and, of tasks in the recording's own thread that know nothing
 of each other, if it had ended before the first call of this task. Other threads are in no order: those of a pool take
-what comes, and without a context it cannot be told what belongs together.
+what comes, and without a context it cannot be told what belongs together; unless the spans around calls tell it
+(`places`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-_Flow = tuple[int, int]
-"""A thread, and a task of it: the identity of what runs."""
+from pandaprobe_otel.replay.flows import Flow, flow_here
 
 
 @dataclass(slots=True, eq=False)
 class _Branch:
     """A task or a thread, from its first call on. Sets of calls are the bits of numbers."""
 
-    flow: _Flow
+    flow: Flow
     above: _Branch | None
     before: int = 0
     """Calls that had ended when it began."""
@@ -47,15 +46,18 @@ class CallsSoFar:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._root = _Branch(_flow(), None)
+        self._root = _Branch(flow_here(), None)
         self._ended = 0
         self._ended_at_home = 0
         self._implied: dict[int, int] = {}
         self._branches: dict[int, _Branch] = {}
 
-    def began(self, number: int) -> tuple[int, ...]:
-        """Note the beginning of a call; return the calls that it comes after, without those that these imply."""
-        flow = _flow()
+    def began(self, number: int, before: int = 0) -> tuple[int, ...]:
+        """Note the beginning of a call; return the calls that it comes after, without those that these imply.
+
+        `before` are calls that it comes after, as the spans around it tell.
+        """
+        flow = flow_here()
         here = _here.get()
         if here is not None and here.calls is not self:
             here = None
@@ -66,7 +68,7 @@ class CallsSoFar:
             if branch.flow != flow:
                 branch = _Branch(flow, branch, before=self._ended if is_home else 0)
             self._branches[number] = branch
-            found = known & self._ended | branch.ended | branch.before & self._ended_at_home
+            found = known & self._ended | branch.ended | branch.before & self._ended_at_home | before & self._ended
             after, self._implied[number] = self._last_of(found)
         if here is not None or is_home:
             _here.set(_Here(self, branch, found | 1 << number))
@@ -96,11 +98,3 @@ class CallsSoFar:
             implied |= self._implied.get(newest, 0) | 1 << newest
             calls &= ~implied
         return tuple(reversed(found)), implied
-
-
-def _flow() -> _Flow:
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:  # no loop runs in this thread
-        task = None
-    return threading.get_ident(), id(task) if task is not None else 0

@@ -19,14 +19,13 @@ import yaml
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay.cassette_entries import (
-    Flow,
     ReadEntries,
-    Text,
     WrongEntryError,
     interaction_entry,
     tool_entry,
     tool_of,
 )
+from pandaprobe_otel.replay.cassette_text import Flow, yaml_of
 from pandaprobe_otel.replay.interactions import Cassette
 from pandaprobe_otel.replay.shared_parts import Sharing
 
@@ -40,30 +39,6 @@ BLOB_BYTES: Final = 256 << 10
 """Answers that are longer lie beside the file."""
 _BLOB_NAME: Final = re.compile(r"[0-9a-f]{16}\.[a-z]{2,6}")
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_BASE: Final[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-_NO_BLOCK: Final = re.compile("[\r\x85\u2028\u2029\ufeff]")
-"""Characters that YAML would change, or hide, in a block of lines."""
-
-
-class _Dumper(_BASE):
-    """Texts of several lines as blocks, small objects on one line, no references."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        """Never refer: who reads a cassette refuses references."""
-        return True
-
-
-def _text(dumper: Any, text: str) -> Any:
-    style = "|" if "\n" in text and not _NO_BLOCK.search(text) else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style=style)
-
-
-def _flow(dumper: Any, value: Flow) -> Any:
-    return dumper.represent_mapping("tag:yaml.org,2002:map", value.items(), flow_style=True)
-
-
-_Dumper.add_representer(Text, _text)
-_Dumper.add_representer(Flow, _flow)
 
 
 def load(path: Path) -> Cassette:
@@ -210,8 +185,7 @@ def save(path: Path, cassette: Cassette) -> None:
     }
     if cassette.tools:
         document["tools"] = [tool_entry(call) for call in cassette.tools]
-    text: str = cast("Any", yaml).dump(document, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=110)
-    text = text.removesuffix("...\n")  # after an open block libyaml ends the document, as if another one followed
+    text = yaml_of(document)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for name, data in blobs.items():

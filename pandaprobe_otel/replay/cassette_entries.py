@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from pandaprobe_otel.replay import aws_frames
+from pandaprobe_otel.replay.cassette_text import Flow, Text
 from pandaprobe_otel.replay.decoding import UnreadableError, decompress
 from pandaprobe_otel.replay.interactions import Interaction, RecordedAnswer, RecordedRequest, ToolCall
 from pandaprobe_otel.replay.json_text import dump
 from pandaprobe_otel.replay.shared_parts import BadReferenceError, Expansion, Sharing
 from pandaprobe_otel.replay.units import recut
 
+_LINES: Final = {ord(character): " " for character in "\n\r\t"}
 MAX_CALLS: Final = 100_000
 _ENDS: Final = ("read", "left", "broken")
 _AWS: Final = "aws"
@@ -26,16 +28,6 @@ class WrongEntryError(ValueError):
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
         self.line = line
-
-
-class Flow(dict[str, Any]):
-    """An object that is written on one line."""
-
-
-class Text(str):
-    """A text that is written as a block, if it has several lines."""
-
-    __slots__ = ()
 
 
 Keep = Callable[[bytes, str], str]
@@ -91,7 +83,7 @@ def _text_of(body: bytes) -> str | bytes:
         text = body.decode()
     except UnicodeDecodeError:
         return body
-    return text if all(character.isprintable() or character in "\n\r\t" for character in text) else body
+    return text if text.isprintable() or text.translate(_LINES).isprintable() else body
 
 
 def _answer_text(answer: RecordedAnswer, said: Flow) -> str | bytes:

@@ -16,6 +16,7 @@ from pandaprobe_otel.replay.divergence_text import (
     equal_line,
     hint_of,
 )
+from pandaprobe_otel.replay.interactions import ToolCall
 from pandaprobe_otel.replay.places import ordinal
 from pandaprobe_otel.replay.requests import ModelRequest
 
@@ -134,6 +135,20 @@ def tool_once_more(name: str, *, recorded: int, at: str, after: int) -> Divergen
         f"  the recording has {counted(recorded, 'call')} of it, and all were asked",
         f"  after model call {after}" if after else "  before the first model call",
         WAYS_ON,
+    ]
+    return Divergence("\n".join(lines), call=after, where=here)
+
+
+def tools_never_called(left: Sequence[tuple[ToolCall, int]], *, after: int) -> Divergence:
+    """Return the divergence of recorded calls of tools that nobody has made: each with its number among its tool's."""
+    first, number = left[0]
+    here = f"{first.at} > {first.name}" if first.at else first.name
+    lines = [
+        f"Divergence at tool {first.name}, {ordinal(number)} call: never called",
+        *(f"  {call.at} > {call.name}" if call.at else f"  {call.name}" for call, _ in left[:5]),
+        *([f"  and {len(left) - 5} more"] if len(left) > 5 else []),
+        "  its integration is not on, if the tool has run: pandaprobe_otel.init()",
+        "  rerecord: --pandaprobe-record=all    or let calls remain: allow_unused=True",
     ]
     return Divergence("\n".join(lines), call=after, where=here)
 

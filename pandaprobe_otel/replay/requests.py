@@ -24,6 +24,7 @@ from pandaprobe_otel.replay.canonical import Ignored, Piece, digest_of, meaning_
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.protocols import anthropic, bedrock, cohere, gemini, http, ollama, openai
 from pandaprobe_otel.replay.protocols.asked import Asked
+from pandaprobe_otel.replay.protocols.results import in_order
 
 _PROTOCOLS: Final = (bedrock.read, anthropic.read, gemini.read, openai.read, ollama.read, cohere.read)
 _GONE: Final = object()
@@ -144,7 +145,7 @@ def _asked(request: RecordedRequest) -> Asked:
         for read in _PROTOCOLS:
             asked = read(url.path.rstrip("/"), body)
             if asked is not None:
-                return asked
+                return in_order(asked)
     if body is None and request.body:
         body = http.body_of(request.body, _content_type(request))
     return http.read(request.method, url.path, url.query, body)

@@ -26,6 +26,7 @@ from pandaprobe_otel.replay.places import Places
 from pandaprobe_otel.replay.script import Script
 from pandaprobe_otel.replay.scrubbing import Scrubber
 from pandaprobe_otel.replay.secrets import of_headers
+from pandaprobe_otel.replay.tools_run import RunningTool, asked_model, here, to_keep
 
 Mode = Literal["none", "once", "new", "all"]
 """`none` plays, and refuses the unknown; `once` records when there is no file; `new` plays the known and adds the
@@ -86,7 +87,7 @@ class Run:
         self._order = CallsSoFar()
         self._new: dict[int, Exchange] = {}
         self._replaced: dict[int, Interaction] = {}
-        self._tool_calls: list[ToolCall] = []
+        self._tools: list[RunningTool] = []
         self._kept_bytes = 0
         self._next_number = 1
         self._failure: RecordingError | None = None
@@ -156,14 +157,16 @@ class Run:
         found = self.failure
         if found is not None:
             raise found
+        self._new_tool_calls()
         if self._script is None or self._is_live or self._options.mode == "new" or self._options.allow_unused:
             return
-        if (unused := self._script.never_asked()) is not None:
+        if (unused := self._script.never_asked(tools=self.wants_tool)) is not None:
             raise unused
 
     def write(self) -> None:
         """Write the cassette, if there is something new. Raises RecordingError; the old file stays then."""
-        is_changed = self._script is None or self._new or self._replaced or self._tool_calls
+        tools = self._new_tool_calls()
+        is_changed = self._script is None or self._new or self._replaced or tools
         if self._is_live or not is_changed:
             return
         interactions = {one.call: one for one in self._old.interactions} | self._replaced
@@ -174,7 +177,7 @@ class Run:
         cassette = replace(
             self._old,
             interactions=tuple(interactions[number] for number in sorted(interactions)),
-            tools=(*self._old.tools, *self._tool_calls),
+            tools=(*self._old.tools, *tools),
             client=self._client or self._old.client,
             scrubbed=tuple(sorted({*self._old.scrubbed, *self._scrubber.taken})),
             started_at=self._old.started_at or self.started_at.isoformat(timespec="seconds"),
@@ -191,6 +194,7 @@ class Run:
         Raises Divergence, EndOfRecording, RecordingError.
         """
         at = self.places.current()
+        asked_model()
         if self._script is None:
             request, played, number = sent, None, 0
         else:
@@ -207,7 +211,7 @@ class Run:
                 number,
                 request,
                 at=at,
-                after=self._order.began(number),
+                after=self._order.began(number, self.places.began(number)),
                 played=None if played is None else without_waiting(played),
             )
             self._exchanges.append(exchange)
@@ -261,10 +265,6 @@ class Run:
         self._failure = self._failure or error
         raise error
 
-    def fail_later(self, error: RecordingError) -> None:
-        """Keep what went wrong, and let the app go on: the block fails at its end."""
-        self._failure = self._failure or error
-
     def wants_tool(self, name: str) -> bool:
         """Tell whether calls of this tool are recorded."""
         return self._options.tools is True or (self._options.tools is not False and name in self._options.tools)
@@ -284,19 +284,27 @@ class Run:
             self._is_live = True
             return None
 
-    def tool_ran(self, call: ToolCall) -> None:
-        """Keep a call of a tool that has run."""
-        if self._script is not None and self._options.mode != "new":
-            return
+    def tool_runs(self, name: str) -> RunningTool:
+        """Return the place of a call of a tool that is about to run, among the others."""
+        above = here()
+        tool = RunningTool(name, above)
+        (self._tools if above is None else above.below).append(tool)
+        return tool
+
+    def kept_tool(self, call: ToolCall) -> ToolCall:
+        """Return what is kept of a call of a tool, without its secrets."""
         error = None if call.error is None else self._scrubber.text(call.error)
-        kept = replace(
+        return replace(
             call,
             arguments=self._scrubber.value(dict(call.arguments)),
             result=self._scrubber.value(call.result),
             error=error,
         )
-        with self._lock:
-            self._tool_calls.append(kept)
+
+    def _new_tool_calls(self) -> tuple[ToolCall, ...]:
+        """Return the calls of tools that were not in the cassette. Raises RecordingError."""
+        is_kept = self._script is None or self._options.mode == "new"
+        return tuple(to_keep(self._tools)) if is_kept else ()
 
 
 def _call_of(exchange: Exchange) -> RecordedCall:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pandaprobe_otel.replay.divergence import Divergence, EndOfRecording
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedRequest, ToolCall
 from pandaprobe_otel.replay.pairing import Pairing
-from pandaprobe_otel.replay.refusals import Place, came_before, changed, never_asked, nothing_left, where
+from pandaprobe_otel.replay.refusals import (
+    Place,
+    came_before,
+    changed,
+    never_asked,
+    nothing_left,
+    tools_never_called,
+    where,
+)
 from pandaprobe_otel.replay.requests import ModelRequest, RequestReader
 from pandaprobe_otel.replay.tool_script import ToolScript
 
@@ -131,17 +139,23 @@ class Script:
             self._first = None
             return self._taken(entry, asked)
 
-    def never_asked(self, *, among: Collection[int] | None = None) -> Divergence | None:
+    def never_asked(
+        self, *, among: Collection[int] | None = None, tools: Callable[[str], bool] = lambda _: False
+    ) -> Divergence | None:
         """Return the divergence that calls remain which nobody has asked for; None if there was one before.
 
-        With `among`, only calls of these numbers count.
+        With `among`, only calls of these numbers count. Calls of tools count for those that `tools` says yes to, and
+        where all is to be asked: after a call that the recording may end at, no tool need be called.
         """
         with self._lock:
             if self._first is not None:
                 return None
             due = [entry for entry in self._entries if self._is_due(entry)]
             left = [self._place(entry) for entry in due if among is None or entry.interaction.call in among]
-            return never_asked(left) if left else None
+            if left:
+                return never_asked(left)
+            never_called = [] if self._ends_at is not None else self._tools.never_called(tools)
+            return tools_never_called(never_called, after=self._last_asked) if never_called else None
 
     def _join(self) -> None:
         """Tell each entry which others wait for it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,16 @@ class ToolScript:
         nearest = min(left, key=lambda one: (one.call.at != at, len(_differences(one.piece, piece))))
         number = known.index(nearest) + 1
         return tool_changed(name, number=number, found=_differences(nearest.piece, piece), at=at, after=after)
+
+    def never_called(self, wanted: Callable[[str], bool]) -> list[tuple[ToolCall, int]]:
+        """Return the calls of tools that nobody has made, with their number among those of their tool."""
+        return [
+            (one.call, number)
+            for name, known in self._known.items()
+            if wanted(name)
+            for number, one in enumerate(known, 1)
+            if not one.asked
+        ]
 
     def _piece(self, arguments: Mapping[str, Any]) -> Piece:
         value = meaning_of(clean(dict(arguments)), data=True, patterns=self._ignored.patterns)

@@ -6,6 +6,7 @@ import builtins
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 from pandaprobe_otel.capture import tool_answers
@@ -54,29 +55,43 @@ class Ran:
     def __init__(self, run: Run, name: str, arguments: Mapping[str, Any]) -> None:
         self._run = run
         self._at = run.places.current()
-        self._name = name
         self._arguments = arguments
+        self._tool = run.tool_runs(name)
+
+    def running(self) -> AbstractContextManager[None]:
+        """Return the block in which it runs."""
+        return self._tool.running()
 
     def returned(self, result: Any) -> None:
         """Keep the result. What is no JSON cannot come back as it was: the recording fails, the tool does not."""
+        name = self._tool.name
         if _is_json(result):
-            self._run.tool_ran(
-                ToolCall(self._name, self._arguments, result=json.loads(json.dumps(result)), at=self._at)
+            self._tool.call = self._run.kept_tool(
+                ToolCall(name, self._arguments, result=json.loads(json.dumps(result)), at=self._at)
             )
             return
-        self._run.fail_later(
-            RecordingError(
-                f"{self._run.path}: the tool {self._name} returned a {type(result).__qualname__}, which a cassette "
-                "cannot give back. Have it return JSON, or name the tools that do: tools=['...']."
-            )
+        self._tool.problem = RecordingError(
+            f"{self._run.path}: the tool {name} returned a {type(result).__qualname__}, which a cassette "
+            "cannot give back. Have it return JSON, or name the tools that do: tools=['...']."
         )
 
     def raised(self, error: BaseException) -> None:
         """Keep the exception; an interrupt is none of the tool's."""
         if isinstance(error, Exception):
             kind = type(error)
-            name = f"{kind.__module__}.{kind.__qualname__}"
-            self._run.tool_ran(ToolCall(self._name, self._arguments, error=str(error), error_type=name, at=self._at))
+            self._tool.call = self._run.kept_tool(
+                ToolCall(
+                    self._tool.name,
+                    self._arguments,
+                    error=str(error),
+                    error_type=f"{kind.__module__}.{kind.__qualname__}",
+                    at=self._at,
+                )
+            )
+
+    def runs_always(self) -> None:
+        """Have it run in a replay, too."""
+        self._tool.mark()
 
 
 def _is_json(value: Any) -> bool:

@@ -79,6 +79,7 @@ class Run:
             selects_all=spans == "all",
             options=options or MappingOptions(),
             sample_rate=sample_rate,
+            timeout_s=1.0,
             monotonic=lambda: self.now,
         )
 

@@ -17,7 +17,7 @@ from pandaprobe_otel.local import LocalServer
 
 SEND_NOTHING: Final = frozenset(
     {
-        "existing-opentelemetry", "integrations", "local", "metrics", "production", "simulated-users",
+        "coding-agents", "existing-opentelemetry", "integrations", "local", "metrics", "production", "simulated-users",
         "troubleshooting",
     }
 )  # fmt: skip

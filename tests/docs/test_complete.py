@@ -48,10 +48,10 @@ def test_what_is_written_is_up_to_date(write_docs: ModuleType) -> None:
 
 
 def test_every_command_and_option_is_told(scripts: None) -> None:
-    """The command line's pages have a heading for each command, and each of its options below it."""
+    """The command line's pages have a heading for each command, its options below it, and common ones at their top."""
     pages = [path.read_text(encoding="utf-8") for path in (DOCS / "command-line").glob("*.md")]
     sections = {
-        name: text
+        name: page.partition("\n## ")[0] + text
         for page in pages
         for name, text in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
     }

@@ -48,7 +48,7 @@ def test_the_monitor_has_a_metric_that_fits(name: str) -> None:
     trace, scores = given if isinstance(given, tuple) else (given, ())
     words = shlex.split(_steps(find_failures(trace, scores)[0]).monitor)
     assert words[:3] == ["pandaprobe-otel", "monitors", "create"]
-    metric = words[words.index("--metric") + 1]
+    (metric,) = (word.removeprefix("--metric=") for word in words if word.startswith("--metric="))
     wanted = {"wrong tool": "tool_correctness", "bad arguments": "argument_correctness", "loop": "step_efficiency"}
     assert metric == wanted.get(name, metric)
 
@@ -59,7 +59,8 @@ def test_a_hostile_name_stays_one_word_and_one_text() -> None:
     trace = body({**said("x"), "kind": "TOOL", "name": name, "status": "ERROR", "error": "ValueError: no"})
     steps = _steps(find_failures(trace)[0])
     words = shlex.split(steps.monitor)
-    assert len(words) == 11
+    assert len(words) == 7
+    assert words[3].startswith("--name=ValueError in x'; rm")
     assert "\n" not in steps.monitor
     with pytest.raises(AssertionError):
         _run(steps.assertion, trace)

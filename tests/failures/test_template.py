@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandaprobe_otel.failures.template import MAX_LENGTH, split_type, template_of
@@ -70,6 +70,36 @@ def test_any_text_has_a_short_template(text: str) -> None:
     made = template_of(text)
     assert len(made) <= MAX_LENGTH
     assert "\n" not in made
+
+
+VALUES = {
+    "value": st.one_of(
+        st.integers().map(str),
+        st.floats(allow_nan=False, allow_infinity=False).map(repr),
+        st.uuids().map(str),
+        st.uuids().map(lambda one: one.hex),
+        st.integers(0, 2**64).map(hex),
+        st.integers(0).map(lambda one: f"{one:,}"),
+        st.from_regex(r"[A-Za-z]{1,8}[-_][0-9]{1,9}", fullmatch=True),
+        st.from_regex(r"(org|call|run)_[A-Za-z]{1,20}[0-9][A-Za-z0-9]{0,20}", fullmatch=True),
+    ),
+    "date": st.one_of(st.datetimes().map(str), st.dates().map(str), st.times().map(lambda one: f"{one:%H:%M:%S}")),
+    "email": st.from_regex(r"[a-z]{1,9}(\.[a-z0-9]{1,9})?@[a-z]{1,9}\.(com|example)", fullmatch=True),
+    "url": st.from_regex(r"https?://[a-z]{1,9}\.example/[a-z0-9/?=&_-]{0,30}", fullmatch=True),
+    "ip": st.ip_addresses(v=4).map(str),
+    "path": st.from_regex(r"(/[a-z0-9_]{1,9}){2,5}\.(py|json)", fullmatch=True),
+    "duration": st.from_regex(r"[1-9][0-9]{0,4}(\.[0-9]{1,3})? ?(ms|s|min|hours)", fullmatch=True),
+}
+
+
+@pytest.mark.parametrize("kind", VALUES)
+@given(st.data())
+@settings(max_examples=20)
+def test_every_value_of_a_kind_has_the_same_mark(kind: str, data: st.DataObject) -> None:
+    """Whatever the value, the template is the same: ids, numbers, dates and the like change nothing."""
+    value = data.draw(VALUES[kind])
+    assert template_of(f"could not read {value} of the order") == f"could not read <{kind}> of the order"
+    assert template_of(f"no order ({value}).") == f"no order (<{kind}>)."
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,8 @@ def test_traces_that_failed_alike_are_one_group(store: Store) -> None:
     trend = store.groups.trends("p", [first], START, START + 4 * DAY)[first.fingerprint]
     assert [(at, count) for at, count in enumerate(trend) if count] == [(6, 1), (18, 1)]
     (example,) = store.groups.examples("p", first, limit=1)
+    (older,) = store.groups.examples("p", first, limit=5, offset=1)
+    assert older["text"] == "LookupError: order 17 not found"
     assert (example["trace_id"], example["text"]) == (newest, "LookupError: order 99 not found")
 
 

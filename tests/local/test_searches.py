@@ -83,7 +83,13 @@ def traces(services: Services, project: str, wanted: TraceFilter) -> Any:
 def cost() -> Generator[Callable[[str], tuple[int, int]]]:
     """Yield a function for the cost of a request in a small project: alone, and beside a large one that is newer."""
     with LocalServer(limit=None) as alone, LocalServer(limit=None) as beside:
+        # Sealed here and not by the threads, which might be in the midst of it when something is counted.
+        alone.services.sealer.stop(60)
+        beside.services.sealer.stop(60)
         small = fill(alone.services, "small", FEW), fill(beside.services, "small", FEW)
+        fill(beside.services, "large", FEW)
+        alone.services.sealer.seal_now()
+        beside.services.sealer.seal_now()
         fill(beside.services, "large", MANY)
 
         def of(look: str) -> tuple[int, int]:

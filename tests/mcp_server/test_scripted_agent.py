@@ -118,3 +118,37 @@ async def test_a_failure_is_found_captured_and_mended(tmp_path: Path, pandaprobe
         assert program.fails in _tested(tmp_path)
         _mend(program, tmp_path)
         assert "1 passed" in _tested(tmp_path)
+
+
+def _forks(folder: Path) -> list[str]:
+    return [path.parent.name for path in folder.rglob("*.fork-1.yaml")]
+
+
+@pytest.mark.exhaustive
+async def test_a_prompt_is_tried_from_a_call_on(tmp_path: Path, pandaprobe: LocalServer) -> None:
+    """Live from there, as often as the person allows; the program runs in a process of its own."""
+    program = PROGRAMS["bad_arguments"]
+    _run(program, tmp_path, pandaprobe, "rerun")
+    wanted = {"target": "", "from_span": "2", "prompt": "You help, briefly."}
+    with ScriptedEndpoint(program.script) as endpoint:
+        variables = {**pandaprobe.environment("rerun"), "OPENAI_API_KEY": "none", "OPENAI_BASE_URL": endpoint.base_url}
+        command = StdioServerParameters(
+            command=COMMAND,
+            args=["mcp", "--allow-writes", "--entry", "shop:answer", "--max-calls", "1"],
+            env=clean_environment(tmp_path, **variables),
+            cwd=tmp_path,
+        )
+        async with McpClient(stdio_client(command)) as mcp:
+            found = (await mcp.call_tool("find_traces", {})).structured_content
+            assert found is not None
+            wanted["target"] = found["trace_ids"][0]
+            done = await mcp.call_tool("replay", wanted)
+            assert done.structured_content == {"runs": 1, "failed": 0, "calls": 1}, text_of(done)
+            assert "1 calls sent, 0 left" in text_of(done)
+            again = text_of(await mcp.call_tool("replay", wanted))
+            assert again.startswith("refused: at least 1 calls of models would be sent, and 0 are left")
+        asked = [exchange.request for exchange in endpoint.exchanges]
+
+    assert len(asked) == 1
+    assert "You help, briefly." in str(asked[0])
+    assert _forks(tmp_path) == ["cassettes"]

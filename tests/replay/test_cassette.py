@@ -131,15 +131,13 @@ def test_a_file_that_people_read(tmp_path: Path) -> None:
         "    method: POST\n"
         "    uri: http://x/v1\n"
         "    headers:\n"
-        "      content-type:\n"
-        "      - application/json\n"
+        "      content-type: [application/json]\n"
         "    body: |\n"
         '      {"model": "gpt-5", "stream": true}\n'
         "  response:\n"
         "    status: {code: 200, message: OK}\n"
         "    headers:\n"
-        "      content-type:\n"
-        "      - text/event-stream\n"
+        "      content-type: [text/event-stream]\n"
         "    body:\n"
         "      string: |+\n"
         '        data: {"n":1}\n'

@@ -564,6 +564,26 @@ def test_nobody_waits_to_try_again(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert waited == [0.001]
 
 
+def test_nobody_tries_a_divergence_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that waits and tries again after any exception is refused at once, and the block tells why."""
+
+    def run(url: str, text: str) -> None:
+        with openai.OpenAI(base_url=url, api_key="none") as client:
+            client.chat.completions.create(model="m", messages=[{"role": "user", "content": text}])
+
+    with ProviderServer() as server:
+        server.script = lambda _: json_reply(COMPLETION)
+        with pandaprobe_otel.recording(tmp_path / "one.yaml"):
+            run(server.url, "Hi")
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("somebody waits"))
+    with (
+        pytest.raises(Divergence),
+        pandaprobe_otel.recording(tmp_path / "one.yaml"),
+        pytest.raises(openai.BadRequestError, match="Divergence at call 1"),
+    ):
+        run(server.url, "Ho")
+
+
 def test_places_are_the_spans_around_a_call(asked: ProviderServer, tmp_path: Path) -> None:
     """By their names, with an ordinal where a name comes again; spans from before the recording are not among them."""
     recording = pandaprobe_otel.recording(tmp_path / "one.yaml")

@@ -338,3 +338,67 @@ def test_the_key_of_a_long_conversation_costs_little() -> None:
         costs.append(time.thread_time() - begin)
 
     assert min(costs) < 0.005
+
+
+@pytest.mark.parametrize(
+    ("path", "turns", "call", "result"),
+    [
+        (
+            "/v1/chat/completions",
+            "messages",
+            lambda ids: [{"role": "assistant", "tool_calls": [{"id": one, "type": "function"} for one in ids]}],
+            lambda ids: [{"role": "tool", "tool_call_id": one, "content": f"result {one}"} for one in ids],
+        ),
+        (
+            "/v1/responses",
+            "input",
+            lambda ids: [{"type": "function_call", "call_id": one} for one in ids],
+            lambda ids: [{"type": "function_call_output", "call_id": one, "output": f"result {one}"} for one in ids],
+        ),
+        (
+            "/v1/messages",
+            "messages",
+            lambda ids: [{"role": "assistant", "content": [{"type": "tool_use", "id": one} for one in ids]}],
+            lambda ids: [
+                {
+                    "role": "user",
+                    "content": [{"type": "tool_result", "tool_use_id": one, "content": f"for {one}"} for one in ids],
+                }
+            ],
+        ),
+        (
+            "/model/nova/converse",
+            "messages",
+            lambda ids: [{"role": "assistant", "content": [{"toolUse": {"toolUseId": one}} for one in ids]}],
+            lambda ids: [
+                {
+                    "role": "user",
+                    "content": [{"toolResult": {"toolUseId": one, "content": [{"text": one}]}} for one in ids],
+                }
+            ],
+        ),
+        (
+            "/v1beta/models/gemini:generateContent",
+            "contents",
+            lambda ids: [{"role": "model", "parts": [{"functionCall": {"id": one}} for one in ids]}],
+            lambda ids: [
+                {
+                    "role": "user",
+                    "parts": [{"functionResponse": {"id": one, "response": {"result": one}}} for one in ids],
+                }
+            ],
+        ),
+    ],
+    ids=["chat", "responses", "anthropic", "bedrock", "gemini"],
+)
+def test_results_may_come_in_any_order(path: str, turns: str, call: Any, result: Any) -> None:
+    """Tools run side by side, and each result names its call; that of another call, or in another place, differs."""
+    ids = ("call_1", "call_2", "call_3")
+    asked_first: list[Any] = [{"role": "user", "content": "Hi"}, *call(ids)]
+
+    def key_of(*results: str) -> str:
+        return key(path, {"model": "m", turns: [*asked_first, *result(results)]})
+
+    assert key_of(*ids) == key_of("call_3", "call_1", "call_2")
+    assert key_of(*ids) != key_of("call_1", "call_2")
+    assert key_of("call_1", "call_2", "other") != key_of("other", "call_1", "call_2")

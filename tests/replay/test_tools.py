@@ -8,11 +8,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import pandaprobe_otel
 from pandaprobe_otel import Divergence
+from pandaprobe_otel.capture import tool_answers
 from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.replay.cassette import load
+from provider_server import ProviderServer, json_reply
 from span_recorder import recording as spans_recorded
 
 RAN: list[str] = []
@@ -236,3 +240,71 @@ async def test_async_generators_run(tmp_path: Path) -> None:
 
     async with pandaprobe_otel.recording(tmp_path / "one.yaml", tools=True):
         assert [letter async for letter in letters()] == ["a"]
+
+
+def test_a_tool_within_a_tool_is_not_asked_for(tmp_path: Path) -> None:
+    """The outer one is answered, so that the inner one, whatever it returns, is never called."""
+
+    @pandaprobe_otel.tool
+    def objects() -> Any:
+        RAN.append("objects")
+        return {1, 2}
+
+    @pandaprobe_otel.tool
+    def outer() -> int:
+        return int(len(objects()) + look_up("A")["lines"][0])
+
+    live, played = twice(tmp_path / "one.yaml", outer)
+    assert (live, played, RAN) == (3, 3, ["objects", "A"])
+    assert [call.name for call in load(tmp_path / "one.yaml").tools] == ["outer"]
+
+
+def test_a_tool_that_asks_a_model_runs(tmp_path: Path) -> None:
+    """Its model is played, and so are the tools in it; one of its calls that asked nothing runs as well."""
+
+    @pandaprobe_otel.tool
+    def expert(question: str) -> str:
+        RAN.append(question)
+        if question == "easy":
+            return "yes"
+        answer = httpx.post(f"{server.url}/v1/chat/completions", json={"model": "m", "messages": []})
+        return f"{answer.json()['said']} {look_up('A')['order']}"
+
+    with ProviderServer() as server:
+        server.script = lambda _: json_reply({"said": "no"})
+        live, played = twice(tmp_path / "one.yaml", lambda: [expert("hard"), expert("easy")])
+        assert len(server.received) == 1
+    assert live == played == ["no A", "yes"]
+    assert RAN == ["hard", "A", "easy", "hard", "easy"]
+
+
+def test_a_tool_that_is_called_no_more_is_told(tmp_path: Path) -> None:
+    """At the end, unless calls may remain, or the recording may end before."""
+    path = tmp_path / "one.yaml"
+    with pandaprobe_otel.recording(path, tools=True):
+        look_up("A")
+        look_up("B")
+    with (
+        pytest.raises(Divergence, match="look_up, 2nd call: never called"),
+        pandaprobe_otel.recording(path, tools=True),
+    ):
+        look_up("A")
+    for options in ({"allow_unused": True}, {"ends_at": 0}, {"tools": False}):
+        with pandaprobe_otel.recording(path, **{"tools": True, **options}):  # type: ignore[arg-type]
+            look_up("A")
+
+
+def test_a_tool_that_waits_for_a_person_runs_always(tmp_path: Path) -> None:
+    """An exception that steers the framework is none of the tool's results."""
+    form = tool_answers.Form(steers=lambda error: isinstance(error, LookupError))
+
+    def ask() -> None:
+        RAN.append("asked")
+        raise LookupError("wait")
+
+    def program() -> None:
+        with pytest.raises(LookupError):
+            tool_answers.call("approve", dict, ask, form)
+
+    twice(tmp_path / "one.yaml", program)
+    assert RAN == ["asked", "asked"]

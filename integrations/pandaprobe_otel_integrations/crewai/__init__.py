@@ -16,6 +16,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
+from .answers import STRUCTURED_TOOLS, TOOLS, hook_structured_tools, hook_tools
 from .listener import EventListener
 
 __all__ = ["CrewAIAdapter", "CrewAIInstrumentor"]
@@ -39,15 +40,15 @@ _BUS: Final = "crewai.events.event_bus"
 class CrewAIInstrumentor(Integration):
     """Crews, flows, agents, tasks, model calls and tools, sync, async and streamed.
 
-    CrewAI's event bus is listened to where it is emitted to. A crew, a task, a flow and its methods are CHAIN spans,
-    agents AGENT ones, and one model call is one LLM span, for which the instrumentation of the model's client makes
-    none. The id that the app gives to a flow's state, and the session of a conversational one, is the conversation.
-    CrewAI's own telemetry is neither read nor changed. See `Integration` for the options of `instrument()`.
+    Crews, tasks, flows and their methods are CHAIN spans, agents AGENT spans. One model call is one LLM span; the
+    model's client makes no second one. The id of a flow's state, or the session of a conversational flow, is the
+    conversation. CrewAI's own telemetry is neither read nor changed. See `Integration` for the options of
+    `instrument()`.
     """
 
     library = "crewai"
     requirements = ("crewai >= 1.15.22",)
-    hooked_modules = (_BUS, *_RUNS)
+    hooked_modules = (_BUS, *_RUNS, TOOLS, STRUCTURED_TOOLS)
     rivals = (
         Rival(vendor="OpenInference", module="openinference.instrumentation.crewai", class_name="CrewAIInstrumentor"),
         Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.crewai", class_name="CrewAIInstrumentor"),
@@ -76,6 +77,9 @@ class CrewAIInstrumentor(Integration):
         name = next(name for name in self.hooked_modules if sys.modules.get(name) is module)
         if name == _BUS:
             yield patch(module.CrewAIEventsBus, "emit", self._emitting)
+            return
+        if name not in _RUNS:
+            yield from (hook_tools if name == TOOLS else hook_structured_tools)(module)
             return
         owner, methods = _RUNS[name]
         for method in methods:

@@ -16,6 +16,7 @@ from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
+from .answers import TOOLS, hook_tools
 from .spans import SCOPE, SpanHooks
 from .tracer import TracerSwap
 
@@ -28,16 +29,16 @@ _MESSAGES: Final = "google.adk.telemetry._experimental_semconv"
 class GoogleADKInstrumentor(Integration):
     """Runs of agents, workflows, model calls and tools, in the spans that ADK makes itself.
 
-    Added to them: the session's user and state, what an agent was asked and has answered, parameters of model calls,
-    what stands beside texts and answers, failures, and when a stream began. The client of the model makes no second
-    span. Whether messages are in the spans is ADK's setting, which `init()` turns on where the app has not said
-    anything; `capture_content` does not change it. See `Integration` for the other options of `instrument()`.
+    This adds the session's user and state, inputs and answers of agents, parameters of model calls, citations and
+    other data beside texts, failures, and the time of the first token. The model's client makes no second span. ADK's
+    own setting decides whether spans have messages; `init()` turns it on unless the app has set it, and
+    `capture_content` does not change it. See `Integration` for the other options of `instrument()`.
     """
 
     library = "google_adk"
     makes_own_spans = True
     requirements = ("google-adk >= 2.13",)
-    hooked_modules = ("google.adk.telemetry.tracing",)
+    hooked_modules = ("google.adk.telemetry.tracing", TOOLS)
     rivals = (
         Rival(
             vendor="OpenInference",
@@ -49,6 +50,9 @@ class GoogleADKInstrumentor(Integration):
     """Session, user, tags and metadata of the traces that ADK begins; the adapter sets them."""
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        if module.__name__ == TOOLS:
+            yield from hook_tools(module)
+            return
         yield adopt(SCOPE, is_on=self._is_on)
         if self._tracer_provider is not None and self._tracer_provider is not trace.get_tracer_provider():
             yield TracerSwap.made(module, self._tracer_provider)

@@ -11,6 +11,7 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Undoable
 from pandaprobe_otel_integrations._rivals import Rival
 
+from .answers import TOOLS, hook_tools
 from .handler import RunHandler
 
 __all__ = ["LlamaIndexInstrumentor"]
@@ -34,14 +35,13 @@ class _Registration:
 class LlamaIndexInstrumentor(Integration):
     """Agents, workflows, query and chat engines, retrievers, embeddings, tools and model calls, streamed or not.
 
-    One model call is one LLM span, for which the instrumentation of the model's client makes none. A streamed answer
-    ends its spans when it has been read; one that the app drops, at the next call. See `Integration` for the options
-    of `instrument()`.
+    One model call is one LLM span; the model's client makes no second one. A streamed answer ends its spans when it
+    has been read; one that the app drops, at the next call. See `Integration` for the options of `instrument()`.
     """
 
     library = "llama_index"
     requirements = ("llama-index-core >= 0.14.22",)
-    hooked_modules = ("llama_index_instrumentation",)
+    hooked_modules = ("llama_index_instrumentation", TOOLS)
     rivals = (
         Rival(
             vendor="OpenInference",
@@ -61,6 +61,9 @@ class LlamaIndexInstrumentor(Integration):
     )
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
+        if module.__name__ == TOOLS:
+            yield from hook_tools(module)
+            return
         handler: Any = RunHandler(
             lambda: self._recorder if self._open else None,
             claims_only=lambda: self._active_rival() is not None,

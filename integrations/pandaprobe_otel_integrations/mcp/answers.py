@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 from pandaprobe_otel.capture import tool_answers
 
@@ -13,28 +13,24 @@ async def answered_call(
     wrapped: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """`ClientSession.call_tool`, answered by a recording if one is open and asks for this tool."""
-    call = tool_answers.begin(*_asked(*args, **kwargs))
-    if call is None:
-        return await wrapped(*args, **kwargs)
-    if (played := getattr(call, "outcome", None)) is not None:
-        return _result(played())
-    ran: Any = call
-    try:
-        result = await wrapped(*args, **kwargs)
-    except BaseException as error:
-        ran.raised(error)
-        raise
-    ran.returned(result.model_dump(mode="json", by_alias=True, exclude_none=True))
-    return result
+    name, arguments = _asked(*args, **kwargs)
+    return await tool_answers.call_async(name, arguments, lambda: wrapped(*args, **kwargs), _FORM)
 
 
 def _asked(name: str, arguments: Mapping[str, Any] | None = None, *_: Any, **__: Any) -> tuple[str, Any]:
     return name, lambda: dict(arguments or {})
 
 
-def _result(said: Any) -> Any:
+def _kept(result: Any) -> Any:
+    return result.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _given(said: Any) -> Any:
     """Return a result of the library's own class. One that was made from a trace is the text alone."""
     kind: Any = import_module("mcp.types").CallToolResult
     if isinstance(said, dict) and "content" in said:
         return kind.model_validate(said)
     return kind.model_validate({"content": [{"type": "text", "text": tool_answers.text_of(said)}]})
+
+
+_FORM: Final = tool_answers.Form(kept=_kept, given=_given)

@@ -14,6 +14,7 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
+from .answers import TOOLS, hook_tools
 from .conversations import running
 from .processor import RunProcessor
 from .requests import ModelHooks
@@ -46,21 +47,21 @@ class _Registration:
 
 
 def _processors(provider: Any, *unknown: RunProcessor) -> Sequence[Any]:
-    """The provider's processors; `unknown` where it does not have them in the SDK's way."""
+    """Return the provider's processors; `unknown` where it does not have them in the SDK's way."""
     return getattr(getattr(provider, "_multi_processor", None), "_processors", unknown)
 
 
 class OpenAIAgentsInstrumentor(Integration):
     """Runs of agents with their model calls, tools, hand-offs and guardrails, sync, async and streamed.
 
-    A trace of the SDK is an AGENT span, or one below the app's own span; its `group_id` is the conversation, else that
-    of the run's `Session`. One model call is one LLM span, for which the instrumentation of the model's client makes
-    none. What the SDK sends to OpenAI stays as it is. See `Integration` for the options of `instrument()`.
+    A trace of the SDK is an AGENT span, below the app's own span if there is one. Its `group_id`, or else the id of
+    the run's `Session`, is the conversation. One model call is one LLM span; the model's client makes no second one.
+    Traces that the SDK sends to OpenAI stay as they are. See `Integration` for the options of `instrument()`.
     """
 
     library = "openai_agents"
     requirements = ("openai-agents >= 0.17.4",)
-    hooked_modules = ("agents.tracing", "agents.run", *_MODELS)
+    hooked_modules = ("agents.tracing", "agents.run", *_MODELS, *TOOLS)
     rivals = (
         Rival(
             vendor="OpenInference",
@@ -84,6 +85,8 @@ class OpenAIAgentsInstrumentor(Integration):
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         if module.__name__ == "agents.run":
             yield from (patch(module.Runner, name, running) for name in ("run", "run_sync", "run_streamed"))
+        elif module.__name__ in TOOLS:
+            yield from hook_tools(module)
         elif module.__name__ in _MODELS:
             model = getattr(module, _MODELS[module.__name__])
             hooks = ModelHooks(lambda: self._open)

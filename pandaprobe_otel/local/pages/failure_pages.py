@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -16,6 +14,7 @@ from pandaprobe_otel.failures.finding import FailureKind
 from pandaprobe_otel.failures.next_steps import next_steps
 from pandaprobe_otel.failures.states import DAY, Handling, State
 from pandaprobe_otel.local.pages.access import signed_in
+from pandaprobe_otel.local.pages.acting import Sent
 from pandaprobe_otel.local.pages.navigation import Context, context_of
 from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS, page
 from pandaprobe_otel.local.routes.failures import Shown, example_record, failure_filter, read_the_latest, states_of
@@ -26,9 +25,9 @@ router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(
 
 PAGE_SIZE: Final = 50
 EXAMPLES: Final = 50
+_MOST_SEALED: Final = 10
 _MAX_NAME: Final = 200
 _MOST_OTHERS: Final = 200
-_MAX_FORM: Final = 20_000
 _SINCE: Final = {"": "", "day": "24h", "week": "7d", "month": "30d"}
 _MUTED_FOR: Final[Mapping[str, Mapping[str, int]]] = {
     "ever": {},
@@ -61,7 +60,7 @@ def show_failures(request: Request, asked: Annotated[FailuresQuery, Query()]) ->
     """Show the groups of failures of a project, those with most traces first."""
     context = context_of(request, asked.project, "failures")
     services, now = context.services, context.services.now()
-    unread, found, wrong = read_the_latest(services, context.project_id), None, None
+    unread, found, wrong = read_the_latest(services, context.project_id, most=_MOST_SEALED), None, None
     try:
         wanted = failure_filter(asked.q, _SINCE[asked.within], now)
         found = services.failure_groups.find(
@@ -82,21 +81,32 @@ def show_failures(request: Request, asked: Annotated[FailuresQuery, Query()]) ->
 
 
 @router.get("/failures/{fingerprint}")
-def show_failure(request: Request, fingerprint: str, project: str | None = None) -> Response:
-    """Show a group: why, its newest traces, and what can be done about it."""
+def show_failure(
+    request: Request,
+    fingerprint: str,
+    project: str | None = None,
+    offset: Annotated[int, Query(ge=0, le=2**62)] = 0,
+) -> Response:
+    """Show a group: why, its traces, the newest first, and what can be done about it."""
     context = context_of(request, project, "failures")
     services, now = context.services, context.services.now()
-    read_the_latest(services, context.project_id)
+    read_the_latest(services, context.project_id, most=_MOST_SEALED)
     groups = services.failure_groups
     group = groups.get(context.project_id, fingerprint, now=now)
     if group is None:
         return page("missing.html", status=404, context=context, what=f"failure {fingerprint}")
-    rows = groups.examples(context.project_id, group, limit=EXAMPLES)
+    rows = groups.examples(context.project_id, group, limit=EXAMPLES, offset=offset)
     found = Found(groups=[group], total=1, hidden=0, start=group.first_at, end=max(now, group.first_at + 1))
     (record,) = _records(context, found)
     steps = None
     if rows:
-        steps = next_steps(FailureKind(record["kind"]), record["parts"], name=group.name, trace_id=rows[0]["trace_id"])
+        steps = next_steps(
+            FailureKind(record["kind"]),
+            record["parts"],
+            name=group.name,
+            trace_id=rows[0]["trace_id"],
+            options=_options(context, request),
+        )
     return page(
         "failure.html",
         context=context,
@@ -105,21 +115,17 @@ def show_failure(request: Request, fingerprint: str, project: str | None = None)
         steps=steps,
         others=groups.others(context.project_id, group, limit=_MOST_OTHERS),
         max_name=_MAX_NAME,
+        offset=offset,
+        page_size=EXAMPLES,
     )
 
 
 @router.post("/failures/{fingerprint}/{action}")
-async def change_failure(request: Request, fingerprint: str, action: Action, project: str | None = None) -> Response:
-    """Name, mute, resolve, open, merge or separate a group, and show it again."""
-    body = await request.body()
-    form = parse_qs(body[:_MAX_FORM].decode("utf-8", "replace"), keep_blank_values=True)
-    given = {name: values[0].strip() for name, values in form.items()}
-    return await run_in_threadpool(_change, request, fingerprint, action, project, given)
-
-
-def _change(
-    request: Request, fingerprint: str, action: Action, project: str | None, given: Mapping[str, str]
+def change_failure(
+    request: Request, fingerprint: str, action: Action, form: Sent, project: str | None = None
 ) -> Response:
+    """Name, mute, resolve, open, merge or separate a group, and show it again."""
+    given = {name: values[0].strip() for name, values in form.items()}
     context = context_of(request, project, "failures")
     services, project_id, now = context.services, context.project_id, context.services.now()
     groups, shown, done = services.failure_groups, fingerprint, False
@@ -145,6 +151,12 @@ def _change(
         return page("missing.html", status=404, context=context, what=f"failure {fingerprint}")
     address = context.link(f"/ui/failures/{shown}")
     return RedirectResponse(address, status_code=303, headers=dict(SECURITY_HEADERS))
+
+
+def _options(context: Context, request: Request) -> tuple[str, ...]:
+    """Return the options of a command that is to ask this server about this project."""
+    name = "" if context.project is None else context.project.name
+    return (f"--project={name}", f"--endpoint={str(request.base_url).rstrip('/')}")
 
 
 def _records(context: Context, found: Found) -> list[dict[str, Any]]:

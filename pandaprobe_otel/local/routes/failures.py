@@ -23,7 +23,8 @@ router = APIRouter(prefix="/local", include_in_schema=False, route_class=ApiRout
 
 EXAMPLES: Final = 10
 _MOST_AT_ONCE: Final = 200
-"""Traces that a request seals itself, so that it sees those that have just come; more are left to the background."""
+"""Traces that a request of a program seals itself, so that it sees what has just come; more are left to the background.
+A page seals fewer, since it takes milliseconds for each, and shows the others when they are sealed."""
 Shown = Literal["open", "all", "new", "ongoing", "regressed", "muted", "resolved"]
 
 
@@ -105,12 +106,12 @@ def failure_filter(query: str, since: str, now: int) -> TraceFilter:
     return TraceFilter(search=None if asked == All(()) else Search(query=asked, now=now), after=after)
 
 
-def read_the_latest(services: Services, project_id: str) -> int:
-    """Seal what has just come, unless it is much; return the number of traces whose failures are not known yet."""
+def read_the_latest(services: Services, project_id: str, *, most: int = _MOST_AT_ONCE) -> int:
+    """Seal what has just come, unless it is more; return the number of traces whose failures are not known yet."""
     with services.database.read() as connection:
         (unread,) = connection.execute("SELECT COUNT(*) FROM unsealed WHERE project_id = ?", (project_id,)).fetchone()
         (all_unread,) = connection.execute("SELECT COUNT(*) FROM unsealed").fetchone()
-    if not unread or all_unread > _MOST_AT_ONCE:
+    if not unread or all_unread > most:
         return int(unread)
     services.sealer.seal_now()
     with services.database.read() as connection:

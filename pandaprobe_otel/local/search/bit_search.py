@@ -126,6 +126,8 @@ class _Evaluation:
                 return self._numbers(query, within)
             case Field() if (key := _facet_key(query)) is not None and self._sets.is_listed(key):
                 return within & self._facets(query, key)
+            case Field("score") | Flag("scored"):
+                return within & self._scores(query)
             case Flag() | Field():
                 return within & self._asked(query, within)
 
@@ -171,6 +173,17 @@ class _Evaluation:
                 name = "longest ttft" if comparison in _RISING else "shortest ttft"
             found |= self._sets.column(name).compared(comparison, value, within)
         return found
+
+    def _scores(self, asked: Field | Flag) -> int:
+        condition, values = "TRUE", list[Any]()
+        if isinstance(asked, Field):
+            condition, values = f"name = ? AND number {asked.comparison.value} ?", [asked.name, asked.operands[0]]
+        cursor = self._connection.cursor()
+        cursor.row_factory = None
+        rows = cursor.execute(
+            f"SELECT trace_seq FROM latest_scores WHERE project_id = ? AND {condition}", (self._project_id, *values)
+        )
+        return self._set_of(rows.fetchall())
 
     def _facets(self, asked: Field, key: str) -> int:
         found = 0

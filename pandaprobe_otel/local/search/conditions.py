@@ -34,9 +34,8 @@ _METADATA: Final = (
     " WHERE trace_payloads.seq = traces.seq AND entry.key = ? AND {})"
 )
 _SCORES: Final = (
-    "EXISTS (SELECT 1 FROM trace_scores WHERE trace_scores.trace_id = traces.trace_id AND name = ? AND {}"
-    " AND NOT EXISTS (SELECT 1 FROM trace_scores AS later WHERE later.trace_id = traces.trace_id"
-    " AND later.name = trace_scores.name AND later.seq > trace_scores.seq))"
+    "EXISTS (SELECT 1 FROM latest_scores WHERE latest_scores.project_id = traces.project_id"
+    " AND trace_seq = traces.seq AND name = ? AND {})"
 )
 _AROUND: Final = {
     "model": _SPANS,
@@ -49,7 +48,7 @@ _AROUND: Final = {
 _FLAGS: Final = {
     "error": "(status = 'ERROR' OR " + _SPANS.format("spans.status = 'ERROR'") + ")",
     "running": "status IN ('RUNNING', 'PENDING')",
-    "scored": "EXISTS (SELECT 1 FROM trace_scores WHERE trace_scores.trace_id = traces.trace_id)",
+    "scored": "EXISTS (SELECT 1 FROM latest_scores WHERE trace_seq = traces.seq)",
 }
 _WORDS: Final = (
     "has_words(name, ?) OR EXISTS (SELECT 1 FROM trace_payloads WHERE trace_payloads.seq = traces.seq"

@@ -169,16 +169,17 @@ class FailureGroups:
             found[group_of[row["fingerprint"]]][row["release"]] = None
         return {fingerprint: list(names) for fingerprint, names in found.items()}
 
-    def examples(self, project_id: str, group: FailureGroup, *, limit: int) -> list[sqlite3.Row]:
-        """Return the newest traces of a group, with the text and the span of the finding."""
+    def examples(self, project_id: str, group: FailureGroup, *, limit: int, offset: int = 0) -> list[sqlite3.Row]:
+        """Return traces of a group, the newest first, with the text and the span of the finding."""
         with self._database.read() as connection:
             return connection.execute(
                 "SELECT traces.trace_id, traces.name, traces.status, traces.started_at, traces.release,"
                 " findings.span_id, findings.text FROM"
                 f" (SELECT rowid AS id, trace_seq FROM findings WHERE {_OF_GROUP} GROUP BY trace_seq"
-                " ORDER BY started_at DESC LIMIT ?) AS newest JOIN findings ON findings.rowid = newest.id"
-                " JOIN traces ON traces.seq = newest.trace_seq ORDER BY traces.started_at DESC",
-                (project_id, dumps(group.fingerprints).decode(), limit),
+                " ORDER BY started_at DESC, trace_seq DESC LIMIT ? OFFSET ?) AS newest"
+                " JOIN findings ON findings.rowid = newest.id"
+                " JOIN traces ON traces.seq = newest.trace_seq ORDER BY traces.started_at DESC, traces.seq DESC",
+                (project_id, dumps(group.fingerprints).decode(), limit, offset),
             ).fetchall()
 
     def rename(self, project_id: str, fingerprint: str, name: str | None) -> bool:

@@ -294,6 +294,37 @@ _STEPS: Final[tuple[str, ...]] = (
         PRIMARY KEY (project_id, release)
     ) WITHOUT ROWID;
     """,
+    # The latest score of each name of a trace, for searches: scores themselves are found by the text of the trace's id.
+    """
+    CREATE TABLE latest_scores (
+        project_id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        trace_seq INTEGER NOT NULL REFERENCES traces(seq) ON DELETE CASCADE,
+        score_seq INTEGER NOT NULL,
+        number REAL,
+        PRIMARY KEY (project_id, name, trace_seq)
+    ) WITHOUT ROWID;
+    CREATE INDEX latest_scores_by_trace ON latest_scores (trace_seq);
+    INSERT INTO latest_scores
+        SELECT s.project_id, s.name, t.seq, MAX(s.seq), s.number FROM trace_scores s JOIN traces t
+            ON t.trace_id = s.trace_id GROUP BY s.trace_id, s.name;
+    CREATE TRIGGER latest_after_insert AFTER INSERT ON trace_scores BEGIN
+        INSERT OR REPLACE INTO latest_scores
+            SELECT new.project_id, new.name, seq, new.seq, new.number FROM traces WHERE trace_id = new.trace_id;
+    END;
+    CREATE TRIGGER latest_after_update AFTER UPDATE OF number ON trace_scores BEGIN
+        UPDATE latest_scores SET number = new.number WHERE project_id = new.project_id AND name = new.name
+            AND trace_seq = (SELECT seq FROM traces WHERE trace_id = new.trace_id) AND score_seq = new.seq;
+    END;
+    CREATE TRIGGER latest_after_delete AFTER DELETE ON trace_scores BEGIN
+        DELETE FROM latest_scores WHERE project_id = old.project_id AND name = old.name
+            AND trace_seq = (SELECT seq FROM traces WHERE trace_id = old.trace_id);
+        INSERT INTO latest_scores
+            SELECT s.project_id, s.name, t.seq, s.seq, s.number FROM trace_scores s JOIN traces t
+                ON t.trace_id = s.trace_id WHERE s.trace_id = old.trace_id AND s.name = old.name
+                ORDER BY s.seq DESC LIMIT 1;
+    END;
+    """,
 )
 
 

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from types import ModuleType
 from typing import Any, Final
 
+from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.replay.divergence import Divergence
 from pandaprobe_otel.replay.exchange import Exchange, beyond, pieces_of
 from pandaprobe_otel.replay.hooks.patch import Patch, patch
 from pandaprobe_otel.replay.interactions import RecordedRequest
@@ -19,6 +21,9 @@ from pandaprobe_otel.replay.run import Run
 
 _BEGINNING: Final = 300
 _OF_BODY: Final = ("content-length", "content-encoding", "transfer-encoding")
+_TRIES_AGAIN: Final = "x-stainless-retry-count"
+"""Header of clients that try again whatever is raised, after a wait: those of OpenAI and Anthropic, Groq, Together."""
+_AT_ONCE: Final = {"x-should-retry": "false"}
 _IN_PROCESS: Final = ("ASGITransport", "WSGITransport")
 
 
@@ -92,6 +97,11 @@ class _Pieces:
             request=request,
         )
 
+    def refuse(self, error: Exception, request: Any) -> Any:
+        """Return an error as an answer that no client tries again; at the end of the block it is raised itself."""
+        said = {"type": "error", "error": {"type": type(error).__name__, "message": str(error)}}
+        return self.library.Response(400, headers=_AT_ONCE, json=said, request=request)
+
     def error(self, name: str | None, request: Any) -> Exception:
         """Return the recorded exception, by its name."""
         kind = getattr(self.library, name or "", None)
@@ -117,7 +127,9 @@ class _Transport:
         sent = _sent(request, request.read())
         if _is_mcp(sent):
             return self._inner.handle_request(request)
-        exchange = self._run.begin(sent)
+        exchange = self._begun(sent, request)
+        if isinstance(exchange, self._pieces.library.Response):
+            return exchange
         if exchange.played is not None:
             return self._pieces.play(exchange, self._run, request)
         request = self._pieces.sent(request, exchange)
@@ -134,7 +146,9 @@ class _Transport:
         sent = _sent(request, await request.aread())
         if _is_mcp(sent):
             return await self._inner.handle_async_request(request)
-        exchange = self._run.begin(sent)
+        exchange = self._begun(sent, request)
+        if isinstance(exchange, self._pieces.library.Response):
+            return exchange
         if exchange.played is not None:
             return self._pieces.play(exchange, self._run, request)
         request = self._pieces.sent(request, exchange)
@@ -145,6 +159,15 @@ class _Transport:
             exchange.failed(error)
             raise
         return self._pieces.listen(response, exchange)
+
+    def _begun(self, sent: RecordedRequest, request: Any) -> Any:
+        """Return the exchange of a request; instead of what it raises, an answer to a client that would try again."""
+        try:
+            return self._run.begin(sent)
+        except (Divergence, RecordingError) as error:
+            if _TRIES_AGAIN not in sent.headers:
+                raise
+            return self._pieces.refuse(error, request)
 
 
 def _sent(request: Any, body: bytes) -> RecordedRequest:

@@ -53,7 +53,8 @@ def test_the_list_leads_to_a_group_and_that_to_its_traces(http: httpx.Client) ->
     assert "without what changes" in group
     assert "look_up <value>" in group
     assert f"/ui/traces/{identity('t1')}?span={identity('s1')}" in group
-    assert f"pandaprobe-otel capture {identity('t1')} --to tests/" in group
+    options = f"--project=shop --endpoint={str(http.base_url).rstrip('/')}"
+    assert f"pandaprobe-otel capture {identity('t1')} --to=tests/ {options}" in group
     assert 'probe.spans.tool("look_up").errors.not_called()' in group
     trace = http.get(f"/ui/traces/{identity('t1')}").raise_for_status().text
     assert f"/ui/failures/{_fingerprints(http)[0]}" in trace

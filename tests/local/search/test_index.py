@@ -67,6 +67,15 @@ class Store:
             with self.database.write() as connection:
                 self.services.evaluation.trace_scores.add(connection, self.project.id, score, now=0)
 
+    def change_scores(self, number: int, value: float | None) -> None:
+        """Set the value of the latest score of a trace, or delete it."""
+        scores = self.services.evaluation.trace_scores
+        for row in scores.of_target(self.project.id, str(UUID(int=number + 1)))[:1]:
+            if value is None:
+                scores.delete(self.project.id, row["id"])
+            else:
+                scores.change(row["id"], {"value": str(value), "number": value}, now=0)
+
     def seal(self) -> None:
         """Seal all traces."""
         self.services.sealer.seal_now()
@@ -132,6 +141,8 @@ STEPS: dict[str, Callable[[Store, int, int], Any]] = {
     ),
     "delete": lambda store, number, _: store.services.traces.delete(store.project.id, [str(UUID(int=number + 1))]),
     "score": lambda store, number, kind: store.score(number, kind / 24),
+    "change a score": lambda store, number, kind: store.change_scores(number, 1 - kind / 24),
+    "delete a score": lambda store, number, _: store.change_scores(number, None),
     "seal": lambda store, _number, _kind: store.seal(),
 }
 STEP = st.tuples(st.sampled_from([*STEPS, "post", "post", "restart"]), st.integers(0, 9), st.integers(0, 23))

@@ -1,0 +1,104 @@
+"""Tools of frameworks, called by way of the recording that answers them, if one is open.
+
+A framework calls its tool by a method that does more than to call the app's function: it reads arguments, counts, tells
+its listeners, and forms the result. All of that happens in a replay as well. So the method runs on a stand-in, which is
+the tool but for the one attribute that holds the app's function.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import wrapt
+
+from pandaprobe_otel.capture.tool_answers import AS_IT_IS, Form, call, call_async, is_asked
+from pandaprobe_otel_integrations._shape import obj
+
+Wrapped = Callable[..., Any]
+
+
+class StandIn(wrapt.ObjectProxy):  # type: ignore[type-arg]
+    """An object with another value for one of its attributes."""
+
+    __wrapped__: Any
+
+    def __init__(self, wrapped: Any, name: str, value: Any) -> None:
+        super().__init__(wrapped)  # pyright: ignore[reportUnknownMemberType]
+        self._self_name = name
+        self._self_value = value
+
+    def __getattr__(self, name: str) -> Any:
+        return self._self_value if name == self._self_name else super().__getattr__(name)
+
+
+def of(method: Any, stand_in: StandIn) -> Callable[..., Any]:
+    """Return a bound method of the tool as that of its stand-in, with whatever is wrapped around it."""
+    function = getattr(method, "_self_parent", None) or method.__func__
+    bound: Callable[..., Any] = function.__get__(stand_in, type(stand_in.__wrapped__))
+    return bound
+
+
+def asking(
+    function: Wrapped, name: str, arguments: Callable[[], Mapping[str, Any]], form: Form = AS_IT_IS
+) -> Callable[..., Any]:
+    """Return a function of the same signature that asks first."""
+
+    def around(wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if inspect.iscoroutinefunction(wrapped):
+            return call_async(name, arguments, lambda: wrapped(*args, **kwargs), form)
+        return call(name, arguments, lambda: wrapped(*args, **kwargs), form)
+
+    return wrapt.FunctionWrapper(function, around)
+
+
+def _as_it_is(_: Any, __: dict[str, Any]) -> Form:
+    return AS_IT_IS
+
+
+def asked(
+    attribute: str,
+    arguments: Callable[[Any, tuple[Any, ...], dict[str, Any]], Mapping[str, Any]],
+    *,
+    name: Callable[[Any], str] = lambda tool: str(tool.name),
+    form: Callable[[Any, dict[str, Any]], Form] = _as_it_is,
+    unless: Callable[[Any], bool] = lambda _: False,
+) -> Callable[..., Any]:
+    """Return a wrapper for the method by which a framework calls a tool.
+
+    Args:
+        attribute: The attribute of the tool that the method calls.
+        arguments: Returns what the model gave, of the tool and the method's arguments.
+        name: Returns the name of the tool.
+        form: Returns the form of its results, of the tool and the method's named arguments.
+        unless: Tells of a tool that it has to run.
+    """
+
+    def around(wrapped: Any, tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        function = getattr(tool, attribute, None) if is_asked() else None
+        if function is None or unless(tool):
+            return wrapped(*args, **kwargs)
+        given = asking(function, name(tool), lambda: arguments(tool, args, kwargs), form(tool, kwargs))
+        return of(wrapped, StandIn(tool, attribute, given))(*args, **kwargs)
+
+    return around
+
+
+def json_or_text(result: Any) -> Any:
+    """Return a result as a model gets it: what is no JSON is a text there."""
+    try:
+        json.dumps(result, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return str(result)
+    return result
+
+
+def read_json(text: Any) -> Mapping[str, Any]:
+    """Return the arguments that a model has written; what is no JSON object under one name."""
+    try:
+        found: Any = json.loads(text) if isinstance(text, str) else text
+    except ValueError:
+        found = None
+    return obj(found) if isinstance(found, Mapping) else {"input": text}

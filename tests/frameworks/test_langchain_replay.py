@@ -1,0 +1,139 @@
+"""Programs of LangChain and LangGraph, replayed."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.documents import Document
+from langchain_core.messages import ToolMessage
+from langchain_core.tools import InjectedToolCallId, ToolException, tool
+from langchain_openai import ChatOpenAI
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode, tools_condition
+from langgraph.types import Command
+
+import pandaprobe_otel
+from replayed_frameworks import DONE, Parts, clock, is_replayed, tells_changes, weather
+
+pytestmark = pytest.mark.usefixtures("traced")
+
+
+def model_at(url: str, parts: Parts) -> ChatOpenAI:
+    """A model over chat completions."""
+    return ChatOpenAI(model=parts.model, base_url=url, api_key="any", max_retries=2)
+
+
+def tools_of(parts: Parts) -> list[Any]:
+    """The tools of a program."""
+    return [tool(weather, description=parts.description), *([tool(clock)] if parts.has_clock else [])]
+
+
+def agent(url: str, parts: Parts) -> list[str]:
+    """An agent, synchronously."""
+    made: Any = create_agent(model_at(url, parts), tools_of(parts), system_prompt=parts.instructions)
+    answers = [made.invoke({"messages": [{"role": "user", "content": asked}]}) for asked in parts.questions]
+    return [answer["messages"][-1].content for answer in answers]
+
+
+def graph(url: str, parts: Parts) -> list[str]:
+    """A graph of one's own, streamed asynchronously."""
+    tools = tools_of(parts)
+    asking = model_at(url, parts).bind_tools(tools)
+
+    async def think(state: MessagesState) -> Any:
+        return {"messages": [await asking.ainvoke([("system", parts.instructions), *state["messages"]])]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("think", think)
+    builder.add_node("tools", ToolNode(tools))
+    builder.add_edge(START, "think")
+    builder.add_conditional_edges("think", tools_condition, {"tools": "tools", END: END})
+    builder.add_edge("tools", "think")
+    made = builder.compile()
+
+    async def ask(question: str) -> str:
+        pieces = [
+            piece.content
+            async for piece, _ in made.astream({"messages": [("user", question)]}, stream_mode="messages")
+            if piece.type == "AIMessageChunk"
+        ]
+        return "".join(map(str, pieces))
+
+    async def ask_all() -> list[str]:
+        return [await ask(question) for question in parts.questions]
+
+    return asyncio.run(ask_all())
+
+
+@pytest.mark.parametrize("program", [agent, graph])
+def test_a_program_is_replayed(program: Any, tmp_path: Path) -> None:
+    """Again and again."""
+    is_replayed(program, tmp_path / "one.yaml")
+
+
+@pytest.mark.parametrize("program", [agent, graph])
+def test_changes_are_told(program: Any, tmp_path: Path) -> None:
+    """The right call each."""
+    tells_changes(program, tmp_path / "one.yaml")
+
+
+@tool(response_format="content_and_artifact")
+def search(question: str) -> tuple[str, list[int]]:
+    """Look something up."""
+    DONE.append(question)
+    return f"found {question}", [1, 2]
+
+
+@tool
+def hand_over(to: str, tool_call_id: Annotated[str, InjectedToolCallId]) -> Command[Any]:
+    """Give the conversation to somebody."""
+    DONE.append(to)
+    return Command(goto=to, update={"messages": [ToolMessage(f"to {to}", tool_call_id=tool_call_id)]})
+
+
+@tool
+def look(question: str) -> list[Document]:
+    """Look something up."""
+    DONE.append(question)
+    return [Document(page_content=question, metadata={"page": 3})]
+
+
+@tool
+def broken(number: int) -> str:
+    """Fail."""
+    DONE.append(str(number))
+    raise ToolException(f"no {number}")
+
+
+broken.handle_tool_error = True
+
+
+def test_results_of_every_kind_come_back(tmp_path: Path) -> None:
+    """Artifacts, commands with messages, and errors that LangChain makes a message of."""
+
+    def call(made: Any, arguments: Any) -> Any:
+        return made.invoke({"type": "tool_call", "id": "c1", "name": made.name, "args": arguments})
+
+    def program() -> list[Any]:
+        return [
+            call(search, {"question": "why"}),
+            call(hand_over, {"to": "clerk"}),
+            call(broken, {"number": 7}),
+            look.invoke({"question": "where"}),
+            asyncio.run(search.ainvoke({"question": "how"})),
+        ]
+
+    DONE.clear()
+    found = []
+    for _ in range(2):
+        with pandaprobe_otel.recording(tmp_path / "one.yaml", tools=True):
+            found.append(program())
+    assert found[0] == found[1]
+    assert found[1][0].artifact == [1, 2]
+    assert found[1][1].goto == "clerk"
+    assert found[1][2].status == "error"
+    assert DONE == ["why", "clerk", "7", "where", "how"]

@@ -1,0 +1,82 @@
+"""Programs of LlamaIndex, replayed. It reads annotations of tools, which have to be classes here."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llama_index.core.agent.workflow import AgentStream, AgentWorkflow, FunctionAgent
+from llama_index.core.tools import FunctionTool
+from llama_index.core.workflow import Context
+from llama_index.llms.openai import OpenAI
+
+from replayed_frameworks import DONE, PARTS, Parts, clock, is_replayed, record, run, tells_changes, weather
+
+pytestmark = pytest.mark.usefixtures("traced")
+
+
+def agent_at(url: str, parts: Parts, tools: Any = None, **options: Any) -> FunctionAgent:
+    """An agent of a model at this address."""
+    llm = OpenAI(model=parts.model, api_base=url, api_key="any", default_headers={"Connection": "close"})
+    given = [FunctionTool.from_defaults(weather, description=parts.description)]
+    if parts.has_clock:
+        given.append(FunctionTool.from_defaults(clock))
+    return FunctionAgent(
+        name="forecaster",
+        description="knows weather",
+        tools=tools or given,
+        llm=llm,
+        system_prompt=parts.instructions,
+        **options,
+    )
+
+
+async def answers_of(agent: FunctionAgent, parts: Parts) -> list[str]:
+    """What a workflow of this agent says."""
+    texts: list[str] = []
+    for asked in parts.questions:
+        running = AgentWorkflow(agents=[agent]).run(user_msg=asked)
+        texts.append("".join([e.delta async for e in running.stream_events() if isinstance(e, AgentStream)]))
+        texts.append(str(await running))
+    return texts
+
+
+def streamed(url: str, parts: Parts) -> list[str]:
+    """Answers as streams."""
+    return asyncio.run(answers_of(agent_at(url, parts), parts))
+
+
+def whole(url: str, parts: Parts) -> list[str]:
+    """Answers in one piece."""
+    return asyncio.run(answers_of(agent_at(url, parts, streaming=False), parts))
+
+
+@pytest.mark.parametrize("program", [whole, streamed])
+def test_a_program_is_replayed(program: Any, tmp_path: Path) -> None:
+    """Again and again."""
+    is_replayed(program, tmp_path / "one.yaml")
+
+
+@pytest.mark.parametrize("program", [whole, streamed])
+def test_changes_are_told(program: Any, tmp_path: Path) -> None:
+    """The right call each."""
+    tells_changes(program, tmp_path / "one.yaml")
+
+
+def with_context(url: str, parts: Parts) -> list[str]:
+    """A tool that takes the workflow's context, and so runs in a replay as well."""
+
+    async def clock(ctx: Context, city: str) -> str:
+        """Tell the time in a city."""
+        await ctx.store.set("asked", city)
+        return str(await ctx.store.get("asked"))
+
+    tools = [FunctionTool.from_defaults(weather), FunctionTool.from_defaults(clock)]
+    return asyncio.run(answers_of(agent_at(url, parts, tools), parts))
+
+
+def test_a_tool_with_the_context_runs(tmp_path: Path) -> None:
+    """The other one does not."""
+    url, result, done = record(with_context, tmp_path / "one.yaml")
+    assert done == ["weather Oslo", "weather Rome"]
+    assert (run(with_context, url, tmp_path / "one.yaml", PARTS), DONE) == (result, [])

@@ -1,0 +1,106 @@
+"""Programs of the OpenAI Agents SDK, replayed."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import agents
+import pytest
+from agents import Agent, OpenAIChatCompletionsModel, OpenAIResponsesModel, Runner, function_tool
+from openai import AsyncOpenAI
+from pydantic import BaseModel
+
+import pandaprobe_otel
+from replayed_frameworks import DONE, PARTS, Parts, clock, is_replayed, record, run, tells_changes, weather
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_goes_to_openai(traced: pandaprobe_otel.PandaProbe) -> None:
+    """The SDK's exporter is taken off, as an app does that; ours stays."""
+    agents.set_trace_processors([])
+
+
+class Report(BaseModel):
+    """A structured answer."""
+
+    place: str
+    degrees: int
+
+
+def agent_at(url: str, parts: Parts, kind: Any, **options: Any) -> Agent[Any]:
+    """An agent whose client leaves no connection to a loop that is closed."""
+    client = AsyncOpenAI(base_url=url, api_key="any", default_headers={"Connection": "close"})
+    tools = [function_tool(weather, description_override=parts.description)]
+    if parts.has_clock:
+        tools.append(function_tool(clock))
+    model = kind(parts.model, openai_client=client)
+    return Agent(name="forecaster", instructions=parts.instructions, tools=[*tools], model=model, **options)
+
+
+def responses(url: str, parts: Parts) -> list[str]:
+    """Over the Responses API, synchronously."""
+    agent = agent_at(url, parts, OpenAIResponsesModel)
+    return [Runner.run_sync(agent, asked).final_output for asked in parts.questions]
+
+
+def chat_streamed(url: str, parts: Parts) -> list[str]:
+    """Over chat completions, streamed, asynchronously."""
+    agent = agent_at(url, parts, OpenAIChatCompletionsModel)
+
+    async def ask(question: str) -> str:
+        result = Runner.run_streamed(agent, question)
+        assert len([event async for event in result.stream_events()]) > 2
+        return str(result.final_output)
+
+    async def ask_all() -> list[str]:
+        return [await ask(question) for question in parts.questions]
+
+    return asyncio.run(ask_all())
+
+
+def structured(url: str, parts: Parts) -> list[Any]:
+    """With an answer that is JSON of a schema."""
+    agent = agent_at(url, parts, OpenAIResponsesModel, output_type=Report)
+    return [Runner.run_sync(agent, f"As JSON: {asked} as JSON").final_output for asked in parts.questions]
+
+
+@pytest.mark.parametrize("program", [responses, chat_streamed, structured])
+def test_a_program_is_replayed(program: Any, tmp_path: Path) -> None:
+    """Again and again."""
+    is_replayed(program, tmp_path / "one.yaml")
+
+
+@pytest.mark.parametrize("program", [responses, chat_streamed])
+def test_changes_are_told(program: Any, tmp_path: Path) -> None:
+    """The right call each."""
+    tells_changes(program, tmp_path / "one.yaml")
+
+
+def failing(url: str, parts: Parts) -> str:
+    """A tool that fails, of which the SDK tells the model."""
+
+    def weather(city: str) -> str:
+        """Tell the weather in a city."""
+        DONE.append(city)
+        raise LookupError(f"no station in {city}")
+
+    agent = agent_at(url, parts, OpenAIResponsesModel).clone(tools=[function_tool(weather), function_tool(clock)])
+    return str(Runner.run_sync(agent, parts.questions[0]).final_output)
+
+
+def nested(url: str, parts: Parts) -> str:
+    """An agent that is a tool: it asks a model, so it runs in a replay as well, and its tools do not."""
+    inner = agent_at(url, parts, OpenAIResponsesModel)
+    tools = [inner.as_tool("weather", "Ask the station."), function_tool(clock)]
+    agent = agent_at(url, parts, OpenAIResponsesModel).clone(tools=[*tools])
+    return str(Runner.run_sync(agent, parts.questions[0]).final_output)
+
+
+@pytest.mark.parametrize("program", [failing, nested])
+def test_tools_that_fail_or_ask_a_model(program: Any, tmp_path: Path) -> None:
+    """What was told the model is told again, and nothing runs twice."""
+    url, result, done = record(program, tmp_path / "one.yaml")
+    assert done
+    assert (run(program, url, tmp_path / "one.yaml", PARTS), DONE) == (result, [])
