@@ -35,6 +35,7 @@ GUARDS = {
     "capture/first_use.py": {"begin"},
     "local/evaluation/worker.py": {"Worker._evaluate"},
     "local/sealing/sealer.py": {"Sealer._seal_some"},
+    "improve/one_run.py": {"_checked", "make"},
     "local/sealing/seals.py": {"Seals._forget"},
     "mapping/assemble.py": {"_read", "map_views"},
     "mapping/clean.py": {"_Cleaner.clean", "_in_order", "_key", "_safe_repr"},

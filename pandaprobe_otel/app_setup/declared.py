@@ -64,10 +64,10 @@ def scripts(root: Path) -> dict[str, str]:
         project: dict[str, Any] = tomlkit.parse(_text(root / "pyproject.toml")).unwrap()
     except (OSError, ValueError, TOMLKitError):
         return {}
-    tables = [project.get("project", {}), project.get("tool", {}).get("poetry", {})]
+    tables: list[dict[str, Any]] = [project.get("project", {}), project.get("tool", {}).get("poetry", {})]
     found: dict[str, str] = {}
     for table in tables:
-        declared = table.get("scripts", {}) if isinstance(table, dict) else {}
+        declared: dict[str, Any] = table.get("scripts", {})
         found.update({name: target for name, target in declared.items() if isinstance(target, str)})
     return found
 
@@ -79,7 +79,7 @@ def _in_pyproject(path: Path, requirement: str) -> Declaration | None:
     except TOMLKitError:
         return None
     project, poetry = document.get("project"), document.get("tool", {}).get("poetry", {})
-    if isinstance(project, dict) and "dependencies" not in project.get("dynamic", ()):
+    if project is not None and "dependencies" not in project.get("dynamic", ()):
         known: Any = project.setdefault("dependencies", tomlkit.array())
         if any(_NAME.match(str(each)) for each in known):
             return Declaration(Path(path.name), "pyproject", before, before)
@@ -87,7 +87,7 @@ def _in_pyproject(path: Path, requirement: str) -> Declaration | None:
             known.multiline("\n" in known.as_string())
         known.append(requirement)
         return Declaration(Path(path.name), "pyproject", before, tomlkit.dumps(document))
-    if isinstance(poetry, dict) and "dependencies" in poetry:
+    if "dependencies" in poetry:
         return Declaration(Path(path.name), "poetry", before, _with_poetry(document, before, requirement))
     return None
 

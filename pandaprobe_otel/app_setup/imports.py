@@ -79,7 +79,7 @@ def reached(start: Source, sources: Sources) -> frozenset[str]:
             continue
         names = seen[source.module] = frozenset(_absolute(name, source) for name in imported(source.tree))
         waiting.extend(by_module[name] for name in names if name in by_module)
-    return frozenset().union(*seen.values())
+    return frozenset[str]().union(*seen.values())
 
 
 def _absolute(name: str, source: Source) -> str:

@@ -6,11 +6,12 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pandaprobe_otel.improve.acceptance import CasePairs, Verdict
+from pydantic import TypeAdapter
+
+from pandaprobe_otel.improve.acceptance import Verdict
 from pandaprobe_otel.improve.candidate import Candidate, apply_to, check, diff
 from pandaprobe_otel.improve.proposing import Proposer, Request, proposed
 from pandaprobe_otel.improve.report import pull_request, report
@@ -98,12 +99,8 @@ def read_result(folder: Path, number: int) -> CandidateResult:
     path = folder / "candidates" / str(number) / "verdict.json"
     if not path.exists():
         raise NoCandidate(f"candidate {number} was not tested")
-    fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    pairs = {
-        name: tuple(CasePairs(each["case"], tuple(each["old"]), tuple(each["new"])) for each in fields[name])
-        for name in ("unseen", "protected", "confirmed")
-    }
-    return replace(CandidateResult(**{**fields, **pairs}), verdict=Verdict(fields["verdict"]))
+    return TypeAdapter(CandidateResult).validate_json(path.read_bytes())
+
 
 
 def apply(folder: Path, candidate: Candidate) -> tuple[Path, ...]:

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from pydantic import TypeAdapter
+
 Part = Literal["shown", "unseen", "protected"]
 
 MOST_SHOWN: Final = 10
@@ -43,6 +45,7 @@ class Case:
 
 def read_cases(folder: Path) -> tuple[Case, ...]:
     """Return all cases of an improvement, by id."""
+    reader = TypeAdapter(Case)
     found: list[Case] = []
     for path in sorted((folder / "cases").glob("*/*.json")):
         fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -11,11 +11,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import TypeAdapter
+
 from pandaprobe_otel.failures.find import find_failures
+from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.replay.cassette import load
 from pandaprobe_otel.replay.exchange import Exchange
 from pandaprobe_otel.replay.fork.cut import Cut
@@ -117,12 +120,8 @@ def cut_of(cassette: Cassette, kept: Collection[int] | None) -> Cut:
     numbers = [one.call for one in cassette.interactions]
     played = [one for one in cassette.interactions if kept is None or one.call in kept]
     gone = tuple(number for number in numbers if kept is not None and number not in kept)
-    inner = Cassette(**{**_fields(cassette), "interactions": tuple(played)})
+    inner = replace(cassette, interactions=tuple(played))
     return Cut(kept=inner, before=frozenset(), gone=gone or (max(numbers, default=0) + 1,))
-
-
-def _fields(cassette: Cassette) -> dict[str, Any]:
-    return {name: getattr(cassette, name) for name in cassette.__dataclass_fields__}
 
 
 def make(job: Job) -> RunResult:
@@ -141,9 +140,8 @@ def make(job: Job) -> RunResult:
             answer = called(entry, job.arguments)
     except OverBudget as error:
         raise SystemExit(f"budget: {error}") from None
-    except BaseException as error:
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            raise
+    except Exception as error:  # noqa: BLE001 - the program's own failure is the result
+        counted("a run of the program", error)
         reasons.append(f"{type(error).__name__}: {error}"[:_MOST_TEXT])
     seconds = time.monotonic() - begun
     handle.shutdown(60)
@@ -176,6 +174,7 @@ def _checked(names: Collection[str], answer: Any, trace: Mapping[str, Any] | Non
         try:
             verdict = _loaded(name)(answer, trace)
         except Exception as error:  # noqa: BLE001 - a check that fails is no evidence that the run is good
+            counted("a check of a run", error)
             reasons.append(f"{name}: {type(error).__name__}: {error}"[:_MOST_TEXT])
             continue
         if verdict is not True:
@@ -201,22 +200,16 @@ def _trace(path: Path) -> dict[str, Any] | None:
 
 
 def _tokens(trace: Mapping[str, Any] | None) -> int:
-    spans: list[Mapping[str, Any]] = list((trace or {}).get("spans", ()))
-    usages = [span.get("token_usage") or {} for span in spans]
+    spans: list[dict[str, Any]] = [] if trace is None else list(trace["spans"])
+    usages: list[dict[str, int]] = [span.get("token_usage") or {} for span in spans]
     return sum(usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0) for usage in usages)
 
 
 def main() -> None:
     """Make the run that standard input describes."""
-    fields = json.loads(sys.stdin.read())
-    tuples = ("mended", "checks", "live_tools")
-    job = Job(**{**fields, **{name: tuple(fields[name]) for name in tuples}, "kept": _numbers(fields["kept"])})
+    job = TypeAdapter(Job).validate_json(sys.stdin.read())
     result = asdict(make(job))
     Path(job.result).write_text(json.dumps(result, indent=1, ensure_ascii=False, default=str), encoding="utf-8")
-
-
-def _numbers(given: list[int] | None) -> tuple[int, ...] | None:
-    return None if given is None else tuple(given)
 
 
 if __name__ == "__main__":

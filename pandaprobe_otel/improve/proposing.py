@@ -8,9 +8,11 @@ import shlex
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
+
+from pydantic import TypeAdapter, ValidationError
 
 from pandaprobe_otel.improve.candidate import MAX_BYTES, changed_files, copy_project
 
@@ -49,7 +51,7 @@ class Request:
 class Response:
     """Answer of a proposer: new content of files by path, or why it declines."""
 
-    files: Mapping[str, str]
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
     rationale: str = ""
     declines: str | None = None
 
@@ -89,16 +91,12 @@ def by_command(command: str, request: Request, evidence: Path, *, timeout_s: flo
 
 
 def _read(text: str) -> Response:
-    try:
-        fields: Any = json.loads(text)
-    except ValueError:
+    if not text.lstrip().startswith("{"):
         return Response(files={}, rationale=text.strip()[:2_000])  # the change is in the copy
-    if not isinstance(fields, dict) or not isinstance(fields.get("files", {}), dict):  # pyright: ignore[reportUnknownMemberType]
-        raise ProposalFailed("the answer is no object with `files`")
-    files: dict[str, Any] = fields.get("files") or {}
-    if not all(isinstance(value, str) for value in files.values()):
-        raise ProposalFailed("a file in the answer is no text")
-    return Response(files=files, rationale=str(fields.get("rationale") or ""), declines=fields.get("declines"))
+    try:
+        return TypeAdapter(Response).validate_json(text)
+    except ValidationError as error:
+        raise ProposalFailed(f"the answer cannot be read: {error.errors()[0]['msg']}") from error
 
 
 def proposed(proposer: Proposer, request: Request, root: Path) -> Response:

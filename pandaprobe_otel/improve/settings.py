@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -41,9 +43,7 @@ class Settings:
 
 def read_settings(folder: Path) -> Settings:
     """Return the settings of an improvement. Raises FileNotFoundError, ValueError."""
-    fields: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    tuples = ("allowed", "checks", "live_tools")
-    return Settings(**{**fields, **{name: tuple(fields[name]) for name in tuples}})
+    return TypeAdapter(Settings).validate_json((folder / "run.json").read_bytes())
 
 
 class Journal:

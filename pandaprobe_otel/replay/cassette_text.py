@@ -57,8 +57,8 @@ def _value(value: Any, indent: str) -> str:
         return f" !!binary |\n{_indented(text, indent)}" if text else ' !!binary ""\n'
     if isinstance(value, Mapping) and not isinstance(value, Flow) and value:
         return "\n" + "".join(_members(cast("Mapping[str, Any]", value), f"{indent}  "))
-    if isinstance(value, list) and any(isinstance(item, Mapping) for item in cast("list[Any]", value)):
-        return "\n" + "".join(_item(item, indent) for item in cast("list[Any]", value))
+    if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        return "\n" + "".join(_item(item, indent) for item in value)
     return f" {_filled(value, indent)}\n"
 
 

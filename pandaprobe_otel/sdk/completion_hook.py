@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry._logs import LogRecord
 
@@ -71,5 +71,5 @@ def _plain(value: Any) -> Any:
         fields = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
         return {name: _plain(inner) for name, inner in fields.items() if inner is not None}
     if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
+        return [_plain(inner) for inner in cast("list[Any]", value)]
     return plain(value)
