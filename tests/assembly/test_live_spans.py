@@ -173,7 +173,8 @@ def test_what_the_filter_may_leave_out_waits_for_its_end() -> None:
     chat = run.start("chat m", request, CHAT)
     run.wait()
     before = server.told()
-    run.end(chat), run.end(request), run.end(step)
+    for ended in (chat, request, step):
+        run.end(ended)
     run.wait()
 
     assert before == [("b", "run"), ("b", "chat m")]
