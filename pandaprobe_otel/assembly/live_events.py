@@ -7,7 +7,7 @@ is told that its view is incomplete. Nothing that is delivered depends on it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -108,7 +108,7 @@ class LiveQueue:
     def _is_full(self) -> bool:
         return len(self._events) > MOST_EVENTS or self._bytes > MOST_BYTES
 
-    def _drop(self, wanted: Any) -> None:
+    def _drop(self, wanted: Callable[[LiveEvent], bool]) -> None:
         for event in self._events:
             if wanted(event):
                 self._incomplete.add(event.trace_id)

@@ -126,7 +126,8 @@ def _paragraph(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    return re.sub(r"<(\w+)>", r"\\<\1>", text)  # angle brackets would be HTML
+    escaped = re.sub(r"<(\w+)>", r"\\<\1>", text)  # angle brackets would be HTML
+    return re.sub(r"\]\s+\[", r"] \\[", escaped)  # two brackets side by side would be a link
 
 
 def _row(option: click.Option, context: click.Context) -> tuple[str, str]:

@@ -173,8 +173,8 @@ def test_what_the_filter_may_leave_out_waits_for_its_end() -> None:
     chat = run.start("chat m", request, CHAT)
     run.wait()
     before = server.told()
-    for ended in (chat, request, step):
-        run.end(ended)
+    for span in (chat, request, step):
+        run.end(span)
     run.wait()
 
     assert before == [("b", "run"), ("b", "chat m")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 from uuid import UUID
@@ -13,7 +13,6 @@ from uuid import UUID
 import httpx
 import pytest
 from opentelemetry.trace import Tracer, format_trace_id, set_span_in_context
-from pandaprobe_otel.pipeline.export import ExportPipeline
 
 from pandaprobe_otel import PandaProbeSpanProcessor
 from pandaprobe_otel.assembly.timing import Timing
@@ -142,7 +141,8 @@ def without_moments(trace: dict[str, Any]) -> dict[str, Any]:
     """Return a trace without ids and times, which differ from run to run."""
     text = re.sub(r'"[0-9a-f]{8}-[0-9a-f-]{27}"', '"id"', json.dumps(trace))
     text = re.sub(r'"\d{4}-\d\d-\d\dT[^"]*"', '"time"', text)
-    return json.loads(re.sub(r'"(latency_ms|time_to_first_token_ms)": [0-9.e-]+', '"ms": 0', text))
+    plain: dict[str, Any] = json.loads(re.sub(r'"(latency_ms|time_to_first_token_ms)": [0-9.e-]+', '"ms": 0', text))
+    return plain
 
 
 # -- memory -----------------------------------------------------------------------------------------------------------
@@ -242,12 +242,12 @@ def test_the_stream_tells_changes_until_the_trace_is_settled() -> None:
     """One event for each version that was seen, and the end."""
     live = LiveTraces(lambda: 0)
     live.take("p", [event("b", 1)])
-    steps = iter(
-        [
+    steps: Iterator[Callable[[], object]] = iter(
+        (
             lambda: None,
             lambda: live.take("p", [event("e", 1), event("b", 1, 2)]),
             lambda: live.stored(str(UUID(int=1)), [], is_whole=True),
-        ]
+        )
     )
 
     async def gone() -> bool:

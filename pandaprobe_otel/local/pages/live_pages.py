@@ -67,7 +67,7 @@ def merged(trace: Mapping[str, Any], live: LiveTrace) -> dict[str, Any]:
 
 def running_record(live: LiveTrace) -> dict[str, Any]:
     """Return a running trace in the form of `GET /traces/{id}`."""
-    root: Mapping[str, Any] = next((span for span in live.spans if span["parent_span_id"] is None), {})
+    root: Mapping[str, Any] = next((span for span in live.spans if span["parent_span_id"] is None), dict[str, Any]())
     return {
         "trace_id": live.trace_id,
         "project_id": live.project_id,
