@@ -75,18 +75,24 @@ def fields_of(span: ReadableSpan) -> EndedSpan:
 
 def _fields_of_plain(span: Any) -> EndedSpan:
     """Return the fields of a `ReadableSpan` made of plain attributes and lists, as a gateway makes it."""
-    context = span.context
-    if context is not None and not isinstance(context, tuple):  # of another vendor's class
-        return (SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags), span)
-    if type(span) is not ReadableSpan:
-        return (context, span)
     made: Any = span
+    context: Any = made.context
+    if context is not None and not issubclass(type_of(context), tuple):  # of another vendor's class
+        return (SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags), span)
+    if type_of(made) is not ReadableSpan:
+        return (context, span)
     attributes, dropped = _plain_part(made._attributes, "_dict")
     events, lost_events = _plain_part(made._events, "_dq")
     links, lost_links = _plain_part(made._links, "_dq")
-    if type(attributes) is not dict:
+    if type_of(attributes) is not dict:
         return (context, span)
-    fields = (*_plain_fields(span)[:_ATTRIBUTES], attributes, made._instrumentation_scope, made._resource, dropped)
+    fields: EndedSpan = (
+        *_plain_fields(span)[:_ATTRIBUTES],
+        attributes,
+        made._instrumentation_scope,
+        made._resource,
+        dropped,
+    )
     if events or links or lost_events or lost_links:
         return (*fields, tuple(events), tuple(links), lost_events, lost_links)
     return fields

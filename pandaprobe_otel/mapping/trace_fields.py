@@ -179,8 +179,10 @@ def _question_to(span: MappedSpan) -> Any:
 
 def _answer_of(span: MappedSpan) -> Any:
     value = span.body.get("output")
-    if span.kind == "AGENT" and (value is None or (said := _own(value, "assistant", _ANSWER_KEYS)) is not None):
-        return None if value is None else said
+    if span.kind == "AGENT":
+        said = _own(value, "assistant", _ANSWER_KEYS)
+        if value is None or said is not None:
+            return said
     message = _last_message(value, "assistant")
     return None if message is None else {"messages": [message]}
 
