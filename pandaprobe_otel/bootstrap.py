@@ -193,8 +193,7 @@ def init(
         spool: A directory in which waiting traces survive crashes and restarts. Default: memory only.
         redis_url: Redis through which machines share the limit of one key.
         console: True also prints each finished trace as a tree to standard error.
-        live: Tell a local PandaProbe of spans that run, for its pages: True, any server that says it is a local one;
-            False, none. Default: one on this machine.
+        live: True tells a local PandaProbe of spans that run; False never does. Default: one on this machine.
         debug: True sets the log level of `pandaprobe_otel` to DEBUG.
         strict: True raises ConfigError for a setting that cannot be used. Default: one warning.
         max_traces_per_day: Most traces that this process posts in 24 hours; each is billed.

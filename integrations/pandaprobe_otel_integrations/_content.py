@@ -42,7 +42,7 @@ def captures_content() -> bool:
 
 
 def encoded(content: Content) -> dict[str, str]:
-    """Content as span attributes: a text as it is, else JSON text, each within MAX_ATTRIBUTE_CHARS.
+    """Return content as span attributes: a text as it is, else JSON text, each within MAX_ATTRIBUTE_CHARS.
 
     What is empty is left out, except of a tool: that it was called with nothing, or found nothing, is content.
     """
@@ -65,7 +65,7 @@ def _cut(value: Any) -> str:
 
 
 def with_short_texts(value: Any, limit: int) -> Any:
-    """The value with every text in it of at most `limit` characters; what is cut says so."""
+    """Return the value with every text in it of at most `limit` characters; what is cut says so."""
     if isinstance(value, str):
         return value if len(value) <= limit else f"{value[:limit]}… [cut, {len(value)} characters]"
     if isinstance(value, Mapping):

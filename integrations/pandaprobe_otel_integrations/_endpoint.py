@@ -42,7 +42,7 @@ class Endpoint(Protocol):
 
     Three more methods are used where an endpoint has them: `binary(content, content_type)` is the answer that a body
     stands for which is neither JSON nor events, `is_news(answer)` says whether an answer is to be recorded at all, and
-    `growing(event)` is the place of the text that an event continues (`_streams.runs.Growing`).
+    `growing(event)` is the place of the text that an event continues (`_streams.text_runs.Growing`).
     """
 
     @property
@@ -56,11 +56,11 @@ class Endpoint(Protocol):
         ...
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Attributes of a request; `gen_ai.request.model` also names the span."""
+        """Return attributes of a request; `gen_ai.request.model` also names the span."""
         ...
 
     def request_content(self, body: Body) -> Content:
-        """Messages, instructions and tools of a request."""
+        """Return messages, instructions and tools of a request."""
         ...
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -68,7 +68,7 @@ class Endpoint(Protocol):
         ...
 
     def merged(self, events: Events) -> Body:
-        """The events of a stream, complete or not, as the answer that the API gives without streaming."""
+        """Return the events of a stream, complete or not, as the answer that the API gives without streaming."""
         ...
 
     def is_output(self, event: Event) -> bool:

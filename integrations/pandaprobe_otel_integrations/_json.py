@@ -11,7 +11,7 @@ _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
 def to_json(value: Any) -> str:
-    """Compact JSON text of any value; what JSON cannot say is written as its `str`."""
+    """Return compact JSON text of any value; what JSON cannot say is written as its `str`."""
     try:
         return orjson.dumps(value, default=_plain, option=_OPTIONS).decode()
     except TypeError:
@@ -27,7 +27,7 @@ def to_json_bytes(value: Any) -> bytes:
 
 
 def from_json(data: bytes | str) -> Any:
-    """The value of a JSON document.
+    """Return the value of a JSON document.
 
     Raises ValueError when it is none. The standard library reads what orjson refuses: NaN and lone surrogates.
     """

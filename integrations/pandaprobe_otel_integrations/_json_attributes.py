@@ -16,7 +16,7 @@ _EXACT: Final[Mapping[Callable[[Any], Any], type[Any]]] = {string: str, integer:
 
 
 def read(members: Object, readings: Readings) -> Attributes:
-    """The attributes of those members that `readings` has, in the order of the members."""
+    """Return the attributes of those members that `readings` has, in the order of the members."""
     found: Attributes = {}
     for member, value in members.items():
         if value is not None and (reading := readings.get(member)) is not None:
@@ -29,22 +29,22 @@ def read(members: Object, readings: Readings) -> Attributes:
 
 
 def true(value: Any) -> bool | None:
-    """True and nothing else: what is false by default is not worth an attribute."""
+    """Return True or None: False, the default, is not worth an attribute."""
     return True if value is True else None
 
 
 def more_than_one(value: Any) -> int | None:
-    """A number of choices, where it is not the usual one."""
+    """Return a number of choices, where it is not the usual one."""
     count = integer(value)
     return count if count is not None and count > 1 else None
 
 
 def counted(value: Any) -> int | None:
-    """A count, where zero says no more than its absence."""
+    """Return a count, where zero says no more than its absence."""
     return integer(value) or None
 
 
 def positive(value: Any) -> int | None:
-    """A limit, where zero and below stand for none."""
+    """Return a limit, where zero and below stand for none."""
     count = integer(value)
     return count if count is not None and count > 0 else None

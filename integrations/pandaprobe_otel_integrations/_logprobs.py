@@ -45,5 +45,5 @@ class Logprobs:
                 self._others[name] = value
 
     def whole(self) -> dict[str, Any]:
-        """All of them."""
+        """Return all log probabilities."""
         return {**self._others, **self._tokens}

@@ -78,7 +78,7 @@ class ModelCall:
         )
 
     def context(self, context: Context) -> Context:
-        """The context that the call runs in: this span is its LLM span and the parent of what happens below."""
+        """Return the context that the call runs in: this span is its LLM span and the parent of what happens below."""
         return with_llm_span(self.span, context)
 
     def add(self, attributes: Mapping[str, Any]) -> None:
@@ -110,7 +110,7 @@ class ModelCall:
             self._note_failure(answer.failure)
 
     def text_of(self, body: Body) -> str | None:
-        """The text of an answer, if content is recorded."""
+        """Return the text of an answer, if content is recorded."""
         if not self._recorder.with_content:
             return None
         said: Any = self.endpoint.answer(body, with_content=True).content.get(names.OUTPUT_MESSAGES)

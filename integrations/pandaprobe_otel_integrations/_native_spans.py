@@ -50,7 +50,7 @@ def is_natively_recorded(context: Context) -> bool:
 
 
 def scope_of(span: Any) -> str | None:
-    """The name of the instrumentation scope that has made a span; None for one that is not recorded."""
+    """Return the name of the instrumentation scope that has made a span; None for one that is not recorded."""
     return getattr(getattr(span, "instrumentation_scope", None), "name", None)
 
 

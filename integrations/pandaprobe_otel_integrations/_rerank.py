@@ -33,7 +33,7 @@ class Rerank(Unstreamed):
         }
 
     def request_content(self, body: Body) -> Content:
-        """The query, and the documents to choose from."""
+        """Return the query, and the documents to choose from."""
         said = [_document(one) for one in items(body.get("documents"))]
         return {
             names.RETRIEVAL_QUERY: string(body.get("query")),
@@ -42,7 +42,7 @@ class Rerank(Unstreamed):
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Places and scores of the documents that were chosen."""
+        """Return places and scores of the documents that were chosen."""
         content: Content = {}
         if with_content:
             found = [_scored(one) for one in objects(body.get("results"))]

@@ -44,7 +44,7 @@ _SENTINELS: Final = frozenset({"NotGiven", "Omit", "Unset"})
 
 
 def rest(members: Object, known: Set[str]) -> dict[str, Any]:
-    """The members that are not `known` and say something."""
+    """Return the members that are not `known` and say something."""
     if not members.keys() - known:
         return {}
     return {
@@ -122,7 +122,7 @@ _CONTAINERS: Final = frozenset({str, dict, list, tuple, bytes})
 
 
 def told(value: Any, name: str = "", depth: int = 0) -> Any:
-    """A value as it may be told: without credentials, with marks for bytes.
+    """Return a value as it may be told: without credentials, with marks for bytes.
 
     Raises RecursionError when it is nested more than 200 deep.
     """
@@ -219,5 +219,5 @@ def _continued(before: Any, piece: Any) -> Any:
 
 
 def names_of(*readings: Iterable[str]) -> frozenset[str]:
-    """The members that some tables of readings, or lists, have."""
+    """Return the members that some tables of readings, or lists, have."""
     return frozenset(name for one in readings for name in one)

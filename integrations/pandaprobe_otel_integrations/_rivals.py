@@ -49,7 +49,7 @@ class Watch:
     """By their modules, what the spans of active rivals are handed to."""
 
     def active(self) -> Rival | None:
-        """The first rival that is active, and whose spans go where ours go, or to PandaProbe all the same."""
+        """Return the first rival that is active, and whose spans go where ours go, or to PandaProbe all the same."""
         for rival in self.rivals:
             # Each call asks this of rivals that mostly are not even installed.
             if rival.module not in sys.modules:
@@ -96,7 +96,7 @@ def _names(rival: Rival) -> Callable[[str], bool]:
 
 
 def _receiver(tracer: Any) -> Any:
-    """The span processor of all that a tracer makes; None when it makes nothing."""
+    """Return the span processor of all that a tracer makes; None when it makes nothing."""
     if isinstance(tracer, ProxyTracer):
         tracer = tracer._tracer  # pyright: ignore[reportPrivateUsage]
     return getattr(tracer, "span_processor", None)

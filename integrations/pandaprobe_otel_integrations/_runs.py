@@ -112,7 +112,7 @@ class OpenRuns:
         return run_id in self._runs
 
     def get(self, run_id: Any) -> Run | None:
-        """The open run of this id."""
+        """Return the open run of this id."""
         return self._runs.get(run_id) if run_id is not None else None
 
     def add(self, run: Run) -> Run | None:

@@ -16,7 +16,7 @@ _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
 
 def place_of(url: Any, provider: str) -> Attributes:
-    """The attributes for a provider and a URL object of httpx or httpx2; a scheme's own port is left out."""
+    """Return the attributes for a provider and a URL object of httpx or httpx2; a scheme's own port is left out."""
     return _place(provider, url.host, url.port, url.scheme)
 
 

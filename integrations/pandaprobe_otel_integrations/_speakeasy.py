@@ -45,12 +45,12 @@ class SpeakeasyHooks:
         self._find = find
 
     def do_request(self, wrapped: Wrapped, sdk: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around the synchronous request."""
+        """Wrap the synchronous request."""
         opened = guarded(self._open, sdk, args, kwargs)
         return around(opened, wrapped, args, kwargs, show=show_response)
 
     async def do_request_async(self, wrapped: Wrapped, sdk: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around the asynchronous request."""
+        """Wrap the asynchronous request."""
         opened = guarded(self._open, sdk, args, kwargs)
         return await around_async(opened, wrapped, args, kwargs, show=show_response)
 
@@ -65,7 +65,7 @@ class SpeakeasyHooks:
 
 
 def _sent(request: Any) -> Body:
-    """The JSON of a request; of a form its texts, and what there is to say of its files."""
+    """Return the JSON of a request; of a form its texts, and what there is to say of its files."""
     fields: Any = getattr(request.stream, "fields", None)
     if fields is not None:
         return _form(fields)

@@ -14,7 +14,7 @@ class Unstreamed:
     last_event: LastEvent | None = None
 
     def merged(self, events: Events) -> Body:
-        """The last event."""
+        """Return the last event."""
         return obj(last_data(events))
 
     def is_output(self, event: Event) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from pandaprobe_otel.app_setup.proposal import Edit
 
 RECORD: Final = Path(".pandaprobe") / "setup.json"
-"""What was changed: each file's hash after the edit, and its bytes before."""
+"""Record of the changes: each file's hash after the edit, and its bytes before."""
 
 
 class FilesChanged(Exception):

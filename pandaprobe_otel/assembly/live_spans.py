@@ -23,6 +23,7 @@ from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from pandaprobe_otel.mapping.sdk_span import EndedSpan
 from pandaprobe_otel.mapping.text import clean_text
 from pandaprobe_otel.process import open_streams
+from pandaprobe_otel.process.forks import loading
 from pandaprobe_otel.process.guard import counted, failed
 from pandaprobe_otel.transport.local_server import abilities_in
 from pandaprobe_otel.transport.messages import Answer, Request, Transport
@@ -90,7 +91,7 @@ class LiveSpans:
         self._traces: OrderedDict[int, _Trace] = OrderedDict()
         self._queue = LiveQueue()
         self._is_able: bool | None = None
-        """Whether the server takes live spans; None: not asked yet."""
+        """True if the server takes live spans; None: not asked yet."""
         self._off_until = 0.0
         self._break_s = _FIRST_BREAK_S
         self._waits_since: float | None = None
@@ -176,7 +177,8 @@ class LiveSpans:
         if self._waits_since is None or self.is_off or self._monotonic() - self._waits_since < EVERY_S:
             return None
         if self._transport is None:
-            self._transport = self._make_transport()
+            with loading():  # a child that is forked while a module is loaded would wait for it for ever
+                self._transport = self._make_transport()
         if self._is_able is None:
             return partial(self._ask, self._transport)
         for trace_id, trace in self._traces.items():

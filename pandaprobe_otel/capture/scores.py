@@ -71,7 +71,7 @@ def score_body(
     reason: str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The JSON body of POST /evaluations/trace-scores: the value is always a text there (measured)."""
+    """Return the JSON body of POST /evaluations/trace-scores: the value is always a text there (measured)."""
     try:
         trace = str(UUID(str(trace_id)))
     except ValueError:

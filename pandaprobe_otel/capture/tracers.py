@@ -31,7 +31,7 @@ def use_tracer_provider(provider: TracerProvider | None) -> None:
 
 
 def chosen_tracer_provider() -> TracerProvider | None:
-    """The provider that was chosen for this library; None for the global one."""
+    """Return the provider that was chosen for this library; None for the global one."""
     return _state.chosen
 
 

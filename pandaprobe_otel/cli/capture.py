@@ -123,7 +123,7 @@ def _of_one_session(found: list[StoredTrace]) -> list[StoredTrace]:
 
 
 def _scored_low(client: Client, monitor: str) -> dict[str, list[Any]]:
-    """The low scores of a monitor by their traces, of each name the latest."""
+    """Return the low scores of a monitor by their traces, of each name the latest."""
     from pandaprobe_otel.failures.low_scores import is_low
 
     found: dict[str, dict[str, Any]] = {}

@@ -32,7 +32,7 @@ def print_json(value: Any) -> None:
 
 
 def console() -> Console:
-    """The terminal, or whatever standard output is."""
+    """Return the terminal, or whatever standard output is."""
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES)

@@ -194,7 +194,7 @@ def comparison(client: Client, metric_name: str, given: dict[str, Any], everythi
 
 
 def _typed(value: str, kind: str | None) -> float | bool | str:
-    """The value that a text stands for: a number or a truth where it looks like one, unless told."""
+    """Return the value that a text stands for: a number or a truth where it looks like one, unless told."""
     if kind == "label":
         return value
     if value.lower() in ("true", "false") and kind != "number":

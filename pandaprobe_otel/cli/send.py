@@ -55,7 +55,7 @@ def send(file: Path, from_line: int, output_format: str, **connection: Any) -> i
 
 
 def _config(connection: dict[str, Any]) -> Config:
-    """The settings of whoever wrote the file may still be set; here the file is where traces come from."""
+    """Return the settings of whoever wrote the file may still be set; here the file is where traces come from."""
     from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.errors import ConfigError
 

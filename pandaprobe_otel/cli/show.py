@@ -44,7 +44,7 @@ def show(value: Any, output_format: str) -> None:
 
 
 def as_json(value: Any) -> Any:
-    """An answer as JSON has it."""
+    """Return an answer as JSON has it."""
     if isinstance(value, list | tuple):
         return [as_json(item) for item in cast("Sequence[Any]", value)]
     return value.model_dump(mode="json")

@@ -162,7 +162,7 @@ def _letters(folder: Path) -> DeadLetters:
 
 
 def _chosen(store: DeadLetters, numbers: Sequence[int], *, everything: bool, or_else: bool) -> list[Letter] | int:
-    """The letters that are meant, or the exit code when there are none of these numbers."""
+    """Return the letters that are meant, or the exit code when there are none of these numbers."""
     if not numbers and not everything and not or_else:
         raise click.UsageError("name the numbers of refused requests (`pandaprobe-otel spool ls`), or --all.")
     try:

@@ -91,8 +91,15 @@ def _head(trace: NumberedTrace, group: Sequence[NumberedSpan]) -> list[str]:
     return lines
 
 
+def _error_of(span: NumberedSpan) -> str:
+    """Return the error of a span, with the name of its exception, which only the metadata may have."""
+    text, kind = span.record.error or "", span.record.error_type
+    name = (kind or "").rpartition(".")[2]
+    return text if not name or name in text else f"{kind}: {text}"
+
+
 def _values(span: NumberedSpan, tokens: int) -> Iterator[str]:
-    error = clipped(one_line(span.record.error or ""), max(int(tokens * _ERROR) - 4, _LEAST // 2))
+    error = clipped(one_line(_error_of(span)), max(int(tokens * _ERROR) - 4, _LEAST // 2))
     yield f"  error: {error}"
     left = tokens - tokens_in(error) - 8
     given = {name: span.record.body.get(name) for name in ("input", "output")}

@@ -39,7 +39,7 @@ def suspects(trace: NumberedTrace, scores: Sequence[Mapping[str, Any]] = ()) -> 
 
 
 def _of_the_program(trace: NumberedTrace) -> Iterator[Suspect]:
-    """What the program did otherwise than its model had asked for."""
+    """Yield the program's deviations from its model's requests."""
     if not trace.spans:
         return
     if len(trace.spans) > _MOST_SPANS:

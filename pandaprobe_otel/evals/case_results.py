@@ -92,7 +92,7 @@ def _evidence(metric: str, runs: Sequence[TaskRun], found: Judgements, rules: Ru
 
 
 def _error(runs: Sequence[TaskRun], repetition: Repetition) -> str | None:
-    """The task's failure, if it decides about the case."""
+    """Return the task's failure, if it decides about the case."""
     errors = [run.error for run in runs if run.error is not None]
     if repetition.settled(passed=0, failed=len(errors)) != "out of reach":
         return None

@@ -156,7 +156,7 @@ def _cases_to_tell(differences: Sequence[float]) -> int:
 
 
 def _value(case: CaseResult, metric: str | None) -> tuple[float, bool] | None:
-    """The score of a case and whether it passed; None where nothing was scored on evidence."""
+    """Return the score of a case and whether it passed; None where nothing was scored on evidence."""
     if metric is None:
         return None if case.outcome is Outcome.NO_EVIDENCE else (float(case.passed), case.passed)
     result = case.result(metric)

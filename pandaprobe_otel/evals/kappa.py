@@ -93,7 +93,7 @@ def agreement(verdicts: Iterable[tuple[bool, float]], *, seed: int = 0) -> Agree
 
 
 def _kappa(both_yes: float, false_no: float, false_yes: float, both_no: float) -> float | None:
-    """Cohen 1960: (observed - expected) / (1 - expected), for two verdicts."""
+    """Return kappa by Cohen 1960: (observed - expected) / (1 - expected), for two verdicts."""
     total = both_yes + false_no + false_yes + both_no
     if not total:
         return None

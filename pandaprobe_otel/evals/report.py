@@ -228,7 +228,7 @@ class Report:
         return replace(self, comparison=self.compare(baseline))
 
     def rows(self) -> list[dict[str, Any]]:
-        """One flat row for each case and metric, for example for pandas."""
+        """Return one flat row for each case and metric, for example for pandas."""
         return [{"case": case.id, **result.row()} for case in self.cases for result in case.results]
 
     def to_dict(self) -> dict[str, Any]:

@@ -158,7 +158,7 @@ class Simulation:
 
 @contextmanager
 def _recording() -> Generator[Recording]:
-    """The recording of the test or case that runs, else one of its own."""
+    """Yield the recording of the test or case that runs, else one of its own."""
     RECORDER.attach(create=True)
     if (current := RECORDER.recording()) is not None:
         yield current

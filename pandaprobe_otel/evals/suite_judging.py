@@ -91,7 +91,7 @@ def _bench(
 
 
 def _traces_of(runs: Sequence[TestRun]) -> dict[str, list[TraceRecord]]:
-    """The traces by what is judged: by their ids, or by the sessions that they are of."""
+    """Return the traces by what is judged: by their ids, or by the sessions that they are of."""
     found: dict[str, list[TraceRecord]] = {}
     for run in runs:
         for trace in run.traces:

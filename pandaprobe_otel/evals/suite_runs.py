@@ -196,7 +196,7 @@ def _judgements(run: TestRun, metric: str, found: Judgements) -> tuple[Judgement
 
 
 def _told(run: TestRun, metric: str, worst: Judgement | None, threshold: float, found: Judgements) -> str:
-    """The story of one run, for the reader of a failure."""
+    """Return the story of one run, for the reader of a failure."""
     if worst is None:
         return f"run {run.number}: {run.failure}"
     line = describe(metric, worst, threshold)

@@ -19,7 +19,7 @@ from pandaprobe_otel.improve.trial import CandidateResult
 
 
 class NoCandidate(Exception):
-    """There is no such candidate, or no further one is allowed."""
+    """An unknown candidate, or one too many."""
 
 
 def propose(folder: Path, proposer: Proposer) -> Candidate:

@@ -18,7 +18,7 @@ _MOST: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
-    """What is judged, by which metrics, and how many judgements that are."""
+    """Targets and metrics of an evaluation, and the number of judgements."""
 
     target: str
     metrics: Sequence[str]

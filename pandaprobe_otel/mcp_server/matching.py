@@ -50,7 +50,7 @@ class TooManyTraces(Exception):
 
 
 class LookedAt:
-    """What a search may look at beside rows: at most `most` whole traces."""
+    """The bound on a search beside rows: at most `most` whole traces."""
 
     def __init__(self, client: Client, *, now: datetime, most: int) -> None:
         self.client = client
@@ -111,7 +111,7 @@ def _matches(query: Query, asked: _Asked) -> bool:
 
 
 def _weight(query: Query) -> int:
-    """What rows tell comes first: the rest may then need no look."""
+    """Order terms that rows can answer first: the rest may then need no trace."""
     match query:
         case All(parts) | AnyOf(parts):
             return max(map(_weight, parts), default=0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """What the person who starts the server allows.
+    """Permissions given by the person who starts the server.
 
     Attributes:
         writes: Tools that judge, score and make tests are there.

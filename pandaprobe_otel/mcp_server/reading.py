@@ -1,4 +1,4 @@
-"""What tools read: traces without secrets, their scores, and a new fence for each answer."""
+"""Data for the tools: traces without secrets, their scores, and a new fence for each answer."""
 
 from __future__ import annotations
 

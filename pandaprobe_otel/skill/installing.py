@@ -25,7 +25,7 @@ _END: Final = "\n---\n"
 
 
 class Outcome(StrEnum):
-    """What became of a file."""
+    """The result for a file."""
 
     WRITTEN = "written"
     CURRENT = "is current"

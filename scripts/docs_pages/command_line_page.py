@@ -11,6 +11,8 @@ import click
 from docs_pages.markdown import WRITTEN, code, table
 from pandaprobe_otel.cli.app import app
 
+_CONNECTION = ("--project", "--endpoint", "--api-key", "--timeout")
+
 _INTRODUCTION = """\
 ```sh
 pip install "pandaprobe-otel[cli]"
@@ -57,14 +59,18 @@ def groups() -> Mapping[str, list[tuple[click.Command, click.Context]]]:
 
 
 def _page(group: str, found: list[tuple[click.Command, click.Context]]) -> str:
-    rows = [_rows(command, context) for command, context in found]
-    common = [row for row in rows[0] if all(row in others for others in rows)] if len(rows) > 1 else []
-    parts = [WRITTEN, f"# pandaprobe-otel {group.replace('-', ' ')}"]
-    if common:
-        parts += ["Options of each of these commands:", table(("option", "meaning"), common)]
-    for (command, context), own in zip(found, rows, strict=True):
-        parts.append(_section(command, context, [row for row in own if row not in common]))
-    return "\n\n".join(parts) + "\n"
+    sections = [_section(command, context) for command, context in found]
+    connecting = next((each for each in found if _connection(each[0])), None)
+    if connecting is not None:
+        rows = (_row(each, connecting[1]) for each in _connection(connecting[0]))
+        sections.append(f"## Connection\n\n{table(('option', 'meaning'), rows)}")
+    return "\n\n".join([WRITTEN, f"# pandaprobe-otel {group.replace('-', ' ')}", *sections]) + "\n"
+
+
+def _connection(command: click.Command) -> list[click.Option]:
+    """Return the options about the connection, which a page explains once; empty for commands without them."""
+    found = [each for each in command.params if isinstance(each, click.Option) and each.opts[0] in _CONNECTION]
+    return found if len(found) == len(_CONNECTION) else []
 
 
 def _name(context: click.Context) -> str:
@@ -96,13 +102,14 @@ def _below(command: click.Command, context: click.Context) -> Iterator[tuple[cli
             yield from _below(child, click.Context(child, info_name=name, parent=context, **child.context_settings))
 
 
-def _rows(command: click.Command, context: click.Context) -> list[tuple[str, str]]:
-    return [_row(each, context) for each in command.params if isinstance(each, click.Option) and not each.hidden]
-
-
-def _section(command: click.Command, context: click.Context, options: list[tuple[str, str]]) -> str:
+def _section(command: click.Command, context: click.Context) -> str:
     usage = f"{context.command_path} {' '.join(command.collect_usage_pieces(context))}"
     parts = [f"## {_name(context)}", _help(command), code("text", usage)]
+    shared = _connection(command)
+    own = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
+    options = [_row(each, context) for each in own if each not in shared]
+    if shared:
+        options.append((", ".join(f"`{each.opts[0]}`" for each in shared), "[connection](#connection)"))
     if options:
         parts.append(table(("option", "meaning"), options))
     return "\n\n".join(parts)
@@ -119,7 +126,8 @@ def _paragraph(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    return re.sub(r"<(\w+)>", r"\\<\1>", text)  # angle brackets would be HTML
+    escaped = re.sub(r"<(\w+)>", r"\\<\1>", text)  # angle brackets would be HTML
+    return re.sub(r"\]\s+\[", r"] \\[", escaped)  # two brackets side by side would be a link
 
 
 def _row(option: click.Option, context: click.Context) -> tuple[str, str]:

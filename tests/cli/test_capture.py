@@ -121,6 +121,25 @@ def test_traces_of_pandaprobe(tmp_path: Path, server: LocalServer) -> None:
     assert len(list(Path("found").glob("*.py"))) == 1
 
 
+def test_traces_that_a_monitor_has_scored_low(tmp_path: Path, server: LocalServer) -> None:
+    """Those below 0.5; the others are not captured."""
+    with Client(server.api_key, "monitored", server.url) as client:
+        for number in (6, 7):
+            client.traces.create(**_body(number, input=f"Question {number}"))
+        for number in (6, 7):
+            client.traces.wait_visible(f"0f0c0000-0000-0000-0000-{number:012}", 10)
+        assert server.judge is not None
+        server.judge.set("coherence", lambda trace: 0.2 if "Question 6" in json.dumps(trace) else 0.9)
+        made = client.monitors.create(name="m", target_type="TRACE", metrics=["coherence"], cadence="daily")
+        run = client.monitors.trigger(made.id)
+        client.evaluations.get(run.id).wait(timeout=20)
+        server.judge.clear()
+    done = _run("--monitor", str(made.id), "--to", "found", folder=tmp_path, **server.environment("monitored"))
+    assert done.returncode == 0, done.stderr
+    (found,) = Path("found").glob("*.py")
+    assert "Question 6" in found.read_text(encoding="utf-8")
+
+
 def test_what_is_wrong_is_said(tmp_path: Path, server: LocalServer) -> None:
     """One line and an exit code, as of the other commands."""
     file = _file(tmp_path, _body(1))

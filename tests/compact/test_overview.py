@@ -33,7 +33,7 @@ ODD_TEXTS = st.one_of(
 
 
 def _is_sound(made: Compact, budget: int) -> None:
-    """What holds for any trace."""
+    """Check the rules for any trace."""
     assert tokens_in(made.text) <= budget
     lines = made.text.split("\n")
     assert [at for at, line in enumerate(lines) if "<<" in line or ">>" in line] == [1, len(lines) - 2]
@@ -127,3 +127,11 @@ def test_a_small_trace_is_shown_whole() -> None:
 
     assert (made.shown, made.next) == (12, None)
     assert "…" not in made.text
+
+
+def test_the_type_of_an_error_is_told() -> None:
+    """It may stand in the metadata only."""
+    trace = trace_of(3, failing={2})
+    trace["spans"][2] |= {"error": "Expecting value", "metadata": {"exception_type": "json.JSONDecodeError"}}
+
+    assert "  error: json.JSONDecodeError: Expecting value\n" in overview(trace, 800, FENCE).text

@@ -124,7 +124,7 @@ def _signs(trace: dict[str, Any], **scores: object) -> str:
 
 
 def test_signs_of_trouble_in_a_trace_without_errors() -> None:
-    """What no span says of itself."""
+    """No span states these signs itself."""
     trace = trace_of(12, chain=True)
     for span in trace["spans"][1:4]:
         span |= {"kind": "TOOL", "name": "look_up", "input": {"number": "A-17"}}

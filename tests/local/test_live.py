@@ -111,7 +111,7 @@ def test_another_pandaprobe_receives_no_live_request() -> None:
 
 
 def test_a_server_that_dies_while_a_trace_runs_costs_the_trace_nothing() -> None:
-    """What is delivered to the next server is what is delivered without a live view."""
+    """The next server receives what it would without a live view."""
     bodies: list[dict[str, Any]] = []
     for live in (False, True):
         first = LocalServer(limit=None).start()

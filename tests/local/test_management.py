@@ -57,7 +57,7 @@ def test_a_rotated_key_is_valid_until_it_expires(server: LocalServer, http: http
 def test_a_key_that_has_expired_is_not_active_and_can_be_rotated(
     server: LocalServer, http: httpx.Client, organization: str
 ) -> None:
-    """What has expired is renewed by rotation; it is refused until then."""
+    """An expired key is renewed by rotation, and refused until then."""
     accounts = server.services.accounts
     key, secret = accounts.add_key(accounts.home.id, "late", expires_at=server.services.now() - 1)
     assert http.get(f"{organization}/api-keys/{key.id}").json()["is_active"] is False

@@ -32,7 +32,7 @@ def _traces(pandaprobe: LocalServer, project: str, seed: int) -> list[str]:
 
 
 async def test_standard_input_and_output(pandaprobe: LocalServer, tmp_path: Path) -> None:
-    """What a coding agent starts; it ends with its input."""
+    """A coding agent starts the command, which ends with its input."""
     project = f"p-{uuid4()}"
     (trace_id,) = _traces(pandaprobe, project, 3000)
     command = StdioServerParameters(command=COMMAND, args=["mcp"], env=_environment(pandaprobe, tmp_path, project))

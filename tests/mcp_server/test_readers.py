@@ -131,7 +131,7 @@ async def test_a_server_that_does_not_search_is_filtered(
 
 
 def test_both_ways_to_search_find_the_same(client: SearchingClient, ids: list[str]) -> None:
-    """What the local PandaProbe finds by SQL, and what is found by looking at each trace."""
+    """The local PandaProbe's SQL and a look at each trace find the same."""
     rows = client.traces.list(limit=50).items
     assert len(rows) == len(TRACES)
     for query in QUERIES:

@@ -1,4 +1,4 @@
-"""What writes, and that nothing else does: whatever traces say."""
+"""Tools that write, and the proof that no other does: whatever traces say."""
 
 from __future__ import annotations
 

@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import boto3
 import httpx
 import httpx2
 import pytest
 import requests
 
+from conformance.libraries import bedrock as bedrock_wire
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay.fork.cut import cut_from
 from pandaprobe_otel.replay.fork.forked_run import ForkedRecording, ForkOptions
 from pandaprobe_otel.replay.fork.overrides import Override, prompt_of
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedAnswer, RecordedRequest
 from pandaprobe_otel.replay.requests import read_request
-from provider_server import ProviderServer, json_reply
+from provider_server import ProviderServer, Reply, json_reply
 from recorded_conversations import BY_NAME, PROTOCOLS, Protocol, request_of, shop_talk
 
 CHAT = BY_NAME["chat"]
@@ -110,6 +112,39 @@ def test_a_signed_request_is_refused() -> None:
 
     with pytest.raises(RecordingError, match="signed"):
         Override(model="m", like=request).applied(signed)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_botocore_with_an_api_key_sends_what_the_fork_asks(
+    streamed: bool, server: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bedrock's model stands in the path, and its prompt in the body; a key signs neither."""
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "key")
+    server.received.clear()
+    wire = bedrock_wire.ADAPTERS[0].answer
+    body, kind = (wire.chunks, wire.stream_type) if streamed else ((wire.whole,), "application/json")
+    server.script = lambda _: Reply(chunks=body, content_type=kind)
+    converse = BY_NAME["converse"]
+    like = request_of(converse, converse.body(shop_talk(1), 1 if streamed else 0))
+    model = str(read_request(like).model)
+    cut = cut_from(Cassette((Interaction(1, like, RecordedAnswer(200)),)), None)
+    options = ForkOptions(cut=cut, override=Override(model="nova-9", prompt="Be brief.", like=like))
+    client: Any = boto3.client("bedrock-runtime", region_name="us-east-1", endpoint_url=server.url)
+    sent = json.loads(like.body)
+
+    with ForkedRecording(tmp_path / "fork.yaml", options) as recording:
+        if streamed:
+            assert len(list(client.converse_stream(modelId=model, **sent)["stream"])) > 1
+        else:
+            assert client.converse(modelId=model, **sent)["output"]
+    client.close()
+
+    (received,) = server.received
+    assert received.path.split("/")[2] == "nova-9"
+    assert received.json == {**sent, "system": [{"text": "Be brief."}]}
+    assert received.headers["authorization"] == "Bearer key"
+    assert int(received.headers["content-length"]) == len(received.body)
+    assert [call.played for call in recording.calls] == [False]
 
 
 def _requests(url: str) -> Any:

@@ -51,7 +51,7 @@ class HttpCall:
         self._written = _EVENTS
 
     def context(self, context: Context) -> Context:
-        """The context that the request runs in; whoever sees the response finds this call there."""
+        """Return the context that the request runs in; whoever sees the response finds this call there."""
         span = self._model_call.span
         # `with_llm_span` and `marked` in one copy of the context, instead of one for each entry.
         return Context({**context, SPAN_KEY: span, LLM_SPAN_KEY: span, _CALL_KEY: self})
@@ -86,7 +86,7 @@ class HttpCall:
         self._model_call.add(attributes)
 
     def read_through(self, owner: object, kind: type[B], written: BodyFormat = _EVENTS) -> B:
-        """The body that is filled while the app reads it through `owner`, which is no HTTP response.
+        """Return the body that is filled while the app reads it through `owner`, which is no HTTP response.
 
         Where the client has taken the bytes apart, the pieces are kept, each written as a server-sent event.
         """
@@ -98,12 +98,12 @@ class HttpCall:
         return body
 
     def span_ids(self) -> tuple[int, int]:
-        """The ids of the trace and the span."""
+        """Return the ids of the trace and the span."""
         context = self._model_call.span.get_span_context()
         return context.trace_id, context.span_id
 
     def text_so_far(self) -> str | None:
-        """The text of the answer so far, for who looks on from another thread; None of a long one."""
+        """Return the text of the answer so far, for who looks on from another thread; None of a long one."""
         body = self._body
         if body is None or body.size > _MOST_SHOWN:
             return None
@@ -179,12 +179,12 @@ class HttpCall:
 
 
 def marked(call: HttpCall, context: Context) -> Context:
-    """A context in which `call` is being made."""
+    """Return a context in which `call` is being made."""
     return set_value(_CALL_KEY, call, context)
 
 
 def call_in(context: Context, owner: object) -> HttpCall | None:
-    """The call that `owner` is making in `context`."""
+    """Return the call that `owner` is making in `context`."""
     call = get_value(_CALL_KEY, context)
     return call if isinstance(call, HttpCall) and call.owner is owner else None
 

@@ -24,7 +24,7 @@ class BodyFormat:
 
     @classmethod
     def of(cls, response: Any) -> BodyFormat:
-        """The format by the response's headers."""
+        """Return the format by the response's headers."""
         headers = response.headers
         return cls(
             content_type=headers.get("content-type") or "", content_encoding=headers.get("content-encoding") or ""

@@ -29,7 +29,7 @@ _CONSTANT: Final = frozenset({"type", "name", "id", "status"})
 
 
 def merged_chunks(chunks: Iterable[Any]) -> Body:
-    """The completion that the chunks make up, in the form of an answer without streaming."""
+    """Return the completion that the chunks make up, in the form of an answer without streaming."""
     merged: dict[str, Any] = {}
     choices: dict[int, _Choice] = {}
     # This runs for every chunk of a stream, so it calls nothing that it can do without.
@@ -56,7 +56,7 @@ def merged_chunks(chunks: Iterable[Any]) -> Body:
 
 
 def growing_text(chunk: Object) -> Place | None:
-    """The one text that a chunk adds to: of the message, of a thought, or of the arguments of a call."""
+    """Return the one text that a chunk adds to: of the message, of a thought, or of the arguments of a call."""
     choices = items(chunk.get("choices"))
     choice = obj(choices[0]) if len(choices) == 1 else obj(None)
     if choice.get("logprobs"):

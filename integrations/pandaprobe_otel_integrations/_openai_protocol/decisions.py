@@ -27,7 +27,7 @@ class Decisions(Unstreamed):
     answered: Set[str] = frozenset({"model", "object", "answers", "usage", "error", "created", "created_at"})
 
     def request_attributes(self, body: Body) -> Attributes:
-        """The model."""
+        """Return the model."""
         return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: "json"}
 
     def request_content(self, body: Body) -> Content:
@@ -50,5 +50,5 @@ class Decisions(Unstreamed):
 
 
 def _each(questions: Any) -> list[Any]:
-    """Questions as a list, or by their names."""
+    """Return questions as a list, or by their names."""
     return [*objects(questions), *({name: asked} for name, asked in obj(questions).items())]

@@ -29,7 +29,7 @@ class Embeddings(Unstreamed):
     operation = "embeddings"
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model, dimensions and encoding."""
+        """Return model, dimensions and encoding."""
         return {
             names.REQUEST_MODEL: string(body.get("model")),
             names.DIMENSION_COUNT: integer(body.get("dimensions")),
@@ -37,7 +37,7 @@ class Embeddings(Unstreamed):
         }
 
     def request_content(self, body: Body) -> Content:
-        """The texts."""
+        """Return the texts."""
         value = body.get("input")
         given = [value] if isinstance(value, str) or _is_tokens(value) else items(value)
         found = [_part(one) for one in given]
@@ -47,7 +47,7 @@ class Embeddings(Unstreamed):
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Model, usage and how long the vectors are."""
+        """Return model, usage and how long the vectors are."""
         usage = usage_attributes(body.get("usage"))
         usage.pop(names.OUTPUT_TOKENS, None)
         vectors = objects(body.get("data"))

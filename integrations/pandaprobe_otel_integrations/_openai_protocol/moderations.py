@@ -28,7 +28,7 @@ class Moderations(Unstreamed):
     operation = "moderation"
 
     def request_attributes(self, body: Body) -> Attributes:
-        """The model."""
+        """Return the model."""
         return {names.REQUEST_MODEL: string(body.get("model"))}
 
     def request_content(self, body: Body) -> Content:
@@ -37,7 +37,7 @@ class Moderations(Unstreamed):
         return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [], **parameters(body, _READ)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The verdict on each."""
+        """Return the verdict on each input."""
         verdicts = [_verdict(result) for result in objects(body.get("results"))]
         said = [{"role": "assistant", "parts": [parts.text(to_json(verdict)) for verdict in verdicts]}]
         return Answer(

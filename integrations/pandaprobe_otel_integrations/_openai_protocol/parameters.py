@@ -27,7 +27,7 @@ LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 
 def sampling_attributes(body: Body, readings: Readings = SAMPLING) -> Attributes:
-    """Model, sampling and limits.
+    """Return model, sampling and limits.
 
     `readings` are those of an endpoint that has more than `SAMPLING`.
     """

@@ -17,7 +17,7 @@ class PostedEndpoints:
         self._by_ending = tuple(by_ending.items())
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
-        """The endpoint of a request; None for requests that are no model calls."""
+        """Return the endpoint of a request; None for requests that are no model calls."""
         if method.lower() != "post":
             return None
         if (exact := self._by_path.get(path)) is not None:
@@ -37,5 +37,5 @@ class ServiceApi(PostedEndpoints):
         self._provider = provider
 
     def place(self, client: Any) -> Attributes:
-        """The service, and the server by the client's base URL."""
+        """Return the service, and the server by the client's base URL."""
         return place_of(client.base_url, self._provider)

@@ -41,7 +41,7 @@ _DELTAS: Final = {
 
 
 def merged_events(events: Sequence[Object]) -> Body:
-    """The response of the final event; where that is missing or empty, what the deltas add up to."""
+    """Return the response of the final event; where that is missing or empty, what the deltas add up to."""
     response: dict[str, Any] = {}
     for event in events:
         if carried := obj(event.get("response")):

@@ -62,7 +62,7 @@ class Responses:
     """Members of an answer of which that is so, or which repeat the request."""
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and parameters."""
+        """Return model and parameters."""
         return {
             **sampling_attributes(body),
             names.OUTPUT_TYPE: _output_type(body),
@@ -73,11 +73,11 @@ class Responses:
         }
 
     def request_content(self, body: Body) -> Content:
-        """Input, instructions and tools."""
+        """Return input, instructions and tools."""
         return {**_said(body), **parameters(body, self.read)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Output items, usage, and the error of a response that failed."""
+        """Return output items, usage, and the error of a response that failed."""
         reason = finish_reason(body)
         attributes: Attributes = {
             names.RESPONSE_ID: string(body.get("id")),
@@ -101,7 +101,7 @@ class Responses:
         return Answer(attributes=attributes, content=content, failure=_failure(body), goes_on=goes_on)
 
     def merged(self, events: Events) -> Body:
-        """The response that the last event carries, or what the events before it add up to."""
+        """Return the response that the last event carries, or what the events before it add up to."""
         return merged_events([obj(event.data) for event in events.items])
 
     def is_output(self, event: Event) -> bool:

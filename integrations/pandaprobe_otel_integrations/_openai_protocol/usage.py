@@ -65,7 +65,7 @@ COUNTED: Final[Counts] = {
 
 
 def usage_attributes(usage: Any) -> Attributes:
-    """The usage object of a chat, completion, embedding or response; nothing where the service sent none."""
+    """Return the usage object of a chat, completion, embedding or response; nothing where the service sent none."""
     counts = obj(usage)
     if not counts:
         return {}

@@ -30,11 +30,11 @@ class Videos(Unstreamed):
     operation = "generate_content"
 
     def request_attributes(self, body: Body) -> Attributes:
-        """The model."""
+        """Return the model."""
         return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: "video"}
 
     def request_content(self, body: Body) -> Content:
-        """The prompt, and files by their names."""
+        """Return the prompt, and files by their names."""
         prompt = string(body.get("prompt"))
         said = [parts.text(prompt)] if prompt else []
         from_video = any(field == "video" for field, _ in items(body.get(FILES)))
@@ -42,7 +42,7 @@ class Videos(Unstreamed):
         return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [], **parameters(body, _READ)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The id of the job, how far it is, and the video by its address where there is one already."""
+        """Return the id of the job, how far it is, and the video by its address where there is one already."""
         url = string(obj(body.get("outputs")).get("video_url"))
         made = [{"role": "assistant", "parts": [parts.media(url, "video")], "finish_reason": "stop"}] if url else []
         return Answer(

@@ -27,7 +27,7 @@ class StainlessApi(Protocol):
     """The particulars of one Stainless client library."""
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
-        """The endpoint of a request, None for requests that are no model calls."""
+        """Return the endpoint of a request, None for requests that are no model calls."""
         ...
 
     def place(self, client: Any) -> Attributes:
@@ -45,11 +45,11 @@ class StainlessHooks:
         self._places = Places()
 
     def request(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around the synchronous `request`."""
+        """Wrap the synchronous `request`."""
         return around(guarded(self._open, client, args, kwargs), wrapped, args, kwargs)
 
     async def request_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around the asynchronous `request`: nothing happens before it is awaited, as in the original."""
+        """Wrap the asynchronous `request`: nothing happens before it is awaited, as in the original."""
         opened = guarded(self._open, client, args, kwargs)
         return await around_async(opened, wrapped, args, kwargs)
 
@@ -95,7 +95,7 @@ def _show(client: Any, kwargs: dict[str, Any]) -> None:
 
 
 def _resent(response: Any) -> int:
-    """Number of resends by the request's own header, in versions that do not say it otherwise."""
+    """Return number of resends by the request's own header, in versions that do not say it otherwise."""
     count = response.request.headers.get("x-stainless-retry-count") or "0"
     return int(count) if count.isdigit() else 0
 

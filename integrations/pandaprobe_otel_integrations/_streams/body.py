@@ -119,7 +119,7 @@ class ObservedBody:
             self._look_for_end(last, chunk)
 
     def so_far(self) -> BodyRecord:
-        """What came until now, for who looks on from another thread."""
+        """Return the body until now, for a reader in another thread."""
         chunks = self._chunks.copy()
         return BodyRecord(chunks, self._times_ns[: len(chunks)], "closed", None)
 

@@ -46,7 +46,7 @@ class Events(NamedTuple):
 
 
 def last_data(events: Events) -> Any:
-    """The JSON of the last event; None when there is none."""
+    """Return the JSON of the last event; None when there is none."""
     data: Any = None
     for event in events.items:
         data = event.data
@@ -153,7 +153,7 @@ def arrival(offset: int, sizes: Iterable[int], times_ns: Sequence[int]) -> int |
 
 
 def written(data: bytes, name: str | None = None) -> bytes:
-    """An event with this JSON, as a stream would have it; line breaks in JSON text are mere space."""
+    """Return an event with this JSON, as a stream would have it; line breaks in JSON text are mere space."""
     broken = data.find(b"\n") >= 0 or data.find(b"\r") >= 0
     line = data.replace(b"\n", b" ").replace(b"\r", b" ") if broken else data
     return b"data: %s\n\n" % line if name is None else b"event: %s\ndata: %s\n\n" % (name.encode(), line)

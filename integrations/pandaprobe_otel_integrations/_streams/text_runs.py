@@ -103,7 +103,7 @@ class _Run:
         self._tails = {tail}
 
     def pieces(self, blocks: Sequence[bytes], at: int) -> list[bytes]:
-        """The texts, still encoded, of the events from `at` on, as far as they belong to the run."""
+        """Return the texts, still encoded, of the events from `at` on, as far as they belong to the run."""
         found = self._same(blocks, at)
         head, tails, start = self._head, self._tails, len(self._head)
         for index in range(at + len(found), len(blocks)):
@@ -122,7 +122,7 @@ class _Run:
         return block.startswith(self._head) and self._is_alike(block[_end(block, len(self._head)) :])
 
     def _same(self, blocks: Sequence[bytes], at: int) -> list[bytes]:
-        """Those of the first events, as far as they end in the very same way, which most do."""
+        """Return the texts of the first events that end in the very same way, as most do."""
         head, tail, found = self._head, self._tail, list[bytes]()
         start, stop = len(head), -len(tail)
         for block in islice(blocks, at, None):
@@ -139,7 +139,7 @@ class _Run:
 
 
 def _run(place: Place, block: bytes, read: Read, following: bytes) -> _Run | None:
-    """The run that begins with an event, of which `following` has the same head."""
+    """Return the run that begins with an event, of which `following` has the same head."""
     opening = _opening(str(place[-1])).search(block)
     if opening is None:
         return None
@@ -154,7 +154,7 @@ def _run(place: Place, block: bytes, read: Read, following: bytes) -> _Run | Non
 
 
 def _texts_at_first(pieces: list[bytes]) -> list[bytes]:
-    """The pieces before the first one that is no text as JSON writes it, or may be none: an empty one."""
+    """Return the pieces before the first one that is no text as JSON writes it, or may be none: an empty one."""
     whole = b"".join(pieces)
     if b"" not in pieces and whole.find(b'"') < 0 and whole.find(b"\\") < 0:
         return pieces
@@ -171,7 +171,7 @@ def _end(block: bytes, start: int) -> int:
 
 
 def _decoded(pieces: Iterable[bytes]) -> str | None:
-    """The texts as one. None when they are no text, or one ends within a character."""
+    """Return the texts as one. None when they are no text, or one ends within a character."""
     whole = b"".join(pieces)
     if not whole.isascii() and any(b"\x80" <= piece[:1] < b"\xc0" for piece in pieces):
         return None

@@ -107,7 +107,7 @@ def begin_question(recorder: Recorder, request: Any) -> PersonScope:
 
 
 def _asked(event: Any, context: Any) -> Content:
-    """The messages, and the variables that the app has set for them."""
+    """Return the messages, and the variables that the app has set for them."""
     found = [input_part(each) for each in items(getattr(event, "parts", None))]
     messages = [{"role": "user", "parts": found}] if found else []
     variables = obj(getattr(context, "variables", None))

@@ -35,9 +35,9 @@ def _says_messages() -> bool:
 class AgentFrameworkInstrumentor(Integration):
     """Runs of agents with their model calls and tools, and workflows, in the spans that Agent Framework makes itself.
 
-    Added to them: messages, also those that go through workflows, and parameters of model calls, unless
-    ENABLE_SENSITIVE_DATA says something or the app has turned telemetry off, and the session. The client of the model
-    makes no second span. See `Integration` for the options of `instrument()`.
+    This adds the session, the messages (also those of workflows) and the parameters of model calls, unless the app
+    sets ENABLE_SENSITIVE_DATA or turns telemetry off. The model's client makes no second span. See `Integration` for
+    the options of `instrument()`.
     """
 
     library = "agent_framework"
@@ -66,7 +66,7 @@ class AgentFrameworkInstrumentor(Integration):
         with_conversation = module._use_telemetry_conversation_id
 
         def agent_begins(wrapped: Callable[..., Any], agent: Any, args: Any, kwargs: Any) -> Any:
-            """Around the call that describes the run; what it returns is awaited or read later."""
+            """Wrap the call that describes the run; what it returns is awaited or read later."""
             session: Any = getattr(kwargs.get("session"), "session_id", None)
             if not self._open or not session or module._TELEMETRY_CONVERSATION_ID.get() is not None:
                 return wrapped(*args, **kwargs)

@@ -20,7 +20,7 @@ _OF_FRAMEWORK: Final = "agent_framework"
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """The value in the forms that JSON has."""
+    """Return the value in the forms that JSON has."""
     if value is None or isinstance(value, _LEAVES):
         return value
     if depth > _MAX_DEPTH:
@@ -105,5 +105,5 @@ def _part(content: Any) -> Part:
 
 
 def _kind(value: Any) -> str:
-    """The name of the class that the framework has given this, which an app may have derived its own from."""
+    """Return the name of the class that the framework has given this, which an app may have derived its own from."""
     return next((each.__name__ for each in type(value).__mro__ if each.__module__.startswith(_OF_FRAMEWORK)), "")

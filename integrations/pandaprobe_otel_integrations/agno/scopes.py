@@ -29,11 +29,11 @@ class AgnoScope(SpanScope):
 
 
 def text_of(value: Any) -> str:
-    """Content that is a text, or an object of the app's own, as text."""
+    """Return content that is a text, or an object of the app's own, as text."""
     told = plain(value)
     return told if isinstance(told, str) else to_json(told)
 
 
 def plain(value: Any) -> Any:
-    """A result as it is where JSON has a form for it, an object by its fields, else as text."""
+    """Return a result as it is where JSON has a form for it, an object by its fields, else as text."""
     return value if type(value) in _JSON else obj(value) or str(value)

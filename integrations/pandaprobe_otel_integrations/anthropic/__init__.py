@@ -25,11 +25,11 @@ __all__ = ["AnthropicInstrumentor"]
 class AnthropicInstrumentor(StainlessIntegration):
     """Messages, sync and async, in every form they are called, beta and platform clients included.
 
-    From 1.14 on the client makes spans of its own, without content unless told and never with streamed output. So
-    that one call is one span, it makes none for a call that is recorded here, or by a framework's instrumentation,
-    into the same tracer provider, whose span then goes into the headers of the request; its
-    spans of other work (token counts, sessions, tool runners) stay, and those of tool runners get what was said. See
-    `Integration` for the options of `instrument()`.
+    From 1.14 on the client makes its own spans, without content by default and never with streamed output. So that
+    one call is one span, it makes none for a call that is recorded here, or by a framework's instrumentation into the
+    same tracer provider; that span goes into the headers of the request. Its spans of other work (token counts,
+    sessions, tool runners) stay, and those of tool runners get the messages. See `Integration` for the options of
+    `instrument()`.
     """
 
     library = "anthropic"

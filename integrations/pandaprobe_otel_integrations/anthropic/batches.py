@@ -40,11 +40,11 @@ class CreatedBatch:
         return {names.BATCH_REQUESTS: len(items(body.get("requests")))}
 
     def request_content(self, body: Body) -> Content:
-        """The last message of each request, by the app's id for it, with what the request has beside it."""
+        """Return the last message of each request, by the app's id for it, with what the request has beside it."""
         return {names.INPUT_MESSAGES: [_asked(obj(one)) for one in items(body.get("requests"))[:MAX_SHOWN]]}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The batch's id and status."""
+        """Return the batch's id and status."""
         return Answer(
             attributes={
                 names.RESPONSE_ID: string(body.get("id")),
@@ -56,11 +56,11 @@ class CreatedBatch:
         )
 
     def merged(self, events: Events) -> Body:
-        """One line per result."""
+        """Return one line per result."""
         return {"results": [event.data for event in events.items]}
 
     def is_output(self, event: Event) -> bool:
-        """Any result."""
+        """Return whether the event is any result."""
         return True
 
 

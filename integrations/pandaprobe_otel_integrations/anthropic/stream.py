@@ -24,7 +24,7 @@ _DELTAS: Final = {
 
 
 def merged_events(events: Iterable[Object]) -> Body:
-    """The message that the events make up, in the form of an answer without streaming."""
+    """Return the message that the events make up, in the form of an answer without streaming."""
     message: dict[str, Any] = {}
     blocks: dict[int, _Block] = {}
     for event in events:
@@ -50,7 +50,7 @@ def merged_events(events: Iterable[Object]) -> Body:
 
 
 def growing_text(event: Object) -> Place | None:
-    """The text of a delta."""
+    """Return the text of a delta."""
     delta = obj(event.get("delta")) if event.get("type") == "content_block_delta" else obj(None)
     source, _ = _DELTAS.get(str(delta.get("type")), ("", ""))
     return ("delta", source) if string(delta.get(source)) is not None else None

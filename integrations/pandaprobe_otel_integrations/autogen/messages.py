@@ -23,7 +23,7 @@ def asked(task: Any) -> list[Part]:
 
 
 def answered(messages: Iterable[Any], reason: str = "stop") -> list[Part]:
-    """The answer, which is the last of what was said."""
+    """Return the answer, which is the last of what was said."""
     said = [*messages]
     return [{**message("assistant", said[-1]), "finish_reason": reason}] if said else []
 
@@ -42,7 +42,7 @@ def on_the_way(messages: Iterable[Any], task: Any = None) -> list[Part]:
 
 
 def message(role: str, said: Any) -> Part:
-    """One message, with who has said it, what the app says of it, and what its class has besides."""
+    """Return one message, with who has said it, what the app says of it, and what its class has besides."""
     if isinstance(said, str):
         return {"role": role, "parts": [parts.text(said)]}
     told_of = {"name": getattr(said, "source", None), "metadata": getattr(said, "metadata", None)}

@@ -55,12 +55,12 @@ class BedrockHooks:
         self._gate = gate
 
     def call(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around `BaseClient._make_api_call`."""
+        """Wrap `BaseClient._make_api_call`."""
         opened = guarded(self._open, client, args, kwargs)
         return wrapped(*args, **kwargs) if opened is None else around(opened, wrapped, args, kwargs, show=_show)
 
     async def call_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around `AioBaseClient._make_api_call`."""
+        """Wrap `AioBaseClient._make_api_call`."""
         opened = guarded(self._open, client, args, kwargs)
         return await around_async(opened, wrapped, args, kwargs, show=_show)
 
@@ -127,6 +127,6 @@ def _counted(headers: Body) -> Body:
 
 
 def _model(model_id: str) -> str | None:
-    """The model in the ARN of a foundation model or an inference profile; any other identifier as it is."""
+    """Return the model in the ARN of a foundation model or an inference profile; any other identifier as it is."""
     arn, _, name = model_id.rpartition("/")
     return (name if arn.rpartition(":")[2] in _NAMED_ARNS else model_id) or None

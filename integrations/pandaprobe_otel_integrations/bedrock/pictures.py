@@ -37,7 +37,7 @@ class Pictures(Unstreamed):
     output_type = "image"
 
     def request_attributes(self, body: Body) -> Attributes:
-        """The model."""
+        """Return the model."""
         return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: self.output_type}
 
     def request_content(self, body: Body) -> Content:
@@ -50,7 +50,7 @@ class Pictures(Unstreamed):
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Each picture by size and hash; a refusal stands in their place."""
+        """Return each picture by size and hash; a refusal stands in their place."""
         content: Content = {}
         if with_content:
             made = [parts.base64_blob(one, "image", None) for one in items(body.get("images")) if isinstance(one, str)]

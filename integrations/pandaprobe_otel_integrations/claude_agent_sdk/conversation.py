@@ -146,7 +146,7 @@ class Conversation:
         return self._main
 
     def _running(self) -> Agent:
-        """The run that a message of the main agent belongs to. The CLI may begin one of itself, or go on."""
+        """Return the run that a message of the main agent belongs to. The CLI may begin one of itself, or go on."""
         if self._main is not None:
             self._answered_ns = None
             return self._main
@@ -313,7 +313,7 @@ _READ: Final = frozenset(
 
 
 def _stopped(message: Object) -> Iterator[tuple[str, str]]:
-    """Ids of the tools that a human, a hook or a rule has stopped, each with who that was."""
+    """Yield ids of the tools that a human, a hook or a rule has stopped, each with who that was."""
     for told in objects(message.get("tool_result_meta")):
         decision, kind = obj(told.get("permission_decision")), told.get("non_execution_kind")
         if decision.get("decision") == "reject" or kind in _STOPPED:

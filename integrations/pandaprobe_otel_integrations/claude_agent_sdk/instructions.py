@@ -41,7 +41,7 @@ class Instructions:
     """By the names that the app has given them."""
 
     def of(self, name: str, *, is_main: bool) -> list[Part]:
-        """Those of the agent of this name."""
+        """Return those of the agent of this name."""
         return self.main if is_main else self.of_sub_agents.get(name, [])
 
 
@@ -63,7 +63,7 @@ def _settings(options: Any, agents: Mapping[str, Object]) -> Content:
 
 
 def _parts(prompt: Any) -> list[Part]:
-    """A text, or an object: the program's own prompt with something after it, a text, or a file."""
+    """Return a text, or an object: the program's own prompt with something after it, a text, or a file."""
     told = obj(prompt)
     preset, path = string(told.get("preset")), string(told.get("path"))
     texts = [

@@ -34,7 +34,7 @@ class Summarize(Unstreamed):
     operation = "text_completion"
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and parameters."""
+        """Return model and parameters."""
         return sampling_attributes(body)
 
     def request_content(self, body: Body) -> Content:
@@ -47,7 +47,7 @@ class Summarize(Unstreamed):
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The summary and the usage."""
+        """Return the summary and the usage."""
         return _answer(body, [string(body.get("summary"))], with_content)
 
 
@@ -57,14 +57,14 @@ class Classify(Summarize):
     operation = "classification"
 
     def request_content(self, body: Body) -> Content:
-        """The texts; examples stand with the parameters."""
+        """Return the texts; examples stand with the parameters."""
         return {
             names.INPUT_MESSAGES: _said("user", strings(body.get("inputs")) or []),
             **parameters(body, _CLASSIFIED),
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The classes that were found for each text."""
+        """Return the classes that were found for each text."""
         judged = objects(body.get("classifications"))
         found = [to_json(one.get("predictions") or []) for one in judged]
         more = [rest(one, _CLASSES) for one in judged]
@@ -77,7 +77,7 @@ class Parse(Summarize):
     operation = "generate_content"
 
     def request_content(self, body: Body) -> Content:
-        """The picture by its address, or by size and hash."""
+        """Return the picture by its address, or by size and hash."""
         given = obj(body.get("document")).get("image_url")
         url = string(given) or string(obj(given).get("url"))
         picture = with_rest(parts.media(url, "image"), obj(given), _ADDRESS) if url else None
@@ -87,7 +87,7 @@ class Parse(Summarize):
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Each page: its text, or its blocks."""
+        """Return each page: its text, or its blocks."""
         pages = [_page(page) for page in objects(body.get("pages"))]
         return _answer(body, pages, with_content)
 

@@ -21,7 +21,7 @@ _FINISH_REASONS: Final = {
 
 
 def finish_reason(value: Any) -> str | None:
-    """A finish reason in the conventions' words."""
+    """Return a finish reason in the conventions' words."""
     reason = string(value)
     return _FINISH_REASONS.get(reason.lower(), reason.lower()) if reason is not None else None
 

@@ -40,10 +40,10 @@ _BUS: Final = "crewai.events.event_bus"
 class CrewAIInstrumentor(Integration):
     """Crews, flows, agents, tasks, model calls and tools, sync, async and streamed.
 
-    CrewAI's event bus is listened to where it is emitted to. A crew, a task, a flow and its methods are CHAIN spans,
-    agents AGENT ones, and one model call is one LLM span, for which the instrumentation of the model's client makes
-    none. The id that the app gives to a flow's state, and the session of a conversational one, is the conversation.
-    CrewAI's own telemetry is neither read nor changed. See `Integration` for the options of `instrument()`.
+    Crews, tasks, flows and their methods are CHAIN spans, agents AGENT spans. One model call is one LLM span; the
+    model's client makes no second one. The id of a flow's state, or the session of a conversational flow, is the
+    conversation. CrewAI's own telemetry is neither read nor changed. See `Integration` for the options of
+    `instrument()`.
     """
 
     library = "crewai"

@@ -51,14 +51,14 @@ def answered(kind: str, event: Any) -> Content:
 
 
 def given_session(kind: str, event: Any) -> str | None:
-    """The conversation that the step is part of: a flow's state, if the app has named it, or that of a turn."""
+    """Return the conversation that the step is part of: a flow's state, if the app has named it, or that of a turn."""
     if kind == "flow":
         return string(obj(event.inputs).get("id"))
     return string(event.session_id) if kind == "turn" else None
 
 
 def role(agent: Any, event: Any) -> str | None:
-    """The agent's role, which is its name."""
+    """Return the agent's role, which is its name."""
     return string(getattr(agent, "role", None)) or string(obj(getattr(event, "agent_info", None)).get("role"))
 
 
@@ -93,7 +93,7 @@ def _tool(_: Any, event: Any) -> tuple[str, Attributes]:
 
 
 def _remote(event: Any) -> tuple[str, Attributes]:
-    """An agent of another service, that speaks A2A."""
+    """Return an agent of another service, that speaks A2A."""
     name = string(obj(event.agent_card).get("name")) or str(event.endpoint)
     return name, {
         ours.KIND: "AGENT",
@@ -137,7 +137,7 @@ def _assistant(text: Any) -> list[Part]:
 
 
 def _asked_of_crew(crew: Any, event: Any) -> Content:
-    """Its inputs; for a crew without any, what its tasks say."""
+    """Return its inputs; for a crew without any, what its tasks say."""
     inputs = obj(event.inputs)
     if inputs:
         return {ours.INPUT: dict(inputs)}
@@ -153,7 +153,7 @@ def _asked_of_task(task: Any, event: Any) -> Content:
 
 
 def _setting(value: Any) -> Any:
-    """A setting as it is, a function by its name."""
+    """Return a setting as it is, a function by its name."""
     if isinstance(value, (list, tuple)):
         return [_setting(one) for one in items(value)]
     return getattr(value, "__qualname__", repr(value)) if callable(value) and not isinstance(value, type) else value
@@ -180,7 +180,7 @@ _ASKED: Final[Mapping[str, Callable[[Any, Any], Content]]] = {
 
 
 def _only(event: Any, *members: str) -> dict[str, Any]:
-    """These members of an event, where they say something."""
+    """Return these members of an event, where they say something."""
     return rest({name: getattr(event, name, None) for name in members}, frozenset())
 
 
@@ -190,7 +190,7 @@ def _beside(event: Any, members: tuple[str, ...]) -> Content:
 
 
 def _asked_of_memory(event: Any) -> Content:
-    """The query; how it is looked for beside it, where that is more than a limit."""
+    """Return the query; how it is looked for beside it, where that is more than a limit."""
     if getattr(event, "score_threshold", None) is None:
         return {names.RETRIEVAL_QUERY: event.query}
     return {ours.INPUT: _only(event, "query", "limit", "score_threshold")}
@@ -226,7 +226,7 @@ def _found_in_memory(event: Any) -> Content:
 
 
 def _memory(match: Any) -> Part:
-    """A match of CrewAI's memory: a record with its score, and what else is known of both."""
+    """Return a match of CrewAI's memory: a record with its score, and what else is known of both."""
     record = getattr(match, "record", match)
     fields = obj(record)
     content = getattr(record, "content", None) or fields.get("content") or str(record)
@@ -236,7 +236,7 @@ def _memory(match: Any) -> Part:
 
 
 def _left_by_method(event: Any) -> Content:
-    """Its result, and the state of the flow after it."""
+    """Return its result, and the state of the flow after it."""
     state = obj(event.state)
     return {ours.OUTPUT: _plain(event.result), **({RESPONSE: {"response": {"state": dict(state)}}} if state else {})}
 

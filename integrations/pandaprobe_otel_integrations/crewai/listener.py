@@ -74,7 +74,7 @@ class EventListener:
     # -- scopes -------------------------------------------------------------------------------------------------------
 
     def enter_scope(self) -> Step | None:
-        """A method that runs a crew, a flow or an agent is called. None while nothing is recorded."""
+        """Return a method that runs a crew, a flow or an agent is called. None while nothing is recorded."""
         if self._recorder() is None:
             return None
         current = get_current()
@@ -203,7 +203,7 @@ class EventListener:
             step.span.end()
 
     def _elsewhere(self, kind: str, event: Any) -> Step | None:
-        """The step that CrewAI says the event ends, when it is emitted outside of that step."""
+        """Return the step that CrewAI says the event ends, when it is emitted outside of that step."""
         found = self.runs.get(string(event.started_event_id))
         return found if isinstance(found, Step) and found.kind == kind else None
 

@@ -36,7 +36,7 @@ _ASKED: Final = ("model", "temperature", "top_p", "max_tokens", "seed", "frequen
 
 
 def request_attributes(llm: Any, event: Any) -> dict[str, Any]:
-    """Model, provider, address and parameters of an LLMCallStartedEvent that `llm` has emitted."""
+    """Return model, provider, address and parameters of an LLMCallStartedEvent that `llm` has emitted."""
     said = string(getattr(llm, "provider", None)) or "openai"
     asked = {name: getattr(event, name, None) for name in (*_ASKED, "n", "stream")}
     return {
@@ -46,7 +46,7 @@ def request_attributes(llm: Any, event: Any) -> dict[str, Any]:
 
 
 def request_content(llm: Any, event: Any) -> Content:
-    """The conversation, the tools and the other parameters of an LLMCallStartedEvent that `llm` has emitted."""
+    """Return the conversation, the tools and the other parameters of an LLMCallStartedEvent that `llm` has emitted."""
     return {
         names.INPUT_MESSAGES: conversation(mended(event.messages)),
         names.TOOL_DEFINITIONS: [tool_definition(one) for one in objects(mended(event.tools))],
@@ -61,14 +61,14 @@ def _set_of(llm: Any) -> dict[str, Any]:
 
 
 def conversation(messages: Any) -> list[Part]:
-    """Messages in the form of chat completions, which is CrewAI's own, or the text of a single one."""
+    """Return messages in the form of chat completions, which is CrewAI's own, or the text of a single one."""
     if isinstance(messages, str):
         return [{"role": "user", "parts": [parts.text(messages)]}]
     return [input_message(one) for one in objects(messages)]
 
 
 def answer_attributes(event: Any) -> dict[str, Any]:
-    """Usage, id and finish reason of an LLMCallCompletedEvent; older versions of CrewAI say less."""
+    """Return usage, id and finish reason of an LLMCallCompletedEvent; older versions of CrewAI say less."""
     reason = string(getattr(event, "finish_reason", None))
     return {
         names.RESPONSE_ID: string(getattr(event, "response_id", None)),
@@ -78,7 +78,7 @@ def answer_attributes(event: Any) -> dict[str, Any]:
 
 
 def answer_content(event: Any, thoughts: str) -> Content:
-    """The answer: its text, or the calls that it asks for."""
+    """Return the answer: its text, or the calls that it asks for."""
     response = mended(event.response)
     calls = tool_calls(event.response)
     message: dict[str, Any] = {"role": "assistant", "reasoning": thoughts}

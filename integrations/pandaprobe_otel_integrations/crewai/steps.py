@@ -128,13 +128,13 @@ class Step(Run):
 
 
 def current_step() -> Step | None:
-    """The step that the running code belongs to."""
+    """Return the step that the running code belongs to."""
     found = get_current().get(RUN_KEY)
     return found if isinstance(found, Step) else None
 
 
 def open_step(kind: str, event: Any, source: Any) -> Step | None:
-    """The step of this kind that the event of `source` ends: the innermost one around the running code.
+    """Return the step of this kind that the event of `source` ends: the innermost one around the running code.
 
     CrewAI's own `started_event_id` is not asked: it takes whatever scope is innermost, and a model call that is
     reported as failed twice makes it lose count (1.15).
@@ -149,7 +149,7 @@ def open_step(kind: str, event: Any, source: Any) -> Step | None:
 
 
 def agent_around(step: Run | None) -> Step | None:
-    """The agent that this step is part of."""
+    """Return the agent that this step is part of."""
     while step is not None:
         if isinstance(step, Step) and step.kind == "agent":
             return step

@@ -37,7 +37,7 @@ def request(lm: Any, inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def request_content(lm: Any, inputs: Mapping[str, Any]) -> Content:
-    """The conversation, the tools that the model may call, and the parameters that no attribute has."""
+    """Return the conversation, the tools that the model may call, and the parameters that no attribute has."""
     prompt = inputs.get("prompt")
     asked = objects(inputs.get("messages")) or ([{"role": "user", "content": prompt}] if string(prompt) else [])
     return {
@@ -48,7 +48,7 @@ def request_content(lm: Any, inputs: Mapping[str, Any]) -> Content:
 
 
 def answer_attributes(result: Any) -> dict[str, Any]:
-    """Usage, ids and finish reasons of a `CallResult`."""
+    """Return usage, ids and finish reasons of a `CallResult`."""
     answers = items(getattr(result, "responses", None))
     reasons = [reason for one in answers if (reason := string(getattr(one, "finish_reason", None)))]
     told: dict[str, Any] = {

@@ -22,7 +22,7 @@ class GoogleDecisions(Interactions):
     answered: Set[str] = Interactions.answered | {"answers"}
 
     def request_attributes(self, body: Body) -> Attributes:
-        """The model."""
+        """Return the model."""
         return {**super().request_attributes(body), names.OUTPUT_TYPE: "json"}
 
     def request_content(self, body: Body) -> Content:

@@ -33,7 +33,7 @@ class Embeddings:
     last_event: LastEvent | None = None
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and the dimensions that are asked for."""
+        """Return model and the dimensions that are asked for."""
         asked = [body, *objects(body.get("requests")), obj(body.get("parameters")), obj(body.get("embedContentConfig"))]
         sizes = [integer(one.get("outputDimensionality")) for one in asked]
         return {
@@ -74,7 +74,7 @@ class Embeddings:
 
 
 def _parameters(body: Body) -> Content:
-    """Each content of several may have its own; mostly they are the same."""
+    """Return the parameters; each of several contents may have its own, though mostly they are the same."""
     found = parameters_in(body, _BODY, ("parameters", _SIZE), ("embedContentConfig", _SIZE))
     of_each = [rest(one, _INSTANCE) for one in (*objects(body.get("requests")), *objects(body.get("instances")))]
     if not any(of_each):

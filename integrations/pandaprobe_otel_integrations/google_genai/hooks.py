@@ -39,17 +39,17 @@ class RequestHooks:
         self._streams: weakref.WeakKeyDictionary[Any, ObservedBody] = weakref.WeakKeyDictionary()
 
     def request(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around the synchronous request, with its retries."""
+        """Wrap the synchronous request, with its retries."""
         opened = guarded(self._open, client, args, kwargs)
         return around(opened, wrapped, args, kwargs, show=self._show)
 
     async def request_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around the asynchronous request."""
+        """Wrap the asynchronous request."""
         opened = guarded(self._open, client, args, kwargs)
         return await around_async(opened, wrapped, args, kwargs, show=self._show)
 
     def segments(self, wrapped: Wrapped, response: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The segments of a streamed body, read along."""
+        """Return the segments of a streamed body, read along."""
         body = self._streams.get(response)
         segments = wrapped(*args, **kwargs)
         return segments if body is None else Reading(segments, body, _event)

@@ -89,7 +89,7 @@ class LiveTurn(GenerateContent):
         return Answer(attributes=attributes, content=content)
 
     def merged(self, events: Events) -> Body:
-        """The messages of the server as one answer; sound in pieces is one sound."""
+        """Return the messages of the server as one answer; sound in pieces is one sound."""
         pieces: list[Any] = []
         sound: dict[str, bytearray] = {}
         beside: dict[str, Any] = {}
@@ -112,7 +112,7 @@ class LiveTurn(GenerateContent):
         return {**whole, "parts": pieces, "beside": beside}
 
     def is_output(self, event: Event) -> bool:
-        """The first piece of the turn, or a call of a function."""
+        """Return whether the event is the first piece of the turn, or a call of a function."""
         message = obj(event.data)
         return "toolCall" in message or "modelTurn" in obj(message.get("serverContent"))
 
@@ -133,7 +133,7 @@ class LiveHooks:
         self._gate = gate
 
     def connect(self, wrapped: Wrapped, live: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around `AsyncLive.connect`: the context manager that it returns stays, what it yields is listened to."""
+        """Wrap `AsyncLive.connect`: the context manager that it returns stays, what it yields is listened to."""
         manager = wrapped(*args, **kwargs)
         guarded(self._listen, manager, live, kwargs)
         return manager
@@ -240,7 +240,7 @@ class _Session:
 
 
 def _setup(model: Any, config: Any) -> Body:
-    """The session's model, instruction, tools and parameters, in the form of a request."""
+    """Return the session's model, instruction, tools and parameters, in the form of a request."""
     name = string(model) or ""
     instruction: Any = _given(config, "system_instruction")
     if isinstance(instruction, str):

@@ -37,7 +37,7 @@ class SentMedia:
                 self._more += 1
 
     def taken(self) -> list[Part]:
-        """The parts of a message that stand for it; from here on it counts anew."""
+        """Return the parts of a message that stand for it; from here on it counts anew."""
         found = [
             {"type": "blob", "modality": "audio", "mime_type": mime, "bytes": size, "sha256": digest.hexdigest()}
             for mime, (digest, size) in self._sounds.items()

@@ -30,7 +30,7 @@ class Images(Unstreamed):
     output_type = "image"
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model, number and seed."""
+        """Return model, number and seed."""
         given = obj(body.get("parameters"))
         count = integer(given.get("sampleCount"))
         return {
@@ -41,7 +41,7 @@ class Images(Unstreamed):
         }
 
     def request_content(self, body: Body) -> Content:
-        """The prompt, and pictures by size and hash."""
+        """Return the prompt, and pictures by size and hash."""
         said: list[Part] = []
         for one in objects(body.get("instances")):
             if prompt := string(one.get("prompt")):
@@ -56,7 +56,7 @@ class Images(Unstreamed):
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Each picture by size and hash, and what was said of it."""
+        """Return each picture by size and hash, and what was said of it."""
         made: list[Part] = []
         for one in objects(body.get("predictions")):
             if (picture := _picture(one)) is not None:
@@ -78,7 +78,7 @@ class Videos(Images):
     output_type = "video"
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The name of the job, and what is known of it."""
+        """Return the name of the job, and what is known of it."""
         return Answer(
             attributes={names.RESPONSE_ID: string(body.get("name"))},
             content=beside(body, _JOB, {}) if with_content else {},

@@ -44,7 +44,7 @@ class Target(NamedTuple):
 
 @lru_cache(maxsize=256)
 def target(url: str) -> Target | None:
-    """The call that a request to `url` makes; None for a request that is no model call (files, caches, ...)."""
+    """Return the call that a request to `url` makes; None for a request that is no model call (files, caches, ...)."""
     path, _, method = unquote(urlsplit(url).path).rpartition(":")
     model = _model(path)
     endpoint = _METHODS.get(method)
@@ -61,7 +61,7 @@ def _model(path: str) -> str:
 
 
 def interaction(sdk: Any, request: Any) -> SpeakeasyCall | None:
-    """The call that a request of the client's other half makes."""
+    """Return the call that a request of the client's other half makes."""
     endpoint = _POSTED.endpoint(request.method, request.url.path)
     if endpoint is None:
         return None

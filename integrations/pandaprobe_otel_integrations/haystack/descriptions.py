@@ -176,7 +176,7 @@ def _without_vector(value: Any) -> Any:
 
 
 def _embedded(tags: Tags) -> Content:
-    """The texts; a vector says nothing."""
+    """Return the texts; a vector says nothing."""
     asked = obj(tags.get("haystack.component.input"))
     documents = [getattr(one, "content", None) for one in items(asked.get("documents"))]
     return {ours.INPUT: asked.get("text") or documents}
@@ -219,7 +219,7 @@ def _talk(tags: Tags) -> Content:
 
 
 def _state(values: Tags, messages: list[Any]) -> dict[str, Any] | None:
-    """The messages with what the agent's state has beside them; None where that is nothing."""
+    """Return the messages with what the agent's state has beside them; None where that is nothing."""
     more = plain({name: value for name, value in values.items() if name not in _OF_AGENTS})
     return {"messages": plain(messages), **more} if more else None
 

@@ -284,7 +284,7 @@ def _without_injected(arguments: Any) -> Any:
 
 
 def _tool_message(output: Any) -> Any:
-    """The message in a tool's output, which may be a command that updates the state with it."""
+    """Return the message in a tool's output, which may be a command that updates the state with it."""
     if hasattr(output, "tool_call_id"):
         return output
     update = obj(getattr(output, "update", None) if hasattr(output, "goto") else None)

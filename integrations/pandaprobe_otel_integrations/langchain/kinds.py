@@ -37,21 +37,21 @@ def is_agent(name: str, tags: Sequence[str] | None, metadata: Mapping[str, Any],
 
 
 def agent_name(name: str) -> str | None:
-    """The agent's name; None for a graph without one."""
+    """Return the agent's name; None for a graph without one."""
     return None if name in (_GRAPH, _EXECUTOR) else name
 
 
 def tags_of_user(tags: Sequence[str] | None) -> list[str]:
-    """The tags that the app has given."""
+    """Return the tags that the app has given."""
     return [tag for tag in tags or () if not tag.startswith(_STEP)]
 
 
 def metadata_of_user(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata that the app has given, without what LangChain and LangGraph put there for themselves."""
+    """Return the metadata that the app has given, without what LangChain and LangGraph put there for themselves."""
     theirs = ("ls_", "lc_", "langgraph_", "checkpoint_", "__", "LANGSMITH_", "LANGCHAIN_")
     return {key: value for key, value in metadata.items() if not key.startswith(theirs)}
 
 
 def place_in_graph(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Node and step that the run belongs to."""
+    """Return node and step that the run belongs to."""
     return {key: metadata[key] for key in ("langgraph_node", "langgraph_step") if key in metadata}

@@ -32,7 +32,7 @@ _PLAIN: Final = (str, int, float, bool, list, tuple, dict, bytes, type)
 
 
 def sent(arguments: Mapping[str, Any]) -> Body:
-    """The arguments that are a part of the request."""
+    """Return the arguments that are a part of the request."""
     own = _own()
     return {name: value for name, value in arguments.items() if name == FILES or _is_sent(name, value, own)}
 

@@ -124,6 +124,6 @@ class ObservedStream:
 
 
 def _decided(logging: Any) -> str | None:
-    """The provider that litellm chose, in the conventions' words."""
+    """Return the provider that litellm chose, in the conventions' words."""
     details = obj(getattr(logging, "model_call_details", None))
     return named(string(details.get("custom_llm_provider")))

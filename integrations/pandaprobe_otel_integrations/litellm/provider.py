@@ -14,7 +14,7 @@ from pandaprobe_otel_integrations._shape import string
 
 
 def split_model(model: Any, given: Any = None) -> tuple[str | None, str | None]:
-    """Provider (litellm's name) and model without the provider's prefix; both None where they are not known."""
+    """Return provider (litellm's name) and model without the provider's prefix; both None where they are not known."""
     name = string(model)
     if name is None:
         return string(given), None
@@ -25,12 +25,12 @@ def split_model(model: Any, given: Any = None) -> tuple[str | None, str | None]:
 
 
 def named(provider: str | None) -> str | None:
-    """The conventions' name of a provider."""
+    """Return the conventions' name of a provider."""
     return provider_name(provider) if provider is not None else None
 
 
 def place_of_call(request: Mapping[str, Any], provider: str | None) -> Attributes:
-    """Provider and server, as far as the arguments tell them."""
+    """Return provider and server, as far as the arguments tell them."""
     address = string(request.get("api_base")) or string(request.get("base_url"))
     called = named(provider)
     if address is None:

@@ -60,7 +60,7 @@ def answered(result: Any) -> dict[str, Any]:
 
 
 def content(said: Mapping[str, Any], messages_name: str, whole_name: str) -> dict[str, Any]:
-    """The attribute for messages, or where there is anything beside them, the one for all of it."""
+    """Return the attribute for messages, or where there is anything beside them, the one for all of it."""
     if [*said] == ["messages"]:
         return {messages_name: said["messages"]}
     return {whole_name: said}

@@ -93,7 +93,7 @@ def step_beginning(method: str, event: Any, parent: Run | None, *, with_content:
 
 
 def _asked(arguments: Mapping[str, Any]) -> Any:
-    """The question among the arguments: a text, or a bundle with one."""
+    """Return the question among the arguments: a text, or a bundle with one."""
     first = next((arguments[name] for name in _QUESTIONS if arguments.get(name) is not None), None)
     return getattr(first, "query_str", None) or (str(first) if first is not None else None)
 
@@ -107,6 +107,6 @@ def _tool_arguments(arguments: Mapping[str, Any]) -> Any:
 
 
 def _provider(instance: Any) -> str:
-    """The provider, by the package that the model's class comes from: `llama_index.llms.openai.base`."""
+    """Return the provider, by the package that the model's class comes from: `llama_index.llms.openai.base`."""
     parts = type(instance).__module__.split(".")
     return parts[2] if len(parts) > 3 and parts[:2] == ["llama_index", "llms"] else type(instance).__name__.lower()

@@ -378,7 +378,7 @@ def _set_stopped(run: Run | None, outcome: str | None) -> None:
 
 
 def _agents_above(run: Run) -> list[Run]:
-    """The agent that a model call is one of, and those around it that have not answered by another one."""
+    """Return the agent that a model call is one of, and those around it that have not answered by another one."""
     found: list[Run] = []
     above = run.parent
     while above is not None and (above.is_agent or above.span is None):

@@ -44,7 +44,7 @@ _METHODS: Final = frozenset(name for _, methods, _ in _CALLS for name in methods
 
 
 def kind_of(instance: Any, method: str) -> Kind | None:
-    """The kind; None for what is plumbing of the framework."""
+    """Return the kind; None for what is plumbing of the framework."""
     if instance is None or method not in _METHODS:
         return None
     bases = {base.__name__ for base in instance.__class__.__mro__ if base.__module__.startswith(_OF_LLAMA_INDEX)}

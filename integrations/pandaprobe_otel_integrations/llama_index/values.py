@@ -32,12 +32,12 @@ def event_in(arguments: Mapping[str, Any]) -> Any:
 
 
 def names_of(event: Any) -> str | list[str]:
-    """The classes of one event or of several."""
+    """Return the classes of one event or of several."""
     return [str(type(each).__name__) for each in items(event)] if isinstance(event, list) else type(event).__name__
 
 
 def fields_of(event: Any) -> Any:
-    """An event by its fields, those that its class does not name too; of several, each."""
+    """Return an event by its fields, those that its class does not name too; of several, each."""
     if isinstance(event, list):
         return [fields_of(each) for each in items(event)]
     return _plain_object(_items(event), 0)
@@ -72,7 +72,7 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def document(found: Any) -> dict[str, Any]:
-    """A node that was found, with its text, its score and what is said of it."""
+    """Return a node that was found, with its text, its score and what is said of it."""
     node = getattr(found, "node", found)
     told = {"id": node.node_id, "content": node.get_content(), "score": getattr(found, "score", None)}
     return {**told, "metadata": plain(node.metadata)} if getattr(node, "metadata", None) else told

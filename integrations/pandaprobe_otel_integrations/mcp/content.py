@@ -38,7 +38,7 @@ def tool_result(result: Any) -> tuple[Any, bool]:
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """A request or an answer as it is, with marks for bytes."""
+    """Return a request or an answer as it is, with marks for bytes."""
     members = obj(value)
     if depth > _DEEPEST:
         return str(value)

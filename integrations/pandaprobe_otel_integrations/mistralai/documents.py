@@ -25,18 +25,18 @@ class Documents(Unstreamed):
     operation = "generate_content"
 
     def request_attributes(self, body: Body) -> Attributes:
-        """The model."""
+        """Return the model."""
         return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: "text"}
 
     def request_content(self, body: Body) -> Content:
-        """The document by its address, or by size and hash, and what is asked of it."""
+        """Return the document by its address, or by size and hash, and what is asked of it."""
         said = [*_document(obj(body.get("document")))]
         if prompt := string(body.get("document_annotation_prompt")):
             said.append(parts.text(prompt))
         return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [], **parameters(body, _READ)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The text of each page."""
+        """Return the text of each page."""
         pages = [
             with_rest(parts.text(text), page, _PAGE)
             for page in objects(body.get("pages"))

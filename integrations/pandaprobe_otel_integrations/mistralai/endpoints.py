@@ -27,7 +27,7 @@ class Chat(ForeignChatCompletions):
     read: Set[str] = ForeignChatCompletions.read | {"random_seed", "agent_id"}
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and parameters; the seed has a name of its own, and an agent stands in for the model."""
+        """Return model and parameters; the seed has a name of its own, and an agent stands in for the model."""
         return {
             **super().request_attributes(body),
             names.SEED: integer(body.get("random_seed")),

@@ -44,7 +44,7 @@ class OpenAIApi:
     """The paths and the places of OpenAI and Azure OpenAI."""
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
-        """Everything that a model is asked; files, fine-tuning, vector stores and the rest are none of that."""
+        """Return everything that a model is asked; files, fine-tuning, vector stores and the rest are none of that."""
         if method.lower() == "get":
             return _fetched(path)
         found = _POSTED.endpoint(method, path)
@@ -55,7 +55,7 @@ class OpenAIApi:
         return VIDEOS if REMIX.search(path) else None
 
     def place(self, client: Any) -> Attributes:
-        """Provider and server by the client's base URL."""
+        """Return provider and server by the client's base URL."""
         url = client.base_url
         azure = type(client).__name__.endswith("AzureOpenAI")
         return place_of(url, "azure.ai.openai" if azure else provider_of(url.host, "openai"))

@@ -73,7 +73,7 @@ class Runs:
     last_event: LastEvent | None = DONE
 
     def request_attributes(self, body: Body) -> Attributes:
-        """The assistant, and what is different from its settings in this run."""
+        """Return the assistant, and what is different from its settings in this run."""
         limit = integer(body.get("max_completion_tokens"))
         return {
             **sampling_attributes(body),
@@ -83,7 +83,7 @@ class Runs:
         }
 
     def request_content(self, body: Body) -> Content:
-        """Messages that come with the request, results of tools, instructions and tools."""
+        """Return messages that come with the request, results of tools, instructions and tools."""
         messages = [*objects(obj(body.get("thread")).get("messages")), *objects(body.get("additional_messages"))]
         results = [
             parts.tool_response(id=string(one.get("tool_call_id")), response=one.get("output"))
@@ -122,14 +122,14 @@ class Runs:
         )
 
     def merged(self, events: Events) -> Body:
-        """The run as it was last, with the text of its messages."""
+        """Return the run as it was last, with the text of its messages."""
         read = [obj(event.data) for event in events.items]
         run = next((one for one in reversed(read) if one.get("object") == "thread.run"), obj(None))
         error = next((obj(event.data) for event in events.items if event.name == "error"), obj(None))
         return {**run, "said": _said(read), "error": error.get("error") or error or None}
 
     def is_output(self, event: Event) -> bool:
-        """The first piece of a message or of a call."""
+        """Return whether the event is the first piece of a message or of a call."""
         return str(obj(event.data).get("object")).endswith(".delta")
 
 

@@ -43,7 +43,7 @@ class CreatedBatch(Unstreamed):
         return parameters(body, _READ)
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The batch's id and status."""
+        """Return the batch's id and status."""
         content: Content = beside(body, _ANSWER, COUNTED) if with_content else {}
         failure = failure_in(body.get("error"))
         return Answer(attributes=_state(body), content=content, failure=failure, goes_on=string(body.get("id")))
@@ -59,7 +59,7 @@ class FetchedBatch(CreatedBatch):
         return string(body.get("status")) in _DONE and _seen.is_first(string(body.get("id")))
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Its status, how many requests went how, and the tokens of all of them."""
+        """Return its status, how many requests went how, and the tokens of all of them."""
         counts = obj(body.get("request_counts"))
         return Answer(
             attributes={

@@ -50,7 +50,7 @@ _BY_DOMAIN: Final = {
 
 @lru_cache(maxsize=256)
 def provider_of(host: str, default: str) -> str:
-    """The provider behind a host name; `default` for a gateway, a local server, and whatever is not known."""
+    """Return the provider behind a host name; `default` for a gateway, a local server, and whatever is not known."""
     labels = host.lower().rstrip(".").split(".")
     for start in range(len(labels) - 1):
         known = _BY_DOMAIN.get(".".join(labels[start:]))

@@ -37,7 +37,7 @@ class RealtimeTurn(Responses):
     last_event: LastEvent | None = None
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and limits, of the session or of this response."""
+        """Return model and limits, of the session or of this response."""
         modalities = items(body.get("output_modalities") or body.get("modalities"))
         limit = body.get("max_output_tokens") or body.get("max_response_output_tokens")
         return {
@@ -62,7 +62,7 @@ class RealtimeTurn(Responses):
         return replace(answer, content={**answer.content, names.INPUT_MESSAGES: question})
 
     def merged(self, events: Events) -> Body:
-        """The response, in the form that it has without a connection."""
+        """Return the response, in the form that it has without a connection."""
         read = [obj(event.data) for event in events.items]
         details = next((found for event in reversed(read) if (found := _details(event))), obj(None))
         heard = {event["item_id"]: event.get("transcript") for event in read if event.get("type") == _HEARD}
@@ -70,7 +70,7 @@ class RealtimeTurn(Responses):
         return {**whole, "error": details.get("error")} if details.get("error") else whole
 
     def is_output(self, event: Event) -> bool:
-        """The first event that carries a part of the answer."""
+        """Return whether the event is the first event that carries a part of the answer."""
         kind = string(obj(event.data).get("type")) or ""
         return kind.startswith("response.") and kind not in _ANNOUNCED
 

@@ -59,13 +59,13 @@ class SocketHooks:
             yield patch(asynchronous, name, self.enter_async)
 
     def enter(self, wrapped: Wrapped, manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around opening a connection."""
+        """Wrap opening a connection."""
         connection = wrapped(*args, **kwargs)
         guarded(self._opened, manager, connection)
         return connection
 
     async def enter_async(self, wrapped: Wrapped, manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The asynchronous form."""
+        """Return the asynchronous form."""
         connection = await wrapped(*args, **kwargs)
         guarded(self._opened, manager, connection)
         return connection
@@ -165,7 +165,7 @@ class _Responses:
 
 
 def _private(manager: Any, name: str) -> Any:
-    """A member whose name Python has mangled with its class's."""
+    """Return a member whose name Python has mangled with its class's."""
     found = (getattr(manager, f"_{kind.__name__}__{name}", None) for kind in type(manager).__mro__)
     return next((value for value in found if value is not None), None)
 

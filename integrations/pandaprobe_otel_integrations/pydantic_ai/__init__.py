@@ -36,10 +36,9 @@ _FIRST_CHUNK: Final = "time_to_first_chunk"
 class PydanticAIInstrumentor(Integration):
     """Runs of agents with their model calls and tools, and embeddings, in the spans that Pydantic AI makes itself.
 
-    An app that has called `instrument_all` keeps its settings, and so does an agent that says its own. The client of
-    the model makes no second span. Binary content is named in messages by its digest, and not carried. Added to them:
-    parameters that have no attribute, and what stands beside texts and files of a question. See `Integration` for the
-    options of `instrument()`.
+    An app that has called `instrument_all` keeps its settings, and so does an agent with its own. The model's client
+    makes no second span. Messages have the digest of binary content, not the bytes. This adds parameters that have no
+    attribute, and data beside texts and files of a question. See `Integration` for the options of `instrument()`.
     """
 
     library = "pydantic_ai"
@@ -83,7 +82,7 @@ class PydanticAIInstrumentor(Integration):
 
     @contextmanager
     def _ending(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Generator[Any]:
-        """Around the block in which Pydantic AI records exceptions; a stream that is torn down has none of them."""
+        """Wrap the block in which Pydantic AI records exceptions; a stream that is torn down has none of them."""
         with wrapped(*args, **kwargs) as entered:
             try:
                 yield entered
@@ -95,7 +94,7 @@ class PydanticAIInstrumentor(Integration):
                 raise
 
     def _first_chunk(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Around the question how long an answer has kept its reader waiting, which is asked inside of its span."""
+        """Wrap the question how long an answer has kept its reader waiting, which is asked inside of its span."""
         waited_s = wrapped(*args, **kwargs)
         if self._open and waited_s is not None:
             guarded(_tell_first_chunk, waited_s)

@@ -87,7 +87,7 @@ class FunctionScope(SpanScope):
 
 
 def _arguments(function: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arguments that the function has parameters for, and what a kernel's arguments hold besides."""
+    """Return the arguments that the function has parameters for, and what a kernel's arguments hold besides."""
     known = {parameter.name for parameter in function.parameters}
     taken = {name: _told(value) for name, value in given.items() if name in known}
     return taken, {name: _told(value) for name, value in given.items() if name not in known}
@@ -99,7 +99,7 @@ def _plain(result: Any) -> Any:
 
 
 def _told(value: Any) -> Any:
-    """Models and data classes of the app's by their fields, the library's own objects by their text."""
+    """Return models and data classes of the app's by their fields, the library's own objects by their text."""
     if type(value) in _PLAIN or value is None:
         return value
     if type(value).__module__.partition(".")[0] == "semantic_kernel":

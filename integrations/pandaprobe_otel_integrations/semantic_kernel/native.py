@@ -28,11 +28,11 @@ class NativeSpans:
     is_on: Callable[[], bool]
 
     def block(self, wrapped: Callable[..., SpanBlock], _: Any, args: Any, kwargs: Any) -> SpanBlock:
-        """Around the opening of an agent's or a function's span, as a block."""
+        """Wrap the opening of an agent's or a function's span, as a block."""
         return _NO_SPAN if self._is_below_ours() else wrapped(*args, **kwargs)
 
     def loop(self, wrapped: Callable[..., Span], _: Any, args: Any, kwargs: Any) -> Span:
-        """Around the start of the span of the loop that calls functions until the model has an answer."""
+        """Wrap the start of the span of the loop that calls functions until the model has an answer."""
         if not self._is_below_ours():
             return wrapped(*args, **kwargs)
         # It is made current and ended by the caller: what is below it has to be below ours, which goes on.

@@ -95,7 +95,7 @@ def monitored(place: Place, name: str, metrics: Sequence[str], cadence: str, tag
 
 
 VERBS: Final[Mapping[str, str]] = {"pause": "paused", "resume": "resumed", "trigger": "started", "delete": "deleted"}
-"""What can be done to a monitor, and what is said of it then."""
+"""Actions on a monitor, and the words for them afterwards."""
 
 
 def monitor_changed(place: Place, monitor_id: str, name: str, verb: str) -> Equivalent:

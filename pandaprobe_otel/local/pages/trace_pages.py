@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Final, Literal
@@ -26,8 +25,7 @@ from pandaprobe_otel.local.pages.tree import Node, Tree, build_tree
 from pandaprobe_otel.local.routing import answer
 from pandaprobe_otel.local.search.fields import FIELDS, SearchError
 from pandaprobe_otel.local.services import services_of
-from pandaprobe_otel.local.store.facet_counts import FacetCount
-from pandaprobe_otel.local.store.queries import Slice
+from pandaprobe_otel.local.store.queries import Listing, Slice
 from pandaprobe_otel.local.store.records import span_record, trace_list_record, trace_record
 from pandaprobe_otel.local.store.trace_filter import Search
 from pandaprobe_otel.local.times import milliseconds
@@ -54,19 +52,18 @@ class Loaded:
 def show_traces(request: Request, asked: Annotated[ListFilters, Query()]) -> Response:
     """Show the traces of a project, newest first."""
     context = context_of(request, asked.project, "traces")
-    rows, total, notes, wrong = _found(context, asked)
-    traces = [plain(trace_list_record(row)) for row in rows]
+    found, notes, wrong = _found(context, asked)
+    traces = [plain(trace_list_record(row)) for row in found.rows]
     _add_previews(context, traces)
     if "scores" in asked.show:
         _add_scores(context, traces)
-    facets, uncounted = ({}, 0) if wrong is not None else _facets(context, asked)
     return page(
         "traces.html",
-        facets=facets,
-        uncounted=uncounted,
+        facets=found.facets,
+        uncounted=found.uncounted,
         context=context,
         traces=traces,
-        total=total,
+        total=found.total,
         asked=asked,
         notes=notes,
         wrong=wrong,
@@ -80,22 +77,21 @@ def show_traces(request: Request, asked: Annotated[ListFilters, Query()]) -> Res
     )
 
 
-def _found(context: Context, asked: ListFilters) -> tuple[list[sqlite3.Row], int, tuple[str, ...], SearchError | None]:
-    """Return the rows of a page, how many there are in all, notes on the search, and why it cannot be read."""
+def _found(context: Context, asked: ListFilters) -> tuple[Listing, tuple[str, ...], SearchError | None]:
+    """Return a page of traces, notes on the search, and why it cannot be read."""
+    now = context.services.now()
     try:
-        wanted = asked.trace_filter(context.services.now())
-        rows, total = context.services.queries.traces(
-            context.project_id, wanted, Slice(limit=PAGE_SIZE, offset=asked.offset), asked.sort, asked.order
+        listing = context.services.queries.traces_with_facets(
+            context.project_id,
+            asked.trace_filter(now),
+            Search(query=asked.parsed.query, now=now),
+            Slice(limit=PAGE_SIZE, offset=asked.offset),
+            asked.sort,
+            asked.order,
         )
     except SearchError as error:
-        return [], 0, (), error
-    return rows, total, asked.parsed.notes, None
-
-
-def _facets(context: Context, asked: ListFilters) -> tuple[dict[str, list[FacetCount]], int]:
-    now = context.services.now()
-    wanted = replace(asked.trace_filter(now), search=Search(query=asked.parsed.query, now=now))
-    return context.services.queries.facets(context.project_id, wanted)
+        return Listing(rows=[], total=0, facets={}, uncounted=0), (), error
+    return listing, asked.parsed.notes, None
 
 
 @router.get("/complete")

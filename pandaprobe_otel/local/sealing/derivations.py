@@ -12,7 +12,7 @@ from pandaprobe_otel.local.sealing.trace_failures import FINDINGS
 from pandaprobe_otel.local.sealing.words import WORDS, has_full_text
 
 Derived: TypeAlias = Mapping[str, Any]
-"""What was derived from one trace, by the name of the derivation."""
+"""Data derived from one trace, by the name of the derivation."""
 
 DERIVATIONS: Final[Sequence[Derivation]] = (FINDINGS, FACETS, *([WORDS] if has_full_text() else []))
 

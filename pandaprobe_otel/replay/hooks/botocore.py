@@ -5,6 +5,7 @@ aiobotocore sends with aiohttp or httpx, and is recorded there.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any, Final
 
 from pandaprobe_otel.replay.hooks.bodies import body_of
@@ -36,9 +37,7 @@ def _send(original: Any, endpoint: Any, request: Any) -> Any:
     if exchange.played is not None:
         return _play(request, exchange, run)
     if exchange.instead is not None:  # with an API key, as what is signed cannot be changed
-        request = request.copy()
-        request.url, request.body = exchange.instead.uri, exchange.instead.body
-        request.headers["Content-Length"] = str(len(exchange.instead.body))
+        request = _changed(request, exchange.instead)
     try:
         with inside():
             response = original(endpoint, request)
@@ -53,6 +52,14 @@ def _send(original: Any, endpoint: Any, request: Any) -> Any:
         exchange.arrived(response.content)
         exchange.ended()
     return response
+
+
+def _changed(request: Any, instead: RecordedRequest) -> Any:
+    """Return a request that asks something else, with the headers of this one."""
+    headers = deepcopy(request.headers)
+    del headers["Content-Length"]  # as a message of e-mail, they would have both
+    headers["Content-Length"] = str(len(instead.body))
+    return type(request)(request.method, instead.uri, headers, instead.body, request.stream_output)
 
 
 def _sent(request: Any) -> RecordedRequest:

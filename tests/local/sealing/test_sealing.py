@@ -127,7 +127,7 @@ def test_what_is_kept_is_what_is_derived_now(steps: list[tuple[str, int, str]]) 
 
 
 def test_a_trace_that_changes_while_it_is_read_is_sealed_later() -> None:
-    """What was derived from the older state is not kept."""
+    """Data derived from the older state is not kept."""
     changed = False
 
     def derive(trace: StoredTrace) -> str:
