@@ -57,8 +57,9 @@ def _value(value: Any, indent: str) -> str:
         return f" !!binary |\n{_indented(text, indent)}" if text else ' !!binary ""\n'
     if isinstance(value, Mapping) and not isinstance(value, Flow) and value:
         return "\n" + "".join(_members(cast("Mapping[str, Any]", value), f"{indent}  "))
-    if isinstance(value, list) and any(isinstance(item, Mapping) for item in cast("list[Any]", value)):
-        return "\n" + "".join(_item(item, indent) for item in cast("list[Any]", value))
+    items: Any = value if isinstance(value, list) else ()  # pyright: ignore[reportUnknownVariableType]
+    if any(isinstance(item, Mapping) for item in items):
+        return "\n" + "".join(_item(item, indent) for item in items)
     return f" {_filled(value, indent)}\n"
 
 
