@@ -5,7 +5,7 @@ PYTHON ?= python
 PYTHONS ?= 3.11 3.13
 TYPED = pandaprobe_otel integrations/pandaprobe_otel_integrations
 
-.PHONY: help install constraints check lint format type test outer frameworks oldest-frameworks live bench build wheel-tests extras examples oldest-clients licences docs demo ci
+.PHONY: help install constraints check lint format type test outer frameworks oldest-frameworks live bench scan fuzz load build wheel-tests extras examples oldest-clients licences docs demo ci
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -50,6 +50,17 @@ bench:  ## the measurements that the numbers in the source come from
 
 live:  ## real instrumentors against a scripted model, each in an environment of its own; needs uv and minutes
 	$(PYTHON) tests/mapping/live/live_runs.py --write
+
+scan:  ## secrets planted in every field of every dialect, client, spool and cassette: none comes out where none may
+	$(PYTHON) -m pytest -m "" tests/mapping/test_no_content.py tests/mapping/test_privacy.py tests/capture/test_planted.py \
+		tests/integrations/test_planting.py tests/assembly/test_recovery.py tests/replay/test_scrubbing.py
+
+fuzz:  ## 10,000 odd requests to the gateway, by HTTP and gRPC, and to the local server; seeds are kept; minutes
+	PANDAPROBE_TEST_EXAMPLES=55 $(PYTHON) -m pytest -m "" --timeout 3600 tests/gateway/test_fuzz.py tests/gateway/test_json.py \
+		tests/local/test_any_request.py tests/local/test_failed_requests.py
+
+load:  ## ten minutes of 5,000 spans/s to the gateway, beside slow and malformed senders; an idle machine
+	$(PYTHON) benchmarks/gateway/load.py --minutes 10
 
 build:  ## source distribution and wheel, in dist/, checked: metadata, contents, size, types
 	rm -rf dist

@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def script(messages: Sequence[Message]) -> Reply:
-    """What the model says when there is no key."""
+    """Return the model's reply when no key is set."""
     if messages[-1]["role"] == "tool":
         return Reply(text=f"Your order is {messages[-1]['content']}.")
     return Reply(tool_calls=(ToolCall(name="look_up_order", arguments={"number": "A-17"}),))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.bootstrap import init as init
     from pandaprobe_otel.bootstrap import shutdown as shutdown
     from pandaprobe_otel.bootstrap import status as status
+    from pandaprobe_otel.bootstrap import trace_url as trace_url
     from pandaprobe_otel.capture.public import agent as agent
     from pandaprobe_otel.capture.public import chain as chain
     from pandaprobe_otel.capture.public import embedding as embedding
@@ -66,7 +67,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "api": ("AsyncClient", "Client"),
-    "bootstrap": ("PandaProbe", "aflush", "flush", "get_client", "init", "shutdown", "status"),
+    "bootstrap": ("PandaProbe", "aflush", "flush", "get_client", "init", "shutdown", "status", "trace_url"),
     "capture.public": ("agent", "chain", "embedding", "llm", "retriever", "span", "start_trace", "tool", "trace"),
     "serverless": ("flush_on_return",),
     "enums": ("ScoreDataType", "SpanKind", "SpanStatusCode", "TraceStatus"),
@@ -141,6 +142,7 @@ __all__ = [  # noqa: RUF022 - sorted by purpose, as in the documentation
     "reset_current_user_id",
     "context_executor",
     "current_trace_id",
+    "trace_url",
     "score",
     "evaluate",
     "recording",

@@ -13,7 +13,7 @@ from pandaprobe_otel import connections
 from pandaprobe_otel.capture import first_use
 from pandaprobe_otel.config.resolve import Config, ExportSettings
 from pandaprobe_otel.errors import ConfigError
-from pandaprobe_otel.pipeline import IdlePipeline, Pipeline
+from pandaprobe_otel.pipeline.interface import IdlePipeline, Pipeline
 from pandaprobe_otel.process.guard import mistake, mistakes
 from pandaprobe_otel.process.life import end_on_sigterm
 from pandaprobe_otel.reporting.report import Status
@@ -21,6 +21,7 @@ from pandaprobe_otel.reporting.report import Status
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from opentelemetry.metrics import MeterProvider
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
     from pandaprobe_otel.capture.handles import TraceHandle
@@ -28,15 +29,16 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("pandaprobe_otel")
 
+_ON_SPANS: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 CONTENT_SWITCHES: Final = {
     "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
-    "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
+    _ON_SPANS: "SPAN_ONLY",
 }
-"""What the official instrumentations need to write messages on spans. Set only where the user has set nothing."""
+"""Switches with which the official instrumentations write messages on spans. Set only where the user set nothing."""
 
 
 class PandaProbe:
-    """What `init` returns: flush, shut down, and see what became of the spans."""
+    """The handle that `init` returns: flush, shut down, and read the counts of spans."""
 
     def __init__(self, pipeline: Pipeline, config: Config) -> None:
         self._pipeline = pipeline
@@ -44,12 +46,12 @@ class PandaProbe:
 
     @property
     def enabled(self) -> bool:
-        """Whether traces are sent."""
+        """Return whether traces are sent."""
         return self._config.usable
 
     @property
     def is_shut_down(self) -> bool:
-        """Whether `shutdown` was called, here or by the provider."""
+        """Return whether `shutdown` was called, here or by the provider."""
         return self._pipeline.is_closed
 
     @property
@@ -97,6 +99,13 @@ class PandaProbe:
         """Send a score (a body of POST /evaluations/trace-scores) as soon as its trace is stored; returns at once."""
         self._pipeline.put_score(body)
 
+    def trace_url(self, trace_id: str | UUID | None = None) -> str | None:
+        """`pandaprobe_otel.trace_url`, of this handle's destination."""
+        from pandaprobe_otel.capture.trace_context import current_trace_id
+
+        wanted = current_trace_id() if trace_id is None else str(trace_id)
+        return None if wanted is None else self._pipeline.trace_url(wanted)
+
     def status(self) -> Status:
         """Read the counts of spans, the server's answers, the settings and what is instrumented."""
         from pandaprobe_otel.registry import instrumented
@@ -111,10 +120,11 @@ class PandaProbe:
         return f"<PandaProbe: project {self._config.project_name!r} at {self._config.destination}>"
 
 
+_PROVIDERS: Final = frozenset({"tracer_provider", "meter_provider"})
 _lock = threading.Lock()
 _current: PandaProbe | None = None
 _is_unasked = False
-"""Whether `_current` comes from a first use, not from a call of `init`."""
+"""True if `_current` comes from a first use, not from a call of `init`."""
 
 
 def init(
@@ -135,10 +145,12 @@ def init(
     compute_cost: bool | None = None,
     sample_rate: float | None = None,
     tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
     local: str | os.PathLike[str] | None = None,
     spool: str | None = None,
     redis_url: str | None = None,
     console: bool | None = None,
+    live: bool | None = None,
     debug: bool | None = None,
     strict: bool | None = None,
     max_traces_per_day: int | None = None,
@@ -150,26 +162,57 @@ def init(
 ) -> PandaProbe:
     """Send this app's agent traces to PandaProbe.
 
-    Joins the app's `TracerProvider` (or the one given, or creates one when there is none), never replaces it;
-    instruments the supported libraries that are installed. Does no network I/O and starts no thread. A second
-    call changes nothing and returns the first one's handle, unless that one could not work (no API key) or was shut
-    down, and takes the place of what a first use of a decorator or wrapper has started. Every argument has an
-    environment variable (see the configuration table).
+    Joins the app's `TracerProvider` (or creates one when there is none, and never replaces one), and instruments the
+    supported libraries that are installed. Does no network I/O and starts no thread.
 
-    With `local="traces.jsonl"` traces are written to that file, without a key and without a server;
-    `pandaprobe-otel view` shows it, `send` sends it.
+    A second call changes nothing and returns the first one's handle. It takes effect only if the first one had no API
+    key or was shut down, or if a decorator or wrapper started the tracing before any call.
 
-    `batch_size`, `flush_interval` and `max_queue_size` are those of the official SDK; they are accepted so that its
-    users need not change the call, and have no effect: a trace is sent when it is complete, and memory is bounded
-    in bytes.
+    An argument that is left out comes from its environment variable, then from the configuration file, then from the
+    default. The table of settings lists all of them.
+
+    Args:
+        api_key: The API key, or a function that returns it and is asked again when the server refuses the key.
+        project_name: The project of the traces; PandaProbe creates it on the first request. Default: `default`.
+        endpoint: Base URL of PandaProbe. Default: the hosted service.
+        environment: Deployment environment written into each trace, such as `production`.
+        release: Version of the app written into each trace.
+        service_name: `service.name` of the provider, if this call creates it.
+        enabled: False traces nothing and sends nothing. Default: True.
+        instrument: `"auto"` (default) for all supported libraries that are installed, names of some, or False.
+        exclude: Names of libraries that `instrument="auto"` leaves alone.
+        spans: `"agent"` (default) for traces of agents and models only, `"all"`, or a function that says which spans.
+        capture: `"all"` (default), `"metadata"` without inputs and outputs, `"off"`, or one of these by kind of span.
+        replayable: True keeps each model call's parameters and answer, so that a test can be made of the trace.
+        mask: Regular expressions or functions that remove text before it leaves the process.
+        compute_cost: True computes costs that no span states from a price list (extra `cost`).
+        sample_rate: Share of the traces to send, 0 to 1, decided by the trace id. Default: 1.
+        tracer_provider: The provider to join, if it is not the global one.
+        meter_provider: Records OpenTelemetry's GenAI metrics: tokens, duration, time to the first chunk. Default: none.
+        local: A file: traces are written there, without a key, and nothing is sent.
+        spool: A directory in which waiting traces survive crashes and restarts. Default: memory only.
+        redis_url: Redis through which machines share the limit of one key.
+        console: True also prints each finished trace as a tree to standard error.
+        live: True tells a local PandaProbe of spans that run; False never does. Default: one on this machine.
+        debug: True sets the log level of `pandaprobe_otel` to DEBUG.
+        strict: True raises ConfigError for a setting that cannot be used. Default: one warning.
+        max_traces_per_day: Most traces that this process posts in 24 hours; each is billed.
+        verify: Share of the delivered traces to look up afterwards; a lost one is sent again. Default: 0.
+        handle_sigterm: True delivers what waits when the process gets SIGTERM, then exits with 143.
+        batch_size: Accepted for users of the official SDK, without effect: a complete trace is sent at once.
+        flush_interval: Accepted for users of the official SDK, without effect.
+        max_queue_size: Accepted for users of the official SDK, without effect: memory is bounded in bytes.
+
+    Returns:
+        The handle to flush, shut down, and read the counts of spans.
 
     Raises:
-        ConfigError: only with `strict=True` (or `PANDAPROBE_STRICT=true`), when a setting cannot be used. Otherwise
-            one warning names the setting, its source and the remedy, and the app goes on untraced.
+        ConfigError: with `strict=True` (or `PANDAPROBE_STRICT=true`), if a setting cannot be used. Otherwise one
+            warning names the setting, its source and the remedy, and the app goes on untraced.
     """
-    arguments = {name: value for name, value in locals().items() if value is not None and name != "tracer_provider"}
+    arguments = {name: value for name, value in locals().items() if value is not None and name not in _PROVIDERS}
     first_use.forestall()
-    return _init(arguments, tracer_provider)
+    return _init(arguments, tracer_provider, meter_provider)
 
 
 def begin_from_environment() -> None:
@@ -178,13 +221,19 @@ def begin_from_environment() -> None:
 
 
 def _init(
-    arguments: Mapping[str, Any], tracer_provider: TracerProvider | None, *, is_unasked: bool = False
+    arguments: Mapping[str, Any],
+    tracer_provider: TracerProvider | None,
+    meter_provider: MeterProvider | None = None,
+    *,
+    is_unasked: bool = False,
 ) -> PandaProbe:
     global _current, _is_unasked
     with _lock:
         config = Config.resolve(arguments)
         if _current is not None:
-            if _current_counts(_current, config, arguments, tracer_provider):
+            if _current_counts(_current, config, arguments, tracer_provider or meter_provider):
+                if meter_provider is not None:
+                    mistake("init() was called before, and its first call counts: meter_provider of this one ignored.")
                 return _current
             _retire(_current)
         if config.strict and config.problems:
@@ -193,14 +242,14 @@ def _init(
             _logger.setLevel(logging.DEBUG)
         if not arguments.keys().isdisjoint(("batch_size", "flush_interval", "max_queue_size")):
             _logger.info("batch_size, flush_interval and max_queue_size have no effect in pandaprobe-otel")
-        _current, _is_unasked = _set_up(config, arguments, tracer_provider), is_unasked
+        _current, _is_unasked = _set_up(config, arguments, tracer_provider, meter_provider), is_unasked
         return _current
 
 
 def _current_counts(
-    first: PandaProbe, config: Config, arguments: Mapping[str, Any], provider: TracerProvider | None
+    first: PandaProbe, config: Config, arguments: Mapping[str, Any], provider: TracerProvider | MeterProvider | None
 ) -> bool:
-    """Whether a later call of `init` changes nothing, which is said where it was meant to.
+    """Return whether a later call of `init` changes nothing, which is said where it was meant to.
 
     One that could not work, for want of a key, was none: the cell of a notebook is run again when the key is there.
     Neither does one count that nobody has called, if this one says something else.
@@ -234,8 +283,13 @@ def _differs(before: Any, config: Config, name: str) -> bool:
     return name != "mask" and before != now and not (callable(before) and callable(now))
 
 
-def _set_up(config: Config, arguments: Mapping[str, Any], provider: TracerProvider | None) -> PandaProbe:
-    from pandaprobe_otel.pipeline import open_pipeline
+def _set_up(
+    config: Config,
+    arguments: Mapping[str, Any],
+    provider: TracerProvider | None,
+    meter_provider: MeterProvider | None,
+) -> PandaProbe:
+    from pandaprobe_otel.pipeline.opening import open_pipeline
 
     piece = connections.processor_of_the_app(config, provider)
     pipeline = open_pipeline(config, counts_starts=True) if piece is None else piece.pipeline
@@ -246,13 +300,20 @@ def _set_up(config: Config, arguments: Mapping[str, Any], provider: TracerProvid
     if isinstance(pipeline, IdlePipeline):
         return PandaProbe(pipeline, config)
     if config.captures_content:
-        for name, value in CONTENT_SWITCHES.items():
-            os.environ.setdefault(name, value)
-    connections.lead(pipeline, config, provider, has_processor=piece is not None)
+        _switch_content_on()
+    connections.lead(pipeline, config, provider, meter_provider, has_processor=piece is not None)
     if config.handle_sigterm:
         end_on_sigterm()
     _logger.info("pandaprobe-otel: project=%s endpoint=%s", config.project_name, config.destination)
     return PandaProbe(pipeline, config if piece is None else pipeline.config)
+
+
+def _switch_content_on() -> None:
+    """Have the official instrumentations write messages on spans, unless our completion hook takes them."""
+    has_hook = os.environ.get("OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK") == "pandaprobe"
+    for name, value in CONTENT_SWITCHES.items():
+        if not (has_hook and name == _ON_SPANS):
+            os.environ.setdefault(name, value)
 
 
 def _tell_ignored(piece: PandaProbeSpanProcessor, config: Config, arguments: Mapping[str, Any]) -> None:
@@ -290,8 +351,18 @@ def shutdown(timeout: float | None = None) -> bool:
     return _current.shutdown(timeout) if _current is not None else True
 
 
+def trace_url(trace_id: str | UUID | None = None) -> str | None:
+    """Return the address of the page of a trace; by default of the one that is open here.
+
+    None outside of a trace, before `init()`, and where no address is known. A local server is asked once, for at most a
+    second. For the hosted PandaProbe, set PANDAPROBE_TRACE_URL to the address with `{trace_id}` in it: the API does not
+    state the identifiers that it contains.
+    """
+    return None if _current is None else _current.trace_url(trace_id)
+
+
 def status() -> Status:
-    """What became of the spans; all zero before `init`."""
+    """Return the counts of spans and the state of delivery; all zero before `init`."""
     if _current is not None:
         return _current.status()
     config = Config.resolve()

@@ -10,13 +10,16 @@ import logging
 import os
 import warnings
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
     from opentelemetry.sdk.trace import TracerProvider
 
     from pandaprobe_otel.config.resolve import Config
-    from pandaprobe_otel.pipeline import Pipeline
+    from pandaprobe_otel.pipeline.interface import Pipeline
+    from pandaprobe_otel.sdk.genai_metrics import GenAIMetricsProcessor
     from pandaprobe_otel.sdk.log_processor import PandaProbeLogProcessor
     from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
 
@@ -32,6 +35,7 @@ class _Joined:
     def __init__(self) -> None:
         self.spans: tuple[Any, PandaProbeSpanProcessor] | None = None
         self.logs: tuple[Any, PandaProbeLogProcessor] | None = None
+        self.metrics: tuple[Any, GenAIMetricsProcessor] | None = None
         self.libraries: tuple[str, ...] = ()
 
 
@@ -58,13 +62,21 @@ def processor_of_the_app(config: Config, provider: TracerProvider | None) -> Pan
     return None
 
 
-def lead(pipeline: Pipeline, config: Config, provider: TracerProvider | None, *, has_processor: bool = False) -> None:
-    """Connect spans, log records and library calls to this pipeline instead of that of an earlier `init()`.
+def lead(
+    pipeline: Pipeline,
+    config: Config,
+    provider: TracerProvider | None,
+    meter_provider: MeterProvider | None,
+    *,
+    has_processor: bool,
+) -> None:
+    """Connect spans, metrics, log records and library calls to this pipeline instead of that of an earlier `init()`.
 
     `has_processor`: the provider already sends its spans there.
     """
     before = _last.spans[0] if _last.spans is not None else None
     target = _join(provider) if has_processor else _lead_spans(pipeline, config, provider)
+    _lead_metrics(target, meter_provider)
     _lead_logs(pipeline)
     _instrument(config, target, is_other=before is not None and target is not before)
 
@@ -107,8 +119,32 @@ def _lead_spans(pipeline: Pipeline, config: Config, provider: TracerProvider | N
         _last.spans[1].lead_to(pipeline)
     else:
         _last.spans = (target, PandaProbeSpanProcessor(pipeline=pipeline))
-        target.add_span_processor(_last.spans[1])
+        _add_processor(target, _last.spans[1])
     return target  # type: ignore[no-any-return]
+
+
+def _add_processor(target: Any, processor: PandaProbeSpanProcessor) -> None:
+    """Add a processor, and keep those that are there.
+
+    Phoenix's provider (arize-phoenix-otel 0.17) shuts its own exporter down for the first processor that an app adds,
+    unless told otherwise.
+    """
+    options = {}
+    if "replace_default_processor" in signature(target.add_span_processor).parameters:
+        options["replace_default_processor"] = False
+    target.add_span_processor(processor, **options)
+
+
+def _lead_metrics(target: Any, meter_provider: MeterProvider | None) -> None:
+    """Record GenAI metrics of the provider's spans; without a meter provider, stop those of an earlier `init()`."""
+    if _last.metrics is not None:
+        _last.metrics[1].record_with(meter_provider if _last.metrics[0] is target else None)
+    if meter_provider is None or target is None or (_last.metrics is not None and _last.metrics[0] is target):
+        return
+    from pandaprobe_otel.sdk.genai_metrics import GenAIMetricsProcessor
+
+    _last.metrics = (target, GenAIMetricsProcessor(meter_provider))
+    target.add_span_processor(_last.metrics[1])
 
 
 def _lead_logs(pipeline: Pipeline) -> None:

@@ -89,7 +89,7 @@ def pytest_unconfigure() -> None:
 
 
 def is_off() -> bool:
-    """Whether tests run in this process with the mode that sends nothing: no first use starts anything, then."""
+    """Return whether tests run in this process with the mode that sends nothing: no first use starts anything, then."""
     return bool(_open_modes) and _open_modes[-1] == "off"
 
 

@@ -53,10 +53,13 @@ def plain(path: str) -> str:
 
 
 def entries(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield title and path of the pages of a section."""
-    for pages in section.values():
-        for page in pages:
-            yield from page.items()
+    """Yield title and path of the pages of a section and of those inside it."""
+    for title, inside in section.items():
+        if isinstance(inside, str):
+            yield title, inside
+        else:
+            for each in inside:
+                yield from entries(each)
 
 
 def index(config: Mapping[str, Any], copies: Mapping[str, str]) -> str:

@@ -54,6 +54,7 @@ class Environment:
     def run(self, command: str, variables: Mapping[str, str], *, timeout_s: float = 180.0) -> Ran:
         """Run a shell command in the folder, with this environment's `python` and only these variables."""
         kept = {name: value for name, value in os.environ.items() if not _OF_THE_CALLER.match(name)}
+        kept["PANDAPROBE_SHUTDOWN_TIMEOUT"] = "60"  # the machine may be busy; how fast it is, is not asked here
         path = os.pathsep.join([str(self.programs), kept.get("PATH", os.defpath)])
         home = {"HOME": str(self.folder), "USERPROFILE": str(self.folder), "TMPDIR": str(self.folder)}
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:

@@ -22,7 +22,7 @@ import pandaprobe_otel
 pandaprobe_otel.init()
 with pandaprobe_otel.session("conversation-1"), pandaprobe_otel.agent("shop_assistant"):
     with pandaprobe_otel.llm("chat", model="gpt-4o-mini") as call:
-        call.set_token_usage(input=1000, output=1000)
+        call.set_token_usage(prompt_tokens=1000, completion_tokens=1000)
 pandaprobe_otel.flush()
 """
 

@@ -6,6 +6,7 @@ python scripts/write_docs.py --check    exit with 1, and name the files that are
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,38 +19,48 @@ from docs_pages import command_line_page, examples_page, integration_pages, sett
 from pandaprobe_otel.mapping import page as dialects_page  # noqa: E402
 from pandaprobe_otel.registry import INTEGRATIONS  # noqa: E402
 
-BEGIN: Final = "# written by scripts/write_docs.py"
-END: Final = "# end of what is written"
+_PLACES: Final = re.compile(
+    r"^( *)# written by scripts/write_docs\.py: (\w+)\n.*?^ *# end of what is written\n", re.DOTALL | re.MULTILINE
+)
 
 
 def written() -> Mapping[str, str]:
     """Return the text of each generated file by its path in the repository."""
+    below_docs = {**integration_pages.pages(), **examples_page.pages(), **command_line_page.pages()}
     return {
-        "docs/command-line.md": command_line_page.page(),
         "docs/dialects.md": dialects_page.page(),
-        "docs/examples.md": examples_page.page(),
         "docs/settings.md": settings_page.page(),
         "examples/README.md": examples_page.readme(),
-        **{f"docs/{path}": text for path, text in integration_pages.pages().items()},
+        **{f"docs/{path}": text for path, text in below_docs.items()},
         "mkdocs.yml": with_places((ROOT / "mkdocs.yml").read_text(encoding="utf-8")),
     }
 
 
 def with_places(config: str) -> str:
-    """Return `mkdocs.yml` with a line for each integration. Raises ValueError without the two marks."""
-    before, begin, rest = config.partition(f"      {BEGIN}\n")
-    _, end, after = rest.partition(f"      {END}\n")
-    if not begin or not end:
-        raise ValueError(f"mkdocs.yml has no {BEGIN!r} followed by {END!r}")
-    places = "".join(f"      - {name}: integrations/{name}.md\n" for name in sorted(INTEGRATIONS))
-    return f"{before}{begin}{places}{end}{after}"
+    """Return `mkdocs.yml` with a line for each page of a kind. Raises ValueError without a mark for each kind."""
+    kinds = {
+        "integrations": [(name, f"integrations/{name}.md") for name in sorted(INTEGRATIONS)],
+        "examples": [(each.path, each.page) for each in examples_page.examples()],
+        "commands": [(name, f"command-line/{name}.md") for name in command_line_page.groups()],
+    }
+    if missing := kinds.keys() - {found[2] for found in _PLACES.finditer(config)}:
+        raise ValueError(f"mkdocs.yml has no mark for {', '.join(sorted(missing))}")
+
+    def lines(found: re.Match[str]) -> str:
+        indent, kind = found[1], found[2]
+        places = "".join(f"{indent}- {title}: {path}\n" for title, path in kinds[kind])
+        begin = f"{indent}# written by scripts/write_docs.py: {kind}\n"
+        return f"{begin}{places}{indent}# end of what is written\n"
+
+    return _PLACES.sub(lines, config)
 
 
 def stale() -> list[str]:
-    """Return the files that are missing, differ, or belong to a removed integration."""
+    """Return the files that are missing, differ, or are of something that was removed."""
     wanted = written()
     differ = [path for path, text in wanted.items() if _text(ROOT / path) != text]
-    there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs" / "integrations").glob("*.md")}
+    folders = (ROOT / "docs" / name for name in ("integrations", "examples", "command-line"))
+    there = {path.relative_to(ROOT).as_posix() for folder in folders for path in folder.rglob("*.md")}
     return [*differ, *sorted(there - wanted.keys())]
 
 

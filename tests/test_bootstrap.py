@@ -59,6 +59,38 @@ def test_it_joins_a_provider_and_never_replaces_it() -> None:
         assert len(server.posts()) == 1
 
 
+def test_a_provider_keeps_the_exporter_that_it_came_with() -> None:
+    """Phoenix's provider shuts its own exporter down for the first processor that is added, unless told otherwise."""
+    with StrictPandaProbe() as server:
+        code = f"""
+        from opentelemetry import trace
+        from opentelemetry.sdk.trace import SynchronousMultiSpanProcessor, TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+        memory = InMemorySpanExporter()
+
+        class OfPhoenix(TracerProvider):
+            def add_span_processor(self, *args, replace_default_processor=True, **kwargs):
+                if replace_default_processor:
+                    self._active_span_processor = SynchronousMultiSpanProcessor()
+                super().add_span_processor(*args, **kwargs)
+
+        mine = OfPhoenix()
+        mine.add_span_processor(SimpleSpanProcessor(memory))
+        trace.set_tracer_provider(mine)
+        import pandaprobe_otel
+        handle = pandaprobe_otel.init()
+        with trace.get_tracer("app").start_as_current_span("hello", attributes={CHAT}):
+            pass
+        assert len(memory.get_finished_spans()) == 1
+        assert handle.flush(60)
+        """
+        result = run_python(code, environment(server.url), set_up=False)
+
+        assert (result.returncode, result.stderr) == (0, "")
+        assert len(server.posts()) == 1
+
+
 def test_a_given_provider_is_used() -> None:
     """The provider is used, and the global one is left alone."""
     with StrictPandaProbe() as server:
@@ -350,7 +382,7 @@ def test_a_handler_that_flushes_on_return_has_delivered_when_it_returns() -> Non
         handle = pandaprobe_otel.init()
         class Context:
             def get_remaining_time_in_millis(self): return 61000
-        @pandaprobe_otel.flush_on_return
+        @pandaprobe_otel.flush_on_return(timeout=60)
         @pandaprobe_otel.agent
         def handler(event, context): return event["n"] + 1
         @pandaprobe_otel.flush_on_return(timeout=60)

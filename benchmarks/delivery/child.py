@@ -1,6 +1,6 @@
 """One measurement of one peer in its own process, which `runs.py` starts. Prints one JSON object.
 
-python child.py MEASURE PEER WORKLOAD URL
+python child.py MEASURE PEER WORKLOAD URL [NUMBER ...]
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import json
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import mark_measures
 from peers import load
 from workloads import WORKLOADS, stories
 
@@ -60,11 +62,10 @@ def cpu(peer: str, workload: str, url: str) -> dict[str, float]:
     return {"app": app / spans / 1e3, "total": total / spans * 1e6, "bytes": arrived["bytes"] / spans}
 
 
-def stall(peer: str, workload: str, url: str) -> dict[str, float]:
+def stall(peer: str, workload: str, url: str, count: float = 1000, gap_s: float = 0.002) -> dict[str, float]:
     """Measure a stalled server while traces come every few milliseconds: memory of each, latency, survivors."""
     shape = WORKLOADS[workload]
-    count = int(sys.argv[5]) if len(sys.argv) > 5 else 1000
-    gap_s = float(sys.argv[6]) if len(sys.argv) > 6 else 0.002
+    count = int(count)
     pipeline = load(peer, url)
     for story in stories(workload, 3, first=10_000_000):
         pipeline.emit(story)
@@ -104,11 +105,21 @@ def leave(peer: str, workload: str, url: str) -> dict[str, float]:
     return {"ended_at": time.monotonic()}
 
 
-MEASURES = {"cpu": cpu, "stall": stall, "leave": leave}
+MEASURES: dict[str, Callable[..., dict[str, float]]] = {
+    "cpu": cpu,
+    "stall": stall,
+    "leave": leave,
+    "first": mark_measures.first,
+    "limit": mark_measures.limit,
+    "tasks": mark_measures.tasks,
+    "idle": mark_measures.idle,
+    "large": mark_measures.large,
+}
 
 if __name__ == "__main__":
     measure, peer, workload, url = sys.argv[1:5]
-    result: dict[str, Any] = MEASURES[measure](peer, workload, url)
+    more = map(float, sys.argv[5:])
+    result: dict[str, Any] = MEASURES[measure](peer, workload, url, *more)
     print(json.dumps(result), flush=True)
     if measure != "leave":
         import os

@@ -54,6 +54,7 @@ class Pipeline:
     """A pipeline in the process that measures it."""
 
     emit: Callable[[Any], None]
+    tracer: Any
     flush: Callable[[], object]
     shutdown: Callable[[], object]
     held: Callable[[], float]
@@ -88,6 +89,7 @@ def _otel(peer: str, url: str, limited: bool) -> Pipeline:
         provider.add_span_processor(processor)
     tracer = provider.get_tracer("bench", "1.0")
     pipeline = Pipeline()
+    pipeline.tracer = tracer
     pipeline.emit = lambda story: emit_otel(tracer, story)
     pipeline.flush = lambda: provider.force_flush(60_000)
     pipeline.shutdown = provider.shutdown
@@ -122,7 +124,7 @@ def _ours(url: str, limited: bool) -> tuple[Any, Callable[[], float]]:
     from pandaprobe_otel import PandaProbeSpanProcessor
     from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.delivery.budget import LeasedBucket
-    from pandaprobe_otel.pipeline import ExportPipeline
+    from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 
     settings: dict[str, Any] = {"api_key": "sk_pp_bench", "project_name": "bench", "endpoint": url}
     if spool := os.environ.get("BENCH_SPOOL"):

@@ -52,7 +52,7 @@ from pandaprobe_otel import PandaProbeSpanProcessor
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.spool.lease_file import FileTokens
-from pandaprobe_otel.pipeline import ExportPipeline
+from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 window_s, pause_s = float(sys.argv[1]), float(sys.argv[2])
 config = Config.resolve()
 def bucket():

@@ -1,8 +1,8 @@
 """Losses and errors after a random bit of a spool file is flipped, 1000 times.
 
-    python benchmarks/delivery/spool_flips.py [--flips 1000] [--parcels 500] [--seed 1]
+    python benchmarks/delivery/spool_flips.py [--flips 1000] [--requests 500] [--seed 1]
 
-Exit code 0 if nothing raised, every parcel that came back was exactly one that was written, and the directory was
+Exit code 0 if nothing raised, every request that came back was exactly one that was written, and the directory was
 usable afterwards. Takes about a minute.
 """
 
@@ -27,21 +27,21 @@ def main() -> int:
     """Run the benchmark; exit code 0 if every mark holds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--flips", type=int, default=1000)
-    parser.add_argument("--parcels", type=int, default=500)
+    parser.add_argument("--requests", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     rng = random.Random(options.seed)
-    parcels = [
-        create(number, size=rng.randrange(8_000), spans=rng.randrange(1, 4)) for number in range(options.parcels)
+    requests = [
+        create(number, size=rng.randrange(8_000), spans=rng.randrange(1, 4)) for number in range(options.requests)
     ]
-    written = {parcel.trace_id: parcel for parcel in parcels}
+    written = {request.trace_id: request for request in requests}
     lost: list[int] = []
     wrong = 0
     with tempfile.TemporaryDirectory() as scratch:
         sound, copy = Path(scratch) / "sound", Path(scratch) / "copy"
         run = Run(sound)
-        run.put(*parcels)
+        run.put(*requests)
         run.die()
         size = next(sound.glob("*.sqlite")).stat().st_size
         for _ in range(options.flips):
@@ -55,17 +55,17 @@ def main() -> int:
                 file.write(flipped)
             heir = Run(copy)
             found = heir.contents()
-            wrong += sum(parcel != written.get(parcel.trace_id) for parcel in found)
-            lost.append(len(parcels) - len(found))
+            wrong += sum(request != written.get(request.trace_id) for request in found)
+            lost.append(len(requests) - len(found))
             heir.put(create(10**9))
             wrong += not heir.outbox.is_kept
             heir.outbox.leave()
     counts = Counter(
         "none" if number == 0 else "1" if number == 1 else "2 to 20" if number <= 20 else "more" for number in lost
     )
-    print(f"{options.flips} flips in a file of {size} bytes with {len(parcels)} parcels; wrong or unusable: {wrong}")
+    print(f"{options.flips} flips in a file of {size} bytes with {len(requests)} requests; wrong or unusable: {wrong}")
     print(
-        "parcels lost by one flip:",
+        "requests lost by one flip:",
         ", ".join(f"{kind}: {counts[kind]} times" for kind in ("none", "1", "2 to 20", "more")),
     )
     print("every mark holds" if not wrong else "a mark does not hold")

@@ -95,13 +95,13 @@ def over_the_bound() -> bool:
             run.put(*batch)
             run.look_around()
             number += len(batch)
-            offered += sum(parcel.size for parcel in batch)
+            offered += sum(request.size for request in batch)
         took = time.monotonic() - begun
         gone = run.gone["spool_full"]
         kept = len(run.outbox)
         size = batch[0].size
         print(f"offered {number}, kept {kept}, gone {gone} in {took:.1f} s ({offered / took / 2**20:.0f} MiB/s)")
-        left = min(int(job.parcel.trace_id[-12:]) for job in run.outbox)
+        left = min(int(job.request.trace_id[-12:]) for job in run.outbox)
         return gone + kept == number and kept == MAX_BYTES // size and left == gone
 
 

@@ -1,4 +1,4 @@
-"""What recordings cost: CPU of a replayed call above the client's own, and of a recorded one above tracing.
+"""The cost of recordings: CPU of a replayed call above the client's own, and of a recorded one above tracing.
 
     python benchmarks/evals/bench_replay.py [--calls 200] [--repeats 7]
 

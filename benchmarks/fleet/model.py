@@ -28,7 +28,7 @@ from line_charts import Chart, write_charts
 
 from pandaprobe_otel.delivery.budget import CAPACITY, Lease, LeasedBucket
 from pandaprobe_otel.delivery.fleet.static_share import StaticShare
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.tail_sampler import TailSampler
 from simulated_world import simulated_id
 
@@ -59,12 +59,12 @@ class Worker:
         """Traces that wait for a token."""
         return len(self.errors) + len(self.others)
 
-    def offer(self, parcel: Parcel, now: float) -> None:
+    def offer(self, request: OutgoingRequest, now: float) -> None:
         """Offer a completed trace, which may be left out."""
         fill = self.waiting / ROOM
-        if not self.sampler.chance(parcel, waiting=self.waiting, fill=fill, blocked=False, now=now):
+        if not self.sampler.chance(request, waiting=self.waiting, fill=fill, blocked=False, now=now):
             return
-        (self.errors if parcel.is_error else self.others).append(now)
+        (self.errors if request.is_error else self.others).append(now)
         if self.waiting > ROOM:
             (self.others or self.errors).popleft()
 
@@ -132,8 +132,8 @@ class Fleet:
         worker = self.workers[index]
         name = str(self.rng.choices(range(NAMES), cum_weights=WEIGHTS)[0])
         trace_id = simulated_id(self.rng.getrandbits(60))
-        parcel = Parcel(step=Step.CREATE, trace_id=trace_id, name=name, is_error=self.rng.random() < ERRORS)
-        worker.offer(parcel, self.now)
+        request = OutgoingRequest(step=Step.CREATE, trace_id=trace_id, name=name, is_error=self.rng.random() < ERRORS)
+        worker.offer(request, self.now)
         if worker.share is not None:
             self._serve_alone(worker, worker.share)
         elif worker.waiting:

@@ -24,8 +24,8 @@ def use(client: PandaProbe | None) -> None:
 
     if client is not current():
         _logger.warning(
-            "pandaprobe-otel: client= of an adapter is what init() returned last; this one (%s) is ignored, and its "
-            "runs go where init() sends them.",
+            "pandaprobe-otel: client= of an adapter is ignored: %s is not what init() returned last. Its runs go "
+            "where init() sends them.",
             type(client).__name__,
         )
 

@@ -1,4 +1,4 @@
-"""Whether message content is recorded, and how it becomes span attributes."""
+"""The switch for message content, and the form of content as span attributes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Content = Mapping[str, Any]
 
 
 def captures_content() -> bool:
-    """What OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT says; True when it is not set.
+    """Read OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT; True when it is not set.
 
     Both generations of values are understood: true/false, and NO_CONTENT, SPAN_ONLY, EVENT_ONLY and
     SPAN_AND_EVENT. EVENT_ONLY keeps content off spans, so here it means no content. A word that is none of
@@ -37,12 +37,12 @@ def captures_content() -> bool:
     if not raw or raw in _ON:
         return True
     if raw not in _OFF:
-        _logger.warning("%s=%r is not known; message content is not recorded.", CAPTURE_VARIABLE, raw)
+        _logger.warning("%s=%r is not a known value; message content is not recorded.", CAPTURE_VARIABLE, raw)
     return False
 
 
 def encoded(content: Content) -> dict[str, str]:
-    """Content as span attributes: a text as it is, else JSON text, each within MAX_ATTRIBUTE_CHARS.
+    """Return content as span attributes: a text as it is, else JSON text, each within MAX_ATTRIBUTE_CHARS.
 
     What is empty is left out, except of a tool: that it was called with nothing, or found nothing, is content.
     """
@@ -65,7 +65,7 @@ def _cut(value: Any) -> str:
 
 
 def with_short_texts(value: Any, limit: int) -> Any:
-    """The value with every text in it of at most `limit` characters; what is cut says so."""
+    """Return the value with every text in it of at most `limit` characters; what is cut says so."""
     if isinstance(value, str):
         return value if len(value) <= limit else f"{value[:limit]}… [cut, {len(value)} characters]"
     if isinstance(value, Mapping):

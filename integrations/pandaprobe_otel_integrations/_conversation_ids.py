@@ -14,5 +14,5 @@ class ConversationIds:
         self._ids: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
     def of(self, remembers: Any) -> str:
-        """The id, of 32 hexadecimal digits. Raises TypeError for what cannot be referred to weakly."""
+        """Return the id, of 32 hexadecimal digits. Raises TypeError for what cannot be referred to weakly."""
         return self._ids.setdefault(remembers, uuid.uuid4().hex)

@@ -1,4 +1,4 @@
-"""What a library's folder supplies: how its requests, answers and streams read as span attributes."""
+"""The interface of a library's folder: how its requests, answers and streams become span attributes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What one answer says. `content` is only read when content is recorded."""
+    """The parts of one answer. `content` is read only when content is recorded."""
 
     attributes: Attributes = field(default_factory=dict[str, Any])
     content: Content = field(default_factory=dict[str, Any])
@@ -34,7 +34,7 @@ class Answer:
     goes_on: str | None = None
     """The id by which the app asks for what the service goes on with."""
     is_whole: bool = False
-    """Whether it says that there is no more of it, where no finish reason does."""
+    """True if it says that there is no more of it, where no finish reason does."""
 
 
 class Endpoint(Protocol):
@@ -42,7 +42,7 @@ class Endpoint(Protocol):
 
     Three more methods are used where an endpoint has them: `binary(content, content_type)` is the answer that a body
     stands for which is neither JSON nor events, `is_news(answer)` says whether an answer is to be recorded at all, and
-    `growing(event)` is the place of the text that an event continues (`_streams.runs.Growing`).
+    `growing(event)` is the place of the text that an event continues (`_streams.text_runs.Growing`).
     """
 
     @property
@@ -56,21 +56,21 @@ class Endpoint(Protocol):
         ...
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Attributes of a request; `gen_ai.request.model` also names the span."""
+        """Return attributes of a request; `gen_ai.request.model` also names the span."""
         ...
 
     def request_content(self, body: Body) -> Content:
-        """Messages, instructions and tools of a request."""
+        """Return messages, instructions and tools of a request."""
         ...
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """What a complete answer says."""
+        """Read a complete answer."""
         ...
 
     def merged(self, events: Events) -> Body:
-        """The events of a stream, complete or not, as the answer that the API gives without streaming."""
+        """Return the events of a stream, complete or not, as the answer that the API gives without streaming."""
         ...
 
     def is_output(self, event: Event) -> bool:
-        """Whether an event carries a part of the answer: the first one is the first token."""
+        """Return whether an event carries a part of the answer: the first one is the first token."""
         ...

@@ -17,7 +17,7 @@ _OF_BOTOCORE: Final = frozenset({"ResponseMetadata", "Error"})
 
 
 def message_in(body: Any) -> str | None:
-    """The message of an error body: `error` as text or object, `message`, or `detail` as text or list."""
+    """Return the message of an error body: `error` as text or object, `message`, or `detail` as text or list."""
     found = obj(body)
     error = found.get("error")
     text = string(error) or string(obj(error).get("message")) or string(found.get("message"))
@@ -31,13 +31,13 @@ def message_in(body: Any) -> str | None:
 
 
 def beside_message(body: Any, message: str | None) -> dict[str, Any]:
-    """The fields of an error body beside its message: the code, the parameter, what a filter has found."""
+    """Return the fields of an error body beside its message: the code, the parameter, what a filter has found."""
     left: dict[str, Any] = _without(message, rest(obj(body), _OF_BOTOCORE))
     return left
 
 
 def body_of(error: BaseException) -> Mapping[str, Any] | None:
-    """The answer that an exception of a client library has, unless its text says all of it."""
+    """Return the answer that an exception of a client library has, unless its text says all of it."""
     for name in _HOLDERS:
         body: Any = getattr(error, name, None)
         if isinstance(body, str):

@@ -19,17 +19,17 @@ class OlderThanTested:
     requirement: str
 
     def __str__(self) -> str:
-        """One half of a sentence, for people."""
+        """Return one half of a sentence, for people."""
         return f"{self.found} is older than the oldest version tested ({self.requirement.partition('>=')[2].strip()})"
 
 
 def names_of(requirements: Collection[str]) -> list[str]:
-    """The distributions alone: `openai >= 1.6` is `openai`."""
+    """Return the distributions alone: `openai >= 1.6` is `openai`."""
     return [each.partition(">=")[0].strip() for each in requirements]
 
 
 def older_than_tested(requirements: Collection[str]) -> OlderThanTested | None:
-    """The first of these that is installed and older than its floor."""
+    """Return the first of these that is installed and older than its floor."""
     for requirement in requirements:
         # By this suffix pre-releases are compared like every other version, instead of falling outside.
         conflict = get_dependency_conflicts([f"{requirement}.dev0"])

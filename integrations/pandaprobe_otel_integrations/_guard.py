@@ -12,7 +12,7 @@ _logger = logging.getLogger("pandaprobe_otel.integrations")
 
 
 def guarded(function: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R | None:
-    """The function's result; None, and a DEBUG record with the traceback, when it raises."""
+    """Return the function's result; None, and a DEBUG record with the traceback, when it raises."""
     try:
         return function(*args, **kwargs)
     except Exception:

@@ -1,4 +1,4 @@
-"""What every instrumentor of this package has in common."""
+"""The base of every instrumentor in this package."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _awaited: set[tuple[str, str]] = set()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What an instrumentor achieved. `reason` is empty when there is nothing to say."""
+    """The result of instrumenting a library. `reason` is empty when there is nothing to say."""
 
     state: State
     reason: str = ""
@@ -62,7 +62,7 @@ class Integration(BaseInstrumentor):
     """Modules of the library that `_hook` is called with, each when it is loaded."""
     rivals: ClassVar[tuple[Rival, ...]] = ()
     makes_own_spans: ClassVar[bool] = False
-    """Whether the spans are those that the library makes itself, which are then `adopted` and not `hooked`."""
+    """True if the spans are those that the library makes itself, which are then `adopted` and not `hooked`."""
 
     _lock = threading.RLock()
     _patches: list[Undoable]
@@ -84,7 +84,7 @@ class Integration(BaseInstrumentor):
 
     @property
     def outcome(self) -> Outcome:
-        """How things stand now."""
+        """The state of the instrumentation now."""
         if not self._open:
             return Outcome(state="skipped", reason="not instrumented")
         rival = self._active_rival()
@@ -149,7 +149,7 @@ class Integration(BaseInstrumentor):
             self._patches = []
 
     def _lets_through(self, client: Any) -> bool:
-        """Whether a call is to be recorded. Wrappers that outlive `uninstrument` ask this too."""
+        """Return whether a call is to be recorded. Wrappers that outlive `uninstrument` ask this too."""
         if not self._open or not (self._every_client or self._watched(client) in self._clients):
             return False
         return self._active_rival() is None
@@ -159,7 +159,7 @@ class Integration(BaseInstrumentor):
         return None if self._beside_others else self._watch.active()
 
     def _watched(self, client: Any) -> Any:
-        """What of this client `watch_client` has remembered."""
+        """Return the part of a client by which `watch_client` remembers it."""
         return client
 
     def _make_recorder(self, tracer_provider: Any, capture_content: bool | None) -> Recorder:
@@ -224,7 +224,7 @@ class Integration(BaseInstrumentor):
     def _tell_age(self) -> None:
         if self._older is not None and not self._problems and not self._is_age_told:
             self._is_age_told = True
-            _logger.info("%s; %s is instrumented all the same", self._age(), self.library)
+            _logger.info("%s; %s is instrumented anyway", self._age(), self.library)
 
     def _report(self, where: str, problem: str) -> None:
         """Keep a problem and log it. Of an older version the first says it all: what to do is the same for each."""

@@ -11,7 +11,7 @@ _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
 def to_json(value: Any) -> str:
-    """Compact JSON text of any value; what JSON cannot say is written as its `str`."""
+    """Return compact JSON text of any value; what JSON cannot say is written as its `str`."""
     try:
         return orjson.dumps(value, default=_plain, option=_OPTIONS).decode()
     except TypeError:
@@ -27,7 +27,7 @@ def to_json_bytes(value: Any) -> bytes:
 
 
 def from_json(data: bytes | str) -> Any:
-    """The value of a JSON document.
+    """Return the value of a JSON document.
 
     Raises ValueError when it is none. The standard library reads what orjson refuses: NaN and lone surrogates.
     """
@@ -59,7 +59,7 @@ def _leniently_written(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What a value that is not JSON stands for: pydantic models by their fields, the rest by its text."""
+    """Return a JSON form of another value: the fields of a pydantic model, the text of the rest."""
     dump = getattr(value, "model_dump", None)
     if callable(dump) and not isinstance(value, type):
         return dump(mode="json", exclude_unset=True)

@@ -37,7 +37,7 @@ class ModelClaim:
 
     @property
     def is_open(self) -> bool:
-        """Whether the request is still to be sent."""
+        """Return whether the request is still to be sent."""
         return not self._is_closed and (self._stream is None or self._stream() is not None)
 
     def lasts_with(self, stream: Any) -> None:
@@ -59,40 +59,40 @@ class CallWatch:
 
 
 def with_watch(watch: CallWatch, context: Context | None = None) -> Context:
-    """A context whose model calls are recorded by whoever does, which the watch notes."""
+    """Return a context whose model calls are recorded by whoever does, which the watch notes."""
     return set_value(LLM_SPAN_KEY, watch, context)
 
 
 def llm_span(context: Context | None = None) -> Span | None:
-    """The LLM span in progress in `context` (default: the current one), or None."""
+    """Return the LLM span in progress in `context` (default: the current one), or None."""
     value = get_value(LLM_SPAN_KEY, context)
     return value if isinstance(value, Span) else None
 
 
 def with_claim(claim: ModelClaim, context: Context | None = None) -> Context:
-    """A context in which model calls are recorded by whoever holds the claim, while it is open."""
+    """Return a context in which model calls are recorded by whoever holds the claim, while it is open."""
     return set_value(LLM_SPAN_KEY, claim, context)
 
 
 def with_llm_span(span: Span, context: Context | None = None, *, current: bool = True) -> Context:
-    """A context in which `span` is the LLM span in progress, and (with `current`) the parent of new spans."""
+    """Return a context in which `span` is the LLM span in progress, and (with `current`) the parent of new spans."""
     marked = set_value(LLM_SPAN_KEY, span, context)
     return set_span_in_context(span, marked) if current else marked
 
 
 def is_claimed(context: Context | None = None) -> bool:
-    """Whether there is an open claim on the model call that starts in `context` (default: the current one)."""
+    """Return whether there is an open claim on the model call that starts in `context` (default: the current one)."""
     value = get_value(LLM_SPAN_KEY, context)
     return isinstance(value, ModelClaim) and value.is_open
 
 
 def without_llm_span(context: Context | None = None) -> Context:
-    """A context with no LLM span in progress: for a tool or an agent that runs inside a model call."""
+    """Return a context with no LLM span in progress: for a tool or an agent that runs inside a model call."""
     return set_value(LLM_SPAN_KEY, None, context)
 
 
 def is_taken(context: Context) -> bool:
-    """Whether somebody else already records the model call that starts in `context` (the current one)."""
+    """Return whether somebody else already records the model call that starts in `context` (the current one)."""
     if not context:
         return False  # as in every call that is a trace of its own
     held = context.get(LLM_SPAN_KEY)

@@ -11,7 +11,7 @@ from ._shape import Object, items, obj
 
 
 def with_logprobs(content: Content, choices: Iterable[Object], name: str = "logprobs") -> Content:
-    """What is said beside the messages, with the log probabilities of those choices that have some."""
+    """Return the content beside the messages, with the log probabilities of the choices that have some."""
     found = [without_bytes(choice[name]) for choice in choices if choice.get(name)]
     if not found:
         return content
@@ -45,5 +45,5 @@ class Logprobs:
                 self._others[name] = value
 
     def whole(self) -> dict[str, Any]:
-        """All of them."""
+        """Return all log probabilities."""
         return {**self._others, **self._tokens}

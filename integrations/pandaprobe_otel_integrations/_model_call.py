@@ -12,7 +12,8 @@ from opentelemetry.trace import Span, SpanKind, Tracer
 
 from pandaprobe_otel.mapping.attributes import CANCELLED, OUTCOME, PARTIAL
 
-from ._begun import BEGUN
+from . import _names as names
+from ._background_work import BEGUN
 from ._content import encoded
 from ._endpoint import Attributes, Body, Endpoint, Failure
 from ._failures import beside_message, body_of, message_in
@@ -20,6 +21,7 @@ from ._guard import guarded
 from ._llm_span import with_llm_span
 from ._replayable import asked, kept
 from ._rest import RESPONSE
+from ._shape import objects, string
 from ._span_writing import fail, present
 
 _OPERATION: Final = "gen_ai.operation.name"
@@ -30,12 +32,12 @@ _FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorder:
-    """What every span of one integration is made with."""
+    """The tracer and switches that every span of one integration is made with."""
 
     tracer: Tracer
     with_content: bool
     replayable: bool = False
-    """Whether spans keep what their calls can be rebuilt from."""
+    """True if spans keep what their calls can be rebuilt from."""
 
 
 class ModelCall:
@@ -54,7 +56,7 @@ class ModelCall:
     ) -> None:
         self.endpoint = endpoint
         self.is_settled = False
-        """Whether the span says by now how the call ended: why the model stopped, or what went wrong."""
+        """True if the span says by now how the call ended: why the model stopped, or what went wrong."""
         self.started_ns = started_ns or time.time_ns()
         self._recorder = recorder
         keeps = recorder.replayable and recorder.with_content
@@ -76,7 +78,7 @@ class ModelCall:
         )
 
     def context(self, context: Context) -> Context:
-        """The context that the call runs in: this span is its LLM span and the parent of what happens below."""
+        """Return the context that the call runs in: this span is its LLM span and the parent of what happens below."""
         return with_llm_span(self.span, context)
 
     def add(self, attributes: Mapping[str, Any]) -> None:
@@ -106,6 +108,14 @@ class ModelCall:
             BEGUN.add(answer.goes_on, self.span)
         if answer.failure is not None:
             self._note_failure(answer.failure)
+
+    def text_of(self, body: Body) -> str | None:
+        """Return the text of an answer, if content is recorded."""
+        if not self._recorder.with_content:
+            return None
+        said: Any = self.endpoint.answer(body, with_content=True).content.get(names.OUTPUT_MESSAGES)
+        parts = [part for message in objects(said) for part in objects(message.get("parts"))]
+        return "".join(text for part in parts if part.get("type") == "text" and (text := string(part.get("content"))))
 
     def raised(self, error: BaseException) -> None:
         """The call ended with an exception. Cancellation and its like are control flow, not a failure."""

@@ -39,7 +39,7 @@ def adopt(scope: str, *, is_on: Callable[[], bool]) -> Adoption:
 
 
 def is_natively_recorded(context: Context) -> bool:
-    """Whether the current span of `context` is an open one that a library has made of the model call itself."""
+    """Return whether the current span of `context` is an open one that a library has made of the model call itself."""
     if not _adopted:
         return False
     span: Any = get_current_span(context)
@@ -50,7 +50,7 @@ def is_natively_recorded(context: Context) -> bool:
 
 
 def scope_of(span: Any) -> str | None:
-    """The name of the instrumentation scope that has made a span; None for one that is not recorded."""
+    """Return the name of the instrumentation scope that has made a span; None for one that is not recorded."""
     return getattr(getattr(span, "instrumentation_scope", None), "name", None)
 
 

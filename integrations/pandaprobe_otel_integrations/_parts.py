@@ -20,32 +20,32 @@ UNFINISHED: Final = "incomplete"
 
 
 def text(content: str) -> Part:
-    """Plain text."""
+    """Return plain text."""
     return {"type": "text", "content": content}
 
 
 def reasoning(content: str) -> Part:
-    """What the model thought, or the summary it gives of that."""
+    """Return the model's reasoning, or its summary, as a part."""
     return {"type": "reasoning", "content": content}
 
 
 def tool_call(*, id: str | None, name: str | None, arguments: Any) -> Part:
-    """A call that the model wants made. JSON text of arguments becomes the object it stands for."""
+    """Return a call that the model wants made. JSON text of arguments becomes the object it stands for."""
     return {"type": "tool_call", "id": id, "name": name or "", "arguments": decoded_arguments(arguments)}
 
 
 def tool_response(*, id: str | None, response: Any) -> Part:
-    """What a tool answered."""
+    """Return a tool's answer as a part."""
     return {"type": "tool_call_response", "id": id, "response": response}
 
 
 def server_tool_call(*, id: str | None, name: str, call: Any) -> Part:
-    """A call that the provider made and answered itself (web search, code interpreter)."""
+    """Return a call that the provider made and answered itself (web search, code interpreter)."""
     return {"type": "server_tool_call", "id": id, "name": name, "server_tool_call": call}
 
 
 def file_reference(file_id: str, modality: str, mime_type: str | None = None) -> Part:
-    """A file that was uploaded before."""
+    """Return a file that was uploaded before."""
     part: Part = {"type": "file", "modality": modality, "file_id": file_id}
     if mime_type is not None:
         part["mime_type"] = mime_type
@@ -53,7 +53,7 @@ def file_reference(file_id: str, modality: str, mime_type: str | None = None) ->
 
 
 def blob(data: bytes, modality: str, mime_type: str | None) -> Part:
-    """Binary content, named but not carried."""
+    """Return binary content, named but not carried."""
     return {
         "type": "blob",
         "modality": modality,
@@ -72,7 +72,7 @@ def base64_blob(data: str, modality: str, mime_type: str | None) -> Part:
 
 
 def media(url: str, modality: str) -> Part:
-    """A `data:` URL as a blob, any other address as it is."""
+    """Return a `data:` URL as a blob, any other address as it is."""
     if not url.startswith("data:"):
         return {"type": "uri", "modality": modality, "uri": url}
     header, _, payload = url[len("data:") :].partition(",")
@@ -90,7 +90,7 @@ def text_or(found: list[Part]) -> str | list[Part]:
 
 
 def decoded_arguments(arguments: Any) -> Any:
-    """Arguments of a tool call: JSON text of an object as that object, everything else unchanged."""
+    """Return arguments of a tool call: JSON text of an object as that object, everything else unchanged."""
     if not isinstance(arguments, str):
         return arguments
     if not arguments.lstrip().startswith("{"):

@@ -68,7 +68,7 @@ def _is_same(function: Any, wrapper: Any) -> bool:
 
 
 def subclasses(owner: Any) -> Iterator[type[Any]]:
-    """All that inherit from a class; nothing of what is none."""
+    """Yield all that inherit from a class; nothing of what is none."""
     direct: list[type[Any]] = type.__subclasses__(owner) if isinstance(owner, type) else []
     for below in direct:
         yield below
@@ -128,7 +128,7 @@ def patch_inside(decorated: Callable[..., Any], variable: str, wrapper: Wrapper)
 
 
 def definer(owner: type[Any], name: str) -> type[Any]:
-    """The class among `owner` and its bases that defines `name`. Raises AttributeError when none does."""
+    """Return the class among `owner` and its bases that defines `name`. Raises AttributeError when none does."""
     for candidate in owner.__mro__:
         if name in candidate.__dict__:
             return candidate

@@ -1,4 +1,4 @@
-"""What a call is rebuilt from, beside what its messages and attributes tell: kept by `init(replayable=True)` alone.
+"""The data that a call is rebuilt from, beside its messages and attributes: kept by `init(replayable=True)` alone.
 
 The request without its conversation, and the answer as the service gave it: the order of its parts, the exact text of
 arguments, ids, signatures, why it stopped in the service's own words.
@@ -28,12 +28,12 @@ _OF_THE_CLIENT: Final = frozenset({"ResponseMetadata", "stream"})
 
 
 def asked(body: Body) -> Mapping[str, Any]:
-    """The members of a request that are kept, without credentials."""
+    """Return the members of a request that are kept, without credentials."""
     return rest(body, _CONVERSATION)
 
 
 def kept(request: Mapping[str, Any], answer: Body) -> dict[str, str]:
-    """The attribute; of an answer that is too long a mark instead."""
+    """Return the attribute; of an answer that is too long a mark instead."""
     told = {name: value for name, value in answer.items() if name not in _OF_THE_CLIENT}
     text = to_json({"request": request, "answer": told})
     if len(text) > MAX_CHARS:

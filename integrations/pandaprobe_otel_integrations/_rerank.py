@@ -13,13 +13,13 @@ from ._json import to_json
 from ._parts import Part
 from ._rest import beside, parameters, rest, told, with_rest
 from ._shape import Object, integer, items, obj, objects, string
-from ._whole import Whole
+from ._unstreamed import Unstreamed
 
 _ANSWERED: Final = frozenset({"id", "model", "object", "results"})
 _RESULT: Final = frozenset({"index", "relevance_score", "document"})
 
 
-class Rerank(Whole):
+class Rerank(Unstreamed):
     """Documents in the order of how they fit."""
 
     operation = "retrieval"
@@ -33,7 +33,7 @@ class Rerank(Whole):
         }
 
     def request_content(self, body: Body) -> Content:
-        """The query, and the documents to choose from."""
+        """Return the query, and the documents to choose from."""
         said = [_document(one) for one in items(body.get("documents"))]
         return {
             names.RETRIEVAL_QUERY: string(body.get("query")),
@@ -42,7 +42,7 @@ class Rerank(Whole):
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Places and scores of the documents that were chosen."""
+        """Return places and scores of the documents that were chosen."""
         content: Content = {}
         if with_content:
             found = [_scored(one) for one in objects(body.get("results"))]

@@ -44,7 +44,7 @@ _SENTINELS: Final = frozenset({"NotGiven", "Omit", "Unset"})
 
 
 def rest(members: Object, known: Set[str]) -> dict[str, Any]:
-    """The members that are not `known` and say something."""
+    """Return the members that are not `known` and say something."""
     if not members.keys() - known:
         return {}
     return {
@@ -80,7 +80,7 @@ def parameters(body: Object, known: Set[str], *inner: tuple[str, Set[str]]) -> C
 
 
 def beside(body: Object, known: Set[str], counts: Counts, usage: str = "usage") -> Content:
-    """What an answer says beside what was said: its other members, and what its usage counts beside tokens."""
+    """Return the rest of an answer: its other members, and what its usage counts beside tokens."""
     left = rest(body, known)
     if (counted := body.get(usage)) and (more := uncounted(counted, counts)):
         left["usage"] = more
@@ -88,7 +88,7 @@ def beside(body: Object, known: Set[str], counts: Counts, usage: str = "usage") 
 
 
 def uncounted(usage: Any, known: Counts) -> dict[str, Any]:
-    """What a usage says beside the `known` counts; a zero says nothing."""
+    """Return the counts of a usage beside the `known` ones, without zeros."""
     found: dict[str, Any] = {}
     for name, value in obj(usage).items():
         if not value:
@@ -114,7 +114,7 @@ def _nonzero(value: Any, known: Set[str] = frozenset()) -> Any:
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a value says nothing."""
+    """Return whether a value says nothing."""
     return value is None or (not value and type(value) in _CONTAINERS)
 
 
@@ -122,7 +122,7 @@ _CONTAINERS: Final = frozenset({str, dict, list, tuple, bytes})
 
 
 def told(value: Any, name: str = "", depth: int = 0) -> Any:
-    """A value as it may be told: without credentials, with marks for bytes.
+    """Return a value as it may be told: without credentials, with marks for bytes.
 
     Raises RecursionError when it is nested more than 200 deep.
     """
@@ -170,7 +170,7 @@ def _told_text(text: str, name: str) -> Any:
 
 
 def grown(before: Any, piece: Any) -> Any:
-    """What two pieces of a value are together: lists and objects grow, of anything else the later one counts.
+    """Return two pieces of a value together: lists and objects grow, of anything else the later one counts.
 
     A list that begins with what came before stands for it. Objects of a list that name the same index are one.
     """
@@ -219,5 +219,5 @@ def _continued(before: Any, piece: Any) -> Any:
 
 
 def names_of(*readings: Iterable[str]) -> frozenset[str]:
-    """The members that some tables of readings, or lists, have."""
+    """Return the members that some tables of readings, or lists, have."""
     return frozenset(name for one in readings for name in one)

@@ -29,7 +29,7 @@ class Rival:
     class_name: str
 
     def is_active(self) -> bool:
-        """Whether it has instrumented the library: an OpenTelemetry instrumentor is a singleton that knows."""
+        """Return whether it has instrumented the library: an OpenTelemetry instrumentor is a singleton that knows."""
         return self.module in sys.modules and bool(getattr(self.instance, "_is_instrumented_by_opentelemetry", False))
 
     @property
@@ -49,7 +49,7 @@ class Watch:
     """By their modules, what the spans of active rivals are handed to."""
 
     def active(self) -> Rival | None:
-        """The first rival that is active, and whose spans go where ours go, or to PandaProbe all the same."""
+        """Return the first rival that is active, and whose spans go where ours go, or to PandaProbe all the same."""
         for rival in self.rivals:
             # Each call asks this of rivals that mostly are not even installed.
             if rival.module not in sys.modules:
@@ -76,7 +76,7 @@ class Watch:
 
 
 def _receivers(rival: Rival, tracer: Tracer) -> tuple[Any, ...]:
-    """What the spans of a rival are handed to, by its tracers; nothing where there are none, which says nothing."""
+    """Return the processors that get a rival's spans, by its tracers; empty if it has none, which says nothing."""
     provider: Any = get_tracer_provider()
     default = getattr(provider, "_active_span_processor", None)
     scopes = [getattr(scope, "name", "") for scope in (*getattr(provider, "_tracers", ()),)]
@@ -96,7 +96,7 @@ def _names(rival: Rival) -> Callable[[str], bool]:
 
 
 def _receiver(tracer: Any) -> Any:
-    """The span processor of all that a tracer makes; None when it makes nothing."""
+    """Return the span processor of all that a tracer makes; None when it makes nothing."""
     if isinstance(tracer, ProxyTracer):
         tracer = tracer._tracer  # pyright: ignore[reportPrivateUsage]
     return getattr(tracer, "span_processor", None)
@@ -127,7 +127,7 @@ def _tell(rival: Rival, ours: Any, theirs: Iterable[Any]) -> None:
     both = _endpoints(ours) & {endpoint for each in theirs for endpoint in _endpoints(each)}
     if both:
         _logger.warning(
-            "%s Both sets of spans go to %s, which has each call twice: give its instrumentor the tracer provider of "
+            "%s Both sets of spans go to %s, which gets each call twice: give its instrumentor the tracer provider of "
             "init(), or leave it out.",
             words,
             ", ".join(sorted(both)),

@@ -30,11 +30,11 @@ class Run:
     run_id: Any
     parent: Run | None
     context: Context
-    """What the children of this run start in."""
+    """The context in which the children of this run start."""
     name: str = ""
     span: Span | None = None
     is_agent: bool = False
-    """Whether it is the run of a whole graph."""
+    """True if it is the run of a whole graph."""
     agent: str | None = None
     """Name of the agent that this run is part of."""
     children: set[Run] = field(default_factory=set["Run"])
@@ -44,7 +44,7 @@ class Run:
     thread: int = field(default_factory=threading.get_ident)
     started_ns: int = field(default_factory=time_ns)
     answers: bool = False
-    """Whether the model has begun to answer."""
+    """True if the model has begun to answer."""
     stopped: str | None = None
     """The outcome of what has stopped below it before its end, and has not gone on since."""
     handling: BaseException | None = field(default_factory=lambda: sys.exc_info()[1])
@@ -55,7 +55,7 @@ class Run:
 
     @property
     def is_left_behind(self) -> bool:
-        """Whether its task is over. LangChain tells nothing of a model call that was cancelled."""
+        """Return whether its task is over. LangChain tells nothing of a model call that was cancelled."""
         if self.task is None:
             return False
         task = self.task()
@@ -63,7 +63,7 @@ class Run:
 
     @property
     def is_torn_down(self) -> bool:
-        """Whether it cannot go on while an exception goes through this thread: its task is cancelled with the others,
+        """Return whether it cannot go on while an exception passes through this thread: its task is cancelled as well,
         or its frames are in this thread. Another thread goes on and ends its runs itself."""
         return self.task is not None or self.thread == threading.get_ident()
 
@@ -112,7 +112,7 @@ class OpenRuns:
         return run_id in self._runs
 
     def get(self, run_id: Any) -> Run | None:
-        """The open run of this id."""
+        """Return the open run of this id."""
         return self._runs.get(run_id) if run_id is not None else None
 
     def add(self, run: Run) -> Run | None:

@@ -32,7 +32,7 @@ def items(value: Any) -> list[Any]:
 
 
 def objects(value: Any) -> list[Object]:
-    """The objects among the items of `value`."""
+    """Return the objects among the items of `value`."""
     found: list[Object] = []
     if isinstance(value, (list, tuple)):
         for item in value:  # pyright: ignore[reportUnknownVariableType]
@@ -45,12 +45,12 @@ def objects(value: Any) -> list[Object]:
 
 
 def string(value: Any) -> str | None:
-    """A text that is not empty."""
+    """Return a text that is not empty."""
     return value if isinstance(value, str) and value else None
 
 
 def integer(value: Any) -> int | None:
-    """An integer; no bool."""
+    """Return an integer; no bool."""
     if value is None or type(value) is int:
         return value
     if isinstance(value, bool):
@@ -61,14 +61,14 @@ def integer(value: Any) -> int | None:
 
 
 def number(value: Any) -> float | None:
-    """A number as a float, as the conventions type it; no bool."""
+    """Return a number as a float, as the conventions type it; no bool."""
     if value is None or type(value) is float:
         return value
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def strings(value: Any) -> list[str] | None:
-    """A text or a list of texts as a list; None when there is none."""
+    """Return a text or a list of texts as a list; None when there is none."""
     if value is None:
         return None
     if isinstance(value, str):

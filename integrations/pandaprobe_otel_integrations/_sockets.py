@@ -10,7 +10,7 @@ from ._guard import guarded
 
 
 class Listener(Protocol):
-    """What is told of a connection. It may raise: nothing of that reaches the app."""
+    """A listener to a connection. It may raise: nothing of that reaches the app."""
 
     def sent(self, message: Any) -> None:
         """The app is about to send this."""

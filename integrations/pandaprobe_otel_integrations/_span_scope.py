@@ -52,7 +52,7 @@ def call_inside(scope: Scope, call: Callable[..., Any], args: Sequence[Any], kwa
 
 
 def read_inside(scope: Scope, stream: Any) -> Any:
-    """A generator of either sort that yields what this one does, each item made inside the scope."""
+    """Return a generator of either sort that yields what this one does, each item made inside the scope."""
     if isasyncgen(stream):
         return wrap(_asteps, lambda args, kwargs: scope)(cast("AsyncGenerator[Any, Any]", stream))
     return wrap(_steps, lambda args, kwargs: scope)(stream)

@@ -1,4 +1,4 @@
-"""What every integration does with the attributes and the status of its spans."""
+"""Attributes and status of spans, as every integration writes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pandaprobe_otel.mapping.outcomes import outcome_of
 
 
 def present(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """The attributes without those that are None."""
+    """Return the attributes without those that are None."""
     return {name: value for name, value in attributes.items() if value is not None}
 
 

@@ -13,8 +13,8 @@ from opentelemetry.context import get_current
 
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http.around import Opened, around, around_async, show_response
 from pandaprobe_otel_integrations._http.call import HttpCall
+from pandaprobe_otel_integrations._http.traced_call import Opened, around, around_async, show_response
 from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
@@ -24,7 +24,7 @@ Wrapped = Callable[..., Any]
 
 
 class SpeakeasyCall(NamedTuple):
-    """What a request calls: the endpoint, where it is, and the object by which a client is watched."""
+    """The target of a request: the endpoint, its address, and the object by which a client is watched."""
 
     endpoint: Endpoint
     place: Attributes
@@ -45,12 +45,12 @@ class SpeakeasyHooks:
         self._find = find
 
     def do_request(self, wrapped: Wrapped, sdk: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around the synchronous request."""
+        """Wrap the synchronous request."""
         opened = guarded(self._open, sdk, args, kwargs)
         return around(opened, wrapped, args, kwargs, show=show_response)
 
     async def do_request_async(self, wrapped: Wrapped, sdk: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around the asynchronous request."""
+        """Wrap the asynchronous request."""
         opened = guarded(self._open, sdk, args, kwargs)
         return await around_async(opened, wrapped, args, kwargs, show=show_response)
 
@@ -65,7 +65,7 @@ class SpeakeasyHooks:
 
 
 def _sent(request: Any) -> Body:
-    """The JSON of a request; of a form its texts, and what there is to say of its files."""
+    """Return the JSON of a request; of a form its texts, and what there is to say of its files."""
     fields: Any = getattr(request.stream, "fields", None)
     if fields is not None:
         return _form(fields)

@@ -77,7 +77,7 @@ class ToolLoop:
             return call()
 
     async def run_async(self, call: Callable[[], Any]) -> Any:
-        """The asynchronous form."""
+        """Return the asynchronous form."""
         with _Running(self.context, self.raised, self.end):
             return await call()
 
@@ -136,7 +136,7 @@ class Hop(ModelCall):
 
 
 def begin_hop(recorder: Recorder, endpoint: Endpoint, body: Body, place: Attributes, context: Context) -> ModelCall:
-    """A model call, which may be one of a loop."""
+    """Return a model call, which may be one of a loop."""
     loop = loop_in(context) if context else None
     if loop is None:
         return ModelCall(recorder, endpoint, body, place, context)
@@ -175,7 +175,7 @@ class ToolRun:
             return result
 
     async def run_async(self, call: Callable[[], Any]) -> Any:
-        """The asynchronous form."""
+        """Return the asynchronous form."""
         with _Running(self._context, self._raised, self._span.end):
             result = await call()
             guarded(self._tell, result)
@@ -191,18 +191,18 @@ class ToolRun:
 
 
 def as_text(result: Any) -> str:
-    """What a function gave back, as the text of an attribute: JSON, unless it is a text."""
+    """Return a function's result as the text of an attribute: JSON, unless it is a text."""
     return result if isinstance(result, str) else encoded({"": [result]})[""][1:-1]
 
 
 def loop_in(context: Context | None = None) -> ToolLoop | None:
-    """The loop that goes on in `context` (default: the current one)."""
+    """Return the loop that goes on in `context` (default: the current one)."""
     found = get_value(_LOOP_KEY, get_current() if context is None else context)
     return found if isinstance(found, ToolLoop) else None
 
 
 def through(items: Any, open_loop: Callable[[], ToolLoop | None]) -> Iterator[Any]:
-    """The items as the client's generator gives them; it runs with the span as the current one, the app does not.
+    """Yield the items as the client's generator gives them; it runs with the span as the current one, the app does not.
 
     `open_loop` is called when the app begins to iterate, as is the generator.
     """
@@ -229,7 +229,7 @@ def through(items: Any, open_loop: Callable[[], ToolLoop | None]) -> Iterator[An
 
 
 async def through_async(items: Any, open_loop: Callable[[], ToolLoop | None]) -> AsyncIterator[Any]:
-    """The asynchronous form."""
+    """Yield the asynchronous form."""
     loop = open_loop()
     try:
         while True:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from pandaprobe_otel.process.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.api.budget import RateLimits as RateLimits
     from pandaprobe_otel.api.client import AsyncClient as AsyncClient
     from pandaprobe_otel.api.client import Client as Client
     from pandaprobe_otel.api.monitors_as_code import MonitorPlan as MonitorPlan
+    from pandaprobe_otel.api.request_budget import RateLimits as RateLimits
     from pandaprobe_otel.api.runs.result import Pair as Pair
     from pandaprobe_otel.api.runs.result import RunResult as RunResult
     from pandaprobe_otel.api.runs.run import AsyncRun as AsyncRun
@@ -43,7 +43,7 @@ if not TYPE_CHECKING:  # else a type checker would accept any name, even a missp
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
-            "budget": ("RateLimits",),
+            "request_budget": ("RateLimits",),
             "client": (
                 "AsyncClient",
                 "Client",

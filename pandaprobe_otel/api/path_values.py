@@ -71,6 +71,6 @@ def organization_path(
     """
     organization = default if organization_id is None else organization_id
     if organization is None:
-        raise invalid(what, FieldError("organization_id", "is not given, here or to the client"))
+        raise invalid(what, FieldError("organization_id", "is missing: pass it here or to the client"))
     path = {"org_id": uuid_of("organization_id", organization, what=what)}
     return {**path, **{name: uuid_of(name, value, what=what) for name, value in others.items()}}

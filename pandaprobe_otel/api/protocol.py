@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias, TypeVar
 
-from pandaprobe_otel.api.budget import Budget, RateLimits, bucket_of
 from pandaprobe_otel.api.encoding import body_bytes, checked, invalid, query_text, read_answer
 from pandaprobe_otel.api.endpoint import Endpoint, Repeat, Scope
 from pandaprobe_otel.api.failures import Failure, error_of, sent
+from pandaprobe_otel.api.request_budget import Budget, RateLimits, bucket_of
 from pandaprobe_otel.errors import ConfigError, FieldError, OutcomeUnknown, RateLimited, ServerError
 from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge

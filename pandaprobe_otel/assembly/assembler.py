@@ -1,4 +1,4 @@
-"""Assembler of spans into traces, which decides when a trace, or a part of it, is ready to be sent."""
+"""Assembler of spans into traces, which decides when a trace, or a segment of it, is ready to be sent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.assembly.timing import MAX_OPEN_SPANS, MAX_OPEN_TRACES, REMEMBERED_TRACES, Timing
-from pandaprobe_otel.assembly.trace_buffer import SMALLEST_SPAN, Memory, Part, Stage, TraceBuffer
+from pandaprobe_otel.assembly.trace_buffer import Memory, Stage, TraceBuffer, TraceSegment
+from pandaprobe_otel.mapping.sdk_span import EndedSpan
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -79,14 +80,13 @@ class Assembler:
             buffer.start(span, context.span_id, now)
             self._open_spans += len(buffer.open) - before
 
-    def ended(self, span: ReadableSpan, now: float) -> int:
+    def ended(self, span: EndedSpan, now: float) -> int:
         """Add a span that has ended; return its approximate size in bytes."""
-        context = span.context
-        if context is None:
-            return SMALLEST_SPAN
-        buffer = self._buffer(context.trace_id, now)
+        trace_id, span_id = span[0][:2]  # a context is a tuple, and its properties are Python calls
+        buffer = self._buffers.get(trace_id) or self._buffer(trace_id, now)
+        self._touched.add(buffer)
         before = len(buffer.open)
-        size = buffer.end(span, context.span_id, now)
+        size = buffer.end(span, span_id, now)
         self._open_spans += len(buffer.open) - before
         self.bytes += size
         self.has_large = self.has_large or buffer.bytes >= self._timing.checkpoint_bytes
@@ -123,8 +123,8 @@ class Assembler:
         given_up, self._given_up = self._given_up, 0
         return given_up
 
-    def due(self, now: float) -> Iterator[Part]:
-        """Yield the parts that are ready now. Looks only at traces that can be ready."""
+    def due(self, now: float) -> Iterator[TraceSegment]:
+        """Yield the segments that are ready now. Looks only at traces that can be ready."""
         self.has_large = False
         for buffer in self._touched:
             self._plan_look(buffer, self._due_at(buffer, now))
@@ -147,14 +147,14 @@ class Assembler:
                 self._touched.add(buffer)
         yield from self._over_the_bound(now)
 
-    def flush(self, now: float) -> Iterator[Part]:
+    def flush(self, now: float) -> Iterator[TraceSegment]:
         """Yield the traces whose root has ended, without waiting for late spans."""
         for buffer in list(self._buffers.values()):
             root_ended = not buffer.open_entries and (buffer.entries_ended_at is not None or not buffer.open)
             if buffer.ended and (buffer.memory.posted or root_ended):
                 yield self._take(buffer, self._closing_stage(buffer), now)
 
-    def close(self, now: float) -> Iterator[Part]:
+    def close(self, now: float) -> Iterator[TraceSegment]:
         """Yield all traces, complete or not."""
         for buffer in list(self._buffers.values()):
             if buffer.ended:
@@ -193,7 +193,7 @@ class Assembler:
         if self._is_large(buffer):
             return -math.inf
         if buffer.memory.posted:
-            return buffer.last_part + timing.append_every_s
+            return buffer.last_segment + timing.append_every_s
         return buffer.created_at + timing.checkpoint_after_s
 
     def _plan_look(self, buffer: TraceBuffer, at: float) -> None:
@@ -226,25 +226,25 @@ class Assembler:
         buffer = self._buffers.get(trace_id)
         if buffer is None:
             memory = self._remembered.pop(trace_id, None) or Memory(inherits=self._is_forked)
-            buffer = TraceBuffer(trace_id, memory, self._awaits_root, created_at=now, last_part=now)
+            buffer = TraceBuffer(trace_id, memory, self._awaits_root, created_at=now, last_segment=now)
             self._buffers[trace_id] = buffer
         self._touched.add(buffer)
         return buffer
 
-    def _take(self, buffer: TraceBuffer, stage: Stage, now: float) -> Part:
-        part = self._part(buffer, stage, now)
+    def _take(self, buffer: TraceBuffer, stage: Stage, now: float) -> TraceSegment:
+        segment = self._segment(buffer, stage, now)
         if buffer.open:
             self._touched.add(buffer)
         else:
             self._forget(buffer)
-        return part
+        return segment
 
-    def _part(self, buffer: TraceBuffer, stage: Stage, now: float) -> Part:
+    def _segment(self, buffer: TraceBuffer, stage: Stage, now: float) -> TraceSegment:
         before = buffer.log_bytes
         self.bytes -= buffer.bytes
-        part = buffer.take(stage, now)
+        segment = buffer.take(stage, now)
         self._log_bytes -= before - buffer.log_bytes
-        return part
+        return segment
 
     def _forget(self, buffer: TraceBuffer) -> None:
         del self._buffers[buffer.trace_id]
@@ -256,7 +256,7 @@ class Assembler:
         if len(self._remembered) > REMEMBERED_TRACES:
             self._remembered.popitem(last=False)
 
-    def _over_the_bound(self, now: float) -> Iterator[Part]:
+    def _over_the_bound(self, now: float) -> Iterator[TraceSegment]:
         """Yield the oldest traces early while all together exceed the bound in bytes; give up traces if too many."""
         if self.bytes <= self._max_bytes and not self._are_too_many():
             return
@@ -264,12 +264,12 @@ class Assembler:
             too_many = self._are_too_many()
             if self.bytes <= self._max_bytes and not too_many:
                 return
-            part = self._part(buffer, self._early_stage(buffer), now)
+            segment = self._segment(buffer, self._early_stage(buffer), now)
             if too_many:
                 self._given_up += len(buffer.open)
                 self._forget(buffer)
-            if part.ended:
-                yield part
+            if segment.ended:
+                yield segment
 
     def _are_too_many(self) -> bool:
         return len(self._buffers) > MAX_OPEN_TRACES or self._open_spans > MAX_OPEN_SPANS

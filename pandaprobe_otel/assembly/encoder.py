@@ -1,4 +1,4 @@
-"""Encoder of trace parts as parcels: spans are selected, mapped and encoded."""
+"""Encoder of trace segments as requests: spans are selected, mapped and encoded."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from pandaprobe_otel.assembly.remote_parents import joined
+from pandaprobe_otel.assembly.remote_parents import view_of, view_of_ended
 from pandaprobe_otel.assembly.span_filter import SpanFilter
-from pandaprobe_otel.assembly.trace_buffer import Part, Stage
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.assembly.trace_buffer import Stage, TraceSegment
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.randomness import randomness
-from pandaprobe_otel.delivery.shares import SAMPLE_RATE_KEY
-from pandaprobe_otel.mapping import MappedTrace, MappingOptions, SpanView, map_views, read_span
+from pandaprobe_otel.delivery.sample_weights import SAMPLE_RATE_KEY
+from pandaprobe_otel.mapping import MappedTrace, MappingOptions, SpanView, map_views
 from pandaprobe_otel.mapping.evaluations import evaluation_scores
 from pandaprobe_otel.mapping.ids import trace_uuid
 
 if TYPE_CHECKING:
+    from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.delivery.ledger import Ledger
 
 _FINAL_FIELDS: Final = ("status", "output", "ended_at", "session_id", "user_id", "metadata", "tags")
@@ -28,14 +29,15 @@ _FIELDS_OF_THE_ROOT: Final = ("name", "input", "environment", "release")
 UNFINISHED_KEY: Final = "pandaprobe_otel.unfinished"
 """Metadata key for the names of spans that had not ended when their trace was sent."""
 _MOST_UNFINISHED: Final = 20
+_SPECIMEN: Final = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1}
 _COPIED_BELOW: Final = 16 << 10
 
 # Else the mapping would import it with the first span: a fork at that moment would leave a locked module in the child.
 import_module("pandaprobe_otel.mapping.shape_compiler")
 
 
-class PartEncoder:
-    """Encoder of a part as the requests that deliver it. Changes only the ledger and the trace's memory."""
+class SegmentEncoder:
+    """Encoder of a segment as the requests that deliver it. Changes only the ledger and the trace's memory."""
 
     def __init__(self, *, span_filter: SpanFilter, options: MappingOptions, ledger: Ledger, sample_rate: float) -> None:
         self._filter = span_filter
@@ -43,90 +45,91 @@ class PartEncoder:
         self._ledger = ledger
         self._sample_rate = sample_rate
 
-    def encode(self, part: Part) -> list[Parcel]:
-        """Return the parcels of a part in the order in which they must be sent; none if no span is wanted."""
-        if randomness(part.trace_id) < 1.0 - self._sample_rate:
-            self._ledger.dropped("sampled_out", len(part.ended))
+    def encode(self, segment: TraceSegment) -> list[OutgoingRequest]:
+        """Return the requests of a segment in the order in which they must be sent; none if no span is wanted."""
+        if randomness(segment.trace_id) < 1.0 - self._sample_rate:
+            self._ledger.dropped("sampled_out", len(segment.ended))
             return []
-        ended = [(span, joined(span, read_span(span))) for span in part.ended]
-        open_views = [joined(span, read_span(span)) for span in part.open]
-        if not part.memory.posted and not self._filter.is_wanted([view for _, view in ended] + open_views):
-            self._ledger.dropped("filtered", len(ended))
-            part.memory.parents.update((view.span_id, view.parent_id) for _, view in ended)
+        ended = segment.ended
+        views = [view_of_ended(span) for span in ended]
+        open_views = [view_of(span) for span in segment.open]
+        if not segment.memory.posted and not self._filter.is_wanted(views + open_views):
+            self._ledger.dropped("filtered", len(views))
+            segment.memory.parents.update((view.span_id, view.parent_id) for view in views)
             return []
-        kept = self._filter.keep(ended, open_views, part.memory)
+        kept = self._filter.keep(ended, views, open_views, segment.memory)
         self._ledger.dropped("filtered", kept.left_out)
-        views = kept.views
-        if part.stage is Stage.FIRST:
-            views += tuple(view for view in open_views if view.parent_id is None or view.parent_is_remote)
-            self._ledger.ended(len(views) - len(kept.views))  # an open root is sent once now and once at its end
-        if not views:
+        sent = kept.views
+        if segment.stage is Stage.FIRST:
+            sent += tuple(view for view in open_views if view.parent_id is None or view.parent_is_remote)
+            self._ledger.ended(len(sent) - len(kept.views))  # an open root is sent once now and once at its end
+        if not sent:
             return []
-        return [*self._parcels(part, views), *self._scores(part, views)]
+        return [*self._requests(segment, sent), *self._scores(segment, sent)]
 
-    def _scores(self, part: Part, views: Sequence[SpanView]) -> list[Parcel]:
+    def _scores(self, segment: TraceSegment, views: Sequence[SpanView]) -> list[OutgoingRequest]:
         return [
-            Parcel(step=Step.SCORE, trace_id=body["trace_id"], fields=orjson.dumps(body), name=body["name"])
-            for body in evaluation_scores(views, part.logs, self._options)
+            OutgoingRequest(step=Step.SCORE, trace_id=body["trace_id"], fields=orjson.dumps(body), name=body["name"])
+            for body in evaluation_scores(views, segment.logs, self._options)
         ]
 
-    def _parcels(self, part: Part, views: Sequence[SpanView]) -> list[Parcel]:
-        mapped = map_views(views, part.logs, whole=part.stage is Stage.WHOLE, options=self._options)
+    def _requests(self, segment: TraceSegment, views: Sequence[SpanView]) -> list[OutgoingRequest]:
+        mapped = map_views(views, segment.logs, whole=segment.stage is Stage.WHOLE, options=self._options)
         spans = mapped.encoded_spans
-        memory, trace_id = part.memory, trace_uuid(part.trace_id)
+        memory, trace_id = segment.memory, trace_uuid(segment.trace_id)
         is_error = mapped.trace.get("status") == "ERROR"
         name = str(mapped.trace.get("name", ""))
         memory.posted = True
-        if memory.created and not part.is_remote:
-            parcels = [Parcel(step=Step.APPEND, trace_id=trace_id, spans=spans, name=name, is_error=is_error)]
-            if part.stage is Stage.LAST:
-                final = self._final_fields(part, mapped)
+        if memory.created and not segment.is_remote:
+            requests = [OutgoingRequest(step=Step.APPEND, trace_id=trace_id, spans=spans, name=name, is_error=is_error)]
+            if segment.stage is Stage.LAST:
+                final = self._final_fields(segment, mapped)
                 memory.running = memory.lacks_root = False
-                parcels.append(Parcel(step=Step.FINISH, trace_id=trace_id, fields=final, name=name))
-            return parcels
+                requests.append(OutgoingRequest(step=Step.FINISH, trace_id=trace_id, fields=final, name=name))
+            return requests
         fields = dict(mapped.trace)
         if self._sample_rate < 1.0:  # so that counts can be scaled back
             fields["metadata"] = {**(fields.get("metadata") or {}), SAMPLE_RATE_KEY: self._sample_rate}
-        if part.stage is Stage.WHOLE and (part.open or part.abandoned):
+        if segment.stage is Stage.WHOLE and (segment.open or segment.abandoned):
             # These spans did not end in time; if they end later, they are appended.
-            names = [*(span.name for span in part.open), *part.abandoned][:_MOST_UNFINISHED]
+            names = [*(span.name for span in segment.open), *segment.abandoned][:_MOST_UNFINISHED]
             fields["metadata"] = {**(fields.get("metadata") or {}), UNFINISHED_KEY: names}
-        if part.stage is Stage.FIRST and not part.is_remote:
+        if segment.stage is Stage.FIRST and not segment.is_remote:
             fields.update(status="RUNNING", ended_at=None)
             memory.running = True
-        memory.created = not part.is_remote
-        memory.lacks_root = not part.is_remote and not memory.has_root
+        memory.created = not segment.is_remote
+        memory.lacks_root = not segment.is_remote and not memory.has_root
         memory.had_input = fields.get("input") is not None
         memory.tags = tuple(fields.get("tags") or ())
         return [
-            Parcel(
-                step=Step.APPEND if part.is_remote else Step.CREATE,
+            OutgoingRequest(
+                step=Step.APPEND if segment.is_remote else Step.CREATE,
                 trace_id=trace_id,
                 fields=mapped.encoded_trace if fields == mapped.trace else _exact(orjson.dumps(fields)),
                 spans=spans,
                 name=name,
                 is_error=is_error,
-                is_remote=part.is_remote,
+                is_remote=segment.is_remote,
                 duration_s=_duration_s(views),
                 sample_rate=self._sample_rate,
             )
         ]
 
     @staticmethod
-    def _final_fields(part: Part, mapped: MappedTrace) -> bytes:
-        names = (*_FINAL_FIELDS, *_FIELDS_OF_THE_ROOT) if part.memory.lacks_root else _FINAL_FIELDS
+    def _final_fields(segment: TraceSegment, mapped: MappedTrace) -> bytes:
+        names = (*_FINAL_FIELDS, *_FIELDS_OF_THE_ROOT) if segment.memory.lacks_root else _FINAL_FIELDS
         fields: dict[str, Any] = {key: mapped.trace[key] for key in names if mapped.trace.get(key)}
-        if part.memory.tags and "tags" in fields:  # PATCH replaces tags
-            fields["tags"] = sorted({*part.memory.tags, *fields["tags"]})
+        if segment.memory.tags and "tags" in fields:  # PATCH replaces tags
+            fields["tags"] = sorted({*segment.memory.tags, *fields["tags"]})
         root = _root_of(mapped)
-        if root.get("input") is not None and mapped.trace.get("input") is not None and not part.memory.had_input:
+        if root.get("input") is not None and mapped.trace.get("input") is not None and not segment.memory.had_input:
             fields["input"] = mapped.trace["input"]
         return _exact(orjson.dumps(fields))
 
 
 def _duration_s(views: Sequence[SpanView]) -> float:
-    first = min(view.start_ns for view in views)
-    last = max(view.start_ns if view.end_ns is None else view.end_ns for view in views)
+    first = min([view.start_ns for view in views])  # lists: a generator takes twice the time
+    last = max([view.start_ns if view.end_ns is None else view.end_ns for view in views])
     return max(last - first, 0) / 1e9
 
 
@@ -137,3 +140,17 @@ def _exact(encoded: bytes) -> bytes:
 
 def _root_of(mapped: MappedTrace) -> Mapping[str, Any]:
     return next((span for span in mapped.spans if span.get("parent_span_id") is None), dict[str, Any]())
+
+
+def loaded_encoder(config: Config, options: MappingOptions, ledger: Ledger, *, is_marked: bool) -> SegmentEncoder:
+    """Return an encoder for these settings, with everything loaded that it will need.
+
+    A sample span is mapped, so that the mapping's lazy imports happen now, while forks are held back.
+    """
+    map_views((SpanView("specimen", 1, 1, attributes=_SPECIMEN),), options=options)
+    return SegmentEncoder(
+        span_filter=SpanFilter(config.spans, is_marked=is_marked),
+        options=options,
+        ledger=ledger,
+        sample_rate=config.sample_rate,
+    )

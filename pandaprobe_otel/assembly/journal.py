@@ -6,24 +6,29 @@ It runs in the worker's thread. A trace is written only from its first GenAI spa
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from pandaprobe_otel.assembly.remote_parents import joined
+from pandaprobe_otel.assembly.remote_parents import view_of, view_of_ended
 from pandaprobe_otel.assembly.span_record import encode_json, encode_span
 from pandaprobe_otel.assembly.timing import MAX_OPEN_TRACES, REMEMBERED_TRACES
 from pandaprobe_otel.assembly.trace_buffer import Memory
 from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
-from pandaprobe_otel.mapping import SpanView, is_genai, read_span
+from pandaprobe_otel.mapping import SpanView, is_genai
+from pandaprobe_otel.mapping.sdk_span import EndedSpan, parent_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from pandaprobe_otel.assembly.trace_buffer import Part
+    from pandaprobe_otel.assembly.trace_buffer import TraceSegment
 
 
 _RESOURCE: Final = ("service.", "telemetry.", "deployment.")
+
+
+SpanEvent: TypeAlias = "tuple[ReadableSpan | EndedSpan, bool]"
+"""A span that has started, or the fields of one that has ended, with whether its start was taken before."""
 
 
 @dataclass(slots=True, eq=False)
@@ -31,7 +36,7 @@ class _OpenTrace:
     memory: Memory
     open_spans: int = 0
     roots: dict[int, ReadableSpan] = field(default_factory=dict[int, "ReadableSpan"])
-    held: list[ReadableSpan] = field(default_factory=list["ReadableSpan"])
+    held: list[EndedSpan] = field(default_factory=list[EndedSpan])
     """Ended spans that are not written yet, because the trace may turn out to be unwanted."""
     written_roots: dict[int, int] = field(default_factory=dict[int, int])
     """Open roots that have been written, each with its number of attributes at that time."""
@@ -39,7 +44,7 @@ class _OpenTrace:
 
 
 class SpanJournal:
-    """Record of the starts and ends of spans, and of the parts already sent. Only the worker calls it."""
+    """Record of the starts and ends of spans, and of the segments already sent. Only the worker calls it."""
 
     def __init__(self, *, content: bool, all_spans: bool, is_forked: bool = False) -> None:
         self._is_forked = is_forked
@@ -48,46 +53,51 @@ class SpanJournal:
         self._traces: OrderedDict[int, _OpenTrace] = OrderedDict()
         self._posted: OrderedDict[int, Memory] = OrderedDict()
 
-    def record(self, events: Sequence[tuple[ReadableSpan, bool]]) -> list[JournalChange]:
-        """Take starts (True) and ends of spans, in order; return the changes to write."""
+    def record(self, events: Iterable[SpanEvent]) -> list[JournalChange]:
+        """Take starts and ends of spans, in order; return the changes to write."""
         touched: dict[int, _OpenTrace] = {}
-        for span, is_start in events:
-            context = span.context
-            if context is None:
+        for span, was_open in events:
+            if not isinstance(span, tuple):
+                self._start(span)
                 continue
-            trace = self._trace(context.trace_id)
-            trace.memory.saw(span.parent)
-            if is_start:
-                trace.open_spans += 1
-                if span.parent is None or span.parent.is_remote:
-                    trace.roots[context.span_id] = span
-            else:
+            trace_id, span_id = span[0][:2]
+            trace = touched[trace_id] = self._trace(trace_id)
+            trace.memory.saw(parent_of(span))
+            trace.held.append(span)
+            if was_open:
                 trace.open_spans = max(trace.open_spans - 1, 0)
-                trace.roots.pop(context.span_id, None)
-                trace.written_roots.pop(context.span_id, None)
-                trace.held.append(span)
-                touched[context.trace_id] = trace
+                trace.roots.pop(span_id, None)
+                trace.written_roots.pop(span_id, None)
         return self._written(touched)
 
-    def taken(self, part: Part) -> list[JournalChange]:
-        """Take note that the spans of a part became parcels or were unwanted; return the changes to write with them."""
-        trace = self._traces.get(part.trace_id)
+    def _start(self, span: ReadableSpan) -> None:
+        context, parent = span.context, span.parent
+        if context is not None:
+            trace = self._trace(context.trace_id)
+            trace.memory.saw(parent)
+            trace.open_spans += 1
+            if parent is None or parent.is_remote:
+                trace.roots[context.span_id] = span
+
+    def taken(self, segment: TraceSegment) -> list[JournalChange]:
+        """Note that the spans of a segment became requests or were unwanted; return the changes to write with them."""
+        trace = self._traces.get(segment.trace_id)
         if trace is None:
             return []
         trace.held.clear()
-        trace.memory = part.memory
-        trace.is_written = trace.is_written or part.memory.posted
+        trace.memory = segment.memory
+        trace.is_written = trace.is_written or segment.memory.posted
         states: list[TraceState] = []
-        if part.open:
-            states.append(self._state(part.trace_id, trace, part.open[0]))
+        if segment.open:
+            states.append(self._state(segment.trace_id, trace, segment.open[0].resource.attributes))
         else:
-            del self._traces[part.trace_id]
-            self._remember(part)
-        return [JournalChange(cleared=_hex(part.trace_id), states=states)] if trace.is_written else []
+            del self._traces[segment.trace_id]
+            self._remember(segment)
+        return [JournalChange(cleared=_hex(segment.trace_id), states=states)] if trace.is_written else []
 
-    def _remember(self, part: Part) -> None:
-        if part.memory.posted:
-            self._posted[part.trace_id] = part.memory
+    def _remember(self, segment: TraceSegment) -> None:
+        if segment.memory.posted:
+            self._posted[segment.trace_id] = segment.memory
             if len(self._posted) > REMEMBERED_TRACES:
                 self._posted.popitem(last=False)
 
@@ -104,13 +114,13 @@ class SpanJournal:
         rows: list[JournalRow] = []
         states: list[TraceState] = []
         for trace_id, trace in touched.items():
-            views = [joined(span, read_span(span)) for span in trace.held]
+            views = [view_of_ended(span) for span in trace.held]
             trace.is_written = trace.is_written or self._all_spans or any(is_genai(view) for view in views)
             if not trace.is_written or not views:
                 continue
             rows += [self._row(trace_id, view, is_open=False) for view in views]
             rows += self._open_roots(trace_id, trace)
-            states.append(self._state(trace_id, trace, trace.held[-1]))
+            states.append(self._state(trace_id, trace, views[-1].resource))
             trace.held.clear()
         return [JournalChange(rows=rows, states=states)] if rows else []
 
@@ -120,14 +130,14 @@ class SpanJournal:
             attributes = len(span.attributes or ())
             if trace.written_roots.get(span_id) != attributes:
                 trace.written_roots[span_id] = attributes
-                rows.append(self._row(trace_id, joined(span, read_span(span)), is_open=True))
+                rows.append(self._row(trace_id, view_of(span), is_open=True))
         return rows
 
     def _row(self, trace_id: int, view: SpanView, *, is_open: bool) -> JournalRow:
         data = encode_span(view, content=self._content)
         return JournalRow(trace_id=_hex(trace_id), span_id=f"{view.span_id:016x}", is_open=is_open, data=data)
 
-    def _state(self, trace_id: int, trace: _OpenTrace, span: ReadableSpan) -> TraceState:
+    def _state(self, trace_id: int, trace: _OpenTrace, resource: Mapping[str, Any]) -> TraceState:
         memory = trace.memory
         return TraceState(
             trace_id=_hex(trace_id),
@@ -137,13 +147,13 @@ class SpanJournal:
             tags=memory.tags,
             is_remote=memory.is_remote,
             open_spans=trace.open_spans,
-            resource=encode_json(self._resource(span)).decode(),
+            resource=encode_json(_shown(resource)).decode(),
         )
 
-    @staticmethod
-    def _resource(span: ReadableSpan) -> dict[str, Any]:
-        """Return the resource attributes that a trace shows; others, such as a command line, must not be on disk."""
-        return {key: value for key, value in span.resource.attributes.items() if key.startswith(_RESOURCE)}
+
+def _shown(resource: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the resource attributes that a trace shows; others, such as a command line, must not be on disk."""
+    return {key: value for key, value in resource.items() if key.startswith(_RESOURCE)}
 
 
 def _hex(trace_id: int) -> str:

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from pandaprobe_otel.assembly.span_record import decode_span
-from pandaprobe_otel.assembly.trace_buffer import Memory, Part, Stage
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.assembly.trace_buffer import Memory, Stage, TraceSegment
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
 from pandaprobe_otel.mapping.ids import trace_uuid
+from pandaprobe_otel.mapping.sdk_span import fields_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from pandaprobe_otel.assembly.encoder import PartEncoder
+    from pandaprobe_otel.assembly.encoder import SegmentEncoder
 
 INCOMPLETE_KEY: Final = "pandaprobe_otel.incomplete"
 INCOMPLETE: Final = "process died"
@@ -37,16 +38,16 @@ class _Found:
 
 
 def recovered(
-    rows: Sequence[JournalRow], states: Sequence[TraceState], encoder: Callable[[], PartEncoder]
-) -> list[Parcel]:
-    """Return the parcels of all traces in a journal. Never raises: unreadable traces are left out."""
-    parcels: list[Parcel] = []
+    rows: Sequence[JournalRow], states: Sequence[TraceState], encoder: Callable[[], SegmentEncoder]
+) -> list[OutgoingRequest]:
+    """Return the requests of all traces in a journal. Never raises: unreadable traces are left out."""
+    requests: list[OutgoingRequest] = []
     for found in _by_trace(rows, states):
         try:
-            parcels += _parcels(found, encoder())
+            requests += _requests(found, encoder())
         except Exception:  # protects the other traces: they must be sent even if one cannot be read
             _logger.exception("A trace of a process that died could not be read; please report this")
-    return parcels
+    return requests
 
 
 def _by_trace(rows: Iterable[JournalRow], states: Iterable[TraceState]) -> list[_Found]:
@@ -61,28 +62,28 @@ def _by_trace(rows: Iterable[JournalRow], states: Iterable[TraceState]) -> list[
     return list(found.values())
 
 
-def _parcels(found: _Found, encoder: PartEncoder) -> list[Parcel]:
+def _requests(found: _Found, encoder: SegmentEncoder) -> list[OutgoingRequest]:
     state = found.state
     if not found.ended and not state.running:
-        return []  # nothing had ended since the last part
+        return []  # nothing had ended since the last segment
     has_root = any(span.parent is None or span.parent.is_remote for span in found.ended)
     is_incomplete = bool(found.open or state.open_spans or state.running or not (has_root or state.posted))
     spans = (*found.ended, *(_closed(span, found) for span in found.open))
-    parcels = encoder.encode(_part(state, spans)) if spans else []
+    requests = encoder.encode(_segment(state, spans)) if spans else []
     if not is_incomplete:
-        return parcels
-    if state.running and not any(parcel.step is Step.FINISH for parcel in parcels):
-        parcels.append(Parcel(step=Step.FINISH, trace_id=trace_uuid(int(state.trace_id, 16))))
-    return [_marked(parcel) for parcel in parcels]
+        return requests
+    if state.running and not any(request.step is Step.FINISH for request in requests):
+        requests.append(OutgoingRequest(step=Step.FINISH, trace_id=trace_uuid(int(state.trace_id, 16))))
+    return [_marked(request) for request in requests]
 
 
-def _part(state: TraceState, spans: tuple[ReadableSpan, ...]) -> Part:
+def _segment(state: TraceState, spans: tuple[ReadableSpan, ...]) -> TraceSegment:
     parents = [span.parent for span in spans]
     has_remote_root = any(parent is not None and parent.is_remote for parent in parents)
-    return Part(
+    return TraceSegment(
         trace_id=int(state.trace_id, 16),
         stage=Stage.LAST if state.running else Stage.MORE if state.posted else Stage.WHOLE,
-        ended=spans,
+        ended=tuple(map(fields_of, spans)),
         open=(),
         is_remote=state.is_remote or (has_remote_root and None not in parents),
         memory=Memory(
@@ -116,10 +117,10 @@ def _closed(root: ReadableSpan, found: _Found) -> ReadableSpan:
     )
 
 
-def _marked(parcel: Parcel) -> Parcel:
-    if parcel.step is Step.APPEND and not parcel.is_remote:
-        return parcel  # has no fields of the trace
-    fields: Mapping[str, Any] = orjson.loads(parcel.fields)
+def _marked(request: OutgoingRequest) -> OutgoingRequest:
+    if request.step is Step.APPEND and not request.is_remote:
+        return request  # has no fields of the trace
+    fields: Mapping[str, Any] = orjson.loads(request.fields)
     before: Mapping[str, Any] = fields.get("metadata") or {}
     metadata = {**before, INCOMPLETE_KEY: INCOMPLETE}
-    return replace(parcel, fields=orjson.dumps({**fields, "status": "ERROR", "metadata": metadata}), is_error=True)
+    return replace(request, fields=orjson.dumps({**fields, "status": "ERROR", "metadata": metadata}), is_error=True)

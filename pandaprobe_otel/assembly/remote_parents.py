@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.trace import SpanContext, SpanKind, TraceState, get_current_span
+from opentelemetry.trace import DEFAULT_TRACE_STATE, SpanContext, SpanKind, TraceState, get_current_span
+
+from pandaprobe_otel.mapping.sdk_span import EndedSpan, begun, parent_of, read_ended, read_span
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -32,15 +34,15 @@ def mark(span: Span, *, leaves_out: bool) -> None:
     `leaves_out`: True if transport spans are left out at all. They are recognized by the attributes that they have at
     their start. If a span gets its attributes later, `SpanFilter` keeps it if it may be a parent in another process.
     """
-    context, parent = span.context, span.parent
+    context, parent, kind = begun(span)
     if context is None or parent is None:
         return
-    state = context.trace_state
-    is_named = bool(state) and STANDS_FOR in state
+    state = context.trace_state  # compared with the usual one, since its length is a Python call
+    is_named = state is not DEFAULT_TRACE_STATE and STANDS_FOR in state
     if parent.is_remote:  # meant for this span alone, which is sent: its children have it as their parent
         if is_named:
             _set_state(span, context, state.delete(STANDS_FOR))
-    elif leaves_out and span.kind in _LEAVING and _is_plumbing(span):
+    elif leaves_out and kind in _LEAVING and _is_plumbing(span):
         if not is_named:  # else its parent is left out as well, and both have the same replacement
             _set_state(span, context, state.add(STANDS_FOR, f"{parent.span_id:016x}"))
     elif is_named and not _is_plumbing(span):
@@ -59,19 +61,20 @@ def leave_out_strangers(span: Any, parent_context: Context | None) -> None:
         span._parent = parent._parent
 
 
-def joined(span: ReadableSpan, view: SpanView) -> SpanView:
-    """Return the view of a span, with the replacement of its parent in another process."""
-    if not view.parent_is_remote:
-        return view
-    parent = span.parent
-    named = None if parent is None else _named_in(parent)
-    return view if named is None else replace(view, parent_id=named)
+def view_of(span: ReadableSpan) -> SpanView:
+    """Return the view of an open span, with the replacement of its parent in another process."""
+    return _joined(read_span(span), span.parent)
 
 
-def named_by(span: ReadableSpan) -> int | None:
-    """Return the id of the span that replaces this one as a parent, if there is one."""
-    context = span.context
-    return None if context is None else _named_in(context)
+def view_of_ended(span: EndedSpan) -> SpanView:
+    """Return the view of an ended span, with the replacement of its parent in another process."""
+    view = read_ended(span)
+    return _joined(view, parent_of(span)) if view.parent_is_remote else view
+
+
+def _joined(view: SpanView, parent: SpanContext | None) -> SpanView:
+    named = None if parent is None else named_in(parent)
+    return view if named is None or not view.parent_is_remote else replace(view, parent_id=named)
 
 
 def state_of(header: str) -> TraceState | None:
@@ -79,7 +82,8 @@ def state_of(header: str) -> TraceState | None:
     return TraceState.from_header([header]) if STANDS_FOR in header else None
 
 
-def _named_in(context: SpanContext) -> int | None:
+def named_in(context: SpanContext) -> int | None:
+    """Return the id of the span that replaces the one with this context as a parent, if there is one."""
     state = context.trace_state
     if not state or (value := state.get(STANDS_FOR)) is None:
         return None

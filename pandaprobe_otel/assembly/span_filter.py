@@ -6,8 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from pandaprobe_otel.assembly.ended_span import guarded
-from pandaprobe_otel.assembly.remote_parents import named_by
+from pandaprobe_otel.assembly.remote_parents import named_in
 from pandaprobe_otel.assembly.trace_buffer import Memory
 from pandaprobe_otel.mapping import (
     SpanView,
@@ -20,6 +19,7 @@ from pandaprobe_otel.mapping import (
     is_work,
     kind_of,
 )
+from pandaprobe_otel.mapping.sdk_span import EndedSpan, guarded, span_of
 from pandaprobe_otel.process.guard import failed
 
 if TYPE_CHECKING:
@@ -62,39 +62,51 @@ class SpanFilter:
         """Return whether to send a trace with these spans (ended or open) at all."""
         return self._selection != "agent" or any(is_genai(view) for view in views)
 
+    def keeps_for_sure(self, view: SpanView) -> bool:
+        """Return whether a span that runs will be kept, whatever attributes it still gets."""
+        if callable(self._selection) or is_dropped(view):
+            return False
+        if self._selection == "all" or view.parent_id is None:
+            return True
+        is_mcp = any(key.startswith("mcp.") for key in view.attributes)  # may turn out to be told twice
+        return is_genai(view) and not is_mcp and not _is_noise(view)
+
     def keep(
         self,
-        ended: Sequence[tuple[ReadableSpan, SpanView]],
+        ended: Sequence[EndedSpan],
+        views: Sequence[SpanView],
         open_views: Sequence[SpanView],
         memory: Memory,
     ) -> Kept:
         """Choose among the ended spans. `memory` keeps the parent of each span that is left out."""
         parents = memory.parents
-        here = {view.span_id: view for view in (*(view for _, view in ended), *open_views)}
-        needed = memory.sent_below.keys() | {named for span, _ in ended if (named := named_by(span)) is not None}
+        if self._selection == "agent" and not (open_views or parents) and all(map(_is_plain_work, views)):
+            return Kept(views=tuple(views), left_out=0)
+        here = {view.span_id: view for view in (*views, *open_views)}
+        needed = memory.sent_below.keys() | {named for span in ended if (named := named_in(span[0])) is not None}
         for view in open_views:
             if self._selection == "agent" and _is_noise(view) and not _is_root(view, here):
                 parents.setdefault(view.span_id, view.parent_id)
         kept: list[SpanView] = []
-        for span, view in ended:
+        for span, view in zip(ended, views, strict=True):
             if self._wants(span, view, here, needed):
                 parents.pop(view.span_id, None)
                 kept.append(view)
             else:
                 parents[view.span_id] = view.parent_id
-        views = tuple(_reparent(view, parents) for view in kept) if parents else tuple(kept)
-        for view in views:
+        sent = tuple(_reparent(view, parents) for view in kept) if parents else tuple(kept)
+        for view in sent:
             if view.parent_is_remote and view.parent_id is not None and view.parent_id not in here:
                 memory.sent_below[view.parent_id] = None
-        return Kept(views=views, left_out=len(ended) - len(kept))
+        return Kept(views=sent, left_out=len(ended) - len(kept))
 
-    def _wants(self, span: ReadableSpan, view: SpanView, here: Mapping[int, SpanView], needed: Collection[int]) -> bool:
+    def _wants(self, span: EndedSpan, view: SpanView, here: Mapping[int, SpanView], needed: Collection[int]) -> bool:
         if self._selection == "agent" and is_work(view) and view.scope_name not in _MACHINERY:
             return True  # fast path: the checks below give the same result for most spans
         if is_dropped(view):
             return False
         if callable(self._selection):
-            return _is_chosen(self._selection, span)
+            return _is_chosen(self._selection, span_of(span))
         if self._selection == "all":
             return True
         if _is_root(view, here):
@@ -106,6 +118,11 @@ class SpanFilter:
         return may_be or view.span_id in needed
 
 
+def _is_plain_work(view: SpanView) -> bool:
+    """Return whether the span is sent, and with its own parent, whatever the rest of its trace is."""
+    return is_work(view) and view.scope_name not in _MACHINERY and not view.parent_is_remote
+
+
 def _is_chosen(choose: Callable[..., bool], span: ReadableSpan) -> bool:
     """Return whether the app's function selects the span; if it fails, the span must not be sent."""
     try:
@@ -115,13 +132,13 @@ def _is_chosen(choose: Callable[..., bool], span: ReadableSpan) -> bool:
         return False
 
 
-def _may_be_a_parent_elsewhere(span: ReadableSpan, view: SpanView, here: Mapping[int, SpanView]) -> bool:
+def _may_be_a_parent_elsewhere(span: EndedSpan, view: SpanView, here: Mapping[int, SpanView]) -> bool:
     """Return whether the span made a call to another process that was not told which span replaces it.
 
     That happens with instrumentations that set a span's attributes only after its start (Celery's, Kafka's). Databases
     make no spans in our traces, and the requests within a model call go to the provider.
     """
-    if view.otel_kind not in ("CLIENT", "PRODUCER") or named_by(span) is not None:
+    if view.otel_kind not in ("CLIENT", "PRODUCER") or named_in(span[0]) is not None:
         return False
     if any(key.startswith(("db.", "mcp.")) for key in view.attributes):
         return False

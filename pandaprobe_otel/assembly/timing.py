@@ -25,6 +25,8 @@ class Timing:
     """Interval for checking a trace without ended spans: the app may have dropped its spans."""
     rootless_s: float = 60.0
     """Silence after which a trace without its root counts as complete, if starts are not seen."""
+    live_timeout_s: float = 1.0
+    """Longest wait for a local server that is told of running spans."""
 
 
 MAX_OPEN_TRACES = 10_000

@@ -9,18 +9,20 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
+from pandaprobe_otel.mapping.sdk_span import EndedSpan, parent_of, size_of
+
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.trace import SpanContext
 
 
 class Stage(StrEnum):
-    """Stage of a trace to which a part belongs."""
+    """Stage of a trace to which a segment belongs."""
 
     WHOLE = "whole"
     """The whole trace: one POST and nothing more, unless spans arrive late."""
     FIRST = "first"
-    """The first part, posted as RUNNING while the root is still open."""
+    """The first segment, posted as RUNNING while the root is still open."""
     MORE = "more"
     """More spans of a trace that has been posted."""
     LAST = "last"
@@ -29,10 +31,10 @@ class Stage(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Memory:
-    """Memory of a trace, for the parts and the late spans that follow."""
+    """Memory of a trace, for the segments and the late spans that follow."""
 
     posted: bool = False
-    """True if a part of it has been sent."""
+    """True if a segment of it has been sent."""
     created: bool = False
     """True if this process posted it under its own id."""
     has_root: bool = False
@@ -64,12 +66,12 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class TraceSegment:
     """Spans of one trace that are sent together."""
 
     trace_id: int
     stage: Stage
-    ended: tuple[ReadableSpan, ...]
+    ended: tuple[EndedSpan, ...]
     open: tuple[ReadableSpan, ...]
     is_remote: bool
     memory: Memory
@@ -108,7 +110,7 @@ class TraceBuffer:
     created_at: float
     # Lists and sets are created only when needed: the app's garbage collector visits each of them, but not dicts of
     # plain numbers.
-    ended: list[ReadableSpan] | tuple[()] = ()
+    ended: list[EndedSpan] | tuple[()] = ()
     open: dict[int, OpenSpan] = field(default_factory=dict[int, "OpenSpan"])
     open_entries: dict[int, None] = field(default_factory=dict[int, None])
     """Open local roots, that is, spans whose parent is not in this process."""
@@ -118,7 +120,7 @@ class TraceBuffer:
     log_bytes: int = 0
     """Bytes of the log records that wait for their spans to end."""
     last_change: float = 0.0
-    last_part: float = 0.0
+    last_segment: float = 0.0
     entries_ended_at: float | None = None
     look_at: float = math.inf
     """Time of the assembler's next look at it."""
@@ -126,25 +128,22 @@ class TraceBuffer:
 
     def start(self, span: ReadableSpan, span_id: int, now: float) -> None:
         """Add a span that has started."""
-        if self._is_entry(span):
+        if self._is_entry(span.parent):
             self.open_entries[span_id] = None
         self.open[span_id] = _reference(span)
         self.last_change = now
 
-    def end(self, span: ReadableSpan, span_id: int, now: float) -> int:
+    def end(self, span: EndedSpan, span_id: int, now: float) -> int:
         """Add a span that has ended; return its approximate size in bytes."""
-        if span_id not in self.open:  # its start was not seen: the processor was added later, or is missing
-            if self._is_entry(span):
-                self.entries_ended_at = now
-        elif span_id in self.open_entries:
-            del self.open_entries[span_id]
+        if span_id in self.open:
+            self.lose(span_id, now)
+        elif self._is_entry(parent_of(span)):  # its start was not seen, or it came with its end
             self.entries_ended_at = now
-        self.open.pop(span_id, None)
         if self.ended:
             self.ended.append(span)
         else:
             self.ended = [span]
-        size = _size(span)
+        size = size_of(span)
         self.bytes += size
         self.last_change = now
         return size
@@ -173,9 +172,9 @@ class TraceBuffer:
         self.log_bytes += size
         return size
 
-    def take(self, stage: Stage, now: float) -> Part:
-        """Return the spans that have ended since the last part as a new part."""
-        part = Part(
+    def take(self, stage: Stage, now: float) -> TraceSegment:
+        """Return the spans that have ended since the last segment as a new segment."""
+        segment = TraceSegment(
             trace_id=self.trace_id,
             stage=stage,
             ended=tuple(self.ended),
@@ -185,67 +184,27 @@ class TraceBuffer:
             logs=tuple(record for span in self.ended for record in self._logs_of(span)) if self.logs else (),
             abandoned=self.abandoned,
         )
-        self.log_bytes -= sum(map(log_size, part.logs))
+        self.log_bytes -= sum(map(log_size, segment.logs))
         self.ended = self.abandoned = ()
         self.bytes = 0
-        self.last_part = now
-        return part
+        self.last_segment = now
+        return segment
 
-    def _logs_of(self, span: ReadableSpan) -> Sequence[Any]:
-        context = span.context
-        return self.logs.pop(0 if context is None else context.span_id, ())
+    def _logs_of(self, span: EndedSpan) -> Sequence[Any]:
+        return self.logs.pop(span[0].span_id, ())
 
-    def _is_entry(self, span: ReadableSpan) -> bool:
-        parent = span.parent
-        self.memory.saw(parent)
+    def _is_entry(self, parent: SpanContext | None) -> bool:
+        """Take note of a span's parent; return whether the span is a local root."""
         if parent is None:
+            self.memory.has_root = True
             return True
-        if self.awaits_root:
+        if not parent.is_remote:
             return False
-        return parent.is_remote and parent.span_id not in self.open  # a parent open here is in this process
+        self.memory.has_remote_parent = True
+        return not self.awaits_root and parent.span_id not in self.open  # a parent open here is in this process
 
 
 _MOST_NAMES: Final = 20
-_TEXTS: Final = frozenset({str, bytes})
-_CONTAINERS: Final = frozenset({list, tuple, dict})
-SMALLEST_SPAN: Final = 2000
-"""Bytes of an ended span without its text."""
-_USUAL_ATTRIBUTES: Final = 20
-"""Attributes included in it. Each further attribute, event or link takes some hundred bytes."""
-_ATTRIBUTE, _ITEM, _ELEMENT = 100, 400, 50
-
-
-def _size(span: ReadableSpan) -> int:
-    """Return the approximate bytes that a span takes: its text, and an allowance for the objects themselves."""
-    size = SMALLEST_SPAN + _held(span.attributes, _USUAL_ATTRIBUTES)
-    items: Any = (*span.events, *span.links)
-    for item in items:
-        size += _ITEM + _held(item.attributes, 0)
-    return size
-
-
-def _held(attributes: Mapping[str, Any] | None, usual: int) -> int:
-    if attributes is None:
-        return 0
-    copy = getattr(attributes, "copy", None)  # the SDK's `copy` is one call in C; `values` looks up every key
-    plain: dict[str, Any] = dict(attributes) if copy is None else copy()
-    return _ATTRIBUTE * max(len(plain) - usual, 0) + sum(
-        [
-            len(value) if type(value) in _TEXTS else _in(value) if type(value) in _CONTAINERS else _ELEMENT
-            for value in plain.values()
-        ]
-    )
-
-
-def _in(value: Any) -> int:
-    """Return the bytes of a list or map at any depth; clients of a gateway may put 100,000 elements in one."""
-    size, pending = 0, [value]
-    while pending:
-        inside: Any = pending.pop()
-        items: Any = inside.values() if inside.__class__ is dict else inside
-        size += _ELEMENT * (1 + len(inside)) + sum([len(item) for item in items if type(item) in _TEXTS])
-        pending += [item for item in items if type(item) in _CONTAINERS]
-    return size
 
 
 def log_size(record: Any) -> int:

@@ -14,18 +14,28 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.assembly.assembler import Assembler
-from pandaprobe_otel.assembly.ended_span import Fields, cut_fields, fields_of, parent_of, span_of, text_size
 from pandaprobe_otel.assembly.log_queue import LogQueue
-from pandaprobe_otel.assembly.trace_buffer import SMALLEST_SPAN, Part
+from pandaprobe_otel.assembly.trace_buffer import TraceSegment
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.process.late_patches import LockMaker
+from pandaprobe_otel.mapping.sdk_span import (
+    SMALLEST_SPAN,
+    EndedSpan,
+    cut_fields,
+    fields_of,
+    is_local_root,
+    start_of,
+    text_size,
+)
+from pandaprobe_otel.process.unpatched_locks import LockMaker
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
+
+    from pandaprobe_otel.assembly.journal import SpanEvent
 
 _PLACE: Final = SMALLEST_SPAN
 """Bytes of a place. The bound is counted in places, because the length of a queue is known without a lock. A span takes
@@ -45,12 +55,9 @@ _JOURNAL_POLL_S: Final = 0.02
 _SAMPLED: Final = 1
 """Bit of the trace flags in W3C Trace Context."""
 
-Journal: TypeAlias = "Callable[[Sequence[tuple[ReadableSpan, bool]]], None]"
-"""Takes starts (True) and ends of spans, in order."""
-
 
 class Worker:
-    """Worker that takes span starts and ends from any thread, and passes finished parts to `deliver` in its own.
+    """Worker that takes span starts and ends from any thread, and passes finished segments to `deliver` in its own.
 
     `also` is called at each look, for other work in the worker's thread. It never raises.
     """
@@ -59,7 +66,7 @@ class Worker:
         self,
         *,
         assembler: Callable[[], Assembler],
-        deliver: Callable[[Part], None],
+        deliver: Callable[[TraceSegment], None],
         ledger: Ledger,
         notices: Notices,
         max_bytes: int = 64 << 20,
@@ -67,17 +74,24 @@ class Worker:
         may_cut: bool = True,
         on_first_span: Callable[[], None] = lambda: None,
         also: Callable[[], None] = lambda: None,
-        journal: Journal | None = None,
+        journal: Callable[[Sequence[SpanEvent]], None] | None = None,
+        watch: Callable[[Sequence[SpanEvent]], None] | None = None,
+        errand: Callable[[], Callable[[], None] | None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`max_bytes`: bound on all waiting data: on the way here, in the assembler and elsewhere.
 
         `may_cut`: text may be cut; False if masks must see all of it.
+        `watch`: also told of starts and ends, for a view of what runs. It never raises.
+        `errand`: returns work that waits for others, which this thread does without its lock after a look.
         """
         self._max_bytes = max_bytes
         self._waiting_elsewhere = waiting_elsewhere
         self._cut_to = _CUT_TO if may_cut else 0
         self._journal = journal
+        self._watch = watch
+        self._errand = errand
+        self._is_followed = journal is not None or watch is not None
         self._poll_s = _POLL_S if journal is None else _JOURNAL_POLL_S
         self._notices = notices
         self._on_first_span = on_first_span
@@ -97,9 +111,9 @@ class Worker:
     def _start_empty(self) -> None:
         """Reset to no spans, new locks and no thread."""
         self._assembler = self._make_assembler()
-        self._new: dict[int, ReadableSpan | Fields] = {}
+        self._new: dict[int, ReadableSpan | EndedSpan] = {}
         """Spans, open or ended, whose start the worker has not seen, by the identity of their context and in order."""
-        self._ended: deque[Fields | None] = deque()
+        self._ended: deque[EndedSpan | None] = deque()
         """Ended spans whose start it has seen, and the empty places that account for text."""
         self._lost: deque[tuple[int, int]] = deque(maxlen=_MOST_LOST)
         """Trace and span ids of spans for whose end there was no room."""
@@ -108,7 +122,8 @@ class Worker:
         self._logs = LogQueue()
         self._make_locks()
         self._asleep = False
-        self._sees_starts = False
+        self._events: list[SpanEvent] = []
+        """Starts and ends for the journal and the view of what runs."""
         self._thread: threading.Thread | None = None
         self._stopped = False
 
@@ -126,7 +141,6 @@ class Worker:
             return
         self._new[id(context)] = span
         if self._thread is None:
-            self._sees_starts = True
             self._start()
         elif self._asleep or waiting >= self._wake_at:
             self._wake_at = self._places  # wake the worker only once
@@ -139,16 +153,17 @@ class Worker:
         """
         fields = fields_of(span)
         key = id(fields[0])
-        waiting = len(self._new) + len(self._ended)
         more = text_size(fields) // _PLACE
-        if more and waiting + more >= self._places:
+        waiting = len(self._new) + len(self._ended) + more
+        if more and waiting >= self._places:
             fields = cut_fields(fields, self._cut_to)
-            more = text_size(fields) // _PLACE
+            left = text_size(fields) // _PLACE
+            waiting, more = waiting + left - more, left
         if self._stopped:
             self._refuse(span)
         elif key in self._new:
             self._new[key] = fields
-        elif waiting + more < self._places * (1 + _is_local_root(fields)):
+        elif waiting < self._places or (waiting < 2 * self._places and is_local_root(fields)):
             self._ended.append(fields)
         else:
             self._refuse(span)
@@ -157,7 +172,7 @@ class Worker:
             self._ended.extend(_EMPTY * more)
         if self._thread is None:
             self._start()
-        elif self._asleep or (more and waiting + more >= _MANY_PLACES):
+        elif self._asleep or (more and waiting >= _MANY_PLACES):
             self._wake.set()
 
     def receive(self, spans: Sequence[ReadableSpan], deadline: float) -> bool:
@@ -173,7 +188,8 @@ class Worker:
             return False
         try:
             self._drain()
-            self._take_over([(span, False) for span in spans])
+            now = self._monotonic()
+            self._taken(sum(self._end(fields_of(span), now) for span in spans))
         finally:
             self._work_lock.release()
         self._wake.set()  # even if it is about to sleep
@@ -211,10 +227,11 @@ class Worker:
     # -- the app's side -----------------------------------------------------------------------------------------------
 
     def _refuse(self, span: ReadableSpan) -> None:
-        if _is_sampled(span):
+        context = span.context
+        if context is not None and context.trace_flags & _SAMPLED:
             self._ledger.ended(1)
             self._ledger.dropped("after_shutdown" if self._stopped else "queue_full", 1)
-            self._lost.append(_ids(span))
+            self._lost.append((context.trace_id, context.span_id))
 
     def _start(self) -> None:
         if self._lock_maker.is_outdated:
@@ -237,6 +254,9 @@ class Worker:
             with self._work_lock:
                 self._work(self._assembler.due)
                 is_idle = not len(self._assembler)
+                errand = self._errand()
+            if errand is not None:
+                errand()
             if is_idle:
                 self._asleep = True
                 if not (self._new or self._ended):  # a span that arrives after this check sets the event
@@ -266,7 +286,7 @@ class Worker:
                 if self._assembler.has_large:
                     return
 
-    def _run_now(self, ready: Callable[[float], Iterable[Part]], deadline: float) -> bool:
+    def _run_now(self, ready: Callable[[float], Iterable[TraceSegment]], deadline: float) -> bool:
         remaining = deadline - self._monotonic()
         if not self._work_lock.acquire(timeout=-1 if remaining == math.inf else max(remaining, 0.001)):
             return False
@@ -276,15 +296,15 @@ class Worker:
             self._work_lock.release()
         return True
 
-    def _work(self, ready: Callable[[float], Iterable[Part]]) -> None:
+    def _work(self, ready: Callable[[float], Iterable[TraceSegment]]) -> None:
         self._drain()
         self._make_room()
         self._also()
-        for part in ready(self._monotonic()):
+        for segment in ready(self._monotonic()):
             try:
-                self._deliver(part)
-            except BaseException as error:  # protects the worker: only this part is lost, not the thread
-                self._ledger.dropped("internal_error", len(part.ended))
+                self._deliver(segment)
+            except BaseException as error:  # protects the worker: only this segment is lost, not the thread
+                self._ledger.dropped("internal_error", len(segment.ended))
                 self._notices.say(
                     f"encode: {type(error).__name__}",
                     "A trace could not be encoded inside pandaprobe-otel; please report this: "
@@ -297,7 +317,7 @@ class Worker:
     def _drain(self) -> None:
         """Move what has arrived into the assembler; later arrivals wait for the next round."""
         logs = len(self._logs)  # counted first: the spans of these records have started, and are drained below
-        self._take_over(self._arrived())
+        self._take_arrived()
         now = self._monotonic()
         for _ in range(len(self._lost)):
             ids = self._lost.popleft()
@@ -322,81 +342,57 @@ class Worker:
         left = self._max_bytes - self._assembler.bytes - int(self._waiting_elsewhere())
         self._places = max(left, self._max_bytes // _FEWEST_SHARE) // _PLACE
 
-    def _take_over(self, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
-        ended = 0
-        now = self._monotonic()
-        for span, is_start in events:
-            if is_start:
-                self._assembler.started(span, now)
-            else:
-                ended += 1
-                self._assembler.ended(span, now)
-        if ended:
-            self._ledger.ended(ended)
-        if self._journal is not None and events:
-            self._write_down(self._journal, events)
-
-    def _arrived(self) -> list[tuple[ReadableSpan, bool]]:
-        """Return starts (True) and ends of sampled spans since the last call; no end without its start, if starts come.
+    def _take_arrived(self) -> None:
+        """Pass starts and ends of sampled spans to the assembler.
 
         The ends are counted before the starts are taken, so the ancestors of every ended span are known by then: a
         trace never looks complete while an ancestor of its spans is open.
         """
-        events: list[tuple[ReadableSpan, bool]] = []
-        starts: set[tuple[int, int]] = set()
-        ended = len(self._ended)
+        now, ended, waiting = self._monotonic(), 0, len(self._ended)
         for key, seen in self._new.copy().items():  # an atomic copy: the app's threads go on
             new = self._new.pop(key)
             if isinstance(seen, tuple):
-                self._add_end(events, starts, seen, is_ours=True)
+                ended += self._end(seen, now)
                 continue
-            if _is_sampled(seen):
-                starts.add(_ids(seen))
-                events.append((seen, True))
+            context = seen.context
+            if context is not None and context.trace_flags & _SAMPLED:
+                self._assembler.started(seen, now)
+                if self._is_followed:
+                    self._events.append((seen, False))
             if isinstance(new, tuple):  # ended since the copy, and children may have arrived: next round
                 self._ended.append(new)
-        for _ in range(ended):
-            if (fields := self._ended.popleft()) is not None:
-                self._add_end(events, starts, fields)
-        return events
+        for _ in range(waiting):
+            if (span := self._ended.popleft()) is not None and not self._is_copy(span):
+                ended += self._end(span, now)
+        self._taken(ended)
 
-    def _add_end(
-        self,
-        events: list[tuple[ReadableSpan, bool]],
-        starts: set[tuple[int, int]],
-        fields: Fields,
-        *,
-        is_ours: bool = False,
-    ) -> None:
-        span = span_of(fields)
-        if not _is_sampled(span):
-            return
-        ids = _ids(span)
-        if ids not in starts and not self._assembler.has_open(*ids):
-            if not is_ours and (span.start_time or 0) < self._forked_at_ns:
-                return  # a copy of a span of the parent process, which ends it too
-            if self._sees_starts:
-                events.append((span, True))
-        events.append((span, False))
+    def _end(self, span: EndedSpan, now: float) -> bool:
+        """Pass the end of a span to the assembler, unless it is not sampled; return whether that was done."""
+        context = span[0]
+        if context is None or not context[3] & _SAMPLED:  # a tuple, whose properties are Python calls
+            return False
+        if self._is_followed:
+            self._events.append((span, self._assembler.has_open(*context[:2])))
+        self._assembler.ended(span, now)
+        return True
 
-    def _write_down(self, journal: Journal, events: Sequence[tuple[ReadableSpan, bool]]) -> None:
+    def _is_copy(self, span: EndedSpan) -> bool:
+        """Return whether this is a forked child, and the span one of the parent process, which ends it too."""
+        if not self._forked_at_ns or span[0] is None or start_of(span) >= self._forked_at_ns:
+            return False
+        return not self._assembler.has_open(*span[0][:2])
+
+    def _taken(self, ended: int) -> None:
+        if ended:
+            self._ledger.ended(ended)
+        events, self._events = self._events, []
+        if self._journal is not None and events:
+            self._write_down(self._journal, events)
+        if self._watch is not None and events:
+            self._watch(events)
+
+    def _write_down(self, journal: Callable[[Sequence[SpanEvent]], None], events: Sequence[SpanEvent]) -> None:
         try:
             journal(events)
         except Exception as error:  # noqa: BLE001 - protects the worker: only the recovery after a crash is lost
             self._notices.say("journal", f"Open traces could not be written down ({error!r}); please report this.")
-
-
-def _is_local_root(fields: Fields) -> bool:
-    """Return whether the span is a local root. Roots get more room: without its root, a trace would never finish."""
-    parent = parent_of(fields)
-    return parent is None or parent.is_remote
-
-
-def _is_sampled(span: ReadableSpan) -> bool:
-    context = span.context
-    return context is not None and bool(context.trace_flags & _SAMPLED)
-
-
-def _ids(span: ReadableSpan) -> tuple[int, int]:
-    context = span.context
-    return (0, 0) if context is None else (context.trace_id, context.span_id)

@@ -64,7 +64,7 @@ class Activity(ContextSwitch):
 
     @property
     def is_root(self) -> bool:
-        """Whether this span has no parent in this process. The API's spans do not tell; those of the SDK do."""
+        """Return whether this span has no parent in this process. The API's spans do not tell; those of the SDK do."""
         parent = getattr(self.span, "parent", self)
         return parent is None or bool(getattr(parent, "is_remote", False))
 

@@ -18,7 +18,7 @@ _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_P
 _RECEIVERS = frozenset({"self", "cls", "mcs"})
 _PLAIN_DEFAULTS: Final[tuple[type[Any], ...]] = (type(None), bool, int, float, str, bytes, list, tuple, dict)
 _SAYS_NOTHING: Final = re.compile(r"<?\w+>?|.* at 0x[0-9a-fA-F]+>", re.DOTALL)
-"""How sentinels show themselves: `NOT_GIVEN`, `<UNSET>`, `<object object at 0x...>`."""
+"""The text of sentinels: `NOT_GIVEN`, `<UNSET>`, `<object object at 0x...>`."""
 
 
 class ArgumentReader:
@@ -120,13 +120,13 @@ class ArgumentReader:
         }
 
     def _shows(self, name: str) -> bool:
-        """Whether a parameter is shown; a name that only `**kwargs` took also answers to the name `kwargs`."""
+        """Return whether a parameter is shown; a name that only `**kwargs` took also answers to the name `kwargs`."""
         labels = {name} if name in self._named else {name, self._words}
         return labels.isdisjoint(self._hidden) and (self._only is None or not labels.isdisjoint(self._only))
 
 
 def _says_something(default: object) -> bool:
-    """Whether a default is a value, and not a sentinel for "nothing was given"."""
+    """Return whether a default is a value, not a sentinel for "not given"."""
     if isinstance(default, _PLAIN_DEFAULTS):
         return True
     try:

@@ -87,7 +87,7 @@ class Call(Activity):
 
 
 class CallRecipe:
-    """How the calls of one decorated function are traced."""
+    """The rules by which the calls of one decorated function are traced."""
 
     __slots__ = ("_read", "captures_output", "plan", "reduce")
 

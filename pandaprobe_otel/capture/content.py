@@ -1,4 +1,4 @@
-"""Content of a span: JSON text, made while the value is as the call saw it; and what a stream yielded."""
+"""Content of a span: JSON text, made before the value can change, and the items of a stream."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pandaprobe_otel.mapping.exact import type_of
 from pandaprobe_otel.process.guard import failed
 
 MAX_TEXT_CHARS: Final = 200_000
-"""Text of a stream that is kept; what follows is counted, not kept. Below the encoder's own bound of 256 KiB."""
+"""Most text of a stream to keep; the rest is counted. Below the encoder's own bound of 256 KiB."""
 REDUCE_FAILED: Final = "[left out: reduce failed]"
 MAX_ITEMS: Final = 10_000
-"""Items of a stream that are kept for `reduce`."""
+"""Most items of a stream to keep for `reduce`."""
 
 # The commonest results, told apart before the slower question whether something is an iterator.
 _PLAIN: Final = frozenset({str, dict, list, tuple, int, float, bool, type(None)})
 
 _ITEM_OVERHEAD: Final = 32
-"""What an item costs besides its text, so that a million tiny ones are bounded too."""
+"""The cost of an item besides its text, so that a million tiny ones are bounded too."""
 
 _SCALARS: Final = frozenset({int, bool, float, type(None)})
 # Two levels of 16 texts of 256 characters stay below every bound, so such values need no closer look.
@@ -27,7 +27,7 @@ _SHORT: Final = 256
 
 
 class _Encoders:
-    """Loaded on first use, since decorated libraries may run without anyone who listens."""
+    """Encoders, loaded on first use, since decorated libraries may run untraced."""
 
     __slots__ = ("careful", "quick")
 
@@ -61,7 +61,7 @@ def encode(value: object, max_bytes: int = 262_144) -> str:
 
 
 def _is_simple(value: Any, levels_below: int) -> bool:
-    """Whether a dict or list has few elements: numbers, short texts and, `levels_below` deep, others like it."""
+    """Return whether a dict or list has few elements: numbers, short texts and, `levels_below` deep, others like it."""
     kind = type_of(value)
     if len(value) > _FEW:
         return False
@@ -78,7 +78,7 @@ def _is_simple(value: Any, levels_below: int) -> bool:
 
 
 def is_result(value: object) -> bool:
-    """Whether a returned value says anything: None does not, nor does a stream that nobody has read yet."""
+    """Return whether a returned value is a result: None is not, nor is a stream that nobody has read yet."""
     kind = type_of(value)
     if kind in _PLAIN:
         return value is not None
@@ -86,7 +86,7 @@ def is_result(value: object) -> bool:
 
 
 class StreamContent:
-    """What a generator yielded, in bounded memory: joined text, or a JSON array of its items.
+    """The items that a generator yielded, in bounded memory: joined text, or a JSON array.
 
     Each item is encoded as it passes, so that nothing of the user's is kept alive or shown as it became later.
     With `reduce` the items themselves are kept (at most `MAX_ITEMS`, at most `MAX_TEXT_CHARS` of text) and
@@ -129,7 +129,7 @@ class StreamContent:
         return encode(f"{text}…[cut {self._missing} more characters]" if self._missing else text)
 
     def beside(self, returned: object) -> dict[str, object]:
-        """Return what the output does not tell of: what a generator returned, and items that `reduce` has not seen."""
+        """Return what the output lacks: the return value of a generator, and items that `reduce` has not seen."""
         told: dict[str, object] = {}
         if returned is not None:
             told["returned"] = returned
@@ -168,7 +168,7 @@ class StreamContent:
 
 
 def stream_text(content: StreamContent) -> str:
-    """Return the content of a stream, a marker when the user's `reduce` fails: the stream itself is not affected."""
+    """Return the content of a stream, or a marker if the user's `reduce` fails; the stream is not affected."""
     try:
         return content.text()
     except KeyboardInterrupt:  # in the app's thread it is the app's

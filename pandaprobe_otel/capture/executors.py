@@ -46,6 +46,6 @@ class ContextExecutor(Executor):
 
 
 def _runs_in_processes(executor: Executor) -> bool:
-    """Whether tasks are pickled: contexts cannot be. Without the module loaded there is no such executor."""
+    """Return whether tasks are pickled: contexts cannot be. Without the module loaded there is no such executor."""
     module = sys.modules.get("concurrent.futures.process")
     return module is not None and isinstance(executor, module.ProcessPoolExecutor)

@@ -29,7 +29,7 @@ NOT_GIVEN: Final[Any] = object()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpanOptions:
-    """Everything that can be said about a span where it is declared."""
+    """The options of a decorator or block."""
 
     kind: str
     is_trace: bool
@@ -64,7 +64,7 @@ class SpanOptions:
 
 
 class SpanBlock(Generic[H]):
-    """What `span("name", ...)` returns: a `with` block, an `async with` block or a decorator.
+    """The result of `span("name", ...)`: a `with` block, an `async with` block or a decorator.
 
     It may be entered many times, also by several tasks at once; each time it makes a new span.
     """
@@ -87,7 +87,7 @@ class SpanBlock(Generic[H]):
         self._is_used = True
         if self._options.input is not NOT_GIVEN:
             name = getattr(function, "__qualname__", type(function).__qualname__)
-            mistake(f"input= of the decorator of {name} is ignored: its input is what it is called with.")
+            mistake(f"input= of the decorator of {name} is ignored: the arguments of each call are the input.")
         return decorate(function, self._options)
 
     def __enter__(self) -> H:
@@ -118,14 +118,14 @@ class SpanBlock(Generic[H]):
             raise
 
     def _innermost(self) -> H | None:
-        """The open entry that is current. The context knows, unless somebody replaced it."""
+        """Return the current open entry, from the context unless somebody replaced it."""
         handle: Any = get_current().get(self._key)
         if handle is not None and handle in self._open:
             return handle  # type: ignore[no-any-return]
         return self._open[-1] if self._open else None
 
     def _close(self, handle: Any) -> None:
-        """An interrupt came while this entry was being made or left: nothing of it stays."""
+        """Undo an entry that was interrupted while it was made or left."""
         if handle is not None:
             handle.interrupted()
             if handle in self._open:

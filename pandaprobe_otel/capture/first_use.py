@@ -17,7 +17,7 @@ from pandaprobe_otel.process.guard import failed
 _logger = logging.getLogger("pandaprobe_otel")
 
 LONGEST_WAIT_S: Final = 5.0
-"""For the thread that starts. Bounded, since it may wait for a module that this thread is importing."""
+"""Seconds to wait for the thread that starts; it may wait for a module that this thread is importing."""
 NOTHING_IS_RECORDED: Final = (
     "nothing is recorded, since init() was not called and no PANDAPROBE_API_KEY is set: do either of them "
     "(PANDAPROBE_ENABLED=false turns this line off)."
@@ -29,12 +29,12 @@ _is_beginning = False
 
 
 def is_over() -> bool:
-    """Whether there is nothing left to be begun or said."""
+    """Return whether a first use has nothing more to do."""
     return _is_over
 
 
 def forestall() -> None:
-    """The app calls `init()`: nothing else is to be begun, and what it does may use decorators itself."""
+    """Mark the first use as over, since the app calls `init()`, which may use decorators itself."""
     global _is_over
     _is_over = True
 
@@ -72,7 +72,7 @@ if hasattr(os, "register_at_fork"):
 def _begin(quietly: bool) -> bool:
     # Whoever has not loaded these has neither called init() nor opened a pipeline.
     bootstrap: Any = sys.modules.get("pandaprobe_otel.bootstrap")
-    pipeline: Any = sys.modules.get("pandaprobe_otel.pipeline")
+    pipeline: Any = sys.modules.get("pandaprobe_otel.pipeline.opening")
     if (bootstrap and bootstrap.current() is not None) or (pipeline and pipeline.was_opened()) or _is_test_run():
         return True
     if _is_off():
@@ -101,7 +101,7 @@ def _is_off() -> bool:
 
 
 def _asks() -> bool:
-    """Whether the environment names a place for traces. A key in the file of the command line is not meant for apps."""
+    """Return whether the environment names a destination. A key in the command line's file is not meant for apps."""
     if any(os.environ.get(name, "").strip() for name in ("PANDAPROBE_API_KEY", "PANDAPROBE_LOCAL")):
         return True
     if not os.environ.get("PANDAPROBE_ENDPOINT", "").strip():
@@ -112,7 +112,7 @@ def _asks() -> bool:
 
 
 def _nobody_traces() -> bool:
-    """Whether spans go nowhere: not to PandaProbe, and to no provider of the app's own either."""
+    """Return whether spans go nowhere: neither to PandaProbe nor to a provider of the app."""
     from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 
     from pandaprobe_otel.capture.tracers import chosen_tracer_provider
@@ -121,6 +121,6 @@ def _nobody_traces() -> bool:
 
 
 def _is_test_run() -> bool:
-    """Whether pytest runs with the mode that sends nothing."""
+    """Return whether pytest runs in the mode that sends nothing."""
     plugin: Any = sys.modules.get("pandaprobe_otel.pytest_plugin")
     return plugin is not None and plugin.is_off()

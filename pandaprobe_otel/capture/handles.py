@@ -83,7 +83,7 @@ class SpanHandle:
             raise
 
     def interrupted(self) -> None:
-        """An interrupt came while the block was being entered or left: nothing of it stays."""
+        """Undo a block that was interrupted while it was entered or left."""
         if self._activity is not None:
             self._activity.interrupted()
 
@@ -280,7 +280,7 @@ class TraceHandle(SpanHandle):
 
 
 def _write(activity: Activity, texts: Mapping[str, object]) -> None:
-    """Write texts; what is none, such as an enum's member, as the text that it has."""
+    """Write texts; other values, such as members of an enum, by their text."""
     activity.span.set_attributes({name: str(value) for name, value in texts.items()})
 
 

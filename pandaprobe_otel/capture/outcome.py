@@ -1,4 +1,4 @@
-"""How an exception that leaves a span is recorded on it."""
+"""Exceptions that leave a span, as they are recorded on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_MESSAGE_CHARS: Final = 16_384
 MAX_FRAMES: Final = 50
 """Frames of a recorded stack trace, the innermost; without a bound, an error that leaves n nested spans costs n²."""
 MAX_GROUPED: Final = 10
-"""Exceptions of a group that its message tells of: a group's own text only says how many there are."""
+"""Most exceptions of a group to name: a group's own text only says how many there are."""
 
 
 def record_exception(span: Span, error: BaseException) -> None:
@@ -76,7 +76,7 @@ def _lines(error: BaseException) -> Iterator[str]:
 
 
 def _members(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    """The exceptions in it that are no groups themselves, however deep groups are nested."""
+    """Yield the exceptions of a group that are not groups themselves, however deep groups are nested."""
     open_ = [iter(group.exceptions)]
     while open_:
         inner = next(open_[-1], None)

@@ -1,4 +1,4 @@
-"""What is known about a span before it starts: its name, its kind and what goes on every span like it."""
+"""The facts about a span before it starts: its name, its kind and the attributes of every span like it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def kind_of(kind: object) -> str:
     text = str(kind).upper()
     if text in KINDS:
         return text
-    logging.getLogger("pandaprobe_otel").warning("Unknown span kind %r is taken as OTHER.", text[:40])
+    logging.getLogger("pandaprobe_otel").warning("The span kind %r is unknown; OTHER is used.", text[:40])
     return "OTHER"
 
 

@@ -50,7 +50,8 @@ def start_trace(
         **others: Taken and ignored, as by the official SDK, which is told once.
     """
     if others:
-        mistake(f"start_trace() takes no {', '.join(sorted(others))}: that is ignored, as by the official SDK.")
+        ignored = ", ".join(sorted(others))
+        mistake(f"start_trace() ignores {ignored}, as the official SDK does: it takes no such argument.")
     values = trace_values(session=session_id, user=user_id, tags=tags, metadata=metadata)
     handle = TraceHandle(SpanPlan(name, kind="CHAIN", is_trace=True, values=values))
     if input is not None:

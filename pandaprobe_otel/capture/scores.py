@@ -48,7 +48,7 @@ def score(
 def score_with(
     handle: PandaProbe | None, trace_id: str | UUID | None, name: str, value: float | bool | str, **options: Any
 ) -> None:
-    """Check a score, and send it with this handle. One of no trace is told of where traces are sent."""
+    """Check a score, and send it with this handle. Warns of a score without a trace if traces are sent."""
     # Of no trace as well: what is wrong with a score shows in a test without a key, too.
     body = score_body(NO_TRACE if trace_id is None else trace_id, name, value, **options)
     if handle is None:
@@ -57,8 +57,8 @@ def score_with(
         handle.send_score(body)
     elif handle.enabled:
         mistake(
-            f"the score {name!r} is of no trace, so it is not sent: current_trace_id() is None outside of a trace. "
-            "Ask for it inside, and keep it."
+            f"the score {name!r} is not sent: its trace id is None, as current_trace_id() is outside of a trace. "
+            "Call it inside the trace, and keep the id."
         )
 
 
@@ -71,7 +71,7 @@ def score_body(
     reason: str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The JSON body of POST /evaluations/trace-scores: the value is always a text there (measured)."""
+    """Return the JSON body of POST /evaluations/trace-scores: the value is always a text there (measured)."""
     try:
         trace = str(UUID(str(trace_id)))
     except ValueError:

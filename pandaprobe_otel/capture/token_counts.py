@@ -49,7 +49,7 @@ _MAX_COUNT: Final = 2**31 - 1
 
 
 def odd_counts(usage: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what is no count, or of a name that is not understood, and tell of it; None for nothing, as usual."""
+    """Return invalid counts and counts of unknown names, with a warning; None if there are none, as usual."""
     odd: dict[str, Any] | None = None
     for name, value in usage.items():
         if name in _UNDERSTOOD and type(value) is int and 0 <= value <= _MAX_COUNT:

@@ -1,4 +1,4 @@
-"""The place where a recording answers calls of tools; nobody is there while none is open.
+"""Place where a recording answers calls of tools; without an open recording, nobody does.
 
 The functions of decorated tools are wrapped where they are decorated, those of frameworks where they are called: inside
 of the call's span, so that a played call has one too.
@@ -32,11 +32,11 @@ class RanCall(Protocol):
         ...
 
     def returned(self, result: Any, /) -> None:
-        """The tool has returned this."""
+        """Take the tool's result."""
         ...
 
     def raised(self, error: BaseException, /) -> None:
-        """The tool has raised this."""
+        """Take the tool's exception."""
         ...
 
     def runs_always(self) -> None:
@@ -78,7 +78,7 @@ AS_IT_IS: Final = Form()
 
 
 def ask_with(ask: Ask | None) -> None:
-    """Ask this from now on; None: nobody."""
+    """Set the recording that answers; None for none."""
     _asked[:] = [] if ask is None else [ask]
 
 
@@ -154,7 +154,7 @@ def text_of(result: Any) -> str:
 
 
 def answered(function: Callable[..., Any], name: str, read: ArgumentReader | None) -> Callable[..., Any]:
-    """Return the function of a tool with the question before each call.
+    """Return a tool's function that asks the recording before each call.
 
     A generator is left as it is, and so is a function whose arguments are not captured (`read` is None).
     """

@@ -43,7 +43,7 @@ _user: ContextVar[str | None] = ContextVar("pandaprobe_user", default=None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceValues:
-    """What is said about traces at one level; `over` lays it on top of the level around it."""
+    """Facts about traces at one level; `over` puts it above the level around it."""
 
     session: str | None = None
     user: str | None = None
@@ -91,7 +91,7 @@ def trace_values(
 
 
 def first_items(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what is said in metadata, as a dict of its own: no more of it than is recorded, however much there is."""
+    """Return a copy of metadata, with no more items than are recorded."""
     return {} if metadata is None else dict(islice(metadata.items(), _MOST_METADATA))
 
 
@@ -101,7 +101,7 @@ def with_values(values: TraceValues, context: Context) -> Context:
 
 
 def values_alone(context: Context) -> Context:
-    """Return a context with the values of this one and nothing else, for a trace that is no part of the current one."""
+    """Return a context with only the values of this one, for a trace apart from the current one."""
     values = context.get(_VALUES_KEY)
     return Context() if values is None else set_value(_VALUES_KEY, values, Context())
 
@@ -148,7 +148,7 @@ def stamp(span: Span, parent_context: Context | None) -> None:
 
 
 class ContextBlock:
-    """What `context`, `session` and `user` return: a `with` block, an `async with` block or a decorator.
+    """The result of `context`, `session` and `user`: a `with` block, an `async with` block or a decorator.
 
     One block may be entered many times, also by several tasks at once: what it replaced is kept on the
     context that it made, not in the block.
@@ -226,7 +226,7 @@ def context(
     metadata: Mapping[str, object] | None = None,
     baggage: bool = False,
 ) -> ContextBlock:
-    """Say what holds for every trace made inside the block (or, as a decorator, inside the function).
+    """Set session, user, tags and metadata of every trace made inside the block or the decorated function.
 
     Args:
         session: Id of the conversation; PandaProbe groups traces by it. Over 255 characters it is shortened.
@@ -288,7 +288,7 @@ def current_trace_id() -> str | None:
 
 
 def context_executor(executor: Executor) -> Executor:
-    """Return an executor that runs each task of this one in the context of whoever submitted it.
+    """Return an executor that runs each task in the context of its submitter.
 
     The returned executor and the given one share their threads; shutting one down shuts down both. A process
     pool cannot take a context along: its tasks run as they would without this function.

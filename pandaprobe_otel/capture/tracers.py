@@ -1,4 +1,4 @@
-"""Which tracer the decorators use: the global provider's, or that of a provider chosen for this library alone."""
+"""The tracer of the decorators: the global provider's, or that of a provider chosen for this library alone."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def use_tracer_provider(provider: TracerProvider | None) -> None:
 
 
 def chosen_tracer_provider() -> TracerProvider | None:
-    """The provider that was chosen for this library; None for the global one."""
+    """Return the provider that was chosen for this library; None for the global one."""
     return _state.chosen
 
 
 def share_contexts() -> None:
-    """Say that spans of another provider are among ours, so that some of ours have parents that never reach us."""
+    """Note that spans of another provider are among ours, so that some parents never reach us."""
     _state.are_contexts_shared = True
 
 
 def are_contexts_shared() -> bool:
-    """Whether `share_contexts` was called."""
+    """Return whether `share_contexts` was called."""
     return _state.are_contexts_shared
 
 

@@ -11,7 +11,7 @@ from pandaprobe_otel.process.guard import mistake
 ALL_ARGUMENTS: Final = "*"
 """Stands for every argument of a function."""
 _SIMILAR: Final = 0.6
-"""Part of the letters that two names have in common; what a slip of the finger leaves has more."""
+"""Share of common letters from which two names are similar; a typing slip leaves more."""
 _TOO_SHORT: Final = 2
 """Letters of a name that is in many others by chance."""
 
@@ -48,7 +48,7 @@ def tell_of_uncaptured(
 
 
 def _unknown(parameters: Sequence[inspect.Parameter], names: Collection[str]) -> list[str]:
-    """A function that takes any keyword has an argument of any name, and one without a signature tells of none."""
+    """Return the names that no argument has; none for a function with `**kwargs` or without a signature."""
     if not parameters or any(p.kind is p.VAR_KEYWORD for p in parameters):
         return []
     known = {p.name for p in parameters}

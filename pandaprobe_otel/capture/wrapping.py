@@ -1,4 +1,4 @@
-"""Wrapping of functions of every sort: what runs around the call is a `Scope`, what is seen from outside stays.
+"""Wrapping of functions of every kind: a `Scope` runs around the call; signature and type stay.
 
 A wrapper is of the same sort as its function (`inspect.iscoroutinefunction` and the like hold), has its name,
 documentation and signature, and passes arguments, results and exceptions through as they are.
@@ -18,25 +18,25 @@ F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
 
 
 class Scope(Protocol):
-    """What surrounds one call. None of its methods raises."""
+    """The code around one call. None of its methods raises."""
 
     def resume(self) -> None:
-        """Code of the function is about to run."""
+        """Enter: code of the function is about to run."""
 
     def pause(self) -> None:
-        """Code of the function has stopped, for now or for good."""
+        """Leave: code of the function has stopped, for now or for good."""
 
     def produced(self, item: Any, /) -> None:
-        """A generator has yielded."""
+        """Take a yielded item."""
 
     def returned(self, value: Any, /) -> None:
-        """The call has ended with this value."""
+        """End with this value."""
 
     def raised(self, error: BaseException, /) -> None:
-        """The call has ended with this exception."""
+        """End with this exception."""
 
     def interrupted(self) -> None:
-        """An interrupt came, maybe inside one of these methods: what they have left to do is done."""
+        """Finish after an interrupt, which may have come inside one of these methods."""
 
 
 Opener = Callable[[tuple[Any, ...], dict[str, Any]], Scope | None]
@@ -44,7 +44,7 @@ Opener = Callable[[tuple[Any, ...], dict[str, Any]], Scope | None]
 
 
 class _NoScope:
-    """Surrounds a call with nothing."""
+    """A scope that does nothing."""
 
     def resume(self) -> None:
         pass
@@ -69,7 +69,7 @@ _NO_SCOPE: Final = _NoScope()
 
 
 class ContextScope(ContextSwitch, _NoScope):
-    """Surrounds a call with an OpenTelemetry context and nothing else."""
+    """A scope that only sets an OpenTelemetry context."""
 
     def interrupted(self) -> None:
         """Put the previous context back."""
@@ -77,7 +77,7 @@ class ContextScope(ContextSwitch, _NoScope):
 
 
 def wrap(function: F, open_scope: Opener) -> F:
-    """Return the function with a scope around each call; class and static methods keep their sort."""
+    """Return the function with a scope around each call; class and static methods stay class and static methods."""
     if isinstance(function, (classmethod, staticmethod)):
         method = cast("Any", function)
         return cast("F", method.__class__(wrap(method.__func__, open_scope)))

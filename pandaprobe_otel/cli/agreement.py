@@ -1,4 +1,4 @@
-"""`pandaprobe-otel evals agreement`: whether a judge agrees with people, and with itself."""
+"""`pandaprobe-otel evals agreement`: the agreement of a judge with people, and with itself."""
 
 from __future__ import annotations
 
@@ -37,19 +37,21 @@ _SHOWN: Final = 10
     type=Threshold(),
     multiple=True,
     metavar="NUMBER|METRIC=NUMBER",
-    help="The score that is a yes, of metrics without MIN (0.5). May be repeated.",
+    help="Score that is a yes, for metrics without MIN (0.5). May be repeated.",
 )
-@click.option("--judge", metavar="MODEL", help="The model that is asked for metrics; scorers ask for themselves.")
+@click.option("--judge", metavar="MODEL", help="Judge model for the metrics; scorers ask for themselves.")
 @click.option(
     "--judge-url", metavar="URL", help="With --judge: an OpenAI-compatible endpoint. [default: the provider's]"
 )
-@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Ask about each case so often.")
 @click.option(
-    "--min-kappa", type=click.FloatRange(-1, 1), metavar="NUMBER", help="What the agreement must be, beyond doubt."
+    "--repeat", type=click.IntRange(1), default=1, show_default=True, help="Number of questions about each case."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the draws that the interval is made of.")
-@click.option("--max-evals", type=click.IntRange(0), metavar="N", help="Ask nothing if there were more questions.")
-@click.option("--allow-no-evidence", is_flag=True, help="End with 0 where there are too few cases to tell.")
+@click.option(
+    "--min-kappa", type=click.FloatRange(-1, 1), metavar="NUMBER", help="Agreement that the whole interval must reach."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random draws for the interval.")
+@click.option("--max-evals", type=click.IntRange(0), metavar="N", help="Ask nothing if more questions would be needed.")
+@click.option("--allow-no-evidence", is_flag=True, help="End with 0 if there are too few cases to decide.")
 @format_option
 def agreement(output_format: str, **options: Any) -> int:
     """Ask a judge about the cases of LABELLED (.jsonl, .csv), and compare its answers with the labels.
@@ -65,7 +67,7 @@ def agreement(output_format: str, **options: Any) -> int:
     from pandaprobe_otel.evals.task_runs import scorer_name
 
     if options["judge_url"] and not options["judge"]:
-        raise click.UsageError("--judge-url is about --judge, which is not given")
+        raise click.UsageError("--judge-url needs --judge")
     scorers = [load_function(name) for name in options["scorers"]]
     names = [*dict(options["metrics"]), *map(scorer_name, scorers)]
     if not names:
@@ -73,7 +75,7 @@ def agreement(output_format: str, **options: Any) -> int:
     by_metric: dict[str, float] = dict(options["thresholds"])
     own: dict[str, float] = {name: value for name, value in options["metrics"] if value is not None}
     if unknown := sorted(by_metric.keys() - {"", *names}):
-        raise click.UsageError(f"there is a threshold for {unknown[0]}, which is not measured")
+        raise click.UsageError(f"{unknown[0]} has a threshold, but is not measured")
     thresholds = {name: by_metric.get(name, by_metric.get("", 0.5)) for name in names} | own
     try:
         found = measure_judge(

@@ -1,4 +1,4 @@
-"""Options of the commands that ask the API, and the client they are given."""
+"""Options of the commands that call the API, and their client."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
 
 _CONNECTION = (
-    click.option("--project", metavar="NAME", help="The project; else PANDAPROBE_PROJECT_NAME."),
-    click.option("--endpoint", metavar="URL", help="Base URL of PandaProbe; else PANDAPROBE_ENDPOINT."),
-    click.option("--api-key", metavar="KEY", help="The API key; better in PANDAPROBE_API_KEY, where nobody sees it."),
+    click.option("--project", metavar="NAME", help="Project. [default: PANDAPROBE_PROJECT_NAME]"),
+    click.option("--endpoint", metavar="URL", help="Base URL of PandaProbe. [default: PANDAPROBE_ENDPOINT]"),
+    click.option("--api-key", metavar="KEY", help="API key; safer in PANDAPROBE_API_KEY, which others do not see."),
     click.option(
         "--timeout",
         "call_timeout",
@@ -25,7 +25,7 @@ _CONNECTION = (
         default=60.0,
         show_default=True,
         envvar="PANDAPROBE_TIMEOUT",
-        help="How long one call may take, with waiting for the rate limit.",
+        help="Seconds that a call may take, waits for the rate limit included.",
     ),
 )
 
@@ -39,10 +39,10 @@ def with_connection(command: Callable[..., Any]) -> Callable[..., Any]:
     def call(
         project: str | None, endpoint: str | None, api_key: str | None, call_timeout: float, **arguments: Any
     ) -> Any:
-        def connect() -> Client:
+        def connect(kind: type[Client] | None = None, *, timeout_s: float = call_timeout) -> Client:
             from pandaprobe_otel.api import Client
 
-            return Client(api_key, project, endpoint, timeout_s=call_timeout)
+            return (kind or Client)(api_key, project, endpoint, timeout_s=timeout_s)
 
         return command(connect, **arguments)
 

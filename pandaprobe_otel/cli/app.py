@@ -1,4 +1,4 @@
-"""The command group, and what becomes of errors: one line on standard error and an exit code, never a traceback."""
+"""The command group. An error is one line on standard error and an exit code, never a traceback."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pandaprobe_otel.cli.lazy import LazyGroup
 from pandaprobe_otel.cli.local import local
 from pandaprobe_otel.cli.look_up_hint import with_look_up_hint
 from pandaprobe_otel.cli.run import run_command
+from pandaprobe_otel.cli.suggestions import with_suggestion
 from pandaprobe_otel.errors import OutcomeUnknown, PandaProbeError
 
 _EPILOG = (
@@ -32,14 +33,18 @@ _LATER = {
     "eval": "pandaprobe_otel.cli.eval:evaluate_command",
     "evals": "pandaprobe_otel.cli.evals:evals",
     "gateway": "pandaprobe_otel.cli.gateway:gateway",
+    "mcp": "pandaprobe_otel.cli.mcp:mcp_command",
     "monitors": "pandaprobe_otel.cli.monitors:monitors",
     "export": "pandaprobe_otel.cli.traces:export",
+    "failures": "pandaprobe_otel.cli.failures:failures",
     "replay": "pandaprobe_otel.cli.send:replay",
     "report": "pandaprobe_otel.cli.report:report",
     "rerun": "pandaprobe_otel.cli.rerun:rerun_command",
     "scores": "pandaprobe_otel.cli.scores:scores",
     "send": "pandaprobe_otel.cli.send:send",
     "sessions": "pandaprobe_otel.cli.sessions:sessions",
+    "setup": "pandaprobe_otel.cli.setup:setup",
+    "skill": "pandaprobe_otel.cli.skill:skill",
     "spool": "pandaprobe_otel.cli.spool:spool",
     "traces": "pandaprobe_otel.cli.traces:traces",
     "view": "pandaprobe_otel.cli.view:view",
@@ -71,7 +76,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         result: Any = app.main(args=arguments, prog_name="pandaprobe-otel", standalone_mode=False)
     except click.UsageError as error:
-        error.show()
+        with_suggestion(error).show()
         return ExitCode.VALIDATION
     except click.ClickException as error:
         return _fail(error.format_message(), ExitCode.GENERAL)
@@ -91,7 +96,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _reader_is_gone() -> int:
-    """Whoever read our output has enough (`| head`): no fault. The rest goes nowhere, also what Python flushes last."""
+    """End without an error when the reader of our output has gone (`| head`), also for what Python flushes last."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ExitCode.OK
 

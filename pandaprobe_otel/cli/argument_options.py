@@ -34,7 +34,7 @@ _SPELLINGS: Final = {
     "date_from": "since",
     "date_to": "until",
 }
-"""What an option is called where it is not called like the argument."""
+"""Names of options that differ from the arguments they set."""
 
 
 def options_of(arguments: Any, *, without: Sequence[str] = ()) -> Callable[[Command], Command]:
@@ -69,7 +69,7 @@ def _option(name: str, hint: Any, *, required: bool) -> Callable[[Command], Comm
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:
-    """The types of a union, or the one type."""
+    """Return the types of a union, or the one type."""
     kinds = get_args(hint) if get_origin(hint) in (Union, cast, types.UnionType) else (hint,)
     return tuple(kind for kind in kinds if kind is not type(None))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,7 @@ from pandaprobe_otel.cli.api_client import with_connection
 from pandaprobe_otel.cli.argument_options import options_of
 from pandaprobe_otel.cli.exits import ExitCode
 from pandaprobe_otel.cli.options import print_json
+from pandaprobe_otel.cli.plurals import counted
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -21,22 +22,19 @@ if TYPE_CHECKING:
     from pandaprobe_otel.replay.capture.stored import StoredTrace
     from pandaprobe_otel.replay.capture.write import Captured, Wishes
 
-_FAILING: Final = 0.5
-"""Below it, a score of a monitor is one of a failure; as for thresholds of tests."""
-
 
 @click.command("capture")
 @click.argument("trace", required=False)
 @click.option(
     "--to", "to", type=click.Path(path_type=Path), metavar="PATH", help="The test; of many traces their folder."
 )
-@click.option("--entry", metavar="MODULE:FUNCTION", help="The program, where the trace does not name it.")
+@click.option("--entry", metavar="MODULE:FUNCTION", help="Program, if the trace does not name it.")
 @click.option("--live-tools", metavar="NAMES", help="Tools that run instead of being answered: `all`, or a,b.")
 @click.option("--session", is_flag=True, help="All traces of the trace's session, as one test.")
 @click.option(
     "--dataset", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Add rows to it (.jsonl)."
 )
-@click.option("--monitor", metavar="ID", help="The traces that a monitor has scored below 0.5.")
+@click.option("--monitor", metavar="ID", help="Traces that a monitor scored below 0.5.")
 @options_of(TraceFilters)
 @with_connection
 def capture(
@@ -56,7 +54,8 @@ def capture(
     TRACE is the id of a trace, or a file of traces: one written by `init(local=FILE)`, or by `traces export`. Without
     it, all traces that the filters or `--monitor` name; those that failed alike become one test.
     """
-    found = _traces(connect, trace, given, monitor, is_session=session)
+    scores: dict[str, list[Any]] = {}
+    found = _traces(connect, trace, given, monitor, scores, is_session=session)
     if dataset is not None:
         _add_rows(dataset, found)
         if to is None:
@@ -64,7 +63,7 @@ def capture(
     if session or (len(found) == 1 and trace is not None):
         made = [_written(found, _file(found[0], to), _wishes(wishes))]
     else:
-        made = _groups(found, to or Path("tests"), _wishes(wishes))
+        made = _groups(found, scores, to or Path("tests"), _wishes(wishes))
     _print([one for one in made if one is not None], output_format)
     return ExitCode.OK if all(made) else ExitCode.VALIDATION
 
@@ -77,9 +76,15 @@ def _wishes(given: dict[str, Any]) -> Wishes:
 
 
 def _traces(
-    connect: Callable[[], Client], trace: str | None, given: dict[str, Any], monitor: str | None, *, is_session: bool
+    connect: Callable[[], Client],
+    trace: str | None,
+    given: dict[str, Any],
+    monitor: str | None,
+    scores: dict[str, list[Any]],
+    *,
+    is_session: bool,
 ) -> list[StoredTrace]:
-    """The traces that are meant. Raises UsageError where nothing says which."""
+    """Return the traces to capture; add low scores of a monitor to `scores`. Raises UsageError if none are named."""
     from pandaprobe_otel.replay.capture.stored import StoredTrace, traces_in
 
     if trace is not None and Path(trace).is_file():
@@ -94,7 +99,8 @@ def _traces(
         if trace is not None:
             wanted = _one(client, trace, is_session=is_session)
         elif monitor is not None:
-            wanted = [client.traces.get(one) for one in _scored_low(client, monitor)]
+            scores.update(_scored_low(client, monitor))
+            wanted = [client.traces.get(one) for one in scores]
         else:
             wanted = [client.traces.get(row.trace_id) for row in client.traces.iter(**given)]
     return [StoredTrace(one.model_dump(mode="json")) for one in wanted]
@@ -116,24 +122,20 @@ def _of_one_session(found: list[StoredTrace]) -> list[StoredTrace]:
     return found
 
 
-def _scored_low(client: Client, monitor: str) -> list[str]:
-    found: dict[str, None] = {}
+def _scored_low(client: Client, monitor: str) -> dict[str, list[Any]]:
+    """Return the low scores of a monitor by their traces, of each name the latest."""
+    from pandaprobe_otel.failures.low_scores import is_low
+
+    found: dict[str, dict[str, Any]] = {}
     for run in client.monitors.iter_runs(monitor):
         for score in client.evaluations.trace_runs.scores(run.id):
-            if _is_low(score.value):
-                found[str(score.trace_id)] = None
-    return list(found)
-
-
-def _is_low(value: object) -> bool:
-    try:
-        return float(str(value)) < _FAILING
-    except ValueError:
-        return str(value).lower() == "false"
+            if is_low(score.value):
+                found.setdefault(str(score.trace_id), {}).setdefault(score.name, score.model_dump(mode="json"))
+    return {trace_id: list(scores.values()) for trace_id, scores in found.items()}
 
 
 def _file(trace: StoredTrace, to: Path | None) -> Path:
-    """The test's file: the one that was named, else one by the program's name and the trace's id."""
+    """Return the test's file: the given one, else one named by the program and the trace's id."""
     name = re.sub(r"\W+", "_", trace.root.name).strip("_").lower() or "trace"
     own = f"test_{name}_{trace.trace_id[:8]}.py"
     if to is None:
@@ -142,7 +144,7 @@ def _file(trace: StoredTrace, to: Path | None) -> Path:
 
 
 def _written(traces: Sequence[StoredTrace], file: Path, wishes: Wishes) -> Captured | None:
-    """Write one test. None for a trace that no test can be made of, which is told."""
+    """Write one test. None, with a message, for a trace that no test can be made of."""
     from pandaprobe_otel.replay.cannot_capture import CannotCapture
     from pandaprobe_otel.replay.capture.write import capture as write
 
@@ -157,16 +159,18 @@ def _written(traces: Sequence[StoredTrace], file: Path, wishes: Wishes) -> Captu
         raise click.BadParameter(str(error), param_hint="--entry") from None
 
 
-def _groups(found: Sequence[StoredTrace], folder: Path, wishes: Wishes) -> list[Captured | None]:
+def _groups(
+    found: Sequence[StoredTrace], scores: dict[str, list[Any]], folder: Path, wishes: Wishes
+) -> list[Captured | None]:
     from pandaprobe_otel.replay.capture.alike import alike
 
     if not found:
         raise click.UsageError("no trace fits")
     made: list[Captured | None] = []
-    for group in alike(found):
+    for group in alike(found, scores):
         file = _file(group.first, folder)
         if file.exists():
-            click.echo(f"{file} is there already", err=True)
+            click.echo(f"{file} exists already", err=True)
             continue
         made.append(_written([group.first], file, wishes))
         if len(group.traces) > 1:
@@ -181,7 +185,7 @@ def _add_rows(file: Path, found: Sequence[StoredTrace]) -> None:
         count = add_rows(file, found)
     except (OSError, ValueError) as error:
         raise click.UsageError(str(error)) from None
-    click.echo(f"{count} {'row' if count == 1 else 'rows'} added to {file}")
+    click.echo(f"{counted(count, 'row')} added to {file}")
 
 
 def _print(made: Sequence[Captured], output_format: str) -> None:
@@ -201,7 +205,9 @@ def _print(made: Sequence[Captured], output_format: str) -> None:
         )
         return
     for one in made:
-        click.echo(f"{one.test}: {one.calls} calls of models and {one.tools} of tools in {one.cassette}")
+        click.echo(
+            f"{one.test}: {counted(one.calls, 'model call')}, {counted(one.tools, 'tool call')} in {one.cassette}"
+        )
         for finding in one.found:
             click.echo(f"  to mend: {finding.told}")
         for note in one.notes:

@@ -9,8 +9,8 @@ from pandaprobe_otel.cli.options import console
 from pandaprobe_otel.evals.cache_use import cache_uses
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report_text import complaints, totals, verdict_line
-from pandaprobe_otel.evals.trace_links import page_of
 from pandaprobe_otel.evals.tree_text import json_text, plain_text, tree_text
+from pandaprobe_otel.reporting.trace_links import page_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +32,7 @@ _TICKS_IN_ASCII: Final = {Outcome.PASSED: "ok", Outcome.FAILED: "FAIL", Outcome.
 
 
 def show_report(report: Report, trees: Trees = "failed", *, out: Console | None = None) -> None:
-    """Print the cases with inputs, outputs, scores and reasons, then trees of traces, and the verdict in the end."""
+    """Print the cases with inputs, outputs, scores and reasons, then trees of traces, then the verdict."""
     from rich.text import Text
 
     out = out or console()

@@ -1,4 +1,4 @@
-"""`pandaprobe-otel demo`: the whole way of a trace in a few seconds, without a key."""
+"""`pandaprobe-otel demo`: a trace from end to end in a few seconds, without a key."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def demo(keep: bool, cloud: bool, output_format: str) -> int:
 
 
 def _checked(target: Target) -> AbstractContextManager[Target]:
-    """Find out that a key is bad before the agent runs and its traces cannot be delivered."""
+    """Check the key before the agent runs, so that its traces can be delivered."""
     from pandaprobe_otel.cli.key_check import require_key
 
     require_key(target.endpoint, target.api_key)

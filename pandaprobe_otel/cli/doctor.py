@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All that the command finds out; secrets are masked in it already."""
+    """The findings of the command, with secrets masked."""
 
     versions: dict[str, str | None]
     settings: list[dict[str, Any]]
@@ -46,8 +46,8 @@ class Report:
 
 
 @click.command("doctor")
-@click.option("--offline", is_flag=True, help="Ask the endpoint nothing.")
-@click.option("--send", is_flag=True, help="Send a trace too (it is billed) and read it back; tells about the clock.")
+@click.option("--offline", is_flag=True, help="Do not ask the endpoint.")
+@click.option("--send", is_flag=True, help="Also send a trace (it is billed), read it back, and compare the clocks.")
 @format_option
 def doctor(offline: bool, send: bool, output_format: str) -> int:
     """Show every setting and where it comes from, what is installed, and whether the API key is accepted.
@@ -55,7 +55,7 @@ def doctor(offline: bool, send: bool, output_format: str) -> int:
     The check of the key creates no project and no trace; `--send` does.
     """
     if offline and send:
-        raise click.UsageError("--send asks the endpoint, and --offline forbids it.")
+        raise click.UsageError("--send and --offline exclude each other.")
     report = examine(offline=offline, send=send)
     if output_format == "json":
         print_json(asdict(report))

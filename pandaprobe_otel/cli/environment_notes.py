@@ -1,4 +1,4 @@
-"""Environment variables that do not do what their owner may believe."""
+"""Environment variables that may not have the expected effect."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LENGTH_LIMITS: Final = ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBU
 
 
 def environment_notes(environ: Mapping[str, str]) -> list[str]:
-    """Return one sentence for each variable that is misspelt, not read, or takes the content away or cuts it."""
+    """Return one sentence for each variable that is misspelt, not read, or removes or cuts content."""
     return [*_unknown(environ), *_without_content(environ), *_cut_off(environ)]
 
 

@@ -23,7 +23,7 @@ _OF_TASKS: Final = (
     ("--min-pass", "min_pass", 1.0),
     ("--judge", "judge", None),
 )
-"""What makes no sense without a task: how it is written, its name here, its default."""
+"""Options that make no sense without a task: their spelling, their name here, their default."""
 
 _TOGETHER: Final = (("--judge-url", "judge_url", "--judge", "judge"), ("--refresh", "refresh", "--cache", "cache"))
 """Options that make no sense without another one: how both are written, and their names here."""
@@ -35,24 +35,28 @@ _TOGETHER: Final = (("--judge-url", "judge_url", "--judge", "judge"), ("--refres
 @click.option("--trace", "traces", multiple=True, metavar="ID", help="Judge a stored trace; may be repeated.")
 @click.option("--session", "sessions", multiple=True, metavar="ID", help="Judge a stored session; may be repeated.")
 @metric_options
-@click.option("--scorer", "scorers", multiple=True, metavar="MODULE:FUNCTION", help="A metric of your own, free.")
+@click.option("--scorer", "scorers", multiple=True, metavar="MODULE:FUNCTION", help="Metric of your own; free.")
 @click.option("--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Cases at once.")
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Runs of each case.")
 @click.option(
     "--min-pass", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share of the runs that must pass."
 )
 @click.option(
-    "--confirm", type=click.IntRange(1), default=1, show_default=True, help='Answers that decide after a "no".'
+    "--confirm",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help='Answers to ask for after a "no"; the majority decides.',
 )
-@click.option("--allow-vacuous", is_flag=True, help="Pass where there was nothing to judge.")
-@click.option("--model", metavar="MODEL", help="The judge, if not the server's own.")
-@click.option("--judge", metavar="MODEL", help="With DATASET: a model that is asked from here; no server is needed.")
+@click.option("--allow-vacuous", is_flag=True, help="Pass if there was nothing to judge.")
+@click.option("--model", metavar="MODEL", help="Judge model. [default: the server's]")
+@click.option("--judge", metavar="MODEL", help="With DATASET: judge with this model, without a server.")
 @click.option(
     "--judge-url", metavar="URL", help="With --judge: an OpenAI-compatible endpoint. [default: the provider's]"
 )
 @click.option("--max-evals", type=click.IntRange(0), metavar="N", help="Judge nothing if more would be billed.")
-@click.option("--cache", type=click.Path(dir_okay=False), help="File of judgements about unchanged behaviour.")
-@click.option("--refresh", is_flag=True, help="With --cache: judge all the same, and renew the file.")
+@click.option("--cache", type=click.Path(dir_okay=False), help="File that keeps judgements of unchanged behaviour.")
+@click.option("--refresh", is_flag=True, help="With --cache: judge again, and renew the file.")
 @click.option("--pass-rate", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share of the cases.")
 @click.option(
     "--deliver-within", type=click.FloatRange(0), default=60.0, show_default=True, help="Seconds to send the traces."
@@ -73,7 +77,7 @@ def evaluate_command(**options: Any) -> int:
         thresholds.setdefault(name, thresholds[""])
     for written, name, needs, other in _TOGETHER:
         if options[name] and not options[other]:
-            raise click.UsageError(f"{written} is about {needs}, which is not given")
+            raise click.UsageError(f"{written} needs {needs}")
     judge = _of_stored if options["traces"] or options["sessions"] else _of_task
     return concluded(options, lambda: judge(options, thresholds))
 
@@ -114,11 +118,11 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
     from pandaprobe_otel.evals.cache import Caches
     from pandaprobe_otel.evals.judging import Allowance
     from pandaprobe_otel.evals.progress import of_judge
-    from pandaprobe_otel.evals.server_bench import ServerBench
-    from pandaprobe_otel.evals.stored import judge_stored
+    from pandaprobe_otel.evals.server_judge import ServerBench
+    from pandaprobe_otel.evals.stored_traces import judge_stored
 
     if misplaced := [written for written, name, default in _OF_TASKS if options[name] != default]:
-        raise click.UsageError(f"{misplaced[0]} is about a task, and --trace and --session have been run already")
+        raise click.UsageError(f"{misplaced[0]} needs a task: the runs of --trace and --session are over")
     if not options["metrics"]:
         raise click.UsageError("--trace and --session need a --metric")
     with Client() as client:

@@ -29,7 +29,7 @@ _wait_options = (
         default=300.0,
         show_default=True,
         metavar="SECONDS",
-        help="How long to wait at the most.",
+        help="Most seconds to wait.",
     ),
     click.option(
         "--threshold",
@@ -37,9 +37,9 @@ _wait_options = (
         type=Threshold(),
         multiple=True,
         metavar="NUMBER|METRIC=NUMBER",
-        help="With --wait: end with 1 where a score is under it, 6 where there is none on evidence. May be repeated.",
+        help="With --wait: score to reach, else end with 1, or 6 without evidence. May be repeated.",
     ),
-    click.option("--allow-no-evidence", is_flag=True, help="With --wait: end with 0 where nothing failed."),
+    click.option("--allow-no-evidence", is_flag=True, help="With --wait: end with 0 if nothing failed."),
 )
 _sessions_option = click.option("--sessions", "of_sessions", is_flag=True, help="Runs over sessions.")
 
@@ -59,7 +59,7 @@ def evals() -> None:
 @evals.command("metrics")
 @with_client
 def metrics(client: Client, output_format: str) -> None:
-    """List what can be measured, of traces and of sessions."""
+    """List the metrics of traces and of sessions."""
     show([*client.evaluations.trace_metrics(), *client.evaluations.session_metrics()], output_format)
 
 
@@ -74,7 +74,7 @@ def providers(client: Client, output_format: str) -> None:
 @click.argument("metric")
 @with_client
 def template(client: Client, metric: str, output_format: str) -> None:
-    """Show what a run of a metric takes, with the judge's prompts."""
+    """Show the inputs of a metric, with the judge's prompts."""
     found = client.evaluations.template(metric)
     if output_format == "json":
         show(found, output_format)
@@ -101,9 +101,9 @@ def template(client: Client, metric: str, output_format: str) -> None:
 @click.option("--session", "sessions", multiple=True, metavar="ID", help="A session to judge; may be repeated.")
 @options_of(RunFilters)
 @click.option("--all", "everything", is_flag=True, help="Everything in the project.")
-@click.option("--sampling-rate", type=click.FloatRange(0, 1, min_open=True), help="Share of what matches.")
+@click.option("--sampling-rate", type=click.FloatRange(0, 1, min_open=True), help="Share of the matches to evaluate.")
 @click.option("--name", help="A label for the run.")
-@click.option("--model", help="The judge; the server's own when not given.")
+@click.option("--model", help="Judge model. [default: the server's]")
 @click.option(
     "--signal-weights", type=Json(is_object=True), metavar="JSON", help="For sessions: how much each signal counts."
 )
@@ -122,7 +122,7 @@ def run(
     output_format: str,
     **options: Any,
 ) -> int | None:
-    """Start an evaluation run over traces, a session, what matches filters, or everything.
+    """Start an evaluation run over traces, sessions, filtered traces, or everything.
 
     Each pair of target and metric is billed.
     """
@@ -211,7 +211,7 @@ def retry(
     thresholds: Sequence[tuple[str, float]],
     output_format: str,
 ) -> int | None:
-    """Start a run of the pairs that failed in another."""
+    """Start a run over the pairs that failed in another run."""
     again = client.evaluations.get(run_id).retry_failed()
     if not wait:
         show(again.state, output_format)
@@ -222,7 +222,7 @@ def retry(
 
 @runs.command("delete")
 @click.argument("run_id")
-@click.option("--delete-scores", is_flag=True, help="Its scores as well.")
+@click.option("--delete-scores", is_flag=True, help="Delete its scores as well.")
 @with_client
 def delete_run(client: Client, run_id: str, delete_scores: bool, output_format: str) -> None:
     """Delete a run; its scores stay unless told otherwise."""

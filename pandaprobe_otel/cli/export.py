@@ -1,4 +1,4 @@
-"""Whole traces in a form that others read."""
+"""Export of whole traces, as JSON, OTLP, Markdown or HTML."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pandaprobe_otel.cli.extras import require
+from pandaprobe_otel.cli.plurals import counted
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -28,7 +29,9 @@ def export_options(command: Callable[..., Any]) -> Callable[..., Any]:
             raise click.UsageError(f"--{forms[0]} and --{forms[1]} exclude each other")
         return command(*args, form=forms[0] if forms else "json", **options)
 
-    chosen = click.option("-o", "--output", default="-", metavar="FILE", help="Instead of standard output.")(chosen)
+    chosen = click.option(
+        "-o", "--output", default="-", metavar="FILE", help="File to write. [default: standard output]"
+    )(chosen)
     chosen = click.option("--md", "as_md", is_flag=True, help="Markdown, to read or to show others.")(chosen)
     chosen = click.option("--html", "as_html", is_flag=True, help="One page that needs no server, to keep or to send.")(
         chosen
@@ -42,7 +45,7 @@ def export_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def export_traces(client: Client, traces: Iterable[Trace], form: str, output: str, title: str = "") -> None:
-    """Write traces; a file is written in the end only, so that a failure leaves the old one.
+    """Write traces. A file is written at the end, so that a failure leaves the old one.
 
     A page has the scores of each trace too; its title is the name of the first one unless there is another.
     """
@@ -87,4 +90,4 @@ def write(text: str, output: str, count: int) -> None:
         Path(output).write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise click.BadParameter(f"{output} cannot be written: {error.strerror}.", param_hint="--output") from None
-    click.echo(f"{count} {'trace' if count == 1 else 'traces'} in {output}", err=True)
+    click.echo(f"{counted(count, 'trace')} in {output}", err=True)

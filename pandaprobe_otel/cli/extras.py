@@ -1,4 +1,4 @@
-"""Which extra brings a module that is not installed."""
+"""The extra that brings a module which is not installed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _EXTRA_OF: Final = {
     "jinja2": "local",
     "openai": "openai",
     "jsonschema": "evals",
+    "mcp": "mcp",
 }
 
 

@@ -1,4 +1,4 @@
-"""Functions of the user's, named on the command line as MODULE:FUNCTION."""
+"""The user's functions, named on the command line as MODULE:FUNCTION."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 
 
 def load_function(name: str) -> Callable[..., Any]:
-    """Return a function, or an object that is called like one; raises UsageError where there is none."""
+    """Return a function or another callable; raises UsageError if there is none."""
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)  # as `python -m` does: it is usually here
     module, _, attribute = name.partition(":")

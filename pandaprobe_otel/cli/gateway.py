@@ -21,18 +21,26 @@ from pandaprobe_otel.cli.extras import require
     type=click.IntRange(min=1024),
     default=16 << 20,
     show_default=True,
-    help="Bytes a request, inflated.",
+    help="Most bytes of a request, decompressed.",
 )
 @click.option(
     "--token",
     envvar="PANDAPROBE_GATEWAY_TOKEN",
-    help="What senders have to give as `Authorization: Bearer TOKEN`; better in PANDAPROBE_GATEWAY_TOKEN, where nobody "
-    "sees it.",
+    help="Token that senders give as `Authorization: Bearer TOKEN`; safer in PANDAPROBE_GATEWAY_TOKEN, which others "
+    "do not see.",
 )
-@click.option("--certfile", metavar="FILE", help="Certificate for TLS, with those that it is signed by; PEM.")
+@click.option("--certfile", metavar="FILE", help="TLS certificate with its chain, as PEM.")
 @click.option("--keyfile", metavar="FILE", help="Its key; PEM.")
-@click.option("--spool", metavar="DIRECTORY", help="Where accepted spans survive the process. [PANDAPROBE_SPOOL_DIR]")
+@click.option(
+    "--spool", metavar="DIRECTORY", help="Directory in which accepted spans survive the process. [PANDAPROBE_SPOOL_DIR]"
+)
 @click.option("--redis-url", metavar="URL", help="Shares the limit with other gateways. [PANDAPROBE_REDIS_URL]")
+@click.option(
+    "--sample-overload",
+    is_flag=True,
+    help="If more traces than the limit arrive for minutes, leave some out, chosen by their ids, and count them, "
+    "instead of asking senders to wait.",
+)
 def gateway(
     host: str,
     http_port: int,
@@ -45,6 +53,7 @@ def gateway(
     keyfile: str | None,
     spool: str | None,
     redis_url: str | None,
+    sample_overload: bool,
 ) -> int:
     """Receive OpenTelemetry traces (OTLP over HTTP and gRPC) and send them to PandaProbe.
 
@@ -68,6 +77,7 @@ def gateway(
             keyfile=keyfile,
             spool=spool,
             redis_url=redis_url,
+            sample_overload=sample_overload,
         )
     except OSError as error:
         click.echo(f"pandaprobe-otel: {error.strerror or error}", err=True)

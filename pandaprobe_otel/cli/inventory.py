@@ -1,4 +1,4 @@
-"""What is installed: this library, OpenTelemetry, and the libraries that can be instrumented."""
+"""Installed packages: this library, OpenTelemetry, and the libraries that can be instrumented."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Library:
     instrumentor: str
     """The entry point that instruments it: the name to switch it off by."""
     state: str
-    """What `init()` does with it under these settings: hooked, adopted, skipped or failed."""
+    """The result of `init()` under these settings: hooked, adopted, skipped or failed."""
     reason: str
     """Why; empty for the first when there is nothing to say."""
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of what every report of a fault needs; None for what is not installed."""
+    """Return the versions that every bug report needs; None for packages that are not installed."""
     names = (
         "pandaprobe-otel",
         "opentelemetry-api",
@@ -45,7 +45,7 @@ def versions() -> dict[str, str | None]:
 
 
 def libraries(config: Config) -> list[Library]:
-    """The libraries that this package has an integration for, by name, and what `init()` does with each.
+    """Return the libraries that this package has an integration for, by name, and what `init()` does with each.
 
     They are instrumented for that, and left as they were; nothing of them is imported.
     """
@@ -64,7 +64,7 @@ def libraries(config: Config) -> list[Library]:
 
 
 def _distributions() -> dict[str, str]:
-    """Integration to distribution, from the extras: several distributions share modules such as `google`."""
+    """Return integration to distribution, from the extras: several distributions share modules such as `google`."""
     try:
         required = requires("pandaprobe-otel") or ()
     except PackageNotFoundError:
@@ -93,14 +93,14 @@ def _why_not(installed: str | None) -> str:
 
 
 def other_instrumentors() -> list[str]:
-    """Names of the instrumentors that others have installed, whose spans are read as well."""
+    """Return names of the instrumentors that others have installed, whose spans are read as well."""
     return sorted(
         {point.name for point in _instrumentors() if point.name != "pandaprobe" and not point.name.startswith(_OURS)}
     )
 
 
 def installed_version(distribution: str) -> str | None:
-    """Version of an installed distribution, None if there is none of that name."""
+    """Return version of an installed distribution, None if there is none of that name."""
     try:
         return version(distribution)
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Is the API key good? Asked in a way that costs nothing and leaves no trace on the server."""
+"""A check of the API key that costs nothing and creates nothing on the server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NO_KEY: Final = "the endpoint wants an API key, and there is none: set PANDAPROB
 
 
 class KeyState(StrEnum):
-    """What became of the question."""
+    """The result of the question."""
 
     GOOD = "good"
     REFUSED = "refused"
@@ -34,7 +34,7 @@ class KeyCheck:
 
     @property
     def exit_code(self) -> ExitCode:
-        """What the command that asked should end with, on account of this."""
+        """The exit code of the command that asked."""
         match self.state:
             case KeyState.GOOD | KeyState.NOT_ASKED:
                 return ExitCode.OK

@@ -1,4 +1,4 @@
-"""A group whose commands are imported when they are called: most of them load what others never need."""
+"""A command group that imports commands when they are called."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class LazyGroup(click.Group):
         self._later = dict(later or {})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of all commands, sorted."""
+        """Return names of all commands, sorted."""
         return sorted({*super().list_commands(ctx), *self._later})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of a name, imported if it was not yet."""
+        """Return the command of a name, imported if it was not yet."""
         if cmd_name in self._later and cmd_name not in self.commands:
             module, _, attribute = self._later[cmd_name].partition(":")
             self.add_command(getattr(import_module(module), attribute), cmd_name)

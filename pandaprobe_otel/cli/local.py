@@ -17,35 +17,41 @@ _MEMORY = ":memory:"
 @click.command("local")
 @click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0: any free port.")
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; another than loopback needs --auth."
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; any but loopback needs --auth."
 )
 @click.option(
     "--db",
     metavar="FILE|:memory:",
     default=_MEMORY,
     show_default=True,
-    help="Where traces are kept: an SQLite file, or memory, which is gone with the process.",
+    help="SQLite file for the traces; in memory, they end with the process.",
 )
-@click.option("--auth", is_flag=True, help="Check keys. Without it, any API key is good.")
-@click.option("--api-key", "api_keys", multiple=True, metavar="KEY", help="A key that is good; may be repeated.")
-@click.option("--token", metavar="TOKEN", help="With --auth: the bearer token of management; made up when not given.")
+@click.option("--auth", is_flag=True, help="Check API keys; without it, any key is accepted.")
+@click.option("--api-key", "api_keys", multiple=True, metavar="KEY", help="API key to accept; may be repeated.")
+@click.option("--token", metavar="TOKEN", help="With --auth: bearer token of management. [default: a random one]")
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
     default=100,
     show_default=True,
-    help="POST /traces a minute and key; 0: no limit at all.",
+    help="POST /traces a minute for each key; 0: no limit.",
 )
 @click.option(
     "--retry-after/--no-retry-after",
     default=True,
     show_default=True,
-    help="Whether a refusal for the rate says when to come back; without, an empty name and a value too deep are a 500,"
-    " as on server 0.5.0.",
+    help="Send Retry-After with refusals for the rate. Without it, an empty name and a value too deep are a 500, as on"
+    " server 0.5.0.",
 )
-@click.option("--fail", type=click.FloatRange(0, 1), default=0.0, metavar="SHARE", help="Answer this share with 500.")
+@click.option(
+    "--fail",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    metavar="SHARE",
+    help="Share of the requests to answer with 500.",
+)
 @click.option("--slow", "slow_s", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Answer late.")
-@click.option("--scripted-judge", is_flag=True, help="Evaluations get fixed answers; no model is asked.")
+@click.option("--scripted-judge", is_flag=True, help="Give evaluations fixed answers, without a model.")
 @click.option("--judge-url", metavar="URL", help="An OpenAI-compatible endpoint that judges evaluations.")
 @click.option("--judge-key", metavar="KEY", envvar="OPENAI_API_KEY", help="Its key. [default: OPENAI_API_KEY]")
 @click.option("--judge-model", metavar="MODEL", help="Its model.")

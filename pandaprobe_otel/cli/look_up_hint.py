@@ -1,4 +1,4 @@
-"""How to find out from a shell whether a request was carried out whose answer was lost."""
+"""A hint for the shell: how to find out whether a request was carried out whose answer was lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trace as Markdown: its tree, and what went in and came out of each step."""
+"""A trace as Markdown: its tree, and the input and output of each step."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _lines(trace: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _in_order(trace: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], int]]:
-    """The spans as a tree is read, each once, with its depth; those without a known parent stand at the top."""
+    """Yield the spans as a tree is read, each once, with its depth; those without a known parent stand at the top."""
     known = {span["span_id"] for span in trace["spans"]}
     children: dict[Any, list[Mapping[str, Any]]] = {}
     for span in trace["spans"]:

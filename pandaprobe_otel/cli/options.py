@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _WIDTH_OF_PIPES: Final = 200
-"""Columns where there is no terminal: wide enough that no table breaks a value in two."""
+"""Width without a terminal: no table breaks a value in two."""
 
 format_option = click.option(
     "--format",
@@ -32,7 +32,7 @@ def print_json(value: Any) -> None:
 
 
 def console() -> Console:
-    """The terminal, or whatever standard output is."""
+    """Return the terminal, or whatever standard output is."""
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES)

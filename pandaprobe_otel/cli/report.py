@@ -1,4 +1,4 @@
-"""`pandaprobe-otel report`: what is done with the report of a finished run."""
+"""`pandaprobe-otel report`: gate, compare and publish finished runs."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ _run = click.argument("run", type=click.Path(exists=True, dir_okay=False))
 
 @click.group("report")
 def report() -> None:
-    """Gate, compare and tell of finished runs, from their .json reports: nothing runs, and nothing is paid."""
+    """Gate, compare and publish finished runs, from their .json reports. Nothing runs, and nothing is billed."""
 
 
 @report.command("gate")
 @_run
 @metric_options
-@click.option("--allow-vacuous", is_flag=True, help="Pass where there was nothing to judge.")
-@click.option("--pass-rate", type=click.FloatRange(0, 1), help="Share of the cases; as the run had it, if not given.")
+@click.option("--allow-vacuous", is_flag=True, help="Pass if there was nothing to judge.")
+@click.option(
+    "--pass-rate", type=click.FloatRange(0, 1), help="Share of the cases that must pass. [default: as in the run]"
+)
 @verdict_options
 def gate(run: str, **options: Any) -> int:
-    """Decide about RUN.json again, with other thresholds; without any, as the run did.
+    """Decide about RUN.json again, with other thresholds or those of the run.
 
     With --metric only the metrics that are named count. What is not given is as it was in the run.
 
@@ -80,7 +82,7 @@ def compare(before: str, run: str, html: str | None, output_format: str) -> int:
 @_run
 @click.option("--baseline", type=click.Path(exists=True, dir_okay=False), help="The .json report of the base.")
 @click.option("--repo", metavar="OWNER/NAME", help="The repository. [default: GITHUB_REPOSITORY]")
-@click.option("--pr", type=click.IntRange(1), metavar="NUMBER", help="The pull request; that of the job, if not given.")
+@click.option("--pr", type=click.IntRange(1), metavar="NUMBER", help="Pull request. [default: the job's]")
 @click.option("--key", help="Tells several comments on one pull request apart. [default: the name of the run]")
 @click.option("--link", "links", type=Link(), multiple=True, metavar="NAME=URL", help="To be shown; may be repeated.")
 @click.option("--print", "prints", is_flag=True, help="Print the comment; nothing is sent.")
@@ -91,7 +93,7 @@ def comment(run: str, baseline: str | None, key: str | None, prints: bool, links
     comment goes into the summary of the job. The verdict does not count for the exit code: `report gate` is for that.
     """
     from pandaprobe_otel.cli.pull_request_comment import deliver, link_to_job
-    from pandaprobe_otel.evals.comment import comment as text_of
+    from pandaprobe_otel.evals.report_comment import comment as text_of
 
     later, earlier = load(run), None if baseline is None else load(baseline)
     text = text_of(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     help="An object (by name), an array (in order), or a single value or text. [default: those of the trace]",
 )
 @click.option("--from", "span", metavar="SPAN", help="Live from here: a span's name or place, or a call's number.")
-@click.option("--model", metavar="MODEL", help="Ask this one instead of the model of the call at SPAN.")
+@click.option("--model", metavar="MODEL", help="Model to ask instead of that of the call at SPAN.")
 @click.option(
     "--prompt",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 )
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Forks to run.")
 @click.option("--live-tools", metavar="NAMES", default="", help="Tools that may run, with commas; others are played.")
-@click.option("--ignore", multiple=True, metavar="PATH", help="Where requests may differ from those recorded.")
-@click.option("--scorer", "scorers", multiple=True, metavar="MODULE:FUNCTION", help="A metric of your own, free.")
+@click.option("--ignore", multiple=True, metavar="PATH", help="Paths at which requests may differ from the recording.")
+@click.option("--scorer", "scorers", multiple=True, metavar="MODULE:FUNCTION", help="Metric of your own; free.")
 @metric_options
-@click.option("--judge", metavar="MODEL", help="A model that is asked from here for each --metric.")
+@click.option("--judge", metavar="MODEL", help="Judge model for each --metric, asked from here.")
 @click.option(
     "--judge-url", metavar="URL", help="With --judge: an OpenAI-compatible endpoint. [default: the provider's]"
 )
@@ -144,7 +144,7 @@ def _arguments(text: str | None) -> Any:
 
 
 def _thresholds(options: dict[str, Any], scorers: Sequence[Any]) -> dict[str, float]:
-    from pandaprobe_otel.evals.demand import DEFAULT_THRESHOLD
+    from pandaprobe_otel.evals.marker_options import DEFAULT_THRESHOLD
     from pandaprobe_otel.evals.task_runs import scorer_name
 
     given = thresholds_in(options)
@@ -160,7 +160,7 @@ def _names(text: str) -> Sequence[str]:
 def _judge(options: dict[str, Any]) -> LocalJudge | None:
     if options["judge"] is None:
         if options["metrics"] or options["judge_url"]:
-            raise click.UsageError("--metric and --judge-url are about --judge, which is not given")
+            raise click.UsageError("--metric and --judge-url need --judge")
         return None
     from pandaprobe_otel.evals.local_judge import LocalJudge
 
@@ -172,12 +172,11 @@ def _say(line: str) -> None:
 
 
 def _as_json(forks: Forks) -> dict[str, Any]:
-    from pandaprobe_otel.evals.side_by_side import paired
-    from pandaprobe_otel.replay.fork.report import first_difference
+    from pandaprobe_otel.evals.side_by_side import first_difference, paired
 
     pairs = paired(forks.before, forks.after)
-    first = first_difference(pairs[0].traces)
-    span = None if first is None else first.before or first.after
+    first = first_difference(trace.spans for trace in pairs[0].traces)
+    span = None if first is None else first.span
     return {
         "not_played": list(forks.cut.gone),
         "sent": [sum(not one.played for one in calls) for calls in forks.calls],

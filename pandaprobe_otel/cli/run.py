@@ -65,7 +65,7 @@ def environment(current: Mapping[str, str], *, cwd: Path) -> dict[str, str]:
 
 
 def _hook_directory() -> Path:
-    """The directory whose `sitecustomize` starts the instrumentation."""
+    """Return the directory whose `sitecustomize` starts the instrumentation."""
     spec = find_spec("opentelemetry.instrumentation.auto_instrumentation")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("opentelemetry-instrumentation is not installed", name="opentelemetry")

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 def thresholds_of(
     given: Sequence[tuple[str, float]], metrics: Sequence[str], own: Mapping[str, float] | None = None
 ) -> dict[str, float]:
-    """The threshold of each metric that has one: its own (`NAME=MIN`), else the one for all."""
+    """Return the thresholds by metric: its own (`NAME=MIN`), else the one for all."""
     by_metric = dict(given) | dict(own or {})
     wanted = {name: by_metric.get(name, by_metric.get("")) for name in metrics}
     if unknown := sorted(by_metric.keys() - {"", *metrics}):
-        raise click.UsageError(f"there is a threshold for {unknown[0]}, which is not evaluated")
+        raise click.UsageError(f"{unknown[0]} has a threshold, but is not evaluated")
     return {name: threshold for name, threshold in wanted.items() if threshold is not None}
 
 
@@ -68,7 +68,7 @@ def _remarks(result: RunResult, below: Sequence[Any]) -> list[str]:
     counted = (
         (len(result.failed), "could not be evaluated (`evals runs retry` tries them again)"),
         (result.missing_count, "got no score: do the targets exist in this project?"),
-        (len(result.vacuous), "got the best score for want of anything to judge"),
+        (len(result.vacuous), "scored 1.0 because there was nothing to judge"),
         (len(below), "under the threshold"),
     )
     return [f"{count} {words}" for count, words in counted if count]

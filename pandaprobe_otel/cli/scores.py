@@ -35,12 +35,12 @@ def scores() -> None:
 @click.argument("trace_id")
 @click.argument("name")
 @click.argument("value")
-@click.option("--type", "kind", type=_TYPES, help="What the value is; told by its form when not given.")
+@click.option("--type", "kind", type=_TYPES, help="Type of the value. [default: by its form]")
 @click.option("--reason", help="Why.")
 @click.option("--metadata", type=Json(is_object=True), metavar="JSON|@FILE", help="An object to keep with it.")
 @click.option("--source", type=click.Choice(["PROGRAMMATIC", "ANNOTATION"]), default="PROGRAMMATIC", show_default=True)
 @click.option(
-    "--wait", type=click.FloatRange(min=0), default=30.0, show_default=True, help="For the trace, in seconds."
+    "--wait", type=click.FloatRange(min=0), default=30.0, show_default=True, help="Seconds to wait for the trace."
 )
 @with_client
 def submit(
@@ -194,7 +194,7 @@ def comparison(client: Client, metric_name: str, given: dict[str, Any], everythi
 
 
 def _typed(value: str, kind: str | None) -> float | bool | str:
-    """The value that a text stands for: a number or a truth where it looks like one, unless told."""
+    """Return the value that a text stands for: a number or a truth where it looks like one, unless told."""
     if kind == "label":
         return value
     if value.lower() in ("true", "false") and kind != "number":

@@ -12,6 +12,7 @@ import click
 
 from pandaprobe_otel.cli.exits import ExitCode
 from pandaprobe_otel.cli.options import format_option, print_json
+from pandaprobe_otel.cli.plurals import counted
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 @click.command("send")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--from-line", type=click.IntRange(1), default=1, help="Go on from this line.")
-@click.option("--project", "project_name", metavar="NAME", help="The project; else PANDAPROBE_PROJECT_NAME.")
-@click.option("--endpoint", metavar="URL", help="Base URL of PandaProbe; else PANDAPROBE_ENDPOINT.")
-@click.option("--api-key", metavar="KEY", help="The API key; better in PANDAPROBE_API_KEY, where nobody sees it.")
+@click.option("--project", "project_name", metavar="NAME", help="Project. [default: PANDAPROBE_PROJECT_NAME]")
+@click.option("--endpoint", metavar="URL", help="Base URL of PandaProbe. [default: PANDAPROBE_ENDPOINT]")
+@click.option("--api-key", metavar="KEY", help="API key; safer in PANDAPROBE_API_KEY, which others do not see.")
 @format_option
 def send(file: Path, from_line: int, output_format: str, **connection: Any) -> int:
     """Send the traces of a file: one written by `init(local=FILE)`, or by `traces export`.
@@ -54,7 +55,7 @@ def send(file: Path, from_line: int, output_format: str, **connection: Any) -> i
 
 
 def _config(connection: dict[str, Any]) -> Config:
-    """The settings of whoever wrote the file may still be set; here the file is where traces come from."""
+    """Return the settings of whoever wrote the file may still be set; here the file is where traces come from."""
     from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.errors import ConfigError
 
@@ -70,16 +71,17 @@ def _show_line(line: int) -> None:
 
 
 def _print(result: Sent, config: Config) -> None:
-    click.echo(f"{result.traces} traces, {result.spans} spans sent to {config.endpoint}, project {config.project_name}")
+    sent = f"{counted(result.traces, 'trace')}, {counted(result.spans, 'span')}"
+    click.echo(f"{sent} sent to {config.endpoint}, project {config.project_name}")
     for reason, count in result.dropped.items():
-        click.echo(f"{count} spans not sent: {reason} ({result.last_error})", err=True)
+        click.echo(f"{counted(count, 'span')} not sent: {reason} ({result.last_error})", err=True)
     for line, why in result.bad_lines[:10]:
         click.echo(f"line {line} left out: {why}", err=True)
     if len(result.bad_lines) > 10:
-        click.echo(f"and {len(result.bad_lines) - 10} more lines left out", err=True)
+        click.echo(f"and {counted(len(result.bad_lines) - 10, 'more line')} left out", err=True)
     if result.stopped_at is not None:
         click.echo(
-            f"Stopped: {result.last_error}. When that is put right, go on with --from-line {result.stopped_at}.",
+            f"Stopped: {result.last_error}. Fix that, then go on with --from-line {result.stopped_at}.",
             err=True,
         )
 

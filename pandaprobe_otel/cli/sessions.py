@@ -42,7 +42,7 @@ def get_session(client: Client, session_id: str, output_format: str) -> None:
         return
     show_rows([session], columns=[name for name in type(session).model_fields if name != "traces"])
     click.echo()
-    columns = ["trace_id", "name", "status", "started_at", "input", "output", "total_tokens", "total_cost"]
+    columns = ["name", "status", "started_at", "input", "output", "total_tokens", "total_cost", "trace_id"]
     show_rows(session.traces, columns=columns)
 
 

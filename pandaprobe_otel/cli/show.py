@@ -1,4 +1,4 @@
-"""What the API answers, on the terminal: JSON for programs, tables for people."""
+"""Answers of the API on the terminal: JSON for programs, tables for people."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
+from pandaprobe_otel.cli.fitted_table import fitted
 from pandaprobe_otel.cli.options import console, print_json
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api.models import Model, Page
 
 _PAGING: Final = ("limit", "offset")
-# The columns of a table, for models that have more fields than fit. The first is never cut.
+# The columns of a table, for models that have more fields than fit. A narrow terminal loses those on the right first,
+# but for the id.
 _COLUMNS: Final[Mapping[str, str]] = {
-    "TraceListItem": "trace_id name status started_at latency_ms span_count total_tokens total_cost session_id user_id",
-    "SessionSummary": "session_id trace_count first_trace_at last_trace_at has_error total_tokens total_cost user_id",
-    "EvalRun": "id name status target_type metric_names evaluated_count total_targets failed_count created_at",
-    "TraceScore": "id trace_id name value status source reason created_at",
-    "SessionScore": "id session_id name value status source reason created_at",
-    "Monitor": "id name status target_type metric_names cadence sampling_rate next_run_at",
+    "TraceListItem": "name status latency_ms started_at total_tokens total_cost session_id span_count user_id trace_id",
+    "SessionSummary": "has_error trace_count last_trace_at total_tokens total_cost user_id first_trace_at session_id",
+    "EvalRun": "name status evaluated_count total_targets failed_count metric_names target_type created_at id",
+    "TraceScore": "name value status reason source created_at id trace_id",
+    "SessionScore": "name value status reason source created_at id session_id",
+    "Monitor": "name status metric_names target_type cadence next_run_at sampling_rate id",
     "Provider": "key name available message",
 }
 
@@ -42,7 +44,7 @@ def show(value: Any, output_format: str) -> None:
 
 
 def as_json(value: Any) -> Any:
-    """An answer as JSON has it."""
+    """Return an answer as JSON has it."""
     if isinstance(value, list | tuple):
         return [as_json(item) for item in cast("Sequence[Any]", value)]
     return value.model_dump(mode="json")
@@ -75,21 +77,24 @@ def show_list(
 
 
 def show_rows(rows: Sequence[Any], columns: Sequence[str] | None = None) -> None:
-    """Print models or mappings as a table, without the columns in which no row has anything."""
+    """Print models or mappings as a table, without columns that are empty in each row or do not fit the terminal."""
     from rich.table import Table
+    from rich.text import Text
 
     if not rows:
         click.echo("nothing found", err=True)
         return
     first, *others = columns or _columns_of(rows[0])
-    names = [first, *(name for name in others if any(_get(row, name) not in (None, []) for row in rows))]
+    there = [first, *(name for name in others if any(_get(row, name) not in (None, []) for row in rows))]
+    out = console()
+    names, texts = fitted(there, [{name: _words(_get(row, name)) for name in there} for row in rows], out.width)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
-        whole = name == first or isinstance(_get(rows[0], name), datetime | StrEnum)
+        whole = name.endswith("id") or isinstance(_get(rows[0], name), datetime | StrEnum)
         table.add_column(name, overflow="fold", no_wrap=whole)
-    for row in rows:
-        table.add_row(*(_cell(_get(row, name)) for name in names))
-    console().print(table)
+    for text in texts:
+        table.add_row(*(Text(text[name]) for name in names))
+    out.print(table)
 
 
 def deleted(what: str, output_format: str) -> None:
@@ -107,10 +112,11 @@ def _show_page(page: Page[Any]) -> None:
 
 def _show_one(value: Any) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, field in value.model_dump().items():
-        table.add_row(name, _cell(field), style=None)
+        table.add_row(name, Text(_words(field)), style=None)
     console().print(table)
 
 
@@ -124,12 +130,6 @@ def _columns_of(row: Any) -> Sequence[str]:
 
 def _get(row: Any, name: str) -> Any:
     return cast("Mapping[str, Any]", row).get(name) if isinstance(row, dict) else getattr(row, name)
-
-
-def _cell(value: Any) -> Any:
-    from rich.text import Text
-
-    return Text(_words(value))
 
 
 _WORDS: Final[tuple[tuple[type, Callable[[Any], str]], ...]] = (

@@ -14,6 +14,7 @@ import click
 
 from pandaprobe_otel.cli.exits import ExitCode
 from pandaprobe_otel.cli.options import console, format_option, print_json
+from pandaprobe_otel.cli.plurals import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,7 +27,7 @@ _FILE_COLUMNS: Final = {
     "pid": "process",
     "project": "project",
     "endpoint": "endpoint",
-    "parcels": "requests",
+    "requests": "requests",
     "spans": "spans",
     "bytes": "bytes",
     "name": "file",
@@ -107,18 +108,20 @@ def retry(numbers: Sequence[int], everything: bool, other_keys: bool, directory:
     if isinstance(chosen, int):
         return chosen
     sent = send_again(folder, chosen)
-    store.remove(letter.number for letter in chosen if letter.parcel is not None)
+    store.remove(letter.number for letter in chosen if letter.request is not None)
     if chosen:
-        click.echo(f"{sent} refused requests wait to be sent again.")
+        click.echo(f"To be sent again: {counted(sent, 'refused request')}.")
     if other_keys:
-        click.echo(f"{_readdress(folder)} requests that waited under another key wait for this one now.")
+        click.echo(f"Moved to this key: {counted(_readdress(folder), 'waiting request')}.")
     return ExitCode.OK
 
 
 @spool.command("purge")
 @_numbers
 @click.option("--all", "everything", is_flag=True, help="All refused requests.")
-@click.option("--waiting", is_flag=True, help="Also what waits in files that no running process uses. It is lost.")
+@click.option(
+    "--waiting", is_flag=True, help="Also delete requests that wait in files of no running process. They are lost."
+)
 @_spool_option
 def purge(numbers: Sequence[int], everything: bool, waiting: bool, directory: Path | None) -> int:
     """Delete refused requests for good."""
@@ -131,9 +134,9 @@ def purge(numbers: Sequence[int], everything: bool, waiting: bool, directory: Pa
         return chosen
     if chosen:
         store.remove(letter.number for letter in chosen)
-        click.echo(f"{len(chosen)} refused requests deleted.")
+        click.echo(f"Deleted {counted(len(chosen), 'refused request')}.")
     if waiting:
-        click.echo(f"{discard(folder)} waiting requests deleted.")
+        click.echo(f"Deleted {counted(discard(folder), 'waiting request')}.")
     return ExitCode.OK
 
 
@@ -159,7 +162,7 @@ def _letters(folder: Path) -> DeadLetters:
 
 
 def _chosen(store: DeadLetters, numbers: Sequence[int], *, everything: bool, or_else: bool) -> list[Letter] | int:
-    """The letters that are meant, or the exit code when there are none of these numbers."""
+    """Return the letters that are meant, or the exit code when there are none of these numbers."""
     if not numbers and not everything and not or_else:
         raise click.UsageError("name the numbers of refused requests (`pandaprobe-otel spool ls`), or --all.")
     try:
@@ -192,7 +195,7 @@ def _missing(numbers: Sequence[int]) -> int:
 
 
 def _row(letter: Letter) -> dict[str, Any]:
-    parcel = letter.parcel
+    request = letter.request
     row: dict[str, Any] = {
         "number": letter.number,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(letter.at)),
@@ -200,15 +203,15 @@ def _row(letter: Letter) -> dict[str, Any]:
         "project": letter.project,
         "server": letter.words,
     }
-    if parcel is None:
+    if request is None:
         return {**row, "request": "damaged", "trace_id": None, "name": None, "spans": None, "body": None}
     return {
         **row,
-        "request": f"{parcel.method} {parcel.path}",
-        "trace_id": parcel.trace_id,
-        "name": parcel.name,
-        "spans": len(parcel.spans),
-        "body": json.loads(parcel.body()),
+        "request": f"{request.method} {request.path}",
+        "trace_id": request.trace_id,
+        "name": request.name,
+        "spans": len(request.spans),
+        "body": json.loads(request.body()),
     }
 
 

@@ -11,6 +11,8 @@ from uuid import UUID
 
 import click
 
+from pandaprobe_otel.cli.plurals import counted
+
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.api.models import TraceListItem
@@ -58,9 +60,9 @@ def _print(traces: Iterable[TraceListItem], output_format: str) -> None:
 
 def _line(trace: TraceListItem) -> str:
     latency = "-" if trace.latency_ms is None else f"{trace.latency_ms:.0f} ms"
-    words = [f"{trace.started_at:%H:%M:%S}", f"{trace.status:9}", f"{latency:>9}", str(trace.trace_id), trace.name]
+    words = [f"{trace.started_at:%H:%M:%S}", f"{trace.status:9}", f"{latency:>9}", trace.name]
     if trace.session_id:
         words.append(f"session={trace.session_id}")
     if trace.total_tokens:
-        words.append(f"{trace.total_tokens} tokens")
-    return "  ".join(words)
+        words.append(counted(trace.total_tokens, "token"))
+    return "  ".join([*words, str(trace.trace_id)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.api.models import Trace
 
+_BUDGET: Final = click.IntRange(800, 20_000)  # as in `compact.overview`, which loads more than a help text needs
+
 
 @click.group("traces")
 def traces() -> None:
@@ -46,17 +48,49 @@ def list_traces(client: Client, given: dict[str, Any], everything: bool, output_
 @traces.command("get")
 @click.argument("trace_id")
 @click.option("--wait", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Wait until it is visible.")
+@click.option("--budget", type=_BUDGET, metavar="TOKENS", help="As text of at most so many tokens, failures first.")
+@click.option("--part", metavar="PART", help="With --budget: `tree`, `#15`, `#15.input[4000:]`, `output`.")
+@click.option("--cursor", metavar="CURSOR", help="With --part tree: where to go on.")
 @with_client
-def get_trace(client: Client, trace_id: str, wait: float, output_format: str) -> None:
+def get_trace(
+    client: Client,
+    trace_id: str,
+    output_format: str,
+    *,
+    wait: float,
+    budget: int | None,
+    part: str | None,
+    cursor: str | None,
+) -> None:
     """Show a trace with its spans."""
-    show_trace(client.traces.wait_visible(trace_id, wait) if wait else client.traces.get(trace_id), output_format)
+    trace = client.traces.wait_visible(trace_id, wait) if wait else client.traces.get(trace_id)
+    if budget is None:
+        if part or cursor:
+            raise click.UsageError("--part and --cursor are about --budget, which is not given")
+        show_trace(trace, output_format)
+        return
+    from pandaprobe_otel.cli.compact import show_compact
+
+    show_compact(client, trace, budget, output_format, part=part, cursor=cursor)
+
+
+@traces.command("compare")
+@click.argument("trace_a", metavar="A")
+@click.argument("trace_b", metavar="B")
+@click.option("--budget", type=_BUDGET, metavar="TOKENS", default=1500, show_default=True, help="Tokens at most.")
+@with_client
+def compare_traces(client: Client, trace_a: str, trace_b: str, budget: int, output_format: str) -> None:
+    """Show where two traces part: the first difference, then the spans that differ."""
+    from pandaprobe_otel.cli.compact import show_comparison
+
+    show_comparison(client.traces.get(trace_a), client.traces.get(trace_b), budget, output_format)
 
 
 @traces.command("tail")
 @click.option(
     "-n", "--lines", type=click.IntRange(1, 200), default=10, show_default=True, help="Latest traces to show."
 )
-@click.option("-f", "--follow", "following", is_flag=True, help="Go on with new ones until Ctrl-C.")
+@click.option("-f", "--follow", "following", is_flag=True, help="Follow new traces until Ctrl-C.")
 @options_of(TraceFilters, without=("sort_by", "sort_order", "started_after", "started_before"))
 @with_client
 def tail(client: Client, lines: int, following: bool, given: dict[str, Any], output_format: str) -> None:

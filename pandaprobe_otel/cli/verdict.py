@@ -35,12 +35,14 @@ _METRICS = (
         type=Threshold(),
         multiple=True,
         metavar="NUMBER|METRIC=NUMBER",
-        help="The score that passes, of metrics without MIN, scorers included. May be repeated.",
+        help="Score that passes, for scorers and metrics without MIN. May be repeated.",
     ),
 )
 _ENDS = (
-    click.option("--allow-no-evidence", is_flag=True, help="End with 0 where nothing failed and not all was judged."),
-    click.option("--report", "reports", multiple=True, metavar="FILE", help="Write .json, .md or .html; may repeat."),
+    click.option("--allow-no-evidence", is_flag=True, help="End with 0 if nothing failed, though not all was judged."),
+    click.option(
+        "--report", "reports", multiple=True, metavar="FILE", help="Write .json, .md or .html; may be repeated."
+    ),
     click.option("--baseline", type=click.Path(exists=True, dir_okay=False), help="A .json report to compare with."),
     click.option(
         "--tree",

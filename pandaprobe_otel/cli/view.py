@@ -42,7 +42,7 @@ def view(file: Path, output: str | None, serve: bool, port: int, opens: bool | N
             return _serve(f"{server.url}/ui", opens=opens_it)
         records, total = records_of(server, MAX_TRACES)
     if not records:
-        click.echo(f"pandaprobe-otel: {file} holds no trace.", err=True)
+        click.echo(f"pandaprobe-otel: {file} has no traces.", err=True)
         return ExitCode.GENERAL
     page = html_document(records, file.name, total=total)
     if output is None:

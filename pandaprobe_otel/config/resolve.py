@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast
-from urllib.parse import urlsplit
 
 from pandaprobe_otel.config.settings import SETTINGS, BadValueError, Setting
+from pandaprobe_otel.config.values import is_loopback
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -30,7 +30,6 @@ _PLACEHOLDER_KEY = re.compile(
     re.IGNORECASE,
 )
 _SECRETS_OF_URLS: Final = re.compile(r"(?<=://).*(?=@)|(?<=[?#]).+")
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class ExportSettings(TypedDict, total=False):
@@ -50,6 +49,7 @@ class ExportSettings(TypedDict, total=False):
     local: str | os.PathLike[str] | None
     spool: str | None
     redis_url: str | None
+    live: bool | None
     max_traces_per_day: int | None
     verify: float | None
     max_queue_bytes: int | None
@@ -108,6 +108,8 @@ class Config:
     console: bool
     debug: bool
     strict: bool
+    live: bool | None
+    trace_url: str | None
     max_traces_per_day: int | None
     verify: float
     handle_sigterm: bool
@@ -179,9 +181,18 @@ class Config:
         return self.local or self.endpoint
 
     @property
+    def shows_running_spans(self) -> bool:
+        """True if a server at the endpoint may be told of spans that run, if it says that it is a local one.
+
+        A function that selects spans is called once for each span, when it has ended; so there is no live view with it.
+        """
+        may = self.is_local if self.live is None else self.live
+        return may and self.local is None and not callable(self.spans)
+
+    @property
     def is_local(self) -> bool:
         """True if the endpoint is on this machine."""
-        return urlsplit(self.endpoint).hostname in _LOOPBACK
+        return is_loopback(self.endpoint)
 
 
 def _resolve_one(
@@ -234,7 +245,7 @@ def _check_key(values: dict[str, Any], sources: dict[str, str], problems: list[P
     if not values["enabled"] or values["local"] is not None:
         return
     if key is None:
-        if urlsplit(str(values["endpoint"])).hostname in _LOOPBACK:
+        if is_loopback(str(values["endpoint"])):
             # A PandaProbe on this machine may accept requests without a key. If it wants one, it will say so.
             values["api_key"], sources["api_key"] = "", "none, as an open local server needs none"
             return

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 CLOUD_ENDPOINT: Final = "https://api.pandaprobe.com"
 
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 # The server's rule for the header (measured); it refuses every trace with another name with 422.
@@ -63,6 +64,19 @@ def read_endpoint(raw: Any) -> str:
         raise BadValueError(f"is not an http(s) URL such as {CLOUD_ENDPOINT}")
     if parts.query or parts.fragment or parts.username:
         raise BadValueError("must be a plain base URL, without credentials, query or fragment")
+    return url
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether a URL is on this machine."""
+    return urlsplit(url).hostname in _LOOPBACK
+
+
+def read_trace_url(raw: Any) -> str:
+    """Return the address of a page with a place for the id of a trace."""
+    url = read_text(raw)
+    if not url.startswith(("http://", "https://")) or "{trace_id}" not in url:
+        raise BadValueError("is not an http(s) address with {trace_id} in it")
     return url
 
 

@@ -7,10 +7,11 @@ from enum import Enum, auto
 from typing import Final
 
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.outbox import Job, Outbox
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.job import Job
+from pandaprobe_otel.delivery.outbox import Outbox
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.randomness import randomness_of_uuid
-from pandaprobe_otel.delivery.shares import with_chance
+from pandaprobe_otel.delivery.sample_weights import with_chance
 from pandaprobe_otel.delivery.tail_sampler import TailSampler
 
 ADOPT_AFTER_S: Final = 300.0
@@ -33,14 +34,16 @@ class Fate(Enum):
 
 
 class Admission:
-    """Admission of parcels to the outbox. Not thread-safe: the dispatcher calls it under its lock.
+    """Admission of requests to the outbox. Not thread-safe: the policy calls it under its lock.
 
     Times are monotonic, in seconds. blocked: returns whether nothing can be sent now for a cause other than the budget.
+    An outbox that keeps everything gets everything.
     """
 
     def __init__(self, bucket: LeasedBucket, outbox: Outbox, blocked: Callable[[float], bool]) -> None:
         self._bucket = bucket
         self._outbox = outbox
+        self._keeps_all = outbox.keeps_all
         self._blocked = blocked
         self._sampler = TailSampler(outbox.patience_min)
 
@@ -49,18 +52,18 @@ class Admission:
         """The probability of admission for a trace without priority; 1 without overload."""
         return 1.0 - self._sampler.cut
 
-    def admit(self, parcel: Parcel, now: float) -> Parcel | None:
-        """Return the parcel to send, or None if its trace is left out."""
-        if not parcel.is_remote and self._sampler.is_left_out(parcel.trace_id):
+    def admit(self, request: OutgoingRequest, now: float) -> OutgoingRequest | None:
+        """Return the request to send, or None if its trace is left out."""
+        if not request.is_remote and self._sampler.is_left_out(request.trace_id):
             return None
-        if parcel.step is not Step.CREATE:
-            return parcel
-        parcel = self._sampler.marked(parcel)
-        chance = self._chance(parcel, now)
+        if request.step is not Step.CREATE:
+            return request
+        request = self._sampler.marked(request)
+        chance = self._chance(request, now)
         if not chance:
-            self._sampler.left_out(parcel.trace_id)
+            self._sampler.left_out(request.trace_id)
             return None
-        return with_chance(parcel, chance)
+        return with_chance(request, chance)
 
     def sent(self) -> None:
         """Count a trace that took a token."""
@@ -76,18 +79,18 @@ class Admission:
         `is_strange`: roots above spans of this name never arrive. Under overload, the root's process may have left the
         trace out by the randomness of its id; all other processes then leave it out too.
         """
-        parcel = job.parcel
-        cut = self._bucket.agree(self._sampler.cut, now)
+        request = job.request
+        cut = self._bucket.publish_cutoff(self._sampler.cut, now)
         if job.looks == 0:  # what the root's process did at that time counts
-            job.is_below_cut = not parcel.is_error and randomness_of_uuid(parcel.trace_id) < cut
+            job.is_below_cut = not request.is_error and randomness_of_uuid(request.trace_id) < cut
         job.looks += 1
         job.saw_overload |= cut > 0
         if not (is_strange or closing or waited_s >= ADOPT_AFTER_S):
             return Fate.WAIT
-        if job.is_below_cut:
+        if job.is_below_cut and not self._keeps_all:
             return Fate.LEAVE_OUT
         if is_strange:  # no other process decides
-            return Fate.ADOPT if self._chance(parcel, now) else Fate.LEAVE_OUT
+            return Fate.ADOPT if self._chance(request, now) else Fate.LEAVE_OUT
         return Fate.WAIT if job.saw_overload and not closing and waited_s < ADOPT_LATE_S else Fate.ADOPT
 
     @staticmethod
@@ -95,11 +98,12 @@ class Admission:
         """Return the seconds until the next look-up of the job's trace."""
         return LOOK_BELOW_CUT_S if job.is_below_cut else min(FIRST_LOOK_S * 2 ** (job.attempts - 1), _LAST_LOOK_S)
 
-    def _chance(self, parcel: Parcel, now: float) -> float:
-        if not (waiting := self._outbox.waiting_for_tokens):
-            return self._sampler.calm(parcel, now)
+    def _chance(self, request: OutgoingRequest, now: float) -> float:
+        waiting = self._outbox.waiting_for_tokens
+        if self._keeps_all or not waiting:
+            return self._sampler.calm(request, now)
         blocked, fill = self._blocked(now), self._outbox.fill
-        chance = self._sampler.chance(parcel, waiting=waiting, fill=fill, blocked=blocked, now=now)
+        chance = self._sampler.chance(request, waiting=waiting, fill=fill, blocked=blocked, now=now)
         if self._sampler.cut:
-            self._bucket.agree(self._sampler.cut, now)
+            self._bucket.publish_cutoff(self._sampler.cut, now)
         return chance

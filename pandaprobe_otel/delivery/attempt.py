@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, Lease
-from pandaprobe_otel.delivery.outbox import Job
-from pandaprobe_otel.transport.messages import Request
+from pandaprobe_otel.delivery.job import Job
+from pandaprobe_otel.transport.messages import Request, for_ever
 
 _MOST_READ: Final = 128 << 10
 """Bytes read of an answer. An error that names five hundred refused fields takes 75 KB; a success is not read."""
@@ -30,19 +30,21 @@ class Attempt:
 
     def request(self, timeout_s: float = REQUEST_TIMEOUT_S) -> Request:
         """Return the HTTP request of this attempt."""
-        most_read = _MOST_LOOKED_AT if self.is_check else _MOST_READ
-        asked = Request(method=self.method, path=self.path, body=self._body(), timeout_s=timeout_s, most_read=most_read)
-        return asked if self.lease is None else replace(asked, time_left_s=self.lease.time_left_s)
+        return Request(
+            method=self.method,
+            path=self.path,
+            body=None if self.is_check else self.job.request.body(),
+            timeout_s=timeout_s,
+            most_read=_MOST_LOOKED_AT if self.is_check else _MOST_READ,
+            time_left_s=for_ever if self.lease is None else self.lease.time_left_s,
+        )
 
     @property
     def method(self) -> str:
         """HTTP method of the request."""
-        return "GET" if self.is_check else self.job.parcel.method
+        return "GET" if self.is_check else self.job.request.method
 
     @property
     def path(self) -> str:
         """Path of the request below the endpoint."""
-        return f"/traces/{self.job.parcel.trace_id}" if self.is_check else self.job.parcel.path
-
-    def _body(self) -> bytes | None:
-        return None if self.is_check else self.job.parcel.body()
+        return f"/traces/{self.job.request.trace_id}" if self.is_check else self.job.request.path

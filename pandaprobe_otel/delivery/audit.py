@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
 
-from pandaprobe_otel.delivery.outbox import Job
-from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.delivery.job import Job
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 
 LOOK_AFTER_S: Final = 20.0
 LOOK_AGAIN_AFTER_S: Final = 60.0
@@ -28,7 +28,7 @@ class _Suspect:
 
 
 class Audit:
-    """The traces to look up. Not thread-safe: the dispatcher calls it under its lock."""
+    """The traces to look up. Not thread-safe: the policy calls it under its lock."""
 
     def __init__(self, share: float) -> None:
         self._share = share
@@ -36,12 +36,12 @@ class Audit:
         self._looking: _Suspect | None = None
         self._bytes = 0
 
-    def accepted(self, parcel: Parcel, now: float) -> None:
+    def accepted(self, request: OutgoingRequest, now: float) -> None:
         """Keep an accepted create for a later look-up, if it is in the sample and there is room."""
-        in_sample = crc32(parcel.trace_id.encode()) < self._share * (1 << 32)
-        if in_sample and self._bytes + parcel.size <= MAX_BYTES:
-            self._suspects.append(_Suspect(Job(parcel), now + LOOK_AFTER_S))
-            self._bytes += parcel.size
+        in_sample = crc32(request.trace_id.encode()) < self._share * (1 << 32)
+        if in_sample and self._bytes + request.size <= MAX_BYTES:
+            self._suspects.append(_Suspect(Job(request), now + LOOK_AFTER_S))
+            self._bytes += request.size
 
     def next_due(self) -> float | None:
         """Return the time of the next look-up; None if none is planned or one is under way."""
@@ -58,10 +58,10 @@ class Audit:
     def found(self) -> None:
         """Forget the trace: the server has it."""
         if self._looking is not None:
-            self._bytes -= self._looking.job.parcel.size
+            self._bytes -= self._looking.job.request.size
         self._looking = None
 
-    def missing(self, now: float) -> Parcel | None:
+    def missing(self, now: float) -> OutgoingRequest | None:
         """Plan another look-up of the missing trace; the second time, return it to be sent again."""
         suspect, self._looking = self._looking, None
         if suspect is None:
@@ -70,8 +70,8 @@ class Audit:
             suspect.looked = True
             self._put_back(suspect, now + LOOK_AGAIN_AFTER_S)
             return None
-        self._bytes -= suspect.job.parcel.size
-        return suspect.job.parcel
+        self._bytes -= suspect.job.request.size
+        return suspect.job.request
 
     def unknown(self, now: float) -> None:
         """Plan another look-up, since no answer said whether the server has the trace."""

@@ -39,7 +39,7 @@ _LONGEST_BACKOFF_S: Final = 240.0
 _LONGEST_FLOOR_S: Final = 5.0
 _SHRINK: Final = 0.8
 _REGROW_S: Final = 300.0
-_AGREE_S: Final = 5.0
+_ASK_EVERY_S: Final = 5.0
 CUT_COUNTS_S: Final = 600.0
 """Time for which a cut is valid among processes that share tokens: by then, others' spans have waited five minutes."""
 
@@ -81,7 +81,7 @@ class Tokens(Protocol):
         """
         ...
 
-    def agree(self, cut: float, now: float) -> float:
+    def publish_cutoff(self, cut: float, now: float) -> float:
         """Publish this process's cut: traces whose randomness is below it are left out (0: none).
 
         Return the highest cut published within the last ten minutes by those that share the tokens, as far as it is
@@ -89,7 +89,7 @@ class Tokens(Protocol):
         """
         ...
 
-    def stay(self, now: float) -> float:
+    def heartbeat(self, now: float) -> float:
         """Send a heartbeat to those that share the tokens, if it is due; return the time of the next one."""
         ...
 
@@ -123,11 +123,11 @@ class MemoryTokens:
             return now
         return self._returning[0] if self._returning else math.inf
 
-    def agree(self, cut: float, now: float) -> float:
+    def publish_cutoff(self, cut: float, now: float) -> float:
         """Return this process's cut, since nobody shares the tokens."""
         return cut
 
-    def stay(self, now: float) -> float:
+    def heartbeat(self, now: float) -> float:
         """Never send a heartbeat, since nobody shares the tokens."""
         return math.inf
 
@@ -168,7 +168,7 @@ class LeasedBucket:
         self._limit = _Limit(capacity)
         self._episode: _Episode | None = None
         self._agreed = 0.0
-        self._agrees_at = -math.inf
+        self._asks_at = -math.inf
 
     def acquire(self, now: float, *, leave: int = 0) -> Lease | None:
         """Take a token; return None if none is free before `next_free`, or only the last `leave` ones."""
@@ -220,16 +220,16 @@ class LeasedBucket:
         """End the episode, if there is one: the server accepted a request."""
         self._episode = None
 
-    def agree(self, cut: float, now: float) -> float:
-        """Return the highest cut of those that share the tokens (see `Tokens.agree`), asking every five seconds."""
-        if now >= self._agrees_at:
-            self._agrees_at = now + _AGREE_S
-            self._agreed = self._tokens.agree(cut, now)
+    def publish_cutoff(self, cut: float, now: float) -> float:
+        """Return the highest cut of those that share the tokens (see `Tokens`); ask them every five seconds."""
+        if now >= self._asks_at:
+            self._asks_at = now + _ASK_EVERY_S
+            self._agreed = self._tokens.publish_cutoff(cut, now)
         return max(cut, self._agreed)
 
-    def stay(self, now: float) -> float:
+    def heartbeat(self, now: float) -> float:
         """Send a heartbeat if the shared tokens need one; return the time of the next call."""
-        return self._tokens.stay(now)
+        return self._tokens.heartbeat(now)
 
     def leave(self) -> None:
         """Announce that this process sends nothing more."""

@@ -6,7 +6,7 @@ import logging
 from typing import Final
 
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.transport.verdict import Verdict, lacks_key
 
 _HAD_TO_GO: Final = {
@@ -92,20 +92,20 @@ class Causes:
             "and the first of each name are kept; the others carry pandaprobe_otel.sample_rate in their metadata.",
         )
 
-    def refused(self, reason: str, parcel: Parcel, verdict: Verdict) -> None:
+    def refused(self, reason: str, request: OutgoingRequest, verdict: Verdict) -> None:
         """Report a request that the server will never accept."""
         self._notices.say(
             f"{reason}: {verdict.message[:60]}",
-            f"PandaProbe refused {parcel.method} {parcel.path} ({parcel.name!r}): {verdict.message}. "
-            f"Its {len(parcel.spans)} spans are dropped.",
+            f"PandaProbe refused {request.method} {request.path} ({request.name!r}): {verdict.message}. "
+            f"Its {len(request.spans)} spans are dropped.",
             level=logging.ERROR,
         )
 
-    def repaired(self, parcel: Parcel, verdict: Verdict) -> None:
+    def repaired(self, request: OutgoingRequest, verdict: Verdict) -> None:
         """Report a trace that is sent without the part that the server refused."""
         self._notices.say(
             f"repaired: {verdict.message[:60]}",
-            f"PandaProbe refused part of trace {parcel.name!r} ({verdict.message}). It is sent without that.",
+            f"PandaProbe refused part of trace {request.name!r} ({verdict.message}). It is sent without that.",
         )
 
     def too_large(self, size: int, cap: int) -> None:
@@ -116,16 +116,16 @@ class Causes:
             "bytes, and single values above that are cut.",
         )
 
-    def never_stored(self, parcel: Parcel, after_s: float) -> None:
+    def never_stored(self, request: OutgoingRequest, after_s: float) -> None:
         """Report an append whose trace never appears on the server."""
         self._notices.say(
             "trace_lost",
-            f"PandaProbe accepted trace {parcel.trace_id} but does not have it after {after_s:.0f} s; its later spans "
+            f"PandaProbe accepted trace {request.trace_id} but does not have it after {after_s:.0f} s; its later spans "
             "are dropped.",
         )
 
-    def lost(self, parcel: Parcel) -> None:
+    def lost(self, request: OutgoingRequest) -> None:
         """Report an accepted trace that an audit did not find."""
         self._notices.say(
-            "lost", f"PandaProbe accepted trace {parcel.trace_id} and then lost it; it is sent once more."
+            "lost", f"PandaProbe accepted trace {request.trace_id} and then lost it; it is sent once more."
         )

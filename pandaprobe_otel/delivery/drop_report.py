@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 import orjson
 
-from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 
 KEY: Final = "pandaprobe_otel.dropped"
 _BY_WISH: Final = frozenset({"filtered", "sampled_out"})
@@ -28,23 +28,23 @@ class DropReport:
         """True if a trace under way carries a report."""
         return bool(self._carried)
 
-    def attach(self, parcel: Parcel, dropped: Mapping[str, int]) -> Parcel:
-        """Return the parcel with the counts since the last report; the same parcel if there are no new ones."""
+    def attach(self, request: OutgoingRequest, dropped: Mapping[str, int]) -> OutgoingRequest:
+        """Return the request with the counts since the last report; the same request if there are no new ones."""
         new = {
             reason: count - self._reported[reason]
             for reason, count in dropped.items()
             if reason not in _BY_WISH and count > self._reported[reason]
         }
         if not new:
-            return parcel
+            return request
         self._reported.update(new)
-        carried = self._carried.setdefault(parcel.trace_id, Counter())
+        carried = self._carried.setdefault(request.trace_id, Counter())
         carried.update(new)
-        fields: dict[str, Any] = orjson.loads(parcel.fields)
+        fields: dict[str, Any] = orjson.loads(request.fields)
         metadata = fields.get("metadata")
         kept = cast("dict[str, Any]", metadata) if isinstance(metadata, dict) else dict[str, Any]()
         fields["metadata"] = {**kept, KEY: dict(carried)}
-        return replace(parcel, fields=orjson.dumps(fields))
+        return replace(request, fields=orjson.dumps(fields))
 
     def arrived(self, trace_id: str) -> None:
         """Forget the report of a delivered trace."""

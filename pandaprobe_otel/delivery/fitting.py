@@ -1,4 +1,4 @@
-"""Splitting and, if necessary, cutting of parcels that are larger than a server (or a proxy before it) accepts."""
+"""Splitting and, if necessary, cutting of requests that are larger than a server (or a proxy before it) accepts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 
 SMALLEST_CAP: Final = 64 * 1024
@@ -16,30 +16,30 @@ _MARK: Final = "…[cut {} bytes: the server takes no larger body]"
 _CUTTABLE: Final = ("input", "output", "metadata", "model_parameters", "error")
 
 
-def fit(parcel: Parcel, cap: int) -> tuple[Parcel, ...]:
-    """Return the parcel in pieces whose bodies have at most `cap` bytes: one of its kind, then appends.
+def fit(request: OutgoingRequest, cap: int) -> tuple[OutgoingRequest, ...]:
+    """Return the request in pieces whose bodies have at most `cap` bytes: one of its kind, then appends.
 
     A single span that is larger loses text of its largest fields, and a mark gives the number of bytes.
     """
-    fields = _cut(parcel.fields, cap // 2) if len(parcel.fields) > cap // 2 else parcel.fields
+    fields = _cut(request.fields, cap // 2) if len(request.fields) > cap // 2 else request.fields
     room = cap - len(fields) - 16
     groups: list[list[bytes]] = [[]]
     used = 0
-    for span in parcel.spans:
-        most = room if len(parcel.spans) == 1 else cap - 16
+    for span in request.spans:
+        most = room if len(request.spans) == 1 else cap - 16
         span = _cut(span, most) if len(span) > most else span
         if groups[-1] and used + len(span) + 1 > room:
             groups.append([])
             used, room = 0, cap - 16
-        if not groups[-1] and len(groups) == 1 and len(parcel.spans) > 1 and len(span) + 1 > room:
+        if not groups[-1] and len(groups) == 1 and len(request.spans) > 1 and len(span) + 1 > room:
             groups.append([])  # the trace's own fields take the first request
             used, room = 0, cap - 16
         groups[-1].append(span)
         used += len(span) + 1
-    first = replace(parcel, fields=fields, spans=EncodedSpans.of(groups[0]))
+    first = replace(request, fields=fields, spans=EncodedSpans.of(groups[0]))
     return (
         first,
-        *(replace(parcel, step=Step.APPEND, fields=fields, spans=EncodedSpans.of(group)) for group in groups[1:]),
+        *(replace(request, step=Step.APPEND, fields=fields, spans=EncodedSpans.of(group)) for group in groups[1:]),
     )
 
 

@@ -1,19 +1,18 @@
-"""Parcels that wait to be sent: a queue for each trace, bounded in bytes, with the content in memory or on disk."""
+"""Requests that wait to be sent: a queue for each trace, bounded in bytes, with the content in memory or on disk."""
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from pandaprobe_otel.delivery.parcel import Parcel, Step
-from pandaprobe_otel.delivery.store import Changes, Found, Place, Store
+from pandaprobe_otel.delivery.job import Inspection, Job, Line
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.schedule import Schedule
+from pandaprobe_otel.delivery.store import Changes, Found, Store
 from pandaprobe_otel.delivery.tail_sampler import PATIENCE_MIN
-from pandaprobe_otel.delivery.turns import Turns
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.rows import JournalChange
@@ -21,73 +20,33 @@ if TYPE_CHECKING:
 PACK_ABOVE: Final = 4 << 20
 """Bytes that may wait uncompressed. Above them, traces come faster than they are sent and will wait for some time."""
 MAX_AGE_S: Final = 7 * 24 * 3600.0
-"""Parcels that have waited longer on disk are given up: nobody looks at last week's trace if it appears today."""
+"""Requests that have waited longer on disk are given up: nobody looks at last week's trace if it appears today."""
 LOOK_AFTER_S: Final = 5.0
 """A request that a process sent just before its death may arrive this much later."""
 _READ_AGAIN_S: Final = 1.0
 
 
-@dataclass(slots=True, eq=False)
-class Job:
-    """A parcel with the state of its delivery."""
-
-    parcel: Parcel
-    attempts: int = 0
-    server_errors: int = 0
-    """Server errors that came right after another request had succeeded."""
-    in_doubt: bool = False
-    """True for a score, and for a create without an answer: look the trace up before sending (again)."""
-    repairs: int = 0
-    not_found_since: float | None = None
-    looks: int = 0
-    """Look-ups that found no root."""
-    is_below_cut: bool = False
-    """True if at the first look-up the fleet left out traces of this randomness; see `Admission.fate`."""
-    saw_overload: bool = False
-    """True if at one of the look-ups the fleet left out some traces."""
-    in_flight: bool = False
-    since: float = 0.0
-    """Time at which the parcel came."""
-    place: Place | None = None
-    """The place of its content on disk, if it has one."""
-    is_amended: bool = False
-    """True if the content differs from the one on disk."""
-
-
-@dataclass(slots=True, eq=False)
-class _Line:
-    """The jobs of one trace. Only the first may be sent, since later ones build on it."""
-
-    jobs: list[Job] = field(default_factory=list[Job])
-    ticket: int = 0
-    """Number of the current entry (of a heap or of the turns). Entries with another number are stale."""
-    is_waiting_for_token: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inspection:
-    """Changes from outside: parcels that were found, and jobs that are gone, with the reason."""
-
-    found: tuple[Parcel, ...] = ()
-    damaged_spans: int = 0
-    """Spans that other processes have left and that cannot be read."""
-    gone: tuple[tuple[Job, str], ...] = ()
-    body_cap: int | None = None
-
-
 class Outbox:
     """Jobs by trace. Not thread-safe: its owner calls it under one lock, and calls `save` before releasing the lock.
-
-    A line waits in a heap until it is due. If it begins with a create, it then waits for its turn to take a token.
-    While its first job is under way, it is in neither place.
 
     Without a store, content waits in memory. With a store, `save` writes the content there and removes it from memory;
     it is loaded when its request is about to be sent. If the store fails, nothing is lost, but the bound is that of the
     memory again.
     """
 
-    def __init__(self, max_bytes: int, store: Store | None = None, *, look_after_s: float = LOOK_AFTER_S) -> None:
-        """Bound the outbox to `max_bytes` of memory. A job in the store counts with about 600 bytes of memory."""
+    def __init__(
+        self,
+        max_bytes: int,
+        store: Store | None = None,
+        *,
+        keeps_all: bool = False,
+        look_after_s: float = LOOK_AFTER_S,
+    ) -> None:
+        """Bound the outbox to `max_bytes` of memory. A job in the store counts with about 600 bytes of memory.
+
+        `keeps_all`: nothing is evicted; whoever calls `put` stops before `fill` is 1.
+        """
+        self.keeps_all = keeps_all
         self._look_after_s = look_after_s
         self._is_over = False
         self._max_bytes = max_bytes
@@ -95,11 +54,8 @@ class Outbox:
         self._changes = Changes()
         self._bytes = 0
         self._count = self._saved = 0
-        self._lines: OrderedDict[str, _Line] = OrderedDict()
-        self._creates: list[tuple[float, int, str]] = []
-        self._others: list[tuple[float, int, str]] = []
-        self._turns = Turns(self._is_current)
-        self._tickets = itertools.count(1)
+        self._lines: OrderedDict[str, Line] = OrderedDict()
+        self._schedule = Schedule(self._lines, keeps_all=keeps_all)
 
     @property
     def bytes(self) -> int:
@@ -110,7 +66,7 @@ class Outbox:
     def fill(self) -> float:
         """The used share of the bound of memory or disk, whichever is fuller; from 0 to 1."""
         in_memory = self._bytes / self._max_bytes
-        return in_memory if self._store is None else min(max(in_memory, self._store.fill), 1.0)
+        return min(in_memory if self._store is None else max(in_memory, self._store.fill), 1.0)
 
     @property
     def patience_min(self) -> float:
@@ -123,7 +79,7 @@ class Outbox:
     @property
     def waiting_for_tokens(self) -> int:
         """Number of traces that wait for their turn to take a token."""
-        return len(self._turns)
+        return self._schedule.waiting_for_tokens
 
     @property
     def is_done(self) -> bool:
@@ -138,7 +94,7 @@ class Outbox:
     @property
     def saved_spans(self) -> int:
         """Spans of the jobs that are on disk."""
-        return sum(job.parcel.span_count for job in self if job.place is not None)
+        return sum(job.request.span_count for job in self if job.place is not None)
 
     @property
     def is_kept(self) -> bool:
@@ -151,97 +107,97 @@ class Outbox:
     def __iter__(self) -> Iterator[Job]:
         return (job for line in self._lines.values() for job in line.jobs)
 
-    def put(self, parcel: Parcel, now: float) -> list[tuple[Job, str]]:
-        """Add a parcel at the end of its trace's line; return the jobs evicted for it, with the reason.
+    def put(self, request: OutgoingRequest, now: float) -> list[tuple[Job, str]]:
+        """Add a request at the end of its trace's line; return the jobs evicted for it, with the reason.
 
-        A create is put before parcels that wait for its trace to be stored.
+        A create is put before requests that wait for its trace to be stored.
         """
         if self._store is None and self._bytes > PACK_ABOVE:
-            parcel = parcel.closed()
-        job = Job(parcel, since=now, in_doubt=parcel.step is Step.SCORE)
+            request = request.closed()
+        job = Job(request, since=now, in_doubt=request.step is Step.SCORE)
         self._append(job, now, now)
+        if self._store is None:
+            return self._evict() if self._bytes > self._max_bytes else []
         self._note_added(job)
         return [] if self._writes else self._evict()  # what the store takes leaves the memory a moment later
 
     def next_create(self, now: float) -> Job | None:
         """Return the create whose turn it is, or None."""
-        self._queue_for_tokens(now)
-        key = self._turns.next()
-        return None if key is None else self._lines[key].jobs[0]
+        line = self._schedule.next_create(now)
+        return None if line is None else line.jobs[0]
 
     def next_other(self, now: float) -> Job | None:
         """Return the append, finish or score whose turn it is, or None."""
-        at = self._first(self._others)
-        return None if at is None or at > now else self._lines[self._others[0][2]].jobs[0]
+        line = self._schedule.next_other(now)
+        return None if line is None else line.jobs[0]
 
     def next_due(self, now: float) -> tuple[float | None, float | None]:
         """Return the times at which the first create and the first other job are due; None for a kind without jobs."""
-        create_at = now if self._turns.next() is not None else self._first(self._creates)
-        return create_at, self._first(self._others)
+        return self._schedule.next_due(now)
 
     def start(self, job: Job, now: float) -> None:
         """Mark an opened job as under way: nothing else of its trace may be sent meanwhile."""
         job.in_flight = True
-        if job.parcel.step is Step.CREATE:
-            self._turns.serve(name=job.parcel.name, is_error=job.parcel.is_error, now=now)
+        if job.request.step is Step.CREATE:
+            self._schedule.serve(job.request, now)
             if job.place is not None and not job.in_doubt:
                 self._changes.started.append(job.place)
-        self._unschedule(self._lines[job.parcel.line])
+        self._schedule.remove(self._lines[job.request.line])
 
     def open(self, job: Job, now: float) -> bool:
         """Load the job's content in the form in which it is sent; return False if it must wait for that."""
-        if job.parcel.packed:
-            self._exchange(job, job.parcel.opened())
-        elif job.parcel.is_bare:
-            parcel = None if self._store is None or job.place is None else self._store.read(job.place)
-            if parcel is None:  # `inspect` will find out whether it is lost
+        if job.request.packed:
+            self._exchange(job, job.request.opened())
+        elif job.request.is_bare:
+            request = None if self._store is None or job.place is None else self._store.read(job.place)
+            if request is None:  # `inspect` will find out whether it is lost
                 self.retry(job, now + _READ_AGAIN_S)
                 return False
-            content = replace(job.parcel, fields=parcel.fields, spans=parcel.spans, is_bare=False, closed_spans=0)
+            content = replace(job.request, fields=request.fields, spans=request.spans, is_bare=False, closed_spans=0)
             self._exchange(job, content)
         return True
 
     def retry(self, job: Job, at: float) -> None:
         """Put the job back at the head of its line, due at `at`."""
         job.in_flight = False
-        line = self._lines.get(job.parcel.line)
+        line = self._lines.get(job.request.line)
         if line is None or not line.jobs or line.jobs[0] is not job:
             return
         self._close(job)
         if self.has_create(job):
             line.jobs[:2] = line.jobs[1], job
             at = line.jobs[0].since
-        self._schedule(job.parcel.line, line, at)
+        self._schedule.add(job.request.line, line, at)
 
     def has_create(self, job: Job) -> bool:
         """Return whether this process is about to post the trace that the job adds to."""
-        line = self._lines.get(job.parcel.line)
-        follows = line.jobs[1].parcel.step if line is not None and len(line.jobs) > 1 else None
-        return job.parcel.step is not Step.CREATE and follows is Step.CREATE
+        line = self._lines.get(job.request.line)
+        follows = line.jobs[1].request.step if line is not None and len(line.jobs) > 1 else None
+        return job.request.step is not Step.CREATE and follows is Step.CREATE
 
     def with_it(self, job: Job) -> list[Job]:
         """Return the job and everything that waits behind it."""
-        line = self._lines.get(job.parcel.line)
+        line = self._lines.get(job.request.line)
         return list(line.jobs) if line is not None else [job]
 
     def finish(self, job: Job, now: float, *, next_at: float | None = None) -> None:
         """Remove a job that was delivered or given up. The next job of its trace is due at `next_at`."""
         job.in_flight = False
-        key = job.parcel.line
+        key = job.request.line
         line = self._lines.get(key)
         if line is None or job not in line.jobs:
             return
-        self._unschedule(line)
+        self._schedule.remove(line)
         line.jobs.remove(job)
         self._gone(job)
         if line.jobs:
-            self._schedule(key, line, now if next_at is None else next_at)
+            self._schedule.add(key, line, now if next_at is None else next_at)
         else:
             del self._lines[key]
 
-    def replace(self, job: Job, pieces: tuple[Parcel, ...], now: float) -> None:
+    def replace(self, job: Job, pieces: tuple[OutgoingRequest, ...], now: float) -> None:
         """Replace a job's content by others of the same trace: the first piece takes its place, the rest follow it."""
-        line = self._lines[job.parcel.line]
+        line = self._lines[job.request.line]
         self._exchange(job, pieces[0])
         if job.place is not None:
             self._changes.rewritten[job] = None
@@ -251,19 +207,19 @@ class Outbox:
             self._note_added(new)
         self.retry(job, now)
 
-    def amend(self, job: Job, parcel: Parcel) -> None:
+    def amend(self, job: Job, request: OutgoingRequest) -> None:
         """Change what is sent for a job this time; its content on disk stays as it is."""
         job.is_amended = True
-        self._exchange(job, parcel)
+        self._exchange(job, request)
 
     def adopt(self, job: Job, project: str, now: float) -> None:
         """Make a trace's waiting spans a trace of their own under a derived id, since its root is not coming."""
         job.in_flight = False
         opened = [waiting for waiting in self.with_it(job) if self.open(waiting, now)]
-        parcels = [waiting.parcel.adopted(project) for waiting in opened]
+        requests = [waiting.request.adopted(project) for waiting in opened]
         for waiting in opened:
             self.finish(waiting, now)
-        for index, adopted in enumerate(parcels):
+        for index, adopted in enumerate(requests):
             self.put(adopted if index == 0 else replace(adopted, step=Step.APPEND), now)
 
     # -- the store ----------------------------------------------------------------------------------------------------
@@ -283,7 +239,7 @@ class Outbox:
             job.is_amended = job.is_amended or not saved
         for job in (*changes.added, *changes.rewritten):
             self._close(job)
-        self._is_over = self._bytes > self._max_bytes or self._store.excess > 0
+        self._is_over = not self.keeps_all and (self._bytes > self._max_bytes or self._store.excess > 0)
         return saved
 
     @property
@@ -315,16 +271,16 @@ class Outbox:
         self.save()
         self._is_over = False  # it is within the bound, or everything left is under way
         return Inspection(
-            found=tuple(found.parcel for found in tended.found),
+            found=tuple(found.request for found in tended.found),
             damaged_spans=tended.damaged_spans,
             gone=tuple(gone),
             body_cap=tended.body_cap,
         )
 
     def refused(self, job: Job, words: str) -> None:
-        """Keep a refused parcel with the server's words, if there is a store."""
+        """Keep a refused request with the server's words, if there is a store."""
         if self._store is not None:
-            self._changes.refused.append((job.parcel, words))
+            self._changes.refused.append((job.request, words))
 
     def remember_cap(self, size: int) -> None:
         """Remember the largest body that the server takes, for processes that share the store."""
@@ -358,8 +314,8 @@ class Outbox:
             self._changes.added[job] = None
 
     def _take_over(self, found: Found, now: float) -> None:
-        doubt = found.parcel.step is Step.SCORE or (found.in_doubt and found.parcel.step is Step.CREATE)
-        job = Job(found.parcel, since=now - found.waited_s, in_doubt=doubt, place=found.place)
+        doubt = found.request.step is Step.SCORE or (found.in_doubt and found.request.step is Step.CREATE)
+        job = Job(found.request, since=now - found.waited_s, in_doubt=doubt, place=found.place)
         self._append(job, now + self._look_after_s if found.in_doubt else now, now)
         self._saved += 1
 
@@ -369,15 +325,15 @@ class Outbox:
     def _close(self, job: Job) -> None:
         """Drop the job's content from memory if the disk has it."""
         has_changed = job.in_flight or job.is_amended or job in self._changes.rewritten
-        if job.place is not None and not (has_changed or job.parcel.is_bare):
-            self._exchange(job, job.parcel.bare())
+        if job.place is not None and not (has_changed or job.request.is_bare):
+            self._exchange(job, job.request.bare())
 
-    def _exchange(self, job: Job, parcel: Parcel) -> None:
-        self._bytes += parcel.size - job.parcel.size
-        job.parcel = parcel
+    def _exchange(self, job: Job, request: OutgoingRequest) -> None:
+        self._bytes += request.size - job.request.size
+        job.request = request
 
     def _gone(self, job: Job) -> None:
-        self._bytes -= job.parcel.size
+        self._bytes -= job.request.size
         self._count -= 1
         self._changes.added.pop(job, None)
         self._changes.rewritten.pop(job, None)
@@ -388,73 +344,33 @@ class Outbox:
     # -- places ---------------------------------------------------------------------------------------------------
 
     def _append(self, job: Job, at: float, now: float) -> None:
-        parcel = job.parcel
-        line = self._lines.setdefault(parcel.line, _Line())
-        comes_first = parcel.step is Step.CREATE and bool(line.jobs) and line.jobs[0].parcel.step is not Step.CREATE
+        request = job.request
+        line = self._lines.setdefault(request.line, Line())
+        comes_first = request.step is Step.CREATE and bool(line.jobs) and line.jobs[0].request.step is not Step.CREATE
         is_held = comes_first and line.jobs[0].in_flight
         index = is_held if comes_first else len(line.jobs)
         self._insert(line, index, job)
         if index == 0:
-            self._schedule(parcel.line, line, at, now)
+            self._schedule.add(request.line, line, at, now)
 
-    def _insert(self, line: _Line, index: int, job: Job) -> None:
+    def _insert(self, line: Line, index: int, job: Job) -> None:
         line.jobs.insert(index, job)
-        self._bytes += job.parcel.size
+        self._bytes += job.request.size
         self._count += 1
 
-    def _schedule(self, key: str, line: _Line, at: float, now: float = -math.inf) -> None:
-        self._unschedule(line)
-        line.ticket = next(self._tickets)
-        if line.jobs[0].parcel.step is not Step.CREATE:
-            heapq.heappush(self._others, (at, line.ticket, key))
-        elif at <= now:
-            self._queue_for_token(key, line)
-        else:
-            heapq.heappush(self._creates, (at, line.ticket, key))
-
-    def _unschedule(self, line: _Line) -> None:
-        line.ticket = 0
-        if line.is_waiting_for_token:
-            line.is_waiting_for_token = False
-            parcel = line.jobs[0].parcel
-            self._turns.remove(name=parcel.name, is_error=parcel.is_error)
-
-    def _queue_for_tokens(self, now: float) -> None:
-        """Move the creates that are due to those that wait for a token."""
-        while (at := self._first(self._creates)) is not None and at <= now:
-            _, _, key = heapq.heappop(self._creates)
-            self._queue_for_token(key, self._lines[key])
-
-    def _queue_for_token(self, key: str, line: _Line) -> None:
-        line.is_waiting_for_token = True
-        job, parcel = line.jobs[0], line.jobs[0].parcel
-        self._turns.add(
-            key, line.ticket, name=parcel.name, is_error=parcel.is_error, is_slow=parcel.is_slow, since=job.since
-        )
-
-    def _is_current(self, key: str, ticket: int) -> bool:
-        line = self._lines.get(key)
-        return line is not None and line.ticket == ticket
-
-    def _first(self, heap: list[tuple[float, int, str]]) -> float | None:
-        while heap:
-            at, ticket, key = heap[0]
-            if self._is_current(key, ticket):
-                return at
-            heapq.heappop(heap)
-        return None
-
     def _evict(self) -> list[tuple[Job, str]]:
-        """Make room by the rules of `Turns`; jobs that are not due yet are evicted last."""
+        """Make room by the rules of `TokenQueue`; jobs that are not due yet are evicted last."""
         evicted: list[tuple[Job, str]] = []
+        if self.keeps_all:
+            return evicted
         excess = 0 if self._store is None else self._store.excess
         while self._bytes > self._max_bytes or excess > 0:
-            key = self._turns.victim()
-            if key is None:
-                key = next((key for key, line in self._lines.items() if not line.jobs[0].in_flight), None)
-            if key is None:
+            line = self._schedule.victim()
+            if line is None:
+                line = next((line for line in self._lines.values() if not line.jobs[0].in_flight), None)
+            if line is None:
                 break
-            for job in list(self._lines[key].jobs):
+            for job in list(line.jobs):
                 evicted.append((job, "queue_full" if job.place is None else "spool_full"))
                 excess -= 0 if job.place is None else job.place.size
                 self.finish(job, 0.0)

@@ -1,4 +1,4 @@
-"""Compression of waiting parcels.
+"""Compression of waiting requests.
 
 zlib at level 1 takes 0.3 ms for an agent's trace of 38 KB and leaves a third of it (measured; zstd would be three
 times as fast, at the price of a dependency). The dictionary holds text that every body contains: with it, a tiny trace

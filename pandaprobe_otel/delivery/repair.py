@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 import orjson
 
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.errors import FieldError
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 
@@ -29,40 +29,42 @@ _TRACE_OPTIONAL: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repaired:
-    """The parcel to send instead, and the number of spans that could not be repaired."""
+    """The request to send instead, and the number of spans that could not be repaired."""
 
-    parcel: Parcel
+    request: OutgoingRequest
     left_out: int
 
 
-def repair(parcel: Parcel, errors: Iterable[FieldError]) -> Repaired | None:
-    """Repair a parcel by the server's field errors; return None if they do not suffice.
+def repair(request: OutgoingRequest, errors: Iterable[FieldError]) -> Repaired | None:
+    """Repair a request by the server's field errors; return None if they do not suffice.
 
     The server writes a path as `spans -> 1 -> name`, and as `1 -> name` for an append, whose body is a bare list
     (measured).
     """
     of_trace: set[str] = set()
     of_spans: defaultdict[int, set[str]] = defaultdict(set)
-    places = {str(index): index for index in range(len(parcel.spans))}
+    places = {str(index): index for index in range(len(request.spans))}
     for error in errors:
         path = error.field.split(" -> ")
-        if parcel.step is not Step.APPEND and path[0] != "spans":
+        if request.step is not Step.APPEND and path[0] != "spans":
             of_trace.add(path[0])
             continue
-        path = path if parcel.step is Step.APPEND else path[1:]
+        path = path if request.step is Step.APPEND else path[1:]
         index = places.get(path[0]) if path else None
         if index is None or "JSON decode" in error.message:
             return None
         of_spans[index].add(path[1] if len(path) > 1 else "")
-    fields = parcel.fields
+    fields = request.fields
     if of_trace:
         mended = _mend(orjson.loads(fields), of_trace, _TRACE_OPTIONAL)
         if mended is None:
             return None
         fields = mended
-    spans = [_mend_span(span, of_spans.get(index)) for index, span in enumerate(parcel.spans)]
+    spans = [_mend_span(span, of_spans.get(index)) for index, span in enumerate(request.spans)]
     kept = tuple(span for span in spans if span is not None)
-    return Repaired(parcel=replace(parcel, fields=fields, spans=EncodedSpans.of(kept)), left_out=len(spans) - len(kept))
+    return Repaired(
+        request=replace(request, fields=fields, spans=EncodedSpans.of(kept)), left_out=len(spans) - len(kept)
+    )
 
 
 def _mend_span(span: bytes, names: set[str] | None) -> bytes | None:

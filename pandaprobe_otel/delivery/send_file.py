@@ -12,12 +12,12 @@ from typing import Any, Final
 import orjson
 
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.delivery import Delivery
-from pandaprobe_otel.delivery.dispatcher import Dispatcher
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.policy import DeliveryPolicy
+from pandaprobe_otel.delivery.sender_pool import SenderPool
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport.messages import Transport
 from pandaprobe_otel.transport.trace_file import Entry, EntryKind, read_entries, stand_in
@@ -32,7 +32,7 @@ _POINTLESS: Final = (VerdictKind.QUOTA, VerdictKind.AUTH, VerdictKind.PROJECT, V
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """What became of a file. `stopped_at` is the line to go on from, None when the end was reached."""
+    """The result of sending a file. `stopped_at` is the line to go on from, None when the end was reached."""
 
     traces: int
     spans: int
@@ -58,8 +58,8 @@ def send_file(
     done. Raises OSError when the file cannot be read.
     """
     ledger = Ledger()
-    delivery = Delivery(
-        dispatcher=lambda: Dispatcher(
+    pool = SenderPool(
+        policy=lambda: DeliveryPolicy(
             outbox=Outbox(1 << 40),
             bucket=bucket or LeasedBucket(),
             ledger=ledger,
@@ -75,17 +75,17 @@ def send_file(
         lines = (entry for entry in read_entries(path) if entry.line >= from_line)
         while batch := tuple(islice(lines, _BATCH)):
             bad += [(entry.line, str(entry.content)) for entry in batch if entry.kind is EntryKind.BAD]
-            for parcel in _parcels(batch, created):
-                ledger.ended(parcel.span_count)
-                delivery.put((parcel,))
-            if not _wait(delivery, ledger):
+            for request in _requests(batch, created):
+                ledger.ended(request.span_count)
+                pool.put((request,))
+            if not _wait(pool, ledger):
                 stopped_at = batch[0].line
                 break
             if progress is not None:
                 progress(batch[-1].line)
     finally:
-        last_error = delivery.last_error
-        delivery.close(time.monotonic())
+        last_error = pool.last_error
+        pool.close(time.monotonic())
     counts = ledger.read()
     return Sent(
         traces=counts.traces_delivered,
@@ -97,36 +97,36 @@ def send_file(
     )
 
 
-def _wait(delivery: Delivery, ledger: Ledger) -> bool:
+def _wait(pool: SenderPool, ledger: Ledger) -> bool:
     """Wait until a batch is done; False when the server refuses all of it."""
-    while not delivery.wait_idle(time.monotonic() + _LOOK_EVERY_S):
+    while not pool.wait_idle(time.monotonic() + _LOOK_EVERY_S):
         if not ledger.read().answers.keys().isdisjoint(_POINTLESS):
             return False
     return True
 
 
-def _parcels(entries: Iterable[Entry], created: set[str]) -> Iterator[Parcel]:
+def _requests(entries: Iterable[Entry], created: set[str]) -> Iterator[OutgoingRequest]:
     for entry in entries:
         content: Any = entry.content
         match entry.kind:
             case EntryKind.TRACE:
                 yield _create(content)
             case EntryKind.SPANS if entry.trace_id in created:
-                yield Parcel(step=Step.APPEND, trace_id=entry.trace_id, spans=_encoded(content))
+                yield OutgoingRequest(step=Step.APPEND, trace_id=entry.trace_id, spans=_encoded(content))
             case EntryKind.SPANS if content:
                 created.add(entry.trace_id)
                 yield _create(stand_in(entry.trace_id, content))
             case EntryKind.UPDATE if entry.trace_id in created:
-                yield Parcel(step=Step.FINISH, trace_id=entry.trace_id, fields=orjson.dumps(content))
+                yield OutgoingRequest(step=Step.FINISH, trace_id=entry.trace_id, fields=orjson.dumps(content))
             case EntryKind.SCORE:
                 name = str(content.get("name", ""))
-                yield Parcel(step=Step.SCORE, trace_id=entry.trace_id, fields=orjson.dumps(content), name=name)
+                yield OutgoingRequest(step=Step.SCORE, trace_id=entry.trace_id, fields=orjson.dumps(content), name=name)
             case _:
                 pass  # a bad line, which is reported; or a change of a trace that nobody has
 
 
-def _create(trace: Mapping[str, Any]) -> Parcel:
-    return Parcel(
+def _create(trace: Mapping[str, Any]) -> OutgoingRequest:
+    return OutgoingRequest(
         step=Step.CREATE,
         trace_id=str(trace["trace_id"]),
         fields=orjson.dumps({key: trace[key] for key in trace if key != "spans"}),

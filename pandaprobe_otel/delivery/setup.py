@@ -1,4 +1,4 @@
-"""Construction of a pipeline's delivery from the settings: with or without a spool, alone or in a fleet."""
+"""Construction of a pipeline's sender pool from the settings: with or without a spool, alone or in a fleet."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.delivery import Delivery
-from pandaprobe_otel.delivery.dispatcher import Dispatcher
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
+from pandaprobe_otel.delivery.policy import DeliveryPolicy
+from pandaprobe_otel.delivery.sender_pool import SenderPool
 from pandaprobe_otel.delivery.store import Store
 from pandaprobe_otel.transport.direct import delivery_transport
 from pandaprobe_otel.transport.headers import api_key_headers
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.adoption import Recover
 
 
-def open_delivery(
+def open_sender_pool(
     config: Config,
     *,
     has_spool: bool,
@@ -32,12 +32,14 @@ def open_delivery(
     ledger: Ledger,
     notices: Notices,
     max_bytes: int,
+    keeps_all: bool = False,
     monotonic: Callable[[], float] = time.monotonic,
-) -> Delivery:
-    """Return the delivery for these settings, which connects to nothing and touches no file yet.
+) -> SenderPool:
+    """Return the senders for these settings, which connects to nothing and touches no file yet.
 
     transport, bucket: None for those of the settings.
-    recover: makes parcels from the spans of traces that a crashed process has left in the spool.
+    recover: makes requests from the spans of traces that a crashed process has left in the spool.
+    keeps_all: nothing is dropped for want of room or tokens; see `Outbox`.
     """
     make_bucket = bucket or _bucket(config, notices, has_spool=has_spool)
 
@@ -48,9 +50,9 @@ def open_delivery(
 
         return spool_store(config, recover=recover, notices=notices, monotonic=monotonic)
 
-    return Delivery(
-        dispatcher=lambda: Dispatcher(
-            outbox=Outbox(max_bytes, store()),
+    return SenderPool(
+        policy=lambda: DeliveryPolicy(
+            outbox=Outbox(max_bytes, store(), keeps_all=keeps_all),
             bucket=make_bucket(),
             ledger=ledger,
             notices=notices,

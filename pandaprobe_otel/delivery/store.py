@@ -1,4 +1,4 @@
-"""The interface between an outbox and the disk storage of its waiting parcels."""
+"""The interface between an outbox and the disk storage of its waiting requests."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.delivery.outbox import Job
+    from pandaprobe_otel.delivery.job import Job
     from pandaprobe_otel.delivery.spool.rows import JournalChange
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The place of a parcel on disk: the number of the file in this process, the row, and its size and spans."""
+    """The place of a request on disk: the number of the file in this process, the row, and its size and spans."""
 
     file: int
     row: int
@@ -30,10 +30,10 @@ class Changes:
     added: dict[Job, None] = field(default_factory=dict["Job", None])
     rewritten: dict[Job, None] = field(default_factory=dict["Job", None])
     started: list[Place] = field(default_factory=list[Place])
-    """Places whose parcels may have been sent from now on."""
+    """Places whose requests may have been sent from now on."""
     removed: list[Place] = field(default_factory=list[Place])
-    refused: list[tuple[Parcel, str]] = field(default_factory=list[tuple[Parcel, str]])
-    """Parcels that the server refused, with its words."""
+    refused: list[tuple[OutgoingRequest, str]] = field(default_factory=list[tuple[OutgoingRequest, str]])
+    """Requests that the server refused, with its words."""
     body_cap: int | None = None
     """The largest body that the server takes."""
     journal: list[JournalChange] = field(default_factory=list["JournalChange"])
@@ -50,10 +50,10 @@ class Changes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A parcel that a dead process has left, without its content. `in_doubt`: that process may have sent it."""
+    """A request that a dead process has left, without its content. `in_doubt`: that process may have sent it."""
 
     place: Place
-    parcel: Parcel
+    request: OutgoingRequest
     in_doubt: bool
     waited_s: float
 
@@ -73,7 +73,7 @@ class Tended:
 
 
 class Store(Protocol):
-    """Storage of waiting parcels. Not thread-safe: the outbox calls it under delivery's lock. No call raises."""
+    """Storage of waiting requests. Not thread-safe: the outbox calls it under delivery's lock. No call raises."""
 
     @property
     def tend_at(self) -> float:
@@ -104,8 +104,8 @@ class Store(Protocol):
         """Write changes, all or none. The `added` jobs have places afterwards."""
         ...
 
-    def read(self, place: Place) -> Parcel | None:
-        """Return a parcel with its content; None if it cannot be read, now or ever."""
+    def read(self, place: Place) -> OutgoingRequest | None:
+        """Return a request with its content; None if it cannot be read, now or ever."""
         ...
 
     def tend(self, jobs: Callable[[], Iterable[Job]], now: float) -> Tended:

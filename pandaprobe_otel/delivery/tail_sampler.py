@@ -16,8 +16,8 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import Final
 
-from pandaprobe_otel.delivery.flows import MEMORY_S, Flow, Rate
-from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.delivery.arrival_rates import MEMORY_S, Arrivals, Rate
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.randomness import randomness_of_uuid
 from pandaprobe_otel.delivery.slowness import Slowness
 
@@ -38,7 +38,7 @@ _MOST_REMEMBERED: Final = 10_000
 
 
 class TailSampler:
-    """Sampler of arriving traces. Not thread-safe: the dispatcher calls it under its lock.
+    """Sampler of arriving traces. Not thread-safe: the policy calls it under its lock.
 
     Times are monotonic, in seconds. patience_min: minutes of sending that may wait; infinite if traces wait on disk.
     """
@@ -58,7 +58,7 @@ class TailSampler:
         self._renew_at = 0.0
         self._lasts = False
         self._sent = Rate(clock)
-        self._errors, self._firsts, self._others = Flow(clock), Flow(clock), Flow(clock)
+        self._errors, self._firsts, self._others = Arrivals(clock), Arrivals(clock), Arrivals(clock)
         self._flows = (self._errors, self._firsts, self._others)
 
     @property
@@ -70,10 +70,10 @@ class TailSampler:
         """Count a trace that took a token."""
         self._sent.count(self._clock)
 
-    def marked(self, parcel: Parcel) -> Parcel:
-        """Return the parcel of a new trace, marked if it was slow."""
-        is_slow = self._slowness.is_slow(parcel.name, parcel.duration_s)
-        return replace(parcel, is_slow=True) if is_slow else parcel
+    def marked(self, request: OutgoingRequest) -> OutgoingRequest:
+        """Return the request of a new trace, marked if it was slow."""
+        is_slow = self._slowness.is_slow(request.name, request.duration_s)
+        return replace(request, is_slow=True) if is_slow else request
 
     def left_out(self, trace_id: str) -> None:
         """Leave out a trace, with everything that comes for it later."""
@@ -85,7 +85,7 @@ class TailSampler:
         """Return whether the trace is left out."""
         return trace_id in self._left_out
 
-    def chance(self, parcel: Parcel, *, waiting: int, fill: float, blocked: bool, now: float) -> float:
+    def chance(self, request: OutgoingRequest, *, waiting: int, fill: float, blocked: bool, now: float) -> float:
         """Return the probability of admission of such a trace while others wait; 0 if this one is left out.
 
         waiting: traces that wait for a token. fill: the used part of the room for waiting traces. blocked:
@@ -96,8 +96,8 @@ class TailSampler:
         if not blocked:
             self._clock += max(now - self._now, 0.0)
         self._now = now
-        flow = self._flow_of(parcel)
-        randomness = randomness_of_uuid(parcel.trace_id)
+        flow = self._flow_of(request)
+        randomness = randomness_of_uuid(request.trace_id)
         if not blocked:
             flow.arrived(randomness, self._clock)
         if self._clock - self._since >= _LASTING_S and self._clock >= self._renew_at:
@@ -106,26 +106,26 @@ class TailSampler:
         if randomness < flow.cut:
             return 0.0
         if flow is not self._errors:
-            self._remember(parcel.name)
+            self._remember(request.name)
         return 1.0 - flow.cut
 
-    def calm(self, parcel: Parcel, now: float) -> float:
+    def calm(self, request: OutgoingRequest, now: float) -> float:
         """Note a trace that comes while none waits for a token; return its probability of admission, which is 1."""
         self._clock += max(now - self._now, 0.0)
         self._now = now
         if not self._is_calm:
             self._begin(self._clock)
             self._is_calm = True
-        if not parcel.is_error:
-            self._remember(parcel.name)
+        if not request.is_error:
+            self._remember(request.name)
         return 1.0
 
-    def _flow_of(self, parcel: Parcel) -> Flow:
-        if parcel.is_error:
+    def _flow_of(self, request: OutgoingRequest) -> Arrivals:
+        if request.is_error:
             return self._errors
-        last = self._names.get(parcel.name)
+        last = self._names.get(request.name)
         is_first = last is None or self._clock - last >= _FIRST_AGAIN_S
-        return self._firsts if is_first or parcel.is_slow else self._others
+        return self._firsts if is_first or request.is_slow else self._others
 
     def _remember(self, name: str) -> None:
         if self._names.get(name, self._clock - _FIRST_AGAIN_S) <= self._clock - _FIRST_AGAIN_S:

@@ -38,7 +38,7 @@ class Reply:
     text: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     is_cut: bool = False
-    """Whether a chat completion ends at its limit of tokens, and not where the model would have ended it."""
+    """True if a chat completion ends at its limit of tokens, and not where the model would have ended it."""
 
     @property
     def finish_reason(self) -> str:

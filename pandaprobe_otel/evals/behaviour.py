@@ -1,4 +1,4 @@
-"""The behaviour of a trace: its content without what differs each time, as ids, times, tokens and costs."""
+"""The behaviour of a trace: its content without ids, times, tokens and costs, which differ each time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LONG: Final = 8
 
 
 def behaviour_text(body: Mapping[str, Any]) -> str:
-    """Return the behaviour as JSON: two traces with equal texts are the same to whoever judges them.
+    """Return the behaviour as JSON: a judge sees no difference between traces with equal texts.
 
     Ids that a provider gives to its answers and calls become numbers, in the order in which they occur: what they
     join stays joined.

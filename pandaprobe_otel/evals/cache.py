@@ -1,4 +1,4 @@
-"""Remembers judgements by what was judged, so that an unchanged behaviour is not paid for twice."""
+"""Cache of judgements by the judged behaviour, so that unchanged behaviour is not paid for twice."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class JudgementCache:
 
     @property
     def uses(self) -> tuple[CacheUse, ...]:
-        """The numbers of judgements that were wanted and known, by judge and model."""
+        """The numbers of requested and known judgements, by judge and model."""
         return tuple(CacheUse(judge=judge, known=known, wanted=all) for judge, (known, all) in self._counts.items())
 
     def get(self, content: str, metric: str, model: str | None) -> Judgement | None:
-        """Return what is known from an earlier run."""
+        """Return a judgement of an earlier run."""
         with self._lock:
             if self._known is None:
                 self._known = {} if self._refresh else _read(self._path)
@@ -67,7 +67,7 @@ class JudgementCache:
 
 
 class Caches:
-    """The caches of one evaluation, in one file: one for each who judges."""
+    """The caches of one evaluation, in one file: one for each judge."""
 
     def __init__(self, path: Path | None, *, refresh: bool) -> None:
         self._path = path
@@ -75,7 +75,7 @@ class Caches:
         self._made: list[JudgementCache] = []
 
     def of(self, judge: str) -> JudgementCache | None:
-        """Return the cache of judgements by this judge; None where there is no file."""
+        """Return the cache of this judge; None without a file."""
         if self._path is None:
             return None
         self._made.append(JudgementCache(self._path, judge=judge, refresh=self._refresh))

@@ -1,4 +1,4 @@
-"""Use of caches: of that of judgements, and of those of providers, by tokens."""
+"""Use of caches: the cache of judgements, and prompt caches of providers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheUse:
-    """The judgements that were wanted of a judge, and those of them that the cache had."""
+    """The judgements requested from a judge, and those of them that the cache had."""
 
     judge: str
     known: int
@@ -34,7 +34,7 @@ class CacheUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptCacheUse:
-    """The input tokens of a model, and those that its provider took from a cache, by the calls that say so."""
+    """The input tokens of a model, and those that its provider read from a cache, over the calls that report it."""
 
     model: str
     read: int
@@ -49,7 +49,7 @@ class PromptCacheUse:
 
 
 def prompt_caches(traces: Iterable[Mapping[str, Any]]) -> list[PromptCacheUse]:
-    """Return the use of prompt caches by model; of a model whose calls tell of no cache, nothing is known."""
+    """Return the use of prompt caches by model, for models whose calls report it."""
     read: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
     for trace in traces:
@@ -64,7 +64,7 @@ def prompt_caches(traces: Iterable[Mapping[str, Any]]) -> list[PromptCacheUse]:
 
 
 def cache_uses(report: Report) -> Sequence[CacheUse | PromptCacheUse]:
-    """Return what a report knows of caches, a line each."""
+    """Return one line for each cache that a report has."""
     return [*report.cache, *prompt_caches(trace for case in report.cases for trace in case.traces)]
 
 

@@ -1,4 +1,4 @@
-"""From the runs of a case and the judgements about them to the result of the case."""
+"""The result of a case, from its runs and the judgements about them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Rules:
     repetition: Repetition
 
     def settled(self, runs: Sequence[TaskRun]) -> bool:
-        """Whether further runs can change nothing: a metric is out of reach, or all are reached and free.
+        """Return whether further runs cannot change the result: a metric is out of reach, or all are reached and free.
 
         A run that PandaProbe has yet to judge may still be rejected, so it never counts as reached.
         """
@@ -54,7 +54,7 @@ class Rules:
 
 
 def case_result(runs: Sequence[TaskRun], found: Judgements, rules: Rules) -> CaseResult:
-    """Return the result of a case. What it shows as output is that of the first run that failed, else of the last."""
+    """Return the result of a case, with the output of the first failed run, else of the last one."""
     of_metrics = {metric: _evidence(metric, runs, found, rules) for metric in rules.thresholds}
     said = [evidence.of_runs(rules.thresholds[metric]) for metric, evidence in of_metrics.items()]
     shown = next((run for run, *each in zip(runs, *said, strict=True) if run.error or not _all(each)), runs[-1])
@@ -77,7 +77,7 @@ def _all(outcomes: Sequence[Outcome]) -> bool:
 
 
 def _evidence(metric: str, runs: Sequence[TaskRun], found: Judgements, rules: Rules) -> Evidence:
-    """Return what a metric says about each run; nothing about one whose task failed."""
+    """Return the judgement of a metric about each run; None for a run whose task failed."""
 
     def said(run: TaskRun) -> Judgement:
         if metric in rules.judged and metric not in run.judgements:
@@ -92,7 +92,7 @@ def _evidence(metric: str, runs: Sequence[TaskRun], found: Judgements, rules: Ru
 
 
 def _error(runs: Sequence[TaskRun], repetition: Repetition) -> str | None:
-    """The task's failure, if it decides about the case."""
+    """Return the task's failure, if it decides about the case."""
     errors = [run.error for run in runs if run.error is not None]
     if repetition.settled(passed=0, failed=len(errors)) != "out of reach":
         return None

@@ -76,7 +76,7 @@ class MatchesSchema:
         return cast("Any", validator_for)(self.schema, default=Draft202012Validator)(self.schema)
 
     def __call__(self, run: TaskRun) -> Judgement:
-        """Check, and tell the first three faults by their places."""
+        """Check, and name the first three faults with their paths."""
         value = run.output
         if isinstance(value, str):
             try:
@@ -108,7 +108,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolUse:
-    """The expected tools were called: the share of them that were, each by a call of its own.
+    """The share of the expected tools that were called, each by a call of its own.
 
     tools: names, `ToolCall`s, or mappings with `name` and `arguments`; without any, those of the case, which stand in
     its dataset as `tools`. A case without is no evidence.
@@ -122,7 +122,7 @@ class ToolUse:
     name: str = field(default="tool_use", kw_only=True)
 
     def __call__(self, run: TaskRun) -> Judgement:
-        """Count, and name what is missing and what is too much."""
+        """Count, and name missing and unexpected calls."""
         tools = self.tools if self.tools is not None else run.case.metadata.get("tools")
         if tools is None:
             return Judgement.vacuous("the case names no tools")

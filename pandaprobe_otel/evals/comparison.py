@@ -1,4 +1,4 @@
-"""Two reports, case by case: what is worse, what is better, and whether chance explains it."""
+"""Comparison of two reports, case by case: what is worse, what is better, and whether chance explains it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class MetricChange:
     p_lost: float
     change: Change
     cases_to_tell: int | None = None
-    """The number of cases that would make such a change significant; None where there is no change, or it is."""
+    """The number of cases that would make such a change significant; None without a change, or if it is."""
 
     @property
     def verdict(self) -> str:
@@ -62,7 +62,7 @@ class Comparison:
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
     metrics_before: tuple[str, ...] = ()
-    """Metrics of the earlier report that the later one has not, and that are held against nothing."""
+    """Metrics of the earlier report that the later one lacks."""
     metrics_after: tuple[str, ...] = ()
 
     @property
@@ -73,7 +73,7 @@ class Comparison:
 
     @property
     def outcome(self) -> Outcome:
-        """Failed with a regression, no evidence where nothing could be compared; the thresholds hold beside it."""
+        """Failed with a regression, no evidence if nothing could be compared; thresholds apply as well."""
         if not self.changes:
             return Outcome.NO_EVIDENCE
         return Outcome.FAILED if self.regressions else Outcome.PASSED
@@ -85,7 +85,7 @@ class Comparison:
 
     @property
     def by_weight(self) -> tuple[MetricChange, ...]:
-        """The changes, what is worse beyond chance first, then what is better, then what nobody can tell."""
+        """The changes: significantly worse first, then significantly better, then the rest."""
         return tuple(sorted(self.changes, key=lambda change: _WEIGHT.index(change.change)))
 
     def __str__(self) -> str:
@@ -93,6 +93,11 @@ class Comparison:
         lines += [f"cases of the earlier report only: {', '.join(self.only_before)}"] if self.only_before else []
         lines += [f"new cases: {', '.join(self.only_after)}"] if self.only_after else []
         return "\n".join([*([] if self.changes else ["no case in common has evidence in both"]), *lines])
+
+    def _repr_html_(self) -> str:
+        from pandaprobe_otel.evals.notebook import comparison_html
+
+        return comparison_html(self)
 
 
 def compare(after: Report, before: Report, *, alpha: float = 0.05) -> Comparison:
@@ -151,7 +156,7 @@ def _cases_to_tell(differences: Sequence[float]) -> int:
 
 
 def _value(case: CaseResult, metric: str | None) -> tuple[float, bool] | None:
-    """The score of a case and whether it passed; None where nothing was scored on evidence."""
+    """Return the score of a case and whether it passed; None where nothing was scored on evidence."""
     if metric is None:
         return None if case.outcome is Outcome.NO_EVIDENCE else (float(case.passed), case.passed)
     result = case.result(metric)

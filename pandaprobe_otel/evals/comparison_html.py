@@ -14,7 +14,7 @@ from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import CaseResult, Report
 from pandaprobe_otel.evals.report_html import span_line, trace_name
 from pandaprobe_otel.evals.side_by_side import CasePair, SpanPair, TracePair, paired
-from pandaprobe_otel.evals.sums import sums
+from pandaprobe_otel.evals.usage_totals import sums
 from pandaprobe_otel.local.pages.diff import diff_payloads
 
 _STATES: Final = {
@@ -26,7 +26,7 @@ _WORDS: Final = {"left": "before only", "right": "now only"}
 
 
 def comparison_page(before: Report, after: Report, comparison: Comparison) -> str:
-    """Return both runs as a page: what has changed beyond chance first, then case by case."""
+    """Return both runs as a page: significant changes first, then case by case."""
     pairs = paired(before, after)
     state = comparison.outcome
     return page(
@@ -110,7 +110,7 @@ def _cells(left: str, right: str, change: str = "same") -> str:
 
 
 def _value(name: str, before: Any, after: Any) -> str:
-    """Return a value, or where it has changed, its lines with what is gone and what is new."""
+    """Return a value; of a changed one its removed and added lines."""
     if before == after:
         return json_field(name, after)
     lines = "".join(_line(line.side, line.text) for line in diff_payloads(before, after))

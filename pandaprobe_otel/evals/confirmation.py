@@ -10,7 +10,7 @@ from pandaprobe_otel.evals.judging import Bench, Finding, Judgement, Judgements,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
-    """A "no" of the judge, which `answers` opinions in all decide about."""
+    """A "no" of the judge, to be decided by `answers` opinions in all."""
 
     question: Question
     metric: str
@@ -33,7 +33,7 @@ def confirmed(
 
 
 def confirm(bench: Bench, doubts: Sequence[Doubt]) -> Judgements:
-    """Ask again about each doubt; return what the majority says about it.
+    """Ask again about each doubt; return the opinion of the majority.
 
     Where there is no clear majority (the judge failed, or the limit of evaluations is reached) the "no" stands.
     """

@@ -1,4 +1,4 @@
-"""The suite's relation to PandaProbe, by mode: nothing leaves, traces leave, or traces leave and are judged."""
+"""The suite's connection to PandaProbe, by mode: nothing is sent, traces are sent, or traces are sent and judged."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ N = TypeVar("N", int, float)
 
 _DELIVER_WITHIN_S: Final = 60.0
 _A_SIGN_WITHIN_S: Final = 15.0
-"""Whoever waits at a terminal is not kept waiting for a server that is not there."""
+"""A person at a terminal does not wait long for a server that is not there."""
 _NO: Final = frozenset({"unavailable", "credentials refused", "project refused", "not found", "redirected"})
 """Values of `VerdictKind`."""
 _DEFAULT_TIMEOUT_S: Final = 600.0
 
 
 class Connection:
-    """Sends, or sees to it that nothing is sent."""
+    """The sending of traces, or its prevention."""
 
     def __init__(self, mode: str, settings: Mapping[str, str | None]) -> None:
         self.judge = _judge_of(settings) if mode == "eval" else None
@@ -58,7 +58,7 @@ class Connection:
             raise pytest.UsageError(f"--pandaprobe={self._mode} cannot work: {why}")
 
     def prepare(self) -> None:
-        """While tests are collected: with the mode off, no `init()` of the app sends anything from here on."""
+        """Prepare for collected tests: with the mode off, no later `init()` of the app sends anything."""
         if self._mode != "off" or self._silenced:
             return
         self._silenced = True
@@ -72,7 +72,7 @@ class Connection:
             self._undone.callback(bootstrap.forget, silent)
 
     def open(self) -> None:
-        """After a test's fixtures: set the sending up, unless the app has done it by now."""
+        """Set the sending up after a test's fixtures, unless the app has done so."""
         if self._mode == "off":
             return
         from pandaprobe_otel import bootstrap
@@ -81,17 +81,17 @@ class Connection:
             bootstrap.init()
 
     def instrument(self) -> None:
-        """Without an `init()` that sends, see to it that the supported libraries make spans."""
+        """Instrument the supported libraries, unless an `init()` that sends has done so."""
         if self._mode == "off" and not self._instrumented:
             self._instrumented = True
             self._undone.enter_context(instrumentation())
 
     def close(self) -> None:
-        """Undo what was set up for the time of the suite; what sends goes on until the process ends."""
+        """Undo what was set up for the suite; a pipeline that sends goes on until the process ends."""
         self._undone.close()
 
     def flush(self) -> str | None:
-        """Deliver; return what is wrong when not everything was."""
+        """Deliver; return the problem if something was not delivered."""
         from pandaprobe_otel import bootstrap
 
         handle = bootstrap.current()
@@ -126,14 +126,15 @@ class Connection:
             return None
         from pandaprobe_otel import bootstrap
         from pandaprobe_otel.config.resolve import Config
-        from pandaprobe_otel.evals.trace_links import trace_url
+        from pandaprobe_otel.reporting.trace_links import trace_template
 
         handle = bootstrap.current()  # none on the controller of xdist
-        return trace_url((Config.resolve() if handle is None else handle.config).endpoint)
+        config = Config.resolve() if handle is None else handle.config
+        return trace_template(config.endpoint, named=config.trace_url)
 
 
 def is_set(settings: Mapping[str, str | None], name: str) -> bool:
-    """Whether an option without a value is given, by itself or by its twins."""
+    """Return whether an option without a value is given, by itself or by its twins."""
     return (settings.get(name) or "").lower() in ("1", "true", "yes", "on")
 
 
@@ -150,7 +151,7 @@ def _judge_of(settings: Mapping[str, str | None]) -> LocalJudge | None:
 
 
 def _mode_of_sending(mode: str, judge: LocalJudge | None) -> str:
-    """Traces that are judged here need no server; they are sent all the same where there is a key."""
+    """Return the mode of sending: traces that are judged here need no server, and are sent if there is a key."""
     if judge is None:
         return mode
     from pandaprobe_otel.config.resolve import Config
@@ -159,7 +160,7 @@ def _mode_of_sending(mode: str, judge: LocalJudge | None) -> str:
 
 
 def _is_hopeless(status: Status) -> bool:
-    """Whether all that was asked of the server so far shows that it is away, or takes nothing of us."""
+    """Return whether every answer so far shows that the server is away, or refuses us."""
     return bool(status.answers) and _NO.issuperset(status.answers)
 
 

@@ -20,15 +20,15 @@ class Ended(StrEnum):
     """Why a conversation is over."""
 
     GOAL = "goal"
-    """The user has what they came for."""
+    """The user reached their goal."""
     GAVE_UP = "gave up"
-    """The user had a goal, and went without it."""
+    """The user left without reaching their goal."""
     DONE = "done"
-    """The user had no goal, and nothing more to say."""
+    """The user had no goal, and no more messages."""
     TURNS = "turns"
-    """There were as many turns as allowed."""
+    """The number of turns reached its limit."""
     BUDGET = "budget"
-    """More was used than allowed."""
+    """The conversation exceeded its budget."""
     FAILED = "failed"
     """The agent raised an exception, or the simulated user gave no message."""
 
@@ -38,17 +38,17 @@ class Conversation:
     """The messages so far; personas and agents are shown them."""
 
     session: str = field(default_factory=lambda: f"simulated-{uuid.uuid4()}")
-    """The session that its traces are in."""
+    """The session of its traces."""
     random: random.Random = field(default_factory=random.Random, repr=False)
     """The source of a persona's choices: the same for the same seed."""
     messages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """`{"role": "user", "content": ...}` and `{"role": "assistant", ...}`, in turn."""
     trace_ids: list[str] = field(default_factory=list[str])
-    """Of its traces in PandaProbe, one for each turn."""
+    """Ids of its traces in PandaProbe, one for each turn."""
     ended: Ended | None = None
-    """None while it goes on."""
+    """The reason why it is over; None before."""
     reason: str = ""
-    """The same in words."""
+    """The reason in words."""
 
     @property
     def turns(self) -> int:
@@ -62,12 +62,12 @@ class Conversation:
 
     @property
     def reached(self) -> bool:
-        """True where the user has what they came for."""
+        """True if the user reached their goal."""
         return self.ended is Ended.GOAL
 
     @property
     def text(self) -> str:
-        """All of it, to be read."""
+        """The whole conversation, as text."""
         return "\n".join(f"{message['role']}: {text_of(message['content'])}" for message in self.messages)
 
     def end(self, ended: Ended, reason: str) -> None:
@@ -75,17 +75,17 @@ class Conversation:
         self.ended, self.reason = ended, reason
 
     def to_list(self) -> list[dict[str, Any]]:
-        """Return what was said, as it is shown in reports: with the end as a last entry."""
+        """Return the messages as reports show them, with the end as a last entry."""
         return [*self.messages, {"role": "end", "content": f"{self.ended}: {self.reason}"}]
 
 
 def text_of(value: Any) -> str:
-    """Return what was said as text."""
+    """Return the messages as text."""
     return value if isinstance(value, str) else json.dumps(json.loads(encode(value)), ensure_ascii=False)
 
 
 def goal_reached(run: TaskRun) -> Judgement:
-    """Metric of conversations: 1 where the user has what they came for. One who had no goal is no evidence."""
+    """Score a conversation: 1 if the user reached their goal. A user without a goal is no evidence."""
     conversation = run.conversation
     if conversation is None or conversation.ended in (None, Ended.DONE):
         return Judgement.vacuous("there was no goal")

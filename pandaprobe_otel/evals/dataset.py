@@ -18,7 +18,7 @@ _EXPECTED: Final = ("expected", "expected_output", "reference")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One input for the task, and what is known about it. `id` finds the case again in another report."""
+    """One input for the task, with its expected output and metadata. `id` finds the case again in another report."""
 
     id: str
     input: Any
@@ -53,7 +53,7 @@ def load_cases(dataset: Dataset) -> tuple[Case, ...]:
 
 
 def read_items(dataset: Dataset) -> list[Any]:
-    """Return what a dataset holds, as it stands there. Raises ValueError for a file that cannot be read."""
+    """Return the items of a dataset, unchanged. Raises ValueError for a file that cannot be read."""
     return _read(Path(dataset)) if isinstance(dataset, str | PathLike) else list(dataset)
 
 

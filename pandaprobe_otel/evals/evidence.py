@@ -17,17 +17,17 @@ class Evidence:
     """Judgements of one metric about one case."""
 
     runs: tuple[tuple[Judgement, ...] | None, ...]
-    """Of each run, a judgement for each of its traces or sessions; None: the run itself failed."""
+    """Judgements of each run, one for each of its traces or sessions; None if the run itself failed."""
     repetition: Repetition
     allow_vacuous: bool = False
 
     @classmethod
     def of_one(cls, judgement: Judgement, *, allow_vacuous: bool = False) -> Self:
-        """Return what is known where there is one run with one judgement."""
+        """Return the evidence of one run with one judgement."""
         return cls(runs=((judgement,),), repetition=Repetition(), allow_vacuous=allow_vacuous)
 
     def outcome(self, threshold: float) -> Outcome:
-        """Return the verdict. Runs that were not made count as those without evidence."""
+        """Return the verdict. Runs that were not made count as runs without evidence."""
         said = self.of_runs(threshold)
         return enough(
             passed=said.count(Outcome.PASSED),
@@ -44,7 +44,7 @@ class Evidence:
         ]
 
     def worst(self, run: int, threshold: float) -> Judgement | None:
-        """Return the judgement that counts of a run, the worst one; None where the run itself failed."""
+        """Return the worst judgement of a run, which counts; None if the run itself failed."""
         judgements = self.runs[run]
         if judgements is None:
             return None
@@ -54,14 +54,14 @@ class Evidence:
         return judgement.outcome(threshold, allow_vacuous=self.allow_vacuous)
 
     def example(self, threshold: float) -> int:
-        """Return the number, from 0, of a run that shows why the verdict is as it is; if possible one with scores."""
+        """Return the number, from 0, of a run that explains the verdict; if possible one with scores."""
         outcome, said = self.outcome(threshold), self.of_runs(threshold)
         wanted = [number for number, each in enumerate(said) if each is outcome]
         judged = [number for number, judgements in enumerate(self.runs) if judgements is not None]
         return next((n for n in wanted if n in judged), next(iter(judged or wanted), 0))
 
     def value(self, threshold: float) -> float | None:
-        """Return the score: of several runs the mean of those on evidence."""
+        """Return the score: the mean over the runs with evidence."""
         found = [self.worst(number, threshold) for number in range(len(self.runs))]
         if self.repetition.repeat == 1:
             return None if found[0] is None else found[0].value

@@ -18,16 +18,16 @@ from pandaprobe_otel.evals.cache import Caches
 from pandaprobe_otel.evals.case_results import Rules, case_result
 from pandaprobe_otel.evals.confirmation import confirmed
 from pandaprobe_otel.evals.dataset import Dataset, load_cases
-from pandaprobe_otel.evals.demand import DEFAULT_THRESHOLD
 from pandaprobe_otel.evals.judging import Allowance, Bench, Judgements, Question, check_metrics
 from pandaprobe_otel.evals.local_judge import LocalBench, LocalJudge, check_local_metrics, send_scores
+from pandaprobe_otel.evals.marker_options import DEFAULT_THRESHOLD
 from pandaprobe_otel.evals.progress import Tally, follow, of_judge, shown
 from pandaprobe_otel.evals.repetition import Repetition, share, whole
 from pandaprobe_otel.evals.report import EvaluationStopped, Report
-from pandaprobe_otel.evals.server_bench import UNDELIVERED_WITHIN_S, ServerBench
+from pandaprobe_otel.evals.server_judge import UNDELIVERED_WITHIN_S, ServerBench
 from pandaprobe_otel.evals.simulation import Simulation
 from pandaprobe_otel.evals.task_runs import Asking, Scorer, TaskRun, Trial, run_cases, sorted_metrics
-from pandaprobe_otel.evals.trace_links import trace_url
+from pandaprobe_otel.reporting.trace_links import trace_template
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -150,7 +150,7 @@ def evaluate(
 
 
 def _watch(rules: Rules, say: Callable[[str], None] | None, futures: Sequence[Future[list[TaskRun]]]) -> None:
-    """Tell how far the cases are."""
+    """Report the progress of the cases."""
 
     def count(tally: Tally, runs: list[TaskRun]) -> None:
         known = [trace.cost for run in runs for trace in run.traces if trace.cost is not None]
@@ -246,7 +246,7 @@ def _open() -> PandaProbe:
 
 
 def _opinions(of_cases: Iterable[Iterable[TaskRun]], scorers: Mapping[str, Scorer]) -> Judgements:
-    """Return what scorers say that ask a model: where traces are sent, that is worth keeping beside them."""
+    """Return the opinions of scorers that ask a model, which are kept with sent traces."""
     asking: dict[str, object] = {name: scorer for name, scorer in scorers.items() if isinstance(scorer, Asking)}
     return {
         (run.trace_id, name): judgement
@@ -258,11 +258,13 @@ def _opinions(of_cases: Iterable[Iterable[TaskRun]], scorers: Mapping[str, Score
 
 
 def _trace_url() -> str | None:
-    """Of the traces that were sent."""
+    """Return the address of the pages of sent traces."""
     from pandaprobe_otel import bootstrap
 
     handle = bootstrap.current()
-    return None if handle is None or not handle.enabled else trace_url(handle.config.endpoint)
+    if handle is None or not handle.enabled:
+        return None
+    return trace_template(handle.config.endpoint, named=handle.config.trace_url)
 
 
 def _question(run: TaskRun, names: Sequence[str], model: str | None) -> Question:
@@ -294,7 +296,7 @@ def _thresholds(
             common = float(source)
     names = list(names)
     if unknown := [name for name in given if name not in names]:
-        raise ValueError(f"there is a threshold for {', '.join(unknown)}, which is no metric of this evaluation")
+        raise ValueError(f"{', '.join(unknown)} has a threshold, but is no metric of this evaluation")
     for value in (common, *given.values()):
         share(threshold=value)
     return {name: given.get(name, common) for name in names}

@@ -1,4 +1,4 @@
-"""Deciding about a finished run again, with other thresholds: nothing runs, and nobody is asked."""
+"""Verdict about a finished run with other thresholds: nothing runs, and no judge is asked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pandaprobe_otel.evals.report import CaseResult, MetricResult, Report
-from pandaprobe_otel.evals.runs import REPEAT
+from pandaprobe_otel.evals.suite_runs import REPEAT
 
 
 def gated(
@@ -17,7 +17,7 @@ def gated(
     pass_rate: float | None = None,
     allow_vacuous: bool = False,
 ) -> Report:
-    """Return the report as the run would have given it with these thresholds; what is not given stays as it was.
+    """Return the report as the run would have given it with these thresholds; others stay as they were.
 
     A baseline is not kept: it is given anew.
 

@@ -16,7 +16,7 @@ _CUT: Final = b"\nThere is more, for which a summary has no room: see the report
 
 
 def error_commands(report: Report, *, allow_no_evidence: bool = False) -> list[str]:
-    """Return a workflow command for each case that did not pass, and for what the baseline has against the report.
+    """Return a workflow command for each case that did not pass, and for each regression against the baseline.
 
     To be printed on standard output.
     """
@@ -51,7 +51,7 @@ def add_summary(text: str, environ: Mapping[str, str]) -> bool:
 
 
 def _within(text: bytes, room: int) -> bytes:
-    """Return whole lines that fit: of a summary that is too long GitHub shows nothing."""
+    """Return whole lines that fit: GitHub does not show a summary that is too long."""
     if len(text) <= room:
         return text
     kept = text[: max(room - len(_CUT), 0)]

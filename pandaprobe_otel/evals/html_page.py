@@ -1,4 +1,4 @@
-"""Parts of the pages of reports: one file, no network, everything escaped, and no script but the one here."""
+"""Parts of the pages of reports: one file, no network, everything escaped, one script."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def page(title: str, body: Sequence[str]) -> str:
 
 
 def chooser(counts: Mapping[str, int]) -> str:
-    """Return search, and the choice of what is shown, by style alone: what is marked `data-outcome` of one kind.
+    """Return the search field, and a filter by `data-outcome` that works without a script.
 
     counts: how many cases there are of each kind.
     """

@@ -1,4 +1,4 @@
-"""The supported libraries make spans for as long as somebody evaluates, and are as before afterwards."""
+"""Instrumentation of the supported libraries during an evaluation, undone afterwards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 
 class _Borrowed:
-    """Counts those who evaluate at the same time: the first one instruments, the last one undoes it.
+    """Count of concurrent evaluations: the first one instruments, the last one undoes it.
 
     An `init()` that sends takes over: what it found instrumented is its own from then on, and stays.
     """
@@ -65,7 +65,7 @@ def _somebody_sends() -> bool:
 
 @contextmanager
 def instrumentation() -> Generator[None]:
-    """While it is open, the supported libraries make spans with content; afterwards they are as they were found."""
+    """Instrument the supported libraries, with content, while the block is open; then restore them."""
     _borrowed.take()
     try:
         yield

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Final
 
-from pandaprobe_otel.evals.at_once import all_at_once
+from pandaprobe_otel.evals.concurrency import all_at_once
 from pandaprobe_otel.evals.dataset import Dataset
 from pandaprobe_otel.evals.judging import Finding, Judgement, Question, counted, has_error
 from pandaprobe_otel.evals.kappa import Agreement, agreement
@@ -39,7 +39,7 @@ class LabelledAnswers:
 
     @property
     def share(self) -> float:
-        """The share of the answers that were a yes."""
+        """The share of answers that are a yes."""
         return sum(value >= self.threshold for value in self.values) / len(self.values)
 
 
@@ -60,7 +60,7 @@ class JudgeQuality:
 
     @cached_property
     def agreement(self) -> Agreement:
-        """That of the labels with the answers."""
+        """The agreement of the labels with the answers."""
         return self._agreement()
 
     def _agreement(self, *missing: tuple[bool, float]) -> Agreement:
@@ -68,7 +68,7 @@ class JudgeQuality:
 
     @property
     def deviation(self) -> float | None:
-        """Standard deviation of the scores of one case, over the cases; None where none was asked about twice."""
+        """Standard deviation of the scores of one case, over the cases; None if no case was asked about twice."""
         variances = [statistics.variance(one.values) for one in self.answers if len(one.values) > 1]
         return math.sqrt(statistics.fmean(variances)) if variances else None
 
@@ -80,7 +80,7 @@ class JudgeQuality:
 
     @property
     def outcome(self) -> Outcome:
-        """No evidence: too few cases to say. With `min_kappa` the interval decides: above it, below it, or across.
+        """No evidence if there are too few cases. With `min_kappa` the interval decides: above it, below it, or across.
 
         Where answers are missing it must do so whatever they would be.
         """
@@ -96,9 +96,14 @@ class JudgeQuality:
 
     @property
     def disagreements(self) -> tuple[LabelledAnswers, ...]:
-        """The cases in which an answer is not the label, the clearest first."""
+        """The cases whose answer differs from the label, the clearest first."""
         wrong = [one for one in self.answers if one.share != float(one.label)]
         return tuple(sorted(wrong, key=lambda one: -abs(one.share - one.label)))
+
+    def _repr_html_(self) -> str:
+        from pandaprobe_otel.evals.notebook import quality_html
+
+        return quality_html(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -137,7 +142,7 @@ def measure_judge(
     max_evaluations: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[JudgeQuality]:
-    """Ask about cases that a person has labelled, `repeat` times, and return how well the answers agree, by metric.
+    """Ask about cases that a person has labelled, `repeat` times, and return the agreement for each metric.
 
     dataset: see `load_labelled`. metrics: names of metrics of traces, which need a `judge`, and scorers.
     thresholds: by metric (default 0.5): from there on a score is a yes. seed: of the interval.
@@ -156,7 +161,7 @@ def measure_judge(
         raise ValueError(f"{names[0]} needs a judge")
     check_local_metrics(of_traces=names)
     if not limits:
-        raise ValueError("there is no metric to measure")
+        raise ValueError("no metric to measure")
     for case in cases:
         for name, limit in limits.items():
             case.is_good(name, limit)  # what is no label is refused before anybody is asked

@@ -1,4 +1,4 @@
-"""Has many traces or sessions judged at once, and says honestly what came of it."""
+"""Judging of many traces or sessions at once, with a result for each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Finding(Enum):
 
     SCORED = "scored"
     VACUOUS = "vacuous"
-    """The best score, for want of anything to judge."""
+    """The best score, given because there was nothing to judge."""
     ERROR = "error"
     """No score: the metric failed, the trace is not there, the server could not be asked."""
 
@@ -43,7 +43,7 @@ class Judgement:
     reason: str = ""
     cached: bool = False
     unfinished: str | None = None
-    """Outcome of a trace that was cancelled, timed out or left early: what was judged is only a part."""
+    """Outcome of a trace that was cancelled, timed out or left early, of which only a part was judged."""
 
     @classmethod
     def scored(cls, value: float, reason: str = "") -> Judgement:
@@ -52,16 +52,16 @@ class Judgement:
 
     @classmethod
     def vacuous(cls, reason: str) -> Judgement:
-        """Return that there was nothing to judge: no evidence, unless that is allowed."""
+        """Return the judgement that there was nothing to judge: no evidence, unless that is allowed."""
         return cls(finding=Finding.VACUOUS, value=1.0, reason=reason)
 
     @classmethod
     def error(cls, reason: str) -> Judgement:
-        """Return that no score could be given: no evidence."""
+        """Return the judgement that no score could be given: no evidence."""
         return cls(finding=Finding.ERROR, reason=reason)
 
     def outcome(self, threshold: float, *, allow_vacuous: bool = False) -> Outcome:
-        """Return the verdict. A yes about nothing, or about a part, is none unless that is allowed; a no is a no."""
+        """Return the verdict. A yes about nothing, or about a part, is no evidence unless that is allowed."""
         if self.is_no(threshold):
             return Outcome.FAILED
         if self.finding is Finding.ERROR:
@@ -70,11 +70,11 @@ class Judgement:
         return Outcome.PASSED if whole or allow_vacuous else Outcome.NO_EVIDENCE
 
     def passes(self, threshold: float, *, allow_vacuous: bool = False) -> bool:
-        """Whether this counts as a yes."""
+        """Return whether this counts as a yes."""
         return self.outcome(threshold, allow_vacuous=allow_vacuous) is Outcome.PASSED
 
     def is_no(self, threshold: float) -> bool:
-        """Whether the judge said so on evidence, which another answer may overrule."""
+        """Return whether the judge said so on evidence, which another answer may overrule."""
         return self.finding is Finding.SCORED and not (self.value is not None and self.value >= threshold)
 
 
@@ -92,7 +92,7 @@ class Question:
     unfinished: str | None = None
     """Outcome of the trace, if it was cancelled, timed out or left early."""
     traces: tuple[str, ...] = ()
-    """Of a session, the ids of its traces, where they are known: it is judged when all can be read."""
+    """Ids of a session's traces, if known: the session is judged when all can be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,14 +167,14 @@ def check_metrics(client: Client, *, of_traces: Iterable[str] = (), of_sessions:
 
 
 class Allowance:
-    """The number of evaluations that may be started, in all; shared by whoever draws on it. None: any number."""
+    """The number of evaluations that may be started in all, shared by several judges. None: any number."""
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
         self._left = limit
 
     def covers(self, evaluations: int) -> bool:
-        """Whether so many may still be started."""
+        """Return whether this many evaluations may still be started."""
         return self._left is None or evaluations <= self._left
 
     def draw(self, evaluations: int) -> None:
@@ -184,7 +184,7 @@ class Allowance:
 
 
 class Bench(ABC):
-    """Has questions judged. Never raises for what whoever judges does: it becomes ERROR judgements.
+    """A judge of questions. It never raises for failures of the judge, which become ERROR judgements.
 
     allowance: runs that would go beyond it are not started; their judgements are errors that say so.
     say: gets one line for what is going on, such as the bill.
@@ -210,7 +210,7 @@ class Bench(ABC):
         """Have a group judged; raises PandaProbeError."""
 
     def judge(self, questions: Sequence[Question]) -> Judgements:
-        """Ask about everything: first the cache, then one run for each set of metrics."""
+        """Judge all questions: from the cache, then by one run for each set of metrics."""
         return _marked(self._judge(questions), questions)
 
     def again(self, questions: Sequence[Question]) -> Judgements:
@@ -269,7 +269,7 @@ class Bench(ABC):
 
 
 def _marked(found: Judgements, questions: Iterable[Question]) -> Judgements:
-    """Return what was found, with a mark where only a part was judged."""
+    """Return the judgements, marked if only a part was judged."""
     marks = {question.target: question.unfinished for question in questions if question.unfinished is not None}
     if not marks:
         return found

@@ -21,7 +21,7 @@ _LEAST: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """Verdicts of a person and of a judge about the same cases, and Cohen's kappa with its 95 % interval.
+    """Agreement of a person and a judge about the same cases: Cohen's kappa with its 95 % interval.
 
     A case of which a judge said yes in two of three answers counts by two thirds as a yes.
     """
@@ -41,7 +41,7 @@ class Agreement:
 
     @property
     def yes(self) -> int:
-        """The number of those that the person says yes about."""
+        """The number of cases with the person's yes."""
         return round(self.both_yes + self.false_no)
 
     @property
@@ -93,7 +93,7 @@ def agreement(verdicts: Iterable[tuple[bool, float]], *, seed: int = 0) -> Agree
 
 
 def _kappa(both_yes: float, false_no: float, false_yes: float, both_no: float) -> float | None:
-    """Cohen 1960: (observed - expected) / (1 - expected), for two verdicts."""
+    """Return kappa by Cohen 1960: (observed - expected) / (1 - expected), for two verdicts."""
     total = both_yes + false_no + false_yes + both_no
     if not total:
         return None

@@ -1,4 +1,4 @@
-"""Cases that a person has labelled: what went in and came out, or a whole trace, and whether it is good."""
+"""Cases labelled by a person: input and output, or a whole trace, with a label."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WORDS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
-    """A case with its run, and what a person says about it: of all metrics, or by metric."""
+    """A case with its run and a person's label, for all metrics or by metric."""
 
     run: TaskRun
     label: Any

@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from pandaprobe_otel.evals.at_once import all_at_once
+from pandaprobe_otel.evals.concurrency import all_at_once
 from pandaprobe_otel.evals.judging import (
     Allowance,
     Bench,
@@ -71,7 +71,7 @@ class LocalJudge:
 
     @property
     def name(self) -> str:
-        """Its name in the cache and in reports, without what is secret in its address."""
+        """Its name in the cache and in reports, without secrets of its address."""
         from pandaprobe_otel.config.resolve import without_secrets
 
         beside = f" with {self.embedding_model}" if self.embedding_model else ""  # by which coherence is judged
@@ -125,7 +125,7 @@ def check_local_metrics(*, of_traces: Iterable[str] = (), of_sessions: Iterable[
 
 
 def send_scores(found: Judgements) -> None:
-    """Give the traces what the judge says about them, where traces are sent. The API takes no scores of sessions."""
+    """Send the judge's scores of sent traces. The API takes no scores of sessions."""
     from pandaprobe_otel import bootstrap
     from pandaprobe_otel.capture import scores
     from pandaprobe_otel.local.evaluation.catalogue import SESSION_METRICS
@@ -139,7 +139,7 @@ def send_scores(found: Judgements) -> None:
 
 
 class LocalBench(Bench):
-    """Has traces judged that are at hand, by target; of a session all of its traces, in order."""
+    """A judge of traces in memory, by target; of a session all its traces, in order."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The one place that decides: a verdict is passed, failed, or without evidence, and what several come to."""
+"""Verdicts: passed, failed, or without evidence, and the verdict about several."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Outcome(StrEnum):
 
     FAILED = "failed"
     NO_EVIDENCE = "no evidence"
-    """Nothing was there to judge, the judge could not be asked, or only a part was judged."""
+    """No evidence: nothing to judge, a judge that could not be asked, or only a part judged."""
     PASSED = "passed"
 
     @property
@@ -26,12 +26,12 @@ class Outcome(StrEnum):
 
 
 def all_of(outcomes: Iterable[Outcome]) -> Outcome:
-    """Return what verdicts come to of which each must hold. None at all is no evidence."""
+    """Return the verdict if all must pass. No verdict at all is no evidence."""
     return min(outcomes, key=lambda outcome: outcome.rank, default=Outcome.NO_EVIDENCE)
 
 
 def enough(*, passed: int, failed: int, unknown: int, needed: int) -> Outcome:
-    """Return what verdicts come to of which `needed` must be a yes.
+    """Return the verdict if `needed` of these must pass.
 
     `unknown` ones have no evidence: where they could make the difference, the whole has none either.
     """

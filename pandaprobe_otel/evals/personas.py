@@ -1,4 +1,4 @@
-"""Simulated users: by a script, or played by a model from a description or from what a real user has said."""
+"""Simulated users: by a script, or played by a model from a description or a real session."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from pandaprobe_otel.evals.asking import Model, ask_for
 from pandaprobe_otel.evals.conversation import Conversation, text_of
+from pandaprobe_otel.evals.structured_answer import Model, ask_for
 from pandaprobe_otel.evals.traces import TraceRecord
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _SAMPLES: Final = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """The end, in place of a message of a persona that has no more: `reached` says whether it has its goal.
+    """The end of a persona's messages; `reached` is True if it reached its goal.
 
     None: it had none.
     """
@@ -46,12 +46,12 @@ Persona = Callable[[Conversation], str | End | Awaitable[str | End]]
 It returns the next message, or an `End`. It draws from `conversation.random`, so that a seed repeats it.
 """
 Until = str | re.Pattern[str] | Callable[[Conversation], bool]
-"""When a goal is reached: a text that the agent says, in any case; a pattern that is in it; or a function."""
+"""The mark of a reached goal: a text that the agent says, in any case; a pattern that is in it; or a function."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptedPersona:
-    """A user who says what stands in a script, whatever the agent answers. Needs no model.
+    """A user who follows a script, whatever the agent answers. Needs no model.
 
     messages: in order; a list of texts in place of one is a choice, drawn by the seed.
     until: the goal, looked for after each answer; without, the user has none.
@@ -81,7 +81,7 @@ class ScriptedPersona:
 
     @classmethod
     def of_session(cls, session: Session, *, until: Until | None = None) -> Self:
-        """Return a user who says again what the user of a stored session has said."""
+        """Return a user who repeats the messages of a stored session's user."""
         return cls(said_in(session), until=until)
 
 
@@ -116,7 +116,7 @@ class ModelPersona:
 
     @classmethod
     def of_session(cls, session: Session, model: Model, *, goal: str | None = None) -> Self:
-        """Return a user who is like that of a stored session: opens as they did, and writes and wants what they did."""
+        """Return a user who opens, writes and wants as the user of a stored session did."""
         said = said_in(session)
         text = "You are the user who wrote the samples: you know what they know, and want what they want."
         return cls(text, model, goal=goal, opening=said[0] if said else None, samples=said)
@@ -142,7 +142,7 @@ def _is_choice(given: Any) -> bool:
 
 
 def is_reached(until: Until, conversation: Conversation) -> bool:
-    """Return whether the agent's last answer is what a user has come for."""
+    """Return whether the agent's last answer reaches the user's goal."""
     if isinstance(until, str):
         return until.casefold() in text_of(conversation.last).casefold()
     if isinstance(until, re.Pattern):
@@ -151,7 +151,7 @@ def is_reached(until: Until, conversation: Conversation) -> bool:
 
 
 def said_in(session: Session) -> list[str]:
-    """Return what the user said in a stored session: of each trace the input, or its last message.
+    """Return the user's messages in a stored session: the input of each trace, or its last message.
 
     Raises ValueError for a session in which nothing was said.
     """

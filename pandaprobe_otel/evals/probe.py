@@ -1,4 +1,4 @@
-"""The fixture `probe`: what the test's agent did, and what to think of it."""
+"""The fixture `probe`: the actions of the test's agent, and assertions about them."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pandaprobe_otel.evals.budget import Budget
 from pandaprobe_otel.evals.evidence import describe
 from pandaprobe_otel.evals.judging import Finding, Judgement
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.span_set import SpanSet
 from pandaprobe_otel.evals.tree_text import tree_text
+from pandaprobe_otel.evals.usage_limits import Budget
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.evals.demand import Metrics
+    from pandaprobe_otel.evals.marker_options import Metrics
     from pandaprobe_otel.evals.recorder import Recording
     from pandaprobe_otel.evals.task_runs import Scorer
     from pandaprobe_otel.evals.traces import TraceRecord
 
 
 class Services(Protocol):
-    """The services that a probe needs beyond the spans: these depend on the mode."""
+    """Services of a probe beyond the spans, which depend on the mode."""
 
     def score(self, trace_id: str, name: str, value: float | bool | str, reason: str | None) -> None:
         """Give a trace a score."""
@@ -39,7 +39,7 @@ class Probe:
     _recording: Recording
     _services: Services
     scores: dict[str, float | bool | str]
-    """What the test itself has given with `score`."""
+    """Scores that the test itself has given with `score`."""
 
     def __repr__(self) -> str:
         return f"<probe: {self._recording.count} spans>"
@@ -104,7 +104,7 @@ class Probe:
         __tracebackhide__ = True
         traces = self.traces
         if not traces:
-            raise AssertionError(f"score {name!r}: no trace was made that could be scored")
+            raise AssertionError(f"score {name!r}: the test made no trace to score")
         self._services.score(traces[-1].trace_id, name, value, reason)
         self.scores[name] = value
 
@@ -117,7 +117,7 @@ class Probe:
         Raises AssertionError for a score below, and where there is none on evidence.
         """
         __tracebackhide__ = True
-        from pandaprobe_otel.evals.checking import check
+        from pandaprobe_otel.evals.probe_scoring import check
 
         name, found = check(scorer, self.traces, expected=expected, metadata=metadata)
         if found.finding is Finding.SCORED and found.value is not None:

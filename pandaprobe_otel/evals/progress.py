@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 EVERY_S: Final = 10.0
-"""Between lines: a job that says nothing for minutes looks as if it hung."""
+"""Time between lines: a job that prints nothing for minutes looks as if it hung."""
 _PAUSE_S: Final = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """The state of so many things, as far as it is known."""
+    """The progress of a number of things, as far as it is known."""
 
     what: str
     total: int

@@ -59,7 +59,7 @@ class Recording:
         return self._count
 
     def traces(self) -> tuple[TraceRecord, ...]:
-        """The traces with at least one span that has ended, in the order of their starts."""
+        """Return the traces with at least one span that has ended, in the order of their starts."""
         from pandaprobe_otel.mapping import map_trace
 
         with self._lock:

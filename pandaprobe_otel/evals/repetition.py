@@ -25,7 +25,7 @@ class Repetition:
         return needed(self.min_pass, self.repeat)
 
     def settled(self, *, passed: int, failed: int) -> Literal["reached", "out of reach"] | None:
-        """Whether the runs that are left can change nothing any more."""
+        """Return whether the runs that are left can change nothing any more."""
         return decided(passed=passed, failed=failed, total=self.repeat, needed=self.needed)
 
     def text(self, passed: int, ran: int, unknown: int = 0) -> str:

@@ -43,7 +43,7 @@ class MetricResult:
 
     @property
     def passed(self) -> bool:
-        """Whether the metric says yes, on evidence."""
+        """Return whether the metric says yes, on evidence."""
         return self.outcome is Outcome.PASSED
 
     @classmethod
@@ -95,7 +95,7 @@ class CaseResult:
     traces: tuple[Mapping[str, Any], ...] = ()
     """The traces, as bodies of POST /traces."""
     checked: bool = False
-    """Whether it has checks of its own, as a test has, and they passed: evidence without any metric."""
+    """True if it has checks of its own, as a test does, and they passed: evidence without any metric."""
 
     @property
     def records(self) -> tuple[TraceRecord, ...]:
@@ -114,7 +114,7 @@ class CaseResult:
 
     @property
     def passed(self) -> bool:
-        """Whether the task came to an end and every metric says yes."""
+        """Return whether the task came to an end and every metric says yes."""
         return self.outcome is Outcome.PASSED
 
     def result(self, metric: str) -> MetricResult | None:
@@ -152,9 +152,9 @@ class Report:
     """ISO 8601, UTC."""
     cases: tuple[CaseResult, ...]
     notes: tuple[str, ...] = field(default=())
-    """What else went wrong, such as traces that were not delivered."""
+    """Other troubles, such as traces that were not delivered."""
     pass_rate: float = 1.0
-    """Which share of the cases must pass."""
+    """The share of the cases that must pass."""
     complete: bool = True
     """False where the cases are not all that there were to be: the run was stopped."""
     cache: tuple[CacheUse, ...] = ()
@@ -166,7 +166,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether enough cases passed, on evidence."""
+        """Return whether enough cases passed, on evidence."""
         return self.outcome is Outcome.PASSED
 
     @property
@@ -228,7 +228,7 @@ class Report:
         return replace(self, comparison=self.compare(baseline))
 
     def rows(self) -> list[dict[str, Any]]:
-        """One flat row for each case and metric, for example for pandas."""
+        """Return one flat row for each case and metric, for example for pandas."""
         return [{"case": case.id, **result.row()} for case in self.cases for result in case.results]
 
     def to_dict(self) -> dict[str, Any]:
@@ -302,9 +302,9 @@ class Report:
         return table(self)
 
     def _repr_html_(self) -> str:
-        from pandaprobe_otel.evals.report_html import html_table
+        from pandaprobe_otel.evals.notebook import report_html
 
-        return html_table(self)
+        return report_html(self)
 
 
 class EvaluationStopped(KeyboardInterrupt):

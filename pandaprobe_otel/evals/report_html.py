@@ -9,9 +9,9 @@ from pandaprobe_otel.evals.cache_use import cache_uses
 from pandaprobe_otel.evals.html_page import chooser, json_field, page
 from pandaprobe_otel.evals.report import CaseResult, Report, case_table
 from pandaprobe_otel.evals.report_text import baseline_complaints, rate_line, totals
-from pandaprobe_otel.evals.trace_links import page_of
 from pandaprobe_otel.evals.traces import SpanRecord, TraceRecord, walk
 from pandaprobe_otel.evals.tree_text import call_text
+from pandaprobe_otel.reporting.trace_links import page_of
 from pandaprobe_otel.reporting.trace_tree import duration
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Literal
@@ -26,6 +26,13 @@ class SpanPair:
     after: SpanRecord | None
     depth: int
     fields: tuple[str, ...] = ()
+
+    @property
+    def span(self) -> SpanRecord:
+        """The span that the pair is about: the earlier run's, if it has one."""
+        span = self.before or self.after
+        assert span is not None
+        return span
 
     @property
     def change(self) -> Literal["same", "changed", "left", "right"]:
@@ -83,7 +90,37 @@ def _pair(name: str, before: CaseResult | None, after: CaseResult | None) -> Cas
 
 
 def _traces(before: TraceRecord | None, after: TraceRecord | None) -> TracePair:
-    return TracePair(before=before, after=after, spans=tuple(map(_spans, diff_trees(_tree(before), _tree(after)))))
+    return TracePair(before=before, after=after, spans=paired_spans(before, after))
+
+
+def paired_spans(before: TraceRecord | None, after: TraceRecord | None) -> tuple[SpanPair, ...]:
+    """Return the spans of two traces, those in pairs that stand for each other."""
+    return tuple(map(_spans, diff_trees(_tree(before), _tree(after))))
+
+
+def first_difference(traces: Iterable[Sequence[SpanPair]]) -> SpanPair | None:
+    """Return the span, of the pairs of each trace, in which two runs part: the earliest that differs by itself.
+
+    A span whose output alone differs, and below which something differs, has only passed it on. One that has only come
+    at another time counts if there is no other.
+    """
+    found = [pair for spans in traces for pair in _by_themselves(spans)]
+    return min(found, key=lambda pair: (pair.fields == ("order",), pair.span.started), default=None)
+
+
+def _by_themselves(spans: Sequence[SpanPair]) -> Iterator[SpanPair]:
+    for place, pair in enumerate(spans):
+        if pair.change == "same":
+            continue
+        below = (other for other in spans[place + 1 : _end_of(spans, place)] if other.change != "same")
+        if pair.change != "changed" or {"input", "model"} & set(pair.fields) or next(below, None) is None:
+            yield pair
+
+
+def _end_of(spans: Sequence[SpanPair], place: int) -> int:
+    depth = spans[place].depth
+    after = range(place + 1, len(spans))
+    return next((other for other in after if spans[other].depth <= depth), len(spans))
 
 
 def _spans(row: DiffRow) -> SpanPair:

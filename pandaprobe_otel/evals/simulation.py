@@ -14,16 +14,16 @@ from opentelemetry.context import attach, detach, get_current
 
 from pandaprobe_otel.capture.public import start_trace
 from pandaprobe_otel.capture.trace_context import values_alone
-from pandaprobe_otel.evals.budget import Budget
 from pandaprobe_otel.evals.conversation import Conversation, Ended
-from pandaprobe_otel.evals.failure import failure_text
+from pandaprobe_otel.evals.failure_text import failure_text
 from pandaprobe_otel.evals.local_judge import LocalJudge
 from pandaprobe_otel.evals.personas import End, Persona, persona_of
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
 from pandaprobe_otel.evals.repetition import whole
+from pandaprobe_otel.evals.usage_limits import Budget
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.evals.asking import Model
+    from pandaprobe_otel.evals.structured_answer import Model
 
 Agent = Callable[[str], Any] | Callable[[str, Conversation], Any]
 """The agent under test: a function or coroutine function of the message, or of that and the conversation so far."""
@@ -158,7 +158,7 @@ class Simulation:
 
 @contextmanager
 def _recording() -> Generator[Recording]:
-    """The recording of the test or case that runs, else one of its own."""
+    """Yield the recording of the test or case that runs, else one of its own."""
     RECORDER.attach(create=True)
     if (current := RECORDER.recording()) is not None:
         yield current

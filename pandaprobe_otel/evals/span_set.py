@@ -32,11 +32,11 @@ class SpanSet(Sequence[SpanRecord]):
     # -- narrowing ----------------------------------------------------------------------------------------------------
 
     def tool(self, name: str | None = None) -> SpanSet:
-        """The calls of a tool, or of all tools."""
+        """Return the calls of a tool, or of all tools."""
         return self._of_kind("TOOL", name)
 
     def llm(self, model: str | None = None) -> SpanSet:
-        """The model calls, of any model or of one whose name starts with `model`."""
+        """Return the model calls, of any model or of one whose name starts with `model`."""
         calls = self._of_kind("LLM", None)
         if model is None:
             return calls
@@ -47,15 +47,15 @@ class SpanSet(Sequence[SpanRecord]):
         return self._of_kind("AGENT", name)
 
     def retriever(self, name: str | None = None) -> SpanSet:
-        """The retrievals."""
+        """Return the retrievals."""
         return self._of_kind("RETRIEVER", name)
 
     def named(self, name: str) -> SpanSet:
-        """The spans of this name, whatever their kind."""
+        """Return the spans of this name, whatever their kind."""
         return self._narrowed(lambda span: span.name == name, f"span {name!r}")
 
     def where(self, predicate: Callable[[SpanRecord], bool]) -> SpanSet:
-        """The spans for which a function is true."""
+        """Return the spans for which a function is true."""
         return self._narrowed(predicate, f"{self._label} that fits")
 
     @property
@@ -160,6 +160,11 @@ class SpanSet(Sequence[SpanRecord]):
 
     def __repr__(self) -> str:
         return f"<{len(self._spans)} × {self._label}: {', '.join(call_text(span) for span in self._spans)}>"
+
+    def _repr_html_(self) -> str:
+        from pandaprobe_otel.reporting.trace_display import spans_html
+
+        return spans_html(f"{len(self)} × {self._label}", [span.body for span in self._spans])
 
     def _of_kind(self, kind: str, name: str | None) -> SpanSet:
         label = kind.lower() if kind != "LLM" else "model call"

@@ -12,8 +12,8 @@ from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.evals.confirmation import Doubt, confirm
 from pandaprobe_otel.evals.judging import Bench, Finding, Judgement, Judgements, Question
 from pandaprobe_otel.evals.progress import Show, judged
-from pandaprobe_otel.evals.runs import TestRun
-from pandaprobe_otel.evals.server_bench import UNDELIVERED_WITHIN_S, ServerBench
+from pandaprobe_otel.evals.server_judge import UNDELIVERED_WITHIN_S, ServerBench
+from pandaprobe_otel.evals.suite_runs import TestRun
 from pandaprobe_otel.evals.traces import TraceRecord
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _bench(
 
 
 def _traces_of(runs: Sequence[TestRun]) -> dict[str, list[TraceRecord]]:
-    """The traces by what is judged: by their ids, or by the sessions that they are of."""
+    """Return the traces by what is judged: by their ids, or by the sessions that they are of."""
     found: dict[str, list[TraceRecord]] = {}
     for run in runs:
         for trace in run.traces:
@@ -152,7 +152,7 @@ def _doubts(run: TestRun, question: Question, found: Judgements) -> list[Doubt]:
 
 
 def _with_problems(found: Judgements, problems: Sequence[str]) -> Judgements:
-    """Where a trace did not arrive, the delivery's trouble is the reason that helps."""
+    """Give the delivery's trouble as the reason for traces that did not arrive."""
     if not problems:
         return found
     trouble = "; ".join(dict.fromkeys(problems))

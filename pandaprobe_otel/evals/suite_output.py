@@ -13,7 +13,7 @@ from pandaprobe_otel.evals.github import add_summary, error_command
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.progress import Tally, Ticker
 from pandaprobe_otel.evals.report import CaseResult, MetricResult, Report
-from pandaprobe_otel.evals.runs import REPEAT, TestRun, Verdict, by_test
+from pandaprobe_otel.evals.suite_runs import REPEAT, TestRun, Verdict, by_test
 from pandaprobe_otel.evals.traces import TraceRecord
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pandaprobe_otel.evals.progress import Tally, Ticker
-from pandaprobe_otel.evals.runs import TestRun
+from pandaprobe_otel.evals.suite_runs import TestRun
 
 
 class Watch:

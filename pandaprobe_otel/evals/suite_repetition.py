@@ -12,7 +12,7 @@ from pandaprobe_otel.evals.outcome import Outcome, enough
 from pandaprobe_otel.evals.repetition import Repetition
 
 NUMBER = pytest.StashKey[int]()
-"""Which run of its test an item makes, from 1."""
+"""The number of an item among the runs of its test, from 1."""
 
 
 def run_repeatedly(
@@ -67,7 +67,7 @@ def _is_over(session: pytest.Session) -> bool:
 
 
 def _has_outcome(reports: Sequence[pytest.TestReport]) -> bool:
-    """Whether the test itself was run, and neither skipped nor expected to fail."""
+    """Return whether the test itself was run, and neither skipped nor expected to fail."""
     return len(reports) > 1 and not reports[1].skipped
 
 

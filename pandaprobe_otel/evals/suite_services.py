@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pandaprobe_otel.evals.demand import Demand, Metrics
 from pandaprobe_otel.evals.judging import Judgement, Question
+from pandaprobe_otel.evals.marker_options import Demand, Metrics
 from pandaprobe_otel.evals.probe import Probe
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast, runtime_checkable
 
-from pandaprobe_otel.evals.at_once import Watch, all_at_once
+from pandaprobe_otel.evals.concurrency import Watch, all_at_once
 from pandaprobe_otel.evals.conversation import Conversation
 from pandaprobe_otel.evals.dataset import Case
-from pandaprobe_otel.evals.failure import failure_text, said_by
+from pandaprobe_otel.evals.failure_text import failure_text, said_by
 from pandaprobe_otel.evals.instrumentation import instrumentation
 from pandaprobe_otel.evals.judging import Judgement
 from pandaprobe_otel.evals.personas import Persona
@@ -39,9 +39,9 @@ class TaskRun:
     trace_id: str
     traces: tuple[TraceRecord, ...]
     number: int = 1
-    """Which run of the case this is, from 1."""
+    """The number of this run of the case, from 1."""
     judgements: Mapping[str, Judgement] = field(default_factory=dict[str, Judgement])
-    """What the scorers said, by their names; empty while they look."""
+    """Judgements of the scorers, by their names; empty while they look."""
     conversation: Conversation | None = None
     """That of a simulated user; `output` is what was said in it."""
     unfinished: str | None = None
@@ -49,7 +49,7 @@ class TaskRun:
 
     @property
     def is_traced(self) -> bool:
-        """Whether there is something to judge: the task came to an end, and its trace is being sent."""
+        """Return whether there is something to judge: the task came to an end, and its trace is being sent."""
         return self.error is None and self.trace_id != _NO_TRACE
 
     @property

@@ -12,6 +12,8 @@ from typing import Any, cast
 
 from pandaprobe_otel.evals.behaviour import behaviour_text
 from pandaprobe_otel.mapping.outcomes import UNFINISHED, outcome_in
+from pandaprobe_otel.reporting.span_order import by_depth
+from pandaprobe_otel.reporting.trace_display import trace_html, trace_text
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,12 @@ class SpanRecord:
 
     @cached_property
     def started(self) -> datetime:
-        """When it started."""
+        """The time of its start."""
         return datetime.fromisoformat(str(self.body["started_at"]))
 
     @cached_property
     def ended(self) -> datetime:
-        """When it ended."""
+        """The time of its end."""
         return datetime.fromisoformat(str(self.body.get("ended_at") or self.body["started_at"]))
 
 
@@ -155,6 +157,12 @@ class TraceRecord:
         ends = [datetime.fromisoformat(str(self.body[name])) for name in ("started_at", "ended_at")]
         return (ends[1] - ends[0]).total_seconds()
 
+    def __str__(self) -> str:
+        return trace_text(self.body)
+
+    def _repr_html_(self) -> str:
+        return trace_html(self.body)
+
     @cached_property
     def content_hash(self) -> str:
         """SHA-256 of the behaviour; see `behaviour_text`."""
@@ -176,16 +184,4 @@ def _said(value: Any) -> Any:
 
 def walk(trace: TraceRecord) -> Iterator[tuple[int, SpanRecord]]:
     """Yield the spans of a trace with their depth, parents before children. A span without parent stands at the top."""
-    known = {span.body.get("span_id") for span in trace.spans}
-    children: dict[Any, list[SpanRecord]] = {}
-    for span in trace.spans:
-        parent = span.body.get("parent_span_id")
-        children.setdefault(parent if parent in known else None, []).append(span)
-    waiting = [(0, span) for span in reversed(children.pop(None, []))]
-    while waiting or children:
-        if not waiting:  # what is left hangs below a span that is its own ancestor
-            waiting = [(0, span) for span in reversed(children.pop(next(iter(children))))]
-        depth, span = waiting.pop()
-        yield depth, span
-        # `pop`: a span that is its own ancestor is shown once and not for ever.
-        waiting += [(depth + 1, child) for child in reversed(children.pop(span.body.get("span_id"), []))]
+    return by_depth(trace.spans, body=lambda span: span.body)

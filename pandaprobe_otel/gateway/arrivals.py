@@ -81,6 +81,11 @@ class Arrivals:
         room.timeout.reschedule(min(now + room.idle_s, room.until))
         self._make_room()
 
+    def end(self) -> None:
+        """Refuse the bodies that are incomplete, now and later, since the server stops."""
+        self._most_arriving = 0
+        self._make_room()
+
     def _make_room(self) -> None:
         while self._arriving and (
             len(self._arriving) > self._most_arriving or self._count > self._most or self._bytes > self._most_bytes

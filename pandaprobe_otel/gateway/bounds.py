@@ -15,7 +15,7 @@ MOST_IN_REQUEST: Final = 1_000_000
 """Attributes, elements of lists and maps, and four for each event or link, of all spans: about a second of CPU."""
 JSON_VALUES: Final = 250_000
 JSON_BYTES_A_VALUE: Final = 13
-"""The allowed number of JSON values: JSON_VALUES, plus one for each JSON_BYTES_A_VALUE bytes of the body.
+"""The allowed number of JSON values of a span: JSON_VALUES, plus one for each JSON_BYTES_A_VALUE bytes of it.
 
 An object counts as three values. Each value takes at most 90 bytes of memory.
 """

@@ -55,7 +55,8 @@ async def grpc_server(turns: Turns, address: str, access: Access, *, within_s: f
     server: Any = grpc.aio.server(options=options)
     # The single message is read as a stream, so that the wait for it has a limit. Its bytes are decoded here, so that
     # malformed ones are the sender's error and not the server's.
-    handler = cast("Any", grpc).stream_unary_rpc_method_handler(_Exports(turns, access).export)
+    exports = _Exports(turns, access)
+    handler = cast("Any", grpc).stream_unary_rpc_method_handler(exports.export)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {"Export": handler}),))
     certificate = access.certificate()
     try:
@@ -72,6 +73,7 @@ async def grpc_server(turns: Turns, address: str, access: Access, *, within_s: f
     try:
         yield port
     finally:
+        exports.arrivals.end()
         await server.stop(within_s)
 
 
@@ -81,7 +83,7 @@ class _Exports:
     def __init__(self, turns: Turns, access: Access) -> None:
         self._turns = turns
         self._access = access
-        self._arrivals = Arrivals(most_arriving=_ARRIVING, most=_WAITING, most_bytes=8 * turns.max_body)
+        self.arrivals = Arrivals(most_arriving=_ARRIVING, most=_WAITING, most_bytes=8 * turns.max_body)
 
     async def export(self, messages: AsyncIterator[bytes], context: Any) -> bytes:
         """Answer one request."""
@@ -101,10 +103,10 @@ class _Exports:
         return encoded
 
     async def _take(self, messages: AsyncIterator[bytes]) -> Taken:
-        with self._arrivals.room() as room:
-            async with self._arrivals.arriving(room):
+        with self.arrivals.room() as room:
+            async with self.arrivals.arriving(room):
                 body = await anext(aiter(messages), None)
-                self._arrivals.grew(room, len(body or b""))
+                self.arrivals.grew(room, len(body or b""))
             if body is None:
                 raise unreadable("there is no message")
             return await self._turns.take(body, "", read_protobuf)

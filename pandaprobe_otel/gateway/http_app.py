@@ -30,7 +30,10 @@ _WAITING: Final = 512
 
 
 def make_app(turns: Turns, access: Access, *, counts: Callable[[], dict[str, Any]]) -> Starlette:
-    """Return the application. `counts` is the answer of `GET /health` to those who may send."""
+    """Return the application. `counts` is the answer of `GET /health` to those who may send.
+
+    Call `state.end` of it when the server stops: bodies that are incomplete then get 503.
+    """
     traces = _Traces(turns, access)
 
     async def health(request: Request) -> Response:
@@ -42,7 +45,7 @@ def make_app(turns: Turns, access: Access, *, counts: Callable[[], dict[str, Any
             RefusedError("PandaProbe keeps traces only: send them to /v1/traces.", http_status=404), _kind(request)
         )
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/v1/traces", traces.post, methods=["POST"]),
             Route("/v1/metrics", not_traces, methods=["POST"]),
@@ -50,6 +53,8 @@ def make_app(turns: Turns, access: Access, *, counts: Callable[[], dict[str, Any
             Route("/health", health, methods=["GET"]),
         ]
     )
+    app.state.end = traces.arrivals.end
+    return app
 
 
 class _Traces:
@@ -58,11 +63,11 @@ class _Traces:
     def __init__(self, turns: Turns, access: Access) -> None:
         self._turns = turns
         self._access = access
-        self._arrivals = Arrivals(most_arriving=_ARRIVING, most=_WAITING, most_bytes=8 * turns.max_body)
+        self.arrivals = Arrivals(most_arriving=_ARRIVING, most=_WAITING, most_bytes=8 * turns.max_body)
 
     async def post(self, request: Request) -> Response:
         kind = _kind(request)
-        with self._arrivals.room() as room:
+        with self.arrivals.room() as room:
             try:
                 self._access.check(_authorization(request))
                 if kind not in (PROTOBUF, JSON):
@@ -88,12 +93,12 @@ class _Traces:
         if declared.isdigit() and int(declared) > most:
             raise TooLargeError(most)
         body = bytearray()
-        async with self._arrivals.arriving(room, idle_s=IDLE_S):
+        async with self.arrivals.arriving(room, idle_s=IDLE_S):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > most:
                     raise TooLargeError(most)
-                self._arrivals.grew(room, len(chunk))
+                self.arrivals.grew(room, len(chunk))
         return body
 
 

@@ -61,8 +61,7 @@ class Intake:
     def check_room(self) -> None:
         """Raise RefusedError if senders must wait, before their bodies are read.
 
-        They need not wait under a lasting overload, in which traces are chosen: the limit stays, so waiting would only
-        move the loss into the senders' queues, where nobody counts it.
+        They need not wait while traces are chosen, which only happens if the gateway was told to.
         """
         if (share := self._receiver.fill()) >= FULL and not self._receiver.is_choosing():
             raise busy(
@@ -74,6 +73,7 @@ class Intake:
 
         Raises RefusedError if there was no time for it, or nothing of the request can be taken.
         """
+        self.check_room()  # once more: others have been taken while the body arrived and waited for its turn
         deadline = self._monotonic() + _PATIENCE_S
         allowance = Allowance()
         rejections = Rejections()

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final, NamedTuple
 
-from pandaprobe_otel.gateway.bounds import MOST_FIELDS, MOST_IN_REQUEST, MOST_ITEMS
+from pandaprobe_otel.gateway.bounds import (
+    JSON_BYTES_A_VALUE,
+    JSON_VALUES,
+    MOST_FIELDS,
+    MOST_IN_REQUEST,
+    MOST_ITEMS,
+)
 
 
 class Rejected(NamedTuple):
@@ -19,6 +25,9 @@ UNREADABLE: Final = "cannot be read"
 NO_IDS: Final = Rejected("have no valid trace id or span id")
 TOO_MANY_ITEMS: Final = Rejected(f"have more than {MOST_ITEMS} attributes, events or links")
 TOO_MANY_FIELDS: Final = Rejected(f"have more than {MOST_FIELDS} fields with those in their values")
+TOO_MANY_VALUES: Final = Rejected(
+    f"have more than {JSON_VALUES} values in JSON, and one more for each {JSON_BYTES_A_VALUE} bytes"
+)
 BEYOND: Final = Rejected(
     f"come after {MOST_IN_REQUEST} attributes, events and elements in one request; send smaller batches"
 )

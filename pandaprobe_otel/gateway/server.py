@@ -20,7 +20,8 @@ from pandaprobe_otel.gateway.grpc_server import grpc_server
 from pandaprobe_otel.gateway.http_app import make_app
 from pandaprobe_otel.gateway.intake import Intake
 from pandaprobe_otel.gateway.turns import Turns
-from pandaprobe_otel.pipeline import ExportPipeline, open_pipeline
+from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
+from pandaprobe_otel.pipeline.opening import open_pipeline
 
 _logger = logging.getLogger("pandaprobe_otel")
 _Entered = TypeVar("_Entered")
@@ -43,13 +44,15 @@ class Gateway:
     token: the token that senders must give as `Authorization: Bearer <token>`; others get 401 or UNAUTHENTICATED.
         None: no check.
     certfile, keyfile: PEM files of TLS, for both protocols. None: no TLS.
+    sample_overload: if more traces than the limit arrive for minutes, leave some out, chosen by their ids, and count
+        them as `overload`, instead of asking senders to wait.
     settings: as for `init` (`api_key`, `endpoint`, `project_name`, `spool`, `redis_url`, `spans`, ...); the others
         come from the environment.
 
-    A success means that the spans of the request are kept; with a spool they then survive kill -9. Senders are
-    asked to wait (503 with Retry-After, RESOURCE_EXHAUSTED with RetryInfo) while spans that wait for PandaProbe
-    take 90 % of their bound. Raises ConfigError for settings that cannot work, OSError for a port that is in use or
-    a file that cannot be read.
+    A success means that the spans of the request are kept until PandaProbe has them; with a spool they then survive
+    kill -9. Senders are asked to wait (503 with Retry-After, RESOURCE_EXHAUSTED with RetryInfo) while spans that wait
+    for PandaProbe take 90 % of their bound. Raises ConfigError for settings that cannot work, OSError for a port that
+    is in use or a file that cannot be read.
     """
 
     def __init__(
@@ -62,12 +65,14 @@ class Gateway:
         token: str | None = None,
         certfile: str | None = None,
         keyfile: str | None = None,
+        sample_overload: bool = False,
         **settings: Any,
     ) -> None:
         self._host = host
         self._ports = (http_port, grpc_port)
         self._max_body = max_body
         self._access = Access(token=token or None, certfile=certfile, keyfile=keyfile)
+        self._sample_overload = sample_overload
         self._settings = settings
         self._stack: ExitStack | None = None
         self.http_port: int | None = None
@@ -141,7 +146,7 @@ class Gateway:
 
     def _open_pipeline(self) -> ExportPipeline:
         config = Config.resolve(self._settings)
-        pipeline = open_pipeline(config, counts_starts=False, is_gateway=True)
+        pipeline = open_pipeline(config, counts_starts=False, is_gateway=True, keeps_all=not self._sample_overload)
         if not isinstance(pipeline, ExportPipeline):
             problems = " ".join(problem.message for problem in config.problems)
             raise ConfigError(problems or "PANDAPROBE_ENABLED is false: a gateway that sends nothing is of no use.")
@@ -174,6 +179,7 @@ class Gateway:
             try:
                 yield listener.getsockname()[1]
             finally:
+                app.state.end()
                 server.should_exit = True
                 await serving
 

@@ -8,19 +8,26 @@ from pandaprobe_otel.local.errors import install_error_handlers
 from pandaprobe_otel.local.middleware import OuterLayer
 from pandaprobe_otel.local.pages import (
     access,
+    acting,
+    chosen_pages,
     diff_pages,
     evaluation_pages,
+    failure_pages,
+    live_pages,
     overview_page,
     session_pages,
     static,
     trace_pages,
 )
+from pandaprobe_otel.local.pages.recent_actions import RecentActions
 from pandaprobe_otel.local.routes import (
     analytics,
     api_keys,
     cli_auth,
+    failures,
     ingest,
     invitations,
+    live,
     metrics,
     monitors,
     organizations,
@@ -29,6 +36,7 @@ from pandaprobe_otel.local.routes import (
     reading,
     runs,
     scores,
+    search,
     service,
     sessions,
     subscriptions,
@@ -54,12 +62,19 @@ _ROUTERS = (
     subscriptions,
     cli_auth,
     service,
+    failures,
+    search,
     otlp,
+    live,
     access,
+    acting,
+    live_pages,
     trace_pages,
+    chosen_pages,
     diff_pages,
     session_pages,
     evaluation_pages,
+    failure_pages,
     overview_page,
     static,
 )
@@ -78,6 +93,7 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.state.pending_codes = cli_auth.PendingCodes()
+    app.state.recent_actions = RecentActions()
     for module in _ROUTERS:
         app.include_router(module.router)
     app.add_exception_handler(access.SignInNeededError, access.to_sign_in)

@@ -5,8 +5,8 @@ server.
 
 A page in a browser may send requests to a server on loopback. The layer therefore checks three things. The Host must
 be one of ours, not the page's own. Requests that change something must come from our own pages or from a program
-(Origin). A body without a type is not JSON, although old versions of FastAPI read it as such: a page needs no
-permission to send one.
+(Origin, Sec-Fetch-Site). A body without a type is not JSON, although old versions of FastAPI read it as such: a page
+needs no permission to send one.
 """
 
 from __future__ import annotations
@@ -24,9 +24,13 @@ from pandaprobe_otel.local.errors import plain_500
 from pandaprobe_otel.local.faults import Faults
 
 PAGES: Final = "/ui"
+_FAULTLESS: Final = (PAGES, "/local/", "/health")
+"""Paths without injected faults, which are meant for the API: pages, and what only a local server has."""
 _SCHEMES: Final = ("http", "https")
 """A proxy in front may use TLS."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_OWN_SITE: Final = frozenset({"same-origin", "none"})
+"""Values of Sec-Fetch-Site for requests of our own pages and of the person at the browser."""
 _HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:@/]+))(?::\d{1,5})?", re.ASCII)
 _BAD_ORIGIN = "A web page of another site may not change anything here."
 _BAD_HOST = "This Host is not served here: use the address that the server printed, or start it with --host."
@@ -59,7 +63,7 @@ class OuterLayer:
                 return
             if "content-type" not in headers:
                 scope["headers"] = [*scope["headers"], (b"content-type", b"application/octet-stream")]
-        if not scope["path"].startswith(PAGES) and await self._fault(scope, receive, send):
+        if not scope["path"].startswith(_FAULTLESS) and await self._fault(scope, receive, send):
             return
         await self._app(scope, receive, _with_request_id(scope, headers.get("x-request-id"), send))
 
@@ -90,6 +94,8 @@ class OuterLayer:
 def _is_of_this_site(headers: Headers) -> bool:
     """Return whether the request comes from our own pages or from a program, which sends no Origin."""
     origin = headers.get("origin")
+    if headers.get("sec-fetch-site", "none") not in _OWN_SITE:
+        return False
     return origin is None or origin.lower() in {f"{scheme}://{headers.get('host', '').lower()}" for scheme in _SCHEMES}
 
 

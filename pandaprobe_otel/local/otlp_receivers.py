@@ -61,11 +61,11 @@ class OtlpReceivers:
         except ImportError:
             raise HTTPException(501, _NEEDS_EXTRA) from None
         from pandaprobe_otel.config.resolve import Config
-        from pandaprobe_otel.pipeline import ExportPipeline
+        from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 
         given = {"endpoint": url, "api_key": key, "project_name": project, "enabled": True}
         config = Config.resolve(given, environ={})  # variables set for programs do not apply to the server
-        pipeline = ExportPipeline(config, counts_starts=False, is_gateway=True, bucket=self._bucket())
+        pipeline = ExportPipeline(config, counts_starts=False, is_gateway=True, keeps_all=True, bucket=self._bucket())
         turns = Turns(Intake(pipeline), max_body=_MAX_BODY)
         pipeline.begin()
         self._closers += [turns.close, pipeline.shutdown]

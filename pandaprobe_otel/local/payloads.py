@@ -18,6 +18,11 @@ _SUSPECT_TEXT: Final = re.compile(rb"\\u0000|\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 # Text that Python's parser reads as NaN or infinity: the words, and numbers beyond the range of a double.
 _SUSPECT_NUMBER: Final = re.compile(rb"NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{309}")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_LONE_SURROGATE: Final = "Text must not contain a lone surrogate (\\ud800-\\udfff)"
+_BOUNDED: Final = re.compile(r"(?:(?:spans -> )?\d+ -> )?(?:name|session_id|user_id|environment|release|model)")
+"""Paths of texts whose length the real server checks, for which it must read them."""
+_NOT_UNICODE: Final = "Input should be a valid string, unable to parse raw data as a unicode string"
+"""Its words when it cannot."""
 
 
 class TooDeepError(Exception):
@@ -87,7 +92,7 @@ def unstorable(body: bytes, *, numbers: bool) -> tuple[str, str] | None:
         elif "\x00" in value:
             return path, "Text must not contain a NUL character (\\u0000)"
         elif _SURROGATE.search(value):
-            return path, "Text must not contain a lone surrogate (\\ud800-\\udfff)"
+            return path, _NOT_UNICODE if _BOUNDED.fullmatch(path) else _LONE_SURROGATE
     return None
 
 

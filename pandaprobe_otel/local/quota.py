@@ -27,6 +27,7 @@ class Plan:
     monitoring: bool
     max_members: int | None
     pay_as_you_go: bool = False
+    monthly_price_cents: int = 0
 
     def included(self, counter: Counter) -> int | None:
         """Return the amount of a counter that the plan includes."""
@@ -46,12 +47,45 @@ class Plan:
 
 
 _HOBBY: Final = Plan(name="HOBBY", traces=100, trace_evals=100, session_evals=10, monitoring=False, max_members=1)
-PLANS: Final[Mapping[str, Plan]] = {
-    "HOBBY": _HOBBY,
-    "DEVELOPMENT": Plan(
-        name="DEVELOPMENT", traces=None, trace_evals=None, session_evals=None, monitoring=True, max_members=1
+_DEVELOPMENT: Final = Plan(
+    name="DEVELOPMENT", traces=None, trace_evals=None, session_evals=None, monitoring=True, max_members=1
+)
+PLANS_FOR_SALE: Final = (
+    _HOBBY,
+    Plan(
+        name="PRO",
+        traces=5_000,
+        trace_evals=5_000,
+        session_evals=100,
+        monitoring=True,
+        max_members=2,
+        pay_as_you_go=True,
+        monthly_price_cents=2_900,
     ),
-}
+    Plan(
+        name="STARTUP",
+        traces=50_000,
+        trace_evals=50_000,
+        session_evals=1_000,
+        monitoring=True,
+        max_members=10,
+        pay_as_you_go=True,
+        monthly_price_cents=29_900,
+    ),
+    Plan(
+        name="ENTERPRISE",
+        traces=0,
+        trace_evals=0,
+        session_evals=0,
+        monitoring=True,
+        max_members=None,
+        pay_as_you_go=True,
+    ),
+)
+"""The plans of PandaProbe's price list. Organizations of a local server are on HOBBY or DEVELOPMENT."""
+PLANS: Final[Mapping[str, Plan]] = {plan.name: plan for plan in (_HOBBY, _DEVELOPMENT)}
+OVERAGE_UNIT_PRICE: Final = "0.004"
+"""Dollars for each unit above what a plan includes, if it is paid as one goes."""
 
 
 class QuotaBook:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Final, cast
 
 from starlette.requests import HTTPConnection
@@ -13,11 +15,16 @@ from pandaprobe_otel.local.evaluation.scripted import ScriptedJudge
 from pandaprobe_otel.local.evaluation.service import Evaluation
 from pandaprobe_otel.local.faults import Faults
 from pandaprobe_otel.local.limits import FixedWindows, RateLimits
+from pandaprobe_otel.local.live_traces import LiveTraces
 from pandaprobe_otel.local.otlp_receivers import OtlpReceivers
 from pandaprobe_otel.local.quota import QuotaBook
+from pandaprobe_otel.local.sealing.sealer import Sealer
+from pandaprobe_otel.local.sealing.seals import Seals
+from pandaprobe_otel.local.sealing.words import has_full_text
 from pandaprobe_otel.local.settings import LocalSettings
 from pandaprobe_otel.local.store.accounts import Accounts
 from pandaprobe_otel.local.store.database import Database
+from pandaprobe_otel.local.store.failure_groups import FailureGroups
 from pandaprobe_otel.local.store.queries import Queries
 from pandaprobe_otel.local.store.score_analytics import ScoreAnalytics
 from pandaprobe_otel.local.store.trace_analytics import TraceAnalytics
@@ -26,6 +33,8 @@ from pandaprobe_otel.local.times import now_micros
 
 if TYPE_CHECKING:
     from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_MODEL: Final = "gpt-4o-mini"
 _NO_JUDGE: Final = NoJudge()
@@ -50,14 +59,18 @@ class Services:
     scripted_judge: ScriptedJudge
     http_judge: HttpJudge | None
     otlp: OtlpReceivers
+    sealer: Sealer
+    failure_groups: FailureGroups
+    live: LiveTraces
 
     def now(self) -> int:
         """Return the current moment in microseconds."""
         return (self.settings.now_micros or now_micros)()
 
     def close(self, timeout_s: float) -> None:
-        """End the evaluation thread and close everything that is open."""
+        """End the threads of evaluation and sealing and close everything that is open."""
         self.evaluation.worker.stop(timeout_s)
+        self.sealer.stop(timeout_s)
         if self.http_judge is not None:
             self.http_judge.close()
 
@@ -76,7 +89,10 @@ def build_services(settings: LocalSettings, database: Database, faults: Faults) 
             return scripted
         return over_http or _NO_JUDGE
 
-    traces, queries, quota = TraceStore(database), Queries(database), QuotaBook(accounts, faults)
+    if not has_full_text():
+        _warn_once()
+    seals = Seals(database)
+    traces, queries, quota = TraceStore(database, seals), Queries(database), QuotaBook(accounts, faults)
     evaluation = Evaluation(
         database, accounts=accounts, traces=traces, queries=queries, quota=quota, judge=judge, now=now
     )
@@ -96,7 +112,15 @@ def build_services(settings: LocalSettings, database: Database, faults: Faults) 
         scripted_judge=scripted,
         http_judge=over_http,
         otlp=OtlpReceivers(settings),
+        sealer=Sealer(database, seals),
+        failure_groups=FailureGroups(database),
+        live=LiveTraces(now),
     )
+
+
+@cache
+def _warn_once() -> None:
+    _log.warning("pandaprobe local: this SQLite has no FTS5, so searches for words read all traces and take longer.")
 
 
 def _http_judge(settings: LocalSettings) -> HttpJudge | None:

@@ -22,7 +22,7 @@ from pandaprobe_otel.mapping.privacy import without_hidden
 from pandaprobe_otel.mapping.stages import bare_span, mapped_spans
 from pandaprobe_otel.mapping.trace_fields import root_of, times, trace_fields
 from pandaprobe_otel.mapping.tree import place_numbers
-from pandaprobe_otel.mapping.view import EventView, SpanView, read_log, read_span
+from pandaprobe_otel.mapping.view import EventView, SpanView, read_log
 from pandaprobe_otel.process.guard import failed
 
 if TYPE_CHECKING:
@@ -111,6 +111,9 @@ def _order(view: SpanView) -> tuple[int, int, int]:
 
 
 def _read(span: ReadableSpan) -> SpanView:
+    # Imported here: the rest of the mapping needs no SDK, and is imported where there is none.
+    from pandaprobe_otel.mapping.sdk_span import read_span
+
     try:
         return read_span(span)
     except Exception as error:  # noqa: BLE001 - the span of another SDK; the rest of the trace must not be lost

@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from pandaprobe_otel.mapping.exact import type_of
-from pandaprobe_otel.mapping.shrink import encoded_size, shrink
+from pandaprobe_otel.mapping.shrink import encoded_size, shrink, text_length
 
 FIELDS: Final = ("input", "output", "metadata", "error", "model_parameters")
 """Fields of a span or trace without a size limit of their own."""
@@ -21,12 +21,21 @@ _ROUNDS: Final = 4
 _CUT: Final = "…[cut]"
 
 
-def fit_fields(body: dict[str, Any], max_bytes: int) -> None:
-    """Cut each field of the JSON-safe body to `max_bytes`, in place."""
-    for field in FIELDS:
-        value = body.get(field)
-        if value is not None and (size := encoded_size(value)) > max_bytes:
-            body[field] = _fitted(field, value, max_bytes, size)
+def fit_fields(body: dict[str, Any], max_bytes: int, *, total: int | None = None) -> None:
+    """Cut each field of the JSON-safe body to `max_bytes`, in place. `total`: bytes of the body, if they are known.
+
+    If a single field is large, as with a long document, its size is the rest of the total, and it is not encoded again.
+    """
+    present = [field for field in FIELDS if body.get(field) is not None]
+    large = [field for field in present if total is not None and text_length(body[field]) > max_bytes]
+    for field in present:
+        if total is not None and large == [field]:
+            rest = {name: value for name, value in body.items() if name != field}
+            size = total - encoded_size(rest) - len(f',"{field}":')
+        else:
+            size = encoded_size(body[field])
+        if size > max_bytes:
+            body[field] = _fitted(field, body[field], max_bytes, size)
 
 
 def fit_trace(bodies: Sequence[dict[str, Any]], total: int, max_bytes: int) -> None:

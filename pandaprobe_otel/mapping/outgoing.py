@@ -34,10 +34,11 @@ def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: Mappin
             pieces.append(memoryview(data)[4:-4])
             together = _MOST_TOGETHER
             continue
+        alone = data[4:-4] if len(some) == 1 else b""
         del data  # may be large, and is no longer needed
         together = _FIRST_TOGETHER if most >= _LARGE else 1
         for body in some:
-            body, encoded = _kept(body, most, options)
+            body, encoded = _kept(body, most, options, alone)
             bodies.append(body)
             pieces.append(encoded)
             if len(encoded) > _LARGE // 2:  # maybe because it was cut to that size
@@ -59,26 +60,34 @@ _LARGE: Final = 262_144
 large values are in memory twice at a time before they are cut."""
 
 
-def _kept(body: dict[str, Any], most: int, options: MappingOptions) -> tuple[dict[str, Any], bytes]:
-    """Return the body and its encoding, unchanged if it has at most `most` bytes and no problem."""
-    data = _encoded_body(body)
+def _kept(body: dict[str, Any], most: int, options: MappingOptions, data: bytes = b"") -> tuple[dict[str, Any], bytes]:
+    """Return the body and its encoding, unchanged if it has at most `most` bytes and no problem.
+
+    `data`: its encoding, if it is known.
+    """
+    data = data or _encoded_body(body)
     if 0 < len(_sound(data)) <= most:
         return body, data
-    is_safe = bool(data)
+    size = len(data)
+    is_whole = size > most and not _has_data_url(data)
     del data  # may be large
-    return _mended(body if is_safe else _safe_body(body), options)
+    return _mended(body if size else _safe_body(body), options, total=size if is_whole else None)
 
 
 def _sound(data: bytes) -> bytes:
     return b"" if len(data) > MIN_DATA_URL and _has_data_url(data) else data
 
 
-def _mended(body: dict[str, Any], options: MappingOptions) -> tuple[dict[str, Any], bytes]:
-    """Return a safe body and its encoding: masked, without binary data, and with each field within its budget."""
+def _mended(body: dict[str, Any], options: MappingOptions, *, total: int | None) -> tuple[dict[str, Any], bytes]:
+    """Return a safe body and its encoding: masked, without binary data, and with each field within its budget.
+
+    `total`: bytes of the body, if it has no binary data.
+    """
     if options.masks:
+        total = None
         body = _safe_body(masked(body, options.masks))  # a mask may return text that is not safe
     body = without_data_urls(body)
-    fit_fields(body, options.max_field_bytes)
+    fit_fields(body, options.max_field_bytes, total=total)
     data = _encoded_body(body)
     if not data:
         body = clean(body)

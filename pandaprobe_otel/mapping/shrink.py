@@ -26,6 +26,7 @@ _ROUNDS: Final = 12
 _ITEM_STEPS: Final = (1000, 200, 50, 16, 6, 2)
 _LEVEL_STEPS: Final = (12, 8, 5, 3, 2, 1)
 _MARKER_ROOM: Final = 128
+_SAMPLE: Final = 4096
 _EARLIER: Final = re.compile(r"…?\[cut \d{1,18} of (\d{1,18}) (?:items|keys)\]")
 
 
@@ -65,6 +66,11 @@ def encoded_size(value: Any) -> int:
     return len(orjson.dumps(value))
 
 
+def text_length(value: Any) -> int:
+    """Return the characters of all texts in the value."""
+    return sum(_Survey(value).texts)
+
+
 def _fit_text(text: str, max_bytes: int, digest: bool) -> str:
     keep = max_bytes - 160
     for _ in range(_ROUNDS):
@@ -81,8 +87,10 @@ def _fit_texts(value: Any, survey: _Survey, max_bytes: int, digest: bool, size: 
     if max(survey.texts, default=0) <= MIN_TEXT + _MARKER_ROOM:
         return value
     lengths = sorted(survey.texts)
-    limit = level_of(lengths, size - max_bytes)
-    limit = level_of(lengths, size - max_bytes + _MARKER_ROOM * (len(lengths) - bisect_right(lengths, limit)))
+    # The excess is in bytes, the lengths in characters, of which an escaped or non-ASCII one takes several bytes.
+    excess = int((size - max_bytes) / survey.bytes_of_a_character())
+    limit = level_of(lengths, excess)
+    limit = level_of(lengths, excess + _MARKER_ROOM * (len(lengths) - bisect_right(lengths, limit)))
     result = value
     for _ in range(_ROUNDS):
         limit = max(limit, MIN_TEXT)
@@ -125,10 +133,11 @@ def level_of(lengths: list[int], excess: int) -> int:
 class _Survey:
     """Survey of a value: the lengths of all its texts, and the number of items in its largest container."""
 
-    __slots__ = ("most_items", "texts")
+    __slots__ = ("longest", "most_items", "texts")
 
     def __init__(self, value: Any) -> None:
         self.texts: list[int] = []
+        self.longest = ""
         self.most_items = 0
         self._walk(value)
 
@@ -138,10 +147,18 @@ class _Survey:
         bytes_each = min(size / max(sum(self.texts), 1), 4)
         return size - spared * bytes_each <= max_bytes
 
+    def bytes_of_a_character(self) -> float:
+        """Return the bytes that a character of the longest text takes as JSON, by its beginning, middle and end."""
+        text, most = self.longest, len(self.longest) - _SAMPLE
+        sample = "".join(text[max(at, 0) : max(at, 0) + _SAMPLE] for at in (0, most // 2, most))
+        return max((encoded_size(sample) - 2) / len(sample), 1.0) if sample else 1.0
+
     def _walk(self, value: Any) -> None:
         kind = type_of(value)
         if kind is str:
             self.texts.append(len(value))
+            if len(value) > len(self.longest):
+                self.longest = value
         elif kind is dict or kind is list:
             self.most_items = max(self.most_items, len(value))
             if kind is dict and any(len(key) > MAX_KEY for key in value):

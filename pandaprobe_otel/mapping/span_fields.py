@@ -78,15 +78,20 @@ def add_model(span: MappedSpan) -> None:
 
 
 def add_first_token(span: MappedSpan) -> None:
-    """Set the time of the first token, if it lies between start and end."""
+    """Set the time of the first token."""
+    if (first := first_token_ns(span)) is not None:
+        span.body["completion_start_time"] = rfc3339(first)
+
+
+def first_token_ns(span: MappedSpan) -> int | None:
+    """Return the time of the first token, in nanoseconds since the epoch, if it lies between start and end."""
     found, start, end = span.found, span.view.start_ns, span.view.end_ns
-    first = found.get("first_token_ns")
+    first: int | None = found.get("first_token_ns")
     if first is None and "first_token_after" in found:
         first = start + found["first_token_after"]
     if first is None:
         first = found.get("first_token_event")
-    if first is not None and start <= first and (end is None or first <= end):
-        span.body["completion_start_time"] = rfc3339(first)
+    return first if first is not None and start <= first and (end is None or first <= end) else None
 
 
 def add_own_metadata(span: MappedSpan) -> None:

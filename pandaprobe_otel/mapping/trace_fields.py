@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from pandaprobe_otel.mapping.attributes import CANCELLED, TIMED_OUT
 from pandaprobe_otel.mapping.content import whole_content
@@ -37,7 +37,7 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
     if root.shape.has_context:
         told.insert(0, root)  # first, so that it wins among equal sources
     fields: dict[str, Any] = {"name": _name(told, spans, root), "status": _status(told, root)}
-    resource = plain_attributes(root.view.resource)  # a plain dict: each access to the SDK's own is a Python call
+    resource = _resource_fields(root.view.resource)
     given, asked_in = _input(told, spans, root)
     result, answered_in = _output(told, spans, root)
     for key, value in (
@@ -45,12 +45,12 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
         ("output", result),
         ("session_id", _best(told, "session_id") or _from_metadata(told, _SESSION_KEYS)),
         ("user_id", _best(told, "user_id") or _from_metadata(told, _USER_KEYS)),
-        ("environment", options.environment or _first(told, "environment") or _environment(resource)),
-        ("release", options.release or _first(told, "release") or _text(resource.get("service.version"))),
+        ("environment", options.environment or _first(told, "environment") or resource.environment),
+        ("release", options.release or _first(told, "release") or resource.release),
     ):
         if value is not None:
             fields[key] = value  # noqa: PERF403 - the order of these keys after name and status is intended
-    metadata = _metadata(told, resource)
+    metadata = {**_metadata(told), **resource.metadata}
     if (ended := trace_outcome(spans, root)) is not None:
         metadata["outcome"] = ended
     for key, span in (("input_from", asked_in), ("output_from", answered_in)):
@@ -140,8 +140,8 @@ def _input(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: Mapped
     if explicit is not None:
         return _explicit(explicit, told, "input"), None
     own = root.body.get("input")
-    if own is not None and not _lacks(own, "user"):
-        return _said(own, "user", _QUESTION_KEYS), None
+    if (said := _own(own, "user", _QUESTION_KEYS)) is not None:
+        return said, None
     for span in spans:
         if span.kind in TALKING_KINDS and (found := _question_to(span)) is not None:
             return found, span
@@ -154,8 +154,8 @@ def _output(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: Mappe
     if explicit is not None:
         return _explicit(explicit, told, "output"), None
     own = root.body.get("output")
-    if own is not None and not _lacks(own, "assistant"):
-        return _said(own, "assistant", _ANSWER_KEYS), None
+    if (said := _own(own, "assistant", _ANSWER_KEYS)) is not None:
+        return said, None
     speakers = sorted(
         (span for span in spans if span.kind in TALKING_KINDS), key=lambda span: span.view.end_ns or 0, reverse=True
     )
@@ -179,15 +179,18 @@ def _question_to(span: MappedSpan) -> Any:
 
 def _answer_of(span: MappedSpan) -> Any:
     value = span.body.get("output")
-    if span.kind == "AGENT" and not _lacks(value, "assistant"):
-        return None if value is None else _said(value, "assistant", _ANSWER_KEYS)
+    if span.kind == "AGENT" and (value is None or (said := _own(value, "assistant", _ANSWER_KEYS)) is not None):
+        return None if value is None else said
     message = _last_message(value, "assistant")
     return None if message is None else {"messages": [message]}
 
 
-def _lacks(value: Any, role: str) -> bool:
-    """Return whether a value consists only of messages, none of which has this role and content."""
-    return _is_talk(value) and len(value) == 1 and _last_message(value, role) is None
+def _own(value: Any, role: str, keys: Iterable[str]) -> Any:
+    """Return a span's own value in the form for a trace; None if no message of it has this role and content."""
+    if _is_talk(value) and len(value) == 1:
+        message = _last_message(value, role)
+        return None if message is None else {"messages": [message]}
+    return _said(value, role, keys)
 
 
 def _of_speaker(side: str, spans: Sequence[MappedSpan], root: MappedSpan) -> Told:
@@ -308,8 +311,31 @@ def _text(value: Any) -> str | None:
     return value if kind is str and value else None
 
 
-def _environment(resource: Mapping[str, Any]) -> str | None:
-    return _text(resource.get("deployment.environment.name")) or _text(resource.get("deployment.environment"))
+class _ResourceFields(NamedTuple):
+    """Fields of a trace that its resource gives."""
+
+    resource: Mapping[str, Any]
+    environment: str | None
+    release: str | None
+    metadata: Mapping[str, str]
+
+
+_newest: _ResourceFields | None = None
+"""Fields of the newest resource: a process has one, and its attributes never change."""
+
+
+def _resource_fields(resource: Mapping[str, Any]) -> _ResourceFields:
+    global _newest
+    known = _newest  # read once: another thread may exchange it
+    if known is not None and known.resource is resource:
+        return known
+    plain = plain_attributes(resource)  # a plain dict: each access to the SDK's own is a Python call
+    environment = _text(plain.get("deployment.environment.name")) or _text(plain.get("deployment.environment"))
+    metadata = {key: text for key in _RESOURCE_KEYS if (text := _text(plain.get(key)))}
+    fields = _ResourceFields(resource, environment, _text(plain.get("service.version")), metadata)
+    if type_of(resource) is not dict:  # the SDK's attributes cannot be changed
+        _newest = fields
+    return fields
 
 
 def _tags(told: Sequence[MappedSpan], root: MappedSpan) -> list[str]:
@@ -320,14 +346,11 @@ def _tags(told: Sequence[MappedSpan], root: MappedSpan) -> list[str]:
     return tags
 
 
-def _metadata(told: Sequence[MappedSpan], resource: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(told: Sequence[MappedSpan]) -> dict[str, Any]:
     metadata: dict[str, Any] = {}
     for span in told:
         bag: Mapping[str, Any] = span.found.get("trace.metadata") or {}
         for key, value in bag.items():
             if metadata.setdefault(key, value) != value:
                 put(span, f"trace_metadata.{key}", value)
-    for key in _RESOURCE_KEYS:
-        if value := _text(resource.get(key)):
-            metadata[key] = value
     return metadata

@@ -10,12 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from pandaprobe_otel.mapping.exact import type_of
-
-if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import ReadableSpan
 
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
 _TEXT: Final = frozenset({str})
@@ -102,108 +99,6 @@ tuple from one iterable takes a third of the time of concatenating two (benchmar
 """
 
 
-def read_span(span: ReadableSpan) -> SpanView:
-    """Return the view of a span, finished or still running. Reads the span once and keeps no reference to it.
-
-    It reads the private fields of the SDK's span, whose names have not changed since version 1.0. The public properties
-    are Python calls that copy events, links and attributes, at four times the cost (benchmarks/mapping). A span of
-    another class fails here and is read through its properties.
-    """
-    made: Any = span
-    try:
-        view: Any = _OpenView()
-        status, scope, attributes = made._status, made._instrumentation_scope, made._attributes
-        view.name = made._name
-        view.trace_id, view.span_id = made._context[:2]  # it is a tuple, and its properties are Python calls
-        parent = made._parent
-        if parent is None:
-            view.parent_id, view.parent_is_remote = None, False
-        else:
-            view.parent_id, view.parent_is_remote = parent[1:3]
-        view.start_ns, view.end_ns = made._start_time or 0, made._end_time or None
-        view.status_code, view.status_description = status._status_code._name_, status._description
-        view.scope_name, view.scope_version = scope._name, scope._version or ""
-        view.resource, view.otel_kind = made._resource._attributes, made._kind._name_
-        view.dropped = None
-        if type_of(attributes) is not dict:  # an ended span that we kept has a plain dict
-            if attributes.dropped:
-                view.dropped = _dropped(made)
-            attributes = attributes._dict
-        # The content of the SDK's bounded lists, whose own length and iteration are Python calls.
-        events, links = made._events, made._links
-        if type_of(events) is not tuple:
-            if events.dropped:
-                view.dropped = _dropped(made)
-            events = events._dq
-        if type_of(links) is not tuple:
-            if links.dropped:
-                view.dropped = _dropped(made)
-            links = links._dq
-        view.events = (*map(_read_event, events),) if events else ()
-        view.links = (*map(_read_link, links),) if links else ()
-        copied = attributes.copy()
-        shape = None
-        if not events and (known := KNOWN_SHAPES.get((*copied,))) is not None:
-            shape = known.get((*map(type_of, copied.values()),))
-        if shape is None:
-            copied = _plain_items(copied)
-        elif shape.nested or shape.floats:
-            shape = _made_plain(copied, shape)
-        view.attributes, view.shape = copied, shape
-        view.__class__ = SpanView
-    except (AttributeError, TypeError, ValueError):
-        return _read_properties(span)
-    return view  # type: ignore[no-any-return]
-
-
-def _made_plain(attributes: dict[str, Any], shape: Any) -> Any:
-    """Make the attributes of a known shape plain; return the shape, or None if they no longer have it."""
-    for name in shape.nested:
-        attributes[name] = plain(attributes[name])
-    if not shape.floats or isfinite(sum(shape.floats(attributes))):
-        return shape
-    _plain_items(attributes)
-    return None
-
-
-class _OpenView:
-    """View that is not frozen yet, since a frozen dataclass sets each field through the slow `object.__setattr__`."""
-
-    __slots__ = SpanView.__slots__
-
-
-def _read_properties(span: ReadableSpan) -> SpanView:
-    context, parent = span.context, span.parent
-    status, scope = span.status, span.instrumentation_scope
-    return SpanView(
-        span.name,
-        context.trace_id if context is not None else 0,
-        context.span_id if context is not None else 0,
-        parent.span_id if parent is not None else None,
-        parent.is_remote if parent is not None else False,
-        span.start_time or 0,
-        span.end_time or None,
-        status.status_code.name,
-        status.description,
-        plain_attributes(span.attributes),
-        tuple(map(_read_event, span.events)),
-        tuple(map(_read_link, span.links)),
-        scope.name if scope is not None else "",
-        (scope.version or "") if scope is not None else "",
-        span.resource.attributes,
-        span.kind.name,
-        _or_none(Dropped(span.dropped_attributes, span.dropped_events, span.dropped_links)),
-    )
-
-
-def _dropped(span: Any) -> Dropped | None:
-    return _or_none(Dropped(*(getattr(held, "dropped", 0) for held in (span._attributes, span._events, span._links))))
-
-
-def _or_none(dropped: Dropped) -> Dropped | None:
-    return dropped if any(dropped) else None
-
-
 def read_log(record: Any) -> LogView | None:
     """Return the view of a log record, or None if it belongs to no span.
 
@@ -229,10 +124,10 @@ def plain_attributes(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
         return {}
     copy = getattr(attributes, "copy", None)  # the SDK's `copy` is one call in C; `dict` looks up every key
     copied: dict[str, Any] = dict(attributes) if copy is None else copy()
-    return _plain_items(copied if type_of(copied) is dict else dict(copied))
+    return plain_items(copied if type_of(copied) is dict else dict(copied))
 
 
-def _plain_items(copied: dict[str, Any]) -> dict[str, Any]:
+def plain_items(copied: dict[str, Any]) -> dict[str, Any]:
     """Make every item of the dict plain, in place if possible."""
     if not _TEXT.issuperset(map(type_of, copied)):
         copied = {_plain_key(key): value for key, value in copied.items()}
@@ -292,7 +187,8 @@ def _plain_other(value: Any) -> Any:
     return str(value)
 
 
-def _read_event(event: Any) -> EventView:
+def read_event(event: Any) -> EventView:
+    """Return the view of an event."""
     return EventView(event.name, event.timestamp, _told(event.attributes))
 
 
@@ -305,5 +201,6 @@ def _told(attributes: Any) -> dict[str, Any]:
     return told
 
 
-def _read_link(link: Any) -> LinkView:
+def read_link(link: Any) -> LinkView:
+    """Return the view of a link."""
     return LinkView(link.context.trace_id, link.context.span_id)

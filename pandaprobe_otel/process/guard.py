@@ -48,7 +48,7 @@ def unused(what: str) -> None:
     for _ in ("this function", "__del__"):
         frame = frame.f_back if frame is not None else None
     place = f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
-    mistake(f"{what}{place} does nothing: it is a block for `with`, or a decorator.")
+    mistake(f"{what}{place} does nothing: use it with `with`, or as a decorator.")
 
 
 def mistakes() -> tuple[str, ...]:

@@ -23,6 +23,10 @@ class Ended(Watcher, Protocol):
         """Finish, because the process ends."""
         ...
 
+    def tell_end(self) -> None:
+        """Tell the user what was delivered, after the last delivery of the process."""
+        ...
+
 
 def watch_process(pipeline: Ended, *, at_exit_too: bool) -> None:
     """Deliver at the end of the process and start over in forked children. Holds the pipeline weakly.
@@ -35,6 +39,7 @@ def watch_process(pipeline: Ended, *, at_exit_too: bool) -> None:
     def at_exit() -> None:
         if (alive := ref()) is not None:
             alive.shutdown()
+            alive.tell_end()
             _end_as_interrupted()
 
     if at_exit_too:
@@ -82,7 +87,9 @@ def end_on_sigterm() -> None:
     if signal.getsignal(signal.SIGTERM) is _end:
         return
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        _logger.warning("pandaprobe-otel: SIGTERM is handled already (or init() runs in a thread); it is left alone.")
+        _logger.warning(
+            "pandaprobe-otel: handle_sigterm has no effect: the app handles SIGTERM, or init() runs in a thread."
+        )
         return
     signal.signal(signal.SIGTERM, _end)
 

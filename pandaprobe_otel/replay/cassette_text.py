@@ -19,13 +19,13 @@ _LONG_KEY: Final = 100
 _PLAIN: Final = re.compile(
     r"[A-Za-z](?:[A-Za-z0-9_./>() -]*[A-Za-z0-9_./>()-])?|https?://[A-Za-z0-9_./:-]*[A-Za-z0-9_/-]"
 )
-_WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off"})
+_WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 """Texts that would be something else without quotes."""
 _UNSEEN: Final = re.compile(r"[^\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
-"""What YAML has no place for, or would change, or hide, outside of quotes."""
+"""Characters that YAML forbids, changes or hides outside of quotes."""
 _BLANK: Final = re.compile(r"^[ \t]+$", re.MULTILINE)
 _ESCAPED: Final = re.compile(r"[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
-"""What JSON leaves as it is, and YAML does not read."""
+"""Characters that JSON leaves as they are, and YAML does not read."""
 
 
 class Flow(dict[str, Any]):

@@ -50,7 +50,8 @@ def is_digest(value: Mapping[str, Any]) -> bool:
 def _decoded(text: str) -> bytes | None:
     if not _BASE64.fullmatch(text):
         return None
+    digits = text.rstrip("=").translate(_URL_SAFE)  # too much padding is an error in some versions of Python only
     try:
-        return base64.b64decode(text.translate(_URL_SAFE) + "=" * (-len(text) % 4), validate=True)
+        return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
     except binascii.Error:
         return None

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 
 _logger = logging.getLogger("pandaprobe_otel")
 
@@ -20,13 +20,13 @@ class TraceConsole:
     def __init__(self) -> None:
         self._usable = True
 
-    def show(self, parcels: Sequence[Parcel]) -> None:
-        """Print the traces among these parcels."""
-        for parcel in parcels:
-            if parcel.step is Step.CREATE and self._usable:
-                self._print(parcel)
+    def show(self, requests: Sequence[OutgoingRequest]) -> None:
+        """Print the traces among these requests."""
+        for request in requests:
+            if request.step is Step.CREATE and self._usable:
+                self._print(request)
 
-    def _print(self, parcel: Parcel) -> None:
+    def _print(self, request: OutgoingRequest) -> None:
         try:
             from rich.console import Console
         except ImportError:
@@ -35,6 +35,6 @@ class TraceConsole:
             return
         from pandaprobe_otel.reporting.trace_tree import trace_tree
 
-        fields: dict[str, Any] = orjson.loads(parcel.fields)
-        spans: list[dict[str, Any]] = [orjson.loads(span) for span in parcel.spans]
+        fields: dict[str, Any] = orjson.loads(request.fields)
+        spans: list[dict[str, Any]] = [orjson.loads(span) for span in request.spans]
         Console(file=sys.stderr).print(trace_tree({**fields, "spans": spans}))

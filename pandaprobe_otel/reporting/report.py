@@ -48,6 +48,11 @@ class Status:
             lines.append(f"last error: {self.last_error}")
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        from pandaprobe_otel.reporting.status_display import status_html
+
+        return status_html(self)
+
 
 def described(config: Config, more_problems: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the fields of `Status` that describe the settings, with secrets masked."""

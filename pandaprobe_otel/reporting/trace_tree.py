@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.mapping.outcomes import outcome_in
+from pandaprobe_otel.reporting.span_order import by_depth
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -28,22 +29,11 @@ def trace_tree(trace: Mapping[str, Any]) -> Tree:
     from rich.tree import Tree
 
     spans: Sequence[Mapping[str, Any]] = sorted(trace["spans"], key=lambda span: str(span["started_at"]))
-    known = {span["span_id"] for span in spans}
     tree = Tree(Text(f"trace {trace['trace_id']}  {trace['status']}", style="dim").append(_mark(trace)))
-    branches: dict[Any, list[Mapping[str, Any]]] = {}
-    for span in spans:
-        parent = span.get("parent_span_id")
-        branches.setdefault(parent if parent in known else None, []).append(span)
-    _grow(tree, None, branches)
-    while branches:  # the rest is below a span that is its own ancestor
-        _grow(tree, next(iter(branches)), branches)
+    way = [tree]
+    for depth, span in by_depth(spans, body=lambda span: span):
+        way[depth + 1 :] = [way[depth].add(_label(span))]
     return tree
-
-
-def _grow(tree: Tree, parent: Any, branches: dict[Any, list[Mapping[str, Any]]]) -> None:
-    # `pop` ends the recursion: the server accepts a span that is its own ancestor, and it is shown only once.
-    for span in branches.pop(parent, []):
-        _grow(tree.add(_label(span)), span["span_id"], branches)
 
 
 def _label(span: Mapping[str, Any]) -> Text:

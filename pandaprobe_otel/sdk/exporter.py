@@ -9,7 +9,8 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from pandaprobe_otel.config.resolve import ExportSettings, settings_of_a_piece
-from pandaprobe_otel.pipeline import Pipeline, open_pipeline
+from pandaprobe_otel.pipeline.interface import Pipeline
+from pandaprobe_otel.pipeline.opening import open_pipeline
 from pandaprobe_otel.sdk.pieces import Piece, choose
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any, ClassVar, cast
 
-from pandaprobe_otel.pipeline import Pipeline
+from pandaprobe_otel.pipeline.interface import Pipeline
 
 _logger = logging.getLogger("pandaprobe_otel")
 

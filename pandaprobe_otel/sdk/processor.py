@@ -11,7 +11,8 @@ from pandaprobe_otel.assembly.remote_parents import leave_out_strangers, mark
 from pandaprobe_otel.capture.trace_context import stamp
 from pandaprobe_otel.capture.tracers import are_contexts_shared
 from pandaprobe_otel.config.resolve import ExportSettings, settings_of_a_piece
-from pandaprobe_otel.pipeline import Pipeline, open_pipeline
+from pandaprobe_otel.pipeline.interface import Pipeline
+from pandaprobe_otel.pipeline.opening import open_pipeline
 from pandaprobe_otel.sdk.pieces import Piece, choose
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class PandaProbeSpanProcessor(Piece, SpanProcessor):
 
     The settings are those of `init` for the connection, the content and the delivery. All are optional:
     `api_key`, `project_name`, `endpoint`, `environment`, `release`, `spans`, `capture`, `mask`, `compute_cost`,
-    `sample_rate`, `spool`, `redis_url`, `enabled`, `max_queue_bytes`, `max_spool_bytes`, `shutdown_timeout_s`.
+    `sample_rate`, `spool`, `redis_url`, `live`, `enabled`, `max_queue_bytes`, `max_spool_bytes`,
+    `shutdown_timeout_s`.
     """
 
     sees_starts = True

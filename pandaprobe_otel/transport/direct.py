@@ -41,14 +41,19 @@ def delivery_transport(endpoint: str, headers: Mapping[str, str]) -> KeyedTransp
 
 def is_direct(endpoint: str, headers: Mapping[str, str]) -> bool:
     """Return whether a plain socket is enough to reach the endpoint."""
+    texts = (*headers, *headers.values())
+    return is_plain(endpoint) and all(text.isascii() and text.isprintable() for text in texts) and not _has_proxy()
+
+
+def is_plain(endpoint: str) -> bool:
+    """Return whether an endpoint is a plain address, without credentials."""
     try:
         url = urlsplit(endpoint)
         port = url.port
     except ValueError:
         return False
-    is_plain = url.scheme in _DEFAULT_PORTS and bool(url.hostname) and port != 0 and "@" not in url.netloc
-    texts = (endpoint, *headers, *headers.values())
-    return is_plain and all(text.isascii() and text.isprintable() for text in texts) and not _has_proxy()
+    is_ascii = endpoint.isascii() and endpoint.isprintable()
+    return is_ascii and url.scheme in _DEFAULT_PORTS and bool(url.hostname) and port != 0 and "@" not in url.netloc
 
 
 def _has_proxy() -> bool:

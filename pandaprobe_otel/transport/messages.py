@@ -11,7 +11,8 @@ LARGEST_BODY: Final = 64 << 20
 """Bytes of an answer; a longer one counts as no answer."""
 
 
-def _for_ever() -> float:
+def for_ever() -> float:
+    """Return infinity: the request is not bound to a lent token."""
     return math.inf
 
 
@@ -26,7 +27,7 @@ class Request:
     most_read: int | None = None
     """Bytes of the answer's body that the caller needs; the rest is neither read nor waited for. PandaProbe answers a
     PATCH with the whole trace, which may be larger than this process's memory bound. None: all of it."""
-    time_left_s: Callable[[], float] = _for_ever
+    time_left_s: Callable[[], float] = for_ever
     """Function that returns the seconds for which the request is still allowed. It is called with a connection ready,
     before anything is written. The exchange takes no longer, and does not begin if no time is left: see
     `NoAnswer.is_late`."""

@@ -1,15 +1,17 @@
-"""`docs/command-line.md`: every command and option, from the command line itself."""
+"""`docs/command-line.md` and a page for each group of commands, from the commands themselves."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import click
 
 from docs_pages.markdown import WRITTEN, code, table
 from pandaprobe_otel.cli.app import app
+
+_CONNECTION = ("--project", "--endpoint", "--api-key", "--timeout")
 
 _INTRODUCTION = """\
 ```sh
@@ -30,13 +32,53 @@ JSON for programs (`--format json`) and tables for people go to standard output,
 | 6 | no evidence: in an evaluation nothing failed, and not all was judged |
 | 130 | interrupted |
 
-[The client and the command line](client.md) shows the commands at work; this page lists all of them."""
+[API client](client.md#in-the-shell) shows the commands at work."""
 
 
-def page() -> str:
-    """Return the whole page."""
-    sections = "\n\n".join(_section(command, context) for command, context in commands())
-    return f"{WRITTEN}\n\n# Command line\n\n{_INTRODUCTION}\n\n{sections}\n"
+def pages() -> Mapping[str, str]:
+    """Return the text of each path below `docs/`: the table of commands, and a page for each group."""
+    rows = [
+        (f"[`{_name(context)}`](command-line/{group}.md#{_name(context).replace(' ', '-')})", _first_sentence(command))
+        for group, found in groups().items()
+        for command, context in found
+    ]
+    listed = table(("command", "does"), rows)
+    return {
+        "command-line.md": f"{WRITTEN}\n\n# Command line\n\n{_INTRODUCTION}\n\n{listed}\n",
+        **{f"command-line/{group}.md": _page(group, found) for group, found in groups().items()},
+    }
+
+
+def groups() -> Mapping[str, list[tuple[click.Command, click.Context]]]:
+    """Return the commands by their page: `scores-sessions` for `scores sessions list`, `view` for `view`."""
+    found: dict[str, list[tuple[click.Command, click.Context]]] = {}
+    for command, context in sorted(commands(), key=lambda each: _name(each[1])):
+        words = _name(context).split()
+        found.setdefault("-".join(words[:-1] or words), []).append((command, context))
+    return found
+
+
+def _page(group: str, found: list[tuple[click.Command, click.Context]]) -> str:
+    sections = [_section(command, context) for command, context in found]
+    connecting = next((each for each in found if _connection(each[0])), None)
+    if connecting is not None:
+        rows = (_row(each, connecting[1]) for each in _connection(connecting[0]))
+        sections.append(f"## Connection\n\n{table(('option', 'meaning'), rows)}")
+    return "\n\n".join([WRITTEN, f"# pandaprobe-otel {group.replace('-', ' ')}", *sections]) + "\n"
+
+
+def _connection(command: click.Command) -> list[click.Option]:
+    """Return the options about the connection, which a page explains once; empty for commands without them."""
+    found = [each for each in command.params if isinstance(each, click.Option) and each.opts[0] in _CONNECTION]
+    return found if len(found) == len(_CONNECTION) else []
+
+
+def _name(context: click.Context) -> str:
+    return context.command_path.partition(" ")[2]
+
+
+def _first_sentence(command: click.Command) -> str:
+    return _prose(re.split(r"(?<=\.)\s", " ".join((command.help or "").split()))[0])
 
 
 def commands() -> Iterator[tuple[click.Command, click.Context]]:
@@ -62,8 +104,12 @@ def _below(command: click.Command, context: click.Context) -> Iterator[tuple[cli
 
 def _section(command: click.Command, context: click.Context) -> str:
     usage = f"{context.command_path} {' '.join(command.collect_usage_pieces(context))}"
-    parts = [f"## {context.command_path.partition(' ')[2]}", _help(command), code("text", usage)]
-    options = [_row(each, context) for each in command.params if isinstance(each, click.Option) and not each.hidden]
+    parts = [f"## {_name(context)}", _help(command), code("text", usage)]
+    shared = _connection(command)
+    own = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
+    options = [_row(each, context) for each in own if each not in shared]
+    if shared:
+        options.append((", ".join(f"`{each.opts[0]}`" for each in shared), "[connection](#connection)"))
     if options:
         parts.append(table(("option", "meaning"), options))
     return "\n\n".join(parts)
@@ -80,7 +126,8 @@ def _paragraph(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    return re.sub(r"<(\w+)>", r"\\<\1>", text)  # angle brackets would be HTML
+    escaped = re.sub(r"<(\w+)>", r"\\<\1>", text)  # angle brackets would be HTML
+    return re.sub(r"\]\s+\[", r"] \\[", escaped)  # two brackets side by side would be a link
 
 
 def _row(option: click.Option, context: click.Context) -> tuple[str, str]:

@@ -1,10 +1,11 @@
-"""`docs/examples.md` and `examples/README.md`: a table of every file in `examples/`, from its own description."""
+"""`docs/examples.md`, a page for each file in `examples/`, and `examples/README.md`, from their own descriptions."""
 
 from __future__ import annotations
 
 import ast
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,9 +33,9 @@ class Example:
     source: str
 
     @property
-    def anchor(self) -> str:
-        """Anchor of its heading on the page."""
-        return re.sub(r"[^a-z0-9_-]", "", self.path.lower())
+    def page(self) -> str:
+        """Path of its page below `docs/`."""
+        return f"examples/{Path(self.path).with_suffix('.md').as_posix()}"
 
 
 def examples() -> list[Example]:
@@ -49,11 +50,19 @@ def readme() -> str:
     return f"{WRITTEN}\n\n# Examples\n\n{_INTRODUCTION}\n\n{table(_COLUMNS, rows)}\n"
 
 
-def page() -> str:
-    """Return `docs/examples.md`, which also has the sources."""
-    rows = [_row(each, f"[{each.path}](#{each.anchor})") for each in examples()]
-    sources = "\n\n".join(f"## {each.path}\n\n{_source(each)}" for each in examples())
-    return f"{WRITTEN}\n\n# Examples\n\n{_INTRODUCTION}\n\n{table(_COLUMNS, rows)}\n\n{sources}\n"
+def pages() -> Mapping[str, str]:
+    """Return the text of each path below `docs/`: the table, and a page with the source of each example."""
+    rows = [_row(each, f"[{each.path}]({each.page})") for each in examples()]
+    return {
+        "examples.md": f"{WRITTEN}\n\n# Examples\n\n{_INTRODUCTION}\n\n{table(_COLUMNS, rows)}\n",
+        **{each.page: _page(each) for each in examples()},
+    }
+
+
+def _page(example: Example) -> str:
+    back = f"{'../' * example.page.count('/')}examples.md"
+    about = f"{example.shows.rstrip('.')}. [All examples]({back})"
+    return f"{WRITTEN}\n\n# {example.path}\n\n{about}\n\n{_source(example)}\n"
 
 
 def _row(example: Example, name: str) -> tuple[str, ...]:
@@ -63,7 +72,7 @@ def _row(example: Example, name: str) -> tuple[str, ...]:
 
 def _source(example: Example) -> str:
     if not example.source:
-        return f"{example.shows} It is long: see the file `examples/{example.path}`."
+        return f"It is long: see the file `examples/{example.path}`."
     language = "yaml" if example.path.endswith("yaml") else "python"
     return code(language, example.source, title=f"examples/{example.path}")
 

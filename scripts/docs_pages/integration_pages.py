@@ -34,8 +34,8 @@ print(pandaprobe_otel.instrument("anthropic").state)  # hooked, adopted, skipped
 ```
 
 One model call is one span, also where a framework calls a client that is recorded as well. While another vendor's
-instrumentation of a library is active, ours is silent, and its spans are used: those of OpenTelemetry's GenAI
-conventions, OpenInference, OpenLLMetry and [other dialects](dialects.md) become the same traces
+instrumentation of a library is active, our integration is disabled, and its spans are used: those of OpenTelemetry's
+GenAI conventions, OpenInference, OpenLLMetry and [other dialects](dialects.md) become the same traces
 ([which were run](live-instrumentors.md)). `pandaprobe-otel doctor` says what becomes of each library.
 
 [Agent frameworks](frameworks.md) have a page of their own. Anything that is not listed:
@@ -62,12 +62,12 @@ def _overview() -> str:
             f"[{name}](integrations/{name}.md)",
             _first_sentence(name),
             f"`{_requirement(name)}`",
-            ", ".join(f"[{each.path}](examples.md#{each.anchor})" for each in _examples_of(name)),
+            ", ".join(f"[{each.path}]({each.page})" for each in _examples_of(name)),
         )
         for name in sorted(registry.INTEGRATIONS)
     ]
     listed = table(("name", "what is recorded", "oldest version tested", "examples"), rows)
-    return f"{WRITTEN}\n\n# Integrations\n\n{_INTRODUCTION}\n\n{listed}\n"
+    return f"{WRITTEN}\n\n# Integrations: the libraries that are recorded\n\n{_INTRODUCTION}\n\n{listed}\n"
 
 
 def _page(name: str) -> str:
@@ -100,7 +100,7 @@ def _in_code(name: str) -> str:
     if (wrap := _wrapper(name)) is not None:
         parts.append(f"To record one client alone, leave `{name}` out of `instrument` and call `{wrap}(client)`.")
     if found := _examples_of(name):
-        listed = "\n".join(f"- [{each.path}](../examples.md#{each.anchor}): {each.shows}" for each in found)
+        listed = "\n".join(f"- [{each.path}](../{each.page}): {each.shows}" for each in found)
         parts.append(f"Whole programs, which run without a key:\n\n{listed}")
     return "\n\n".join(parts)
 
@@ -110,7 +110,8 @@ def _rivals(name: str) -> list[str]:
     if not rivals:
         return []
     listed = "\n".join(f"- {each.vendor} (`{each.module}`)" for each in rivals)
-    return [f"## Beside others\n\nWhile one of these is active, its spans are used and ours keeps silent:\n\n{listed}"]
+    about = "While one of these is active, its spans are used and our integration is disabled:"
+    return [f"## Beside others\n\n{about}\n\n{listed}"]
 
 
 def _official(name: str) -> list[str]:

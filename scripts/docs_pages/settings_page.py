@@ -24,7 +24,8 @@ _ALSO = """\
 `batch_size`, `flush_interval` and `max_queue_size` are arguments of the official SDK's `init()`. They are accepted, so
 that its users need not change the call: a trace is sent when it is complete, and memory is bounded in bytes.
 
-`tracer_provider` is the one argument that is no setting: the provider to join, where it is not the global one.
+Two arguments are no settings: `tracer_provider`, the provider to join if it is not the global one, and
+`meter_provider`, which [records GenAI metrics](genai-metrics.md).
 
 ## Variables that `init()` sets
 

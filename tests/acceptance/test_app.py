@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from pandaprobe_otel import PandaProbeSpanProcessor
 from pandaprobe_otel.config.resolve import Config
-from pandaprobe_otel.pipeline import ExportPipeline
+from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from pandaprobe_otel.transport.direct import delivery_transport
 from pandaprobe_otel.transport.http import HttpTransport
 from spans import CHAT

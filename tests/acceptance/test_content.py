@@ -17,7 +17,7 @@ from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.messages import Answer, Outcome, Request
-from simulated_world import Process, Server, World, trace_parcel
+from simulated_world import Process, Server, World, trace_request
 from storable import assert_storable
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment, run_python
@@ -47,14 +47,14 @@ def test_one_refused_span_in_fifty_costs_two_requests_at_the_most(bad: dict[str,
     server = Server(world)
     server.script = validates
     process = Process(world, server)
-    parcel = trace_parcel(1, spans=50)
-    spans = [{**orjson.loads(span), "name": "n", "kind": "TOOL"} for span in parcel.spans]
+    request = trace_request(1, spans=50)
+    spans = [{**orjson.loads(span), "name": "n", "kind": "TOOL"} for span in request.spans]
     spans[30] |= bad
-    process.put(replace(parcel, spans=EncodedSpans.of(orjson.dumps(span) for span in spans)))
+    process.put(replace(request, spans=EncodedSpans.of(orjson.dumps(span) for span in spans)))
     world.run(10)
 
     assert len(server.posts()) <= 3
-    stored = server.traces[parcel.trace_id].spans
+    stored = server.traces[request.trace_id].spans
     assert len(stored) == 50
     assert stored[spans[30]["span_id"]]["metadata"]["pandaprobe_otel.repaired"] == list(bad)
     assert process.ledger.read().dropped == {}

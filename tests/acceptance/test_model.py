@@ -1,6 +1,6 @@
 """A model of clock, network, server, disk and processes, which Hypothesis drives through events in any order.
 
-The real assembler, journal and encoder start, end and seal spans into parcels; tests also put whole parcels,
+The real assembler, journal and encoder start, end and seal spans into requests; tests also put whole requests,
 to reach states that spans alone would take long to reach. Processes send, get an answer or none, crash, fork, and
 adopt what others have left on disk.
 
@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from opentelemetry.sdk.trace import Span
 
-from pandaprobe_otel.delivery.parcel import Step
+from pandaprobe_otel.delivery.outgoing_request import Step
 from pandaprobe_otel.transport.messages import Answer, Outcome, Request
 from simulated_app import SimulatedApp, stored_id
 from simulated_spool import SpooledProcess
-from simulated_world import QUOTA_BODY, Fate, Process, Server, World, most_in_a_window, trace_parcel
+from simulated_world import QUOTA_BODY, Fate, Process, Server, World, most_in_a_window, trace_request
 from spans import SpanMaker
 
 CASES = int(os.environ.get("PANDAPROBE_MODEL_CASES", "75"))
@@ -230,11 +230,11 @@ class DeliveryModel(RuleBasedStateMachine):
     def put(
         self, life: Life, number: int, *, step: Step, spans: int, is_error: bool = False, is_remote: bool = False
     ) -> None:
-        """Hand over spans that no other parcel has."""
+        """Hand over spans that no other request has."""
         batch = next(self.batches)
-        parcel = trace_parcel(number, step=step, spans=spans, is_error=is_error, is_remote=is_remote, batch=batch)
-        life.spans.update(f"{parcel.trace_id}/{batch}/{index}" for index in range(spans))
-        life.process.put(parcel)
+        request = trace_request(number, step=step, spans=spans, is_error=is_error, is_remote=is_remote, batch=batch)
+        life.spans.update(f"{request.trace_id}/{batch}/{index}" for index in range(spans))
+        life.process.put(request)
 
     def _mood_of_the_server(self, request: Request, now: float) -> Outcome | None:
         if self.mood == 200:

@@ -17,7 +17,7 @@ import trustme
 
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, UNANSWERED_EXTRA_S, WINDOW_S
 from pandaprobe_otel.transport.messages import NoAnswer
-from simulated_world import Fate, Process, Server, World, trace_parcel
+from simulated_world import Fate, Process, Server, World, trace_request
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python
 from traced_app import TracedApp, traced_app
@@ -48,7 +48,7 @@ def endless_answers(until: threading.Event) -> list[Reply]:
 @pytest.fixture
 def looks_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look up a trace in doubt after a moment instead of five seconds."""
-    monkeypatch.setattr("pandaprobe_otel.delivery.dispatcher.CHECK_AFTER_S", 0.1)
+    monkeypatch.setattr("pandaprobe_otel.delivery.consequences.CHECK_AFTER_S", 0.1)
 
 
 @pytest.mark.usefixtures("looks_soon")
@@ -86,7 +86,7 @@ def test_the_token_of_an_abandoned_request_stays_out_until_the_server_cannot_cou
     process = Process(world, server, senders=100)
     process.fate = lambda request, now: Fate.NO_ANSWER if now < 1 else Fate.PASSES
     for number in range(101):
-        process.put(trace_parcel(number))
+        process.put(trace_request(number))
     world.run(200)
     sent = [at for at, request in process.sent if request.method == "POST"]
 

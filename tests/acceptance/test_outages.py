@@ -12,7 +12,7 @@ import pytest
 from pandaprobe_otel.delivery.gates import OUTAGE
 from pandaprobe_otel.transport.asked_key import AskedKeyTransport
 from pandaprobe_otel.transport.messages import Answer, Outcome, Request
-from simulated_world import Fate, Process, Server, Way, World, trace_parcel
+from simulated_world import Fate, Process, Server, Way, World, trace_request
 
 MINUTE, HOUR = 60.0, 3600.0
 
@@ -24,7 +24,7 @@ def test_ten_minutes_without_a_server_cost_few_connections_and_no_trace() -> Non
     process = Process(world, server)
     process.fate = lambda request, now: Fate.REFUSED if now < 10 * MINUTE else Fate.PASSES
     numbers = iter(range(10_000))
-    world.every(1.0, lambda: process.put(trace_parcel(next(numbers), size=20_000)), until=10 * MINUTE)
+    world.every(1.0, lambda: process.put(trace_request(next(numbers), size=20_000)), until=10 * MINUTE)
     world.run(10 * MINUTE)
 
     assert len(process.sent) <= 40
@@ -48,7 +48,7 @@ def test_an_outage_beyond_the_memory_bound_is_counted_to_the_span() -> None:
 
     def offer() -> None:
         nonlocal most
-        process.put(trace_parcel(next(numbers), size=20_000))
+        process.put(trace_request(next(numbers), size=20_000))
         most = max(most, process.outbox.bytes)
 
     world.every(1.0, offer, until=HOUR)
@@ -77,7 +77,7 @@ def test_bursts_of_server_errors_lose_nothing(status: int) -> None:
 
     server.script = bursts
     numbers = iter(range(10_000))
-    world.every(2.0, lambda: process.put(trace_parcel(next(numbers))), until=HOUR)
+    world.every(2.0, lambda: process.put(trace_request(next(numbers))), until=HOUR)
     world.run(2 * HOUR)
 
     counts = process.ledger.read()
@@ -97,7 +97,7 @@ def test_delivery_is_back_a_few_seconds_after_the_server(fate: Fate, traces: int
     process = Process(world, server)
     process.fate = lambda request, now: fate if now < 26 else Fate.PASSES
     for number in range(traces):
-        process.put(trace_parcel(number))
+        process.put(trace_request(number))
     world.run(26 + 10)
 
     assert process.ledger.read().pending == 0
@@ -111,7 +111,7 @@ def test_the_waits_of_an_outage_are_drawn_evenly() -> None:
         process = Process(world, Server(world), senders=1, way=Way(shortest_s=0.0, longest_s=1e-6))
         process.fate = lambda request, now: Fate.REFUSED
         for number in range(200):
-            process.put(trace_parcel(number))
+            process.put(trace_request(number))
         world.run(150)
         times = [at for at, _ in process.sent]
         since = times[2]  # the third failure in a row makes it an outage
@@ -138,7 +138,7 @@ def test_a_trace_that_always_fails_does_not_hold_up_the_others() -> None:
     world = World()
     server = Server(world)
     process = Process(world, server)
-    poison = trace_parcel(30).trace_id.encode()
+    poison = trace_request(30).trace_id.encode()
 
     def poisoned(request: Request, now: float) -> Outcome | None:
         return Answer(status=500, body=b"boom") if request.body and poison in request.body else None
@@ -148,9 +148,9 @@ def test_a_trace_that_always_fails_does_not_hold_up_the_others() -> None:
     numbers = iter(range(10_000))
 
     def offer() -> None:
-        parcel = trace_parcel(next(numbers))
-        offered[parcel.trace_id] = world.now
-        process.put(parcel)
+        request = trace_request(next(numbers))
+        offered[request.trace_id] = world.now
+        process.put(request)
 
     world.every(1.0, offer, until=20 * MINUTE)
     world.run(30 * MINUTE)
@@ -205,7 +205,7 @@ def test_a_key_that_a_function_gives_is_asked_for_again_when_it_is_refused(
 
     process.carry = AskedKeyTransport(KeyedServer(server, refusal=status), ask=ask, project_name="shop").send
     numbers = iter(range(10_000))
-    world.every(1.0, lambda: process.put(trace_parcel(next(numbers))), until=30 * MINUTE)
+    world.every(1.0, lambda: process.put(trace_request(next(numbers))), until=30 * MINUTE)
     world.run(30 * MINUTE)
     assert len(process.sent) <= 8
     assert len(asked) <= len(process.sent)
@@ -231,7 +231,7 @@ def test_a_refused_key_is_tried_rarely_and_named_once(status: int, caplog: pytes
 
     server.script = refuses
     numbers = iter(range(10_000))
-    world.every(1.0, lambda: process.put(trace_parcel(next(numbers))), until=30 * MINUTE)
+    world.every(1.0, lambda: process.put(trace_request(next(numbers))), until=30 * MINUTE)
     world.run(30 * MINUTE)
     assert len(process.sent) <= 8
     assert [record.levelno for record in caplog.records] == [logging.ERROR]

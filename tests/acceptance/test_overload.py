@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import orjson
 import pytest
 
-from simulated_world import Process, Server, World, trace_parcel
+from simulated_world import Process, Server, World, trace_request
 
 MINUTE = 60.0
 NAMES = 300
@@ -49,9 +49,9 @@ class Overload:
         random = self.world.random
         name = f"endpoint {random.choices(range(NAMES), cum_weights=self._weights)[0]}"
         is_error = random.random() < ERROR_SHARE
-        parcel = trace_parcel(next(self._numbers), name=name, is_error=is_error, size=1000)
-        self.offered[parcel.trace_id] = Offered(at=self.world.now, name=name, is_error=is_error)
-        self.process.put(parcel)
+        request = trace_request(next(self._numbers), name=name, is_error=is_error, size=1000)
+        self.offered[request.trace_id] = Offered(at=self.world.now, name=name, is_error=is_error)
+        self.process.put(request)
 
     def delivered(self) -> dict[str, float]:
         """Return when each trace was accepted, by its id."""

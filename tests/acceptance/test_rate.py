@@ -11,7 +11,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from pandaprobe_otel.delivery.parcel import Step
+from pandaprobe_otel.delivery.outgoing_request import Step
 from pandaprobe_otel.transport.messages import Answer, Outcome, Request
 from simulated_world import (
     QUOTA_BODY,
@@ -21,7 +21,7 @@ from simulated_world import (
     Window,
     World,
     most_in_a_window,
-    trace_parcel,
+    trace_request,
 )
 
 MINUTE, HOUR = 60.0, 3600.0
@@ -36,7 +36,7 @@ def accepted_a_minute(server: Server, minutes: float) -> float:
 def saturate(process: Process, traces: int) -> None:
     """Offer all of them now."""
     for number in range(traces):
-        process.put(trace_parcel(number))
+        process.put(trace_request(number))
 
 
 @pytest.mark.parametrize("window", list(Window))
@@ -102,7 +102,7 @@ def test_processes_with_one_key_and_no_common_budget_use_it_and_are_rarely_refus
     processes = [Process(world, server, name=f"process {number}") for number in range(count)]
     for index, process in enumerate(processes):
         for number in range(4_000 // count):
-            process.put(trace_parcel(index * 10_000 + number))
+            process.put(trace_request(index * 10_000 + number))
     world.run(30 * MINUTE)
 
     assert len(server.posts(status=429)) / count / 30 <= 3
@@ -171,7 +171,7 @@ def test_a_used_up_quota_is_probed_rarely_and_appends_still_flow(caplog: pytest.
     server = Server(world)
     process = Process(world, server)
     numbers = iter(range(10_000))
-    world.every(MINUTE / 6, lambda: process.put(trace_parcel(next(numbers))), until=80 * MINUTE)
+    world.every(MINUTE / 6, lambda: process.put(trace_request(next(numbers))), until=80 * MINUTE)
     world.run(10 * MINUTE)
     assert len(server.posts(status=202)) > 50
     begins, ends = world.now, world.now + HOUR
@@ -183,9 +183,9 @@ def test_a_used_up_quota_is_probed_rarely_and_appends_still_flow(caplog: pytest.
     server.script = no_quota
     caplog.clear()
     world.run(30 * MINUTE)
-    process.put(trace_parcel(0, step=Step.APPEND, batch=1))
+    process.put(trace_request(0, step=Step.APPEND, batch=1))
     world.run(1)
-    assert f"{trace_parcel(0).trace_id}/1/0" in server.span_ids()
+    assert f"{trace_request(0).trace_id}/1/0" in server.span_ids()
     world.run(30 * MINUTE - 2)
     assert len(server.posts(since=begins)) <= 4
     assert [record.levelno for record in caplog.records] == [logging.ERROR]

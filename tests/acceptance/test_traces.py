@@ -8,9 +8,9 @@ from opentelemetry.sdk.trace import Span, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 from pandaprobe_otel import PandaProbeSpanProcessor
-from pandaprobe_otel.delivery.parcel import Step, adopted_id
+from pandaprobe_otel.delivery.outgoing_request import Step, adopted_id
 from simulated_app import SimulatedApp, stored_id, trace_id_of
-from simulated_world import Process, Server, World, trace_parcel
+from simulated_world import Process, Server, World, trace_request
 from spans import CHAT, HTTP
 from strict_pandaprobe import StrictPandaProbe
 
@@ -228,13 +228,13 @@ def test_a_root_that_turns_out_to_be_here_goes_before_what_waited_for_it() -> No
         world = World()
         server = Server(world)
         process = Process(world, server)
-        process.put(trace_parcel(1, step=Step.APPEND, is_remote=True, batch=1))
+        process.put(trace_request(1, step=Step.APPEND, is_remote=True, batch=1))
         world.run(head_start_s)
-        process.put(trace_parcel(1))
+        process.put(trace_request(1))
         world.run(3)
 
         assert len(server.posts()) == 1
-        assert len(server.traces[trace_parcel(1).trace_id].spans) == 2
+        assert len(server.traces[trace_request(1).trace_id].spans) == 2
         assert process.is_balanced
 
 

@@ -9,9 +9,9 @@ import time
 import pytest
 
 from pandaprobe_otel.api import Client, RateLimits
-from pandaprobe_otel.api.budget import Bucket, Budget, bucket_of, shared_budget
 from pandaprobe_otel.api.endpoint import Endpoint
 from pandaprobe_otel.api.protocol import call
+from pandaprobe_otel.api.request_budget import Bucket, Budget, bucket_of, shared_budget
 from pandaprobe_otel.api.resources import monitors, scores, traces
 from pandaprobe_otel.api.resources.runs import TRACE_RUNS
 from pandaprobe_otel.errors import RateLimited

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from opentelemetry.sdk.trace import ReadableSpan, Span
 from opentelemetry.trace import SpanContext
 
 from pandaprobe_otel.assembly.assembler import Assembler
 from pandaprobe_otel.assembly.timing import Timing
-from pandaprobe_otel.assembly.trace_buffer import Part, Stage
+from pandaprobe_otel.assembly.trace_buffer import Stage, TraceSegment
+from pandaprobe_otel.mapping.sdk_span import EndedSpan, fields_of, span_of
 from spans import SpanMaker
 
 
@@ -28,16 +31,16 @@ class Scene:
 
     def end(self, span: Span, *, at: float) -> None:
         """End a span."""
-        self.assembler.ended(self.maker.end(span), at)
+        self.assembler.ended(fields_of(self.maker.end(span)), at)
 
-    def due(self, at: float) -> list[Part]:
-        """Return the parts that are ready."""
+    def due(self, at: float) -> list[TraceSegment]:
+        """Return the segments that are ready."""
         return list(self.assembler.due(at))
 
 
-def names(spans: tuple[ReadableSpan, ...]) -> list[str]:
+def names(spans: Sequence[EndedSpan | ReadableSpan]) -> list[str]:
     """Return the names of the spans."""
-    return [span.name for span in spans]
+    return [(span_of(span) if isinstance(span, tuple) else span).name for span in spans]
 
 
 def test_a_trace_is_whole_half_a_second_after_its_last_span() -> None:
@@ -48,8 +51,8 @@ def test_a_trace_is_whole_half_a_second_after_its_last_span() -> None:
     scene.end(root, at=3)
 
     assert scene.due(3.4) == []
-    (part,) = scene.due(3.5)
-    assert (part.stage, names(part.ended)) == (Stage.WHOLE, ["child", "root"])
+    (segment,) = scene.due(3.5)
+    assert (segment.stage, names(segment.ended)) == (Stage.WHOLE, ["child", "root"])
     assert scene.due(100) == []
 
 
@@ -62,8 +65,8 @@ def test_a_span_that_starts_while_settling_belongs_to_the_trace() -> None:
 
     assert scene.due(2) == []
     scene.end(late, at=3)
-    (part,) = scene.due(3.6)
-    assert names(part.ended) == ["root", "late"]
+    (segment,) = scene.due(3.6)
+    assert names(segment.ended) == ["root", "late"]
 
 
 def test_a_span_that_was_lost_is_waited_for_no_longer() -> None:
@@ -74,8 +77,8 @@ def test_a_span_that_was_lost_is_waited_for_no_longer() -> None:
     scene.end(root, at=1)
     scene.assembler.lost(lost.context.trace_id, lost.context.span_id, 2)
 
-    (part,) = scene.due(2.5)
-    assert (part.stage, names(part.ended)) == (Stage.WHOLE, ["root"])
+    (segment,) = scene.due(2.5)
+    assert (segment.stage, names(segment.ended)) == (Stage.WHOLE, ["root"])
 
 
 def test_children_that_stay_open_are_waited_for_ten_seconds_and_follow_later() -> None:
@@ -120,8 +123,8 @@ def test_a_trace_of_many_spans_does_not_wait_in_memory() -> None:
     for number in range(500):
         scene.end(scene.start(f"s{number}", root), at=1)
 
-    (part,) = scene.due(1.1)
-    assert (part.stage, len(part.ended)) == (Stage.FIRST, 500)
+    (segment,) = scene.due(1.1)
+    assert (segment.stage, len(segment.ended)) == (Stage.FIRST, 500)
     assert scene.assembler.ended_spans == 0
 
 
@@ -130,8 +133,8 @@ def test_a_span_that_comes_after_the_trace_was_sent_follows_it() -> None:
     scene = Scene()
     root = scene.start("root")
     scene.end(root, at=1)
-    (part,) = scene.due(2)
-    part.memory.posted = True
+    (segment,) = scene.due(2)
+    segment.memory.posted = True
     scene.end(scene.start("late", root, at=50), at=51)
 
     (late,) = scene.due(52)
@@ -146,9 +149,9 @@ def test_a_trace_whose_root_is_elsewhere_is_remote() -> None:
     scene.end(scene.start("child", entry), at=1)
     scene.end(entry, at=2)
 
-    (part,) = scene.due(3)
-    assert part.is_remote
-    assert names(part.ended) == ["child", "handler"]
+    (segment,) = scene.due(3)
+    assert segment.is_remote
+    assert names(segment.ended) == ["child", "handler"]
 
 
 def test_a_process_that_calls_itself_has_one_trace_with_its_root() -> None:
@@ -162,9 +165,9 @@ def test_a_process_that_calls_itself_has_one_trace_with_its_root() -> None:
     assert scene.due(30) == []
     scene.end(root, at=31)
 
-    (part,) = scene.due(32)
-    assert not part.is_remote
-    assert names(part.ended) == ["handler", "root"]
+    (segment,) = scene.due(32)
+    assert not segment.is_remote
+    assert names(segment.ended) == ["handler", "root"]
 
 
 def test_without_starts_a_root_and_five_quiet_seconds_complete_a_trace() -> None:
@@ -176,8 +179,8 @@ def test_without_starts_a_root_and_five_quiet_seconds_complete_a_trace() -> None
     scene.end(root, at=2)
 
     assert scene.due(6.9) == []
-    (part,) = scene.due(7)
-    assert (part.stage, names(part.ended)) == (Stage.WHOLE, ["child", "root"])
+    (segment,) = scene.due(7)
+    assert (segment.stage, names(segment.ended)) == (Stage.WHOLE, ["child", "root"])
 
 
 def test_without_starts_and_root_spans_go_out_after_a_minute() -> None:
@@ -187,8 +190,8 @@ def test_without_starts_and_root_spans_go_out_after_a_minute() -> None:
     scene.end(scene.maker.start("child", root), at=1)
 
     assert scene.due(60.9) == []
-    (part,) = scene.due(61)
-    assert names(part.ended) == ["child"]
+    (segment,) = scene.due(61)
+    assert names(segment.ended) == ["child"]
 
 
 def test_flush_takes_what_has_ended_and_leaves_what_is_open() -> None:
@@ -199,8 +202,8 @@ def test_flush_takes_what_has_ended_and_leaves_what_is_open() -> None:
     running = scene.start("running", at=1)
     scene.end(scene.start("child", running, at=1), at=1)
 
-    (part,) = scene.assembler.flush(1)
-    assert names(part.ended) == ["done"]
+    (segment,) = scene.assembler.flush(1)
+    assert names(segment.ended) == ["done"]
 
 
 def test_close_takes_everything_and_marks_open_roots_as_running() -> None:
@@ -209,8 +212,8 @@ def test_close_takes_everything_and_marks_open_roots_as_running() -> None:
     root = scene.start("root")
     scene.end(scene.start("child", root), at=1)
 
-    (part,) = scene.assembler.close(1)
-    assert (part.stage, names(part.ended), names(part.open)) == (Stage.FIRST, ["child"], ["root"])
+    (segment,) = scene.assembler.close(1)
+    assert (segment.stage, names(segment.ended), names(segment.open)) == (Stage.FIRST, ["child"], ["root"])
 
 
 def test_over_the_byte_bound_the_oldest_trace_goes_out_early() -> None:
@@ -221,8 +224,8 @@ def test_over_the_byte_bound_the_oldest_trace_goes_out_early() -> None:
         for number in range(2):
             scene.end(scene.start(f"child {number} of {root.name}", root), at=1)
 
-    parts = scene.due(1.1)
-    assert parts[0].ended[0].name == "child 0 of root 0"
+    segments = scene.due(1.1)
+    assert names(segments[0].ended)[0] == "child 0 of root 0"
     assert scene.assembler.ended_spans * 2000 <= 10_000
 
 
@@ -238,16 +241,16 @@ def test_a_gateway_waits_for_the_root_of_another_service() -> None:
 
     root = scene.maker.start("root")
     assert root.context is not None
-    scene.assembler.ended(in_trace(scene.maker.end(root), 7), 70)
-    (part,) = scene.due(75)
-    assert (part.stage, part.is_remote, names(part.ended)) == (Stage.WHOLE, False, ["root"])
+    scene.assembler.ended(fields_of(in_trace(scene.maker.end(root), 7)), 70)
+    (segment,) = scene.due(75)
+    assert (segment.stage, segment.is_remote, names(segment.ended)) == (Stage.WHOLE, False, ["root"])
 
 
 def test_without_a_gateway_the_root_of_another_service_is_not_waited_for() -> None:
     """Behind an exporter, the span goes to the trace of the root's process after five seconds."""
     scene = Scene(counts_starts=False)
     scene.end(scene.maker.start_remote("search", 7, 8), at=0)
-    assert [part.is_remote for part in scene.due(5)] == [True]
+    assert [segment.is_remote for segment in scene.due(5)] == [True]
 
 
 def in_trace(span: ReadableSpan, trace_id: int) -> ReadableSpan:

@@ -14,11 +14,11 @@ from opentelemetry.trace import Tracer
 
 from pandaprobe_otel import PandaProbeSpanProcessor
 from pandaprobe_otel.assembly.assembler import Assembler
-from pandaprobe_otel.assembly.ended_span import span_of, text_size
 from pandaprobe_otel.assembly.timing import Timing
 from pandaprobe_otel.assembly.worker import Worker
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.mapping.sdk_span import span_of, text_size
 from spans import CHAT, provider_with
 from strict_pandaprobe import StrictPandaProbe
 from waiting import wait_until
@@ -94,7 +94,7 @@ def test_what_waits_for_a_busy_worker_is_bounded_in_bytes(sizes: list[int], may_
     bound = 8 << 20
     worker = Worker(
         assembler=lambda: Assembler(timing=Timing(), counts_starts=True, max_bytes=bound),
-        deliver=lambda part: None,
+        deliver=lambda segment: None,
         ledger=(ledger := Ledger()),
         notices=Notices(lambda: 0.0),
         max_bytes=bound,

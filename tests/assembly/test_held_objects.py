@@ -26,12 +26,11 @@ def worker() -> Worker:
     """Return a worker whose thread never runs."""
     worker = Worker(
         assembler=lambda: Assembler(timing=Timing(), counts_starts=True, max_bytes=1 << 30),
-        deliver=lambda part: None,
+        deliver=lambda segment: None,
         ledger=Ledger(),
         notices=Notices(lambda: 0.0),
     )
     worker._thread = threading.current_thread()
-    worker._sees_starts = True
     return worker
 
 

@@ -11,10 +11,11 @@ from opentelemetry.sdk.trace import Span
 from pandaprobe_otel.assembly.assembler import Assembler
 from pandaprobe_otel.assembly.log_queue import MAX_BYTES, LogQueue
 from pandaprobe_otel.assembly.timing import Timing
-from pandaprobe_otel.assembly.trace_buffer import Part
+from pandaprobe_otel.assembly.trace_buffer import TraceSegment
 from pandaprobe_otel.assembly.worker import Worker
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.mapping.sdk_span import fields_of
 from spans import SpanMaker
 
 MIB = 1 << 20
@@ -81,11 +82,11 @@ def test_one_record_beyond_the_bound_is_refused_and_harms_no_other() -> None:
 
 def test_records_of_a_span_that_stays_open_are_bounded_in_bytes(caplog: pytest.LogCaptureFixture) -> None:
     """Records wait for their span's end while other spans go out: half of the bound, one line about the loss."""
-    parts: list[Part] = []
+    segments: list[TraceSegment] = []
     maker = SpanMaker()
     worker = Worker(
         assembler=lambda: Assembler(timing=Timing(), counts_starts=True, max_bytes=BOUND),
-        deliver=parts.append,
+        deliver=segments.append,
         ledger=Ledger(),
         notices=Notices(lambda: 0.0),
     )
@@ -100,7 +101,7 @@ def test_records_of_a_span_that_stays_open_are_bounded_in_bytes(caplog: pytest.L
     worker.ended(maker.end(root))
     worker.close(float("inf"))
 
-    logs = [record for part in parts for record in part.logs]
+    logs = [record for segment in segments for record in segment.logs]
     assert BOUND // MIB // 2 <= len(logs) <= BOUND // MIB // 2 + 1
     assert sum("left out" in record.message for record in caplog.records) == 1
 
@@ -113,8 +114,8 @@ def test_records_that_went_out_make_room_for_others() -> None:
         span = maker.start(f"root {number}")
         assembler.started(span, float(number))
         assembler.logged(within(span, "x" * MIB))
-        assembler.ended(maker.end(span), float(number))
-        (part,) = assembler.due(number + 0.9)
-        assert len(part.logs) == 1
+        assembler.ended(fields_of(maker.end(span)), float(number))
+        (segment,) = assembler.due(number + 0.9)
+        assert len(segment.logs) == 1
 
     assert assembler.take_refused_logs() == 0

@@ -11,10 +11,11 @@ from opentelemetry.sdk.trace import Span, TracerProvider
 from pandaprobe_otel.assembly import assembler as assembling
 from pandaprobe_otel.assembly.assembler import Assembler
 from pandaprobe_otel.assembly.timing import Timing
-from pandaprobe_otel.assembly.trace_buffer import Part, Stage, TraceBuffer
+from pandaprobe_otel.assembly.trace_buffer import Stage, TraceBuffer, TraceSegment
 from pandaprobe_otel.assembly.worker import Worker
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.mapping.sdk_span import fields_of
 from spans import SpanMaker
 
 TRACER = TracerProvider(shutdown_on_exit=False).get_tracer("t")
@@ -48,18 +49,18 @@ def test_idle_open_traces_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> 
         assembler.started(root, 0.0)
         child = maker.start("child", root)
         assembler.started(child, 0.0)
-        assembler.ended(maker.end(child), 0.0)
+        assembler.ended(fields_of(maker.end(child)), 0.0)
         maker.exporter.clear()
     for poll in range(1, 2990):  # five minutes
         assert list(assembler.due(poll / 10)) == []
     assert looked == []
     for poll in range(1, 100):
-        assembler.ended(maker.end(roots[poll]), 299 + poll / 1000)
+        assembler.ended(fields_of(maker.end(roots[poll])), 299 + poll / 1000)
         assert list(assembler.due(299 + poll / 1000)) == []
     assert looked == []
-    parts = list(assembler.due(300.0))
+    segments = list(assembler.due(300.0))
     assert len(looked) == 1000
-    assert sorted(part.stage for part in parts) == [Stage.FIRST] * 901 + [Stage.WHOLE] * 99
+    assert sorted(segment.stage for segment in segments) == [Stage.FIRST] * 901 + [Stage.WHOLE] * 99
 
 
 def test_traces_go_out_when_they_are_due_however_looks_are_planned() -> None:
@@ -70,12 +71,12 @@ def test_traces_go_out_when_they_are_due_however_looks_are_planned() -> None:
     child = maker.start("child", root)
     assembler.started(child, 0.0)
     assert list(assembler.due(0.1)) == []
-    assembler.ended(maker.end(child), 200.0)
+    assembler.ended(fields_of(maker.end(child)), 200.0)
     assert list(assembler.due(200.1)) == []
-    assembler.ended(maker.end(root), 250.0)
+    assembler.ended(fields_of(maker.end(root)), 250.0)
     assert list(assembler.due(250.4)) == []
-    (part,) = assembler.due(250.5)
-    assert part.stage is Stage.WHOLE
+    (segment,) = assembler.due(250.5)
+    assert segment.stage is Stage.WHOLE
     assert len(assembler) == 0
 
 
@@ -100,12 +101,12 @@ def test_a_trace_names_the_spans_that_nobody_can_end() -> None:
     root = maker.start("root")
     assembler.started(root, 0.0)
     assembler.started(maker.start("forgotten", root), 0.0)
-    assembler.ended(maker.end(root), 1.0)
+    assembler.ended(fields_of(maker.end(root)), 1.0)
     gc.collect()
     assert list(assembler.due(1.5)) == []
-    parts = [*assembler.due(11.0), *assembler.due(11.5)]
-    (part,) = parts
-    assert (part.stage, part.open, part.abandoned) == (Stage.WHOLE, (), ("forgotten",))
+    segments = [*assembler.due(11.0), *assembler.due(11.5)]
+    (segment,) = segments
+    assert (segment.stage, segment.open, segment.abandoned) == (Stage.WHOLE, (), ("forgotten",))
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one trace", "in as many traces"])
@@ -115,14 +116,14 @@ def test_too_many_open_spans_are_given_up_and_that_is_said(
     """Memory is bounded however many spans are open; a span that was given up and ends later still goes out."""
     monkeypatch.setattr(assembling, "MAX_OPEN_SPANS", 100)
     monkeypatch.setattr(assembling, "MAX_OPEN_TRACES", 60)
-    parts: list[Part] = []
+    segments: list[TraceSegment] = []
     made: list[Assembler] = []
 
     def assembler() -> Assembler:
         made.append(an_assembler())
         return made[-1]
 
-    worker = Worker(assembler=assembler, deliver=parts.append, ledger=Ledger(), notices=Notices(lambda: 0.0))
+    worker = Worker(assembler=assembler, deliver=segments.append, ledger=Ledger(), notices=Notices(lambda: 0.0))
     maker = SpanMaker()
     first = maker.start("first")
     worker.started(first)
@@ -139,4 +140,4 @@ def test_too_many_open_spans_are_given_up_and_that_is_said(
     for span in [*spans[::100], first]:
         worker.ended(maker.end(span))
     worker.close(1e9)
-    assert sum(len(part.ended) for part in parts) == 11
+    assert sum(len(segment.ended) for segment in segments) == 11

@@ -16,12 +16,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from pandaprobe_otel import PandaProbeSpanExporter, PandaProbeSpanProcessor
-from pandaprobe_otel import pipeline as pipeline_module
 from pandaprobe_otel.assembly.timing import Timing
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
-from pandaprobe_otel.pipeline import ExportPipeline
+from pandaprobe_otel.pipeline import export_pipeline
+from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from pandaprobe_otel.process import forks
 from pandaprobe_otel.reporting.report import Status
 from pandaprobe_otel.transport.http import HttpTransport
@@ -514,7 +514,7 @@ def test_a_process_that_cannot_load_the_delivery_of_its_spool_says_so_and_goes_o
     """Earlier processes have left a spool: `flush` returns False and does not raise."""
     with StrictPandaProbe() as server:
         config = Config.resolve({"api_key": "k", "endpoint": server.url, "spool": str(tmp_path)}, environ={})
-        monkeypatch.setattr(pipeline_module, "_is_something_left", lambda config: True)
+        monkeypatch.setattr(export_pipeline, "_is_something_left", lambda config: True)
         monkeypatch.setattr(forks, "_is_broken", True)
         pipeline = ExportPipeline(config, counts_starts=True)
         wait_until(lambda: "delivery of the spool" in caplog.text)

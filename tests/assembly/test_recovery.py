@@ -16,11 +16,12 @@ from opentelemetry.trace import Status, StatusCode
 from pandaprobe_otel.assembly.journal import SpanJournal
 from pandaprobe_otel.assembly.recovery import recovered
 from pandaprobe_otel.assembly.span_record import decode_span, encode_json, encode_span
-from pandaprobe_otel.assembly.trace_buffer import Memory, Part, Stage
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.assembly.trace_buffer import Memory, Stage, TraceSegment
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.spool.rows import JournalChange, JournalRow, TraceState
 from pandaprobe_otel.mapping import SpanView, read_span
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
+from pandaprobe_otel.mapping.sdk_span import fields_of
 from spans import CHAT, HTTP, SpanMaker
 from spools import Run, span_encoder
 
@@ -41,15 +42,15 @@ class Disk:
         self.run.write(*changes)
 
     def start(self, *spans: ReadableSpan) -> None:
-        self.write(self.journal.record([(span, True) for span in spans]))
-
-    def end(self, *spans: ReadableSpan) -> None:
         self.write(self.journal.record([(span, False) for span in spans]))
 
-    def taken(self, part: Part) -> None:
-        self.write(self.journal.taken(part))
+    def end(self, *spans: ReadableSpan) -> None:
+        self.write(self.journal.record([(fields_of(span), True) for span in spans]))
 
-    def after_death(self) -> list[Parcel]:
+    def taken(self, segment: TraceSegment) -> None:
+        self.write(self.journal.taken(segment))
+
+    def after_death(self) -> list[OutgoingRequest]:
         """Return what the next process recovers from it."""
         self.run.die()
         heir = Run(self.folder)
@@ -57,13 +58,15 @@ class Disk:
         return recovered(heir.journal, heir.states, span_encoder)
 
 
-def part(span: ReadableSpan, *, stage: Stage, memory: Memory, still_open: Sequence[ReadableSpan] = ()) -> Part:
-    """Return a part with one ended span."""
+def segment(
+    span: ReadableSpan, *, stage: Stage, memory: Memory, still_open: Sequence[ReadableSpan] = ()
+) -> TraceSegment:
+    """Return a segment with one ended span."""
     assert span.context is not None
-    return Part(
+    return TraceSegment(
         trace_id=span.context.trace_id,
         stage=stage,
-        ended=(span,),
+        ended=(fields_of(span),),
         open=tuple(still_open),
         is_remote=False,
         memory=memory,
@@ -83,13 +86,13 @@ def test_what_had_ended_arrives_as_an_error_marked_incomplete(disk: Disk) -> Non
     chat = maker.start("chat", root, CHAT)
     disk.start(root, chat)
     disk.end(maker.end(chat))
-    (parcel,) = disk.after_death()
+    (request,) = disk.after_death()
 
     assert root.context is not None
-    fields = json.loads(parcel.fields)
-    spans = {span["name"]: span for span in map(json.loads, parcel.spans)}
-    assert (parcel.step, parcel.is_error) == (Step.CREATE, True)
-    assert parcel.trace_id == trace_uuid(root.context.trace_id)
+    fields = json.loads(request.fields)
+    spans = {span["name"]: span for span in map(json.loads, request.spans)}
+    assert (request.step, request.is_error) == (Step.CREATE, True)
+    assert request.trace_id == trace_uuid(root.context.trace_id)
     assert fields["status"] == "ERROR"
     assert fields["session_id"] == "s1"
     assert fields["metadata"]["pandaprobe_otel.incomplete"] == "process died"
@@ -106,9 +109,9 @@ def test_a_trace_that_had_ended_is_not_called_incomplete(disk: Disk) -> None:
     chat = maker.start("chat", root, CHAT)
     disk.start(root, chat)
     disk.end(maker.end(chat), maker.end(root))
-    (parcel,) = disk.after_death()
+    (request,) = disk.after_death()
 
-    fields = json.loads(parcel.fields)
+    fields = json.loads(request.fields)
     assert fields["status"] == "COMPLETED"
     assert "pandaprobe_otel.incomplete" not in fields.get("metadata", {})
 
@@ -123,7 +126,7 @@ def test_a_running_trace_is_finished_as_an_error(disk: Disk) -> None:
     ended = maker.end(first)
     disk.end(ended)
     memory = Memory(posted=True, running=True, tags=("a",))
-    disk.taken(part(ended, stage=Stage.FIRST, memory=memory, still_open=[root, second]))
+    disk.taken(segment(ended, stage=Stage.FIRST, memory=memory, still_open=[root, second]))
     disk.end(maker.end(second))
     append, finish = disk.after_death()
 
@@ -142,12 +145,12 @@ def test_a_running_trace_without_news_is_finished_too(disk: Disk) -> None:
     disk.start(root, chat)
     ended = maker.end(chat)
     disk.end(ended)
-    disk.taken(part(ended, stage=Stage.FIRST, memory=Memory(posted=True, running=True), still_open=[root]))
-    parcels = disk.after_death()
+    disk.taken(segment(ended, stage=Stage.FIRST, memory=Memory(posted=True, running=True), still_open=[root]))
+    requests = disk.after_death()
 
-    assert parcels[-1].step is Step.FINISH
-    assert json.loads(parcels[-1].fields)["status"] == "ERROR"
-    assert Step.CREATE not in {parcel.step for parcel in parcels}
+    assert requests[-1].step is Step.FINISH
+    assert json.loads(requests[-1].fields)["status"] == "ERROR"
+    assert Step.CREATE not in {request.step for request in requests}
 
 
 def test_late_spans_of_a_posted_trace_are_appended(disk: Disk) -> None:
@@ -158,12 +161,12 @@ def test_late_spans_of_a_posted_trace_are_appended(disk: Disk) -> None:
     disk.start(root, late)
     ended = maker.end(root)
     disk.end(ended)
-    disk.taken(part(ended, stage=Stage.WHOLE, memory=Memory(posted=True), still_open=[late]))
+    disk.taken(segment(ended, stage=Stage.WHOLE, memory=Memory(posted=True), still_open=[late]))
     disk.end(maker.end(late))
-    (parcel,) = disk.after_death()
+    (request,) = disk.after_death()
 
-    assert parcel.step is Step.APPEND
-    assert not parcel.is_remote
+    assert request.step is Step.APPEND
+    assert not request.is_remote
 
 
 def test_spans_below_another_process_are_appended_to_its_trace(disk: Disk) -> None:
@@ -173,20 +176,20 @@ def test_spans_below_another_process_are_appended_to_its_trace(disk: Disk) -> No
     chat = maker.start("chat", entry, CHAT)
     disk.start(entry, chat)
     disk.end(maker.end(chat))
-    (parcel,) = disk.after_death()
+    (request,) = disk.after_death()
 
-    assert (parcel.step, parcel.is_remote) == (Step.APPEND, True)
-    assert json.loads(parcel.fields)["status"] == "ERROR"
+    assert (request.step, request.is_remote) == (Step.APPEND, True)
+    assert json.loads(request.fields)["status"] == "ERROR"
 
 
-def test_what_became_a_parcel_is_not_sent_twice(disk: Disk) -> None:
+def test_what_became_a_request_is_not_sent_twice(disk: Disk) -> None:
     """A trace's journal ends with the trace."""
     maker = SpanMaker()
     root = maker.start("agent", attributes=AGENT)
     disk.start(root)
     ended = maker.end(root)
     disk.end(ended)
-    disk.taken(part(ended, stage=Stage.WHOLE, memory=Memory(posted=True)))
+    disk.taken(segment(ended, stage=Stage.WHOLE, memory=Memory(posted=True)))
 
     assert disk.after_death() == []
     assert [change.cleared is not None for change in disk.written] == [False, True]
@@ -222,10 +225,10 @@ def test_without_content_only_the_structure_is_on_disk(tmp_path: Path) -> None:
     disk.start(root, chat)
     disk.end(maker.end(chat))
     written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-    (parcel,) = disk.after_death()
+    (request,) = disk.after_death()
 
     assert b"secret" not in written
-    assert {json.loads(span)["name"] for span in parcel.spans} == {"agent", "chat"}
+    assert {json.loads(span)["name"] for span in request.spans} == {"agent", "chat"}
 
 
 def test_rows_that_are_no_spans_are_left_out() -> None:
@@ -239,9 +242,9 @@ def test_rows_that_are_no_spans_are_left_out() -> None:
         JournalRow(trace_id=good.trace_id, span_id="2", is_open=False, data=data)
         for data in (b"", b"{}", b"[]", b"null", b'{"name":1}', good.data[:-5])
     ]
-    parcels = recovered([*bad, good], [TraceState(trace_id=good.trace_id)], span_encoder)
+    requests = recovered([*bad, good], [TraceState(trace_id=good.trace_id)], span_encoder)
 
-    assert [len(parcel.spans) for parcel in parcels] == [1]
+    assert [len(request.spans) for request in requests] == [1]
 
 
 attribute_values = st.one_of(

@@ -22,6 +22,7 @@ from pandaprobe_otel.api.models import Span
 from pandaprobe_otel.assembly.journal import SpanJournal
 from pandaprobe_otel.assembly.span_record import decode_span
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.mapping.sdk_span import fields_of
 from spans import CHAT, HTTP, SpanMaker, provider_with
 from subprocesses import environment
 
@@ -277,7 +278,7 @@ def test_a_crash_does_not_forget_who_stands_for_the_caller() -> None:
     given = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "tracestate": f"pandaprobe={'12' * 8}"}
     span: Any = SpanMaker().tracer.start_span("agent", extracted(given), attributes=AGENT)
     span.end()
-    (change,) = SpanJournal(content=True, all_spans=False).record([(span, False)])
+    (change,) = SpanJournal(content=True, all_spans=False).record([(fields_of(span), False)])
 
     (row,) = change.rows
     parent = decode_span(row.data, {}).parent

@@ -9,7 +9,8 @@ from opentelemetry.sdk.trace import Span
 from pandaprobe_otel import PandaProbeSpanProcessor
 from pandaprobe_otel.assembly.assembler import Assembler
 from pandaprobe_otel.assembly.timing import Timing
-from pandaprobe_otel.assembly.trace_buffer import Memory, Part, Stage
+from pandaprobe_otel.assembly.trace_buffer import Memory, Stage, TraceSegment
+from pandaprobe_otel.mapping.sdk_span import fields_of, span_of
 from spans import CHAT, SpanMaker, provider_with
 from strict_pandaprobe import Reply, StrictPandaProbe
 
@@ -17,13 +18,13 @@ FEW = Timing(checkpoint_spans=3)
 STEPS = ["start", "end", "burst", "end root", "look", "wait", "wait long", "flush"]
 
 
-def encoded(part: Part) -> None:
-    """Note what the encoder notes about a part."""
-    memory: Memory = part.memory
+def encoded(segment: TraceSegment) -> None:
+    """Note what the encoder notes about a segment."""
+    memory: Memory = segment.memory
     memory.posted = memory.created = True
-    if part.stage is Stage.FIRST:
+    if segment.stage is Stage.FIRST:
         memory.running = True
-    if part.stage is Stage.LAST:
+    if segment.stage is Stage.LAST:
         memory.running = False
 
 
@@ -32,21 +33,21 @@ def encoded(part: Part) -> None:
 )
 @settings(max_examples=200)
 def test_the_part_with_the_end_of_the_root_finishes_the_trace(steps: list[str]) -> None:
-    """The part that ends the root finishes the trace, even as an early part or an update; every span goes out once."""
+    """The segment that ends the root finishes the trace, even as an early or a further one; every span goes once."""
     assembler, maker = Assembler(timing=FEW, counts_starts=True, max_bytes=1 << 30), SpanMaker()
     now, count = 0.0, 0
-    parts: list[Part] = []
+    segments: list[TraceSegment] = []
     root = maker.start("root")
     assembler.started(root, now)
     open_spans: list[Span] = []
 
     def take(made: object) -> None:
-        for part in made:  # type: ignore[attr-defined]
-            encoded(part)
-            parts.append(part)
+        for segment in made:  # type: ignore[attr-defined]
+            encoded(segment)
+            segments.append(segment)
 
     def end(span: Span) -> None:
-        assembler.ended(maker.end(span), now)
+        assembler.ended(fields_of(maker.end(span)), now)
 
     for step in [*steps, "end root"]:
         if step == "start":
@@ -74,11 +75,11 @@ def test_the_part_with_the_end_of_the_root_finishes_the_trace(steps: list[str]) 
         end(span)
     now += 1000.0
     take(assembler.due(now))
-    sent = [span.name for part in parts for span in part.ended]
+    sent = [span_of(span).name for segment in segments for span in segment.ended]
     assert sorted(sent) == sorted(["root", *(f"s{n}" for n in range(1, count + 1))])
-    assert not parts[-1].memory.running
-    (with_root,) = [part for part in parts if any(span.name == "root" for span in part.ended)]
-    assert with_root.stage is Stage.LAST if parts[0].stage is Stage.FIRST else with_root.stage is Stage.WHOLE
+    assert not segments[-1].memory.running
+    (with_root,) = [segment for segment in segments if any(span_of(span).name == "root" for span in segment.ended)]
+    assert with_root.stage is Stage.LAST if segments[0].stage is Stage.FIRST else with_root.stage is Stage.WHOLE
 
 
 def test_a_long_trace_behind_a_busy_server_is_whole_and_over() -> None:

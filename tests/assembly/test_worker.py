@@ -5,27 +5,30 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 from opentelemetry.sdk.trace import ReadableSpan, Span, TracerProvider
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from opentelemetry.trace import SpanContext
+from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
 from pandaprobe_otel.assembly.assembler import Assembler
 from pandaprobe_otel.assembly.timing import Timing
-from pandaprobe_otel.assembly.trace_buffer import Part
+from pandaprobe_otel.assembly.trace_buffer import TraceSegment
 from pandaprobe_otel.assembly.worker import Worker
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.mapping.sdk_span import span_of
 from spans import SpanMaker
 
 PATIENT = Timing(settle_s=math.inf)
 
 
-def worker_with(parts: list[Part], ledger: Ledger | None = None) -> Worker:
-    """Return a worker that hands over parts only when flushed."""
+def worker_with(segments: list[TraceSegment], ledger: Ledger | None = None) -> Worker:
+    """Return a worker that hands over segments only when flushed."""
     return Worker(
         assembler=lambda: Assembler(timing=PATIENT, counts_starts=True, max_bytes=1 << 30),
-        deliver=parts.append,
+        deliver=segments.append,
         ledger=ledger or Ledger(),
         notices=Notices(lambda: 0.0),
     )
@@ -33,8 +36,8 @@ def worker_with(parts: list[Part], ledger: Ledger | None = None) -> Worker:
 
 def test_a_trace_is_not_complete_while_its_root_is_open() -> None:
     """A trace waits for its open root, whether or not the worker has seen the root's start."""
-    parts: list[Part] = []
-    worker, maker = worker_with(parts), SpanMaker()
+    segments: list[TraceSegment] = []
+    worker, maker = worker_with(segments), SpanMaker()
     root = maker.start("root")
     worker.started(root)
     first = maker.start("first", root)
@@ -45,19 +48,19 @@ def test_a_trace_is_not_complete_while_its_root_is_open() -> None:
     worker.started(second)
     worker.ended(maker.end(second))
     worker.flush(math.inf)
-    before = list(parts)
+    before = list(segments)
     worker.ended(maker.end(root))
     worker.flush(math.inf)
     worker.close(math.inf)
 
     assert before == []
-    assert [[span.name for span in part.ended] for part in parts] == [["first", "second", "root"]]
+    assert [[span_of(span).name for span in segment.ended] for segment in segments] == [["first", "second", "root"]]
 
 
 def test_spans_with_equal_span_ids_in_different_traces_are_kept_apart() -> None:
     """Id generators may start anew with each trace."""
-    parts: list[Part] = []
-    worker, maker = worker_with(parts), SpanMaker()
+    segments: list[TraceSegment] = []
+    worker, maker = worker_with(segments), SpanMaker()
     spans = [maker.start(name) for name in ("a", "b")]
     first = spans[0].context
     assert first is not None
@@ -69,7 +72,7 @@ def test_spans_with_equal_span_ids_in_different_traces_are_kept_apart() -> None:
     worker.flush(math.inf)
     worker.close(math.inf)
 
-    assert sorted(span.name for part in parts for span in part.ended) == ["a", "b"]
+    assert sorted(span_of(span).name for segment in segments for span in segment.ended) == ["a", "b"]
 
 
 def test_what_is_recorded_for_others_only_is_neither_sent_nor_counted() -> None:
@@ -82,9 +85,9 @@ def test_what_is_recorded_for_others_only_is_neither_sent_nor_counted() -> None:
         def get_description(self) -> str:
             return "record only"
 
-    parts: list[Part] = []
+    segments: list[TraceSegment] = []
     ledger = Ledger()
-    worker = worker_with(parts, ledger)
+    worker = worker_with(segments, ledger)
     span = TracerProvider(sampler=RecordOnly(), shutdown_on_exit=False).get_tracer("t").start_span("s")
     assert isinstance(span, Span)
     worker.started(span)
@@ -93,7 +96,7 @@ def test_what_is_recorded_for_others_only_is_neither_sent_nor_counted() -> None:
     worker.flush(math.inf)
     worker.close(math.inf)
 
-    assert parts == []
+    assert segments == []
     assert ledger.read().ended == 0
 
 
@@ -116,8 +119,8 @@ class Telling(ReadableSpan):
 
 def test_a_root_that_ends_while_the_worker_looks_waits_for_its_children() -> None:
     """The child started and ended after the worker had begun its check, so the worker sees it only at the next one."""
-    parts: list[Part] = []
-    worker, maker = worker_with(parts), SpanMaker()
+    segments: list[TraceSegment] = []
+    worker, maker = worker_with(segments), SpanMaker()
     root = maker.start("root")
 
     def first_look() -> None:  # the next check sees all that starts now together
@@ -135,14 +138,14 @@ def test_a_root_that_ends_while_the_worker_looks_waits_for_its_children() -> Non
         worker.flush(math.inf)
     worker.close(math.inf)
 
-    assert [[span.name for span in part.ended] for part in parts] == [["child", "root"]]
+    assert [[span_of(span).name for span in segment.ended] for segment in segments] == [["child", "root"]]
 
 
 def test_many_threads_lose_no_span() -> None:
     """Starts and ends arrive while the worker takes others away."""
-    parts: list[Part] = []
+    segments: list[TraceSegment] = []
     ledger = Ledger()
-    worker = worker_with(parts, ledger)
+    worker = worker_with(segments, ledger)
 
     def emit() -> None:
         maker = SpanMaker()
@@ -163,16 +166,16 @@ def test_many_threads_lose_no_span() -> None:
     worker.close(math.inf)
 
     assert ledger.read().ended == 2400
-    assert [sorted(span.name for span in part.ended) for part in parts] == [["child", "root"]] * 1200
+    assert [sorted(span_of(span).name for span in segment.ended) for segment in segments] == [["child", "root"]] * 1200
 
 
 def test_what_the_end_reports_as_late_are_spans_and_not_their_size() -> None:
     """A span with much text takes many places of the queue but counts as one span."""
     is_busy, over = threading.Event(), threading.Event()
-    parts: list[Part] = []
+    segments: list[TraceSegment] = []
 
-    def deliver(part: Part) -> None:
-        parts.append(part)
+    def deliver(segment: TraceSegment) -> None:
+        segments.append(segment)
         is_busy.set()
         over.wait(60)
 
@@ -197,4 +200,29 @@ def test_what_the_end_reports_as_late_are_spans_and_not_their_size() -> None:
     over.set()
     flushing.join()
 
-    assert reported - len(parts) <= 1
+    assert reported - len(segments) <= 1
+
+
+class VendorContext:
+    """A span context of another vendor's class, which is no tuple."""
+
+    def __init__(self, trace_id: int, span_id: int, *, is_remote: bool) -> None:
+        self.trace_id, self.span_id, self.is_remote = trace_id, span_id, is_remote
+        self.trace_flags, self.trace_state, self.is_valid = TraceFlags(TraceFlags.SAMPLED), TraceState(), True
+
+
+@pytest.mark.parametrize("attributes", [None, {"a": "b"}], ids=["bare", "with attributes"])
+def test_contexts_of_another_vendors_class_are_read(attributes: dict[str, str] | None) -> None:
+    """Only the SDK's own contexts are tuples; the worker must not stumble over others."""
+    segments: list[TraceSegment] = []
+    worker = worker_with(segments)
+    context: Any = VendorContext(7, 8, is_remote=False)
+    parent: Any = VendorContext(7, 9, is_remote=True)
+    span = ReadableSpan("foreign", context, parent, attributes=attributes)
+    worker.started(span)
+    worker.ended(span)
+    worker.flush(math.inf)
+    worker.close(math.inf)
+
+    assert [[span_of(span).name for span in segment.ended] for segment in segments] == [["foreign"]]
+    assert [segment.is_remote for segment in segments] == [True]

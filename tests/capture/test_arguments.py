@@ -1,4 +1,4 @@
-"""Which arguments of a call become its input, and in which form."""
+"""The arguments of a call that become its input, and their form."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_receiver_is_left_out() -> None:
 
 
 def test_first_argument_of_a_static_method_may_be_called_self() -> None:
-    """Where there is no receiver, the name means nothing."""
+    """Without a receiver, the name means nothing."""
     assert read(Service.method, "me", "tea", options={"has_receiver": False}) == {"self": "me", "query": "tea"}
 
 

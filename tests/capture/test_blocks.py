@@ -249,7 +249,7 @@ def test_entering_a_handle_twice_makes_one_span(recorder: SpanRecorder) -> None:
 
 
 def test_arguments_of_the_wrong_sort_do_not_raise(recorder: SpanRecorder, caplog: pytest.LogCaptureFixture) -> None:
-    """What cannot be set is counted and logged, and the rest of the span is fine."""
+    """A value that cannot be set is counted and logged, and the rest of the span is fine."""
     wrong: Any = object()
     before = failures()
     with pp.start_trace("t") as t, t.span("s") as s:

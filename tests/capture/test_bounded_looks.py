@@ -115,7 +115,7 @@ VALUES = st.recursive(
 @given(VALUES)
 @settings(max_examples=40)
 def test_any_container_costs_a_bounded_number_of_looks(value: Any) -> None:
-    """What comes out is JSON within the bound."""
+    """The result is JSON within the bound."""
     looks.clear()
     text = encode(value)
     assert looks.total() <= 3 * MAX_LOOKS
@@ -141,7 +141,7 @@ def test_what_stands_beside_something_huge_is_kept() -> None:
 
 
 def test_a_long_list_keeps_its_end() -> None:
-    """What was said last stands there."""
+    """The last item is kept."""
     shown = json.loads(encode(deque(range(1_000_000))))
     assert len(json.dumps(shown)) < FIELD
     listed = json.loads(encode(list(range(1_000_000))))

@@ -73,7 +73,7 @@ def test_text_is_joined_and_other_items_are_listed() -> None:
 
 
 def test_text_over_the_bound_is_cut_and_counted() -> None:
-    """What is kept is the beginning, and the end says how much is missing."""
+    """The beginning is kept, and the end says how much is missing."""
     found = text_of(["x" * (MAX_TEXT_CHARS - 1), "yz", "w" * 10])
     assert found.startswith("x" * (MAX_TEXT_CHARS - 1) + "y…")
     assert found.endswith("[cut 11 more characters]")

@@ -40,7 +40,7 @@ def test_map_runs_concurrently_in_the_same_context(recorder: SpanRecorder) -> No
 
 
 def test_without_it_the_context_is_lost(recorder: SpanRecorder) -> None:
-    """What the wrapper is for: a plain executor starts a new trace."""
+    """A plain executor starts a new trace, which is the reason for the wrapper."""
     with ThreadPoolExecutor(1) as executor, pp.span("submitter"):
         executor.submit(work, 1).result()
     assert recorder.parent_of(recorder.one("work")) is None

@@ -187,7 +187,7 @@ assert os.waitpid(child, 0)[1] == 0
 
 
 def test_an_init_that_comes_later_takes_its_place() -> None:
-    """What the app says itself counts, from that call on; nothing is lost and nothing is sent twice."""
+    """The app's own call takes effect from then on; nothing is lost and nothing is sent twice."""
     code = f"""{SET_UP}
 import logging
 logging.basicConfig(level="INFO")
@@ -264,4 +264,4 @@ def test_an_adapter_starts_it_and_takes_its_client() -> None:
 
     assert result.returncode == 0, result.stderr
     (line,) = result.stderr.splitlines()
-    assert "client= of an adapter is what init() returned last; this one (Client) is ignored" in line
+    assert "client= of an adapter is ignored: Client is not what init() returned last" in line

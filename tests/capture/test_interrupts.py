@@ -21,7 +21,7 @@ from pandaprobe_otel.capture.tracers import use_tracer_provider
 LIBRARY = str(Path(pandaprobe_otel.__file__).parent)
 _MOMENTS = ("call", "return", "c_return")
 _FIRST_INSTRUCTION = ("__exit__", "__aexit__")
-"""Where the interpreter itself calls these, an interrupt right before their first instruction is not ours to see."""
+"""Functions that the interpreter calls: an interrupt right before their first instruction is not ours to see."""
 
 
 class Interrupter:
@@ -49,7 +49,7 @@ class Interrupter:
 
     @staticmethod
     def _is_ours(frame: FrameType, event: str) -> bool:
-        """Whether code of ours runs: below what begins, since it may be ours itself, and above what has returned."""
+        """Return whether our code runs: below what begins, since it may be ours itself, and above what has returned."""
         chain: list[FrameType] = []
         at: FrameType | None = frame
         while at is not None and not at.f_code.co_name.startswith("test_"):

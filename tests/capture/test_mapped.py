@@ -1,4 +1,4 @@
-"""What decorated code looks like in PandaProbe: the shapes that evaluations read."""
+"""Decorated code in PandaProbe: the shapes that evaluations read."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ async def test_a_cancelled_agent_neither_failed_nor_succeeded(recorder: SpanReco
 
 
 def test_a_stream_that_was_left_early_is_marked(recorder: SpanRecorder) -> None:
-    """What came until then is its output, and both the span and its trace say that it is a part."""
+    """The items until then are the output, and both the span and its trace say that it is a part."""
 
     @pp.agent
     def count() -> Iterator[int]:

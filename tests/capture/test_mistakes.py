@@ -20,7 +20,7 @@ SECRET = "s3cr3t-7f1c"
 
 @pytest.fixture
 def told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.LogCaptureFixture]:
-    """What is logged, as by a process that has made no mistake so far."""
+    """Yield the log of a process that has made no mistake so far."""
     gc.collect()
     monkeypatch.setattr(guard, "_mistakes", type(guard._mistakes)())
     with caplog.at_level(logging.WARNING, logger="pandaprobe_otel"):
@@ -230,12 +230,12 @@ def test_metadata_of_a_root_is_the_traces_too(recorder: SpanRecorder) -> None:
     ],
 )
 def test_a_block_that_is_never_entered_is_told(told: pytest.LogCaptureFixture, make: Any, what: str) -> None:
-    """Where it was made, once for each place."""
+    """The line names the place where it was made, once for each place."""
     for _ in range(3):
         make()
     (line,) = told.messages
     assert line.startswith(f"pandaprobe-otel: {what} at {__file__}:")
-    assert line.endswith(" does nothing: it is a block for `with`, or a decorator.")
+    assert line.endswith(" does nothing: use it with `with`, or as a decorator.")
 
 
 def test_blocks_that_are_used_are_not_told_of(recorder: SpanRecorder, told: pytest.LogCaptureFixture) -> None:
@@ -249,7 +249,7 @@ def test_blocks_that_are_used_are_not_told_of(recorder: SpanRecorder, told: pyte
 
 
 def test_a_method_that_waits_for_the_trace_is_told_when_it_is_dropped(told: pytest.LogCaptureFixture) -> None:
-    """What was set on it is shown nowhere."""
+    """Values that were set on it are shown nowhere, and one line says so."""
     trace = pp.start_trace("job")
     trace.set_output("done")
     del trace

@@ -198,13 +198,13 @@ YIELDED = {"generator", "async generator"}
 
 
 def planted_for(form: str) -> dict[str, Planted]:
-    """What is planted, by place."""
+    """Return the planted values, by place."""
     places = ["positional", "keyword", "rest", "words", "default", "result", "first", "second"]
     return {place: Planted(place) for place in places}
 
 
 def missing(form: str, given: dict[str, Planted], text: str) -> dict[str, list[str]]:
-    """What is not in the text, by place."""
+    """Return the planted values that are not in the text, by place."""
     places = {name: one for name, one in given.items() if form in YIELDED or name not in ("first", "second")}
     return {name: lost for name, one in places.items() if (lost := one.missing_in(text))}
 

@@ -68,7 +68,7 @@ def test_what_cannot_be_a_score_is_refused_at_the_call(trace_id: str, name: str,
     [(0.5, "FLOAT", "data_type"), ("maybe", "BOOLEAN", "value"), ("much", "NUMERIC", "value")],
 )
 def test_a_value_must_be_of_its_type(value: float | str, data_type: str, field: str) -> None:
-    """Where the type is given, and is one."""
+    """A value must fit a data type that is given."""
     with pytest.raises(InvalidRequest) as caught:
         score_body(TRACE, "n", value, data_type=data_type)
 
@@ -112,8 +112,8 @@ def test_a_score_of_no_trace_is_told_of_and_counted() -> None:
     """
     result = run_python(code, environment("http://127.0.0.1:9"), set_up=False)
 
-    why = "is of no trace, so it is not sent: current_trace_id() is None outside of a trace."
-    why = f"{why} Ask for it inside, and keep it."
+    why = "is not sent: its trace id is None, as current_trace_id() is outside of a trace."
+    why = f"{why} Call it inside the trace, and keep the id."
     assert result.returncode == 0, result.stderr
     assert result.stderr.splitlines() == [
         f"pandaprobe-otel: the score 'helpful' {why}",

@@ -65,7 +65,7 @@ def test_what_a_span_says_itself_stays(recorder: SpanRecorder) -> None:
 
 
 def test_own_spans_inside_a_decorated_trace_and_foreign_ones(recorder: SpanRecorder) -> None:
-    """What `@trace(session_id=...)` says reaches the spans that libraries make inside."""
+    """The values of `@trace(session_id=...)` reach the spans that libraries make inside."""
 
     @pp.trace(session_id="s", tags=["t"], metadata={"m": 1})
     def handle() -> None:

@@ -1,4 +1,4 @@
-"""What must not happen to an app because its functions are decorated."""
+"""Accidents that decorated functions must never cause in an app."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_session_and_user_blocks(recorder: SpanRecorder) -> None:
 
 
 def test_set_session_marks_the_open_span_and_the_later_ones(recorder: SpanRecorder) -> None:
-    """What is found out in the middle of a trace is on the span that is open, and on all that follow."""
+    """A session that is found out in the middle of a trace is on the open span, and on all that follow."""
     with pp.span("open"):
         pp.set_session("s")
         pp.set_user("u")

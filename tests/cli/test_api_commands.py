@@ -55,7 +55,7 @@ class Command:
         self.error_output = ""
 
     def table(self, *arguments: str, code: int = 0) -> str:
-        """What a person sees."""
+        """Return what a person sees."""
         _called.add(_command_of(arguments))
         self._capsys.readouterr()
         result = app_module.run(list(arguments))
@@ -66,7 +66,7 @@ class Command:
         return printed.out
 
     def json(self, *arguments: str, code: int = 0) -> Any:
-        """What a program reads."""
+        """Return what a program reads."""
         return json.loads(self.table(*arguments, "--format", "json", code=code))
 
 
@@ -117,6 +117,24 @@ def test_reading_traces(command: Command, trace: str) -> None:
     assert command.json("traces", "users")["items"][0]["user_id"] == "u-1"
     assert command.json("traces", "users", "--all")["total"] == 1
     assert command.json("traces", "analytics", "--metric", "models", *WINDOW)[0]["model"] == "m"
+
+
+def test_traces_within_a_budget(command: Command, trace: str) -> None:
+    """As text with a fence, in parts, and two side by side."""
+    text = command.table("traces", "get", trace, "--budget", "800")
+    part = command.json("traces", "get", trace, "--budget", "800", "--part", "input")
+    tree = command.json("traces", "get", trace, "--budget", "800", "--part", "tree", "--cursor", "1.1")
+    same = command.json("traces", "compare", trace, trace)
+
+    assert text.startswith(f"trace {trace} COMPLETED 2.0s")
+    assert "#1 llm gpt m running" in text
+    assert "\ntea\n<<end" in part["text"]
+    assert (tree["spans"], tree["next"], same["differing"]) == (1, None, 0)
+    assert "no difference" in command.table("traces", "compare", trace, trace)
+    command.table("traces", "get", trace, "--budget", "800", "--part", "#9", code=ExitCode.VALIDATION)
+    assert "spans #1 to #1" in command.error_output
+    command.table("traces", "get", trace, "--part", "tree", code=ExitCode.VALIDATION)
+    assert "about --budget" in command.error_output
 
 
 def test_changing_traces(command: Command, trace: str, tmp_path: Path) -> None:
@@ -302,7 +320,7 @@ def test_monitors(command: Command, trace: str, tmp_path: Path) -> None:
         (("evals", "run", "-m", "coherence", "--session", "s", "--signal-weights", "[]"), "must be a JSON object"),
         (("evals", "run", "-m", "coherence", "--all", "--threshold", "0.5"), "--threshold needs --wait"),
         (("evals", "run", "-m", "coherence", "--all", "--wait", "--threshold", "2"), "not between 0 and 1"),
-        (("evals", "run", "-m", "coherence", "--all", "--wait", "--threshold", "x=0.5"), "threshold for x"),
+        (("evals", "run", "-m", "coherence", "--all", "--wait", "--threshold", "x=0.5"), "x has a threshold"),
         (("monitors", "apply", "nope.toml"), "nope.toml cannot be read"),
         (("sessions", "get", "a/b"), "has a slash"),
         (("sessions", "delete", "a/b"), "has a slash"),
@@ -334,7 +352,7 @@ ASK_NO_SERVER = {"evals agreement"}
 
 
 def test_no_command_was_left_out(request: pytest.FixtureRequest) -> None:
-    """What the tests above ran, together, is every command of these groups, and every operation of an API key."""
+    """The tests above ran every command of these groups, and every operation of an API key."""
     tests = {name for name in globals() if name.startswith("test_")}
     selected = {getattr(item, "originalname", "") for item in request.session.items if item.path == request.path}
     if selected != tests:

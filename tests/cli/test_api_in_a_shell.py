@@ -90,7 +90,7 @@ def test_json_goes_through_jq(environment: dict[str, str]) -> None:
 @needs_jq
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 def test_a_session_in_a_terminal(environment: dict[str, str]) -> None:
-    """What a person types: completion with TAB, a table, a pipe into jq, a wrong key, no server, Ctrl-C."""
+    """A person types: completion with TAB, a table, a pipe into jq, a wrong key, no server, Ctrl-C."""
     make_traces(environment, "tea", "coffee")
     with Terminal("bash", "--norc", "--noprofile", "-i", environment=with_path(environment)) as terminal:
         terminal.type('PS1="ready> "; eval "$(pandaprobe-otel completion bash)"\n')
@@ -102,7 +102,7 @@ def test_a_session_in_a_terminal(environment: dict[str, str]) -> None:
         terminal.type("--sort-by na\t")
         terminal.wait_for("na.*me ")
         terminal.type("\n")
-        terminal.wait_for(r"(?s)trace_id +name +status.* tea +COMPLETED.* coffee +COMPLETED.*ready> ")
+        terminal.wait_for(r"(?s)name +status +.*trace_id.*tea +COMPLETED.*coffee +COMPLETED.*ready> ")
         terminal.type("pandaprobe-otel traces list --format json | jq -r '.items[].name'; echo code $?\n")
         terminal.wait_for(r"\ncoffee\ntea\ncode 0")
         terminal.type(f"pandaprobe-otel traces list --api-key {KEY}; echo code $?\n")
@@ -303,7 +303,7 @@ def test_the_completion_script_of_a_shell(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_a_shell_completes(tmp_path: Path, words: str, offered: set[str]) -> None:
-    """What the completion script asks is answered, also for commands that are loaded late."""
+    """The completion script gets its answers, also for commands that are loaded late."""
     environment = clean_environment(
         tmp_path,
         _PANDAPROBE_OTEL_COMPLETE="bash_complete",

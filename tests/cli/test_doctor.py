@@ -72,7 +72,7 @@ def test_it_never_shows_a_secret(tmp_path: Path) -> None:
     [("short", "*** (5 characters)"), ("redis://cache/0", "redis://cache/0"), ("sk_pp_" + "a" * 30, "sk_pp_…aaaa")],
 )
 def test_a_secret_is_masked(secret: str, shown: str) -> None:
-    """What is left of a secret identifies it for its owner only."""
+    """The rest of a secret identifies it for its owner only."""
     assert masked(secret) == shown
 
 

@@ -126,7 +126,7 @@ def test_an_empty_file_is_told(tmp_path: Path) -> None:
     result = run_command_line("view", str(tmp_path / "t.jsonl"), environment=clean_environment(tmp_path))
     assert result.returncode == 1
     assert "line 1 left out" in result.stderr
-    assert "holds no trace" in result.stderr
+    assert "has no traces" in result.stderr
 
 
 def test_a_trace_and_a_session_as_one_page(server: LocalServer, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_trace_and_a_session_as_one_page(server: LocalServer, tmp_path: Path) 
     ("value", "words"), [("nowhere/t.jsonl", "a directory that does not exist"), (".", "is a directory")]
 )
 def test_a_bad_file_name_never_sends_anything(value: str, words: str, tmp_path: Path) -> None:
-    """Where the file cannot be, nothing is sent to the cloud instead; the warning names the setting."""
+    """A file that cannot be written never sends anything to the cloud instead; the warning names the setting."""
     code = "import pandaprobe_otel as p; h = p.init(api_key='sk_pp_1'); print(h.enabled)"
     environment = {**clean_environment(tmp_path), "PANDAPROBE_LOCAL": value}
     result = subprocess.run(

@@ -51,7 +51,7 @@ def post_many(url: str, count: int, key: str = "any") -> list[int]:
 
 
 def count(url: str) -> int:
-    """How many traces there are."""
+    """Return the number of traces."""
     headers = {"X-API-Key": "any", "X-Project-Name": "p"}
     total: int = httpx.get(f"{url}/traces", headers=headers, trust_env=False, timeout=60).json()["total"]
     return total
@@ -69,7 +69,7 @@ def test_it_serves_until_it_is_interrupted(tmp_path: Path, number: signal.Signal
 
 
 def test_a_database_file_survives_and_is_of_one_process(tmp_path: Path) -> None:
-    """What was sent to one process is there in the next; a second one meanwhile ends with 1 and says why."""
+    """A trace that was sent to one process is there in the next; a second one meanwhile ends with 1 and says why."""
     arguments = ("--db", str(tmp_path / "traces.sqlite"))
     environment = clean_environment(tmp_path)
     with local(*arguments, environment=environment) as (url, _):

@@ -1,4 +1,4 @@
-"""When an answer is lost, the command line says how to look whether the request was carried out."""
+"""A hint after a lost answer: how to look whether the request was carried out."""
 
 from __future__ import annotations
 

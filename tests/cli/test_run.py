@@ -30,7 +30,7 @@ def test_exporters_default_to_none(tmp_path: Path) -> None:
 
 
 def test_the_users_variables_stay(tmp_path: Path) -> None:
-    """What is set already is left alone; empty counts as unset, as OpenTelemetry's specification says."""
+    """Variables that are set are left alone; empty counts as unset, as OpenTelemetry's specification says."""
     variables = environment(
         {"OTEL_TRACES_EXPORTER": "console", "OTEL_LOGS_EXPORTER": "", "PANDAPROBE_SPANS": "all", "EMPTY": ""},
         cwd=tmp_path,

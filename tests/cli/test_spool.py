@@ -23,7 +23,7 @@ def spool(*arguments: str, home: Path, **variables: str) -> tuple[int, str, str]
 
 
 def listing(folder: Path, home: Path) -> dict[str, Any]:
-    """What `ls` says, as JSON."""
+    """Return the output of `ls`, as JSON."""
     code, output, errors = spool("ls", "--spool", str(folder), "--format", "json", home=home)
     assert (code, errors) == (0, "")
     found: dict[str, Any] = json.loads(output)
@@ -55,8 +55,8 @@ def test_ls_shows_who_uses_what_and_what_waits(tmp_path: Path) -> None:
     (folder / "x.sqlite.damaged").write_bytes(b"x" * 10)
     files = {file["state"]: file for file in listing(folder, tmp_path)["files"]}
 
-    assert (files["waiting"]["parcels"], files["waiting"]["spans"], files["waiting"]["project"]) == (1, 3, "shop")
-    assert (files["in use"]["parcels"], files["in use"]["endpoint"]) == (1, "http://other")
+    assert (files["waiting"]["requests"], files["waiting"]["spans"], files["waiting"]["project"]) == (1, 3, "shop")
+    assert (files["in use"]["requests"], files["in use"]["endpoint"]) == (1, "http://other")
     assert files["damaged"]["bytes"] == 10
     code, output, _ = spool("ls", home=tmp_path, PANDAPROBE_SPOOL_DIR=str(folder))
     assert code == 0
@@ -78,7 +78,7 @@ def test_show_gives_the_words_of_the_server_and_the_body(refused: Path, tmp_path
 
 
 def test_retry_lets_the_next_process_send_them(tmp_path: Path) -> None:
-    """What the server refused yesterday it takes today."""
+    """The server takes today what it refused yesterday."""
     folder = tmp_path / "spool"
     with StrictPandaProbe() as server:
         server.answer = lambda method, path: Reply(status=422, body={"errors": [{"field": "x", "message": "no"}]})
@@ -87,7 +87,7 @@ def test_retry_lets_the_next_process_send_them(tmp_path: Path) -> None:
         server.answer = lambda method, path: None
         chosen = listing(folder, tmp_path)["refused"][1]
         code, output, _ = spool("retry", str(chosen["number"]), "--spool", str(folder), home=tmp_path)
-        assert (code, output) == (0, "1 refused requests wait to be sent again.\n")
+        assert (code, output) == (0, "To be sent again: 1 refused request.\n")
         assert len(listing(folder, tmp_path)["refused"]) == 1
         (folder / "dead-letters.db").unlink()
         (folder / "dead-letters.db.lock").unlink()
@@ -113,7 +113,7 @@ def test_retry_other_keys_takes_what_waits_for_a_key_that_is_gone(tmp_path: Path
     }
     code, output, _ = spool("retry", "--other-keys", "--spool", str(folder), home=tmp_path, **variables)
 
-    assert (code, output.split()[0]) == (0, "2")
+    assert (code, output) == (0, "Moved to this key: 2 waiting requests.\n")
     new = Run(folder, destination=Destination(endpoint=DESTINATION.endpoint, project="shop", api_key="sk_pp_new"))
     assert len(new.contents()) == 2
 
@@ -130,7 +130,7 @@ def test_purge_deletes_what_it_is_told_and_nothing_else(refused: Path, tmp_path:
     living.put(create(2))
     code, output, _ = spool("purge", "--all", "--waiting", "--spool", str(refused), home=tmp_path)
 
-    assert (code, output) == (0, "1 refused requests deleted.\n1 waiting requests deleted.\n")
+    assert (code, output) == (0, "Deleted 1 refused request.\nDeleted 1 waiting request.\n")
     left = listing(refused, tmp_path)
     assert left["refused"] == []
     assert [file["state"] for file in left["files"]] == ["in use"]

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from pandaprobe_otel.delivery.admission import ADOPT_AFTER_S, ADOPT_LATE_S, Admission, Fate
 from pandaprobe_otel.delivery.budget import CUT_COUNTS_S, LeasedBucket, MemoryTokens
-from pandaprobe_otel.delivery.outbox import Job, Outbox
-from pandaprobe_otel.delivery.parcel import Step
-from simulated_world import Process, Server, Way, World, trace_parcel
+from pandaprobe_otel.delivery.job import Job
+from pandaprobe_otel.delivery.outbox import Outbox
+from pandaprobe_otel.delivery.outgoing_request import Step
+from simulated_world import Process, Server, Way, World, trace_request
 
 MINUTE = 60.0
 
@@ -21,7 +22,7 @@ class SharedTokens(MemoryTokens):
         super().__init__()
         self.cut, self.until = 0.0, math.inf
 
-    def agree(self, cut: float, now: float) -> float:
+    def publish_cutoff(self, cut: float, now: float) -> float:
         if now >= self.until:
             self.cut = 0.0
         if cut and cut >= self.cut:
@@ -40,8 +41,8 @@ def test_services_of_a_trace_leave_out_the_same() -> None:
 
     def request() -> None:
         number = next(offered)
-        front.put(trace_parcel(number, is_error=number % 100 == 0))
-        back.put(trace_parcel(number, step=Step.APPEND, is_remote=True, batch=1))
+        front.put(trace_request(number, is_error=number % 100 == 0))
+        back.put(trace_request(number, step=Step.APPEND, is_remote=True, batch=1))
 
     world.every(MINUTE / 300, request, until=20 * MINUTE)
     world.run(20 * MINUTE)
@@ -62,9 +63,9 @@ def fate(admission: Admission, chance: float, waited_s: float, **how: bool) -> F
     """Return the fate of spans of a trace with this randomness."""
     number = int(chance * (1 << 56))
     trace_id = f"00000000-0000-0000-00{number >> 48:02x}-{number & ((1 << 48) - 1):012x}"
-    parcel = replace(trace_parcel(1, step=Step.APPEND, is_remote=True, is_error=how.pop("is_error", False)))
+    request = replace(trace_request(1, step=Step.APPEND, is_remote=True, is_error=how.pop("is_error", False)))
     ways = {"is_strange": False, "closing": False, **how}
-    return admission.fate(Job(replace(parcel, trace_id=trace_id)), waited_s, 0.0, **ways)
+    return admission.fate(Job(replace(request, trace_id=trace_id)), waited_s, 0.0, **ways)
 
 
 def test_what_others_leave_out_is_not_adopted() -> None:
@@ -80,6 +81,16 @@ def test_what_others_leave_out_is_not_adopted() -> None:
     assert fate(admission, 0.6, 0.0, closing=True) is Fate.ADOPT
     assert fate(admission, 0.4, 0.0, closing=True) is Fate.LEAVE_OUT
     assert fate(admission, 0.6, 0.0, is_strange=True) is Fate.ADOPT
+
+
+def test_what_is_kept_until_it_is_delivered_is_adopted() -> None:
+    """A gateway has acknowledged the spans: it adopts them even if others leave the rest of the trace out."""
+    tokens = SharedTokens()
+    tokens.cut = 0.5
+    admission = Admission(LeasedBucket(tokens=tokens), Outbox(1 << 20, keeps_all=True), lambda now: False)
+    assert fate(admission, 0.4, ADOPT_AFTER_S) is Fate.WAIT
+    assert fate(admission, 0.4, ADOPT_LATE_S) is Fate.ADOPT
+    assert fate(admission, 0.4, 0.0, closing=True) is Fate.ADOPT
 
 
 def test_without_overload_five_minutes_are_enough() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hostile_answers import outcomes
 from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.gates import AUTH, QUOTA
-from pandaprobe_otel.delivery.parcel import Step
+from pandaprobe_otel.delivery.outgoing_request import Step
 from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
 from simulated_delivery import SimulatedDelivery, accepted, create
@@ -95,7 +95,7 @@ def test_a_fault_of_ours_in_a_consequence_returns_the_token_and_is_told_once(
     """Our code raises three hundred times, and the three hundred and first trace still goes."""
     delivery = SimulatedDelivery()
     with monkeypatch.context() as broken:
-        broken.setattr(delivery.dispatcher, "_after_send", lambda *_: 1 / 0)
+        broken.setattr(delivery.policy._consequences, "_after_send", lambda *_: 1 / 0)
         with caplog.at_level(logging.WARNING):
             for number in range(300):
                 delivery.put(create(number))
@@ -126,7 +126,7 @@ def test_a_fault_of_ours_in_the_answer_to_a_probe_leaves_no_gate_shut(
             raise fault
         return judge(outcome)
 
-    monkeypatch.setattr("pandaprobe_otel.delivery.dispatcher.judge", judge_once_wrong)
+    monkeypatch.setattr("pandaprobe_otel.delivery.consequences.judge", judge_once_wrong)
     delivery.run(2 * HOUR)
 
     counts = delivery.ledger.read()

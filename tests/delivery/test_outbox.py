@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pandaprobe_otel.delivery.outbox import Outbox
-from pandaprobe_otel.delivery.parcel import Step
+from pandaprobe_otel.delivery.outgoing_request import Step
 from simulated_delivery import create
 
 
@@ -42,12 +42,12 @@ def test_a_retried_job_waits_for_its_time_and_others_pass_it() -> None:
     assert outbox.next_due(0.0) == (30.0, None)
 
 
-def test_a_parcel_larger_than_the_bound_is_given_back() -> None:
-    """A parcel that can never fit is not kept."""
+def test_a_request_larger_than_the_bound_is_given_back() -> None:
+    """A request that can never fit is not kept."""
     outbox = Outbox(10_000)
     evicted = outbox.put(create(1, size=20_000), 0.0)
 
-    assert [job.parcel.trace_id for job, _ in evicted] == [create(1).trace_id]
+    assert [job.request.trace_id for job, _ in evicted] == [create(1).trace_id]
     assert (outbox.bytes, len(outbox)) == (0, 0)
 
 
@@ -60,7 +60,7 @@ def test_what_is_under_way_is_never_evicted() -> None:
     outbox.start(job, 0.0)
     evicted = outbox.put(create(2, size=6_000), 0.0)
 
-    assert [gone.parcel.trace_id for gone, _ in evicted] == [create(2).trace_id]
+    assert [gone.request.trace_id for gone, _ in evicted] == [create(2).trace_id]
     assert job in list(outbox)
 
 
@@ -75,7 +75,7 @@ def test_a_rare_name_is_not_starved_by_a_busy_one() -> None:
         job = outbox.next_create(0.0)
         assert job is not None
         outbox.start(job, 0.0)
-        order.append(job.parcel.name)
+        order.append(job.request.name)
 
     assert "rare" in order[:2]
 
@@ -89,7 +89,7 @@ def test_errors_go_first() -> None:
 
     job = outbox.next_create(0.0)
     assert job is not None
-    assert job.parcel.trace_id == create(9).trace_id
+    assert job.request.trace_id == create(9).trace_id
 
 
 def test_the_newest_half_minute_goes_first_and_the_oldest_is_dropped_first() -> None:
@@ -101,9 +101,29 @@ def test_the_newest_half_minute_goes_first_and_the_oldest_is_dropped_first() -> 
     evicted += outbox.put(create(4, size=700), 80.0)
     job = outbox.next_create(80.0)
 
-    assert [gone.parcel.trace_id for gone, _ in evicted] == [create(1).trace_id]
+    assert [gone.request.trace_id for gone, _ in evicted] == [create(1).trace_id]
     assert job is not None
-    assert job.parcel.trace_id in (create(3).trace_id, create(4).trace_id)
+    assert job.request.trace_id in (create(3).trace_id, create(4).trace_id)
+
+
+def test_an_outbox_that_keeps_everything_has_turns_for_the_oldest() -> None:
+    """With new traces faster than the limit, the oldest would wait for ever; each fifth turn is theirs."""
+    outbox = Outbox(4_500, keeps_all=True)
+    sent: list[str] = []
+    for minute in range(20):
+        for number in range(10):
+            assert not outbox.put(create(minute * 10 + number, size=700), minute * 60.0)
+        for _ in range(5):
+            job = outbox.next_create(minute * 60.0)
+            assert job is not None
+            outbox.start(job, minute * 60.0)
+            outbox.finish(job, minute * 60.0)
+            sent.append(job.request.trace_id)
+
+    assert outbox.fill == 1.0
+    assert len(outbox) == 100
+    assert {create(number).trace_id for number in range(10)} <= set(sent)
+    assert sent[-1] >= create(190).trace_id
 
 
 def test_independent_processes_prefer_the_same_traces() -> None:
@@ -116,7 +136,7 @@ def test_independent_processes_prefer_the_same_traces() -> None:
         order = []
         while (job := outbox.next_create(0.0)) is not None:
             outbox.start(job, 0.0)
-            order.append(job.parcel.trace_id)
+            order.append(job.request.trace_id)
         orders.append(order)
 
     assert orders[0] == orders[1]
@@ -132,5 +152,5 @@ def test_the_byte_and_job_counts_stay_true() -> None:
             outbox.start(job, float(number))
             outbox.retry(job, number + 3.0) if number % 2 else outbox.finish(job, float(number))
 
-        assert outbox.bytes == sum(job.parcel.size for job in outbox) <= 20_000
+        assert outbox.bytes == sum(job.request.size for job in outbox) <= 20_000
         assert len(outbox) == len(list(outbox))

@@ -1,4 +1,4 @@
-"""Parcels compressed while many wait, and sent as if they had not been."""
+"""Requests compressed while many wait, and sent as if they had not been."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pandaprobe_otel.delivery.outbox import PACK_ABOVE, Outbox
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.packing import pack, unpack
-from pandaprobe_otel.delivery.parcel import Parcel, Step
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 
 TEXT = b"Agents call models and tools, and their traces wait for their turn. "
 
 
-def parcel(number: int, *, kilobytes: int = 20, step: Step = Step.CREATE) -> Parcel:
-    """Return a parcel of two spans."""
+def request(number: int, *, kilobytes: int = 20, step: Step = Step.CREATE) -> OutgoingRequest:
+    """Return a request of two spans."""
     span = b'{"span_id":"%d","output":"%b"}' % (number, TEXT * (kilobytes * 1024 // len(TEXT) // 2))
-    return Parcel(
+    return OutgoingRequest(
         step=step, trace_id=f"t{number}", fields=b'{"name":"n"}', spans=EncodedSpans.of((span, span)), name="n"
     )
 
@@ -30,9 +30,9 @@ def test_what_is_packed_comes_back(fields: bytes, spans: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize("step", list(Step))
-def test_a_closed_parcel_opens_to_the_same_body(step: Step) -> None:
-    """The server cannot see that a parcel was packed."""
-    whole = parcel(1, step=step)
+def test_a_closed_request_opens_to_the_same_body(step: Step) -> None:
+    """The server cannot see that a request was packed."""
+    whole = request(1, step=step)
     closed = whole.closed()
 
     assert closed.packed
@@ -42,9 +42,9 @@ def test_a_closed_parcel_opens_to_the_same_body(step: Step) -> None:
     assert closed.opened().body() == whole.body()
 
 
-def test_small_parcels_stay_as_they_are() -> None:
-    """Packing small parcels would gain nothing."""
-    small = Parcel(step=Step.FINISH, trace_id="t", fields=b'{"status":"COMPLETED"}')
+def test_small_requests_stay_as_they_are() -> None:
+    """Packing small requests would gain nothing."""
+    small = OutgoingRequest(step=Step.FINISH, trace_id="t", fields=b'{"status":"COMPLETED"}')
 
     assert small.closed() is small
     assert small.opened() is small
@@ -56,16 +56,16 @@ def test_only_what_comes_on_top_of_much_is_packed_and_its_packed_size_counts() -
     number = 0
     while outbox.bytes <= PACK_ABOVE:
         number += 1
-        assert outbox.put(parcel(number), 0.0) == []
+        assert outbox.put(request(number), 0.0) == []
     unpacked = number
     while number < 1000:
         number += 1
-        assert outbox.put(parcel(number), 0.0) == []
-    packed = [job for job in outbox if job.parcel.packed]
+        assert outbox.put(request(number), 0.0) == []
+    packed = [job for job in outbox if job.request.packed]
 
     assert len(outbox) == 1000
     assert len(packed) == 1000 - unpacked
-    assert outbox.bytes == sum(job.parcel.size for job in outbox)
+    assert outbox.bytes == sum(job.request.size for job in outbox)
     assert outbox.bytes <= PACK_ABOVE + (1 << 20)
 
 
@@ -73,18 +73,18 @@ def test_a_job_is_opened_when_it_starts() -> None:
     """Packed or not, the same bytes are sent, and the byte count follows."""
     outbox = Outbox(1 << 30)
     number = 0
-    while not any(job.parcel.packed for job in outbox):
+    while not any(job.request.packed for job in outbox):
         number += 1
-        outbox.put(parcel(number), 0.0)
+        outbox.put(request(number), 0.0)
     sent: dict[str, bytes] = {}
     while (job := outbox.next_create(0.0)) is not None:
         assert outbox.open(job, 0.0)
         outbox.start(job, 0.0)
-        assert outbox.bytes == sum(other.parcel.size for other in outbox)
-        sent[job.parcel.trace_id] = job.parcel.body()
+        assert outbox.bytes == sum(other.request.size for other in outbox)
+        sent[job.request.trace_id] = job.request.body()
         outbox.finish(job, 0.0)
 
-    assert sent == {f"t{each}": parcel(each).body() for each in range(1, number + 1)}
+    assert sent == {f"t{each}": request(each).body() for each in range(1, number + 1)}
     assert outbox.bytes == 0
 
 
@@ -94,19 +94,21 @@ def test_spans_without_a_root_are_adopted_whole_although_packed() -> None:
     number = 0
     while outbox.bytes <= PACK_ABOVE:
         number += 1
-        outbox.put(parcel(number), 0.0)
-    orphan = Parcel(
+        outbox.put(request(number), 0.0)
+    orphan = OutgoingRequest(
         step=Step.APPEND,
         trace_id="00000000-0000-0000-0000-000000000001",
         is_remote=True,
         fields=b'{"trace_id":"00000000-0000-0000-0000-000000000001"}',
-        spans=parcel(0).spans,
+        spans=request(0).spans,
     )
     outbox.put(orphan, 0.0)
     outbox.put(orphan, 0.0)
-    job = next(job for job in outbox if job.parcel.is_remote)
+    job = next(job for job in outbox if job.request.is_remote)
     outbox.adopt(job, "project", 0.0)
-    adopted = [job.parcel.opened() for job in outbox if job.parcel.trace_id not in {f"t{n}" for n in range(number + 1)}]
+    adopted = [
+        job.request.opened() for job in outbox if job.request.trace_id not in {f"t{n}" for n in range(number + 1)}
+    ]
 
     assert [each.step for each in adopted] == [Step.CREATE, Step.APPEND]
     assert [each.spans for each in adopted] == [orphan.spans] * 2

@@ -10,7 +10,7 @@ import pytest
 
 from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.fitting import fit
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.repair import MARK, repair
 from pandaprobe_otel.errors import FieldError
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
@@ -18,8 +18,8 @@ from pandaprobe_otel.transport.messages import Answer, Outcome
 from simulated_delivery import SimulatedDelivery, accepted, create
 
 
-def parcel(*spans: Mapping[str, object], step: Step = Step.CREATE, **fields: object) -> Parcel:
-    """Return a parcel with these spans and trace fields."""
+def request(*spans: Mapping[str, object], step: Step = Step.CREATE, **fields: object) -> OutgoingRequest:
+    """Return a request with these spans and trace fields."""
     trace = {"trace_id": create(1).trace_id, "name": "t", "started_at": "2026-01-01T00:00:00+00:00", **fields}
     encoded = tuple(json.dumps({"span_id": "s", "name": "n", "started_at": "x", **span}).encode() for span in spans)
     return replace(create(1), step=step, fields=json.dumps(trace).encode(), spans=EncodedSpans.of(encoded))
@@ -27,10 +27,12 @@ def parcel(*spans: Mapping[str, object], step: Step = Step.CREATE, **fields: obj
 
 def test_an_optional_field_goes_and_is_named_in_the_metadata() -> None:
     """The rest of the span stays as it was."""
-    mended = repair(parcel({"model": "m" * 300, "metadata": {"a": 1}}), [FieldError("spans -> 0 -> model", "too long")])
+    mended = repair(
+        request({"model": "m" * 300, "metadata": {"a": 1}}), [FieldError("spans -> 0 -> model", "too long")]
+    )
 
     assert mended is not None
-    (span,) = (json.loads(span) for span in mended.parcel.spans)
+    (span,) = (json.loads(span) for span in mended.request.spans)
     assert "model" not in span
     assert span["metadata"] == {"a": 1, MARK: ["model"]}
     assert mended.left_out == 0
@@ -38,29 +40,29 @@ def test_an_optional_field_goes_and_is_named_in_the_metadata() -> None:
 
 def test_a_name_is_cut_or_given() -> None:
     """The server requires 1 to 512 characters."""
-    long = repair(parcel({"name": "x" * 600}), [FieldError("spans -> 0 -> name", "at most 512")])
-    empty = repair(parcel({"name": ""}, step=Step.APPEND), [FieldError("0 -> name", "at least 1")])
+    long = repair(request({"name": "x" * 600}), [FieldError("spans -> 0 -> name", "at most 512")])
+    empty = repair(request({"name": ""}, step=Step.APPEND), [FieldError("0 -> name", "at least 1")])
 
     assert long is not None
     assert empty is not None
-    assert json.loads(*long.parcel.spans)["name"] == "x" * 512
-    assert json.loads(*empty.parcel.spans)["name"] == "unnamed"
+    assert json.loads(*long.request.spans)["name"] == "x" * 512
+    assert json.loads(*empty.request.spans)["name"] == "unnamed"
 
 
 def test_a_span_that_cannot_be_mended_goes_alone() -> None:
     """A bad start time cannot be left out; the other spans stay."""
-    mended = repair(parcel({}, {}, {}), [FieldError("spans -> 1 -> started_at", "bad")])
+    mended = repair(request({}, {}, {}), [FieldError("spans -> 1 -> started_at", "bad")])
 
     assert mended is not None
-    assert (len(mended.parcel.spans), mended.left_out) == (2, 1)
+    assert (len(mended.request.spans), mended.left_out) == (2, 1)
 
 
 def test_a_field_of_the_trace_goes() -> None:
     """A session id of 300 characters costs the session, not the trace."""
-    mended = repair(parcel({}, session_id="s" * 300), [FieldError("session_id", "at most 255")])
+    mended = repair(request({}, session_id="s" * 300), [FieldError("session_id", "at most 255")])
 
     assert mended is not None
-    fields = json.loads(mended.parcel.fields)
+    fields = json.loads(mended.request.fields)
     assert "session_id" not in fields
     assert fields["metadata"] == {MARK: ["session_id"]}
 
@@ -68,21 +70,21 @@ def test_a_field_of_the_trace_goes() -> None:
 @pytest.mark.parametrize("field", ["started_at", "trace_id", "9", "", "path"])
 def test_what_the_server_does_not_say_cannot_be_mended(field: str) -> None:
     """The trace is given up, with the server's words."""
-    assert repair(parcel({}), [FieldError(field, "JSON decode error" if field == "9" else "bad")]) is None
+    assert repair(request({}), [FieldError(field, "JSON decode error" if field == "9" else "bad")]) is None
 
 
 def test_one_bad_span_in_fifty_costs_one_extra_request() -> None:
     """The 49 others arrive, and so does the fixed one."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
-        for index, span in enumerate(attempt.job.parcel.spans):
+        for index, span in enumerate(attempt.job.request.spans):
             if "model" in json.loads(span):
                 error = {"field": f"spans -> {index} -> model", "message": "at most 255 characters"}
                 return Answer(status=422, body=json.dumps({"detail": "Validation error", "errors": [error]}).encode())
         return accepted(attempt, now)
 
     delivery = SimulatedDelivery(server)
-    delivery.put(parcel(*({"model": "bad"} if number == 20 else {} for number in range(50))))
+    delivery.put(request(*({"model": "bad"} if number == 20 else {} for number in range(50))))
     delivery.run(5)
 
     counts = delivery.ledger.read()
@@ -99,7 +101,7 @@ def test_after_two_repairs_the_trace_is_given_up() -> None:
         return Answer(status=422, body=json.dumps(body).encode())
 
     delivery = SimulatedDelivery(server)
-    delivery.put(parcel({}))
+    delivery.put(request({}))
     delivery.run(5)
 
     assert len(delivery.sent) == 3
@@ -110,14 +112,14 @@ def test_a_body_that_is_too_large_is_split_and_the_size_remembered() -> None:
     """413 above 256 KB: everything arrives, and the next trace is split before it is sent."""
 
     def server(attempt: Attempt, now: float) -> Outcome:
-        too_large = not attempt.is_check and len(attempt.job.parcel.body()) > 256_000
+        too_large = not attempt.is_check and len(attempt.job.request.body()) > 256_000
         return Answer(status=413) if too_large else accepted(attempt, now)
 
     delivery = SimulatedDelivery(server, max_bytes=64 << 20)
-    delivery.put(parcel(*({"input": "x" * 20_000} for _ in range(40))))
+    delivery.put(request(*({"input": "x" * 20_000} for _ in range(40))))
     delivery.run(30)
     first = len(delivery.sent)
-    delivery.put(replace(parcel(*({"input": "x" * 20_000} for _ in range(40))), trace_id=create(2).trace_id))
+    delivery.put(replace(request(*({"input": "x" * 20_000} for _ in range(40))), trace_id=create(2).trace_id))
     delivery.run(30)
 
     assert delivery.ledger.read().delivered == 80
@@ -127,7 +129,7 @@ def test_a_body_that_is_too_large_is_split_and_the_size_remembered() -> None:
 
 def test_one_huge_value_is_cut_with_a_mark() -> None:
     """The structure survives, and a mark says how much was cut."""
-    (piece,) = fit(parcel({"output": "y" * 500_000, "input": "short"}), 100_000)
+    (piece,) = fit(request({"output": "y" * 500_000, "input": "short"}), 100_000)
 
     assert len(piece.body()) <= 100_000
     span = json.loads(*piece.spans)
@@ -137,7 +139,7 @@ def test_one_huge_value_is_cut_with_a_mark() -> None:
 
 def test_pieces_keep_every_span_in_order() -> None:
     """Splitting loses nothing and repeats nothing."""
-    whole = parcel(*({"span_id": f"s{number}", "input": "x" * (number * 37 % 3000)} for number in range(300)))
+    whole = request(*({"span_id": f"s{number}", "input": "x" * (number * 37 % 3000)} for number in range(300)))
     pieces = fit(whole, 65_536)
 
     assert [json.loads(span)["span_id"] for piece in pieces for span in piece.spans] == [f"s{n}" for n in range(300)]

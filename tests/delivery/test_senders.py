@@ -8,11 +8,11 @@ import time
 import pytest
 
 from pandaprobe_otel.delivery.budget import Lease, LeasedBucket
-from pandaprobe_otel.delivery.delivery import Delivery
-from pandaprobe_otel.delivery.dispatcher import Dispatcher
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
+from pandaprobe_otel.delivery.policy import DeliveryPolicy
+from pandaprobe_otel.delivery.sender_pool import SenderPool
 from pandaprobe_otel.transport.messages import Answer, Outcome, Request, Transport
 from simulated_delivery import create
 from waiting import wait_until
@@ -52,11 +52,11 @@ class Faulty(Stalled):
         return Answer(status=202)
 
 
-def delivery_by(transport: Transport, ledger: Ledger) -> Delivery:
+def pool_by(transport: Transport, ledger: Ledger) -> SenderPool:
     """Return a delivery in memory."""
 
-    def dispatcher() -> Dispatcher:
-        return Dispatcher(
+    def policy() -> DeliveryPolicy:
+        return DeliveryPolicy(
             outbox=Outbox(1 << 20),
             bucket=LeasedBucket(),
             ledger=ledger,
@@ -64,13 +64,13 @@ def delivery_by(transport: Transport, ledger: Ledger) -> Delivery:
             project="shop",
         )
 
-    return Delivery(dispatcher=dispatcher, transport=transport)
+    return SenderPool(policy=policy, transport=transport)
 
 
 def test_senders_that_are_held_up_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """At the end of a process, four senders stuck with a request cost a fifth of a second together, not each."""
     transport, ledger = Stalled(), Ledger()
-    delivery = delivery_by(transport, ledger)
+    delivery = pool_by(transport, ledger)
     for number in range(20):
         delivery.put([create(number)])
         if number < 4:
@@ -97,7 +97,7 @@ def test_a_fault_of_a_transport_costs_one_trace_and_no_sender() -> None:
     """The other traces go, and that one is counted."""
     ledger = Ledger()
     ledger.ended(10)
-    delivery = delivery_by(Faulty(), ledger)
+    delivery = pool_by(Faulty(), ledger)
     for number in range(10):
         delivery.put([create(number)])
     wait_until(lambda: ledger.read().pending == 0)
@@ -123,7 +123,7 @@ def test_a_fault_while_choosing_costs_neither_a_trace_nor_a_sender(
         return acquire(bucket, now, leave=leave)
 
     monkeypatch.setattr(LeasedBucket, "acquire", failing)
-    delivery = delivery_by(transport, ledger)
+    delivery = pool_by(transport, ledger)
     for number in range(3):
         delivery.put([create(number)])
     wait_until(lambda: ledger.read().delivered == 3)
@@ -135,7 +135,7 @@ def test_a_fault_while_choosing_costs_neither_a_trace_nor_a_sender(
 
 def test_a_lock_that_is_not_let_go_of_holds_up_neither_flush_nor_the_end() -> None:
     """A disk does not answer, for example; shutdown does not claim that nothing was lost."""
-    delivery = delivery_by(Stalled(), Ledger())
+    delivery = pool_by(Stalled(), Ledger())
     is_held, over = threading.Event(), threading.Event()
 
     def hold() -> None:

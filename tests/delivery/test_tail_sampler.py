@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from pandaprobe_otel.delivery.flows import Flow
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.arrival_rates import Arrivals
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.randomness import randomness, randomness_of_uuid
 from pandaprobe_otel.delivery.slowness import Slowness
 from pandaprobe_otel.delivery.tail_sampler import TailSampler
@@ -30,23 +30,23 @@ class Overloaded:
         self.now = 0.0
         self._offered, self._goes = offered, goes
         self._random = random.Random(seed)
-        self.kept: list[tuple[float, Parcel, float]] = []
-        self.seen: list[tuple[float, Parcel]] = []
+        self.kept: list[tuple[float, OutgoingRequest, float]] = []
+        self.seen: list[tuple[float, OutgoingRequest]] = []
 
     def run(self, minutes: float, *, blocked: bool = False, **traits: float) -> None:
         """Offer traces at an even pace; `traits` are the shares of those with `errors`, `slow` and `rare`."""
         for _ in range(int(self._offered * minutes)):
             self.now += MINUTE / self._offered
             self._send(0.0 if blocked else self._goes / self._offered)
-            parcel = self._parcel(**traits)
-            self.seen.append((self.now, parcel))
+            request = self._request(**traits)
+            self.seen.append((self.now, request))
             fill = self.waiting / self.ROOM
             if self.waiting:
-                chance = self.sampler.chance(parcel, waiting=self.waiting, fill=fill, blocked=blocked, now=self.now)
+                chance = self.sampler.chance(request, waiting=self.waiting, fill=fill, blocked=blocked, now=self.now)
             else:
-                chance = self.sampler.calm(parcel, self.now)
+                chance = self.sampler.calm(request, self.now)
             if chance:
-                self.kept.append((self.now, parcel, chance))
+                self.kept.append((self.now, request, chance))
                 self.waiting = min(self.waiting + 1, self.ROOM)
 
     def _send(self, traces: float) -> None:
@@ -56,9 +56,9 @@ class Overloaded:
             self._tokens -= 1
             self.sampler.sent()
 
-    def _parcel(self, errors: float = 0.0, slow: float = 0.0, rare: float = 0.0) -> Parcel:
+    def _request(self, errors: float = 0.0, slow: float = 0.0, rare: float = 0.0) -> OutgoingRequest:
         number = self._random.getrandbits(60)
-        return Parcel(
+        return OutgoingRequest(
             step=Step.CREATE,
             trace_id=simulated_id(number),
             name=f"rare {number}" if self._random.random() < rare else "busy",
@@ -70,11 +70,11 @@ class Overloaded:
 def share(run: Overloaded, since: float, **traits: object) -> float:
     """Return the kept share of the traces with these traits that were offered since then."""
 
-    def matches(parcel: Parcel) -> bool:
-        return all(getattr(parcel, name) == value for name, value in traits.items())
+    def matches(request: OutgoingRequest) -> bool:
+        return all(getattr(request, name) == value for name, value in traits.items())
 
-    kept = sum(matches(parcel) for at, parcel, _ in run.kept if at >= since)
-    return kept / sum(matches(parcel) for at, parcel in run.seen if at >= since)
+    kept = sum(matches(request) for at, request, _ in run.kept if at >= since)
+    return kept / sum(matches(request) for at, request in run.seen if at >= since)
 
 
 def test_a_burst_is_kept_whole() -> None:
@@ -112,8 +112,8 @@ def test_errors_slow_ones_and_first_ones_are_kept() -> None:
     since = 5 * MINUTE
     assert share(run, since, is_error=True) == 1
     assert share(run, since, is_slow=True, is_error=False) >= 0.9
-    rare = Counter(parcel.name == "busy" for at, parcel, _ in run.kept if at >= since and not parcel.is_error)
-    seen = sum(parcel.name != "busy" and not parcel.is_error for at, parcel in run.seen if at >= since)
+    rare = Counter(request.name == "busy" for at, request, _ in run.kept if at >= since and not request.is_error)
+    seen = sum(request.name != "busy" and not request.is_error for at, request in run.seen if at >= since)
     assert rare[False] / seen >= 0.9
     assert share(run, since, name="busy", is_error=False, is_slow=False) < 0.06
 
@@ -131,14 +131,14 @@ def test_two_processes_agree() -> None:
     for run in (busy, calm):
         run.run(30)
     since = 15 * MINUTE
-    few, many = ({parcel.trace_id for at, parcel, _ in run.kept if at >= since} for run in (busy, calm))
+    few, many = ({request.trace_id for at, request, _ in run.kept if at >= since} for run in (busy, calm))
     assert len(few) * 2 < len(many)
     assert len(few - many) <= 0.02 * len(few)  # the cuts move a little, at different moments
 
 
 def test_a_cut_fits_what_was_sampled_before_by_the_same_randomness() -> None:
     """Upstream let only the highest tenth through: half of those must go."""
-    flow, rng = Flow(0.0), random.Random(1)
+    flow, rng = Arrivals(0.0), random.Random(1)
     values = [rng.uniform(0.9, 1.0) for _ in range(2000)]
     for number, value in enumerate(values):
         flow.arrived(value, number * 0.06)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ REFERENCE: Final = "\n".join(page.read_text(encoding="utf-8") for page in sorted
 WRITTEN_BY_HAND: Final = "\n".join(
     page.read_text(encoding="utf-8")
     for page in DOCS.glob("**/*.md")
-    if page.stem not in ("settings", "command-line") and page.parent.name != "api"
+    if page.stem != "settings" and page.parent.name not in ("api", "command-line")
 )
 
 
@@ -47,9 +48,13 @@ def test_what_is_written_is_up_to_date(write_docs: ModuleType) -> None:
 
 
 def test_every_command_and_option_is_told(scripts: None) -> None:
-    """The command line's page has a heading for each command, and each of its options below it."""
-    page = (DOCS / "command-line.md").read_text(encoding="utf-8")
-    sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE))
+    """The command line's pages have a heading for each command, its options below it, and common ones at their top."""
+    pages = [path.read_text(encoding="utf-8") for path in (DOCS / "command-line").glob("*.md")]
+    sections = {
+        name: page.partition("\n## ")[0] + text
+        for page in pages
+        for name, text in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+    }
     for command, context in import_module("docs_pages.command_line_page").commands():
         section = sections[context.command_path.partition(" ")[2]]
         options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
@@ -68,6 +73,19 @@ def test_every_setting_is_told(setting: object) -> None:
 def test_every_public_name_is_in_the_reference(name: str) -> None:
     """The reference has each name, by its directive or, for further names of a type, by the name."""
     assert f"::: pandaprobe_otel.{name}\n" in f"{REFERENCE}\n" or f"`{name}`" in REFERENCE
+
+
+def test_every_public_name_is_in_the_groups() -> None:
+    """The page of the public names has each of them."""
+    page = (DOCS / "public-names.md").read_text(encoding="utf-8").partition("\n## Names that look")[0]
+    rows = "".join(line for line in page.splitlines() if line.startswith("|"))
+    assert set(pandaprobe_otel.__all__) - set(re.findall(r"`(\w+)`", rows)) == set()
+
+
+def test_help_explains_each_argument_of_init() -> None:
+    """`help(init)` has a line for each argument, in the order of the signature."""
+    arguments = re.findall(r"^    (\w+): .{10}", inspect.getdoc(pandaprobe_otel.init) or "", re.MULTILINE)
+    assert arguments == [*inspect.signature(pandaprobe_otel.init).parameters, "ConfigError"]
 
 
 @pytest.mark.parametrize(

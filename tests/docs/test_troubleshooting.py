@@ -23,7 +23,7 @@ from pandaprobe_otel.cli.extras import missing_extra
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.causes import Causes
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.errors import OutcomeUnknown
 from pandaprobe_otel.evals.connection import Connection
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
@@ -73,7 +73,7 @@ def _queue_full(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyP
 def _refused(home: Path, log: pytest.LogCaptureFixture, patch: pytest.MonkeyPatch) -> str:
     errors = [{"field": "name", "message": "Field required"}]
     verdict = judge(Answer(status=422, body=json.dumps({"detail": "Validation error", "errors": errors}).encode()))
-    parcel = Parcel(step=Step.CREATE, trace_id="1", spans=EncodedSpans.of((b"{}", b"{}")), name="answer")
+    parcel = OutgoingRequest(step=Step.CREATE, trace_id="1", spans=EncodedSpans.of((b"{}", b"{}")), name="answer")
     Causes(Notices(lambda: 0.0)).refused("refused", parcel, verdict)
     return log.text
 

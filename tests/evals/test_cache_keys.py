@@ -1,4 +1,4 @@
-"""What the cache takes for the same behaviour: content, without the ids, times and counts that differ each time."""
+"""The cache's key: content, without the ids, times and counts that differ each time."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_what_was_said_and_done_is_behaviour(changed: dict[str, Any]) -> None:
 
 
 def test_links_between_calls_and_results_are_behaviour() -> None:
-    """Which result belongs to which call is no matter of the ids' spelling, but of what they join."""
+    """Results belong to calls by what the ids join, not by their spelling."""
 
     def two(first: str, second: str) -> str:
         calls = [

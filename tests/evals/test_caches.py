@@ -1,4 +1,4 @@
-"""How often a cache had what was asked for: counted, and told in every form of the report."""
+"""Hits of caches: counted, and told in every form of the report."""
 
 from __future__ import annotations
 

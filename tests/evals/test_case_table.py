@@ -14,8 +14,8 @@ from rich.console import Console
 from pandaprobe_otel.cli.case_table import Trees, show_report
 from pandaprobe_otel.evals import CaseResult, MetricResult, Report
 from pandaprobe_otel.evals.outcome import Outcome
-from pandaprobe_otel.evals.trace_links import page_of, trace_url
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.reporting.trace_links import page_of, trace_template
 from suites import RunCommand
 
 TRACE: dict[str, Any] = {
@@ -133,13 +133,15 @@ def test_a_terminal_without_unicode() -> None:
 
 
 def test_the_page_of_a_trace_is_that_of_a_local_server_or_is_named(
-    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+    server: LocalServer,
 ) -> None:
     """A server that has no pages, or is not here, has no link; nor has what is no address of the web."""
-    assert trace_url(server.url) == f"{server.url}/ui/traces/{{trace_id}}"
-    assert [trace_url(url) for url in (None, "http://127.0.0.1:9", "https://api.example.com")] == [None] * 3
-    monkeypatch.setenv("PANDAPROBE_TRACE_URL", "https://example.com/t/{trace_id}")
-    assert page_of("1", trace_url(server.url)) == "https://example.com/t/1"
+    assert trace_template(server.url, named=None) == f"{server.url}/ui/traces/{{trace_id}}"
+    others = (None, "http://127.0.0.1:9", "https://api.example.com", "http://u:p@127.0.0.1:9")
+    assert [trace_template(url, named=None) for url in others] == [None] * 4
+    assert (
+        page_of("1", trace_template(server.url, named="https://example.com/t/{trace_id}")) == "https://example.com/t/1"
+    )
     assert page_of("1", "javascript:alert({trace_id})") is None
 
 

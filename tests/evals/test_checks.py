@@ -52,7 +52,7 @@ def run_of(output: Any, *, expected: Any = None, calls: Sequence[tuple[str, Any]
 
 
 def said(check: Scorer, run: TaskRun) -> tuple[str, float | None, str]:
-    """What a check finds."""
+    """Return the judgement of a check."""
     found = check(run)
     assert isinstance(found, Judgement)
     return found.finding.value, found.value, found.reason
@@ -257,7 +257,11 @@ def test_groundedness_by_any_model(endpoint: ProviderServer, model: Any) -> None
     [
         ({"claims": []}, "no evidence", "the answer makes no claims"),
         ({"claims": [{"claim": "39.00", "supported": True}]}, "passed", "1.00 >= 0.50: 1 claims, all supported"),
-        ({"claim": 1}, "no evidence", "JudgeError: the answer does not fit, also the third time: claims: Field req"),
+        (
+            {"claim": 1},
+            "no evidence",
+            "JudgeError: the answer did not fit the schema, even at the third try: claims: Field req",
+        ),
     ],
 )
 def test_what_is_no_evidence_of_groundedness(

@@ -14,10 +14,10 @@ import pytest
 from command_line import clean_environment, run_here
 from github_api import ANNA, BOT, FORK, JOB, PERSON, GitHubApi, github_api, limited
 from pandaprobe_otel.evals import CaseResult, MetricResult, Report
-from pandaprobe_otel.evals.comment import code, comment, marker
 from pandaprobe_otel.evals.github import add_summary
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.pull_request import Comments, PullRequest, RefusedError
+from pandaprobe_otel.evals.report_comment import code, comment, marker
 from provider_server import Received, Reply
 
 PULL = PullRequest(repository="shop/agent", number=7)
@@ -166,7 +166,7 @@ def put(api: GitHubApi, body: str, token: str = JOB, waited: list[float] | None 
 
 
 def ours(api: GitHubApi) -> list[str]:
-    """What stands in the comments that begin with our line."""
+    """Return the comments that begin with our line."""
     return [one["body"] for one in api.comments if one["body"].startswith(MARK)]
 
 

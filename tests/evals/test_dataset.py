@@ -56,7 +56,7 @@ def test_a_dataset_that_cannot_be_used_says_why(tmp_path: Path, name: str, text:
 
 
 def test_one_of_several_mappings_has_no_input() -> None:
-    """Where others have one, it is a slip."""
+    """A case without an input, among cases that have one, is a slip."""
     with pytest.raises(ValueError, match="case 2 has no 'input'; it has 'inptu'"):
         load_cases([{"input": 1}, {"inptu": 2}])
 

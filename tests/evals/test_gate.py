@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from pandaprobe_otel.evals import CaseResult, Report, TaskRun
 from pandaprobe_otel.evals.case_results import Rules, case_result
 from pandaprobe_otel.evals.dataset import Case
-from pandaprobe_otel.evals.demand import Demand
 from pandaprobe_otel.evals.evidence import Evidence
 from pandaprobe_otel.evals.gate import gated
 from pandaprobe_otel.evals.judging import Finding, Judgement, Judgements
+from pandaprobe_otel.evals.marker_options import Demand
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.repetition import Repetition
-from pandaprobe_otel.evals.runs import TestRun, TraceNote, metric_verdicts, repeat_verdicts
 from pandaprobe_otel.evals.suite_output import report_of
+from pandaprobe_otel.evals.suite_runs import TestRun, TraceNote, metric_verdicts, repeat_verdicts
 from pandaprobe_otel.local import LocalServer
 from suites import RunCommand, RunSuite
 

@@ -60,7 +60,7 @@ def test_kappa_of_known_tables(cells: tuple[int, int, int, int], kappa: float) -
 
 @pytest.mark.parametrize("cells", [(400, 100, 200, 300), (900, 30, 20, 50), (450, 50, 50, 450)])
 def test_the_interval_of_many_cases_is_that_of_the_textbooks(cells: tuple[int, int, int, int]) -> None:
-    """Where its formula holds."""
+    """The intervals agree for counts at which the textbook's formula holds."""
     found = agreement(verdicts(*cells))
     assert (found.low, found.high) == pytest.approx(asymptotic(found), abs=0.015)
 
@@ -105,7 +105,7 @@ def test_shares_of_answers_count_by_their_size() -> None:
 
 
 def labels_of(items: Iterable[Any], metric: str = "m") -> list[bool | None]:
-    """What the labels say with a threshold of 0.5."""
+    """Return the labels with a threshold of 0.5."""
     return [one.is_good(metric, 0.5) for one in load_labelled([{"output": "x", "label": item} for item in items])]
 
 
@@ -211,7 +211,7 @@ def test_answers_that_are_missing_may_make_the_difference(kinds: Any, silent: in
 
 
 def test_a_judge_and_people(endpoint: ProviderServer) -> None:
-    """What it gets wrong, which way, and how sure that is."""
+    """The report says how often the judge is wrong, which way, and how sure that is."""
     told: list[str] = []
     dataset = cases((40, True, "0.9"), (4, True, "0.2"), (2, False, "0.8"), (40, False, "0.1"))
     judge = LocalJudge("m", url=endpoint.url)
@@ -272,7 +272,7 @@ def test_what_cannot_be_measured_is_refused(endpoint: ProviderServer) -> None:
         ({"metrics": "task_complete", "judge": judge}, "task_complete is no metric of traces"),
         ({"metrics": "confidence", "judge": judge, "max_evaluations": 3, "repeat": 2}, "4 evaluations, and the limit"),
         ({"metrics": "confidence", "judge": judge, "repeat": 0}, "repeat=0 is not"),
-        ({"metrics": (), "judge": judge}, "there is no metric"),
+        ({"metrics": (), "judge": judge}, "no metric to measure"),
     ):
         arguments: dict[str, Any] = dict(wrong)
         with pytest.raises(ValueError, match=said):
@@ -331,13 +331,13 @@ def test_the_command_tells_all_in_json(endpoint: ProviderServer, run_command: Ru
         ((), "say what to measure: --metric with --judge, or --scorer"),
         (("-m", "confidence"), "confidence needs a judge"),
         (("-m", "confidence", "--judge", "m"), "the judge m is none of openai/…"),
-        (("--scorer", "builtins:len", "--judge-url", "http://x"), "--judge-url is about --judge, which is not given"),
+        (("--scorer", "builtins:len", "--judge-url", "http://x"), "--judge-url needs --judge"),
         (("--scorer", "nowhere:f"), "nowhere:f cannot be loaded"),
-        (("-m", "confidence", "--threshold", "x=0.5"), "there is a threshold for x, which is not measured"),
+        (("-m", "confidence", "--threshold", "x=0.5"), "x has a threshold, but is not measured"),
     ],
 )
 def test_the_command_refuses(run_command: RunCommand, tmp_path: Path, options: tuple[str, ...], said: str) -> None:
-    """What cannot be meant, with exit code 4."""
+    """Options that make no sense end with exit code 4."""
     write(tmp_path / "labelled.jsonl", cases((1, True, "0.9")))
     done = run_command("evals", "agreement", "labelled.jsonl", *options)
     assert (done.returncode, said in done.stderr) == (4, True), done.stderr

@@ -67,7 +67,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Generator[ProviderServer]:
 
 
 def by_openai(url: str) -> None:
-    """What OpenAI's client sends for the question."""
+    """Send the question with OpenAI's client."""
     structure: Any = {"name": "confidence", "schema": SCHEMA, "strict": True}
     with OpenAI(base_url=url, api_key="k", max_retries=0) as client:
         client.chat.completions.create(
@@ -78,7 +78,7 @@ def by_openai(url: str) -> None:
 
 
 def by_anthropic(url: str) -> None:
-    """What Anthropic's client sends."""
+    """Send the question with Anthropic's client."""
     structure: Any = {"format": {"type": "json_schema", "schema": SCHEMA}}
     with Anthropic(base_url=url, api_key="k", max_retries=0) as client:
         client.messages.create(
@@ -90,7 +90,7 @@ def by_anthropic(url: str) -> None:
 
 
 def by_google(url: str) -> None:
-    """What Google's client sends."""
+    """Send the question with Google's client."""
     with genai.Client(api_key="k", http_options={"base_url": url}) as client:
         client.models.generate_content(
             model="gemini-2",
@@ -166,7 +166,7 @@ def saying(answer: Any, text: str) -> Any:
 @beside
 @pytest.mark.parametrize(("provider", "exchange"), RECORDED)
 def test_recorded_answers_are_read(endpoint: ProviderServer, provider: str, exchange: Exchange) -> None:
-    """What the providers themselves have answered: their texts, and their refusals with what they say."""
+    """Answers that providers gave are read: their texts, and their refusals with the reason."""
     answer = json.loads(exchange.answer)
     is_whole = answer.get("stop_reason") != "max_tokens"
     if exchange.status == 200:
@@ -262,7 +262,7 @@ def test_at_a_url_a_name_is_as_the_endpoint_knows_it(endpoint: ProviderServer, n
 
 
 def test_anthropic_has_no_vectors(endpoint: ProviderServer) -> None:
-    """Which is said, and no request made."""
+    """The judge says so, and makes no request."""
     with (
         closing(LocalJudge(MODELS["anthropic"], embedding_model="e").open()) as judge,
         pytest.raises(JudgeError, match="Anthropic has no embedding models"),

@@ -15,7 +15,7 @@ from pandaprobe_otel.evals.cache import JudgementCache
 from pandaprobe_otel.evals.confirmation import Doubt, confirm
 from pandaprobe_otel.evals.evidence import describe
 from pandaprobe_otel.evals.judging import Allowance, Finding, Judgement, Question, bill, groups_of
-from pandaprobe_otel.evals.server_bench import ServerBench
+from pandaprobe_otel.evals.server_judge import ServerBench
 from pandaprobe_otel.local import LocalServer
 
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -88,14 +88,14 @@ def test_a_busy_server_is_waited_for_as_long_as_was_said(
     asked = question(client, "task_completion")
     client.traces.wait_visible(asked.target)
     clock, readable = Waited(), client.traces.iter
-    monkeypatch.setattr("pandaprobe_otel.evals.server_bench.time", clock)
+    monkeypatch.setattr("pandaprobe_otel.evals.server_judge.time", clock)
     monkeypatch.setattr(client.traces, "iter", lambda **window: readable(**window) if clock.now > 45 else iter(()))
     judgement = ServerBench(client, timeout_s=timeout_s).judge([asked])[asked.target, "task_completion"]
     assert judgement.finding is finding, judgement.reason
 
 
 def test_a_part_of_an_answer_does_not_pass(client: Client) -> None:
-    """What the judge makes of a trace that was cancelled is told, and is no yes, unless that is allowed."""
+    """The judgement of a cancelled trace is told, and is no yes unless that is allowed."""
     asked = replace(question(client, "task_completion"), unfinished="cancelled")
     judgement = ServerBench(client).judge([asked])[asked.target, "task_completion"]
     assert judgement.finding is Finding.SCORED
@@ -157,7 +157,7 @@ def test_the_limit_holds_before_anything_is_started(client: Client) -> None:
 
 
 def test_an_allowance_is_shared(client: Client) -> None:
-    """Who draws on the same one may start so many evaluations in all."""
+    """Judges that draw on the same allowance may start so many evaluations in all."""
     allowance = Allowance(3)
     asked = [question(client, "task_completion", "coherence")]
     first, second = (ServerBench(client, allowance=allowance).judge(asked) for _ in range(2))

@@ -17,16 +17,16 @@ from pandaprobe_otel.cli.case_table import show_report
 from pandaprobe_otel.cli.exits import exit_code_of_outcome
 from pandaprobe_otel.evals import Report, TaskRun
 from pandaprobe_otel.evals.case_results import Rules, case_result
-from pandaprobe_otel.evals.comment import comment
 from pandaprobe_otel.evals.dataset import Case
-from pandaprobe_otel.evals.demand import Demand
 from pandaprobe_otel.evals.gate import gated
 from pandaprobe_otel.evals.github import error_commands
 from pandaprobe_otel.evals.judging import Finding, Judgement, Judgements
+from pandaprobe_otel.evals.marker_options import Demand
 from pandaprobe_otel.evals.repetition import Repetition
+from pandaprobe_otel.evals.report_comment import comment
 from pandaprobe_otel.evals.report_html import html_page
-from pandaprobe_otel.evals.runs import TestRun, TraceNote, metric_verdicts, repeat_verdicts
 from pandaprobe_otel.evals.suite_output import outcome_reports, report_of, tell_github
+from pandaprobe_otel.evals.suite_runs import TestRun, TraceNote, metric_verdicts, repeat_verdicts
 
 METRICS = ("m", "n")
 YES, NO, EMPTY, PART, UNKNOWN = (
@@ -39,7 +39,7 @@ YES, NO, EMPTY, PART, UNKNOWN = (
 JUDGED = st.sampled_from([YES, NO, EMPTY, PART, UNKNOWN, None])
 """None: it was never asked."""
 RUN = st.tuples(st.booleans(), st.tuples(*(JUDGED for _ in METRICS)))
-"""Whether the run itself is well, and what its metrics say."""
+"""The run's own result, and the results of its metrics."""
 REPETITION = st.integers(1, 3).flatmap(
     lambda repeat: st.builds(Repetition, repeat=st.just(repeat), min_pass=st.sampled_from([0.0, 0.5, 1.0]))
 )

@@ -395,7 +395,7 @@ def test_fixture(request):
 
 
 def test_a_marker_that_cannot_be_meant_stops_the_collection(run_suite: RunSuite) -> None:
-    """What is wrong with it is said before anything runs."""
+    """The fault is named before anything runs."""
     code = "@pytest.mark.pandaprobe(metrics=['task_completion'], threshold=7)\ndef test_x(probe):\n    pass\n"
     outcome = run_suite(code)
     assert (outcome.code, "threshold=7 is not between 0 and 1" in outcome.out) == (4, True)

@@ -51,7 +51,7 @@ def pytest_sessionstart(session):
 
 
 def shown(out: str) -> dict[str, str | None]:
-    """What `SHOWN` said."""
+    """Return the settings that `SHOWN` printed."""
     found = re.search(r"^settings (.*)$", out, re.MULTILINE)
     assert found, out
     settings: dict[str, str | None] = json.loads(found[1])
@@ -215,7 +215,7 @@ def test_many(probe, n):
 
 
 def test_progress_on_a_terminal(judged: RunSuite, server: LocalServer, tmp_path: Path) -> None:
-    """How many traces are judged is shown in place, and gone when the run is over."""
+    """The number of judged traces is shown in place, and gone when the run is over."""
     screen, one_at_a_time, judgements = tmp_path / ".out", threading.Lock(), itertools.count()
 
     def judge(trace: object) -> float:

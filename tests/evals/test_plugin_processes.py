@@ -120,7 +120,7 @@ def test_outer(tmp_path):
 
 
 def test_a_suite_leaves_its_process_as_it_was(run_suite: RunSuite) -> None:
-    """Where pytest runs within a program: libraries, environment, and an `init()` that counts."""
+    """A program that runs pytest keeps its libraries, its environment, and an `init()` that takes effect."""
     outcome = run_suite(LEAVES_NOTHING.replace("-cNUL", "-c/dev/null"), PANDAPROBE_SHUTDOWN_TIMEOUT="0")
     assert outcome.cases == {"test_outer": "passed"}, outcome.out
 

@@ -1,4 +1,4 @@
-"""What goes wrong while a suite is judged: nothing passes in silence, and each reason is told."""
+"""Troubles while a suite is judged: nothing passes in silence, and each reason is told."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ class StillWaiting:
         return False
 
     def status(self) -> Status:
-        """What the server has said so far."""
+        """Return the answers of the server so far."""
         return Status(enabled=True, endpoint="", project_name="", answers=self.answers, last_error="refused")
 
 

@@ -1,4 +1,4 @@
-"""How far an evaluation is: a line each 10 s, or in place on a terminal."""
+"""The progress of an evaluation: a line each 10 s, or in place on a terminal."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 
 from command_line import COMMAND, clean_environment
 from pandaprobe_otel.evals import progress
-from pandaprobe_otel.evals.demand import Demand
+from pandaprobe_otel.evals.marker_options import Demand
 from pandaprobe_otel.evals.progress import Tally, Ticker, follow
 from pandaprobe_otel.evals.repetition import Repetition
-from pandaprobe_otel.evals.runs import TestRun, TraceNote
 from pandaprobe_otel.evals.suite_progress import Watch
+from pandaprobe_otel.evals.suite_runs import TestRun, TraceNote
 from provider_server import ProviderServer, Received, Reply, json_reply
 from suites import RunCommand, RunSuite
 from terminal import Terminal
@@ -45,7 +45,7 @@ class Clock:
     ],
 )
 def test_the_state_in_one_line(done: int, failed: int, cost: float | None, seconds: float, said: str) -> None:
-    """What is not known is left out."""
+    """Unknown values are left out."""
     assert Tally(what="cases", total=40, done=done, failed=failed, cost=cost).text(seconds) == said
 
 
@@ -99,7 +99,7 @@ def is_first(run):
 
 
 def test_in_place_on_a_terminal(tmp_path: Path) -> None:
-    """What the task prints stays above it; the line is gone when the report comes."""
+    """The task's output stays above it; the line is gone when the report comes."""
     (tmp_path / "shop.py").write_text(TASK)
     (tmp_path / "cases.jsonl").write_text('{"input": "first"}\n{"input": "second"}\n{"input": "third"}\n')
     command = ("eval", "cases.jsonl", "--task", "shop:answer", "--scorer", "shop:is_first", "--concurrency", "1")

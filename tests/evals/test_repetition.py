@@ -71,7 +71,7 @@ def test_the_rate_is_shown_with_its_interval() -> None:
 
 
 def result(*verdicts: Judgement | None, min_pass: float) -> Any:
-    """What becomes of judgements about the runs of a case; None is a run whose task failed."""
+    """Return the result of judgements about the runs of a case; None is a run whose task failed."""
     runs = [
         TaskRun(
             case=Case(id="c", input="q"),

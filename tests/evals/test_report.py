@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pandaprobe_otel.evals import CaseResult, MetricResult, Report
-from pandaprobe_otel.evals.comment import comment
 from pandaprobe_otel.evals.comparison_html import comparison_page
 from pandaprobe_otel.evals.outcome import Outcome
+from pandaprobe_otel.evals.report_comment import comment
 from pandaprobe_otel.evals.report_html import html_page
 from pandaprobe_otel.evals.report_text import table
 

@@ -100,7 +100,7 @@ _FAINT = """
   return faint;
 }
 """
-"""What cannot be read by the measure of WCAG 2, AA."""
+"""Return the texts that cannot be read by the measure of WCAG 2, AA."""
 
 
 def test_the_page_can_be_read_in_the_light_and_in_the_dark_and_filtered(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def run(*spans: dict[str, object], value: float, output: str) -> Report:
 
 
 def test_two_runs_side_by_side(tmp_path: Path) -> None:
-    """What differs is marked, in the light and in the dark, and found; what is the same is told to be."""
+    """Differences are marked, in the light and in the dark, and found; the rest is told to be the same."""
     call = {"tool_calls": [{"id": "call_1", "function": {"name": "look_up"}}]}
     again = {"tool_calls": [{"id": "call_2", "function": {"name": "look_up"}}]}
     before = run(

@@ -13,8 +13,8 @@ from pandaprobe_otel.evals import CaseResult, MetricResult, Report
 from pandaprobe_otel.evals.comparison_html import comparison_page
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.side_by_side import paired
-from pandaprobe_otel.evals.sums import sums
 from pandaprobe_otel.evals.traces import TraceRecord, walk
+from pandaprobe_otel.evals.usage_totals import sums
 
 
 def trace(*names: str, **fields: Any) -> dict[str, Any]:

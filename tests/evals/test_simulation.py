@@ -55,7 +55,7 @@ def shop(message: str) -> str:
 
 @pytest.fixture
 def spans() -> Generator[SpanRecorder]:
-    """What is traced."""
+    """Yield the recorder of the spans."""
     with recording() as recorder:
         yield recorder
 
@@ -64,7 +64,7 @@ SCRIPT = ScriptedPersona(["I want a refund", "order 17", "and order 18"], until=
 
 
 def test_a_script_ends_at_its_goal(spans: SpanRecorder) -> None:
-    """What comes after is not said; each turn is a trace, and all are one session."""
+    """The lines after the goal are not said; each turn is a trace, and all are one session."""
     conversation = Simulation(shop)(SCRIPT)
     assert [message["content"] for message in conversation.messages] == [
         "I want a refund",
@@ -126,7 +126,7 @@ def test_a_budget_ends_it(
 
 
 def test_a_budget_is_of_one_conversation(spans: SpanRecorder) -> None:
-    """What others in the same test have used is not counted."""
+    """The use of others in the same test does not count."""
 
     def spender(message: str) -> str:
         with start_trace("unused") as trace, trace.span("call", kind="LLM"):
@@ -244,7 +244,7 @@ def test_a_failure_of_the_agent_is_raised(spans: SpanRecorder, is_async: bool) -
 
 
 def test_turns_are_traces_of_their_own_in_an_open_trace_too(spans: SpanRecorder) -> None:
-    """What holds for traces around holds for them."""
+    """Session, user and tags of a trace around them hold for the turns."""
     with start_trace("around"), context(user="u-1", tags=["t"]):
         Simulation(plain)(["a", "b"])
     turns = [span for span in spans.spans if span.name == "plain"]
@@ -256,7 +256,7 @@ def test_turns_are_traces_of_their_own_in_an_open_trace_too(spans: SpanRecorder)
 
 
 def reply(**fields: Any) -> dict[str, Any]:
-    """What a model says that plays a user."""
+    """Return the answer of a model that plays a user."""
     return {"reason": "so", "reached": False, "leaves": False, "message": "", **fields}
 
 

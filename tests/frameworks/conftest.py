@@ -9,11 +9,12 @@ from opentelemetry.trace import get_current_span
 
 import pandaprobe_otel
 from agent_traces import SentTraces
-from pandaprobe_otel import pipeline
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.demo.scripted_endpoint import Script, ScriptedEndpoint
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.pipeline import opening
+from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +26,9 @@ def server() -> Iterator[LocalServer]:
 
 @pytest.fixture(scope="session")
 def traced(server: LocalServer) -> Iterator[pandaprobe_otel.PandaProbe]:
-    """What an app does: the one line. Only the limit of 100 traces a minute is lifted, which the tests exceed."""
+    """Run the one line of an app. Only the limit of 100 traces a minute is lifted, which the tests exceed."""
     with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(pipeline, "open_pipeline", _without_limit)
+        patching.setattr(opening, "open_pipeline", _without_limit)
         handle = pandaprobe_otel.init(
             endpoint=server.url, api_key=server.api_key, project_name="frameworks", instrument="auto", strict=True
         )
@@ -35,8 +36,8 @@ def traced(server: LocalServer) -> Iterator[pandaprobe_otel.PandaProbe]:
     handle.shutdown(5)
 
 
-def _without_limit(config: Config, *, counts_starts: bool) -> pipeline.ExportPipeline:
-    return pipeline.ExportPipeline(config, counts_starts=counts_starts, bucket=lambda: LeasedBucket(capacity=10_000))
+def _without_limit(config: Config, *, counts_starts: bool) -> ExportPipeline:
+    return ExportPipeline(config, counts_starts=counts_starts, bucket=lambda: LeasedBucket(capacity=10_000))
 
 
 @pytest.fixture

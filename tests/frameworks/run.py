@@ -94,7 +94,7 @@ def environments() -> dict[str, Environment]:
 
 
 def uv_command() -> list[str] | None:
-    """How uv is called here; None when it is not installed."""
+    """Return the command that calls uv here; None when it is not installed."""
     if find_spec("uv") is not None:
         return [sys.executable, "-m", "uv"]
     found = shutil.which("uv")
@@ -148,7 +148,7 @@ def _uv_settings(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def tested(environment: Environment, python: Path, options: Sequence[str]) -> bool:
-    """Whether its tests pass. That there are none is a failure too, unless options have selected them away."""
+    """Return whether its tests pass. That there are none is a failure too, unless options have selected them away."""
     files = environment.tests
     command: list[str | Path] = [python, "-m", "pytest", "-c", HERE / "pytest.ini", "--rootdir", ROOT, *options, *files]
     code = subprocess.run(command, check=False, cwd=ROOT).returncode if files else NOTHING_COLLECTED

@@ -51,12 +51,12 @@ def forecaster(endpoint: ScriptedEndpoint, tool: Any = weather, *, streaming: bo
 
 
 async def asked(agent: Agent, task: str) -> str:
-    """What it answers."""
+    """Return the agent's answer."""
     return str((await agent.ask(task)).body)
 
 
 async def ran(agent: Agent, task: str) -> str:
-    """What it answers, by a handle that the app may follow."""
+    """Return the agent's answer, by a handle that the app may follow."""
     async with agent.run(task) as handle:
         return str((await handle.result()).body)
 

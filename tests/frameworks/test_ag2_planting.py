@@ -1,4 +1,4 @@
-"""What is planted in AG2's agents, inputs and tools comes out in the trace."""
+"""Content that is planted in AG2's agents, inputs and tools comes out in the trace."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 
 class Verdict(BaseModel):
-    """What an agent is to make."""
+    """The form of an agent's answer."""
 
     verdict: str
     grade: str
@@ -65,7 +65,7 @@ def comes_out(planted: Planted, traces: SentTraces, way: Any, agent: Any, *task:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.plants("Agent._drive_scope")
 def test_what_is_planted_comes_out(way: Any, streaming: bool, traces: SentTraces, model: StartModel) -> None:
-    """What an agent is told and asked, what its tool gets and gives and what it answers."""
+    """An agent's instructions and input, its tool's arguments and result, and its answer come out."""
     planted = Planted()
 
     def look_up(city: str, unit: str) -> str:
@@ -158,7 +158,7 @@ def test_a_tools_result_comes_out(is_async: bool, kind: str, traces: SentTraces,
 
 
 def test_metadata_of_a_result_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What an app says of a result, which the model does not see."""
+    """Metadata of a result, which the model does not see, come out."""
     planted = Planted()
 
     def look_up(city: str, unit: str) -> Any:
@@ -170,7 +170,7 @@ def test_metadata_of_a_result_comes_out(traces: SentTraces, model: StartModel) -
 
 
 def test_a_tool_that_fails_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What it was given and what it has raised."""
+    """Its arguments and the error come out."""
     planted = Planted()
 
     def look_up(city: str, unit: str) -> str:
@@ -195,7 +195,7 @@ def test_structured_output_comes_out(traces: SentTraces, model: StartModel) -> N
 
 
 def test_a_person_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What a person is asked by a tool, and answers."""
+    """The tool's question to a person, and the answer, come out."""
     planted = Planted()
 
     async def look_up(city: str, unit: str, context: Context) -> str:
@@ -213,7 +213,7 @@ def test_a_person_comes_out(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_refusal_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What the service says of the call that it does not answer."""
+    """The service's words about the call that it refuses come out."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:

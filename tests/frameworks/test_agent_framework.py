@@ -217,7 +217,7 @@ def test_a_workflow(stream: bool, traces: SentTraces, model: StartModel) -> None
 
 
 class Order(BaseModel):
-    """What an app hands from executor to executor."""
+    """A value that an app hands from executor to executor."""
 
     city: str
     unit: str
@@ -305,7 +305,7 @@ def test_workflows_one_after_the_other_in_one_task(traces: SentTraces) -> None:
 
 @pytest.mark.plants("Executor.execute", "InProcRunnerContext.add_event", "workflow_tracer")
 def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What an agent in a workflow is given, what its tool gets and gives, and what executors hand on, is recorded."""
+    """Inputs of an agent in a workflow, its tool's arguments and results, and values between executors are recorded."""
     planted = Planted()
 
     def look_up(city: str) -> str:

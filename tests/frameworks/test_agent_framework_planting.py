@@ -1,4 +1,4 @@
-"""What is planted in Agent Framework's agents, messages, tools, models and workflows comes out in the trace."""
+"""Content that is planted in Agent Framework's agents, messages, tools, models and workflows comes out in the trace."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DIGEST = sha256(PICTURE).hexdigest()
 
 
 class Verdict(BaseModel):
-    """What an agent is to make."""
+    """The form of an agent's answer."""
 
     verdict: str = Field(description="What is to be judged.")
     grade: str
@@ -77,7 +77,7 @@ def comes_out(planted: Planted, traces: SentTraces) -> Any:
     "AgentTelemetryLayer._trace_agent_invocation", "ChatTelemetryLayer.get_response", "_get_span_attributes"
 )
 def test_what_is_planted_comes_out_of_an_agent(way: Any, kind: Any, traces: SentTraces, model: StartModel) -> None:
-    """What it is told and asked, its parameters, what its tool gets and gives and what it answers."""
+    """Its instructions and input, its parameters, its tool's arguments and result, and its answer come out."""
     planted = Planted()
 
     @tool(name="look_up", description=planted["what a tool does"])
@@ -163,7 +163,7 @@ def test_a_tools_result_comes_out(kind: str, is_async: bool, traces: SentTraces,
 
 
 def test_a_tool_that_fails_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What it was given and what it has raised."""
+    """Its arguments and the error come out."""
     planted = Planted()
 
     @tool
@@ -206,7 +206,7 @@ def test_a_session_comes_out(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_an_agent_as_a_tool_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What the other agent is asked and answers."""
+    """The other agent's input and answer come out."""
     planted = Planted()
 
     def script(messages: Sequence[Said]) -> Reply:
@@ -228,7 +228,7 @@ def test_an_agent_as_a_tool_comes_out(traces: SentTraces, model: StartModel) -> 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_refusal_comes_out(way: Any, traces: SentTraces, model: StartModel) -> None:
-    """What the service says of the call that it does not answer."""
+    """The service's words about the call that it refuses come out."""
     planted = Planted()
 
     def script(messages: Sequence[Said]) -> Reply:
@@ -242,7 +242,7 @@ def test_a_refusal_comes_out(way: Any, traces: SentTraces, model: StartModel) ->
 
 @pytest.mark.plants("EmbeddingTelemetryLayer.get_embeddings")
 def test_an_embedding_comes_out(traces: SentTraces) -> None:
-    """What is embedded, and how."""
+    """The embedded texts and the parameters come out."""
     planted = Planted()
     answer = {
         "object": "list",

@@ -77,19 +77,19 @@ def forecaster(endpoint: ScriptedEndpoint, *tools: Any, **options: Any) -> Agent
 
 
 def plainly(agent: Any, task: str, **options: Any) -> str:
-    """What it answers."""
+    """Return the answer."""
     return str(agent.run(task, **options).content)
 
 
 def streamed(agent: Any, task: str, **options: Any) -> str:
-    """What it answers, piece by piece."""
+    """Return the answer, piece by piece."""
     return "".join(
         event.content or "" for event in agent.run(task, stream=True, **options) if "RunContent" in event.event
     )
 
 
 def awaited(agent: Any, task: str, **options: Any) -> str:
-    """What it answers, in an event loop."""
+    """Return the answer, in an event loop."""
 
     async def run() -> str:
         return str((await agent.arun(task, **options)).content)
@@ -98,7 +98,7 @@ def awaited(agent: Any, task: str, **options: Any) -> str:
 
 
 def async_streamed(agent: Any, task: str, **options: Any) -> str:
-    """What it answers, piece by piece in an event loop."""
+    """Return the answer, piece by piece in an event loop."""
 
     async def run() -> str:
         events = agent.arun(task, stream=True, **options)
@@ -235,17 +235,17 @@ def test_a_team(ask: Ask, traces: SentTraces, model: StartModel) -> None:
 
 
 def continued(agent: Agent, **options: Any) -> str:
-    """What it answers after a pause."""
+    """Return the answer after a pause."""
     return str(agent.continue_run(**options).content)
 
 
 def continued_as_stream(agent: Agent, **options: Any) -> str:
-    """What it answers after a pause, piece by piece."""
+    """Return the answer after a pause, piece by piece."""
     return "".join(event.content or "" for event in agent.continue_run(stream=True, **options))
 
 
 def continued_awaited(agent: Agent, **options: Any) -> str:
-    """What it answers after a pause, in an event loop."""
+    """Return the answer after a pause, in an event loop."""
 
     async def run() -> str:
         return str((await agent.acontinue_run(**options)).content)
@@ -254,7 +254,7 @@ def continued_awaited(agent: Agent, **options: Any) -> str:
 
 
 def continued_as_async_stream(agent: Agent, **options: Any) -> str:
-    """What it answers after a pause, piece by piece in an event loop."""
+    """Return the answer after a pause, piece by piece in an event loop."""
 
     async def run() -> str:
         return "".join([event.content or "" async for event in agent.acontinue_run(stream=True, **options)])
@@ -354,12 +354,12 @@ def forecast(endpoint: ScriptedEndpoint, *more: Any, **options: Any) -> Workflow
 
 
 def workflow_streamed(workflow: Workflow, task: str, **options: Any) -> str:
-    """What it answers, by its events."""
+    """Return the answer, by its events."""
     return str(list(workflow.run(task, stream=True, stream_events=True, **options))[-1].content)
 
 
 def workflow_async_streamed(workflow: Workflow, task: str, **options: Any) -> str:
-    """What it answers, by its events in an event loop."""
+    """Return the answer, by its events in an event loop."""
 
     async def run() -> str:
         events: Any = workflow.arun(task, stream=True, stream_events=True, **options)
@@ -562,7 +562,7 @@ def test_the_example(traces: SentTraces, server: LocalServer) -> None:
 @ways
 @pytest.mark.plants("_run", "_run_stream", "_arun", "_arun_stream", "FunctionCall.execute")
 def test_what_is_planted_comes_out(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """What an agent is told and asked, what its tool gets and gives and what it answers is in the trace."""
+    """An agent's instructions and input, its tool's arguments and result, and its answer are in the trace."""
     planted = Planted()
 
     def look_up(city: str, unit: str) -> str:

@@ -51,7 +51,7 @@ def forecaster(endpoint: ScriptedEndpoint, **options: Any) -> Any:
 
 
 def calling(tool: str, arguments: str = "{}") -> Any:
-    """What a model says to have a tool called."""
+    """Return the answer of a model that has a tool called."""
     call = FunctionCall(id="call-1", name=tool, arguments=arguments)
     usage = RequestUsage(prompt_tokens=1, completion_tokens=1)
     return CreateResult(finish_reason="function_calls", content=[call], usage=usage, cached=False)
@@ -331,7 +331,7 @@ def test_a_thousand_runs_do_not_grow(recorded: SpanRecorder) -> None:
 
 
 def test_without_content(recorded: SpanRecorder) -> None:
-    """What tools were given and answered is content."""
+    """Arguments and results of tools are content."""
     pandaprobe_otel.uninstrument("autogen")
     pandaprobe_otel.instrument("autogen", tracer_provider=recorded.provider, capture_content=False)
     asyncio.run(replayed([calling("at_once")], tools=[at_once]).run(task="Hi"))

@@ -1,4 +1,4 @@
-"""What is planted in AutoGen's agents, teams, messages and tools comes out in the trace."""
+"""Content that is planted in AutoGen's agents, teams, messages and tools comes out in the trace."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from planting import EndedReply, Planted
 
 
 class Verdict(BaseModel):
-    """What an agent is to make."""
+    """The form of an agent's answer."""
 
     verdict: str
     grade: str
@@ -205,13 +205,13 @@ def test_a_picture_comes_out(traces: SentTraces) -> None:
 
 
 class Pieces(BaseModel):
-    """What a streaming tool takes."""
+    """The arguments of a streaming tool."""
 
     city: str
 
 
 class Piece(BaseModel):
-    """What a streaming tool gives."""
+    """A piece of a streaming tool's result."""
 
     found: str
 
@@ -235,7 +235,7 @@ class Streaming(BaseStreamTool[Pieces, Piece, Piece]):
 
 @pytest.mark.plants("BaseStreamTool.run_json_stream")
 def test_a_tool_that_streams_comes_out(traces: SentTraces) -> None:
-    """What it was given, what it told on the way, and its answer."""
+    """Its arguments, its messages on the way, and its answer come out."""
     planted = Planted()
 
     async def call() -> None:
@@ -278,7 +278,7 @@ def test_a_tools_result_comes_out(kind: str, traces: SentTraces) -> None:
 
 
 def test_a_tool_that_fails_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What it was given and what it has raised."""
+    """Its arguments and the error come out."""
     planted = Planted()
 
     def look_up(city: str, unit: str) -> str:
@@ -321,7 +321,7 @@ def test_what_an_agent_remembers_comes_out(traces: SentTraces, model: StartModel
 
 
 def test_parameters_come_out(traces: SentTraces, model: StartModel) -> None:
-    """What the app sets of its model."""
+    """The app's settings of its model come out."""
     planted = Planted()
     endpoint = model(lambda _: Reply(text=planted["the answer"]))
     running = AssistantAgent(
@@ -333,7 +333,7 @@ def test_parameters_come_out(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_refusal_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What the service says of the call that it does not answer, on all that has failed by it."""
+    """The service's words about the call that it refuses are on all that has failed by it."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -365,7 +365,7 @@ def test_a_hand_off_comes_out(traces: SentTraces, model: StartModel) -> None:
 
 
 def test_a_selector_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """Who is chosen, and by what."""
+    """The chosen agent and the reason come out."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -404,7 +404,7 @@ def test_agents_in_agents_come_out(traces: SentTraces, model: StartModel) -> Non
 
 
 def test_a_person_comes_out(traces: SentTraces) -> None:
-    """What a person answers in a team."""
+    """A person's answer in a team comes out."""
     planted = Planted()
     person = UserProxyAgent("person", input_func=lambda _: planted["what the person says"])
     comes_out(planted, traces, RoundRobinGroupChat([person], max_turns=1), planted["the question"])

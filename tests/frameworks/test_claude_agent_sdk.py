@@ -141,7 +141,7 @@ def test_a_sub_agent(traces: SentTraces, model: StartModel, tmp_path: Path) -> N
 
 
 def test_system_prompts(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """What the app has told the agent and its sub-agent to be goes before what each of their models is asked."""
+    """The instructions of the agent and its sub-agent come before the input of each of their models."""
     endpoint = model(claude_model)
     given = options(endpoint, tmp_path, agents=EXPERT, system_prompt="You are brief.", include_partial_messages=True)
     asyncio.run(by_query(given, "Ask the expert: Weather in Oslo?"))
@@ -157,7 +157,7 @@ def test_system_prompts(traces: SentTraces, model: StartModel, tmp_path: Path) -
 
 
 def test_a_sub_agent_in_the_background(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """What the main agent says when it has been told of the end belongs to the same run."""
+    """The main agent's words after it has been told of the end belong to the same run."""
 
     def in_background(messages: Any) -> Reply:
         reply = claude_model(messages)
@@ -411,7 +411,7 @@ def test_the_example(traces: SentTraces, server: LocalServer) -> None:
     ],
 )
 def test_forms_of_a_system_prompt(prompt: Any, traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """What an app adds to Claude Code's own prompt is told with its name, for the agent and each of its calls."""
+    """The app's addition to Claude Code's own prompt is told with its name, for the agent and each of its calls."""
     asyncio.run(by_query(options(model(claude_model), tmp_path, system_prompt=prompt), "Weather in Oslo?"))
 
     trace = traces.one()

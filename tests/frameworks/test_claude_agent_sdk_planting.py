@@ -1,4 +1,4 @@
-"""What is planted in Claude's agents, their tools, hooks and settings comes out in the trace."""
+"""Content that is planted in Claude's agents, their tools, hooks and settings comes out in the trace."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_every_content_of_a_tool_comes_out(traces: SentTraces, model: StartModel
 
 
 def test_a_tool_that_fails_comes_out(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """What it has raised, and what it says of its failure."""
+    """The error, and the tool's own words about it, come out."""
     planted = Planted()
 
     def result() -> Any:
@@ -144,7 +144,7 @@ def test_a_tool_that_fails_comes_out(traces: SentTraces, model: StartModel, tmp_
 
 @pytest.mark.plants("Query._handle_control_request")
 def test_decisions_of_the_app_come_out(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """What a hook says before and after a tool, and with what it may run."""
+    """A hook's words before and after a tool, and the arguments it allows, come out."""
     planted = Planted()
 
     async def before(given: Any, tool_use_id: Any, context: Any) -> Any:
@@ -188,7 +188,7 @@ def test_a_tool_that_may_not_run_comes_out(traces: SentTraces, model: StartModel
 
 
 def test_settings_come_out(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """What shapes the answer beside the prompt, and the agents that might be asked."""
+    """Settings that shape the answer beside the prompt, and agents that might be asked, come out."""
     planted = Planted()
     schema = {
         "type": "object",
@@ -213,7 +213,7 @@ def test_settings_come_out(traces: SentTraces, model: StartModel, tmp_path: Path
 
 
 def test_a_sub_agent_comes_out(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """What it is told and asked, and what it answers."""
+    """Its instructions, its input and its answer come out."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -237,7 +237,7 @@ def test_a_sub_agent_comes_out(traces: SentTraces, model: StartModel, tmp_path: 
 
 
 def test_a_refusal_comes_out(traces: SentTraces, model: StartModel, tmp_path: Path) -> None:
-    """What the service says of the call that it does not answer."""
+    """The service's words about the call that it refuses come out."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:

@@ -137,7 +137,7 @@ def test_a_flow_that_waits_for_feedback(traces: SentTraces, tmp_path: Path, monk
         @start()
         @human_feedback(message="Send it?", provider=Asks())
         def letter(self) -> str:
-            """What is to be reviewed."""
+            """Return the text to review."""
             return "Dear customer"
 
     Careful(persistence=SQLiteFlowPersistence(str(tmp_path / "flows.db"))).kickoff()

@@ -1,4 +1,4 @@
-"""What is planted in CrewAI's crews, agents, tasks, flows, models and memories comes out in the trace."""
+"""Content that is planted in CrewAI's crews, agents, tasks, flows, models and memories comes out in the trace."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from crewai.tools import tool  # isort: skip
 
 
 class Report(BaseModel):
-    """What a task is to make."""
+    """The form of a task's result."""
 
     verdict: str
     grade: str
@@ -198,7 +198,7 @@ def test_what_follows_a_task_comes_out(
 
 
 def test_a_guardrail_that_refuses_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What it says, at each attempt, and the exception that ends the task."""
+    """Its words at each attempt, and the exception that ends the task, come out."""
     planted = Planted()
     agent = forecaster(model_of(model(lambda _: Reply(text="No."))), tools=[])
     task = Task(
@@ -236,7 +236,7 @@ def test_a_tool_that_fails_comes_out(traces: SentTraces, model: StartModel) -> N
 
 
 def test_a_refusal_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What the service says of the call that it does not answer."""
+    """The service's words about the call that it refuses come out."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -300,7 +300,7 @@ def test_a_flow_comes_out(traces: SentTraces) -> None:
 
 @pytest.mark.plants("memory_query_started", "memory_save_started", "knowledge_search_query_started")
 def test_memory_and_knowledge_come_out(traces: SentTraces) -> None:
-    """What is looked for, how, and what is found with all that is known of it; what is saved."""
+    """Queries with their parameters, findings with all that is known of them, and saved texts come out."""
     from crewai.events.types.memory_events import (
         MemoryQueryCompletedEvent,
         MemoryQueryStartedEvent,
@@ -367,14 +367,14 @@ class Answers:
 
 
 def test_feedback_of_a_person_comes_out(traces: SentTraces) -> None:
-    """What is reviewed and what the person says."""
+    """The reviewed text and the person's words come out."""
     planted = Planted()
 
     class Careful(Flow[dict[str, Any]]):
         @start()
         @human_feedback(message="Send it?", provider=Answers(planted["the feedback"]))
         def letter(self) -> str:
-            """What is to be reviewed."""
+            """Return the text to review."""
             return str(planted["the letter"])
 
     Careful().kickoff()
@@ -411,7 +411,7 @@ def test_what_a_flow_asks_comes_out(traces: SentTraces) -> None:
 @pytest.mark.plants("conversation_turn_started", "conversation_route_selected", "flow_input_requested")
 @pytest.mark.plants("flow_input_received", "hook_dispatched")
 def test_a_turn_of_a_conversation_comes_out(traces: SentTraces) -> None:
-    """What is said, where it is routed to, what a person is asked in it, and why a hook has stopped something."""
+    """The text, its route, questions to a person in it, and a hook's reason to stop come out."""
     planted = Planted()
     source = object()
     turn = {"flow_name": "Talk", "session_id": planted["the session"]}
@@ -434,7 +434,7 @@ def test_a_turn_of_a_conversation_comes_out(traces: SentTraces) -> None:
 @pytest.mark.plants("a2a_delegation_started")
 @pytest.mark.parametrize("fails", [False, True])
 def test_an_agent_of_another_service_comes_out(fails: bool, traces: SentTraces) -> None:
-    """What it is asked, who it is, and what it answers or why it fails."""
+    """Its input, its identity, and its answer or its error come out."""
     planted = Planted()
     source = object()
     asked = {

@@ -1,4 +1,4 @@
-"""What must hold besides the tree: no mixing, no growth, and going back."""
+"""Robustness besides the tree: no mixing, no growth, and going back."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from crewai.tools import tool  # isort: skip
 
 
 def open_runs() -> OpenRuns:
-    """What has begun and not ended."""
+    """Return the runs that have begun and not ended."""
     return CrewAIInstrumentor()._listener.runs
 
 
@@ -59,7 +59,7 @@ def nothing_is_left_open(traces: SentTraces) -> Iterator[None]:
 
 
 class Stopped(BaseException):
-    """What a signal handler of an app may raise."""
+    """An exception as a signal handler of an app may raise it."""
 
 
 def test_what_no_event_tells_of(traces: SentTraces, model: StartModel) -> None:

@@ -274,7 +274,7 @@ def test_runs_at_once_do_not_mix(together: str, traces: SentTraces, model: Start
 
 
 def streamed(program: Any, question: str) -> list[Any]:
-    """What it gives, piece by piece, in a loop."""
+    """Return the pieces of the result, in a loop."""
 
     async def run() -> list[Any]:
         return [piece async for piece in dspy.streamify(program)(question=question)]
@@ -435,7 +435,7 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
 
 @pytest.mark.plants("on_lm_start", "on_lm_end", "on_module_start", "on_module_end", "on_tool_start", "on_tool_end")
 def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What a program is given beside its question too, what its tool gets and gives and what it tells is recorded."""
+    """Inputs beside the question, a tool's arguments and results, and messages of the program are recorded."""
     planted = Planted()
 
     class Planting(dspy.Module):

@@ -68,7 +68,7 @@ def forecaster(name: str = "forecaster", **options: Any) -> LlmAgent:
 
 
 def content(text: str) -> types.Content:
-    """What a user says."""
+    """Return a user's message."""
     return types.Content(role="user", parts=[types.Part(text=text)])
 
 

@@ -1,4 +1,4 @@
-"""What is planted in ADK's agents, workflows, sessions, tools and models comes out in the trace."""
+"""Content that is planted in ADK's agents, workflows, sessions, tools and models comes out in the trace."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STREAMED = RunConfig(streaming_mode=StreamingMode.SSE)
 
 
 class Verdict(BaseModel):
-    """What an agent is to make."""
+    """The form of an agent's answer."""
 
     verdict: str = Field(description="What is to be judged.")
     grade: str
@@ -178,7 +178,7 @@ def test_what_a_model_says_comes_out(traces: SentTraces) -> None:
 
 
 def test_a_model_that_fails_in_its_answer_comes_out(traces: SentTraces) -> None:
-    """What an answer says of its failure."""
+    """The answer's words about its failure come out."""
     planted = Planted()
     said = LlmResponse(error_code=planted["a code"], error_message=planted["a message"])
     trace = comes_out(planted, traces, agent(model=Says(model="own", said=said)), planted["the question"])
@@ -218,7 +218,7 @@ def test_a_tools_result_comes_out(kind: str, is_async: bool, traces: SentTraces,
 
 
 def test_a_tool_that_fails_comes_out(traces: SentTraces, gemini: StartModel) -> None:
-    """What it was given and what it has raised."""
+    """Its arguments and the error come out."""
     planted = Planted()
 
     def look_up(city: str, unit: str) -> str:
@@ -245,7 +245,7 @@ def test_structured_output_comes_out(traces: SentTraces, gemini: StartModel) -> 
 
 
 def test_a_refusal_comes_out(traces: SentTraces, gemini: StartModel) -> None:
-    """What the service says of the call that it does not answer."""
+    """The service's words about the call that it refuses come out."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -258,7 +258,7 @@ def test_a_refusal_comes_out(traces: SentTraces, gemini: StartModel) -> None:
 
 
 def test_a_transfer_comes_out(traces: SentTraces, gemini: StartModel) -> None:
-    """Who is handed the question, with what, and what it answers."""
+    """The agent that is handed the question, its input, and its answer come out."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -275,7 +275,7 @@ def test_a_transfer_comes_out(traces: SentTraces, gemini: StartModel) -> None:
 
 
 def test_an_agent_as_a_tool_comes_out(traces: SentTraces, gemini: StartModel) -> None:
-    """What the other agent is asked and answers."""
+    """The other agent's input and answer come out."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -294,7 +294,7 @@ def test_an_agent_as_a_tool_comes_out(traces: SentTraces, gemini: StartModel) ->
 
 @pytest.mark.parametrize("kind", [SequentialAgent, ParallelAgent, LoopAgent])
 def test_a_workflow_comes_out(kind: Any, traces: SentTraces, gemini: StartModel) -> None:
-    """What each of its agents is told and answers, and what goes from one to the other by the state."""
+    """The instructions and answer of each agent, and values that pass through the state, come out."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:

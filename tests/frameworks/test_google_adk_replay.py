@@ -42,7 +42,7 @@ def agent_at(url: str, parts: Parts, tools: Any = None) -> LlmAgent:
 
 
 async def answers_of(agent: LlmAgent, parts: Parts, mode: StreamingMode) -> list[str]:
-    """What an agent says in a session for each question."""
+    """Return an agent's answer to each question in a session."""
     runner = InMemoryRunner(agent=agent, app_name="app")
     texts: list[str] = []
     for number, asked in enumerate(parts.questions):

@@ -322,7 +322,7 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
     "haystack.agent.run", "haystack.agent.step.llm", "haystack.agent.step.tool", "haystack.pipeline.run"
 )
 def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What an agent and a component are given, what a tool gets and gives and what they answer is in the trace."""
+    """Inputs of an agent and a component, a tool's arguments and result, and their answers are in the trace."""
     planted = Planted()
 
     @component

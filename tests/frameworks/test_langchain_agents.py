@@ -21,7 +21,7 @@ from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from weather_model import WEATHER, weather_model
 
 TOOLS_ARE_GIVEN = "[1]" if has("langchain", "1.2.16") else "{__type,tool_call,state}"
-"""What LangChain hands to its step of tools, as in an outline: the calls, or formerly a call with the state."""
+"""The input of LangChain's step of tools, as in an outline: the calls, or formerly a call with the state."""
 
 
 @tool

@@ -129,7 +129,7 @@ class Shelf(VectorStore):
 
     @classmethod
     def from_texts(cls, texts: list[str], embedding: Any, metadatas: Any = None, **kwargs: Any) -> Any:
-        """What a vector store has to have."""
+        """Return a store, as every vector store has to."""
         return cls(embedding)
 
 
@@ -178,7 +178,7 @@ def test_what_a_retriever_calls_is_below_it(alone: bool, way: str, shelf: Shelf,
 
 
 def test_a_retriever_that_raises_leaves_nothing_current(traces: SentTraces) -> None:
-    """What follows it is not below it, whatever kind of exception it was."""
+    """The next span is not below it, whatever kind of exception it was."""
     for error in (KeyError, KeyboardInterrupt):
         with pytest.raises(error):
             Breaking(error=error).invoke("tea")
@@ -205,7 +205,7 @@ def test_a_batch_is_a_trace_for_each_input(traces: SentTraces, model: StartModel
 
 
 def test_calls_between_the_pieces_of_a_stream(traces: SentTraces, model: StartModel) -> None:
-    """What the app asks while it reads a stream is recorded, by LangChain's models and by the client itself."""
+    """Calls that the app makes while it reads a stream are recorded, by LangChain's models and by the client itself."""
     endpoint = model(weather_model)
     client = OpenAI(base_url=endpoint.base_url, api_key="any")
     stream = chat(endpoint).stream("Hi")

@@ -124,7 +124,7 @@ def interrupting(endpoint: ScriptedEndpoint) -> Any:
 
 @pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
 def test_an_interrupt_is_no_error(way: str, traces: SentTraces, model: StartModel) -> None:
-    """What is asked is the node's output; the resumed run is a trace of the same session."""
+    """The question is the node's output; the resumed run is a trace of the same session."""
     endpoint = model(weather_model)
     graph = interrupting(endpoint)
     config = {"configurable": {"thread_id": "thread-1"}}

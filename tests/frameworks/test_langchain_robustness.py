@@ -1,4 +1,4 @@
-"""What must hold besides the tree: no duplicates, no mixing, no growth, handlers of the app's own, and going back."""
+"""Robustness besides the tree: no duplicates, no mixing, no growth, handlers of the app's own, and going back."""
 
 from __future__ import annotations
 

@@ -318,7 +318,7 @@ def plant(planted: Planted, model: StartModel) -> SpanRecorder:
 
 @pytest.mark.plants("BaseWorkflowAgent", "BaseTool", "Workflow")
 def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What an agent is given, what its tool gets and gives, and what a workflow hands on, is in the trace."""
+    """An agent's input, its tool's arguments and result, and values that a workflow hands on are in the trace."""
     planted = Planted()
     recorder = plant(planted, model)
     assert planted.unrecorded(recorder) == []

@@ -1,4 +1,4 @@
-"""What is planted in LlamaIndex's query and chat engines, and in what they look through, comes out in the trace."""
+"""Content that is planted in LlamaIndex's query and chat engines, and in their sources, comes out in the trace."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_query_comes_out(way: str, traces: SentTraces, model: StartModel) -> N
 @pytest.mark.plants("BaseChatEngine")
 @pytest.mark.parametrize("way", ["chat", "achat"])
 def test_a_chat_comes_out(way: str, traces: SentTraces, model: StartModel) -> None:
-    """What is said, what was said before, what is found, and the answer."""
+    """The question, the history, the findings and the answer come out."""
     planted = Planted()
     engine = index(planted, traces).as_chat_engine(
         chat_mode="context",

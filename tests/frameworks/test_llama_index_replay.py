@@ -32,7 +32,7 @@ def agent_at(url: str, parts: Parts, tools: Any = None, **options: Any) -> Funct
 
 
 async def answers_of(agent: FunctionAgent, parts: Parts) -> list[str]:
-    """What a workflow of this agent says."""
+    """Return the answers of a workflow of this agent."""
     texts: list[str] = []
     for asked in parts.questions:
         running = AgentWorkflow(agents=[agent]).run(user_msg=asked)

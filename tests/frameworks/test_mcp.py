@@ -42,7 +42,7 @@ async def call(target: Any, city: str) -> Any:
 
 
 def environment() -> dict[str, str]:
-    """What the server's process needs."""
+    """Return the environment of the server's process."""
     return {**os.environ, "PYTHONPATH": str(SUPPORT)}
 
 
@@ -181,7 +181,7 @@ def test_a_picture_is_named_and_not_carried(traces: SentTraces) -> None:
 
 
 def test_a_prompt_tells_what_it_gave(traces: SentTraces) -> None:
-    """What a server is asked for inside an agent is there; handshakes and lists are not."""
+    """Requests to a server inside an agent are there; handshakes and lists are not."""
 
     async def run() -> None:
         async with Client(weather_server) as client:

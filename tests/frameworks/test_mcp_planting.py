@@ -1,4 +1,4 @@
-"""What is planted in requests and answers of MCP's clients and servers comes out in the trace."""
+"""Content that is planted in requests and answers of MCP's clients and servers comes out in the trace."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DIGEST = sha256(b"picture").hexdigest()
 
 
 class Found(BaseModel):
-    """What a tool gives."""
+    """The result of a tool."""
 
     found: str
     source: str
@@ -115,7 +115,7 @@ def test_what_is_planted_comes_out(kind: str, traces: SentTraces) -> None:
 
 
 def test_a_tool_that_fails_comes_out(traces: SentTraces) -> None:
-    """What it says of its failure."""
+    """The tool's words about its failure come out."""
     planted = Planted()
     station = MCPServer("station")
 
@@ -146,7 +146,7 @@ def test_a_failure_with_more_than_text_comes_out(traces: SentTraces) -> None:
 
 @pytest.mark.plants("prompts/get", "resources/read")
 def test_prompts_and_resources_come_out(traces: SentTraces) -> None:
-    """What is asked of a server beside tools, and what it gives."""
+    """Requests to a server beside tools, and their answers, come out."""
     planted = Planted()
     station = MCPServer("station")
 
@@ -177,14 +177,14 @@ def test_prompts_and_resources_come_out(traces: SentTraces) -> None:
 
 
 class Asked(BaseModel):
-    """What a user is asked for."""
+    """The form of a user's answer."""
 
     city: str
 
 
 @pytest.mark.plants("sampling/createMessage", "elicitation/create", "JSONRPCDispatcher.send_raw_request")
 def test_what_a_server_asks_comes_out(traces: SentTraces) -> None:
-    """What a tool asks the client's model and its user, and what they answer."""
+    """A tool's questions to the client's model and its user, and their answers, come out."""
     planted = Planted()
     station = MCPServer("station")
 

@@ -183,7 +183,7 @@ def test_what_a_response_repeats_of_its_request(traces: SentTraces) -> None:
 
 
 def explain(context: Any, error: Exception) -> str:
-    """What the model is told of a failure; the SDK's own text hides the reason."""
+    """Tell the model of a failure; the SDK's own text hides the reason."""
     return f"Sorry: {error}"
 
 
@@ -317,7 +317,7 @@ def test_a_session_of_the_sdk_is_the_traces(way: str, traces: SentTraces, model:
 @pytest.mark.parametrize("model_of", [responses, chat_completions])
 @pytest.mark.plants("model.get_response", "on_span_start", "on_span_end", "on_trace_start", "on_trace_end")
 def test_what_is_planted_comes_out(model_of: Callable[[Any], Any], traces: SentTraces, model: StartModel) -> None:
-    """What an agent is told and given, and what its tool gets and gives, is in the trace."""
+    """An agent's instructions and input, and its tool's arguments and result, are in the trace."""
     planted = Planted()
 
     @function_tool

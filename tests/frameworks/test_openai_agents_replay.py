@@ -100,7 +100,7 @@ def nested(url: str, parts: Parts) -> str:
 
 @pytest.mark.parametrize("program", [failing, nested])
 def test_tools_that_fail_or_ask_a_model(program: Any, tmp_path: Path) -> None:
-    """What was told the model is told again, and nothing runs twice."""
+    """The model gets the same text again, and nothing runs twice."""
     url, result, done = record(program, tmp_path / "one.yaml")
     assert done
     assert (run(program, url, tmp_path / "one.yaml", PARTS), DONE) == (result, [])

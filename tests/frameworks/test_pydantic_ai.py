@@ -233,7 +233,7 @@ def test_the_example(traces: SentTraces, model: StartModel, monkeypatch: pytest.
 
 
 def test_settings_of_the_apps_own_stay(traces: SentTraces) -> None:
-    """What the app has said about all agents, or about one, holds."""
+    """The app's settings of all agents, or of one, hold."""
     ours = vars(Agent)["_instrument_default"]
     pandaprobe_otel.uninstrument("pydantic_ai")
     assert vars(Agent)["_instrument_default"] is vars(Embedder)["_instrument_default"] is False

@@ -1,4 +1,4 @@
-"""What is planted in Pydantic AI's agents, messages, tools, models and embedders comes out in the trace."""
+"""Content that is planted in Pydantic AI's agents, messages, tools, models and embedders comes out in the trace."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DIGEST = sha256(b"picture").hexdigest()
 
 
 class Verdict(BaseModel):
-    """What an agent is to make."""
+    """The form of an agent's answer."""
 
     verdict: str = Field(description="What is to be judged.")
     grade: str
@@ -233,7 +233,7 @@ def test_structured_output_comes_out(kind: Any, traces: SentTraces, model: Start
 
 
 def test_an_agent_in_a_tool_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What the other agent is asked and answers."""
+    """The other agent's input and answer come out."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -257,7 +257,7 @@ def test_an_agent_in_a_tool_comes_out(traces: SentTraces, model: StartModel) -> 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.plants("record_uncaught_errors")
 def test_a_refusal_comes_out(way: Any, traces: SentTraces, model: StartModel) -> None:
-    """What the service says of the call that it does not answer."""
+    """The service's words about the call that it refuses come out."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:
@@ -273,7 +273,7 @@ def test_a_refusal_comes_out(way: Any, traces: SentTraces, model: StartModel) ->
 
 @pytest.mark.plants("Embedder", "_recorded_settings")
 def test_an_embedding_comes_out(traces: SentTraces) -> None:
-    """What is embedded, and how."""
+    """The embedded texts and the parameters come out."""
     planted = Planted()
     answer = {
         "object": "list",

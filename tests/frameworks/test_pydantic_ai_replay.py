@@ -77,7 +77,7 @@ def rich(url: str, parts: Parts) -> str:
 
 
 def test_results_of_every_kind_come_back(tmp_path: Path) -> None:
-    """What is for the model, what is beside it, and a wish to be asked again."""
+    """Values for the model, values beside them, and a request for a retry come back."""
     url, _, done = record(rich, tmp_path / "one.yaml")
     assert done == ["Oslo"]
     found = run(rich, url, tmp_path / "one.yaml", PARTS)

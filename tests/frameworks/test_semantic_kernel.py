@@ -91,17 +91,17 @@ def forecaster(endpoint: ScriptedEndpoint, station: Any = None, **options: Any) 
 
 
 async def awaited(agent: ChatCompletionAgent, task: Any, **options: Any) -> str:
-    """What it answers."""
+    """Return the answer."""
     return str(await agent.get_response(task, **options))
 
 
 async def invoked(agent: ChatCompletionAgent, task: Any, **options: Any) -> str:
-    """What it answers, message by message."""
+    """Return the answer, message by message."""
     return "".join([str(item) async for item in agent.invoke(task, **options)])
 
 
 async def streamed(agent: ChatCompletionAgent, task: Any, **options: Any) -> str:
-    """What it answers, piece by piece."""
+    """Return the answer, piece by piece."""
     return "".join([str(item) async for item in agent.invoke_stream(messages=task, **options)])
 
 
@@ -484,7 +484,7 @@ def test_taking_it_off_and_putting_it_on_again() -> None:
 
 
 async def test_off_nothing_is_ours(traces: SentTraces, model: StartModel) -> None:
-    """What is left are the spans that Semantic Kernel makes anyway, and those of the client."""
+    """The remaining spans are those that Semantic Kernel makes anyway, and those of the client."""
     with off("semantic_kernel"):
         await awaited(forecaster(model(weather_model)), "Weather in Oslo?")
     trace = traces.one()
@@ -494,7 +494,7 @@ async def test_off_nothing_is_ours(traces: SentTraces, model: StartModel) -> Non
 
 
 def turn_on_diagnostics(monkeypatch: pytest.MonkeyPatch, *, models: bool = True) -> None:
-    """What its environment variables do, which it reads when it is imported."""
+    """Do what its environment variables do, which it reads when it is imported."""
     for module in (agent_spans, function_spans, *([model_spans] if models else [])):
         monkeypatch.setattr(module.MODEL_DIAGNOSTICS_SETTINGS, "enable_otel_diagnostics_sensitive", True)
 
@@ -525,7 +525,7 @@ async def test_the_example(traces: SentTraces, server: LocalServer) -> None:
     "ChatCompletionAgent.get_response", "ChatCompletionAgent.invoke", "ChatCompletionAgent.invoke_stream"
 )
 def test_what_is_planted_comes_out(ask: Ask, traces: SentTraces, model: StartModel) -> None:
-    """What an agent is told and asked, what its function gets and gives and what it answers is in the trace."""
+    """An agent's instructions and input, its function's arguments and result, and its answer are in the trace."""
     planted = Planted()
 
     class Planting:
@@ -550,7 +550,7 @@ def test_what_is_planted_comes_out(ask: Ask, traces: SentTraces, model: StartMod
 
 @dataclass
 class Found:
-    """What a function of the app's gives."""
+    """The result of an app's function."""
 
     place: str
     notes: list[str]

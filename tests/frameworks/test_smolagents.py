@@ -242,7 +242,7 @@ def test_the_example(traces: SentTraces, server: LocalServer) -> None:
 
 @pytest.mark.plants("MultiStepAgent.run", "Tool.__call__")
 def test_what_is_planted_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What an agent is told and asked, what its tool gets and gives and what it answers is in the trace."""
+    """An agent's instructions and input, its tool's arguments and result, and its answer are in the trace."""
     planted = Planted()
 
     class LookUp(Tool):

@@ -1,4 +1,4 @@
-"""What is planted in Strands' agents, models, tools, graphs and swarms comes out in the trace."""
+"""Content that is planted in Strands' agents, models, tools, graphs and swarms comes out in the trace."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PICTURE = sha256(b"picture").hexdigest()
 
 
 class Verdict(BaseModel):
-    """What an agent is to make."""
+    """The form of an agent's answer."""
 
     verdict: str = Field(description="What is to be judged.")
     grade: str
@@ -80,10 +80,10 @@ class Told(Model):
         self._blocks, self._stop, self._metadata = blocks, stop, metadata
 
     def update_config(self, **model_config: Any) -> None:
-        """There is none."""
+        """Do nothing: it has no configuration."""
 
     def get_config(self) -> Any:
-        """There is none."""
+        """Return nothing: it has no configuration."""
         return {}
 
     async def structured_output(self, output_model: Any, prompt: Any, *args: Any, **kwargs: Any) -> Any:
@@ -105,7 +105,7 @@ class Told(Model):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_what_is_planted_comes_out(way: Callable[..., Any], traces: SentTraces, model: StartModel) -> None:
-    """What an agent is told and asked, what its tool gets and gives and what it answers."""
+    """An agent's instructions and input, its tool's arguments and result, and its answer come out."""
     planted = Planted()
 
     @tool
@@ -122,7 +122,7 @@ def test_what_is_planted_comes_out(way: Callable[..., Any], traces: SentTraces, 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.plants("Agent._start_agent_trace_span", "Tracer.start_model_invoke_span")
 def test_parameters_come_out(way: Callable[..., Any], traces: SentTraces, model: StartModel) -> None:
-    """What the app sets of its model, and what it says of its agent."""
+    """The app's settings of its model, and its description of its agent, come out."""
     planted = Planted()
     endpoint = model(lambda _: Reply(text=planted["the answer"]))
     asked = chat(endpoint, temperature=0.125, seed=7_000_001, user=planted["a parameter"])
@@ -182,7 +182,7 @@ def test_a_tools_result_comes_out(kind: str, is_async: bool, traces: SentTraces,
 
 
 def test_a_tool_that_fails_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What it was given and what it has raised."""
+    """Its arguments and the error come out."""
     planted = Planted()
 
     @tool
@@ -235,7 +235,7 @@ def test_what_a_model_says_comes_out(traces: SentTraces) -> None:
 
 
 def test_citations_come_out(traces: SentTraces) -> None:
-    """What a text cites."""
+    """The citations of a text come out."""
     planted = Planted()
     citation = {
         "title": planted["a title"],
@@ -274,7 +274,7 @@ def test_structured_output_comes_out(traces: SentTraces, model: StartModel) -> N
 
 @pytest.mark.plants("Tracer.end_agent_span")
 def test_the_state_of_an_agent_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What the app and its tools keep in it, and what a run is given beside the question."""
+    """Values that the app and its tools keep in it, and inputs of a run beside the question, come out."""
     planted = Planted()
 
     @tool(context=True)
@@ -304,7 +304,7 @@ def test_a_tool_that_the_app_calls_comes_out(traces: SentTraces, model: StartMod
 
 
 def test_a_refusal_comes_out(traces: SentTraces, model: StartModel) -> None:
-    """What the service says of the call that it does not answer."""
+    """The service's words about the call that it refuses come out."""
     planted = Planted()
 
     def script(messages: Sequence[Message]) -> Reply:

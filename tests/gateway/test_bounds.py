@@ -96,29 +96,66 @@ def test_millions_of_elements_in_a_value(path: tuple[int, ...]) -> None:
         take(body)
 
 
+def values(inner: bytes, before: bytes, after: bytes) -> bytes:
+    """Return a body of 4 MB with as many of these values as fit between the two parts."""
+    return before + (inner + b",") * (4_000_000 // (len(inner) + 1)) + inner + after
+
+
+OF_A_SPAN: Final = (b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"x":[', b"]}]}]}]}", 400, "1 spans have more than")
+
+
 @pytest.mark.parametrize(
-    "inner",
+    ("inner", "before", "after", "status", "why"),
     [
-        b"{}",
-        b"[]",
-        b'"ab"',
-        b'{"traceId":"11111111111111111111111111111111","spanId":"2222222222222222","events":[{},{},{},{}]}',
+        (b"{}", b'{"x":[', b"]}", 413, "too many objects and values"),
+        (b"{}", b'{"resourceSpans":[{"scopeSpans":[{"x":[', b'],"spans":[{}]}]}]}', 400, "1 spans have more than"),
+        (b"{}", *OF_A_SPAN),
+        (b"[]", *OF_A_SPAN),
+        (b'"ab"', *OF_A_SPAN),
     ],
+    ids=["of the request", "of a scope", "objects", "lists", "texts"],
 )
-def test_millions_of_values_in_json(inner: bytes) -> None:
-    """The values are counted before the body is parsed."""
-    body = b'{"resourceSpans":[{"scopeSpans":[{"spans":[' + (inner + b",") * (8_000_000 // len(inner)) + b"{}]}]}]}"
-    with in_proportion(body), pytest.raises(RefusedError, match="too many objects and values") as caught:
+def test_millions_of_values_in_json(inner: bytes, before: bytes, after: bytes, status: int, why: str) -> None:
+    """The values are counted before they are parsed."""
+    body = values(inner, before, after)
+    with in_proportion(body), pytest.raises(RefusedError, match=why) as caught:
         take(body, read_json)
-    assert caught.value.http_status == 413
+    assert caught.value.http_status == status
 
 
 @pytest.mark.parametrize(
-    "fields", [{"x": ["ab"] * 400_000}, {"attributes": [{"key": "k", "value": {"intValue": 1}}] * 4000}]
+    ("inner", "status", "why"), [(b"{}", 413, f"more than {MOST_FRAMES} spans"), (b"[]", 400, "not an object")]
 )
-def test_as_many_values_in_json_as_may_be(fields: dict[str, Any]) -> None:
-    """The largest allowed number of short texts and small attributes is accepted."""
-    spans = [{**JSON_IDS, **fields}] * (1 if "x" in fields else 11)
+def test_millions_of_frames_in_json(inner: bytes, status: int, why: str) -> None:
+    """Spans are counted as they are found."""
+    body = values(inner, b'{"resourceSpans":[{"scopeSpans":[{"spans":[', b"]}]}]}")
+    with in_proportion(body), pytest.raises(RefusedError, match=why) as caught:
+        take(body, read_json)
+    assert caught.value.http_status == status
+
+
+def test_many_small_spans_in_json() -> None:
+    """Each becomes objects on its own, however many there are."""
+    span = json.dumps({**JSON_IDS, "events": [{}] * 60}, separators=(",", ":")).encode()
+    body = values(span, b'{"resourceSpans":[{"scopeSpans":[{"spans":[', b"]}]}]}")
+    with in_proportion(body):
+        taken = take(body, read_json)
+    assert taken.accepted > 4_000
+    assert taken.message == f"{taken.rejected} spans {BEYOND.reason}"
+
+
+@pytest.mark.parametrize(
+    ("fields", "count"),
+    [
+        ({"x": ["ab"] * 400_000}, 1),
+        ({"attributes": [{"key": "k", "value": {"arrayValue": {"values": [{"doubleValue": 1.5}] * 80_000}}}]}, 2),
+        ({"attributes": [{"key": "k", "value": {"intValue": 1}}] * 4000}, 30),
+    ],
+    ids=["texts", "elements", "attributes"],
+)
+def test_as_many_values_in_json_as_may_be(fields: dict[str, Any], count: int) -> None:
+    """The largest allowed number of short texts, of elements and of small attributes is accepted."""
+    spans = [{**JSON_IDS, **fields}] * count
     body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}, separators=(",", ":")).encode()
     with in_proportion(body):
         assert take(body, read_json) == Taken(len(spans), 0)

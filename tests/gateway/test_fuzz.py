@@ -22,7 +22,7 @@ from otlp_senders import agent_trace, body_of, resident_kb, varint
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.gateway import Gateway
-from pandaprobe_otel.pipeline import ExportPipeline
+from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from pandaprobe_otel.transport.messages import Answer, Request
 from rings import IN_FULL
 

@@ -22,12 +22,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind
 
 from otlp_senders import AGENT, CHAT, agent_trace, body_of, post, tracer_of
-from pandaprobe_otel.assembly.remote_parents import joined
+from pandaprobe_otel.assembly.remote_parents import view_of
 from pandaprobe_otel.gateway import Gateway
 from pandaprobe_otel.gateway.bounds import Allowance
 from pandaprobe_otel.gateway.otlp_protobuf import read_protobuf
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.mapping import read_span
 from pandaprobe_otel.mapping.ids import trace_uuid
 
 
@@ -187,7 +186,7 @@ def test_a_service_that_a_python_app_has_called_is_below_what_the_app_has_sent(
     ):
         pass
     read = list(read_protobuf(body_of(called.get_finished_spans()), Allowance()))
-    views = {span.name: joined(span, read_span(span)) for span in read if isinstance(span, ReadableSpan)}
+    views = {span.name: view_of(span) for span in read if isinstance(span, ReadableSpan)}
     assert views["search"].parent_id == int("12" * 8, 16)
     assert views["inside"].parent_id == views["search"].span_id
 

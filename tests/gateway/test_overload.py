@@ -1,11 +1,14 @@
-"""Ten times the limit for eight simulated minutes, over both protocols: kept and counted traces, waiting senders."""
+"""Ten times the limit for simulated minutes, over both protocols: kept and counted traces, waiting senders."""
 
 from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import grpc
@@ -18,7 +21,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import Lease, LeasedBucket
 from pandaprobe_otel.gateway import Gateway
-from pandaprobe_otel.pipeline import ExportPipeline
+from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from pandaprobe_otel.transport.messages import Answer, Request
 
 LIMIT, STEP_S, STEPS = 20, 6.0, 80
@@ -89,8 +92,9 @@ class PolledBucket(LeasedBucket):
 class ClockedGateway(Gateway):
     """The same servers and the same pipeline, with a clock that the test sets."""
 
-    def __init__(self, clock: Clock, server: Server, empty: threading.Event) -> None:
-        super().__init__()
+    def __init__(self, clock: Clock, server: Server, empty: threading.Event, *, sample_overload: bool) -> None:
+        super().__init__(sample_overload=sample_overload)
+        self._keeps_all = not sample_overload
         self._seams: dict[str, Any] = {
             "transport": server,
             "monotonic": clock,
@@ -99,7 +103,7 @@ class ClockedGateway(Gateway):
 
     def _open_pipeline(self) -> ExportPipeline:
         config = Config.resolve({"api_key": "sk_pp_x", "project_name": "p", "max_queue_bytes": 1 << 20, **QUICK_END})
-        return ExportPipeline(config, counts_starts=False, is_gateway=True, **self._seams)
+        return ExportPipeline(config, counts_starts=False, is_gateway=True, keeps_all=self._keeps_all, **self._seams)
 
 
 def request_of(step: int) -> bytes:
@@ -110,7 +114,7 @@ def request_of(step: int) -> bytes:
         is_rare = number % 10 == 9
         span = spans.add(name="rare" if is_rare else "busy", start_time_unix_nano=1, end_time_unix_nano=2)
         # Pseudo-random digits, since the choice of traces depends on them.
-        span.trace_id = hash_of(step * A_STEP + number)
+        span.trace_id = trace_of(step * A_STEP + number)
         span.span_id = span.trace_id[8:]
         span.status.code = Status.STATUS_CODE_ERROR if is_rare and step % 2 else Status.STATUS_CODE_UNSET
         for name, value in (("gen_ai.operation.name", "chat"), ("gen_ai.input.messages", "x" * 1000)):
@@ -118,35 +122,49 @@ def request_of(step: int) -> bytes:
     return request.SerializeToString()
 
 
-def hash_of(number: int) -> bytes:
-    """Return sixteen bytes."""
-    from hashlib import sha256
-
+def trace_of(number: int) -> bytes:
+    """Return the id of a trace."""
     return sha256(str(number).encode()).digest()[:16]
 
 
+class Senders:
+    """Senders with both protocols in turn, and the gateway that they send to."""
+
+    def __init__(self, gateway: Gateway, clock: Clock, empty: threading.Event, ways: tuple[Any, Any]) -> None:
+        assert gateway.pipeline is not None
+        self.gateway, self.pipeline = gateway, gateway.pipeline
+        self._clock, self._empty, self._ways = clock, empty, ways
+
+    def send(self, step: int) -> bool:
+        """Send the traces of a step; return whether the request was accepted."""
+        self._clock.now += STEP_S
+        taken: bool = self._ways[step % 2](request_of(step))
+        self.deliver(60.0 if step > 2 else 0.2)
+        return taken
+
+    def wait(self, seconds: float) -> None:
+        """Let simulated time pass in which nothing is sent."""
+        self._clock.now += seconds
+        self.deliver(0.2)
+
+    def deliver(self, at_most_s: float) -> None:
+        """Let the gateway send what the limit allows."""
+        self.pipeline.flush(0.0)  # complete traces are handed over to the senders
+        self._empty.clear()
+        self._empty.wait(at_most_s)
+
+
 @pytest.fixture
-def senders(clock: Clock, server: Server) -> Iterator[Any]:
-    """Yield a function that sends with both protocols in turn, and returns for each request if it was accepted."""
+def senders(clock: Clock, server: Server, request: pytest.FixtureRequest) -> Iterator[Senders]:
+    """Yield the senders to a gateway that leaves traces out if the parameter is True."""
     empty = threading.Event()
     with (
-        ClockedGateway(clock, server, empty) as gateway,
+        ClockedGateway(clock, server, empty, sample_overload=request.param) as gateway,
         httpx.Client(timeout=60) as http,
         grpc.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel,
     ):
-        export = channel.unary_unary(EXPORT)
-
-        def send(step: int) -> bool:
-            clock.now += STEP_S
-            body = request_of(step)
-            taken = over_http(http, gateway.url, body) if step % 2 else over_grpc(export, body)
-            assert gateway.pipeline is not None
-            gateway.pipeline.flush(0.0)  # complete traces are handed over to the senders
-            empty.clear()
-            empty.wait(60.0 if step > 2 else 0.2)
-            return taken
-
-        yield gateway, send
+        ways = partial(over_grpc, channel.unary_unary(EXPORT)), partial(over_http, http, gateway.url)
+        yield Senders(gateway, clock, empty, ways)
         clock.go()
 
 
@@ -182,16 +200,32 @@ def server(clock: Clock) -> Server:
     return Server(clock)
 
 
-def test_an_overload_that_lasts(senders: Any, server: Server) -> None:
+@pytest.mark.parametrize("senders", [False], indirect=True)
+def test_under_an_overload_that_lasts_senders_wait(senders: Senders, server: Server) -> None:
+    """Every acknowledged trace is delivered: without room, senders are asked to wait for as long as it takes."""
+    taken = [step for step in range(STEPS // 2) if senders.send(step)]
+    counts = senders.gateway.counts()
+    while senders.gateway.counts()["spans_pending"]:
+        senders.wait(60.0)
+
+    assert len(taken) < STEPS // 3
+    assert not counts["spans_dropped"]
+    assert counts["spans_accepted"] == len(taken) * A_STEP == counts["spans_delivered"] + counts["spans_pending"]
+    assert server.refused == 0
+    acknowledged = {trace_of(step * A_STEP + number) for step in taken for number in range(A_STEP)}
+    assert {uuid.UUID(body["trace_id"]).bytes for _, body in server.accepted} == acknowledged
+
+
+@pytest.mark.parametrize("senders", [True], indirect=True)
+def test_an_overload_that_lasts(senders: Senders, server: Server) -> None:
     """At first senders wait. Then the gateway chooses traces by their ids, errors first, and no sender waits."""
-    gateway, send = senders
     taken: list[bool] = []
     fills: list[float] = []
     for step in range(STEPS):
-        taken.append(send(step))
-        fills.append(gateway.pipeline.fill())
+        taken.append(senders.send(step))
+        fills.append(senders.pipeline.fill())
 
-    counts = gateway.counts()
+    counts = senders.gateway.counts()
     dropped: Counter[str] = Counter(counts["spans_dropped"])
     assert max(fills) <= 1.0
     assert all(taken[STEPS // 2 :])

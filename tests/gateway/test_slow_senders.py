@@ -20,6 +20,7 @@ from pandaprobe_otel.gateway import Gateway
 from pandaprobe_otel.gateway.arrivals import IDLE_S, WITHIN_S, Arrivals, Room
 from pandaprobe_otel.gateway.connections import MOST_SILENT, connections
 from pandaprobe_otel.gateway.errors import RefusedError
+from pandaprobe_otel.local import LocalServer
 
 BODY = body_of(agent_trace(3))
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -127,6 +128,29 @@ def test_others_go_on_beside_silent_calls(gateway: Gateway, silent_calls: list[A
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     details = Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
     assert details.details[0].Unpack(RetryInfo())
+
+
+def test_slow_senders_are_told_that_the_gateway_stops(
+    shared_server: LocalServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Over both protocols they may try again, and nothing is logged."""
+    over = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        over.wait(60)
+        yield from ()
+
+    gateway = Gateway(endpoint=shared_server.url, api_key=shared_server.api_key).start()
+    with begin(gateway) as sender, grpc.insecure_channel(f"127.0.0.1:{gateway.grpc_port}") as channel:
+        call = channel.stream_unary(EXPORT).future(nothing(), timeout=60)
+        channel.unary_unary(EXPORT)(BODY, timeout=60)
+        assert post(gateway.url, BODY).status_code == 200  # by now the others have been heard
+        gateway.stop()
+        assert answer_of(sender).startswith(b"HTTP/1.1 503 ")
+        error = call.exception(timeout=60)
+        over.set()
+    assert error.code() in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_a_call_without_a_message(gateway: Gateway) -> None:

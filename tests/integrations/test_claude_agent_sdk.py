@@ -15,7 +15,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations.claude_agent_sdk.conversation import Conversation
 from pandaprobe_otel_integrations.claude_agent_sdk.history import MAX_CHARS, History
 from pandaprobe_otel_integrations.claude_agent_sdk.instructions import instructions_of
-from pandaprobe_otel_integrations.claude_agent_sdk.ledger import MAX_OPEN
+from pandaprobe_otel_integrations.claude_agent_sdk.usage_estimates import MAX_OPEN
 from span_recorder import SpanRecorder
 
 MODEL = "claude-sonnet-4-5"

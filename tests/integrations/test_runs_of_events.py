@@ -15,7 +15,7 @@ import recorded_traffic as recorded
 from pandaprobe_otel_integrations._endpoint import Endpoint
 from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions
 from pandaprobe_otel_integrations._streams import ndjson, sse
-from pandaprobe_otel_integrations._streams.runs import joined
+from pandaprobe_otel_integrations._streams.text_runs import joined
 from pandaprobe_otel_integrations.anthropic.messages import Messages
 from pandaprobe_otel_integrations.bedrock.converse import Converse
 from pandaprobe_otel_integrations.bedrock.invoke import Nova, invocation

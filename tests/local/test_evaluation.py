@@ -144,6 +144,22 @@ def test_a_categorical_score_under_a_signal_name_fails_the_run(http: httpx.Clien
     assert (run["status"], run["error_message"]) == ("FAILED", "could not convert string to float: 'PASS'")
 
 
+def test_a_session_metric_that_raises_is_a_failed_score(server: LocalServer, http: httpx.Client) -> None:
+    """Weights are not checked: one whose square is no number fails its metric, and not the run."""
+    _post_trace(http, session_id="s")
+    server.judge.set("confidence", 0.5)
+    metrics = ["agent_consistency", "agent_reliability"]
+    body = {"session_ids": ["s"], "metrics": metrics, "signal_weights": {"confidence": 1e200}}
+    run = http.post("/evaluations/session-runs/batch", json=body).json()
+    done = _finished(http, run)
+    scores = {score["name"]: score for score in http.get(f"/evaluations/session-runs/{run['id']}/scores").json()}
+    assert (done["status"], done["evaluated_count"], done["failed_count"]) == ("COMPLETED", 1, 1)
+    failed = scores["agent_consistency"]
+    assert (failed["status"], failed["value"]) == ("FAILED", None)
+    assert failed["reason"] == "Session metric failed: (34, 'Numerical result out of range')"
+    assert scores["agent_reliability"]["status"] == "SUCCESS"
+
+
 def test_a_run_that_was_interrupted_begins_again(tmp_path: Path) -> None:
     """A run that was RUNNING when the process ended is evaluated by the next process, once for each metric."""
     db = tmp_path / "p.db"

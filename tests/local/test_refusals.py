@@ -69,6 +69,19 @@ def test_text_that_would_lose_the_trace(http: httpx.Client, body: str, field: st
     assert http.get("/traces").json()["total"] == 0
 
 
+def test_a_lone_surrogate_in_a_name(http: httpx.Client) -> None:
+    """The real server refuses it, too, where it checks the length: in these words."""
+    words = "Input should be a valid string, unable to parse raw data as a unicode string"
+    span = f'{{"name": "\\ud800", "started_at": "{STARTED}"}}'
+    for body, field in (
+        (f'{{"name": "\\ud800", "started_at": "{STARTED}"}}', "name"),
+        (f'{{"name": "t", "started_at": "{STARTED}", "user_id": "\\ud800"}}', "user_id"),
+        (f'{{"name": "t", "started_at": "{STARTED}", "spans": [{span}]}}', "spans -> 0 -> name"),
+    ):
+        errors = http.post("/traces", content=body).json()["errors"]
+        assert errors == [{"field": field, "message": words}]
+
+
 def test_raw_bytes_of_a_lone_surrogate(http: httpx.Client) -> None:
     """A lone surrogate as raw bytes is refused like its escape."""
     content = b'{"name": "t", "started_at": "2026-01-02", "input": "\xed\xa0\x80"}'

@@ -7,14 +7,15 @@ from typing import Any
 import orjson
 import pytest
 
-from pandaprobe_otel.assembly.encoder import PartEncoder
+from pandaprobe_otel.assembly.encoder import SegmentEncoder
 from pandaprobe_otel.assembly.span_filter import SpanFilter
-from pandaprobe_otel.assembly.trace_buffer import Memory, Part, Stage
+from pandaprobe_otel.assembly.trace_buffer import Memory, Stage, TraceSegment
 from pandaprobe_otel.delivery.ledger import Ledger
-from pandaprobe_otel.delivery.parcel import Step
+from pandaprobe_otel.delivery.outgoing_request import Step
 from pandaprobe_otel.mapping import EventView, LogView, MappingOptions
 from pandaprobe_otel.mapping.evaluations import NAME, evaluation_scores
 from pandaprobe_otel.mapping.ids import trace_uuid
+from pandaprobe_otel.mapping.sdk_span import fields_of
 from spans import CHAT, SpanMaker
 from views import TRACE_ID, view
 
@@ -88,15 +89,17 @@ def test_a_score_follows_its_trace() -> None:
     maker = SpanMaker()
     span = maker.start("chat", attributes=CHAT)
     span.add_event(NAME, {"gen_ai.evaluation.name": "n", "gen_ai.evaluation.score.value": 1.0})
-    part = Part(
+    segment = TraceSegment(
         trace_id=span.context.trace_id,
         stage=Stage.WHOLE,
-        ended=(maker.end(span),),
+        ended=(fields_of(maker.end(span)),),
         open=(),
         is_remote=False,
         memory=Memory(has_root=True),
     )
-    encoder = PartEncoder(span_filter=SpanFilter("agent"), options=MappingOptions(), ledger=Ledger(), sample_rate=1.0)
-    create, score = encoder.encode(part)
+    encoder = SegmentEncoder(
+        span_filter=SpanFilter("agent"), options=MappingOptions(), ledger=Ledger(), sample_rate=1.0
+    )
+    create, score = encoder.encode(segment)
     assert (create.step, score.step, score.path) == (Step.CREATE, Step.SCORE, "/evaluations/trace-scores")
     assert orjson.loads(score.body())["trace_id"] == create.trace_id

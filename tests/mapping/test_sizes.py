@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from pandaprobe_otel.mapping import MappingOptions, map_views
+from pandaprobe_otel.mapping.budget import fit_fields
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.mapping.shrink import shrink
 from views import mapped, only_span, view
@@ -70,6 +71,32 @@ def test_the_structure_of_a_long_field_survives() -> None:
     assert system == {"role": "system", "content": "short"}
     assert call["tool_calls"][0]["function"]["name"] == "f"
     assert len(a["content"]) == len(b["content"]) > 130_000
+
+
+@pytest.mark.parametrize(
+    "line", ['say "x"\n', "Привет, мир. ", "🐼", "plain " * 20 + "ж"], ids=["escaped", "Cyrillic", "emoji", "mixed"]
+)
+def test_a_long_text_keeps_what_fits_whatever_its_characters_take(line: str) -> None:
+    """A character may take several bytes, so that there are fewer characters than bytes to save."""
+    value = {
+        "messages": [{"role": "user", "content": line * (3_000_000 // len(line))}, {"role": "user", "content": "b"}]
+    }
+    cut = shrink(value, 262_144, digest=True)
+
+    assert 0.9 * 262_144 < size(cut) <= 262_144
+    assert cut["messages"][1] == value["messages"][1]
+
+
+@pytest.mark.parametrize("field", ["input", "metadata"])
+def test_a_single_large_field_is_cut_the_same_if_the_size_of_its_body_is_known(field: str) -> None:
+    """Its size is what the others leave of the body, so that it need not be encoded once more."""
+    value = {"messages": [{"role": "user", "content": 'say "ж" ' * 9_000}], "n": 1}
+    body = {"name": "a", "output": {"a": 1}, field: value, "error": "e"}
+    alone, together = {**body}, {**body}
+    fit_fields(alone, 10_000)
+    fit_fields(together, 10_000, total=size(body))
+
+    assert alone == together != body
 
 
 def test_other_fields_and_spans_are_not_touched_by_one_that_is_too_long() -> None:

@@ -1,4 +1,4 @@
-"""Which calls a recorded call comes after: what a program waited for, and not what merely was quicker."""
+"""The calls that a recorded call comes after: those that a program waited for, not those that were merely quicker."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_threads() -> None:
 
 
 def test_a_pool_of_threads() -> None:
-    """Which thread takes what is chance: its tasks are in no order, what they do one after the other is."""
+    """Tasks of a pool are in no order, since threads take them by chance; what one does in sequence is."""
     calls = CallsSoFar()
 
     def twice(number: int) -> list[tuple[int, ...]]:

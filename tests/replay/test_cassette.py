@@ -41,7 +41,7 @@ def interaction(call: int = 1, *, body: bytes = b"", answer: bytes = b"", **opti
 
 
 def meaning(body: bytes) -> Any:
-    """What a request says, however it is spaced."""
+    """Return the meaning of a request, whatever its spacing."""
     try:
         return json.loads(body)
     except ValueError:
@@ -272,7 +272,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_file_that_is_no_cassette(name: str, tmp_path: Path) -> None:
-    """What is wrong is told with the line, and nothing of it is run."""
+    """The error names the line, and nothing of the file is run."""
     text, said = BAD[name]
     path = tmp_path / "one.yaml"
     path.write_text(text)

@@ -28,12 +28,12 @@ from streamed_forms import Sighting
 
 INNER = {("plain", "tool calls"), ("stream", "read to the end"), ("stream", "cut off"), ("plain", "5xx")}
 LEFT_OUT = ("timeout", "cancelled")
-"""What takes as long as the client waits."""
+"""Cases that take as long as the client waits."""
 HEADERS = re.compile(
     r"headers: \{.*?\}|headers=<dict len=\d+>|\n *'content-type': '[^']*'|,?\n *'transfer-encoding': '\w+'",
     re.IGNORECASE,
 )
-"""What cohere's exceptions and Gemini's answers show: few are kept, with small letters."""
+"""Headers in cohere's exceptions and Gemini's answers: few are kept, with small letters."""
 LIKE_OPENAI = ("groq", "together", "anthropic beta")
 
 
@@ -84,7 +84,7 @@ def _is_gone(server: ProviderServer) -> None:
 
 
 def _told(spans: list[ReadableSpan]) -> list[Any]:
-    """What spans say, without what differs between any two runs."""
+    """Return the spans without what differs between any two runs."""
     return [
         (
             span.name,
@@ -97,7 +97,7 @@ def _told(spans: list[ReadableSpan]) -> list[Any]:
 
 
 def _plain(seen: Sighting, run: Run) -> Sighting:
-    """What the app has seen, without what differs between any two runs, and without headers: few are kept."""
+    """Return what the app has seen without what differs between any two runs, and without headers: few are kept."""
     seen = steady(seen, run.adapter)
     items = [HEADERS.sub("", item) for item in seen.items]
     raised = None if seen.raised is None else (seen.raised[0], HEADERS.sub("", seen.raised[1]))

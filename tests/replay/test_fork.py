@@ -73,7 +73,7 @@ def fork(path: Path, metrics: Any = (), **options: Any) -> Forks:
 
 
 def asked(shop: ProviderServer) -> list[tuple[str, str]]:
-    """Which model was asked with which prompt, in order."""
+    """Return the models that were asked, with their prompts, in order."""
     return [(one.json["model"], one.json["messages"][0]["content"]) for one in shop.received]
 
 
@@ -147,7 +147,7 @@ def test_a_fork_is_a_cassette_of_its_own(shop: ProviderServer, recorded: Path) -
 
 
 def test_a_program_that_does_something_else_by_now_is_not_forked(shop: ProviderServer, recorded: Path) -> None:
-    """What differs is told, and nothing is sent."""
+    """The difference is told, and nothing is sent."""
     options = RerunOptions(arguments={"question": "Where is B-9?"}, span="thank")
 
     with pytest.raises(RecordingError, match=r"(?s)not what the program does now.*messages\[1\]"):
@@ -187,7 +187,7 @@ def test_forks_are_judged_as_the_recorded_run_is(recorded: Path) -> None:
 
 
 def test_the_text_of_a_fork(recorded: Path) -> None:
-    """Where it was cut, what was sent, the first difference, the spans, the sums, the verdicts, the file."""
+    """It has the cut, the sent requests, the first difference, the spans, the sums, the verdicts, the file."""
     text = fork_text(fork(recorded, span="thank", model="tiny"))
 
     assert text.startswith(

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.filterwarnings(text) for text in litellm_wire.ADAPTERS
 
 @contextmanager
 def endpoint(program: Program) -> Iterator[str]:
-    """Where a program finds its model."""
+    """Yield the address of a program's model."""
     if program.answers is None:
         with ScriptedEndpoint(replayed_programs.script) as scripted:
             yield scripted.url
@@ -50,7 +50,7 @@ def traced(program: Program, recorder: SpanRecorder) -> Iterator[None]:
 
 
 def told(recorder: SpanRecorder) -> list[Any]:
-    """What the spans say, each with its parent; siblings that ran side by side may swap."""
+    """Return the spans, each with its parent; siblings that ran side by side may swap."""
     found = [
         (
             str(recorder.parent_of(span)),

@@ -144,7 +144,7 @@ def test_what_the_app_swallows_fails(run_suite: RunSuite, tmp_path: Path) -> Non
 
 
 def test_a_failed_test_leaves_the_old_file(run_suite: RunSuite, tmp_path: Path) -> None:
-    """What was recorded of a run that was wrong is not kept."""
+    """The recording of a wrong run is not kept."""
     code = PROGRAM + "@pytest.mark.pandaprobe_cassette('own.yaml')\ndef test_x():\n    assert ask() == 'two'\n"
     assert run_suite(code).cases == {"test_x": "failure"}
     assert cassettes(tmp_path) == []

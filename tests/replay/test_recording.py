@@ -88,7 +88,7 @@ def test_ci_does_not_record(asked: ProviderServer, tmp_path: Path, monkeypatch: 
 
 
 def test_new_adds_what_is_unknown(asked: ProviderServer, tmp_path: Path) -> None:
-    """What is known is played, also after something unknown; the file has both afterwards."""
+    """Known calls are played, also after an unknown one; the file has both afterwards."""
     path = tmp_path / "one.yaml"
     with pandaprobe_otel.recording(path):
         ask(asked, "one")
@@ -165,7 +165,7 @@ def test_an_unknown_request_fails(asked: ProviderServer, tmp_path: Path) -> None
 
 
 def test_an_error_that_comes_of_a_divergence_shows_it(asked: ProviderServer, tmp_path: Path) -> None:
-    """What a framework has made of it is the cause."""
+    """The divergence is the cause of the framework's error."""
     path = tmp_path / "one.yaml"
     with pandaprobe_otel.recording(path):
         ask(asked)
@@ -344,7 +344,7 @@ def test_a_thread_without_context(asked: ProviderServer, tmp_path: Path) -> None
 
 
 def test_nothing_stays_hooked(asked: ProviderServer, tmp_path: Path) -> None:
-    """When the last recording is closed, the libraries are as they were."""
+    """The libraries are as they were when the last recording is closed."""
     places = [
         (httpx.Client, "_transport_for_url"),
         (httpx.AsyncClient, "_transport_for_url"),
@@ -361,7 +361,7 @@ def test_nothing_stays_hooked(asked: ProviderServer, tmp_path: Path) -> None:
 
 
 def test_an_app_under_test_is_not_recorded_itself(asked: ProviderServer, tmp_path: Path) -> None:
-    """What a test asks an app inside its process is no call of a model; what the app asks is."""
+    """A test's request to an app inside its process is no call of a model; the app's own calls are."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         answer = await asyncio.to_thread(ask, asked)

@@ -1,4 +1,4 @@
-"""What a request of each protocol asks: what counts in its key, and what does not."""
+"""Requests of each protocol: what counts in their keys, and what does not."""
 
 from __future__ import annotations
 
@@ -310,7 +310,7 @@ def test_ignored_patterns_count_in_no_text() -> None:
 
 
 def test_a_reader_that_knows_the_messages_finds_the_same() -> None:
-    """What it remembers changes no key, wherever a message stands."""
+    """A reader's memory changes no key, wherever a message stands."""
     protocol = BY_NAME["chat"]
     reader = RequestReader()
     talk = shop_talk(4)

@@ -1,4 +1,4 @@
-"""Which recorded call answers a request, in what order, and what is said when none does."""
+"""The recorded call that answers a request, its order, and the message when none does."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ BRANCHES = recorded(
 
 @pytest.mark.parametrize("order", [("left", "right"), ("right", "left")])
 def test_parallel_branches_may_swap(order: tuple[str, str]) -> None:
-    """What did not wait in the recording does not wait now."""
+    """Calls that did not wait in the recording do not wait now."""
     script = Script(BRANCHES)
 
     asked = [script.take(ask(text), at="").call for text in ("plan", *order, "sum up")]
@@ -166,7 +166,7 @@ def test_the_nearest_entry_is_taken_by_who_accepts_it() -> None:
 
 
 def test_who_adds_to_a_cassette_asks_for_what_is_known() -> None:
-    """What is not leaves no divergence."""
+    """An unknown call leaves no divergence."""
     script = Script(BRANCHES)
 
     assert script.take_known(ask("unheard"), at="") is None

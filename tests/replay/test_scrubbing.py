@@ -35,7 +35,7 @@ def forms(secret: str) -> list[bytes]:
 
 
 def holds(text: bytes, secret: str) -> bool:
-    """Whether any form of a secret is in a text."""
+    """Return whether any form of a secret is in a text."""
     return any(form in text for form in forms(secret))
 
 
@@ -162,7 +162,7 @@ def test_both_sides_are_scrubbed(server: ProviderServer, tmp_path: Path, monkeyp
 
 
 def test_the_configured_mask_acts_on_cassettes(server: ProviderServer, tmp_path: Path) -> None:
-    """What must not leave the process must not be committed either; a mask that fails leaves out the text."""
+    """Text that must not leave the process must not be committed either; a mask that fails leaves out the text."""
     server.script = lambda received: Reply(
         chunks=stream("call +49 170 1234567 now", 4), content_type="text/event-stream"
     )

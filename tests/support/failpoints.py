@@ -18,13 +18,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pandaprobe_otel.delivery.parcel import Step
+from pandaprobe_otel.delivery.outgoing_request import Step
 from simulated_delivery import create
 from spools import Run
 
 _WATCHED = "pandaprobe_otel/delivery/spool/"
 LEFT_BEHIND = 3
-"""Parcels of the earlier process, which also ended by kill -9."""
+"""Requests of the earlier process, which also ended by kill -9."""
 INSERTED = 8
 
 
@@ -46,7 +46,7 @@ class Killer:
 
 
 def live(folder: Path, report: Any) -> None:
-    """Live one life; `report` gets (kind, number) of each parcel certainly on disk, or certainly gone."""
+    """Live one life; `report` gets (kind, number) of each request certainly on disk, or certainly gone."""
     run = Run(folder)
     run.look_around()
     jobs = {}
@@ -61,14 +61,14 @@ def live(folder: Path, report: Any) -> None:
     run.start(jobs[1])
     run.outbox.retry(jobs[1], 0.0)
     run.start(jobs[4])
-    whole = jobs[4].parcel
+    whole = jobs[4].request
     rest = replace(whole, step=Step.APPEND, spans=whole.spans[1:])
     run.outbox.replace(jobs[4], (replace(whole, spans=whole.spans[:1]), rest), 0.0)
     run.outbox.save()
     run.outbox.before_fork()
     run.look_around()
     for job in list(run.outbox):
-        number = int(job.parcel.trace_id[-12:])
+        number = int(job.request.trace_id[-12:])
         if number >= 100:
             report("leaving", number)
             run.done(job)
@@ -82,7 +82,7 @@ def examine(folder: Path, said: list[list[Any]]) -> list[str]:
     leaving = {number for kind, number in said if kind == "leaving"}
     gone = {number for kind, number in said if kind == "gone"}
     heir = Run(folder)
-    found = [int(parcel.trace_id[-12:]) for parcel in heir.contents() if parcel.step is Step.CREATE]
+    found = [int(request.trace_id[-12:]) for request in heir.contents() if request.step is Step.CREATE]
     problems = [f"lost: {number}" for number in kept - leaving - set(found)]
     problems += [f"came back: {number}" for number in gone & set(found)]
     problems += [f"twice: {number}" for number in set(found) if found.count(number) > 1]

@@ -39,7 +39,7 @@ def _begin_scaled(window_s: float, limit: int) -> Callable[[float], bool]:
     from pandaprobe_otel.delivery.fleet.redis_tokens import RedisTokens
     from pandaprobe_otel.delivery.notices import Notices
     from pandaprobe_otel.delivery.spool.lease_file import FileTokens
-    from pandaprobe_otel.pipeline import ExportPipeline
+    from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 
     config = Config.resolve()
     times: Any = {"window_s": window_s, "margin_s": 0.05, "request_timeout_s": 2.0}

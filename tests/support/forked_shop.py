@@ -16,7 +16,7 @@ from provider_server import Received, Reply, json_reply
 
 URL = "SHOP_URL"
 ran: list[str] = []
-"""What tools really did."""
+"""Tools that really ran."""
 
 
 @tool

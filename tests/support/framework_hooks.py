@@ -1,4 +1,4 @@
-"""Which hooks the integrations of agent frameworks put on them, and which of them tests plant content in.
+"""Hooks of the integrations on agent frameworks, and those in which tests plant content.
 
 Both are read as text: the frameworks cannot be installed together, and this needs none of them.
 """
@@ -23,7 +23,7 @@ TABLES: Final = {
     "mcp": (("requests.py", "TOLD"),),
     "pydantic_ai": (("__init__.py", "_INSTRUMENTED"),),
 }
-"""Where an integration listens at one place to many things, the tables of what it listens for."""
+"""Tables of integrations that listen to many things at one place."""
 
 
 def hooks(library: str) -> set[str]:
@@ -63,7 +63,7 @@ def _wrapped(node: ast.AST, known: dict[str, ast.expr]) -> Iterator[str]:
 
 
 def _targets(target: ast.expr, values: ast.expr, known: dict[str, ast.expr]) -> Iterator[tuple[str, ast.expr]]:
-    """What the names of a loop's target run through: of pairs, the first name through the first members."""
+    """Yield the values that the names of a loop's target take: of pairs, the first name takes the first members."""
     values = known.get(values.id, values) if isinstance(values, ast.Name) else values
     if isinstance(target, ast.Name):
         yield target.id, values

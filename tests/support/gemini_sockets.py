@@ -19,7 +19,7 @@ Script = Sequence[Sequence[Any]]
 
 @cache
 def _certificates() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """What the server shows, and what the client trusts."""
+    """Return the server's certificate, and the authority that the client trusts."""
     authority = trustme.CA()
     here = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(here)

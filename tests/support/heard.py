@@ -1,4 +1,4 @@
-"""What apps hear of a model's answer, read by each client library's own readers from an answer or a stream."""
+"""Answers of models as apps hear them, read by each client library's own readers from an answer or a stream."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Heard:
 
 @dataclass(frozen=True, kw_only=True)
 class Listener:
-    """How an app asks with one client: whole, and as a stream."""
+    """One client as an app uses it: whole answers, and streams."""
 
     plain: Callable[[str], Heard]
     stream: Callable[[str], Heard]

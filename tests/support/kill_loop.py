@@ -33,7 +33,7 @@ from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.spool.lease_file import FileTokens
 from pandaprobe_otel.mapping.ids import span_uuid
-from pandaprobe_otel.pipeline import ExportPipeline
+from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 config = Config.resolve()
 def bucket():
     tokens = FileTokens(Path(config.spool) / "leases", window_s={WINDOW_S}, request_timeout_s=1.0)

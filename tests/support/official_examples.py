@@ -154,7 +154,7 @@ def recorded(
 
 
 def _of_bedrock(asked: Received) -> AnyReply:
-    """What Bedrock answers, by the operation that the path ends in."""
+    """Return Bedrock's answer, by the operation that the path ends in."""
     if asked.path.endswith("/converse"):
         return json_reply({**conversed(), "usage": {"inputTokens": 36, "outputTokens": 34, "totalTokens": 70}})
     usage = {"input_tokens": 11, "output_tokens": 7}

@@ -21,6 +21,8 @@ ODD: Final[tuple[Any, ...]] = (
     *([[]], [None], {"a": 1}, {"stringValue": 1}, {"intValue": "x"}, {"arrayValue": {"values": [{"arrayValue": {}}]}}),
     *({"bytesValue": "?"}, {"kvlistValue": {"values": [{"key": None}]}}, {"doubleValue": "Infinity"}, "1" * 32),
 )
+_MOST_REPEATED: Final = 2
+"""Lists of a request in JSON that are repeated: lists in each other would make hundreds of megabytes."""
 FIELDS: Final = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 15, 16, 100, 2**29 - 1)
 
 
@@ -38,6 +40,7 @@ class Mutations:
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
+        self._may_repeat = 0
         request = agent_trace(3)
         self._plain = body_of(request)
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -56,6 +59,7 @@ class Mutations:
         return self._damaged(self._plain), {"Content-Type": PROTOBUF}
 
     def _json(self) -> tuple[bytes, dict[str, str]]:
+        self._may_repeat = _MOST_REPEATED
         return json.dumps(self._other(self._tree)).encode(), {"Content-Type": JSON}
 
     def _json_bytes(self) -> tuple[bytes, dict[str, str]]:
@@ -110,5 +114,8 @@ class Mutations:
         if isinstance(value, dict):
             return {key: self._other(inner) for key, inner in value.items()}
         if isinstance(value, list):
-            return [self._other(inner) for inner in value] * self._rng.choice((1, 1, 1, 1, 1, 1, 40))
+            others = [self._other(inner) for inner in value]
+            many = self._rng.choice((1, 1, 1, 1, 1, 1, 40)) > 1 and self._may_repeat > 0
+            self._may_repeat -= many
+            return others * (40 if many else 1)
         return value

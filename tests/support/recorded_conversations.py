@@ -37,7 +37,7 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """How a client asks. `tools` finds the tools in a body: by name, what the key of a request has of them."""
+    """The form of a client's requests. `tools` finds the part of each tool in a body that counts in a key, by name."""
 
     name: str
     path: Callable[[str], str]

@@ -73,7 +73,7 @@ class ModelRedis:
         if token in self._leases:
             self._leases[token] = self.now + wait_s
 
-    def agree(self, cut: float) -> float:
+    def publish_cutoff(self, cut: float) -> float:
         """See `redis_scripts.AGREE`."""
         self._answer()
         self._cut = max(self._cut, cut)
@@ -144,9 +144,9 @@ class ModelLeases:
         """Give the share back."""
         self._redis.leave(self._member)
 
-    def agree(self, cut: float) -> float:
+    def publish_cutoff(self, cut: float) -> float:
         """Publish a cut, and return the highest one."""
-        return self._redis.agree(cut)
+        return self._redis.publish_cutoff(cut)
 
     def put_back(self, token: int, wait_s: float) -> None:
         """Return a token, which is available after the wait."""

@@ -35,7 +35,7 @@ TIMES: Final = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What a program is made of."""
+    """The parts of a program."""
 
     instructions: str = "You know the weather, and the time."
     model: str = "gpt-5-mini"
@@ -83,7 +83,7 @@ def model(messages: Sequence[Message]) -> Reply:
 
 
 class Spans:
-    """What the spans of a run say, each with the names above it; siblings that ran side by side may swap."""
+    """The spans of a run, each with the names above it; siblings that ran side by side may swap."""
 
     def __init__(self, exporter: InMemorySpanExporter) -> None:
         self._exporter = exporter

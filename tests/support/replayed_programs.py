@@ -81,7 +81,7 @@ def script(messages: Sequence[Message]) -> Reply:
 
 
 class Weather(BaseModel):
-    """What a structured answer is."""
+    """The form of a structured answer."""
 
     place: str
     degrees: int

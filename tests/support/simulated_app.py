@@ -1,4 +1,4 @@
-"""An app in simulated time: real spans, the real assembler, encoder and dispatcher, in a simulated world."""
+"""An app in simulated time: real spans, the real assembler, encoder and policy, in a simulated world."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from opentelemetry.sdk.trace import Span
 from opentelemetry.trace import SpanContext
 
 from pandaprobe_otel.assembly.assembler import Assembler
-from pandaprobe_otel.assembly.encoder import PartEncoder
+from pandaprobe_otel.assembly.encoder import SegmentEncoder
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.assembly.timing import Timing
-from pandaprobe_otel.assembly.trace_buffer import Part
+from pandaprobe_otel.assembly.trace_buffer import TraceSegment
 from pandaprobe_otel.mapping import MappingOptions
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
+from pandaprobe_otel.mapping.sdk_span import fields_of
 from simulated_world import Process
 from spans import CHAT, SpanMaker
 
@@ -39,7 +40,7 @@ class SimulatedApp:
         self._next_poll = math.inf
         self._maker = maker or SpanMaker()
         self.assembler = Assembler(timing=Timing(), counts_starts=True, max_bytes=32 << 20, is_forked=is_forked)
-        self._encoder = PartEncoder(
+        self._encoder = SegmentEncoder(
             span_filter=SpanFilter("all"), options=MappingOptions(), ledger=process.ledger, sample_rate=1.0
         )
         self.most_held = 0
@@ -59,9 +60,9 @@ class SimulatedApp:
         ended = self._maker.end(span)
         self._maker.exporter.clear()
         self.process.ledger.ended(1)
-        self.assembler.ended(ended, self.process.clock())
+        self.assembler.ended(fields_of(ended), self.process.clock())
         if self.process.journal is not None:
-            self.process.write_down(self.process.journal.record([(ended, False)]), stored_id(span))
+            self.process.write_down(self.process.journal.record([(fields_of(ended), True)]), stored_id(span))
         self._look_soon()
 
     def close(self) -> None:
@@ -71,7 +72,7 @@ class SimulatedApp:
     def _started(self, span: Span) -> Span:
         self.assembler.started(span, self.process.clock())
         if self.process.journal is not None:
-            self.process.write_down(self.process.journal.record([(span, True)]))
+            self.process.write_down(self.process.journal.record([(span, False)]))
         self._look_soon()
         return span
 
@@ -94,11 +95,11 @@ class SimulatedApp:
             self._look_at(self.process.world.now + self._poll_s)
             self._poll_s = min(self._poll_s * 2, self._longest_poll_s)
 
-    def _hand_over(self, parts: Iterable[Part]) -> None:
-        for part in parts:
+    def _hand_over(self, segments: Iterable[TraceSegment]) -> None:
+        for segment in segments:
             journal = self.process.journal
-            parcels = self._encoder.encode(part)
-            self.process.take(*parcels, journal=() if journal is None else journal.taken(part))
+            requests = self._encoder.encode(segment)
+            self.process.take(*requests, journal=() if journal is None else journal.taken(segment))
 
 
 def stored_id(span: Span) -> str:

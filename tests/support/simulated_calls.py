@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from pandaprobe_otel.api.budget import Budget, RateLimits
 from pandaprobe_otel.api.endpoint import Scope
 from pandaprobe_otel.api.protocol import Connection, Pause, Send, Steps
+from pandaprobe_otel.api.request_budget import Budget, RateLimits
 from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
 
 T = TypeVar("T")

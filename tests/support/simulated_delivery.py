@@ -1,4 +1,4 @@
-"""A dispatcher in simulated time, with a server that is a function."""
+"""A policy in simulated time, with a server that is a function."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.dispatcher import Dispatcher
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport.messages import Answer, Outcome
 
@@ -20,7 +20,7 @@ Server = Callable[[Attempt, float], Outcome]
 
 def accepted(attempt: Attempt, now: float) -> Outcome:
     """Accept everything, as a server does."""
-    return Answer(status=202 if attempt.job.parcel.step is Step.CREATE and not attempt.is_check else 200)
+    return Answer(status=202 if attempt.job.request.step is Step.CREATE and not attempt.is_check else 200)
 
 
 class SimulatedDelivery:
@@ -42,7 +42,7 @@ class SimulatedDelivery:
         self.notices = Notices(lambda: self.now)
         self.outbox = Outbox(max_bytes)
         self.bucket = LeasedBucket(uniform=lambda low, high: high)
-        self.dispatcher = Dispatcher(
+        self.policy = DeliveryPolicy(
             outbox=self.outbox,
             bucket=self.bucket,
             ledger=self.ledger,
@@ -54,22 +54,22 @@ class SimulatedDelivery:
         )
         self.sent: list[tuple[float, str, str]] = []
 
-    def put(self, parcel: Parcel) -> None:
-        """Offer a parcel now, counting its spans as ended."""
-        self.ledger.ended(len(parcel.spans))
-        self.dispatcher.offer(parcel, self.now)
+    def put(self, request: OutgoingRequest) -> None:
+        """Offer a request now, counting its spans as ended."""
+        self.ledger.ended(len(request.spans))
+        self.policy.offer(request, self.now)
 
     def run(self, seconds: float) -> None:
         """Let simulated time pass."""
         end = self.now + seconds
         while self.now < end:
-            step = self.dispatcher.next(self.now)
+            step = self.policy.next(self.now)
             if isinstance(step, Attempt):
                 request = step.request()
                 self.sent.append((self.now, request.method, request.path))
                 outcome = self.server(step, self.now)
                 self.now += self.request_s
-                self.dispatcher.done(step, outcome, self.now)
+                self.policy.done(step, outcome, self.now)
             else:
                 self.now = min(end, step if step != math.inf else end)
 
@@ -78,11 +78,11 @@ class SimulatedDelivery:
         return sum(sent[1] == method and (path is None or sent[2] == path) for sent in self.sent)
 
 
-def create(number: int, *, spans: int = 1, is_error: bool = False, size: int = 0) -> Parcel:
+def create(number: int, *, spans: int = 1, is_error: bool = False, size: int = 0) -> OutgoingRequest:
     """Return a create with `spans` spans (and about `size` bytes)."""
     trace_id = f"00000000-0000-0000-0000-{number:012d}"
     body = b'{"span_id":"s","x":"' + b"x" * size + b'"}'
-    return Parcel(
+    return OutgoingRequest(
         step=Step.CREATE,
         trace_id=trace_id,
         fields=f'{{"trace_id":"{trace_id}","name":"t"}}'.encode(),

@@ -8,15 +8,15 @@ from typing import Final
 
 import orjson
 
-from pandaprobe_otel.assembly.encoder import PartEncoder
+from pandaprobe_otel.assembly.encoder import SegmentEncoder
 from pandaprobe_otel.assembly.journal import SpanJournal
 from pandaprobe_otel.assembly.recovery import recovered
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, LeasedBucket
-from pandaprobe_otel.delivery.dispatcher import Dispatcher
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.outbox import Outbox
-from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
+from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.spool.lease_file import FileTokens
 from pandaprobe_otel.delivery.spool.rows import JournalChange
 from pandaprobe_otel.mapping import MappingOptions
@@ -53,7 +53,7 @@ class SpooledProcess(Process):
         )
         self.outbox = Outbox(max_bytes, self._store)
         tokens = FileTokens(folder.with_name("leases"), request_timeout_s=REQUEST_TIMEOUT_S, clock=self.clock)
-        self.dispatcher = Dispatcher(
+        self.policy = DeliveryPolicy(
             outbox=self.outbox,
             bucket=LeasedBucket(uniform=world.random.uniform, tokens=tokens),
             ledger=self.ledger,
@@ -64,10 +64,10 @@ class SpooledProcess(Process):
         self.journal = SpanJournal(content=True, all_spans=True, is_forked=is_forked)
         self._look_at(world.now)
 
-    def take(self, *parcels: Parcel, journal: Sequence[JournalChange] = ()) -> None:
+    def take(self, *requests: OutgoingRequest, journal: Sequence[JournalChange] = ()) -> None:
         """Accept spans that were counted when they ended and are ready to be sent."""
-        super().take(*parcels, journal=journal)
-        self._unwritten.update(span_id for parcel in parcels for span_id in span_ids(parcel))
+        super().take(*requests, journal=journal)
+        self._unwritten.update(span_id for request in requests for span_id in span_ids(request))
         if self.outbox.is_kept:
             self.durable |= self._unwritten
             self._unwritten.clear()
@@ -86,7 +86,7 @@ class SpooledProcess(Process):
 
     def fork(self) -> None:
         """Do the parent's steps around a fork."""
-        self.dispatcher.before_fork()
+        self.policy.before_fork()
 
     def fail_to_write_once(self) -> None:
         """Refuse the next write to its own file."""
@@ -95,11 +95,11 @@ class SpooledProcess(Process):
             own.open().execute("PRAGMA query_only = ON")
 
     @staticmethod
-    def _heirs_encoder() -> PartEncoder:
+    def _heirs_encoder() -> SegmentEncoder:
         """Return the encoder for the journal of a crashed process; its spans are counted as they are adopted."""
-        return PartEncoder(span_filter=SpanFilter("all"), options=MappingOptions(), ledger=Ledger(), sample_rate=1.0)
+        return SegmentEncoder(span_filter=SpanFilter("all"), options=MappingOptions(), ledger=Ledger(), sample_rate=1.0)
 
 
-def span_ids(parcel: Parcel) -> set[str]:
-    """Return the ids of the spans of a parcel."""
-    return {orjson.loads(span)["span_id"] for span in parcel.spans}
+def span_ids(request: OutgoingRequest) -> set[str]:
+    """Return the ids of the spans of a request."""
+    return {orjson.loads(span)["span_id"] for span in request.spans}

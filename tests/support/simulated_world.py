@@ -1,6 +1,6 @@
 """Processes, a network and a PandaProbe in simulated time: hours of delivery in a second, the same in every run.
 
-The processes' dispatchers, buckets and outboxes are the real ones; their surroundings are simulated: the
+The processes' policies, buckets and outboxes are the real ones; their surroundings are simulated: the
 clock, the sender threads, the ways to the server and back, and the server.
 """
 
@@ -20,11 +20,11 @@ import orjson
 
 from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, LeasedBucket, Tokens
-from pandaprobe_otel.delivery.dispatcher import Dispatcher
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
 
@@ -245,7 +245,7 @@ class Way:
 
 
 class Process:
-    """A process with the real dispatcher, and senders in simulated time. Its clock may run fast or slow."""
+    """A process with the real policy, and senders in simulated time. Its clock may run fast or slow."""
 
     def __init__(
         self,
@@ -271,7 +271,7 @@ class Process:
         self._next_look = math.inf
         self.fate: Callable[[Request, float], Fate] = lambda request, now: Fate.PASSES
         self.looks = 0
-        """Number of times that the dispatcher was asked for work."""
+        """Number of times that the policy was asked for work."""
         self.most_in_flight = 0
         self.doubtful: list[str] = []
         """Trace ids of the creates whose outcome the process could not know."""
@@ -280,12 +280,12 @@ class Process:
         self.carry: Callable[[Request], Outcome] = lambda request: server.handle(request, name)
         """Carries a request to the server."""
         self.held: Callable[[], int] = lambda: 0
-        """Returns the spans that have ended and are not in a parcel yet."""
+        """Returns the spans that have ended and are not in a request yet."""
         self.journal: SpanJournal | None = None
         self.ledger = Ledger()
         self.notices = Notices(self.clock)
         self.outbox = Outbox(max_bytes)
-        self.dispatcher = Dispatcher(
+        self.policy = DeliveryPolicy(
             outbox=self.outbox,
             bucket=LeasedBucket(uniform=world.random.uniform, tokens=tokens),
             ledger=self.ledger,
@@ -298,21 +298,21 @@ class Process:
         """Return the time of the process's monotonic clock."""
         return self.world.now * self._clock_rate
 
-    def put(self, parcel: Parcel) -> None:
+    def put(self, request: OutgoingRequest) -> None:
         """Accept spans that have ended and are ready to be sent."""
-        self.ledger.ended(len(parcel.spans))
-        self.take(parcel)
+        self.ledger.ended(len(request.spans))
+        self.take(request)
 
-    def take(self, *parcels: Parcel, journal: Sequence[JournalChange] = ()) -> None:
+    def take(self, *requests: OutgoingRequest, journal: Sequence[JournalChange] = ()) -> None:
         """Accept spans that were counted when they ended and are ready to be sent."""
-        for parcel in parcels:
-            self.dispatcher.offer(parcel, self.clock())
-        self.dispatcher.save(journal)
+        for request in requests:
+            self.policy.offer(request, self.clock())
+        self.policy.save(journal)
         self._look_at(self.world.now + self._look_every_s)
 
     def write_down(self, changes: Sequence[JournalChange], *ended: str) -> None:
         """Write to the journal, if there is one; `ended`: ids of spans that are in it from now on."""
-        self.dispatcher.save(changes)
+        self.policy.save(changes)
 
     @property
     def is_alive(self) -> bool:
@@ -326,7 +326,7 @@ class Process:
     @property
     def is_balanced(self) -> bool:
         """Return whether the ledger's pending spans are those that wait."""
-        return self.ledger.read().pending == self.held() + sum(job.parcel.span_count for job in self.outbox)
+        return self.ledger.read().pending == self.held() + sum(job.request.span_count for job in self.outbox)
 
     def _look_at(self, time: float) -> None:
         if time < self._next_look and time != math.inf:
@@ -339,8 +339,8 @@ class Process:
         self._next_look = math.inf
         while self._busy < self._senders:
             self.looks += 1
-            step = self.dispatcher.next(self.clock())
-            self.dispatcher.save()
+            step = self.policy.next(self.clock())
+            self.policy.save()
             if not isinstance(step, Attempt):
                 self._look_at(step / self._clock_rate + 1e-9 if step != math.inf else step)
                 return
@@ -370,11 +370,11 @@ class Process:
             return
         self._busy -= 1
         unknown = isinstance(outcome, NoAnswer) and outcome.may_have_arrived
-        if attempt.job.parcel.step is Step.CREATE and (unknown or _is_gateway_error(outcome)):
-            self.doubtful.append(attempt.job.parcel.trace_id)
+        if attempt.job.request.step is Step.CREATE and (unknown or _is_gateway_error(outcome)):
+            self.doubtful.append(attempt.job.request.trace_id)
         self.answered.append((self.world.now, attempt.request()))
-        self.dispatcher.done(attempt, outcome, self.clock())
-        self.dispatcher.save()
+        self.policy.done(attempt, outcome, self.clock())
+        self.policy.save()
         self._look_at(self.world.now)
 
     def _draw(self) -> float:
@@ -401,7 +401,7 @@ def simulated_id(number: int) -> str:
     return f"00000000-0000-0000-00{chance >> 48:02x}-{chance & ((1 << 48) - 1):012x}"
 
 
-def trace_parcel(
+def trace_request(
     number: int,
     *,
     step: Step = Step.CREATE,
@@ -411,15 +411,15 @@ def trace_parcel(
     is_remote: bool = False,
     size: int = 0,
     batch: int = 0,
-) -> Parcel:
-    """Return a parcel of the trace with this number. Its spans' ids contain trace, batch and place, so none repeats."""
+) -> OutgoingRequest:
+    """Return a request of the trace with this number. Its spans' ids contain trace, batch and place: none repeats."""
     trace_id = simulated_id(number)
     fields = {"trace_id": trace_id, "name": name, "status": "ERROR" if is_error else "COMPLETED"}
     encoded = tuple(
         orjson.dumps({"span_id": f"{trace_id}/{batch}/{index}", "trace_id": trace_id, "input": "x" * size})
         for index in range(spans)
     )
-    return Parcel(
+    return OutgoingRequest(
         step=step,
         trace_id=trace_id,
         fields=orjson.dumps(fields),

@@ -8,16 +8,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pandaprobe_otel.assembly.encoder import PartEncoder
+from pandaprobe_otel.assembly.encoder import SegmentEncoder
 from pandaprobe_otel.assembly.recovery import recovered
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.delivery import Delivery
-from pandaprobe_otel.delivery.dispatcher import Dispatcher
+from pandaprobe_otel.delivery.job import Inspection, Job
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.delivery.outbox import Inspection, Job, Outbox
-from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.delivery.outbox import Outbox
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
+from pandaprobe_otel.delivery.policy import DeliveryPolicy
+from pandaprobe_otel.delivery.sender_pool import SenderPool
 from pandaprobe_otel.delivery.spool.adoption import Adoption, Recover
 from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
@@ -83,12 +84,12 @@ class Run:
         self.folder = self.store.folder
         self.outbox = Outbox(max_memory, self.store)
 
-    def put(self, *parcels: Parcel) -> list[Job]:
-        """Store parcels; return their jobs."""
+    def put(self, *requests: OutgoingRequest) -> list[Job]:
+        """Store requests; return their jobs."""
         before = set(self.outbox)
-        for parcel in parcels:
-            for job, reason in self.outbox.put(parcel, self.now):
-                self.gone[reason] += job.parcel.span_count
+        for request in requests:
+            for job, reason in self.outbox.put(request, self.now):
+                self.gone[reason] += job.request.span_count
         self.outbox.save()
         return [job for job in self.outbox if job not in before]
 
@@ -114,16 +115,16 @@ class Run:
         self.body_cap = inspection.body_cap or self.body_cap
         self.gone["spool_damaged"] += inspection.damaged_spans
         for job, reason in inspection.gone:
-            self.gone[reason] += job.parcel.span_count
+            self.gone[reason] += job.request.span_count
         return inspection
 
-    def contents(self) -> list[Parcel]:
-        """Inspect the directory, and return everything that waits, with its content; give up unreadable parcels."""
+    def contents(self) -> list[OutgoingRequest]:
+        """Inspect the directory, and return everything that waits, with its content; give up unreadable requests."""
         self.look_around()
         for job in list(self.outbox):
             self.outbox.open(job, self.now)
         self.look_around()
-        return [job.parcel for job in self.outbox if not job.parcel.is_closed]
+        return [job.request for job in self.outbox if not job.request.is_closed]
 
     def die(self) -> None:
         """End as by kill -9: the kernel closes every file."""
@@ -131,7 +132,7 @@ class Run:
             file.release()
         self.folder.files.clear()
 
-    def _recover(self, rows: Sequence[JournalRow], states: Sequence[TraceState]) -> Sequence[Parcel]:
+    def _recover(self, rows: Sequence[JournalRow], states: Sequence[TraceState]) -> Sequence[OutgoingRequest]:
         self.journal += rows
         self.states += states
         return ()
@@ -157,9 +158,9 @@ class FunctionTransport:
         """Do nothing: there is no connection."""
 
 
-def span_encoder() -> PartEncoder:
+def span_encoder() -> SegmentEncoder:
     """Return the encoder of a pipeline with default settings."""
-    return PartEncoder(span_filter=SpanFilter("agent"), options=MappingOptions(), ledger=Ledger(), sample_rate=1.0)
+    return SegmentEncoder(span_filter=SpanFilter("agent"), options=MappingOptions(), ledger=Ledger(), sample_rate=1.0)
 
 
 class Service:
@@ -189,13 +190,13 @@ class Service:
             ),
             look_after_s=0.1,
         )
-        self.delivery = Delivery(dispatcher=self._dispatcher, transport=self.transport)
+        self.delivery = SenderPool(policy=self._policy, transport=self.transport)
 
-    def put(self, *parcels: Parcel) -> None:
-        """Hand parcels over, counting their spans as ended."""
-        for parcel in parcels:
-            self.ledger.ended(len(parcel.spans))
-            self.delivery.put([parcel])
+    def put(self, *requests: OutgoingRequest) -> None:
+        """Hand requests over, counting their spans as ended."""
+        for request in requests:
+            self.ledger.ended(len(request.spans))
+            self.delivery.put([request])
 
     def flush(self, seconds: float = PATIENCE_S) -> bool:
         """Wait until everything is delivered or on disk."""
@@ -211,8 +212,8 @@ class Service:
         assert dropped is not None
         return dropped.spans
 
-    def _dispatcher(self) -> Dispatcher:
-        return Dispatcher(
+    def _policy(self) -> DeliveryPolicy:
+        return DeliveryPolicy(
             outbox=self.outbox,
             bucket=LeasedBucket(capacity=10_000),
             ledger=self.ledger,

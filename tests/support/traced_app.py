@@ -14,7 +14,7 @@ from opentelemetry.trace import Tracer
 from pandaprobe_otel.assembly.timing import Timing
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.pipeline import ExportPipeline
+from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from pandaprobe_otel.reporting.report import Status
 from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
 from pandaprobe_otel.transport.direct import delivery_transport

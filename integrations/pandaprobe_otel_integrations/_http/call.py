@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 from opentelemetry.context import Context, get_value, set_value
 
+from pandaprobe_otel.process import open_streams
 from pandaprobe_otel_integrations._endpoint import Attributes, Body
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._llm_span import LLM_SPAN_KEY, SPAN_KEY
@@ -17,6 +18,8 @@ from pandaprobe_otel_integrations._streams.tee import observed
 from .response import BodyFormat, is_in_memory, said_along, said_in_memory
 
 _CALL_KEY: Final = "pandaprobe-http-call"
+_MOST_SHOWN: Final = 256 << 10
+"""Bytes of a body above which it is not read while it comes: each look would read all of it."""
 ERROR_STATUS: Final = 400
 """This and every higher status says that the request was refused."""
 _EVENTS: Final = BodyFormat(content_type="text/event-stream", content_encoding="")
@@ -27,7 +30,16 @@ B = TypeVar("B", bound=ObservedBody)
 class HttpCall:
     """Opened before the request, shown the response, ended by whichever end comes first."""
 
-    __slots__ = ("_answer", "_answered_ns", "_body", "_model_call", "_refused_with", "_written", "owner")
+    __slots__ = (
+        "__weakref__",
+        "_answer",
+        "_answered_ns",
+        "_body",
+        "_model_call",
+        "_refused_with",
+        "_written",
+        "owner",
+    )
 
     def __init__(self, owner: object, model_call: ModelCall) -> None:
         self.owner = owner
@@ -39,7 +51,7 @@ class HttpCall:
         self._written = _EVENTS
 
     def context(self, context: Context) -> Context:
-        """The context that the request runs in; whoever sees the response finds this call there."""
+        """Return the context that the request runs in; whoever sees the response finds this call there."""
         span = self._model_call.span
         # `with_llm_span` and `marked` in one copy of the context, instead of one for each entry.
         return Context({**context, SPAN_KEY: span, LLM_SPAN_KEY: span, _CALL_KEY: self})
@@ -74,7 +86,7 @@ class HttpCall:
         self._model_call.add(attributes)
 
     def read_through(self, owner: object, kind: type[B], written: BodyFormat = _EVENTS) -> B:
-        """The body that is filled while the app reads it through `owner`, which is no HTTP response.
+        """Return the body that is filled while the app reads it through `owner`, which is no HTTP response.
 
         Where the client has taken the bytes apart, the pieces are kept, each written as a server-sent event.
         """
@@ -82,7 +94,21 @@ class HttpCall:
         body = kind(self._body_ended, last=self._model_call.endpoint.last_event)
         body.watch(owner)
         self._body = body
+        open_streams.register(self)
         return body
+
+    def span_ids(self) -> tuple[int, int]:
+        """Return the ids of the trace and the span."""
+        context = self._model_call.span.get_span_context()
+        return context.trace_id, context.span_id
+
+    def text_so_far(self) -> str | None:
+        """Return the text of the answer so far, for who looks on from another thread; None of a long one."""
+        body = self._body
+        if body is None or body.size > _MOST_SHOWN:
+            return None
+        said = said_along(body.so_far(), self._written, self._model_call.endpoint).body
+        return None if said is None else self._model_call.text_of(said)
 
     def returned(self) -> None:
         """The call has returned; unless the app reads the body now, this is the end."""
@@ -121,6 +147,7 @@ class HttpCall:
         body.watch(response)
         response.stream = stream
         self._body = body
+        open_streams.register(self)
 
     def _body_ended(self, record: BodyRecord) -> None:
         """Tell the span what the body said, and end it when its last chunk came.
@@ -128,6 +155,7 @@ class HttpCall:
         The body holds this call, so nothing here may hold the response, which is free to be forgotten.
         """
         span = self._model_call.span
+        open_streams.remove(self)
         try:
             if record.error is not None and not isinstance(record.error, GeneratorExit):
                 self._model_call.raised(record.error)
@@ -151,18 +179,18 @@ class HttpCall:
 
 
 def marked(call: HttpCall, context: Context) -> Context:
-    """A context in which `call` is being made."""
+    """Return a context in which `call` is being made."""
     return set_value(_CALL_KEY, call, context)
 
 
 def call_in(context: Context, owner: object) -> HttpCall | None:
-    """The call that `owner` is making in `context`."""
+    """Return the call that `owner` is making in `context`."""
     call = get_value(_CALL_KEY, context)
     return call if isinstance(call, HttpCall) and call.owner is owner else None
 
 
 def any_call_in(context: Context) -> bool:
-    """Whether anybody is making a call in `context`."""
+    """Return whether anybody is making a call in `context`."""
     return isinstance(get_value(_CALL_KEY, context), HttpCall)
 
 

@@ -36,7 +36,7 @@ class LateCall(HttpCall):
         self._told: Body | None = None
 
     def context(self, context: Context) -> Context:
-        """The context with this call, and without a span of it."""
+        """Return the context with this call, and without a span of it."""
         return marked(self, context)
 
     def received(self, response: Any, retries_taken: int | None = None, *, refused_is_final: bool = False) -> None:

@@ -10,21 +10,21 @@ from pandaprobe_otel_integrations._endpoint import Body, Endpoint
 from pandaprobe_otel_integrations._json import object_from_json
 from pandaprobe_otel_integrations._streams import decoding, ndjson, sse
 from pandaprobe_otel_integrations._streams.body import BodyRecord
-from pandaprobe_otel_integrations._streams.runs import joined
+from pandaprobe_otel_integrations._streams.text_runs import joined
 
 _JSON_TYPE: Final = "application/json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BodyFormat:
-    """How a body is written. It stands in for the response, which must stay free to be forgotten."""
+    """Encoding and type of a body. It stands in for the response, which must stay free to be forgotten."""
 
     content_type: str
     content_encoding: str
 
     @classmethod
     def of(cls, response: Any) -> BodyFormat:
-        """The format by the response's headers."""
+        """Return the format by the response's headers."""
         headers = response.headers
         return cls(
             content_type=headers.get("content-type") or "", content_encoding=headers.get("content-encoding") or ""
@@ -32,7 +32,7 @@ class BodyFormat:
 
 
 class Said(NamedTuple):
-    """What a body says as far as the app read it.
+    """The content of a body as far as the app read it.
 
     `body` is None where it is neither JSON nor events, `first_output_ns` (epoch ns) for a body in one piece.
     """
@@ -40,16 +40,16 @@ class Said(NamedTuple):
     body: Body | None
     first_output_ns: int | None
     is_whole: bool
-    """Whether the body came to its end. One without a mark of its end is whole only if its content says so."""
+    """True if the body came to its end. One without a mark of its end is whole only if its content says so."""
 
 
 def is_in_memory(response: Any) -> bool:
-    """Whether the body has been read; then `response.content` is its decoded bytes."""
+    """Return whether the body has been read; then `response.content` is its decoded bytes."""
     return bool(response.is_closed and response.is_stream_consumed)
 
 
 def said_in_memory(response: Any, endpoint: Endpoint) -> Body | None:
-    """What a response that was read says."""
+    """Return the content of a response that was read."""
     content: bytes = response.content
     if content.startswith(b"{"):
         return object_from_json(content)
@@ -57,7 +57,7 @@ def said_in_memory(response: Any, endpoint: Endpoint) -> Body | None:
 
 
 def said_along(record: BodyRecord, written: BodyFormat, endpoint: Endpoint) -> Said:
-    """What a body says that was read along."""
+    """Return the content of a body that was recorded while the app read it."""
     chunks: Sequence[bytes] = record.chunks
     if written.content_encoding:
         chunks = list(decoding.decoded(chunks, written.content_encoding))

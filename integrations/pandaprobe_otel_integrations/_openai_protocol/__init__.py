@@ -1,1 +1,1 @@
-"""How OpenAI's chat completions, completions and embeddings read; groq, together and many servers speak like it."""
+"""The protocol of OpenAI's chat completions, completions and embeddings, which groq, together and others share."""

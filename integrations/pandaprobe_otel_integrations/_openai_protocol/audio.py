@@ -32,11 +32,11 @@ class Speech:
     last_event: LastEvent | None = None
 
     def request_attributes(self, body: Body) -> Attributes:
-        """The model."""
+        """Return the model."""
         return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: "speech"}
 
     def request_content(self, body: Body) -> Content:
-        """What is to be said, and how."""
+        """Return the text to speak, and the instructions."""
         said, how = string(body.get("input")), string(body.get("instructions"))
         return {
             names.INPUT_MESSAGES: [{"role": "user", "parts": [parts.text(said)]}] if said else [],
@@ -45,11 +45,11 @@ class Speech:
         }
 
     def binary(self, content: bytes, content_type: str) -> Body:
-        """The sound, as it is sent when it is no stream of events."""
+        """Return the sound, as it is sent when it is no stream of events."""
         return {"sound": content, "mime_type": content_type}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The sound by its size and hash, and the usage where a stream of events has it."""
+        """Return the sound by its size and hash, and the usage where a stream of events has it."""
         sound = body.get("sound")
         content: Content = {}
         if with_content and isinstance(sound, bytes) and sound:
@@ -65,7 +65,7 @@ class Speech:
         )
 
     def merged(self, events: Events) -> Body:
-        """The pieces of sound as one."""
+        """Return the pieces of sound as one."""
         read = [obj(event.data) for event in events.items]
         sound = b"".join(b64decode(piece) for event in read if (piece := string(event.get("audio"))))
         usage = next((event["usage"] for event in read if "usage" in event), None)
@@ -74,7 +74,7 @@ class Speech:
         return {"sound": sound, "mime_type": None, "usage": usage, "error": error, "is_whole": is_whole}
 
     def is_output(self, event: Event) -> bool:
-        """The first sound."""
+        """Return whether the event is the first sound."""
         return "audio" in obj(event.data)
 
 
@@ -85,22 +85,22 @@ class Transcription:
     last_event: LastEvent | None = None
 
     def request_attributes(self, body: Body) -> Attributes:
-        """The model."""
+        """Return the model."""
         return {**sampling_attributes(body), names.OUTPUT_TYPE: "text"}
 
     def request_content(self, body: Body) -> Content:
-        """The file's name, and the text that is to help."""
+        """Return the file's name, and the text that is to help."""
         said = file_parts(body, "audio")
         if prompt := string(body.get("prompt")):
             said = [parts.text(prompt), *said]
         return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [], **parameters(body, _HEARD)}
 
     def binary(self, content: bytes, content_type: str) -> Body:
-        """Text and subtitles, which are no JSON."""
+        """Return text or subtitles, which are not JSON."""
         return {"text": content.decode("utf-8", errors="replace")}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The text and the usage, which some models count in seconds: those are no tokens."""
+        """Return the text and the usage, which some models count in seconds: those are no tokens."""
         text = string(body.get("text"))
         content: Content = {}
         if with_content and text:
@@ -116,7 +116,7 @@ class Transcription:
         )
 
     def merged(self, events: Events) -> Body:
-        """The whole text of the last event, or what has come of it."""
+        """Return the whole text of the last event, or what has come of it."""
         read = [obj(event.data) for event in events.items]
         last = next((event for event in reversed(read) if "text" in event and "delta" not in event), None)
         if last is not None and last.get("type") == "transcript.text.done":
@@ -125,5 +125,5 @@ class Transcription:
         return {"text": "".join(string(event.get("delta")) or "" for event in read), "error": error}
 
     def is_output(self, event: Event) -> bool:
-        """The first piece of text."""
+        """Return whether the event is the first piece of text."""
         return "delta" in obj(event.data)

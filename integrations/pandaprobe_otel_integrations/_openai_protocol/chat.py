@@ -9,13 +9,13 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
+from pandaprobe_otel_integrations._json_attributes import Readings, read
 from pandaprobe_otel_integrations._logprobs import with_logprobs
-from pandaprobe_otel_integrations._readings import Readings, read
 from pandaprobe_otel_integrations._rest import beside, names_of, parameters
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.runs import Place
 from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations._streams.text_runs import Place
 
 from .chat_messages import input_message, output_messages, tool_definition
 from .chat_stream import growing_text, merged_chunks
@@ -40,7 +40,7 @@ class ChatCompletions:
     """Members of an answer of which that is so, or that say nothing."""
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and parameters."""
+        """Return model and parameters."""
         attributes = sampling_attributes(body, _PARAMETERS)
         if "audio" in (strings(body.get("modalities")) or ()):
             attributes[names.OUTPUT_TYPE] = "speech"
@@ -48,7 +48,7 @@ class ChatCompletions:
         return attributes
 
     def request_content(self, body: Body) -> Content:
-        """Messages, tools and (before tools existed) functions."""
+        """Return messages, tools and (before tools existed) functions."""
         found: Content = {names.INPUT_MESSAGES: [input_message(message) for message in objects(body.get("messages"))]}
         if "tools" in body or "functions" in body:
             functions = [{"type": "function", "function": one} for one in objects(body.get("functions"))]
@@ -57,7 +57,7 @@ class ChatCompletions:
         return {**found, **parameters(body, self.read)} if body.keys() - self.read else found
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Every choice, its finish reason, and the usage; Groq's streams have that in a member of its own."""
+        """Return every choice, its finish reason, and the usage; Groq's streams have that in a member of its own."""
         if "x_groq" in body:
             body = _without_groq(body)
         choices = objects(body.get("choices"))
@@ -74,7 +74,7 @@ class ChatCompletions:
         return Answer(attributes=attributes, content=content, failure=_failure(body) if "error" in body else None)
 
     def merged(self, events: Events) -> Body:
-        """The chunks as one completion."""
+        """Return the chunks as one completion."""
         return merged_chunks(event.data for event in events.items)
 
     def is_output(self, event: Event) -> bool:
@@ -82,7 +82,7 @@ class ChatCompletions:
         return bool(objects(obj(event.data).get("choices")))
 
     def growing(self, event: Event) -> Place | None:
-        """The text of a delta."""
+        """Return the text of a delta."""
         return growing_text(obj(event.data))
 
 

@@ -11,7 +11,7 @@ from pandaprobe_otel_integrations._rest import told, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
 _BESIDE_TEXT: Final = frozenset({"refusal", "audio", "tool_calls", "function_call", "images"})
-"""What an assistant's message may have; most have none of it."""
+"""Rare members of an assistant's message."""
 _MESSAGE: Final = _BESIDE_TEXT | {
     "role",
     "content",
@@ -38,7 +38,7 @@ _FINISH_REASONS: Final = {"tool_calls": "tool_call", "function_call": "tool_call
 
 
 def input_message(message: Object) -> Part:
-    """A message of a request."""
+    """Return a message of a request."""
     role = string(message.get("role")) or "user"
     found: Part = {"role": "tool" if role == "function" else role, "parts": _input_parts(role, message)}
     if role != "function" and (name := string(message.get("name"))):
@@ -48,7 +48,7 @@ def input_message(message: Object) -> Part:
 
 
 def output_messages(choices: Iterable[Object]) -> list[Part]:
-    """The choices of an answer; one of which nothing came yet is none."""
+    """Return the choices of an answer; one of which nothing came yet is none."""
     found: list[Part] = []
     for choice in choices:
         message = _output_message(choice)
@@ -73,7 +73,7 @@ def _output_message(choice: Object) -> Part:
 
 
 def tool_definition(tool: Object) -> Part:
-    """A tool that the model may call; a function is described by its parameters, anything else as it is."""
+    """Return a tool that the model may call; a function is described by its parameters, anything else as it is."""
     kind = string(tool.get("type")) or "function"
     described = obj(tool.get(kind)) or tool
     found: Part = {"type": kind, "name": string(described.get("name")) or kind}
@@ -123,7 +123,7 @@ def _beside_text(message: Object) -> list[Part]:
 
 
 def content_parts(content: Any) -> list[Part]:
-    """The content of a message: text, or a list of typed pieces."""
+    """Return the content of a message: text, or a list of typed pieces."""
     if isinstance(content, str):
         return [parts.text(content)] if content else []
     return [part for item in items(content) if (part := _content_part(item)) is not None]
@@ -161,7 +161,7 @@ def _image(piece: Object) -> Part:
 
 
 def thinking_text(piece: Object) -> str:
-    """The text of a thinking piece: a text, or (Mistral) a list of text pieces."""
+    """Return the text of a thinking piece: a text, or (Mistral) a list of text pieces."""
     thought = piece.get("thinking")
     return thought if isinstance(thought, str) else "".join(str(one.get("text") or "") for one in objects(thought))
 

@@ -14,7 +14,7 @@ from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._logprobs import Logprobs
 from pandaprobe_otel_integrations._rest import grown, rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
-from pandaprobe_otel_integrations._streams.runs import Place
+from pandaprobe_otel_integrations._streams.text_runs import Place
 
 from .chat_messages import thinking_text
 
@@ -29,7 +29,7 @@ _CONSTANT: Final = frozenset({"type", "name", "id", "status"})
 
 
 def merged_chunks(chunks: Iterable[Any]) -> Body:
-    """The completion that the chunks make up, in the form of an answer without streaming."""
+    """Return the completion that the chunks make up, in the form of an answer without streaming."""
     merged: dict[str, Any] = {}
     choices: dict[int, _Choice] = {}
     # This runs for every chunk of a stream, so it calls nothing that it can do without.
@@ -56,7 +56,7 @@ def merged_chunks(chunks: Iterable[Any]) -> Body:
 
 
 def growing_text(chunk: Object) -> Place | None:
-    """The one text that a chunk adds to: of the message, of a thought, or of the arguments of a call."""
+    """Return the one text that a chunk adds to: of the message, of a thought, or of the arguments of a call."""
     choices = items(chunk.get("choices"))
     choice = obj(choices[0]) if len(choices) == 1 else obj(None)
     if choice.get("logprobs"):
@@ -198,7 +198,7 @@ class _ToolCall:
         self._others: dict[str, Any] = {}
 
     def goes_on_with(self, call_id: str | None, fragment: Object) -> bool:
-        """Whether a fragment that came for this place is a part of this call."""
+        """Return whether a fragment that came for this place is a part of this call."""
         if call_id is not None:
             return self.id in (None, call_id)
         # Gemini's compatible endpoint sends whole calls, all at index 0 and without ids.

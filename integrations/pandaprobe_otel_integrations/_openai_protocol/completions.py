@@ -23,11 +23,11 @@ class Completions(ChatCompletions):
     read: Set[str] = names_of(SAMPLING, LIMITS, ("prompt",))
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and parameters."""
+        """Return model and parameters."""
         return sampling_attributes(body)
 
     def request_content(self, body: Body) -> Content:
-        """The prompt, or each of several; token ids are named by their number only."""
+        """Return the prompt, or each of several; token ids are named by their number only."""
         prompt = body.get("prompt")
         prompts = [prompt] if isinstance(prompt, str) or _is_tokens(prompt) else items(prompt)
         messages = [{"role": "user", "parts": [parts.text(_text(one))]} for one in prompts]

@@ -12,14 +12,14 @@ from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._rest import beside, parameters
 from pandaprobe_otel_integrations._shape import items, obj, objects, string
-from pandaprobe_otel_integrations._whole import Whole
+from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
 from .errors import failure_in
 from .response_items import input_messages
 from .usage import COUNTED, usage_attributes
 
 
-class Decisions(Whole):
+class Decisions(Unstreamed):
     """The questions stand with the instructions, the answers are one JSON text."""
 
     operation = "generate_content"
@@ -27,11 +27,11 @@ class Decisions(Whole):
     answered: Set[str] = frozenset({"model", "object", "answers", "usage", "error", "created", "created_at"})
 
     def request_attributes(self, body: Body) -> Attributes:
-        """The model."""
+        """Return the model."""
         return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: "json"}
 
     def request_content(self, body: Body) -> Content:
-        """What is judged, and the questions."""
+        """Return the content to judge, and the questions."""
         return {
             names.INPUT_MESSAGES: input_messages(body.get("input")),
             names.SYSTEM_INSTRUCTIONS: [parts.text(to_json(question)) for question in _each(body.get("questions"))],
@@ -50,5 +50,5 @@ class Decisions(Whole):
 
 
 def _each(questions: Any) -> list[Any]:
-    """Questions as a list, or by their names."""
+    """Return questions as a list, or by their names."""
     return [*objects(questions), *({name: asked} for name, asked in obj(questions).items())]

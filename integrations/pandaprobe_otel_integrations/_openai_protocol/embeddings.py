@@ -12,7 +12,7 @@ from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._rest import beside, parameters, told
 from pandaprobe_otel_integrations._shape import integer, items, objects, string, strings
-from pandaprobe_otel_integrations._whole import Whole
+from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
 from .errors import failure_in
 from .usage import COUNTED, usage_attributes
@@ -23,13 +23,13 @@ _BYTES_PER_NUMBER: Final = 4
 """The client asks for base64 of 32-bit floats unless the app says otherwise."""
 
 
-class Embeddings(Whole):
+class Embeddings(Unstreamed):
     """Embeddings of one or several texts."""
 
     operation = "embeddings"
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model, dimensions and encoding."""
+        """Return model, dimensions and encoding."""
         return {
             names.REQUEST_MODEL: string(body.get("model")),
             names.DIMENSION_COUNT: integer(body.get("dimensions")),
@@ -37,7 +37,7 @@ class Embeddings(Whole):
         }
 
     def request_content(self, body: Body) -> Content:
-        """The texts."""
+        """Return the texts."""
         value = body.get("input")
         given = [value] if isinstance(value, str) or _is_tokens(value) else items(value)
         found = [_part(one) for one in given]
@@ -47,7 +47,7 @@ class Embeddings(Whole):
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Model, usage and how long the vectors are."""
+        """Return model, usage and how long the vectors are."""
         usage = usage_attributes(body.get("usage"))
         usage.pop(names.OUTPUT_TOKENS, None)
         vectors = objects(body.get("data"))

@@ -9,7 +9,7 @@ from pandaprobe_otel_integrations._shape import obj, string
 
 
 def failure_in(error: Any) -> Failure | None:
-    """The `error` of a body, which is an object with `code`, `type` and `message`, or just a text."""
+    """Return the `error` of a body, which is an object with `code`, `type` and `message`, or just a text."""
     if isinstance(error, str) and error:
         return Failure(type="error", message=error)
     found = obj(error)

@@ -30,7 +30,7 @@ class ForeignChatCompletions(ChatCompletions):
     answered: Set[str] = ChatCompletions.answered - _OPENAIS
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and parameters."""
+        """Return model and parameters."""
         return without_openai(super().request_attributes(body))
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -47,7 +47,7 @@ class ForeignResponses(Responses):
     answered: Set[str] = Responses.answered - _OPENAIS
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and parameters."""
+        """Return model and parameters."""
         return without_openai(super().request_attributes(body))
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -64,7 +64,7 @@ class ForeignCompletions(Completions):
     answered: Set[str] = Completions.answered - _OPENAIS
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and parameters."""
+        """Return model and parameters."""
         return without_openai(super().request_attributes(body))
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:

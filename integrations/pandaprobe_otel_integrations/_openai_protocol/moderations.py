@@ -11,7 +11,7 @@ from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._rest import beside, parameters, rest
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string
-from pandaprobe_otel_integrations._whole import Whole
+from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
 from .chat_messages import content_parts
 from .errors import failure_in
@@ -22,22 +22,22 @@ ANSWERED: Final = frozenset({"id", "model", "results", "error"})
 _VERDICT: Final = frozenset({"flagged", "categories"})
 
 
-class Moderations(Whole):
+class Moderations(Unstreamed):
     """The verdict says which categories are met; scores and what else there is of each stand beside it."""
 
     operation = "moderation"
 
     def request_attributes(self, body: Body) -> Attributes:
-        """The model."""
+        """Return the model."""
         return {names.REQUEST_MODEL: string(body.get("model"))}
 
     def request_content(self, body: Body) -> Content:
-        """What is judged; pictures by their addresses, or by size and hash."""
+        """Return the content to judge; pictures by their addresses, or by size and hash."""
         said = content_parts(body.get("input"))
         return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [], **parameters(body, _READ)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The verdict on each."""
+        """Return the verdict on each input."""
         verdicts = [_verdict(result) for result in objects(body.get("results"))]
         said = [{"role": "assistant", "parts": [parts.text(to_json(verdict)) for verdict in verdicts]}]
         return Answer(

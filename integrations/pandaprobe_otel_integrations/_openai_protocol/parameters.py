@@ -6,7 +6,7 @@ from typing import Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Attributes, Body
-from pandaprobe_otel_integrations._readings import Readings, more_than_one, read, true
+from pandaprobe_otel_integrations._json_attributes import Readings, more_than_one, read, true
 from pandaprobe_otel_integrations._shape import integer, number, string, strings
 
 SAMPLING: Final[Readings] = {
@@ -27,7 +27,7 @@ LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 
 def sampling_attributes(body: Body, readings: Readings = SAMPLING) -> Attributes:
-    """Model, sampling and limits.
+    """Return model, sampling and limits.
 
     `readings` are those of an endpoint that has more than `SAMPLING`.
     """

@@ -1,4 +1,4 @@
-"""Which requests are model calls, by the end of their path."""
+"""The requests that are model calls, by the end of their path."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pandaprobe_otel_integrations._endpoint import Attributes, Endpoint
-from pandaprobe_otel_integrations._place import place_of
+from pandaprobe_otel_integrations._server_attributes import place_of
 
 
 class PostedEndpoints:
@@ -17,7 +17,7 @@ class PostedEndpoints:
         self._by_ending = tuple(by_ending.items())
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
-        """The endpoint of a request; None for requests that are no model calls."""
+        """Return the endpoint of a request; None for requests that are no model calls."""
         if method.lower() != "post":
             return None
         if (exact := self._by_path.get(path)) is not None:
@@ -37,5 +37,5 @@ class ServiceApi(PostedEndpoints):
         self._provider = provider
 
     def place(self, client: Any) -> Attributes:
-        """The service, and the server by the client's base URL."""
+        """Return the service, and the server by the client's base URL."""
         return place_of(client.base_url, self._provider)

@@ -34,7 +34,7 @@ _WHY_INCOMPLETE: Final = {"max_output_tokens": "length", "max_tokens": "length"}
 
 
 def input_messages(value: Any) -> list[Part]:
-    """The `input` of a request: a text, or a list of messages and items."""
+    """Return the `input` of a request: a text, or a list of messages and items."""
     if isinstance(value, str):
         return [{"role": "user", "parts": [parts.text(value)]}]
     found: list[Part] = []
@@ -46,7 +46,7 @@ def input_messages(value: Any) -> list[Part]:
 
 
 def output_messages(response: Object, reason: str | None) -> list[Part]:
-    """The `output` of a response: one message, since it is one turn of the model."""
+    """Return the `output` of a response: one message, since it is one turn of the model."""
     found: list[Part] = []
     for item in objects(response.get("output")):
         found += _output_parts(item)
@@ -59,7 +59,7 @@ def output_messages(response: Object, reason: str | None) -> list[Part]:
 
 
 def with_items(content: Content, response: Object) -> Content:
-    """Values beside the messages, with the ids and states of the items that became parts of one message."""
+    """Return values beside the messages, with the ids and states of the items that became parts of one message."""
     found = [
         {name: value for name in _STATES if (value := item.get(name))}
         for item in objects(response.get("output"))

@@ -14,7 +14,7 @@ _FINAL_EVENTS: Final = frozenset({"response.completed", "response.incomplete", "
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What a delta continues: a member of an item, or of the part of an item at an index that the event names."""
+    """The target of a delta: a member of an item, or of one of its parts, at an index that the event names."""
 
     item_type: str
     member: str
@@ -41,7 +41,7 @@ _DELTAS: Final = {
 
 
 def merged_events(events: Sequence[Object]) -> Body:
-    """The response of the final event; where that is missing or empty, what the deltas add up to."""
+    """Return the response of the final event; where that is missing or empty, what the deltas add up to."""
     response: dict[str, Any] = {}
     for event in events:
         if carried := obj(event.get("response")):

@@ -12,9 +12,9 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
-from pandaprobe_otel_integrations._first_sights import FirstSights
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._rest import beside, names_of, parameters
+from pandaprobe_otel_integrations._seen_ids import SeenIds
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -44,7 +44,7 @@ ECHOES: Final = frozenset(
     }
 )  # fmt: skip
 """Members of an answer that repeat the request."""
-_seen: Final = FirstSights()
+_seen: Final = SeenIds()
 """Responses whose end is in a span already."""
 _OUTCOMES: Final = {"cancelled": ours.CANCELLED, "incomplete": ours.PARTIAL}
 _GOING_ON: Final = ("queued", "in_progress")
@@ -62,7 +62,7 @@ class Responses:
     """Members of an answer of which that is so, or which repeat the request."""
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and parameters."""
+        """Return model and parameters."""
         return {
             **sampling_attributes(body),
             names.OUTPUT_TYPE: _output_type(body),
@@ -73,11 +73,11 @@ class Responses:
         }
 
     def request_content(self, body: Body) -> Content:
-        """Input, instructions and tools."""
+        """Return input, instructions and tools."""
         return {**_said(body), **parameters(body, self.read)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Output items, usage, and the error of a response that failed."""
+        """Return output items, usage, and the error of a response that failed."""
         reason = finish_reason(body)
         attributes: Attributes = {
             names.RESPONSE_ID: string(body.get("id")),
@@ -101,7 +101,7 @@ class Responses:
         return Answer(attributes=attributes, content=content, failure=_failure(body), goes_on=goes_on)
 
     def merged(self, events: Events) -> Body:
-        """The response that the last event carries, or what the events before it add up to."""
+        """Return the response that the last event carries, or what the events before it add up to."""
         return merged_events([obj(event.data) for event in events.items])
 
     def is_output(self, event: Event) -> bool:
@@ -114,7 +114,7 @@ class CompactedResponse(Responses):
     """`POST /responses/compact`: the model makes a conversation shorter, for the requests to come."""
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """What it made, and the usage. The user's messages come back as they are, and are no answer."""
+        """Return the output and the usage. The user's messages come back unchanged, and are no answer."""
         made = [item for item in objects(body.get("output")) if item.get("role") != "user"]
         status = "completed" if made else None
         return super().answer({"status": status, **body, "output": made}, with_content=with_content)
@@ -134,7 +134,7 @@ class FetchedResponse(Responses):
         self.response_id = response_id
 
     def is_news(self, body: Body) -> bool:
-        """Whether it is over, and this process sees that for the first time."""
+        """Return whether it is over, and this process sees that for the first time."""
         return _is_over(body) and string(body.get("id")) not in _seen
 
     def request_attributes(self, body: Body) -> Attributes:
@@ -146,7 +146,7 @@ class FetchedResponse(Responses):
         }
 
     def request_content(self, body: Body) -> Content:
-        """There is none."""
+        """Return nothing: such a request has no content."""
         return {}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:

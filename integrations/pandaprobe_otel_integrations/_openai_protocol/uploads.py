@@ -14,12 +14,12 @@ FILES: Final = "\0files"
 
 
 def with_files(body: Body, files: Any) -> Body:
-    """The body of a multipart request, with its files by their fields."""
+    """Return the body of a multipart request, with its files by their fields."""
     return {**body, FILES: list(files.items()) if isinstance(files, dict) else items(files)}  # pyright: ignore[reportUnknownArgumentType]
 
 
 def file_parts(body: Body, modality: str) -> list[Part]:
-    """A blob's part for each file: its name, and its size where that is known without reading it."""
+    """Return a blob's part for each file: its name, and its size where that is known without reading it."""
     return [_part(entry[1], modality) for entry in items(body.get(FILES)) if isinstance(entry, tuple)]
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Attributes
-from pandaprobe_otel_integrations._readings import Readings, counted, read
+from pandaprobe_otel_integrations._json_attributes import Readings, counted, read
 from pandaprobe_otel_integrations._rest import Counts
 from pandaprobe_otel_integrations._shape import Object, integer, number, obj
 
@@ -61,11 +61,11 @@ COUNTED: Final[Counts] = {
     **dict.fromkeys(_INPUT_DETAILS, _INPUTS.keys()),
     **dict.fromkeys(_OUTPUT_DETAILS, _OUTPUTS.keys()),
 }
-"""What attributes tell of a usage."""
+"""Counts of a usage that have attributes."""
 
 
 def usage_attributes(usage: Any) -> Attributes:
-    """The usage object of a chat, completion, embedding or response; nothing where the service sent none."""
+    """Return the usage object of a chat, completion, embedding or response; nothing where the service sent none."""
     counts = obj(usage)
     if not counts:
         return {}

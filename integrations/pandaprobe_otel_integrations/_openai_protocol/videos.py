@@ -11,7 +11,7 @@ from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._rest import beside, parameters
 from pandaprobe_otel_integrations._shape import items, obj, string
-from pandaprobe_otel_integrations._whole import Whole
+from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
 from .errors import failure_in
 from .uploads import FILES, file_parts
@@ -24,17 +24,17 @@ _READ: Final = frozenset({"model", "prompt", FILES})
 _ANSWERED: Final = frozenset({"id", "model", "status", "object", "created_at", "error"})
 
 
-class Videos(Whole):
+class Videos(Unstreamed):
     """A video from a text, from a picture, or from another video."""
 
     operation = "generate_content"
 
     def request_attributes(self, body: Body) -> Attributes:
-        """The model."""
+        """Return the model."""
         return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: "video"}
 
     def request_content(self, body: Body) -> Content:
-        """The prompt, and files by their names."""
+        """Return the prompt, and files by their names."""
         prompt = string(body.get("prompt"))
         said = [parts.text(prompt)] if prompt else []
         from_video = any(field == "video" for field, _ in items(body.get(FILES)))
@@ -42,7 +42,7 @@ class Videos(Whole):
         return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [], **parameters(body, _READ)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The id of the job, how far it is, and the video by its address where there is one already."""
+        """Return the id of the job, how far it is, and the video by its address where there is one already."""
         url = string(obj(body.get("outputs")).get("video_url"))
         made = [{"role": "assistant", "parts": [parts.media(url, "video")], "finish_reason": "stop"}] if url else []
         return Answer(

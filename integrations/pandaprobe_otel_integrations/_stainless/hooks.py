@@ -7,16 +7,16 @@ from typing import Any, Protocol
 
 from opentelemetry.context import Context, get_current
 
-from pandaprobe_otel_integrations._begun import BEGUN
+from pandaprobe_otel_integrations._background_work import BEGUN
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http.around import Opened, around, around_async
 from pandaprobe_otel_integrations._http.call import HttpCall, call_in, without_call
 from pandaprobe_otel_integrations._http.late_call import LateCall
+from pandaprobe_otel_integrations._http.traced_call import Opened, around, around_async
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
 from pandaprobe_otel_integrations._openai_protocol.uploads import with_files
-from pandaprobe_otel_integrations._place import Places
+from pandaprobe_otel_integrations._server_attributes import Places
 from pandaprobe_otel_integrations._shape import string
 from pandaprobe_otel_integrations._tool_loop import begin_hop
 
@@ -24,10 +24,10 @@ Wrapped = Callable[..., Any]
 
 
 class StainlessApi(Protocol):
-    """What is particular to one Stainless client library."""
+    """The particulars of one Stainless client library."""
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
-        """The endpoint of a request, None for requests that are no model calls."""
+        """Return the endpoint of a request, None for requests that are no model calls."""
         ...
 
     def place(self, client: Any) -> Attributes:
@@ -45,11 +45,11 @@ class StainlessHooks:
         self._places = Places()
 
     def request(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around the synchronous `request`."""
+        """Wrap the synchronous `request`."""
         return around(guarded(self._open, client, args, kwargs), wrapped, args, kwargs)
 
     async def request_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around the asynchronous `request`: nothing happens before it is awaited, as in the original."""
+        """Wrap the asynchronous `request`: nothing happens before it is awaited, as in the original."""
         opened = guarded(self._open, client, args, kwargs)
         return await around_async(opened, wrapped, args, kwargs)
 
@@ -95,7 +95,7 @@ def _show(client: Any, kwargs: dict[str, Any]) -> None:
 
 
 def _resent(response: Any) -> int:
-    """Number of resends by the request's own header, in versions that do not say it otherwise."""
+    """Return number of resends by the request's own header, in versions that do not say it otherwise."""
     count = response.request.headers.get("x-stainless-retry-count") or "0"
     return int(count) if count.isdigit() else 0
 

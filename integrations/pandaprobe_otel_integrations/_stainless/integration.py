@@ -18,7 +18,7 @@ class StainlessIntegration(Integration):
     """Base of the instrumentors of openai, anthropic, groq and together."""
 
     api: ClassVar[StainlessApi]
-    """What is particular to the library."""
+    """The particulars of the library."""
 
     def watch_client(self, client: Any) -> None:
         """Record the calls of this client and of the copies that `with_options` makes of it."""

@@ -15,7 +15,7 @@ from pandaprobe_otel_integrations._guard import guarded
 from . import open_bodies
 
 End = Literal["read", "terminal", "closed", "dropped", "failed", "exit"]
-"""How a body ended: read to its end; its last event was seen; closed before; forgotten; broken; process exit."""
+"""The end of a body: read to its end; its last event seen; closed before; forgotten; broken; process exit."""
 
 MAX_BODY_BYTES: Final = 16 << 20
 """Bytes of one body that are kept; later ones only count for the time. No chat answer is that long."""
@@ -38,18 +38,18 @@ class BodyRecord(NamedTuple):
 
     @property
     def is_read(self) -> bool:
-        """Whether there was nothing more to read."""
+        """Return whether there was nothing more to read."""
         return self.end in ("read", "terminal")
 
     @property
     def is_cut(self) -> bool:
-        """Whether it was too long to be kept: not all that was read is here."""
+        """Return whether it was too long to be kept: not all that was read is here."""
         return len(self.chunks) < len(self.times_ns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastEvent:
-    """How the event is recognised after which a stream has nothing more to say.
+    """The rule that recognises the event after which a stream has nothing more to say.
 
     `mark` matches at the beginning of its line. `hint` stands in every such event, and seldom in another: it is
     what each chunk is searched for.
@@ -59,7 +59,7 @@ class LastEvent:
     mark: re.Pattern[bytes]
 
     def begins_in(self, chunk: bytes, chunks: Sequence[bytes]) -> bool:
-        """Whether it begins in `chunk`, which has the hint and is the last one of `chunks`."""
+        """Return whether it begins in `chunk`, which has the hint and is the last one of `chunks`."""
         found = self.mark.search(chunk)
         if found is None:
             return False
@@ -117,6 +117,16 @@ class ObservedBody:
         last = self._last
         if last is not None and (self._in_last_event or chunk.partition(last.hint)[1]):
             self._look_for_end(last, chunk)
+
+    def so_far(self) -> BodyRecord:
+        """Return the body until now, for a reader in another thread."""
+        chunks = self._chunks.copy()
+        return BodyRecord(chunks, self._times_ns[: len(chunks)], "closed", None)
+
+    @property
+    def size(self) -> int:
+        """Bytes that are kept until now."""
+        return self._size
 
     def _look_for_end(self, last: LastEvent, chunk: bytes) -> None:
         if self._in_last_event or last.begins_in(chunk, self._chunks):

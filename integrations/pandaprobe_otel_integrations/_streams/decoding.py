@@ -13,7 +13,7 @@ _GZIP_WINDOW: Final = zlib.MAX_WBITS | 16
 
 
 def decoded(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """The chunks with every Content-Encoding undone: one (possibly empty) result per chunk, as far as they go.
+    """Yield the chunks with every Content-Encoding undone: one (possibly empty) result per chunk, as far as they go.
 
     An encoding that nothing here can undo yields empty chunks: the times stay right, the content is unknown.
     """

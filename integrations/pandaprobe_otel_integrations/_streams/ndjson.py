@@ -14,17 +14,17 @@ _TYPES: Final = ("ndjson", "stream+json", "jsonl", "json-seq")
 
 
 def is_lines(content_type: str) -> bool:
-    """Whether a body of this type is one JSON document per line."""
+    """Return whether a body of this type is one JSON document per line."""
     return any(name in content_type for name in _TYPES)
 
 
 def parse(body: bytes) -> Events:
-    """Every line that is JSON, as an event without a name. What broke off is left out, nothing is raised."""
+    """Return every line that is JSON, as an event without a name. What broke off is left out, nothing is raised."""
     return Events(_Lines(body), Blocks(partial(body.split, b"\n"), _event))
 
 
 def _event(line: bytes) -> Event | None:
-    """The event of one line; None when it is no JSON."""
+    """Return the event of one line; None when it is no JSON."""
     try:
         return Event(None, from_json(line), 0) if line and not line.isspace() else None
     except ValueError:

@@ -29,7 +29,7 @@ _LOCKING_MODULES: Final = (
     "queue",
 )
 _LOCKING_FUNCTIONS: Final = frozenset({"on_start", "on_end", "export", "force_flush", "shutdown", "emit"})
-"""What span processors, exporters and log handlers of any origin are called by."""
+"""Names of methods by which span processors, exporters and log handlers of any origin are called."""
 _MAX_FRAMES: Final = 200
 
 _open: dict[int, ObservedBody] = {}
@@ -53,7 +53,7 @@ def remove(body: ObservedBody) -> None:
 
 
 def open_count() -> int:
-    """How many bodies are being read."""
+    """Return the number of bodies that are being read."""
     return len(_open)
 
 

@@ -10,7 +10,7 @@ from pandaprobe_otel_integrations._guard import guarded
 from .body import ObservedBody
 
 Written = Callable[[Any], bytes]
-"""What is kept of an item that is not bytes already."""
+"""A function that makes bytes of an item."""
 
 
 class Reading:

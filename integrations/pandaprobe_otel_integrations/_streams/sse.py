@@ -46,7 +46,7 @@ class Events(NamedTuple):
 
 
 def last_data(events: Events) -> Any:
-    """The JSON of the last event; None when there is none."""
+    """Return the JSON of the last event; None when there is none."""
     data: Any = None
     for event in events.items:
         data = event.data
@@ -54,7 +54,7 @@ def last_data(events: Events) -> Any:
 
 
 def looks_like_events(body: bytes) -> bool:
-    """Whether a body of unknown type is an event stream."""
+    """Return whether a body of unknown type is an event stream."""
     return body.removeprefix(_BYTE_ORDER_MARK).lstrip().startswith((b"data:", b"event:", b":", b"id:", b"retry:"))
 
 
@@ -64,7 +64,7 @@ def parse(body: bytes) -> Events:
 
 
 def _is_uniform(body: bytes) -> bool:
-    """Whether all lines end in the same one of the two usual ways."""
+    """Return whether all lines end in the same one of the two usual ways."""
     return b"\r" not in body or body.count(b"\r") == body.count(b"\r\n") == body.count(b"\n")
 
 
@@ -87,7 +87,7 @@ class _Parsed:
 
 
 def _usual_events(body: bytes, start: int) -> Iterator[Event]:
-    """Where lines end in the usual way, a body is taken apart without a look at its lines."""
+    """Yield the events of a body with ordinary line ends, without a look at its lines."""
     size = len(body)
     while start < size:
         stop = body.find(b"\n\n", start)
@@ -146,14 +146,14 @@ def _lines(block: bytes) -> tuple[str | None, bytes]:
 
 
 def arrival(offset: int, sizes: Iterable[int], times_ns: Sequence[int]) -> int | None:
-    """When the byte before `offset` came, given each chunk's size and time; None when it never did."""
+    """Return the time at which the byte before `offset` came, by each chunk's size and time; None if it never did."""
     ends = list(accumulate(sizes))
     index = bisect_left(ends, offset)
     return times_ns[index] if index < min(len(times_ns), len(ends)) else None
 
 
 def written(data: bytes, name: str | None = None) -> bytes:
-    """An event with this JSON, as a stream would have it; line breaks in JSON text are mere space."""
+    """Return an event with this JSON, as a stream would have it; line breaks in JSON text are mere space."""
     broken = data.find(b"\n") >= 0 or data.find(b"\r") >= 0
     line = data.replace(b"\n", b" ").replace(b"\r", b" ") if broken else data
     return b"data: %s\n\n" % line if name is None else b"event: %s\ndata: %s\n\n" % (name.encode(), line)

@@ -17,7 +17,7 @@ _BASE_NAMES: Final = frozenset({"SyncByteStream", "AsyncByteStream"})
 
 
 def observed(stream: Any, body: ObservedBody) -> Any:
-    """A stream that stands in for `stream`: same bytes, same errors, same attributes, and `body` sees all."""
+    """Return a stream that stands in for `stream`: same bytes, same errors, same attributes, and `body` sees all."""
     return _tee_class(stream.__class__)(stream, body)
 
 

@@ -13,7 +13,7 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._patching import Undoable, patch
 
-from .turns import begin_question, begin_tool, begin_turn
+from .agent_turns import begin_question, begin_tool, begin_turn
 
 __all__ = ["AG2Instrumentor"]
 
@@ -28,10 +28,10 @@ Open = Callable[..., AbstractAsyncContextManager[Callable[[], Any]]]
 class AG2Instrumentor(Integration):
     """Turns of agents with their sub-agents, model calls and tools.
 
-    A model call is the span of the client that it goes through (openai, anthropic, ...); there is none where that
-    client has no integration. The id of an agent's stream, which all turns of one conversation share, is the session
-    unless the app has set one. Of an agent that has AG2's own TelemetryMiddleware, the spans of that are used. See
-    `Integration` for the options of `instrument()`.
+    The client (openai, anthropic, ...) makes the span of a model call; a client without an integration makes none.
+    The id of an agent's stream, which all turns of a conversation share, is the session unless the app sets one. If
+    an agent has AG2's own TelemetryMiddleware, its spans are used. See `Integration` for the options of
+    `instrument()`.
     """
 
     library = "ag2"

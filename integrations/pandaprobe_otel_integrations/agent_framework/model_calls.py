@@ -1,4 +1,4 @@
-"""What Agent Framework leaves out of its spans of model calls: parameters, what is embedded, what is beside texts."""
+"""Additions to Agent Framework's spans of model calls: parameters, embedded texts, and what stands beside texts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ModelCalls:
         self._with_content = with_content
 
     def chat(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Around a call of a model, which opens its span before it returns something to await or read."""
+        """Wrap a call of a model, which opens its span before it returns something to await or read."""
         if not self._is_on():
             return wrapped(*args, **kwargs)
         token = _CALL.set({"options": kwargs.get("options")})
@@ -47,13 +47,13 @@ class ModelCalls:
             _CALL.reset(token)
 
     def embedding(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Around an embedding of texts."""
+        """Wrap an embedding of texts."""
         if not self._is_on():
             return wrapped(*args, **kwargs)
         return _embedded(wrapped, args, kwargs)
 
     def attributes(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Around the function that describes a span."""
+        """Wrap the function that describes a span."""
         call = _CALL.get() if self._is_on() else None
         if call is None or kwargs.get("operation_name") not in ("chat", "embeddings"):
             return wrapped(*args, **kwargs)
@@ -66,11 +66,11 @@ class ModelCalls:
         return found
 
     def message(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Around a message as the conventions have it."""
+        """Wrap a message as the conventions have it."""
         return self._with_rest(wrapped, args, kwargs, _beside_message)
 
     def part(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Around a part of one."""
+        """Wrap a part of one."""
         return self._with_rest(wrapped, args, kwargs, _beside_part)
 
     def _with_rest(
@@ -111,7 +111,7 @@ def _beside_part(content: Any) -> Mapping[str, Any]:
 
 
 def _said(value: Any) -> Any:
-    """The value without those members that say nothing, at any depth."""
+    """Return the value without those members that say nothing, at any depth."""
     if isinstance(value, Mapping):
         kept = {name: _said(item) for name, item in obj(value).items()}  # pyright: ignore[reportUnknownArgumentType]
         return {name: item for name, item in kept.items() if not is_empty(item)}

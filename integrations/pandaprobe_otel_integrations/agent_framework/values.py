@@ -20,7 +20,7 @@ _OF_FRAMEWORK: Final = "agent_framework"
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """The value in the forms that JSON has."""
+    """Return the value in the forms that JSON has."""
     if value is None or isinstance(value, _LEAVES):
         return value
     if depth > _MAX_DEPTH:
@@ -39,7 +39,7 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def handed_on(values: Sequence[Any]) -> Any:
-    """What an executor or a run gives: one value as it is, several that are messages as one conversation.
+    """Return the output of an executor or a run: one value as it is, several messages as one conversation.
 
     An agent's answer is left out where it is also the end of the conversation that the agent hands on.
     """
@@ -85,7 +85,7 @@ def _message(message: Any) -> Part:
 
 
 def _parts(message: Any) -> list[Part]:
-    """What is said; what it has cost says the model call."""
+    """Return the parts of a message; its costs are on the model call."""
     return [_part(each) for each in items(message.contents) if str(each.type) != "usage"]
 
 
@@ -105,5 +105,5 @@ def _part(content: Any) -> Part:
 
 
 def _kind(value: Any) -> str:
-    """The name of the class that the framework has given this, which an app may have derived its own from."""
+    """Return the name of the class that the framework has given this, which an app may have derived its own from."""
     return next((each.__name__ for each in type(value).__mro__ if each.__module__.startswith(_OF_FRAMEWORK)), "")

@@ -1,4 +1,4 @@
-"""What Agent Framework leaves out of the spans of its workflows: what a run and its executors are given and give."""
+"""Additions to Agent Framework's spans of workflows: inputs and outputs of a run and its executors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class WorkflowRun:
         self.yielded: list[Any] = []
 
     def __call__(self) -> WorkflowRun | None:
-        """This run, or the one around it when this one is over."""
+        """Return this run, or the one around it when this one is over."""
         run: WorkflowRun | None = self
         while run is not None and not run.span.is_recording():
             run = run.outer
@@ -83,18 +83,18 @@ class WorkflowHooks:
         self._with_content = with_content
 
     def tracer(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Around `workflow_tracer`."""
+        """Wrap `workflow_tracer`."""
         tracer = wrapped(*args, **kwargs)
         return ToldTracer(tracer) if self._is_on() else tracer
 
     def execute(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Around `Executor.execute`: what the first executor of a run gets is what the run is given."""
+        """Wrap `Executor.execute`: what the first executor of a run gets is what the run is given."""
         if self._is_on() and self._with_content():
             guarded(_run_is_given, args[0] if args else kwargs.get("message"))
         return wrapped(*args, **kwargs)
 
     def event(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Around the place where all events of a run come by, in the context of the executor that they are of."""
+        """Wrap the place where all events of a run come by, in the context of the executor that they are of."""
         if self._is_on():
             guarded(self._tell, args[0] if args else kwargs.get("event"))
         return wrapped(*args, **kwargs)

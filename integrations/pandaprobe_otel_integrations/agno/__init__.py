@@ -33,7 +33,7 @@ _RUNS: Final = (
     "_acontinue_run",
     "_acontinue_run_stream",
 )
-"""What each way of running an agent or a team, sync or async, streamed or in the background, comes to."""
+"""Every way of running an agent or a team: sync or async, streamed or in the background."""
 _WORKFLOW_RUNS: Final = (
     "_execute",
     "_execute_stream",
@@ -52,11 +52,11 @@ Begin = Callable[[Recorder, Any, dict[str, Any]], Scope]
 class AgnoInstrumentor(Integration):
     """Runs of agents, teams with their members and workflows, model calls and tools, sync, async and streamed.
 
-    A model call is the span of the client that it goes through (openai, anthropic, google_genai, ...); there is none
-    where that client has no integration. A run that Agno calls failed is an error, also where Agno raises nothing; a
-    run that waits for a person is none. Agno's session and user are those of the trace, unless the app has said
-    others. Before Agno 3.1.4, members that a team in task mode runs at once in threads are traces of their own, since
-    Agno leaves the context behind. See `Integration` for the options of `instrument()`.
+    The client (openai, anthropic, google_genai, ...) makes the span of a model call; a client without an integration
+    makes none. A run that Agno calls failed is an error, even if Agno raises nothing; a run that waits for a person
+    is not. Agno's session and user are those of the trace, unless the app sets others. Before Agno 3.1.4, members
+    that a team in task mode runs in threads are traces of their own, since Agno loses the context. See `Integration`
+    for the options of `instrument()`.
     """
 
     library = "agno"
@@ -93,7 +93,7 @@ class AgnoInstrumentor(Integration):
 
 
 def _carry_context(owner: Any) -> Undoable:
-    """Memories and learning, which Agno makes in threads while the run waits, are the run's."""
+    """Make memories and learning part of the run, which Agno makes in threads while the run waits."""
     name = "background_executor"
     made: property = owner.__dict__[name]
     return replace(owner, name, property(lambda agent: ContextExecutor(made.__get__(agent))))

@@ -53,7 +53,7 @@ def begin_run(recorder: Recorder, agent: Any, kwargs: dict[str, Any]) -> RunScop
 
 
 def whose(run: Any) -> dict[str, str | None]:
-    """Session and user of a run, by its `RunContext`; the user that the app has said itself is another's."""
+    """Return session and user of a run, by its `RunContext`, unless the app has set the user itself."""
     told = {names.CONVERSATION_ID: string(getattr(run, "session_id", None))}
     if ours.USER_ID not in (attributes_in(get_current()) or {}):
         told[ours.USER_ID] = string(getattr(run, "user_id", None))
@@ -125,7 +125,7 @@ class RunScope(AgnoScope):
 
 
 def _about(run: Any, *, with_content: bool) -> dict[str, Any]:
-    """The description of a run, and the values it works with, which the model need not be told."""
+    """Return the description of a run, and the values it works with, which the model need not be told."""
     found = dict(obj(getattr(run, "metadata", None)))
     for name in _WORKED_WITH if with_content else ():
         value = getattr(run, name, None)
@@ -137,7 +137,7 @@ def _about(run: Any, *, with_content: bool) -> dict[str, Any]:
 
 
 def _asked(content: Any, given: Any) -> list[dict[str, Any]]:
-    """The task: a text, an object of the app's, or messages, with the files that are given beside it."""
+    """Return the task: a text, an object of the app's, or messages, with the files that are given beside it."""
     asked = [_message(each) for each in (items(content) or [content])]
     for name, kind in _FILES:
         files = [_file(each, kind) for each in items(getattr(given, name, None))]

@@ -1,4 +1,4 @@
-"""What the spans of runs and of tools have in common."""
+"""Code that the spans of runs and of tools share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pandaprobe_otel_integrations._span_scope import SpanScope
 
 _CANCELLED: Final = "RunCancelledException"
 STATUS_OUTCOMES: Final = {"CANCELLED": ours.CANCELLED, "PAUSED": ours.INTERRUPTED}
-"""What the status of a record says of a run that has stopped before its end."""
+"""Outcomes by the status of a run's record that stopped before its end."""
 _STEERING: Final = "AgentRunException"
 """Base of the exceptions by which a tool says how the agent is to go on: try again, or stop."""
 _JSON: Final[frozenset[type]] = frozenset({str, int, float, bool, list, tuple, type(None)})
@@ -29,11 +29,11 @@ class AgnoScope(SpanScope):
 
 
 def text_of(value: Any) -> str:
-    """Content that is a text, or an object of the app's own, as text."""
+    """Return content that is a text, or an object of the app's own, as text."""
     told = plain(value)
     return told if isinstance(told, str) else to_json(told)
 
 
 def plain(value: Any) -> Any:
-    """A result as it is where JSON has a form for it, an object by its fields, else as text."""
+    """Return a result as it is where JSON has a form for it, an object by its fields, else as text."""
     return value if type(value) in _JSON else obj(value) or str(value)

@@ -17,7 +17,7 @@ from pandaprobe_otel_integrations._stainless.integration import StainlessIntegra
 
 from . import tool_runner
 from .api import AnthropicApi
-from .standing_in import STANDING_IN
+from .span_stand_in import STANDING_IN
 
 __all__ = ["AnthropicInstrumentor"]
 
@@ -25,11 +25,11 @@ __all__ = ["AnthropicInstrumentor"]
 class AnthropicInstrumentor(StainlessIntegration):
     """Messages, sync and async, in every form they are called, beta and platform clients included.
 
-    From 1.14 on the client makes spans of its own, without content unless told and never with streamed output. So
-    that one call is one span, it makes none for a call that is recorded here, or by a framework's instrumentation,
-    into the same tracer provider, whose span then goes into the headers of the request; its
-    spans of other work (token counts, sessions, tool runners) stay, and those of tool runners get what was said. See
-    `Integration` for the options of `instrument()`.
+    From 1.14 on the client makes its own spans, without content by default and never with streamed output. So that
+    one call is one span, it makes none for a call that is recorded here, or by a framework's instrumentation into the
+    same tracer provider; that span goes into the headers of the request. Its spans of other work (token counts,
+    sessions, tool runners) stay, and those of tool runners get the messages. See `Integration` for the options of
+    `instrument()`.
     """
 
     library = "anthropic"
@@ -77,7 +77,7 @@ class AnthropicInstrumentor(StainlessIntegration):
         return tracer
 
     def _makes_spans(self, client: Any) -> bool:
-        """Whether the client makes spans of its own, where ours go too."""
+        """Return whether the client makes spans of its own, where ours go too."""
         return getattr(client, "_tracer", None) is not None and self._shares_provider(client)
 
     def _shares_provider(self, client: Any) -> bool:
@@ -90,7 +90,7 @@ def _provider_of(client: Any) -> TracerProvider:
 
 
 def _records_nothing(client: Any) -> bool:
-    """Whether nobody has set a provider up for the client: its span would only write headers into the request."""
+    """Return whether the client has no provider, so that its span would only write headers into the request."""
     provider = _provider_of(client)
     unset = isinstance(provider, ProxyTracerProvider) and provider is get_tracer_provider()
     return unset or isinstance(provider, NoOpTracerProvider)

@@ -1,4 +1,4 @@
-"""Which requests of the client are model calls, and where they go."""
+"""The client's requests that are model calls, and their address."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Any, Final
 
 from pandaprobe_otel_integrations._endpoint import Attributes, Endpoint
-from pandaprobe_otel_integrations._place import place_of
+from pandaprobe_otel_integrations._server_attributes import place_of
 
 from .batches import BatchResults, CreatedBatch
 from .messages import Messages
@@ -26,7 +26,7 @@ class AnthropicApi:
     """The paths and the places of Anthropic and the platforms that serve its models."""
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
-        """Messages and batches of them; counting tokens and the rest cost nothing."""
+        """Return messages and batches of them; counting tokens and the rest cost nothing."""
         if method.lower() == "get":
             read = _RESULTS.search(path)
             return BatchResults(read[1]) if read is not None else None
@@ -38,7 +38,7 @@ class AnthropicApi:
         return _BATCHES if bare.endswith("/messages/batches") else None
 
     def place(self, client: Any) -> Attributes:
-        """Provider by the client's class, server by its base URL."""
+        """Return provider by the client's class, server by its base URL."""
         name = type(client).__name__.removeprefix("Async")
         provider = next((found for start, found in _PLATFORMS.items() if name.startswith(start)), "anthropic")
         return place_of(client.base_url, provider)

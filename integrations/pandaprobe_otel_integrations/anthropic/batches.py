@@ -11,9 +11,9 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
-from pandaprobe_otel_integrations._first_sights import FirstSights
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._rest import beside, rest, with_rest
+from pandaprobe_otel_integrations._seen_ids import SeenIds
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -26,7 +26,7 @@ MAX_SHOWN: Final = 100
 _BATCH: Final = frozenset({"id", "type", "processing_status", "error"})
 _MESSAGES: Final = frozenset({"messages"})
 _ANSWER: Final = frozenset({"type", "role", "content", "stop_reason"})
-_seen: Final = FirstSights()
+_seen: Final = SeenIds()
 
 
 class CreatedBatch:
@@ -36,15 +36,15 @@ class CreatedBatch:
     last_event: LastEvent | None = None
 
     def request_attributes(self, body: Body) -> Attributes:
-        """How many requests there are."""
+        """Return the number of requests."""
         return {names.BATCH_REQUESTS: len(items(body.get("requests")))}
 
     def request_content(self, body: Body) -> Content:
-        """The last message of each request, by the app's id for it, with what the request has beside it."""
+        """Return the last message of each request, by the app's id for it, with what the request has beside it."""
         return {names.INPUT_MESSAGES: [_asked(obj(one)) for one in items(body.get("requests"))[:MAX_SHOWN]]}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The batch's id and status."""
+        """Return the batch's id and status."""
         return Answer(
             attributes={
                 names.RESPONSE_ID: string(body.get("id")),
@@ -56,11 +56,11 @@ class CreatedBatch:
         )
 
     def merged(self, events: Events) -> Body:
-        """One line per result."""
+        """Return one line per result."""
         return {"results": [event.data for event in events.items]}
 
     def is_output(self, event: Event) -> bool:
-        """Any result."""
+        """Return whether the event is any result."""
         return True
 
 
@@ -77,11 +77,11 @@ class BatchResults(CreatedBatch):
         return {names.RESPONSE_ID: self.response_id}
 
     def request_content(self, body: Body) -> Content:
-        """There is none."""
+        """Return nothing: such a request has no content."""
         return {}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """How many results were read and how many failed, the sum of their tokens, and what they say."""
+        """Return how many results were read and failed, the sum of their tokens, and their content."""
         results = objects(body.get("results"))
         answered = [obj(obj(one.get("result")).get("message")) for one in results]
         read = [message for message in answered if message]

@@ -12,12 +12,12 @@ from pandaprobe_otel_integrations._shape import Object, obj, string
 
 
 def system_parts(system: Any) -> list[Part]:
-    """The system prompt, a text or a list of blocks."""
+    """Return the system prompt, a text or a list of blocks."""
     return block_parts(system)
 
 
 def input_messages(messages: Iterable[Object]) -> list[Part]:
-    """Messages of a request. Results of tools, which stand in a user's message, are a message of their own."""
+    """Return messages of a request. Results of tools, which stand in a user's message, are a message of their own."""
     found: list[Part] = []
     for message in messages:
         role = string(message.get("role")) or "user"
@@ -40,7 +40,7 @@ def input_messages(messages: Iterable[Object]) -> list[Part]:
 
 
 def output_message(body: Object, reason: str | None) -> list[Part]:
-    """The message of an answer; none when nothing of it has come."""
+    """Return the message of an answer; none when nothing of it has come."""
     found = block_parts(body.get("content"))
     if not found and reason is None:
         return []
@@ -48,7 +48,7 @@ def output_message(body: Object, reason: str | None) -> list[Part]:
 
 
 def tool_definition(tool: Object) -> Part:
-    """A tool: the app's own has a schema, Anthropic's are known by their type."""
+    """Return a tool: the app's own has a schema, Anthropic's are known by their type."""
     kind = string(tool.get("type"))
     found: Part = {
         "type": "function" if kind in (None, "custom") else kind,
@@ -62,7 +62,7 @@ def tool_definition(tool: Object) -> Part:
 
 
 def block_parts(content: Any) -> list[Part]:
-    """Content: a text, or a list of blocks."""
+    """Return content: a text, or a list of blocks."""
     if isinstance(content, str):
         return [parts.text(content)] if content else []
     found: list[Part] = []
@@ -119,7 +119,7 @@ def _server_call(block: Object) -> Part:
 
 
 def tool_result(content: Any) -> Any:
-    """What a tool gave back: a text, also for blocks of text only, or the parts of its blocks."""
+    """Return a tool's result: a text, also for blocks of text only, or the parts of its blocks."""
     return parts.text_or(block_parts(content)) if isinstance(content, (list, tuple)) else content
 
 

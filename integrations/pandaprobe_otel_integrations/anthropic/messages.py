@@ -8,12 +8,12 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
-from pandaprobe_otel_integrations._readings import Readings, read, true
+from pandaprobe_otel_integrations._json_attributes import Readings, read, true
 from pandaprobe_otel_integrations._rest import Counts, beside, names_of, parameters
 from pandaprobe_otel_integrations._shape import integer, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.runs import Place
 from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations._streams.text_runs import Place
 
 from .blocks import input_messages, output_message, system_parts, tool_definition
 from .stream import growing_text, merged_events
@@ -40,14 +40,14 @@ class Messages:
     last_event: LastEvent | None = _LAST_EVENT
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and parameters."""
+        """Return model and parameters."""
         attributes = read(body, _PARAMETERS)
         if ("output_format" in body or "output_config" in body) and _wants_json(body):
             attributes[names.OUTPUT_TYPE] = "json"
         return attributes
 
     def request_content(self, body: Body) -> Content:
-        """Messages, system prompt and tools."""
+        """Return messages, system prompt and tools."""
         found: Content = {names.INPUT_MESSAGES: input_messages(objects(body.get("messages")))}
         if "system" in body:
             found = {names.SYSTEM_INSTRUCTIONS: system_parts(body["system"]), **found}
@@ -56,7 +56,7 @@ class Messages:
         return {**found, **parameters(body, _READ)} if body.keys() - _READ else found
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The message, why it ended, and its usage."""
+        """Return the message, why it ended, and its usage."""
         stop_reason = body.get("stop_reason")
         reason = FINISH_REASONS.get(stop_reason, stop_reason or None) if isinstance(stop_reason, str) else None
         attributes = read(body, _ANSWERED)
@@ -73,15 +73,15 @@ class Messages:
         )
 
     def merged(self, events: Events) -> Body:
-        """The events as one message."""
+        """Return the events as one message."""
         return merged_events(obj(event.data) for event in events.items)
 
     def is_output(self, event: Event) -> bool:
-        """The first content; `message_start` and `ping` only announce it."""
+        """Return whether the event is the first content; `message_start` and `ping` only announce it."""
         return obj(event.data).get("type") in ("content_block_start", "content_block_delta")
 
     def growing(self, event: Event) -> Place | None:
-        """The text of a delta."""
+        """Return the text of a delta."""
         return growing_text(obj(event.data))
 
 
@@ -136,7 +136,7 @@ def usage_attributes(usage: Any) -> Attributes:
 
 
 def failure_in(error: Any) -> Failure | None:
-    """The error of a body, where it has one."""
+    """Return the error of a body, where it has one."""
     found = obj(error)
     if not found:
         return None

@@ -9,7 +9,7 @@ from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._parts import decoded_arguments
 from pandaprobe_otel_integrations._rest import grown, rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, string
-from pandaprobe_otel_integrations._streams.runs import Place
+from pandaprobe_otel_integrations._streams.text_runs import Place
 
 # Type of a delta -> its member, and the member of the block that it continues.
 _EVENT: Final = frozenset({"type", "delta", "usage"})
@@ -24,7 +24,7 @@ _DELTAS: Final = {
 
 
 def merged_events(events: Iterable[Object]) -> Body:
-    """The message that the events make up, in the form of an answer without streaming."""
+    """Return the message that the events make up, in the form of an answer without streaming."""
     message: dict[str, Any] = {}
     blocks: dict[int, _Block] = {}
     for event in events:
@@ -50,7 +50,7 @@ def merged_events(events: Iterable[Object]) -> Body:
 
 
 def growing_text(event: Object) -> Place | None:
-    """The text of a delta."""
+    """Return the text of a delta."""
     delta = obj(event.get("delta")) if event.get("type") == "content_block_delta" else obj(None)
     source, _ = _DELTAS.get(str(delta.get("type")), ("", ""))
     return ("delta", source) if string(delta.get(source)) is not None else None

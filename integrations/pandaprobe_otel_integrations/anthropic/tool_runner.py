@@ -46,7 +46,7 @@ class ToolRunnerHooks:
         self._makes_spans = makes_spans
 
     def patches(self, module: ModuleType) -> Iterable[Patch]:
-        """The steps of both runners, and each call of a function where it is a method of its own."""
+        """Return the steps of both runners, and each call of a function where it is a method of its own."""
         sync, asynchronous = module.BaseSyncToolRunner, module.BaseAsyncToolRunner
         yield patch(sync, "__run__", self.run)
         yield patch(asynchronous, "__run__", self.run_async)
@@ -55,20 +55,20 @@ class ToolRunnerHooks:
             yield patch(asynchronous, "_run_tool", self.function_async)
 
     def run(self, wrapped: Wrapped, runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around the generator of messages."""
+        """Wrap the generator of messages."""
         return through(wrapped(*args, **kwargs), lambda: guarded(self._open, runner))
 
     def run_async(self, wrapped: Wrapped, runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around the asynchronous one."""
+        """Wrap the asynchronous one."""
         return through_async(wrapped(*args, **kwargs), lambda: guarded(self._open, runner))
 
     def function(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around one call of a function."""
+        """Wrap one call of a function."""
         tool = guarded(self._open_function, args, kwargs)
         return wrapped(*args, **kwargs) if tool is None else tool.run(lambda: wrapped(*args, **kwargs))
 
     async def function_async(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The asynchronous form."""
+        """Return the asynchronous form."""
         tool = guarded(self._open_function, args, kwargs)
         if tool is None:
             return await wrapped(*args, **kwargs)

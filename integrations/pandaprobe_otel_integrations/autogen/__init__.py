@@ -1,4 +1,4 @@
-"""What AutoGen leaves out of the spans that it makes itself."""
+"""Additions to the spans that AutoGen makes itself."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _TOOLS: Final = "autogen_core.tools._base"
 class AutoGenInstrumentor(Integration):
     """Runs of agents and their tools, in the spans that AutoGen makes itself, and of teams, in ours.
 
-    Added to AutoGen's spans: what agents and tools were given and have answered, and what was said on the way, why an
-    answer ended, cancellation, and the conversation: one for each agent or team. The making of an agent that is part of
-    no trace gets no span. What an app does between two events of a stream is not below the agent. A model call is the
-    span of the client that it goes through. See `Integration` for the options of `instrument()`.
+    This adds inputs and answers of agents and tools, messages on the way, the reason why an answer ended,
+    cancellation, and the conversation (one for each agent or team). The creation of an agent outside of a trace gets
+    no span. Work of the app between two events of a stream is not below the agent. The client makes the span of a
+    model call. See `Integration` for the options of `instrument()`.
     """
 
     library = "autogen"

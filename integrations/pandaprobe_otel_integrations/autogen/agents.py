@@ -38,7 +38,7 @@ class AgentRun:
 
 
 def _told_of(messages: Sequence[Any], reason: str, task: Any = None) -> Content:
-    """The answer, and what was said on the way to it."""
+    """Return the answer, and what was said on the way to it."""
     between = on_the_way(messages, task)
     more = {RESPONSE: {"response": {"messages": between}}} if between else {}
     return {names.OUTPUT_MESSAGES: answered(messages, reason), **more}
@@ -49,7 +49,7 @@ _RUN: Final[ContextVar[AgentRun | None]] = ContextVar("pandaprobe_autogen_run", 
 
 
 class AgentRuns:
-    """What is different of runs."""
+    """The changes to runs."""
 
     def __init__(self, native: NativeSpans, endings: Endings) -> None:
         self._native = native
@@ -57,7 +57,7 @@ class AgentRuns:
         self._conversations = ConversationIds()
 
     def span(self, wrapped: Callable[..., SpanBlock], _: Any, args: Any, kwargs: Any) -> SpanBlock:
-        """Around the opening of a run's span."""
+        """Wrap the opening of a run's span."""
         run = _RUN.get()
         _RUN.set(None)
         if run is None or not self._native.is_ours():
@@ -67,25 +67,25 @@ class AgentRuns:
         return self._told(run, self._native.watched(wrapped(*args, **{**kwargs, "tracer": tracer})))
 
     def run(self, wrapped: Callable[..., Any], agent: Any, args: Any, kwargs: Any) -> Any:
-        """Around a run that is awaited."""
+        """Wrap a run that is awaited."""
         if not self._native.is_open():
             return wrapped(*args, **kwargs)
         return self._run(wrapped, AgentRun(agent, kwargs.get("task")), args, kwargs)
 
     def run_stream(self, wrapped: Callable[..., Any], agent: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, None]:
-        """Around a run that tells how it goes."""
+        """Wrap a run that tells how it goes."""
         events: AsyncGenerator[Any, None] = wrapped(*args, **kwargs)
         return self._stream(events, AgentRun(agent, kwargs.get("task"))) if self._native.is_open() else events
 
     def member(self, wrapped: Callable[..., Any], container: Any, args: Any, kwargs: Any) -> Any:
-        """Around the turn of a team's member: it is given what has been said since its last one."""
+        """Wrap the turn of a team's member: it is given what has been said since its last one."""
         if not self._native.is_open():
             return wrapped(*args, **kwargs)
         given = [*getattr(container, "_message_buffer", ())]
         return self._turn(wrapped, AgentRun(None, given), args, kwargs)
 
     def publishing(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Around what agents say to all: the answer of a member is among it."""
+        """Wrap what agents say to all: the answer of a member is among it."""
         said: Any = args[0] if args else kwargs.get("message")
         if type(said).__name__ == _MEMBERS_ANSWER and self._native.with_content and self._native.is_ours():
             guarded(self._member_answered, said.response)

@@ -32,7 +32,7 @@ class Endings:
         self._reasons: WeakKeyDictionary[Span, str] = WeakKeyDictionary()
 
     def calling(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, None]:
-        """Around the function of an agent that calls its model, whose last event is the model's result."""
+        """Wrap the function of an agent that calls its model, whose last event is the model's result."""
         return self._watched(wrapped(*args, **kwargs))
 
     async def _watched(self, events: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
@@ -60,5 +60,5 @@ class Endings:
 
 
 def of_team(ending: TeamEnding, context: Context) -> Context:
-    """A context in which the members of a team tell why they end."""
+    """Return a context in which the members of a team tell why they end."""
     return set_value(_TEAM_KEY, ending, context)

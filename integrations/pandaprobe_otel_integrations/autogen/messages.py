@@ -14,22 +14,22 @@ from pandaprobe_otel_integrations._shape import items, obj
 _READ: Final = frozenset({"id", "source", "models_usage", "metadata", "created_at", "type", "content"})
 """Members that are told under other names, or say when and by which id; what else a message has stays beside them."""
 _SEEN: Final = frozenset({"ToolCallRequestEvent", "ToolCallExecutionEvent", "ModelClientStreamingChunkEvent"})
-"""What agents tell of their model calls and tools, which have spans."""
+"""Events about model calls and tools, which have spans of their own."""
 
 
 def asked(task: Any) -> list[Part]:
-    """What an agent or a team is given: a text, a message or several."""
+    """Return the input of an agent or a team: a text, a message or several."""
     return [message("user", each) for each in (items(task) or [task]) if each is not None]
 
 
 def answered(messages: Iterable[Any], reason: str = "stop") -> list[Part]:
-    """The answer, which is the last of what was said."""
+    """Return the answer, which is the last of what was said."""
     said = [*messages]
     return [{**message("assistant", said[-1]), "finish_reason": reason}] if said else []
 
 
 def on_the_way(messages: Iterable[Any], task: Any = None) -> list[Part]:
-    """What was said between the task and the answer that no span tells: thoughts, code and its results, ..."""
+    """Return the messages between the task and the answer that no span has: thoughts, code and its results, ..."""
     given = {getattr(each, "id", None) for each in items(task) or [task]}
     said = [*messages][:-1]
     if isinstance(task, str) and said and getattr(said[0], "content", None) == task:
@@ -42,7 +42,7 @@ def on_the_way(messages: Iterable[Any], task: Any = None) -> list[Part]:
 
 
 def message(role: str, said: Any) -> Part:
-    """One message, with who has said it, what the app says of it, and what its class has besides."""
+    """Return one message, with who has said it, what the app says of it, and what its class has besides."""
     if isinstance(said, str):
         return {"role": role, "parts": [parts.text(said)]}
     told_of = {"name": getattr(said, "source", None), "metadata": getattr(said, "metadata", None)}

@@ -33,7 +33,7 @@ class OpenEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NativeSpans:
-    """What is different of AutoGen's spans. `provider` is None for OpenTelemetry's global one.
+    """The changes to AutoGen's own spans. `provider` is None for OpenTelemetry's global one.
 
     `is_open` says whether anything is to be different; `is_ours` also that no other vendor records the same.
     """
@@ -55,7 +55,7 @@ class NativeSpans:
         return self.agent(wrapped, None, args, kwargs)
 
     def agent(self, wrapped: Callable[..., SpanBlock], _: Any, args: Any, kwargs: Any) -> SpanBlock:
-        """A span of an agent, unless another vendor has one of the same work."""
+        """Return a span of an agent, unless another vendor has one of the same work."""
         if not self.is_open():
             return wrapped(*args, **kwargs)
         if not self.is_ours():
@@ -64,7 +64,7 @@ class NativeSpans:
 
     @contextmanager
     def watched(self, block: SpanBlock) -> Generator[Span]:
-        """The block, whose span tells of cancellation too; AutoGen writes the exceptions itself."""
+        """Yield the block, whose span tells of cancellation too; AutoGen writes the exceptions itself."""
         with block as span:
             try:
                 yield span

@@ -11,7 +11,7 @@ from opentelemetry.context import Context, attach, get_current
 async def steps(
     events: AsyncGenerator[Any, None], inside: Context | None = None, begin: Callable[[], object] | None = None
 ) -> AsyncGenerator[Any, None]:
-    """Each event, made in the context that the stream has made for itself and given in that of the reader.
+    """Yield each event, made in the context that the stream has made for itself and given in that of the reader.
 
     Without it, a span that the stream has opened is the reader's current one between two events, and stays it when the
     reader reads no further. `inside` is the context to begin in, by default the reader's; `begin` is called once,

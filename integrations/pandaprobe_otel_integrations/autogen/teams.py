@@ -29,7 +29,7 @@ class TeamRuns:
         self._is_ours = is_ours
 
     def run_stream(self, wrapped: Callable[..., Any], team: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, None]:
-        """Around a run; AutoGen's `run` reads this too."""
+        """Wrap a run; AutoGen's `run` reads this too."""
         events: AsyncGenerator[Any, None] = wrapped(*args, **kwargs)
         return self._observed(events, team, kwargs.get("task")) if self._is_ours() else events
 

@@ -59,13 +59,13 @@ _CALL: Final[ContextVar[ToolCall | None]] = ContextVar("pandaprobe_autogen_tool_
 
 
 class ToolCalls:
-    """What is different of tools."""
+    """The changes to tools."""
 
     def __init__(self, native: NativeSpans) -> None:
         self._native = native
 
     def span(self, wrapped: Callable[..., SpanBlock], _: Any, args: Any, kwargs: Any) -> SpanBlock:
-        """Around the opening of a tool's span."""
+        """Wrap the opening of a tool's span."""
         call = _CALL.get()
         if call is None or not self._native.is_ours():
             return self._native.agent(wrapped, None, args, kwargs)
@@ -73,13 +73,13 @@ class ToolCalls:
         return self._told(call, wrapped(*args, **{**kwargs, "tracer": OpenEnded(self._native.tracer)}))
 
     def run(self, wrapped: Callable[..., Any], tool: Any, args: Any, kwargs: Any) -> Any:
-        """Around a call that is awaited."""
+        """Wrap a call that is awaited."""
         if not self._native.is_ours():
             return wrapped(*args, **kwargs)
         return self._run(wrapped, ToolCall(tool, _arguments(args, kwargs)), args, kwargs)
 
     def run_stream(self, wrapped: Callable[..., Any], tool: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, None]:
-        """Around a call that tells how it goes; the last that it tells is its answer."""
+        """Wrap a call that tells how it goes; the last that it tells is its answer."""
         events: AsyncGenerator[Any, None] = wrapped(*args, **kwargs)
         return self._stream(events, ToolCall(tool, _arguments(args, kwargs))) if self._native.is_ours() else events
 

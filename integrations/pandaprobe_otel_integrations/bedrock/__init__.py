@@ -19,7 +19,7 @@ _ASYNC: Final = "aiobotocore.client"
 
 
 class BedrockInstrumentor(Integration):
-    """`converse`, `invoke_model`, their streams and `start_async_invoke`, of clients that exist already or come later.
+    """`converse`, `invoke_model`, their streams and `start_async_invoke`, of existing and of later clients.
 
     See `Integration` for the options of `instrument()`.
     """

@@ -21,7 +21,7 @@ _MEDIA: Final = ("image", "document", "video", "audio")
 
 
 def input_messages(messages: Iterable[Object]) -> list[Part]:
-    """Messages of a request. Results of tools, which stand in a user's message, are a message of their own."""
+    """Return messages of a request. Results of tools, which stand in a user's message, are a message of their own."""
     found: list[Part] = []
     for message in messages:
         results: list[Object] = []
@@ -36,7 +36,7 @@ def input_messages(messages: Iterable[Object]) -> list[Part]:
 
 
 def output_message(message: Object, reason: str | None) -> list[Part]:
-    """The message of an answer; none when nothing of it has come."""
+    """Return the message of an answer; none when nothing of it has come."""
     found = block_parts(objects(message.get("content")))
     if not found and reason is None:
         return []
@@ -44,7 +44,7 @@ def output_message(message: Object, reason: str | None) -> list[Part]:
 
 
 def tool_definitions(config: Any) -> list[Part]:
-    """The tools that the model may call."""
+    """Return the tools that the model may call."""
     found: list[Part] = []
     for tool in objects(obj(config).get("tools")):
         declared = obj(tool.get("toolSpec"))
@@ -61,7 +61,7 @@ def tool_definitions(config: Any) -> list[Part]:
 
 
 def block_parts(blocks: Iterable[Object]) -> list[Part]:
-    """The blocks that say something."""
+    """Return the blocks that say something."""
     found: list[Part] = []
     for block in blocks:
         part = _part(block)

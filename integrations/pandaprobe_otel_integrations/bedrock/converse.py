@@ -9,12 +9,12 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
-from pandaprobe_otel_integrations._readings import Readings, counted, read, true
+from pandaprobe_otel_integrations._json_attributes import Readings, counted, read, true
 from pandaprobe_otel_integrations._rest import Counts, beside, grown, names_of, parameters
 from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.runs import Place
 from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations._streams.text_runs import Place
 
 from .blocks import block_parts, input_messages, output_message, tool_definitions
 
@@ -40,7 +40,7 @@ class Converse:
     last_event: LastEvent | None = LAST_EVENT
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and parameters."""
+        """Return model and parameters."""
         attributes = read(body, _PARAMETERS)
         if "inferenceConfig" in body:
             attributes.update(_sampling(obj(body["inferenceConfig"])))
@@ -51,7 +51,7 @@ class Converse:
         return attributes
 
     def request_content(self, body: Body) -> Content:
-        """Messages, system prompt and tools."""
+        """Return messages, system prompt and tools."""
         found: Content = {names.INPUT_MESSAGES: input_messages(objects(body.get("messages")))}
         if "system" in body:
             found = {names.SYSTEM_INSTRUCTIONS: block_parts(objects(body["system"])), **found}
@@ -62,7 +62,7 @@ class Converse:
         return found
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The message, why it ended, and its usage."""
+        """Return the message, why it ended, and its usage."""
         given = string(body.get("stopReason"))
         reason = FINISH_REASONS.get(given, given) if given is not None else None
         attributes = usage_attributes(obj(body.get("usage")))
@@ -75,15 +75,15 @@ class Converse:
         return Answer(attributes=attributes, content=content, failure=failure_in(body) if "error" in body else None)
 
     def merged(self, events: Events) -> Body:
-        """The events as one answer."""
+        """Return the events as one answer."""
         return merged_events((event.name or "", obj(event.data)) for event in events.items)
 
     def is_output(self, event: Event) -> bool:
-        """The first content; `messageStart` only announces it."""
+        """Return whether the event is the first content; `messageStart` only announces it."""
         return event.name in ("contentBlockStart", "contentBlockDelta")
 
     def growing(self, event: Event) -> Place | None:
-        """The text of a delta."""
+        """Return the text of a delta."""
         return growing_text(event.name or "", obj(event.data))
 
 
@@ -138,14 +138,14 @@ def usage_attributes(counts: Object) -> Attributes:
 
 
 def failure_in(body: Body) -> Failure | None:
-    """An error event of a stream."""
+    """Return an error event of a stream."""
     error = obj(body.get("error"))
     kind = string(error.get("type"))
     return Failure(type=kind, message=string(error.get("message")) or kind) if kind is not None else None
 
 
 def merged_events(events: Iterable[tuple[str, Object]]) -> dict[str, Any]:
-    """The answer that events with these names make up, in the form of one without streaming."""
+    """Return the answer that events with these names make up, in the form of one without streaming."""
     whole: dict[str, Any] = {}
     message: dict[str, Any] = {}
     blocks: dict[int, dict[str, Any]] = {}
@@ -167,7 +167,7 @@ def merged_events(events: Iterable[tuple[str, Object]]) -> dict[str, Any]:
 
 
 def growing_text(name: str, data: Object) -> Place | None:
-    """What an event of this name continues: a text, a thought, or the input of a tool."""
+    """Return the target of an event of this name: a text, a thought, or the input of a tool."""
     delta = obj(data.get("delta")) if name == "contentBlockDelta" else obj(None)
     if isinstance(delta.get("text"), str):
         return ("delta", "text") if delta["text"] else None

@@ -10,18 +10,18 @@ from opentelemetry.context import get_current
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Body, Endpoint
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http.around import Opened, around, around_async
 from pandaprobe_otel_integrations._http.call import HttpCall
 from pandaprobe_otel_integrations._http.response import BodyFormat
+from pandaprobe_otel_integrations._http.traced_call import Opened, around, around_async
 from pandaprobe_otel_integrations._json import object_from_json
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
-from pandaprobe_otel_integrations._place import place_at
+from pandaprobe_otel_integrations._server_attributes import place_at
 from pandaprobe_otel_integrations._shape import integer, obj, string
 
+from .body_reading import ObservedEvents, ObservedReads, observe_bytes, observe_events
 from .converse import Converse, usage_attributes
 from .invoke import invocation
-from .reading import ObservedEvents, ObservedReads, observe_bytes, observe_events
 
 Wrapped = Callable[..., Any]
 _SERVICE: Final = "bedrock-runtime"
@@ -55,12 +55,12 @@ class BedrockHooks:
         self._gate = gate
 
     def call(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around `BaseClient._make_api_call`."""
+        """Wrap `BaseClient._make_api_call`."""
         opened = guarded(self._open, client, args, kwargs)
         return wrapped(*args, **kwargs) if opened is None else around(opened, wrapped, args, kwargs, show=_show)
 
     async def call_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around `AioBaseClient._make_api_call`."""
+        """Wrap `AioBaseClient._make_api_call`."""
         opened = guarded(self._open, client, args, kwargs)
         return await around_async(opened, wrapped, args, kwargs, show=_show)
 
@@ -127,6 +127,6 @@ def _counted(headers: Body) -> Body:
 
 
 def _model(model_id: str) -> str | None:
-    """The model in the ARN of a foundation model or an inference profile; any other identifier as it is."""
+    """Return the model in the ARN of a foundation model or an inference profile; any other identifier as it is."""
     arn, _, name = model_id.rpartition("/")
     return (name if arn.rpartition(":")[2] in _NAMED_ARNS else model_id) or None

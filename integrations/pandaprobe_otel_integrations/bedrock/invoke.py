@@ -22,8 +22,8 @@ from pandaprobe_otel_integrations._rest import beside, parameters
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._streams import ndjson
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.runs import Place, joined
 from pandaprobe_otel_integrations._streams.sse import Blocks, Event, Events
+from pandaprobe_otel_integrations._streams.text_runs import Place, joined
 from pandaprobe_otel_integrations.anthropic.messages import Messages
 from pandaprobe_otel_integrations.cohere.chat import Chat as CohereChat
 from pandaprobe_otel_integrations.cohere.chat_v1 import ChatV1
@@ -42,7 +42,7 @@ _COUNTS: Final = {
 _METRICS_NAME: Final = METRICS.encode()
 _HEAD: Final = re.compile(rb'event: chunk\ndata: \{"bytes":\s*"')
 _TAIL: Final = re.compile(rb'"(?:,\s*"p":\s*"[0-9A-Za-z]*")?\s*\}')
-"""What stands around a chunk, which has padding behind it."""
+"""The text behind a chunk, with its padding."""
 _ERROR: Final = LastEvent(hint=b"Exception", mark=re.compile(rb"^event: \w+Exception\n"))
 
 
@@ -58,7 +58,7 @@ class Invocation:
         self.request_content = model.request_content
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """That of the model; where it does not count, Bedrock does."""
+        """Return the model's answer, with Bedrock's counts if it has none."""
         answer = self.model.answer(body, with_content=with_content)
         if METRICS in body:
             for name, count in _metered(obj(body[METRICS])).items():
@@ -68,13 +68,13 @@ class Invocation:
         return answer if failure is None else replace(answer, failure=failure)
 
     def merged(self, events: Events) -> Body:
-        """The model's chunks as one answer."""
+        """Return the model's chunks as one answer."""
         found = _Inside(events)
         chunks = joined(ndjson.parse(found.lines()), getattr(self.model, "growing", None))
         return {**self.model.merged(chunks), **found.beside()}
 
     def is_output(self, event: Event) -> bool:
-        """What the model says of its chunk."""
+        """Return what the model's reader says of the chunk."""
         chunk = _chunk(event)
         return chunk is not None and self.model.is_output(chunk)
 
@@ -84,13 +84,13 @@ def _metered(metrics: Object) -> Attributes:
 
 
 def _chunk(event: Event) -> Event | None:
-    """The model's chunk inside an event of the stream."""
+    """Return the model's chunk inside an event of the stream."""
     data = string(obj(event.data).get("bytes"))
     return Event(None, from_json(b64decode(data)), event.ends_at) if data is not None else None
 
 
 class _Inside:
-    """What the events of a stream carry: the model's chunks, as JSON, and what Bedrock says itself."""
+    """The content of a stream's events: the model's chunks, as JSON, and Bedrock's own messages."""
 
     def __init__(self, events: Events) -> None:
         self._chunks: list[bytes] = []
@@ -120,14 +120,14 @@ class _Inside:
             self._error = {"type": event.name, "message": data.get("message")}
 
     def lines(self) -> bytes:
-        """The chunks, each on a line of its own: line breaks in JSON are mere space."""
+        """Return the chunks, each on a line of its own: line breaks in JSON are mere space."""
         lines = b"\n".join(self._chunks)
         if lines.count(b"\n") < len(self._chunks):
             return lines
         return b"\n".join([chunk.replace(b"\n", b" ") for chunk in self._chunks])
 
     def beside(self) -> dict[str, Any]:
-        """The counts, which stand in one of the chunks, and an error."""
+        """Return the counts, which stand in one of the chunks, and an error."""
         told = [chunk for chunk in self._chunks if chunk.find(_METRICS_NAME) >= 0]
         metered = (obj(obj(from_json(chunk)).get(METRICS)) for chunk in told)
         counts = next((found for found in metered if found), None)
@@ -138,15 +138,15 @@ class Nova(Converse):
     """Amazon's Nova: the bodies of the Converse API; a chunk has the name of its event inside."""
 
     def merged(self, events: Events) -> Body:
-        """The chunks as one answer."""
+        """Return the chunks as one answer."""
         return merged_events(pair for event in events.items for pair in _named(event))
 
     def is_output(self, event: Event) -> bool:
-        """The first content."""
+        """Return whether the event is the first content."""
         return any(name in ("contentBlockStart", "contentBlockDelta") for name, _ in _named(event))
 
     def growing(self, event: Event) -> Place | None:
-        """The text of a chunk with one event."""
+        """Return the text of a chunk with one event."""
         named = [*_named(event)]
         place = growing_text(*named[0]) if len(named) == 1 else None
         return (named[0][0], *place) if place is not None else None
@@ -197,12 +197,12 @@ class Embeddings:
     last_event: LastEvent | None = None
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and dimensions."""
+        """Return model and dimensions."""
         size = integer(body.get("dimensions")) or integer(body.get("output_dimension"))
         return {names.REQUEST_MODEL: string(body.get("model")), names.DIMENSION_COUNT: size}
 
     def request_content(self, body: Body) -> Content:
-        """The texts, and pictures by size and hash."""
+        """Return the texts, and pictures by size and hash."""
         nova = obj(obj(body.get("singleEmbeddingParams")).get("text")).get("value")
         texts = [text for text in (body.get("inputText"), nova, *items(body.get("texts"))) if isinstance(text, str)]
         found = [parts.text(text) for text in texts]
@@ -215,7 +215,7 @@ class Embeddings:
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """How long the vectors are, and the tokens."""
+        """Return the length of the vectors, and the tokens."""
         several: Any = body.get("embeddings")
         if not isinstance(several, (list, tuple)):
             several = next(iter(obj(several).values()), None)  # by type
@@ -298,7 +298,7 @@ _PROMPT: Final[Sequence[tuple[str, Invocation]]] = (
 
 
 def invocation(model_id: str, body: Body) -> Invocation:
-    """How a request to this model, and its answer, are read."""
+    """Return the reader of requests to this model and their answers."""
     if "messages" in body and "cohere." in model_id:
         return _COHERE
     for piece, model in _BY_NAME:

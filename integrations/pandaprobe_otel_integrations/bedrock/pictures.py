@@ -11,7 +11,7 @@ from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Fai
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._rest import beside, parameters, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
-from pandaprobe_otel_integrations._whole import Whole
+from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
 from .converse import METRICS
 
@@ -30,18 +30,18 @@ _ANSWER: Final = frozenset({"images", "artifacts", "error", METRICS})
 _ARTIFACT: Final = frozenset({"base64"})
 
 
-class Pictures(Whole):
+class Pictures(Unstreamed):
     """Pictures by Amazon's Nova Canvas and Titan, and by Stability's models."""
 
     operation = "generate_content"
     output_type = "image"
 
     def request_attributes(self, body: Body) -> Attributes:
-        """The model."""
+        """Return the model."""
         return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: self.output_type}
 
     def request_content(self, body: Body) -> Content:
-        """What is to be made, and pictures by size and hash."""
+        """Return the instructions, and pictures by size and hash."""
         tasks = [name for name in body if name.endswith(_TASK) and obj(body[name])]
         said = [*_said(body), *(part for name in tasks for part in _task(obj(body[name])))]
         return {
@@ -50,7 +50,7 @@ class Pictures(Whole):
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Each picture by size and hash; a refusal stands in their place."""
+        """Return each picture by size and hash; a refusal stands in their place."""
         content: Content = {}
         if with_content:
             made = [parts.base64_blob(one, "image", None) for one in items(body.get("images")) if isinstance(one, str)]
@@ -70,7 +70,7 @@ class Videos(Pictures):
 
 
 def _task(task: Object) -> list[Part]:
-    """What one of Amazon's models is to do: the text, with what goes with it, and the pictures."""
+    """Return the task of one of Amazon's models: the text, with what goes with it, and the pictures."""
     said = _said(task)
     if not said:
         return [with_rest({"type": "task"}, task, _SAID)]

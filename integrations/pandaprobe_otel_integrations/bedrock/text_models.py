@@ -32,15 +32,15 @@ class TextModel:
     operation: str = "text_completion"
     last_event: LastEvent | None = None
     prompt: Sequence[str] = ("prompt",)
-    """Where the prompt is in the request."""
+    """The path of the prompt in the request."""
     config: str = ""
-    """Where the parameters are in the request."""
+    """The path of the parameters in the request."""
     max_tokens: str = "max_tokens"
     top_p: str = "top_p"
     top_k: str = "top_k"
     stop: str = "stop"
     results: str = ""
-    """Where the list of answers is; the answer itself when there is none."""
+    """The path of the list of answers; empty if the body itself is the answer."""
     text: str = "text"
     reason: str = "stop_reason"
     input_tokens: str = ""
@@ -49,7 +49,7 @@ class TextModel:
     # The counts of streams come with the last chunk, under Bedrock's own name.
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and parameters."""
+        """Return model and parameters."""
         config = obj(body.get(self.config)) if self.config else body
         return {
             names.REQUEST_MODEL: string(body.get("model")),
@@ -62,7 +62,7 @@ class TextModel:
         }
 
     def request_content(self, body: Body) -> Content:
-        """The prompt."""
+        """Return the prompt."""
         messages: list[Part] = []
         prompt = next((text for name in self.prompt if (text := string(body.get(name)))), None)
         if prompt is not None:
@@ -75,7 +75,7 @@ class TextModel:
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The texts, why they ended, and the counts."""
+        """Return the texts, why they ended, and the counts."""
         results = objects(_at(body, self.results)) if self.results else [body]
         reasons = [_reason(_at(result, self.reason)) for result in results]
         known = [reason for reason in reasons if reason is not None]
@@ -95,7 +95,7 @@ class TextModel:
         return Answer(attributes=attributes, content=content)
 
     def merged(self, events: Events) -> Body:
-        """The chunks as one answer: each has a piece of the text, the last ones have the rest."""
+        """Return the chunks as one answer: each has a piece of the text, the last ones have the rest."""
         text = ""
         whole: dict[str, Any] = {}
         for event in events.items:

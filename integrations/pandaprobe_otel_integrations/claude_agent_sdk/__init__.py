@@ -28,10 +28,9 @@ class ClaudeAgentSDKInstrumentor(Integration):
     """Runs of Claude agents with their model calls, tools and sub-agents, of `query()` and of `ClaudeSDKClient`.
 
     A run, from a prompt to its result, is an AGENT span, or one below the app's own span; Claude's session id is the
-    conversation. The app's code that the CLI asks for (tools, hooks, permissions) runs inside the span of its tool
-    call. Tokens of each model call are exact with `include_partial_messages`; without, the CLI says only how many
-    tokens all answers of a run had, and they are shared out by length. See `Integration` for the options of
-    `instrument()`.
+    conversation. Code of the app that the CLI calls (tools, hooks, permissions) runs inside the span of its tool
+    call. Tokens of each model call are exact with `include_partial_messages`; without it, the CLI reports only those
+    of the whole run, and they are divided by length. See `Integration` for the options of `instrument()`.
     """
 
     library = "claude_agent_sdk"

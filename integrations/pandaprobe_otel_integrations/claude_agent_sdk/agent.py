@@ -21,13 +21,13 @@ from pandaprobe_otel_integrations._shape import Object, integer, items, obj, obj
 from pandaprobe_otel_integrations.anthropic.blocks import block_parts, input_messages
 
 from .history import History
-from .ledger import Ledger
 from .model_call import ModelCall
+from .usage_estimates import Ledger
 
 _OF_AGENTS: Final = frozenset(
     {"agentId", "usage", "totalTokens", "totalDurationMs", "totalToolUseCount", "resolvedModel", "harnessNoteCount"}
 )
-"""What is told of a sub-agent, which has a span."""
+"""Members of a sub-agent's result that its span has already."""
 _SYNTHETIC: Final = "<synthetic>"
 """The model of messages that the CLI writes itself, such as that of an error."""
 
@@ -45,7 +45,7 @@ class Tool:
     span: Span
     context: Context
     notes: list[Any] = field(default_factory=list[Any])
-    """What hooks and the app have decided about it."""
+    """Decisions of hooks and of the app about it."""
 
 
 class Agent:
@@ -67,7 +67,7 @@ class Agent:
         self.tools: dict[str, Tool] = {}
         self.model = ""
         self.about: dict[str, Any] = {}
-        """What is said of the run, for the metadata of its span."""
+        """Facts about the run, for the metadata of its span."""
         self._beside: dict[str, list[Any]] = {}
         self._recorder = recorder
         self._ledger = ledger
@@ -91,7 +91,7 @@ class Agent:
         self._ready_ns = time_ns()
 
     def ask(self, content: Any) -> None:
-        """What the agent is asked: a text, or blocks of Anthropic's protocol."""
+        """Record the input of the agent: a text, or blocks of Anthropic's protocol."""
         if not self._recorder.with_content:
             return
         for message in input_messages([{"role": "user", "content": content}]):
@@ -144,7 +144,7 @@ class Agent:
             self._call.stopped(string(obj(event.get("delta")).get("stop_reason")), obj(event.get("usage")))
 
     def concludes(self, result: Object) -> None:
-        """What a sub-agent's tool call returns beside its text: the tokens of its last call, which need not be told."""
+        """Note the rest of a sub-agent's result: the tokens of its last call, which need not be told."""
         usage = obj(result.get("usage"))
         if not usage:
             return
@@ -274,7 +274,7 @@ class Agent:
 
 
 def _unsaid(beside: Object, response: Any) -> dict[str, Any]:
-    """What the CLI tells of a result that its text does not say."""
+    """Return what the CLI says of a result that its text does not."""
     said = response if isinstance(response, str) else to_json(response)
     return {name: value for name, value in rest(beside, _OF_AGENTS).items() if not _is_said(value, said)}
 

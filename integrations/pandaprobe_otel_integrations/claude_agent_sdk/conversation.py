@@ -1,4 +1,4 @@
-"""What goes over the wire between the SDK and the CLI (its `stream-json` protocol), as runs of agents.
+"""The messages between the SDK and the CLI (its `stream-json` protocol), as runs of agents.
 
 A run begins with a prompt and ends with its result, or with what the CLI does of itself after that: when an agent in
 the background has finished, the main agent is told so and answers once more. The CLI says `idle` when nothing is owed
@@ -24,7 +24,7 @@ from pandaprobe_otel_integrations._shape import Object, number, obj, objects, st
 
 from .agent import Agent, Tool
 from .instructions import Instructions
-from .ledger import Ledger
+from .usage_estimates import Ledger
 
 RUN_NAME: Final = "ClaudeAgentSDK"
 """Name of a run: the same as the official SDK's, so that traces of before and after compare."""
@@ -58,7 +58,7 @@ class Conversation:
         self._waiting: list[tuple[Any, Context]] = []
         """Prompts that were sent while a run was going on."""
         self._answered_ns: int | None = None
-        """When the result of the run came; None until then."""
+        """Time of the run's result; None until then."""
         self._requests: dict[str, str] = {}
         """Id of a request for a decision of the app's to the id of the tool call that it is about, or ""."""
         self._tells_state = False
@@ -78,7 +78,7 @@ class Conversation:
 
     @property
     def is_asked(self) -> bool:
-        """Whether the CLI waits for a decision of the app's."""
+        """Return whether the CLI waits for a decision of the app's."""
         return bool(self._requests)
 
     def responded(self, message: Object) -> None:
@@ -112,7 +112,7 @@ class Conversation:
             self._answered(message)
 
     def context_of(self, request: Object) -> Context | None:
-        """What the app's code runs in that the CLI asks for: hooks, permissions and tools of the app."""
+        """Return the context for code of the app that the CLI asks for: hooks, permissions and tools."""
         asked = obj(request.get("request"))
         if asked.get("subtype") in _DECISIONS and len(self._requests) < _MAX_REQUESTS:
             self._requests[str(request.get("request_id"))] = string(asked.get("tool_use_id")) or ""
@@ -146,7 +146,7 @@ class Conversation:
         return self._main
 
     def _running(self) -> Agent:
-        """The run that a message of the main agent belongs to. The CLI may begin one of itself, or go on."""
+        """Return the run that a message of the main agent belongs to. The CLI may begin one of itself, or go on."""
         if self._main is not None:
             self._answered_ns = None
             return self._main
@@ -313,7 +313,7 @@ _READ: Final = frozenset(
 
 
 def _stopped(message: Object) -> Iterator[tuple[str, str]]:
-    """Ids of the tools that a human, a hook or a rule has stopped, each with who that was."""
+    """Yield ids of the tools that a human, a hook or a rule has stopped, each with who that was."""
     for told in objects(message.get("tool_result_meta")):
         decision, kind = obj(told.get("permission_decision")), told.get("non_execution_kind")
         if decision.get("decision") == "reject" or kind in _STOPPED:

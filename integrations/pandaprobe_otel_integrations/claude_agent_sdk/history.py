@@ -1,4 +1,4 @@
-"""What an agent and its model have said to each other so far: the input of the next model call."""
+"""The conversation of an agent and its model so far: the input of the next model call."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class History:
             self._gone += 1
 
     def snapshot(self) -> tuple[str, ...]:
-        """The messages until now, each as JSON text. Snapshots share their texts."""
+        """Return the messages until now, each as JSON text. Snapshots share their texts."""
         if not self._gone:
             return tuple(self._pieces)
         mark = {"role": "system", "parts": [parts.text(f"[{self._gone} messages left out here]")]}

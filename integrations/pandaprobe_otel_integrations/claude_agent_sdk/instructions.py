@@ -32,16 +32,16 @@ _TOLD: Final = frozenset({"prompt"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instructions:
-    """What the app has told its agents to be."""
+    """The instructions that the app has given to its agents."""
 
     main: list[Part] = field(default_factory=list[Part])
     settings: Content = field(default_factory=dict[str, Any])
-    """What else shapes what the main agent does."""
+    """Other settings that shape the main agent."""
     of_sub_agents: Mapping[str, list[Part]] = field(default_factory=dict[str, list[Part]])
     """By the names that the app has given them."""
 
     def of(self, name: str, *, is_main: bool) -> list[Part]:
-        """Those of the agent of this name."""
+        """Return those of the agent of this name."""
         return self.main if is_main else self.of_sub_agents.get(name, [])
 
 
@@ -63,7 +63,7 @@ def _settings(options: Any, agents: Mapping[str, Object]) -> Content:
 
 
 def _parts(prompt: Any) -> list[Part]:
-    """A text, or an object: the program's own prompt with something after it, a text, or a file."""
+    """Return a text, or an object: the program's own prompt with something after it, a text, or a file."""
     told = obj(prompt)
     preset, path = string(told.get("preset")), string(told.get("path"))
     texts = [

@@ -88,7 +88,7 @@ class ModelCall:
         self.span.set_attribute(names.STREAM, True)
 
     def stopped(self, reason: str | None, usage: Object) -> None:
-        """What the end of the stream says; told only with partial messages."""
+        """Record the end of the stream, which is told only with partial messages."""
         self.ended_ns = time_ns()
         self._stop_reason = reason
         self._usage |= {key: value for key, value in usage.items() if value is not None}
@@ -113,7 +113,7 @@ class ModelCall:
             self._about["output_tokens"] = "shared out by length"
 
     def answer(self) -> Part | None:
-        """Its message, for what the agent says and for the next call."""
+        """Return its message, for what the agent says and for the next call."""
         found = block_parts(self._blocks)
         return {"role": "assistant", "parts": found} if found else None
 

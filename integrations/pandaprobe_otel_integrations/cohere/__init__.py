@@ -21,8 +21,8 @@ class CohereInstrumentor(Integration):
     """Chat, generation, embeddings, reranking, transcription, documents, classes and summaries, of both versions of the
     API, sync and async, streamed or not.
 
-    A long list of texts is embedded in several requests, and each is a call with a span of its own. See
-    `Integration` for the options of `instrument()`.
+    A long list of texts is embedded in several requests, each with its own span. See `Integration` for the options of
+    `instrument()`.
     """
 
     library = "cohere"

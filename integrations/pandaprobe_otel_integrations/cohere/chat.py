@@ -9,15 +9,15 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
+from pandaprobe_otel_integrations._json_attributes import Readings, read, true
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._readings import Readings, read, true
 from pandaprobe_otel_integrations._rest import beside, names_of, parameters, told, with_rest
 from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.runs import Place
 from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations._streams.text_runs import Place
 
 from .chat_stream import growing_text, merged_events
 from .usage import COUNTED, finish_reason, usage_attributes
@@ -51,7 +51,7 @@ _ANSWER: Final = frozenset({"id", "finish_reason", "message", "usage", "error", 
 
 
 def sampling_attributes(body: Body) -> Attributes:
-    """Model, sampling and limits, which have the same names in all of Cohere's APIs."""
+    """Return model, sampling and limits, which have the same names in all of Cohere's APIs."""
     return read(body, _SAMPLING)
 
 
@@ -62,7 +62,7 @@ class Chat:
     last_event: LastEvent | None = _LAST_EVENT
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and parameters."""
+        """Return model and parameters."""
         attributes = sampling_attributes(body)
         if "response_format" in body:
             kind = string(obj(body["response_format"]).get("type"))
@@ -70,7 +70,7 @@ class Chat:
         return attributes
 
     def request_content(self, body: Body) -> Content:
-        """Messages and tools."""
+        """Return messages and tools."""
         messages = [_input_message(message) for message in objects(body.get("messages"))]
         return {
             names.INPUT_MESSAGES: with_documents(messages, body.get("documents")),
@@ -79,7 +79,7 @@ class Chat:
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The message, its finish reason, and the usage. Which model it was, Cohere does not say."""
+        """Return the message, its finish reason, and the usage. Which model it was, Cohere does not say."""
         reason = finish_reason(body.get("finish_reason"))
         attributes: Attributes = {
             names.RESPONSE_ID: string(body.get("id")),
@@ -94,20 +94,20 @@ class Chat:
         return Answer(attributes=attributes, content=content, failure=failure_in(body, reason))
 
     def merged(self, events: Events) -> Body:
-        """The events as one answer."""
+        """Return the events as one answer."""
         return merged_events(obj(event.data) for event in events.items)
 
     def is_output(self, event: Event) -> bool:
-        """The first event with a piece of the answer."""
+        """Return whether the event is the first event with a piece of the answer."""
         return string(obj(event.data).get("type")) in _OUTPUT
 
     def growing(self, event: Event) -> Place | None:
-        """The text of a delta."""
+        """Return the text of a delta."""
         return growing_text(obj(event.data))
 
 
 def with_documents(messages: list[Part], documents: Any) -> list[Part]:
-    """The messages, the last of the user's with the documents that the model is to answer by."""
+    """Return the messages, the last of the user's with the documents that the model is to answer by."""
     if found := told(items(documents)):
         asked = next((one for one in reversed(messages) if one["role"] == "user"), None)
         if asked is None:
@@ -117,14 +117,14 @@ def with_documents(messages: list[Part], documents: Any) -> list[Part]:
 
 
 def failure_in(body: Body, reason: str | None) -> Failure | None:
-    """A generation that broke off tells so by its finish reason, and sometimes why."""
+    """Return a generation that broke off tells so by its finish reason, and sometimes why."""
     if reason != "error":
         return None
     return Failure(type="error", message=string(body.get("error")) or "the generation ended with an error")
 
 
 def _planned(message: Object) -> Object:
-    """The plan that goes before tool calls is a thought of the model."""
+    """Return the plan that goes before tool calls is a thought of the model."""
     plan = string(message.get("tool_plan"))
     if plan is None:
         return message
@@ -140,7 +140,7 @@ def _input_message(message: Object) -> Part:
 
 
 def _tool_answer(response: Any) -> Any:
-    """What a tool found: the data of its documents."""
+    """Return a tool's findings: the data of its documents."""
     if not isinstance(response, list):
         return response
     return [_found(piece) for piece in objects(response)]  # pyright: ignore[reportUnknownArgumentType]

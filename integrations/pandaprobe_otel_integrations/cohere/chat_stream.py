@@ -7,11 +7,11 @@ from typing import Any
 
 from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._shape import Object, obj, string
-from pandaprobe_otel_integrations._streams.runs import Place
+from pandaprobe_otel_integrations._streams.text_runs import Place
 
 
 def merged_events(events: Iterable[Object]) -> Body:
-    """The answer that the events make up, in the form of one without streaming."""
+    """Return the answer that the events make up, in the form of one without streaming."""
     answer = _Answer()
     for event in events:
         answer.add(event)
@@ -19,7 +19,7 @@ def merged_events(events: Iterable[Object]) -> Body:
 
 
 def growing_text(event: Object) -> Place | None:
-    """The text that an event continues: of the answer, of the plan, or of the arguments of a call."""
+    """Return the text that an event continues: of the answer, of the plan, or of the arguments of a call."""
     kind, message = event.get("type"), obj(obj(event.get("delta")).get("message"))
     where: tuple[str, ...] = ()
     if kind == "content-delta" and not event.get("logprobs"):
@@ -103,6 +103,6 @@ class _Block:
         pieces.append(text)
 
     def whole(self) -> dict[str, Any] | None:
-        """The block, of the kind that appeared last; None when nothing came."""
+        """Return the block, of the kind that appeared last; None when nothing came."""
         texts = {name: "".join(pieces) for name, pieces in self._texts.items()}
         return {"type": next(reversed(texts)), **texts} if texts else None

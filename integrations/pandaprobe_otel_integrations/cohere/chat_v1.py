@@ -12,8 +12,8 @@ from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._rest import RESPONSE, parameters, uncounted, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.runs import Place
 from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations._streams.text_runs import Place
 
 from .chat import READ, failure_in, sampling_attributes, with_documents
 from .usage import COUNTED, finish_reason, usage_attributes
@@ -36,11 +36,11 @@ class ChatV1:
     last_event: LastEvent | None = None
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and parameters."""
+        """Return model and parameters."""
         return {**sampling_attributes(body), names.CONVERSATION_ID: string(body.get("conversation_id"))}
 
     def request_content(self, body: Body) -> Content:
-        """Preamble, history, the message, results of tools, and the tools."""
+        """Return preamble, history, the message, results of tools, and the tools."""
         preamble = string(body.get("preamble"))
         messages = [_past(message) for message in objects(body.get("chat_history"))]
         if results := objects(body.get("tool_results")):
@@ -56,7 +56,7 @@ class ChatV1:
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Text, calls, finish reason and usage."""
+        """Return text, calls, finish reason and usage."""
         reason = finish_reason(body.get("finish_reason"))
         found = _said(body)
         if reason == "stop" and any(part["type"] == "tool_call" for part in found):
@@ -75,7 +75,7 @@ class ChatV1:
         return Answer(attributes=attributes, content=content, failure=failure_in(body, reason))
 
     def merged(self, events: Events) -> Body:
-        """The answer in the last event; without that, the pieces that came."""
+        """Return the answer in the last event; without that, the pieces that came."""
         merged: dict[str, Any] = {}
         text: list[str] = []
         for event in (obj(event.data) for event in events.items):
@@ -93,12 +93,12 @@ class ChatV1:
         return {**merged, "text": "".join(text)}
 
     def is_output(self, event: Event) -> bool:
-        """The first piece of text, or of a call."""
+        """Return whether the event is the first piece of text, or of a call."""
         kind = string(obj(event.data).get("event_type")) or ""
         return kind.startswith(("text-generation", "tool-calls"))
 
     def growing(self, event: Event) -> Place | None:
-        """A piece of text."""
+        """Return a piece of text."""
         data = obj(event.data)
         is_text = data.get("event_type") == "text-generation" and string(data.get("text")) is not None
         return ("text",) if is_text else None

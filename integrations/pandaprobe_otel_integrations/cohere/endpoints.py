@@ -1,4 +1,4 @@
-"""Which requests of the client are model calls, by the end of their path."""
+"""The client's requests that are model calls, by the end of their path."""
 
 from __future__ import annotations
 

@@ -10,12 +10,12 @@ from opentelemetry.context import Context, get_current
 
 from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http.around import Opened, around, around_async, show_response
 from pandaprobe_otel_integrations._http.call import HttpCall
+from pandaprobe_otel_integrations._http.traced_call import Opened, around, around_async, show_response
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
 from pandaprobe_otel_integrations._openai_protocol.uploads import with_files
-from pandaprobe_otel_integrations._place import place_at
+from pandaprobe_otel_integrations._server_attributes import place_at
 from pandaprobe_otel_integrations._shape import obj
 
 from .endpoints import ENDPOINTS
@@ -33,7 +33,7 @@ class CohereHooks:
         self._carried: dict[int, Context] = {}
 
     def embed(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around `Client.embed`, which asks from threads of its own: its options, a copy, carry the context there."""
+        """Wrap `Client.embed`, which asks from threads of its own: its options, a copy, carry the context there."""
         options = dict(kwargs.get("request_options") or {})
         self._carried[id(options)] = get_current()
         try:
@@ -42,12 +42,12 @@ class CohereHooks:
             self._carried.pop(id(options), None)
 
     def request(self, wrapped: Wrapped, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around the synchronous request, resends included; it returns the HTTP response, refused ones too."""
+        """Wrap the synchronous request, resends included; it returns the HTTP response, refused ones too."""
         opened = guarded(self._open, http, args, kwargs)
         return around(opened, wrapped, args, kwargs, show=show_response)
 
     async def request_async(self, wrapped: Wrapped, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around the asynchronous request."""
+        """Wrap the asynchronous request."""
         opened = guarded(self._open, http, args, kwargs)
         return await around_async(opened, wrapped, args, kwargs, show=show_response)
 
@@ -99,7 +99,7 @@ def _place(http: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sent(kwargs: dict[str, Any]) -> Body:
-    """The JSON that is sent. Members that the app left out are there, as a mark; the options may add some."""
+    """Return the JSON that is sent. Members that the app left out are there, as a mark; the options may add some."""
     left_out = kwargs.get("omit")
     given = {**obj(kwargs.get("data")), **obj(kwargs.get("json"))}
     body = {name: value for name, value in given.items() if value is not left_out}

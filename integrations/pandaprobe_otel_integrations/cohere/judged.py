@@ -13,7 +13,7 @@ from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._rest import beside, parameters, rest, with_rest
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string, strings
-from pandaprobe_otel_integrations._whole import Whole
+from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
 from .chat import READ, sampling_attributes
 from .usage import COUNTED, finish_reason, usage_attributes
@@ -28,17 +28,17 @@ _CLASSES: Final = frozenset({"id", "input", "predictions"})
 _ANSWER: Final = frozenset({"id", "finish_reason", "meta", "summary", "classifications", "pages"})
 
 
-class Summarize(Whole):
+class Summarize(Unstreamed):
     """`POST /v1/summarize`."""
 
     operation = "text_completion"
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and parameters."""
+        """Return model and parameters."""
         return sampling_attributes(body)
 
     def request_content(self, body: Body) -> Content:
-        """What is to be made short, and how."""
+        """Return the text to summarise, and the instructions."""
         how = string(body.get("additional_command"))
         return {
             names.INPUT_MESSAGES: _said("user", [string(body.get("text"))]),
@@ -47,7 +47,7 @@ class Summarize(Whole):
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The summary and the usage."""
+        """Return the summary and the usage."""
         return _answer(body, [string(body.get("summary"))], with_content)
 
 
@@ -57,14 +57,14 @@ class Classify(Summarize):
     operation = "classification"
 
     def request_content(self, body: Body) -> Content:
-        """The texts; examples stand with the parameters."""
+        """Return the texts; examples stand with the parameters."""
         return {
             names.INPUT_MESSAGES: _said("user", strings(body.get("inputs")) or []),
             **parameters(body, _CLASSIFIED),
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The classes that were found for each text."""
+        """Return the classes that were found for each text."""
         judged = objects(body.get("classifications"))
         found = [to_json(one.get("predictions") or []) for one in judged]
         more = [rest(one, _CLASSES) for one in judged]
@@ -77,7 +77,7 @@ class Parse(Summarize):
     operation = "generate_content"
 
     def request_content(self, body: Body) -> Content:
-        """The picture by its address, or by size and hash."""
+        """Return the picture by its address, or by size and hash."""
         given = obj(body.get("document")).get("image_url")
         url = string(given) or string(obj(given).get("url"))
         picture = with_rest(parts.media(url, "image"), obj(given), _ADDRESS) if url else None
@@ -87,7 +87,7 @@ class Parse(Summarize):
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Each page: its text, or its blocks."""
+        """Return each page: its text, or its blocks."""
         pages = [_page(page) for page in objects(body.get("pages"))]
         return _answer(body, pages, with_content)
 

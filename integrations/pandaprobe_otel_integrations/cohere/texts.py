@@ -32,16 +32,16 @@ class Generate:
     last_event: LastEvent | None = None
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and parameters."""
+        """Return model and parameters."""
         count = integer(body.get("num_generations"))
         return {**sampling_attributes(body), names.CHOICE_COUNT: count if count is not None and count > 1 else None}
 
     def request_content(self, body: Body) -> Content:
-        """The prompt."""
+        """Return the prompt."""
         return {names.INPUT_MESSAGES: _texts_message(strings(body.get("prompt")) or []), **parameters(body, _READ)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Every generation, and the usage."""
+        """Return every generation, and the usage."""
         found = objects(body.get("generations"))
         reasons = [reason for one in found if (reason := finish_reason(one.get("finish_reason"))) is not None]
         attributes: Attributes = {
@@ -56,7 +56,7 @@ class Generate:
         return Answer(attributes=attributes, content=content)
 
     def merged(self, events: Events) -> Body:
-        """The answer in the last line; without that, the pieces of each generation."""
+        """Return the answer in the last line; without that, the pieces of each generation."""
         texts: dict[int, str] = {}
         for event in (obj(event.data) for event in events.items):
             if event.get("is_finished") is True and (response := obj(event.get("response"))):
@@ -66,7 +66,7 @@ class Generate:
         return {"generations": [{"text": texts[index]} for index in sorted(texts)]}
 
     def is_output(self, event: Event) -> bool:
-        """The first text."""
+        """Return whether the event is the first text."""
         return string(obj(event.data).get("text")) is not None
 
 
@@ -77,7 +77,7 @@ class Embed:
     last_event: LastEvent | None = None
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model, dimensions and encodings."""
+        """Return model, dimensions and encodings."""
         return {
             names.REQUEST_MODEL: string(body.get("model")),
             names.DIMENSION_COUNT: integer(body.get("output_dimension")),
@@ -85,7 +85,7 @@ class Embed:
         }
 
     def request_content(self, body: Body) -> Content:
-        """The texts; images by their size and digest."""
+        """Return the texts; images by their size and digest."""
         found = [parts.text(text) for text in strings(body.get("texts")) or []]
         found += [parts.media(image, "image") for image in strings(body.get("images")) or []]
         found += [part for one in objects(body.get("inputs")) for part in content_parts(one.get("content"))]

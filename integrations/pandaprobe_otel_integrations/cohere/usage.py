@@ -21,7 +21,7 @@ _FINISH_REASONS: Final = {
 
 
 def finish_reason(value: Any) -> str | None:
-    """A finish reason in the conventions' words."""
+    """Return a finish reason in the conventions' words."""
     reason = string(value)
     return _FINISH_REASONS.get(reason.lower(), reason.lower()) if reason is not None else None
 
@@ -30,7 +30,7 @@ COUNTED: Final[Counts] = {
     "billed_units": frozenset({"input_tokens", "output_tokens"}),
     "cached_tokens": None,
 }
-"""What attributes tell of a usage. The tokens that the model saw are told beside them where others are billed."""
+"""Counts of a usage that have attributes. The tokens that the model saw stand beside them if others are billed."""
 
 
 def usage_attributes(usage: Any) -> Attributes:

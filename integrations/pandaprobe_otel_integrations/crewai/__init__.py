@@ -33,17 +33,17 @@ _RUNS: Final = {
 Methods that only call one of these are not here.
 """
 _LITELLM: Final = "crewai.llm"
-"""Where the class is by which CrewAI calls litellm."""
+"""The module of the class by which CrewAI calls litellm."""
 _BUS: Final = "crewai.events.event_bus"
 
 
 class CrewAIInstrumentor(Integration):
     """Crews, flows, agents, tasks, model calls and tools, sync, async and streamed.
 
-    CrewAI's event bus is listened to where it is emitted to. A crew, a task, a flow and its methods are CHAIN spans,
-    agents AGENT ones, and one model call is one LLM span, for which the instrumentation of the model's client makes
-    none. The id that the app gives to a flow's state, and the session of a conversational one, is the conversation.
-    CrewAI's own telemetry is neither read nor changed. See `Integration` for the options of `instrument()`.
+    Crews, tasks, flows and their methods are CHAIN spans, agents AGENT spans. One model call is one LLM span; the
+    model's client makes no second one. The id of a flow's state, or the session of a conversational flow, is the
+    conversation. CrewAI's own telemetry is neither read nor changed. See `Integration` for the options of
+    `instrument()`.
     """
 
     library = "crewai"
@@ -110,7 +110,7 @@ class CrewAIInstrumentor(Integration):
         return self._recorder if self._open and self._active_rival() is None else None
 
     def _is_anothers(self, llm: Any) -> bool:
-        """Whether another vendor, which records the runs, also makes the spans of this model's calls.
+        """Return whether another vendor, which records the runs, also makes the spans of this model's calls.
 
         OpenInference does when it listens to the bus, OpenLLMetry for the models that CrewAI calls through litellm;
         otherwise they leave that to the instrumentation of the model's client.
@@ -128,7 +128,7 @@ def _calls_litellm(llm: Any) -> bool:
 
 
 def _is_litellms(llm: Any) -> bool:
-    """Whether the litellm integration makes this model's spans: of answers with tool calls, CrewAI tells nothing."""
+    """Return whether the litellm integration makes this model's spans: CrewAI reports no answers with tool calls."""
     if not _calls_litellm(llm):
         return False
     from pandaprobe_otel_integrations.litellm import LiteLLMInstrumentor

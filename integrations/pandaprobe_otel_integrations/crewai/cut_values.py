@@ -13,7 +13,7 @@ _DEPTH: Final = 5
 
 
 def mended(value: Any, depth: int = 0) -> Any:
-    """The value as it was before an event cut it, where its text says that."""
+    """Return the value as it was before an event cut it, where its text says that."""
     if depth >= _DEPTH:
         return _read(value) if isinstance(value, str) else value
     if isinstance(value, Mapping):

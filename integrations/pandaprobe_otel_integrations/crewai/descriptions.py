@@ -1,4 +1,4 @@
-"""What is said of each kind of step but model calls: its name and attributes, at its beginning and at its end."""
+"""Name and attributes of each kind of step but model calls, at its beginning and at its end."""
 
 from __future__ import annotations
 
@@ -41,24 +41,24 @@ def beginning(kind: str, source: Any, event: Any) -> tuple[str, Attributes]:
 
 
 def asked(kind: str, source: Any, event: Any) -> Content:
-    """What the step was given to do."""
+    """Return the input of the step."""
     return _ASKED[kind](source, event) if kind in _ASKED else {}
 
 
 def answered(kind: str, event: Any) -> Content:
-    """What came of it. `event` is the one that tells of its success."""
+    """Return the result of the step. `event` is the one that tells of its success."""
     return _ANSWERED[kind](event) if kind in _ANSWERED else {}
 
 
 def given_session(kind: str, event: Any) -> str | None:
-    """The conversation that the step is part of: a flow's state, if the app has named it, or that of a turn."""
+    """Return the conversation that the step is part of: a flow's state, if the app has named it, or that of a turn."""
     if kind == "flow":
         return string(obj(event.inputs).get("id"))
     return string(event.session_id) if kind == "turn" else None
 
 
 def role(agent: Any, event: Any) -> str | None:
-    """The agent's role, which is its name."""
+    """Return the agent's role, which is its name."""
     return string(getattr(agent, "role", None)) or string(obj(getattr(event, "agent_info", None)).get("role"))
 
 
@@ -93,7 +93,7 @@ def _tool(_: Any, event: Any) -> tuple[str, Attributes]:
 
 
 def _remote(event: Any) -> tuple[str, Attributes]:
-    """An agent of another service, that speaks A2A."""
+    """Return an agent of another service, that speaks A2A."""
     name = string(obj(event.agent_card).get("name")) or str(event.endpoint)
     return name, {
         ours.KIND: "AGENT",
@@ -137,7 +137,7 @@ def _assistant(text: Any) -> list[Part]:
 
 
 def _asked_of_crew(crew: Any, event: Any) -> Content:
-    """Its inputs; for a crew without any, what its tasks say."""
+    """Return its inputs; for a crew without any, what its tasks say."""
     inputs = obj(event.inputs)
     if inputs:
         return {ours.INPUT: dict(inputs)}
@@ -147,13 +147,13 @@ def _asked_of_crew(crew: Any, event: Any) -> Content:
 
 
 def _asked_of_task(task: Any, event: Any) -> Content:
-    """What it says, what of its settings shapes the answer, and what the tasks before it have said."""
+    """Return the task's text, the settings that shape the answer, and the outputs of the tasks before it."""
     said = rest({name: _setting(getattr(task, name, None) or None) for name in _OF_TASKS}, frozenset())
     return {ours.INPUT: {**said, **({"context": event.context} if event.context else {})}}
 
 
 def _setting(value: Any) -> Any:
-    """A setting as it is, a function by its name."""
+    """Return a setting as it is, a function by its name."""
     if isinstance(value, (list, tuple)):
         return [_setting(one) for one in items(value)]
     return getattr(value, "__qualname__", repr(value)) if callable(value) and not isinstance(value, type) else value
@@ -180,7 +180,7 @@ _ASKED: Final[Mapping[str, Callable[[Any, Any], Content]]] = {
 
 
 def _only(event: Any, *members: str) -> dict[str, Any]:
-    """These members of an event, where they say something."""
+    """Return these members of an event, where they say something."""
     return rest({name: getattr(event, name, None) for name in members}, frozenset())
 
 
@@ -190,14 +190,14 @@ def _beside(event: Any, members: tuple[str, ...]) -> Content:
 
 
 def _asked_of_memory(event: Any) -> Content:
-    """The query; how it is looked for beside it, where that is more than a limit."""
+    """Return the query; how it is looked for beside it, where that is more than a limit."""
     if getattr(event, "score_threshold", None) is None:
         return {names.RETRIEVAL_QUERY: event.query}
     return {ours.INPUT: _only(event, "query", "limit", "score_threshold")}
 
 
 def beside(event: Any) -> tuple[str, Any] | None:
-    """What an event tells of the step that it happens in: a name, and what is told under it."""
+    """Return what an event says about the step that it happens in: a name, and the content under it."""
     told = _TOLD_BESIDE.get(event.type)
     found = _only(event, *told[1]) if told is not None else {}
     return (told[0], found) if told is not None and found else None
@@ -226,7 +226,7 @@ def _found_in_memory(event: Any) -> Content:
 
 
 def _memory(match: Any) -> Part:
-    """A match of CrewAI's memory: a record with its score, and what else is known of both."""
+    """Return a match of CrewAI's memory: a record with its score, and what else is known of both."""
     record = getattr(match, "record", match)
     fields = obj(record)
     content = getattr(record, "content", None) or fields.get("content") or str(record)
@@ -236,7 +236,7 @@ def _memory(match: Any) -> Part:
 
 
 def _left_by_method(event: Any) -> Content:
-    """Its result, and the state of the flow after it."""
+    """Return its result, and the state of the flow after it."""
     state = obj(event.state)
     return {ours.OUTPUT: _plain(event.result), **({RESPONSE: {"response": {"state": dict(state)}}} if state else {})}
 
@@ -262,7 +262,7 @@ _ANSWERED: Final[Mapping[str, Callable[[Any], Content]]] = {
 
 
 def _plain(value: Any) -> Any:
-    """What a crew, a task, a flow or a tool passes on: of CrewAI's own outputs the text or the object that it was made
+    """Return what a crew, task, flow or tool passes on: of CrewAI's own outputs the text or the object that it was made
     into, everything else as it is."""
     raw = getattr(value, "raw", None)
     if not isinstance(raw, str):

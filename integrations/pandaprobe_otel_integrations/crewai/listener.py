@@ -74,7 +74,7 @@ class EventListener:
     # -- scopes -------------------------------------------------------------------------------------------------------
 
     def enter_scope(self) -> Step | None:
-        """A method that runs a crew, a flow or an agent is called. None while nothing is recorded."""
+        """Return a method that runs a crew, a flow or an agent is called. None while nothing is recorded."""
         if self._recorder() is None:
             return None
         current = get_current()
@@ -203,7 +203,7 @@ class EventListener:
             step.span.end()
 
     def _elsewhere(self, kind: str, event: Any) -> Step | None:
-        """The step that CrewAI says the event ends, when it is emitted outside of that step."""
+        """Return the step that CrewAI says the event ends, when it is emitted outside of that step."""
         found = self.runs.get(string(event.started_event_id))
         return found if isinstance(found, Step) and found.kind == kind else None
 
@@ -253,7 +253,7 @@ def _with_beside(content: Content, beside: Mapping[str, Any]) -> Content:
 
 
 def _remote_failure(kind: str, event: Any) -> Any:
-    """What an agent of another service says of its failure, which CrewAI calls a completion."""
+    """Return what an agent of another service says of its failure, which CrewAI calls a completion."""
     return event.error if kind == "remote" else None
 
 
@@ -265,7 +265,7 @@ def _is_in_a_tool() -> bool:
 
 
 def _is_internal(flow: Any) -> bool:
-    """Whether the flow is CrewAI's own: its executor of agents is one, and is no step of the app."""
+    """Return whether the flow is CrewAI's own: its executor of agents is one, and is no step of the app."""
     module = str(type(flow).__module__)
     return module.startswith("crewai.") and not module.startswith("crewai.flow")
 

@@ -1,4 +1,4 @@
-"""What CrewAI's events say of a model call, as attributes of the GenAI conventions."""
+"""CrewAI's events about a model call, as attributes of the GenAI conventions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_me
 from pandaprobe_otel_integrations._openai_protocol.parameters import SAMPLING, sampling_attributes
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._place import place_at
 from pandaprobe_otel_integrations._provider_names import provider_name
 from pandaprobe_otel_integrations._rest import RESPONSE, names_of, parameters, uncounted
+from pandaprobe_otel_integrations._server_attributes import place_at
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 
 from .cut_values import mended
@@ -25,7 +25,7 @@ _NOT_SENT: Final = names_of(
     ("base_url", "api_base", "custom_openai", "client_params", "interceptor", "callbacks", "timeout", "max_retries"),
     ("parse_tool_outputs", "auto_chain", "auto_chain_reasoning", "context_window_size"),
 )
-"""What is told elsewhere, and how CrewAI and its client work."""
+"""Members that are told elsewhere, or say how CrewAI and its client work."""
 _COUNTED: Final = {
     **COUNTED,
     **dict.fromkeys(("input_tokens", "output_tokens", "prompt_token_count", "candidates_token_count", "total_tokens")),
@@ -36,7 +36,7 @@ _ASKED: Final = ("model", "temperature", "top_p", "max_tokens", "seed", "frequen
 
 
 def request_attributes(llm: Any, event: Any) -> dict[str, Any]:
-    """Model, provider, address and parameters of an LLMCallStartedEvent that `llm` has emitted."""
+    """Return model, provider, address and parameters of an LLMCallStartedEvent that `llm` has emitted."""
     said = string(getattr(llm, "provider", None)) or "openai"
     asked = {name: getattr(event, name, None) for name in (*_ASKED, "n", "stream")}
     return {
@@ -46,7 +46,7 @@ def request_attributes(llm: Any, event: Any) -> dict[str, Any]:
 
 
 def request_content(llm: Any, event: Any) -> Content:
-    """The conversation, the tools and the other parameters of an LLMCallStartedEvent that `llm` has emitted."""
+    """Return the conversation, the tools and the other parameters of an LLMCallStartedEvent that `llm` has emitted."""
     return {
         names.INPUT_MESSAGES: conversation(mended(event.messages)),
         names.TOOL_DEFINITIONS: [tool_definition(one) for one in objects(mended(event.tools))],
@@ -55,20 +55,20 @@ def request_content(llm: Any, event: Any) -> Content:
 
 
 def _set_of(llm: Any) -> dict[str, Any]:
-    """What the app has set of a model, of which the events name a part."""
+    """Return the app's settings of a model, of which the events name a part."""
     chosen: Any = getattr(llm, "model_fields_set", None) or ()
     return {**{name: getattr(llm, name, None) for name in chosen}, **obj(getattr(llm, "additional_params", None))}
 
 
 def conversation(messages: Any) -> list[Part]:
-    """Messages in the form of chat completions, which is CrewAI's own, or the text of a single one."""
+    """Return messages in the form of chat completions, which is CrewAI's own, or the text of a single one."""
     if isinstance(messages, str):
         return [{"role": "user", "parts": [parts.text(messages)]}]
     return [input_message(one) for one in objects(messages)]
 
 
 def answer_attributes(event: Any) -> dict[str, Any]:
-    """Usage, id and finish reason of an LLMCallCompletedEvent; older versions of CrewAI say less."""
+    """Return usage, id and finish reason of an LLMCallCompletedEvent; older versions of CrewAI say less."""
     reason = string(getattr(event, "finish_reason", None))
     return {
         names.RESPONSE_ID: string(getattr(event, "response_id", None)),
@@ -78,7 +78,7 @@ def answer_attributes(event: Any) -> dict[str, Any]:
 
 
 def answer_content(event: Any, thoughts: str) -> Content:
-    """The answer: its text, or the calls that it asks for."""
+    """Return the answer: its text, or the calls that it asks for."""
     response = mended(event.response)
     calls = tool_calls(event.response)
     message: dict[str, Any] = {"role": "assistant", "reasoning": thoughts}

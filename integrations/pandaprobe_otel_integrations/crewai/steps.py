@@ -1,4 +1,4 @@
-"""Which steps CrewAI's events begin and end, and a step that is open."""
+"""The steps that CrewAI's events begin and end, and an open step."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Step(Run):
 
     kind: str
     source: Any = None
-    """What emitted the event: the crew, the task, the model, ...; the end comes from the same object."""
+    """The emitter of the event: the crew, the task, the model, ...; the end comes from the same object."""
     call_id: str | None = None
     """CrewAI's id of a model call."""
     called: list[Part] = field(default_factory=list[Part])
@@ -88,10 +88,10 @@ class Step(Run):
     thoughts: list[str] = field(default_factory=list[str])
     thought_chars: int = 0
     beside: dict[str, Any] = field(default_factory=dict[str, Any])
-    """What events have told of it between its beginning and its end."""
+    """Facts that events told of it between its beginning and its end."""
 
     def enter(self) -> None:
-        """What runs in this thread or task from here on belongs to the step."""
+        """Make code that runs in this thread or task from here on a part of the step."""
         self._before = get_current()
         attach(self.context)
 
@@ -128,13 +128,13 @@ class Step(Run):
 
 
 def current_step() -> Step | None:
-    """The step that the running code belongs to."""
+    """Return the step that the running code belongs to."""
     found = get_current().get(RUN_KEY)
     return found if isinstance(found, Step) else None
 
 
 def open_step(kind: str, event: Any, source: Any) -> Step | None:
-    """The step of this kind that the event of `source` ends: the innermost one around the running code.
+    """Return the step of this kind that the event of `source` ends: the innermost one around the running code.
 
     CrewAI's own `started_event_id` is not asked: it takes whatever scope is innermost, and a model call that is
     reported as failed twice makes it lose count (1.15).
@@ -149,7 +149,7 @@ def open_step(kind: str, event: Any, source: Any) -> Step | None:
 
 
 def agent_around(step: Run | None) -> Step | None:
-    """The agent that this step is part of."""
+    """Return the agent that this step is part of."""
     while step is not None:
         if isinstance(step, Step) and step.kind == "agent":
             return step

@@ -24,10 +24,10 @@ _EXECUTION: Final = "dspy.clients.execution"
 class DSPyInstrumentor(Integration):
     """Modules, agents, model calls, tools and retrievals, sync, async and streamed by `streamify`.
 
-    Agents (`ReAct` and its like) are AGENT spans, other modules CHAIN, and one model call is one LLM span, for which
-    the instrumentation of the model's client makes none. An answer from DSPy's cache has no tokens: they were counted
-    when it was given. Each program of an evaluation or an optimisation is a trace of its own. See `Integration` for
-    the options of `instrument()`.
+    Agents (such as `ReAct`) are AGENT spans, other modules CHAIN spans. One model call is one LLM span; the model's
+    client makes no second one. An answer from DSPy's cache has no tokens, since they were counted when it was given.
+    Each program of an evaluation or an optimisation is a trace of its own. See `Integration` for the options of
+    `instrument()`.
     """
 
     library = "dspy"

@@ -24,7 +24,7 @@ from . import descriptions, model_calls
 
 
 class StepCallback:
-    """What DSPy takes for one of its `BaseCallback`s, of which it asks for no more than the methods.
+    """A stand-in for DSPy's `BaseCallback`, of which it asks for no more than the methods.
 
     `recorder` gives the tracer, and None while nothing is to be recorded; `values` session, user, tags and metadata of
     the traces that begin.
@@ -66,7 +66,7 @@ class StepCallback:
         guarded(self._end, call_id, exception, lambda name: {})
 
     def answered(self, lm: Any, call: Any, result: Any) -> None:
-        """What the model has answered, before DSPy makes of it what its caller gets."""
+        """Record the model's answer, before DSPy makes of it what its caller gets."""
         step = get_current().get(RUN_KEY)
         if isinstance(step, Run) and step.claim is not None and step.span is not None:
             step.span.set_attributes(present(model_calls.answer_attributes(result)))

@@ -1,4 +1,4 @@
-"""What is said of modules and tools."""
+"""Inputs and outputs of modules and tools."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def module(instance: Any) -> tuple[str, dict[str, Any]]:
 
 
 def asked(instance: Any, inputs: Any) -> Content:
-    """What a module is called with."""
+    """Return the arguments of a module."""
     said = obj(inputs)
     keyword = dict(obj(said.get("kwargs")))
     positional = items(said.get("args"))
@@ -38,7 +38,7 @@ def asked(instance: Any, inputs: Any) -> Content:
 
 
 def answered(name: str, outputs: Any) -> Content:
-    """What a module gives back: the fields of a prediction, or anything else."""
+    """Return the result of a module: the fields of a prediction, or anything else."""
     fields = getattr(outputs, "toDict", None)
     told = fields() if callable(fields) else outputs
     passages = obj(told).get("passages")
@@ -59,10 +59,10 @@ def tool(instance: Any) -> tuple[str, dict[str, Any]]:
 
 
 def arguments(inputs: Any) -> Content:
-    """What a tool is called with."""
+    """Return the arguments of a tool."""
     return {names.TOOL_CALL_ARGUMENTS: dict(obj(obj(inputs).get("kwargs")))}
 
 
 def result(outputs: Any) -> Content:
-    """What it answers."""
+    """Return the result of a tool."""
     return {names.TOOL_CALL_RESULT: outputs}

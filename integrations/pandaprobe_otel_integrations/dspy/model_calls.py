@@ -1,4 +1,4 @@
-"""What DSPy says of a model call, as attributes of the GenAI conventions."""
+"""DSPy's data about a model call, as attributes of the GenAI conventions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
 from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
 from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
-from pandaprobe_otel_integrations._place import place_at
 from pandaprobe_otel_integrations._provider_names import provider_name
 from pandaprobe_otel_integrations._rest import names_of, parameters, rest
+from pandaprobe_otel_integrations._server_attributes import place_at
 from pandaprobe_otel_integrations._shape import items, obj, objects, string
 
 _READ: Final = names_of(
@@ -37,7 +37,7 @@ def request(lm: Any, inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def request_content(lm: Any, inputs: Mapping[str, Any]) -> Content:
-    """The conversation, the tools that the model may call, and the parameters that no attribute has."""
+    """Return the conversation, the tools that the model may call, and the parameters that no attribute has."""
     prompt = inputs.get("prompt")
     asked = objects(inputs.get("messages")) or ([{"role": "user", "content": prompt}] if string(prompt) else [])
     return {
@@ -48,7 +48,7 @@ def request_content(lm: Any, inputs: Mapping[str, Any]) -> Content:
 
 
 def answer_attributes(result: Any) -> dict[str, Any]:
-    """Usage, ids and finish reasons of a `CallResult`."""
+    """Return usage, ids and finish reasons of a `CallResult`."""
     answers = items(getattr(result, "responses", None))
     reasons = [reason for one in answers if (reason := string(getattr(one, "finish_reason", None)))]
     told: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What Google's Agent Development Kit leaves out of the spans that it makes itself."""
+"""Additions to the spans that Google's Agent Development Kit makes itself."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _MESSAGES: Final = "google.adk.telemetry._experimental_semconv"
 class GoogleADKInstrumentor(Integration):
     """Runs of agents, workflows, model calls and tools, in the spans that ADK makes itself.
 
-    Added to them: the session's user and state, what an agent was asked and has answered, parameters of model calls,
-    what stands beside texts and answers, failures, and when a stream began. The client of the model makes no second
-    span. Whether messages are in the spans is ADK's setting, which `init()` turns on where the app has not said
-    anything; `capture_content` does not change it. See `Integration` for the other options of `instrument()`.
+    This adds the session's user and state, inputs and answers of agents, parameters of model calls, citations and
+    other data beside texts, failures, and the time of the first token. The model's client makes no second span. ADK's
+    own setting decides whether spans have messages; `init()` turns it on unless the app has set it, and
+    `capture_content` does not change it. See `Integration` for the other options of `instrument()`.
     """
 
     library = "google_adk"

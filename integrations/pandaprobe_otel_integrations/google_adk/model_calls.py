@@ -1,4 +1,4 @@
-"""What ADK leaves out of its spans of model calls: parameters, and most of what an answer says beside its text."""
+"""Additions to ADK's spans of model calls: parameters, and most of what an answer says beside its text."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _TEXTUAL: Final = frozenset({"text", "reasoning"})
 
 
 def request_attributes(request: Any) -> Mapping[str, Any]:
-    """The parameters that have attributes."""
+    """Return the parameters that have attributes."""
     return _CALLS.request_attributes({"generationConfig": _config(request)})
 
 
 def request_content(request: Any) -> Content:
-    """The others."""
+    """Return the others."""
     found = _CALLS.request_content({"generationConfig": _config(request)})
     return {name: value for name, value in found.items() if name != names.INPUT_MESSAGES}
 
 
 def answer_attributes(response: Any) -> Mapping[str, Any]:
-    """The model that has answered, and its tokens by kind."""
+    """Return the model that has answered, and its tokens by kind."""
     answer = _members(response)
     return {
         names.RESPONSE_MODEL: string(answer.get("modelVersion")),
@@ -47,7 +47,7 @@ def answer_attributes(response: Any) -> Mapping[str, Any]:
 
 
 def answer_content(response: Any) -> Content:
-    """What stands beside the answer: what it rests on and cites, log probabilities, what the app's model says."""
+    """Return what stands beside the answer: grounding and citations, log probabilities, what the app's model says."""
     answer = _members(response)
     left = rest(answer, _SAID)
     if counts := uncounted(answer.get("usageMetadata"), COUNTED):
@@ -56,7 +56,7 @@ def answer_content(response: Any) -> Content:
 
 
 def failure(response: Any) -> tuple[str, str] | None:
-    """Code and message of an answer that is a failure. Why an answer was stopped is none."""
+    """Return code and message of a failed answer. The reason why an answer stopped is not a failure."""
     code = string(getattr(response, "error_code", None))
     message = string(getattr(response, "error_message", None))
     if code is None or code in FINISH_REASONS:
@@ -65,7 +65,7 @@ def failure(response: Any) -> tuple[str, str] | None:
 
 
 def part(given: Any, told: Any) -> Any:
-    """A part of a message in the conventions' form; of some ADK tells a bit (`told`), of others nothing."""
+    """Return a part of a message in the conventions' form; of some ADK tells a bit (`told`), of others nothing."""
     found = content_parts([_members(given)])
     if len(found) != 1:
         return told

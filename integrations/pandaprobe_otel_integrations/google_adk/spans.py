@@ -52,7 +52,7 @@ class SpanHooks:
         """Spans of agents and of what they run in, by trace and span; ADK holds them as long as they are open."""
 
     def agent_begins(self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named) -> Any:
-        """Around `trace_agent_invocation(span, agent, ctx)`, which is called where the span has begun."""
+        """Wrap `trace_agent_invocation(span, agent, ctx)`, which is called where the span has begun."""
         result = wrapped(*args, **kwargs)
         if self._is_on():
             guarded(self._describe_agent, *args, **kwargs)
@@ -61,7 +61,7 @@ class SpanHooks:
     def model_call(
         self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named
     ) -> AbstractAsyncContextManager[Any, bool | None]:
-        """Around `use_inference_span(...)`, the block that a model's call is made and answered in."""
+        """Wrap `use_inference_span(...)`, the block that a model's call is made and answered in."""
         block: AbstractAsyncContextManager[Any, bool | None] = wrapped(*args, **kwargs)
         if not self._is_on():
             return block
@@ -71,7 +71,7 @@ class SpanHooks:
         return ModelCallBlock(block, self._tell_agents, request, with_content=guarded(self._says, context) is True)
 
     def model_answers(self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named) -> Any:
-        """Around `trace_inference_result(invocation_context, span, llm_response)`, called for each chunk."""
+        """Wrap `trace_inference_result(invocation_context, span, llm_response)`, called for each chunk."""
         if self._is_on():
             guarded(_note_first_chunk, *args, **kwargs)
         result = wrapped(*args, **kwargs)
@@ -80,7 +80,7 @@ class SpanHooks:
         return result
 
     def part(self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named) -> Any:
-        """Around the description of a part of a message."""
+        """Wrap the description of a part of a message."""
         told = wrapped(*args, **kwargs)
         if not self._is_on() or not args or args[0] is None:
             return told
@@ -100,7 +100,7 @@ class SpanHooks:
             fail(recorded, found[0], found[1] if says else found[0])
 
     def tool_called(self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named) -> Any:
-        """Around `trace_tool_call(tool, args, function_response_event, ...)`, called where the tool has run."""
+        """Wrap `trace_tool_call(tool, args, function_response_event, ...)`, called where the tool has run."""
         result = wrapped(*args, **kwargs)
         if self._is_on():
             guarded(_note_waiting, *args, **kwargs)
@@ -110,7 +110,7 @@ class SpanHooks:
     def _note_tool(
         self, tool: Any, args: Any = None, event: Any = None, error: Any = None, span: Any = None, *_: Any, **more: Any
     ) -> None:
-        """What a tool keeps in the session's state, and what it has raised."""
+        """Record what a tool keeps in the session's state, and what it has raised."""
         del tool, args
         span = span or more.get("span") or get_current_span()
         event = event or more.get("function_response_event")
@@ -123,7 +123,7 @@ class SpanHooks:
             fail(span, type(error).__name__, str(error))
 
     def _says(self, invocation_context: Any) -> bool:
-        """Whether ADK is to put content on spans."""
+        """Return whether ADK is to put content on spans."""
         config = self._content_of(invocation_context)
         return bool(getattr(config, "should_add_content_to_experimental_spans", False))
 

@@ -11,7 +11,7 @@ from pandaprobe_otel_integrations._logprobs import Logprobs
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
 from pandaprobe_otel_integrations._rest import grown, rest, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
-from pandaprobe_otel_integrations._streams.runs import Place
+from pandaprobe_otel_integrations._streams.text_runs import Place
 
 _ROLES: Final[Mapping[str, str]] = {"model": "assistant", "function": "tool"}
 _TEXT_PART: Final = {"type", "content"}
@@ -50,12 +50,12 @@ def input_messages(contents: Any) -> list[Part]:
 
 
 def system_parts(instruction: Any) -> list[Part]:
-    """The system instruction, which is a content without a role."""
+    """Return the system instruction, which is a content without a role."""
     return content_parts(objects(obj(instruction).get("parts")))
 
 
 def output_messages(candidates: Iterable[Object], reasons: Iterable[str | None]) -> list[Part]:
-    """One message per candidate; one of which nothing came is none."""
+    """Return one message per candidate; one of which nothing came is none."""
     found: list[Part] = []
     for candidate, reason in zip(candidates, reasons, strict=True):
         said = content_parts(objects(obj(candidate.get("content")).get("parts")))
@@ -66,7 +66,7 @@ def output_messages(candidates: Iterable[Object], reasons: Iterable[str | None])
 
 
 def content_parts(pieces: Iterable[Object]) -> list[Part]:
-    """The parts of a content; consecutive pieces of one text, as streams have them, are one part."""
+    """Return the parts of a content; consecutive pieces of one text, as streams have them, are one part."""
     found: list[Part] = []
     for piece in pieces:
         part = _part(piece)
@@ -81,7 +81,7 @@ def content_parts(pieces: Iterable[Object]) -> list[Part]:
 
 
 def tool_definitions(tools: Any) -> list[Part]:
-    """The functions that the app declares, and by their names the tools of the service (search, code, ...)."""
+    """Return the functions that the app declares, and by their names the tools of the service (search, code, ...)."""
     found: list[Part] = []
     for tool in objects(tools):
         for kind, value in tool.items():
@@ -146,7 +146,7 @@ def _code(piece: Object) -> Part | None:
 
 
 def inline_blob(data: Object) -> Part:
-    """Bytes inside a part: base64 of the URL alphabet on the wire."""
+    """Return bytes inside a part: base64 of the URL alphabet on the wire."""
     mime_type = string(member(data, "mimeType"))
     content: Any = data.get("data")
     if isinstance(content, bytes):
@@ -164,7 +164,7 @@ def modality(mime_type: str | None) -> str:
 
 
 def texts_of(content: Any) -> list[str]:
-    """The texts of a content, for requests that have no messages."""
+    """Return the texts of a content, for requests that have no messages."""
     return [text for piece in objects(obj(content).get("parts")) if (text := string(piece.get("text")))]
 
 
@@ -177,12 +177,12 @@ def member(thing: Object, name: str) -> Any:
 
 @lru_cache(maxsize=256)
 def in_python(name: str) -> str:
-    """The name that Python's models give to a member."""
+    """Return the name that Python's models give to a member."""
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
 
 
 def merged_candidates(chunks: Iterable[Object]) -> list[Object]:
-    """The candidates of all chunks of a stream, each put together."""
+    """Return the candidates of all chunks of a stream, each put together."""
     found: dict[int, _Candidate] = {}
     for chunk in chunks:
         for candidate in objects(chunk.get("candidates")):
@@ -197,7 +197,7 @@ def merged_candidates(chunks: Iterable[Object]) -> list[Object]:
 
 
 def growing_text(chunk: Object) -> Place | None:
-    """The text of a chunk with one candidate, of which it is the only piece."""
+    """Return the text of a chunk with one candidate, of which it is the only piece."""
     candidates = items(chunk.get("candidates"))
     candidate = obj(candidates[0]) if len(candidates) == 1 else obj(None)
     if "logprobsResult" in candidate:

@@ -22,11 +22,11 @@ class GoogleDecisions(Interactions):
     answered: Set[str] = Interactions.answered | {"answers"}
 
     def request_attributes(self, body: Body) -> Attributes:
-        """The model."""
+        """Return the model."""
         return {**super().request_attributes(body), names.OUTPUT_TYPE: "json"}
 
     def request_content(self, body: Body) -> Content:
-        """What is judged; the questions stand with the instructions."""
+        """Return the content to judge; the questions stand with the instructions."""
         questions = [parts.text(to_json({name: asked})) for name, asked in obj(body.get("questions")).items()]
         return {**super().request_content(body), names.SYSTEM_INSTRUCTIONS: questions}
 

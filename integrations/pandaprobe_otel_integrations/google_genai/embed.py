@@ -33,7 +33,7 @@ class Embeddings:
     last_event: LastEvent | None = None
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and the dimensions that are asked for."""
+        """Return model and the dimensions that are asked for."""
         asked = [body, *objects(body.get("requests")), obj(body.get("parameters")), obj(body.get("embedContentConfig"))]
         sizes = [integer(one.get("outputDimensionality")) for one in asked]
         return {
@@ -42,7 +42,7 @@ class Embeddings:
         }
 
     def request_content(self, body: Body) -> Content:
-        """What is embedded."""
+        """Return the content to embed."""
         contents = [one.get("content") for one in (body, *objects(body.get("requests")))]
         found = [part for content in contents for part in content_parts(objects(obj(content).get("parts")))]
         texts = [string(one.get("content")) for one in objects(body.get("instances"))]
@@ -50,7 +50,7 @@ class Embeddings:
         return {names.INPUT_MESSAGES: [{"role": "user", "parts": found}] if found else [], **_parameters(body)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """How long the vectors are, and the tokens where the service counts them."""
+        """Return the length of the vectors, and the tokens if the service counts them."""
         predicted = [obj(one.get("embeddings")) for one in objects(body.get("predictions"))]
         vectors = [*objects(body.get("embeddings")), *predicted, obj(body.get("embedding"))]
         sizes = [len(items(vector.get("values"))) for vector in vectors]
@@ -74,7 +74,7 @@ class Embeddings:
 
 
 def _parameters(body: Body) -> Content:
-    """Each content of several may have its own; mostly they are the same."""
+    """Return the parameters; each of several contents may have its own, though mostly they are the same."""
     found = parameters_in(body, _BODY, ("parameters", _SIZE), ("embedContentConfig", _SIZE))
     of_each = [rest(one, _INSTANCE) for one in (*objects(body.get("requests")), *objects(body.get("instances")))]
     if not any(of_each):

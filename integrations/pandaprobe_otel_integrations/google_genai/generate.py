@@ -9,13 +9,13 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
+from pandaprobe_otel_integrations._json_attributes import Readings, more_than_one, read, true
 from pandaprobe_otel_integrations._logprobs import with_logprobs
-from pandaprobe_otel_integrations._readings import Readings, more_than_one, read, true
 from pandaprobe_otel_integrations._rest import Counts, beside, names_of, parameters
 from pandaprobe_otel_integrations._shape import Object, integer, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
-from pandaprobe_otel_integrations._streams.runs import Place
 from pandaprobe_otel_integrations._streams.sse import Event, Events
+from pandaprobe_otel_integrations._streams.text_runs import Place
 
 from .contents import (
     growing_text,
@@ -48,14 +48,14 @@ class GenerateContent:
     last_event: LastEvent | None = _ERROR
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and parameters."""
+        """Return model and parameters."""
         attributes = read(body, _CALLED)
         if "generationConfig" in body:
             attributes.update(read(obj(body["generationConfig"]), _PARAMETERS))
         return attributes
 
     def request_content(self, body: Body) -> Content:
-        """Contents, system instruction and tools."""
+        """Return contents, system instruction and tools."""
         found: Content = {names.INPUT_MESSAGES: input_messages(body.get("contents"))}
         if "systemInstruction" in body:
             found = {names.SYSTEM_INSTRUCTIONS: system_parts(body["systemInstruction"]), **found}
@@ -64,7 +64,7 @@ class GenerateContent:
         return {**found, **parameters_in(body, _BODY, ("generationConfig", _CONFIG))}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Every candidate, why it ended, and the usage."""
+        """Return every candidate, why it ended, and the usage."""
         candidates = objects(body.get("candidates"))
         reasons = [*map(_reason, candidates)]
         known = [*filter(None, reasons)]
@@ -86,7 +86,7 @@ class GenerateContent:
         )
 
     def merged(self, events: Events) -> Body:
-        """The chunks as one answer. Counts are cumulative: the last ones are the sums."""
+        """Return the chunks as one answer. Counts are cumulative: the last ones are the sums."""
         merged: dict[str, Any] = {}
 
         def chunks() -> Iterator[Object]:
@@ -99,11 +99,11 @@ class GenerateContent:
         return {**merged, "candidates": candidates}
 
     def is_output(self, event: Event) -> bool:
-        """The first chunk with a candidate."""
+        """Return whether the event is the first chunk with a candidate."""
         return bool(objects(obj(event.data).get("candidates")))
 
     def growing(self, event: Event) -> Place | None:
-        """The text of a chunk."""
+        """Return the text of a chunk."""
         return growing_text(obj(event.data))
 
 
@@ -153,7 +153,7 @@ _ANSWER: Final = names_of(_ANSWERED, ("candidates", "usageMetadata", "error", "s
 
 
 def parameters_in(body: Body, known: Set[str], *inner: tuple[str, Set[str]]) -> Content:
-    """The parameters that no attribute has, by the names that Python's models give them."""
+    """Return the parameters that no attribute has, by the names that Python's models give them."""
     found = parameters(body, known, *inner)
     return {name: {in_python(key): value for key, value in obj(left).items()} for name, left in found.items()}
 
@@ -200,11 +200,11 @@ _DETAILS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """Lists of counts by modality."""
 COUNTED: Final[Counts] = dict.fromkeys((*_COUNTS, *_DETAILS, "responseTokenCount", "totalTokenCount"))
-"""What attributes tell of a usage."""
+"""Counts of a usage that have attributes."""
 
 
 def failure_in(error: Any) -> Failure | None:
-    """The error of an answer that came under status 200."""
+    """Return the error of an answer that came under status 200."""
     found = obj(error)
     if not found:
         return None

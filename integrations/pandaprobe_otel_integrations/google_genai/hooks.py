@@ -10,12 +10,12 @@ from opentelemetry.context import Context, get_current
 
 from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http.around import Opened, around, around_async
 from pandaprobe_otel_integrations._http.call import HttpCall
+from pandaprobe_otel_integrations._http.traced_call import Opened, around, around_async
 from pandaprobe_otel_integrations._json import object_from_json, to_json_bytes
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._place import place_at
+from pandaprobe_otel_integrations._server_attributes import place_at
 from pandaprobe_otel_integrations._shape import obj
 from pandaprobe_otel_integrations._streams.body import ObservedBody
 from pandaprobe_otel_integrations._streams.reading import AsyncReading, Reading
@@ -39,17 +39,17 @@ class RequestHooks:
         self._streams: weakref.WeakKeyDictionary[Any, ObservedBody] = weakref.WeakKeyDictionary()
 
     def request(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around the synchronous request, with its retries."""
+        """Wrap the synchronous request, with its retries."""
         opened = guarded(self._open, client, args, kwargs)
         return around(opened, wrapped, args, kwargs, show=self._show)
 
     async def request_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around the asynchronous request."""
+        """Wrap the asynchronous request."""
         opened = guarded(self._open, client, args, kwargs)
         return await around_async(opened, wrapped, args, kwargs, show=self._show)
 
     def segments(self, wrapped: Wrapped, response: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The segments of a streamed body, read along."""
+        """Return the segments of a streamed body, read along."""
         body = self._streams.get(response)
         segments = wrapped(*args, **kwargs)
         return segments if body is None else Reading(segments, body, _event)

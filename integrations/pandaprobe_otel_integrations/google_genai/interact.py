@@ -59,7 +59,7 @@ class Interactions:
     """Members of an answer that are told, or that repeat the request."""
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model or agent, and parameters."""
+        """Return model or agent, and parameters."""
         config = obj(body.get("generation_config"))
         return {
             names.REQUEST_MODEL: string(body.get("model")),
@@ -75,7 +75,7 @@ class Interactions:
         }
 
     def request_content(self, body: Body) -> Content:
-        """The input (a text, contents, or steps), the system instruction and the tools."""
+        """Return the input (a text, contents, or steps), the system instruction and the tools."""
         system = string(body.get("system_instruction"))
         return {
             names.SYSTEM_INSTRUCTIONS: [parts.text(system)] if system else [],
@@ -85,7 +85,7 @@ class Interactions:
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The steps, how it ended, and the usage."""
+        """Return the steps, how it ended, and the usage."""
         status = string(body.get("status"))
         reason = _REASONS.get(status or "")
         usage = obj(body.get("usage"))
@@ -113,7 +113,7 @@ class Interactions:
         return Answer(attributes=attributes, content=content, failure=failure_in(body.get("error")))
 
     def merged(self, events: Events) -> Body:
-        """The events as one interaction."""
+        """Return the events as one interaction."""
         merged: dict[str, Any] = {}
         steps: dict[int, dict[str, Any]] = {}
         for event in events.items:
@@ -129,7 +129,7 @@ class Interactions:
         return {**merged, "steps": merged.get("steps") or [steps[index] for index in sorted(steps)]}
 
     def is_output(self, event: Event) -> bool:
-        """The first step; what comes before it only announces it."""
+        """Return whether the event is the first step; what comes before it only announces it."""
         return "step" in obj(event.data) or "delta" in obj(event.data)
 
 

@@ -17,15 +17,15 @@ from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Body
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import from_json
+from pandaprobe_otel_integrations._live_calls import LiveCall
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._place import place_at
 from pandaprobe_otel_integrations._rest import RESPONSE, grown, rest, uncounted, with_rest
+from pandaprobe_otel_integrations._server_attributes import place_at
 from pandaprobe_otel_integrations._shape import items, obj, objects, string
 from pandaprobe_otel_integrations._sockets import listen
 from pandaprobe_otel_integrations._streams.body import End, LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
-from pandaprobe_otel_integrations._turns import Turn
 
 from .contents import content_parts, input_messages, member
 from .generate import COUNTED, GenerateContent, usage_attributes
@@ -63,11 +63,11 @@ class LiveTurn(GenerateContent):
     last_event: LastEvent | None = None
 
     def request_content(self, body: Body) -> Content:
-        """What was said, with the session's instruction and tools."""
+        """Return the input, with the session's instruction and tools."""
         return {**super().request_content(body), names.INPUT_MESSAGES: self.asked}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """What the model said, in text, transcript and sound; whether it finished; and the usage."""
+        """Return the model's text, transcript and sound, whether it finished, and the usage."""
         said = list(content_parts(objects(body.get("parts"))))
         if transcript := string(body.get("outputTranscript")):
             said.append(parts.text(transcript))
@@ -89,7 +89,7 @@ class LiveTurn(GenerateContent):
         return Answer(attributes=attributes, content=content)
 
     def merged(self, events: Events) -> Body:
-        """The messages of the server as one answer; sound in pieces is one sound."""
+        """Return the messages of the server as one answer; sound in pieces is one sound."""
         pieces: list[Any] = []
         sound: dict[str, bytearray] = {}
         beside: dict[str, Any] = {}
@@ -112,7 +112,7 @@ class LiveTurn(GenerateContent):
         return {**whole, "parts": pieces, "beside": beside}
 
     def is_output(self, event: Event) -> bool:
-        """The first piece of the turn, or a call of a function."""
+        """Return whether the event is the first piece of the turn, or a call of a function."""
         message = obj(event.data)
         return "toolCall" in message or "modelTurn" in obj(message.get("serverContent"))
 
@@ -133,7 +133,7 @@ class LiveHooks:
         self._gate = gate
 
     def connect(self, wrapped: Wrapped, live: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around `AsyncLive.connect`: the context manager that it returns stays, what it yields is listened to."""
+        """Wrap `AsyncLive.connect`: the context manager that it returns stays, what it yields is listened to."""
         manager = wrapped(*args, **kwargs)
         guarded(self._listen, manager, live, kwargs)
         return manager
@@ -174,14 +174,14 @@ class _Connecting:
 
 
 class _Session:
-    """What has been said on one connection since the last turn, and the turn that goes on."""
+    """The input on one connection since the last turn, and the turn that goes on."""
 
     def __init__(self, recorder: Recorder, is_open: Callable[[], bool], setup: Body, session: Any) -> None:
         client = session._api_client  # pyright: ignore[reportPrivateUsage]
         base: Any = client._websocket_base_url()  # pyright: ignore[reportPrivateUsage]
         url = base.decode() if isinstance(base, bytes) else str(base)
         place = place_at(url.replace("ws", "http", 1), PROVIDERS[bool(client.vertexai)])
-        self._turn = Turn(recorder, is_open, place, session)
+        self._turn = LiveCall(recorder, is_open, place, session)
         self._setup = setup
         self._said: list[Any] = []
         self._media = SentMedia()
@@ -240,7 +240,7 @@ class _Session:
 
 
 def _setup(model: Any, config: Any) -> Body:
-    """The session's model, instruction, tools and parameters, in the form of a request."""
+    """Return the session's model, instruction, tools and parameters, in the form of a request."""
     name = string(model) or ""
     instruction: Any = _given(config, "system_instruction")
     if isinstance(instruction, str):
@@ -257,7 +257,7 @@ def _setup(model: Any, config: Any) -> Body:
 
 
 def _members(config: Any) -> Body:
-    """What a configuration has: an object, or a model of pydantic, whose functions make no JSON."""
+    """Return the members of a configuration: an object, or a model of pydantic, whose functions make no JSON."""
     names_set: Any = getattr(config, "model_fields_set", None)
     return obj(config) if names_set is None else {name: getattr(config, name) for name in names_set}
 

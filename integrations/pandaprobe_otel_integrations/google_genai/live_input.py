@@ -17,7 +17,7 @@ MAX_PICTURES: Final = 100
 
 
 class SentMedia:
-    """What has been sent since the last turn."""
+    """The media that were sent since the last turn."""
 
     def __init__(self) -> None:
         self._sounds: dict[str, tuple[Any, int]] = {}
@@ -37,7 +37,7 @@ class SentMedia:
                 self._more += 1
 
     def taken(self) -> list[Part]:
-        """The parts of a message that stand for it; from here on it counts anew."""
+        """Return the parts of a message that stand for it; from here on it counts anew."""
         found = [
             {"type": "blob", "modality": "audio", "mime_type": mime, "bytes": size, "sha256": digest.hexdigest()}
             for mime, (digest, size) in self._sounds.items()

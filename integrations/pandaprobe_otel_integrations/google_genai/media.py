@@ -11,7 +11,7 @@ from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._rest import beside, with_rest
 from pandaprobe_otel_integrations._shape import Object, integer, obj, objects, string
-from pandaprobe_otel_integrations._whole import Whole
+from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
 from .generate import failure_in, parameters_in
 
@@ -23,14 +23,14 @@ _ANSWER: Final = frozenset({"predictions", "error", "sdkHttpResponse"})
 _JOB: Final = _ANSWER | {"name"}
 
 
-class Images(Whole):
+class Images(Unstreamed):
     """Pictures from a text, or from a text and pictures."""
 
     operation = "generate_content"
     output_type = "image"
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model, number and seed."""
+        """Return model, number and seed."""
         given = obj(body.get("parameters"))
         count = integer(given.get("sampleCount"))
         return {
@@ -41,7 +41,7 @@ class Images(Whole):
         }
 
     def request_content(self, body: Body) -> Content:
-        """The prompt, and pictures by size and hash."""
+        """Return the prompt, and pictures by size and hash."""
         said: list[Part] = []
         for one in objects(body.get("instances")):
             if prompt := string(one.get("prompt")):
@@ -56,7 +56,7 @@ class Images(Whole):
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Each picture by size and hash, and what was said of it."""
+        """Return each picture by size and hash, and what was said of it."""
         made: list[Part] = []
         for one in objects(body.get("predictions")):
             if (picture := _picture(one)) is not None:
@@ -78,7 +78,7 @@ class Videos(Images):
     output_type = "video"
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The name of the job, and what is known of it."""
+        """Return the name of the job, and what is known of it."""
         return Answer(
             attributes={names.RESPONSE_ID: string(body.get("name"))},
             content=beside(body, _JOB, {}) if with_content else {},

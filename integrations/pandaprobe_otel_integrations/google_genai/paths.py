@@ -1,4 +1,4 @@
-"""Which requests of the client are model calls, by their URL: `.../models/<model>:<method>`."""
+"""The client's requests that are model calls, by their URL: `.../models/<model>:<method>`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from pandaprobe_otel_integrations._endpoint import Endpoint
 from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
-from pandaprobe_otel_integrations._place import place_of
+from pandaprobe_otel_integrations._server_attributes import place_of
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyCall
 
 from .decide import GoogleDecisions
@@ -35,7 +35,7 @@ PROVIDERS: Final = {False: "gcp.gemini", True: "gcp.vertex_ai"}
 
 
 class Target(NamedTuple):
-    """What a URL calls."""
+    """The model and method that a URL calls."""
 
     endpoint: Endpoint
     model: str
@@ -44,7 +44,7 @@ class Target(NamedTuple):
 
 @lru_cache(maxsize=256)
 def target(url: str) -> Target | None:
-    """The call that a request to `url` makes; None for a request that is no model call (files, caches, ...)."""
+    """Return the call that a request to `url` makes; None for a request that is no model call (files, caches, ...)."""
     path, _, method = unquote(urlsplit(url).path).rpartition(":")
     model = _model(path)
     endpoint = _METHODS.get(method)
@@ -61,7 +61,7 @@ def _model(path: str) -> str:
 
 
 def interaction(sdk: Any, request: Any) -> SpeakeasyCall | None:
-    """The call that a request of the client's other half makes."""
+    """Return the call that a request of the client's other half makes."""
     endpoint = _POSTED.endpoint(request.method, request.url.path)
     if endpoint is None:
         return None
@@ -70,7 +70,7 @@ def interaction(sdk: Any, request: Any) -> SpeakeasyCall | None:
 
 
 def _owner(sdk: Any) -> Any:
-    """What `watch_client` knows of the client: what all of it shares, or the HTTP client of a part without that."""
+    """Return the object by which `watch_client` knows a client: the shared one, or its HTTP client."""
     shared = getattr(sdk, "_api_client", None)
     if shared is not None:
         return shared

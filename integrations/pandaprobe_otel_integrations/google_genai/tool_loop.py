@@ -28,33 +28,33 @@ class ToolLoopHooks:
         self._gate = gate
 
     def generate(self, wrapped: Wrapped, models: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around `Models.generate_content` and `Chat.send_message`."""
+        """Wrap `Models.generate_content` and `Chat.send_message`."""
         loop = guarded(self._open, models, args, kwargs)
         return wrapped(*args, **kwargs) if loop is None else loop.run(lambda: wrapped(*args, **kwargs))
 
     async def generate_async(self, wrapped: Wrapped, models: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around `AsyncModels.generate_content` and `AsyncChat.send_message`."""
+        """Wrap `AsyncModels.generate_content` and `AsyncChat.send_message`."""
         loop = guarded(self._open, models, args, kwargs)
         if loop is None:
             return await wrapped(*args, **kwargs)
         return await loop.run_async(lambda: wrapped(*args, **kwargs))
 
     def stream(self, wrapped: Wrapped, models: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around the streaming twins, generators: nothing happens before they are iterated."""
+        """Wrap the streaming twins, generators: nothing happens before they are iterated."""
         chunks = wrapped(*args, **kwargs)
         if not guarded(self._is_wanted, models, args, kwargs):
             return chunks
         return through(chunks, lambda: guarded(self._open, models, args, kwargs))
 
     async def stream_async(self, wrapped: Wrapped, models: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around the asynchronous ones, which return an asynchronous generator."""
+        """Wrap the asynchronous ones, which return an asynchronous generator."""
         chunks = await wrapped(*args, **kwargs)
         if not guarded(self._is_wanted, models, args, kwargs):
             return chunks
         return through_async(chunks, lambda: guarded(self._open, models, args, kwargs))
 
     def function(self, wrapped: Wrapped, _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around one call of a function of the app; the asynchronous one is awaited by the client."""
+        """Wrap one call of a function of the app; the asynchronous one is awaited by the client."""
         tool = guarded(self._open_function, args, kwargs)
         if tool is None:
             return wrapped(*args, **kwargs)
@@ -85,13 +85,13 @@ class ToolLoopHooks:
 
 
 def _config(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The configuration of a call: a chat's own, unless the message has one. Models take keywords only."""
+    """Return the configuration of a call: a chat's own, unless the message has one. Models take keywords only."""
     given = kwargs.get("config") or (args[1] if len(args) > 1 else None)
     return given or getattr(owner, "_config", None)
 
 
 def _has_functions(config: Any) -> bool:
-    """Whether the client would call functions by itself."""
+    """Return whether the client would call functions by itself."""
     tools = items(_member(config, "tools"))
     if not tools:
         return False

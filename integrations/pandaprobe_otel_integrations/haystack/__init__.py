@@ -27,7 +27,7 @@ class _Registration:
 
     @property
     def is_in_place(self) -> bool:
-        """Whether it is the one that Haystack uses."""
+        """Return whether it is the one that Haystack uses."""
         return self.module.tracer.actual_tracer is self.tracer
 
     def undo(self) -> None:
@@ -39,9 +39,9 @@ class _Registration:
 class HaystackInstrumentor(Integration):
     """Pipelines, components, agents, model calls, tools and retrievals, sync and async.
 
-    Pipelines and their components are CHAIN spans, generators LLM ones, for which the instrumentation of the model's
-    client makes none, retrievers and rankers RETRIEVER, embedders EMBEDDING. A tracer that the app has given to
-    Haystack stays in its place. See `Integration` for the options of `instrument()`.
+    Pipelines and their components are CHAIN spans, retrievers and rankers RETRIEVER, embedders EMBEDDING, and
+    generators LLM spans, for which the model's client makes no second one. If the app has given Haystack a tracer, it
+    stays. See `Integration` for the options of `instrument()`.
     """
 
     library = "haystack"
@@ -58,7 +58,7 @@ class HaystackInstrumentor(Integration):
 
     @property
     def outcome(self) -> Outcome:
-        """How things stand now; the app's own tracer is one more reason to be silent."""
+        """The state of the instrumentation now; the app's own tracer is one more reason to be disabled."""
         replaced = [one for one in self._registrations() if not one.is_in_place] if self._open else []
         if replaced:
             return Outcome(state="skipped", reason="Haystack has been given another tracer")

@@ -1,4 +1,4 @@
-"""What is said of Haystack's operations, by the tags that it sets on them."""
+"""Names and attributes of Haystack's operations, by the tags that it sets on them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _nothing(tags: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """How an operation is shown. `facts` and `content` read the tags that it has at its end."""
+    """The form in which an operation is shown. `facts` and `content` read the tags that it has at its end."""
 
     name: str
     attributes: Mapping[str, Any]
@@ -42,7 +42,7 @@ class Description:
 
 
 def described(operation: str, tags: Tags) -> Description | None:
-    """How the operation is shown; None for one that is not: the steps of an agent's loop, and hooks."""
+    """Return the form of an operation; None for one that is not shown: steps of an agent's loop, and hooks."""
     if operation == "haystack.component.run":
         return _component(tags)
     found = _OPERATIONS.get(operation)
@@ -106,7 +106,7 @@ def _beside(metas: list[Mapping[str, Any]]) -> Content:
 
 
 def _metas(tags: Tags) -> list[Mapping[str, Any]]:
-    """What is said beside each reply: in a chat message, or (of generators of text) beside the texts."""
+    """Return what is said beside each reply: in a chat message, or (of generators of text) beside the texts."""
     said = obj(_first(tags, _LLM_OUTPUTS))
     beside = items(said.get("meta"))
     return [
@@ -176,7 +176,7 @@ def _without_vector(value: Any) -> Any:
 
 
 def _embedded(tags: Tags) -> Content:
-    """The texts; a vector says nothing."""
+    """Return the texts; a vector says nothing."""
     asked = obj(tags.get("haystack.component.input"))
     documents = [getattr(one, "content", None) for one in items(asked.get("documents"))]
     return {ours.INPUT: asked.get("text") or documents}
@@ -206,7 +206,7 @@ def _agent(tags: Tags) -> Description:
 
 
 def _talk(tags: Tags) -> Content:
-    """What the agent was asked, and what it said last."""
+    """Return the agent's question, and its last answer."""
     given, made = obj(tags.get("haystack.agent.input")), obj(tags.get("haystack.agent.output"))
     asked, said = items(given.get("messages")), items(made.get("messages"))
     last = [{"message": _chat(said[-1], "assistant"), "finish_reason": "stop"}] if said else []
@@ -219,7 +219,7 @@ def _talk(tags: Tags) -> Content:
 
 
 def _state(values: Tags, messages: list[Any]) -> dict[str, Any] | None:
-    """The messages with what the agent's state has beside them; None where that is nothing."""
+    """Return the messages with what the agent's state has beside them; None where that is nothing."""
     more = plain({name: value for name, value in values.items() if name not in _OF_AGENTS})
     return {"messages": plain(messages), **more} if more else None
 
@@ -251,7 +251,7 @@ _OPERATIONS: Final[Mapping[str, Callable[[Tags], Description]]] = {
 
 
 def plain(value: Any) -> Any:
-    """What components pass on, as what JSON can say: messages as chat messages, documents without their vectors."""
+    """Return what components pass on as JSON: messages as chat messages, documents without their vectors."""
     if isinstance(value, Mapping):
         return {str(key): plain(one) for key, one in obj(value).items() if one is not None}
     if isinstance(value, (list, tuple)):

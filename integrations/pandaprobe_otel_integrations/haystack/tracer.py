@@ -22,7 +22,7 @@ from .descriptions import Description, described
 
 
 class OperationSpan:
-    """What Haystack takes for its `Span`. What it is told is written once it is known: at the end."""
+    """A stand-in for Haystack's `Span`. It is written at its end, when all is known."""
 
     def __init__(self, run: Run | None, description: Description | None) -> None:
         self.run = run
@@ -42,7 +42,7 @@ class OperationSpan:
         self.told.update(tags)
 
     def raw_span(self) -> Any:
-        """The OpenTelemetry span, or this where there is none."""
+        """Return the OpenTelemetry span, or this where there is none."""
         return self if self.run is None or self.run.span is None else self.run.span
 
     def get_correlation_data_for_logs(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class OperationSpan:
 
 
 class HaystackTracer:
-    """What Haystack takes for its `Tracer`, of which it asks for no more than the methods.
+    """A stand-in for Haystack's `Tracer`, of which it asks for no more than the methods.
 
     `recorder` gives the tracer, and None while nothing is to be recorded; `claims_only` says that somebody else records
     the runs: then this only keeps the model clients below from recording the same calls.
@@ -72,7 +72,7 @@ class HaystackTracer:
     def trace(
         self, operation_name: str, tags: Mapping[str, Any] | None = None, parent_span: Any = None
     ) -> Generator[OperationSpan]:
-        """A span around the block, which belongs to it; exceptions pass through unchanged."""
+        """Yield a span around the block, which belongs to it; exceptions pass through unchanged."""
         span = guarded(self._begin, operation_name, tags or {}, parent_span) or OperationSpan(None, None)
         if span.run is not None:
             span.run.enter_body()
@@ -84,7 +84,7 @@ class HaystackTracer:
         self._end(span, None)
 
     def current_span(self) -> OperationSpan | None:
-        """The innermost operation that runs here."""
+        """Return the innermost operation that runs here."""
         run = get_current().get(RUN_KEY)
         return OperationSpan(run, None) if isinstance(run, Run) else None
 

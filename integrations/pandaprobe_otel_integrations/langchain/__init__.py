@@ -50,10 +50,10 @@ class _Registration:
 class LangChainInstrumentor(Integration):
     """Chains, graphs, agents, model calls, tools and retrievers, sync, async and streamed.
 
-    Every run of whatever is built on `langchain_core` is a span: graphs and agents AGENT, their nodes and other
-    runnables CHAIN, and one LLM span per model call, for which the instrumentation of the model's client makes none.
-    Runs that LangGraph hides are left out. `thread_id` is the conversation. What steers a graph (interrupts,
-    commands) is no error. See `Integration` for the options of `instrument()`.
+    Every run built on `langchain_core` is a span: graphs and agents AGENT, their nodes and other runnables CHAIN. One
+    model call is one LLM span; the model's client makes no second one. Runs that LangGraph hides are left out.
+    `thread_id` is the conversation. Interrupts and commands of a graph are no errors. See `Integration` for the
+    options of `instrument()`.
     """
 
     library = "langchain"
@@ -85,7 +85,7 @@ class LangChainInstrumentor(Integration):
     )
 
     def recorder(self) -> Recorder:
-        """What a handler records with that the app has made itself, instrumented or not."""
+        """Return the recorder of a handler that the app has made itself, instrumented or not."""
         return self._recorder if self._open else self._make_recorder(chosen_tracer_provider(), None)
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:

@@ -28,7 +28,7 @@ def hook_tools(module: ModuleType) -> Iterable[Undoable]:
 
 
 def _arguments(tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
-    """What the model gave, without what LangChain puts in."""
+    """Return the model's arguments, without those that LangChain adds."""
     given: Any = args[0] if args else kwargs.get("tool_input")
     if not isinstance(given, dict):
         return {"input": given}

@@ -20,7 +20,7 @@ SETTER = "_set_config_context"
 
 
 def entering_body(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Wraps SETTER."""
+    """Wrap SETTER."""
     result = wrapped(*args, **kwargs)
     guarded(_attach, args[0] if args else kwargs.get("config"))
     return result
@@ -38,7 +38,7 @@ def retrieving(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...]
 async def retrieving_async(
     wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """Wraps `BaseRetriever.ainvoke`."""
+    """Wrap `BaseRetriever.ainvoke`."""
     before = get_current()
     try:
         return await wrapped(*args, **kwargs)

@@ -31,14 +31,14 @@ class RunCallbacks(RunSpans):
 
     @property
     def ignore_llm(self) -> bool:
-        """Whether model calls are of no interest."""
+        """Return whether model calls are of no interest."""
         return self._recorder() is None
 
     ignore_chat_model = ignore_llm
 
     @property
     def ignore_chain(self) -> bool:
-        """Whether chains are of no interest; LangChain asks before each callback."""
+        """Return whether chains are of no interest; LangChain asks before each callback."""
         return self._recorder() is None or self._claims_only()
 
     ignore_agent = ignore_chain
@@ -284,7 +284,7 @@ def _without_injected(arguments: Any) -> Any:
 
 
 def _tool_message(output: Any) -> Any:
-    """The message in a tool's output, which may be a command that updates the state with it."""
+    """Return the message in a tool's output, which may be a command that updates the state with it."""
     if hasattr(output, "tool_call_id"):
         return output
     update = obj(getattr(output, "update", None) if hasattr(output, "goto") else None)

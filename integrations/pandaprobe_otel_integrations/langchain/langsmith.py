@@ -20,7 +20,7 @@ class LangSmithTracing(Rival):
     """
 
     def is_active(self) -> bool:
-        """What LangSmith itself makes of its variables (which it reads once) and of its context."""
+        """Return what LangSmith itself makes of its variables (which it reads once) and of its context."""
         utils = sys.modules.get("langsmith.utils")
         return utils is not None and bool(guarded(_emits_spans, utils))
 
@@ -37,7 +37,7 @@ def _emits_spans(utils: Any) -> bool:
 
 @cache
 def _has_modes() -> bool:
-    """Whether it is 0.8 or newer: before, no mode was read, and OTEL_ONLY meant nothing without OTEL_ENABLED."""
+    """Return whether it is 0.8 or newer: before, no mode was read, and OTEL_ONLY meant nothing without OTEL_ENABLED."""
     try:
         major, minor = version("langsmith").split(".")[:2]
         return (int(major), int(minor)) >= (0, 8)

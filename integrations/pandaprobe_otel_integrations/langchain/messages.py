@@ -34,7 +34,7 @@ _MAX_DEPTH: Final = 8
 
 
 def is_message(value: Any) -> bool:
-    """Whether this is one of LangChain's messages, by what every version of them has."""
+    """Return whether this is one of LangChain's messages, by what every version of them has."""
     return (
         hasattr(value, "content")
         and isinstance(getattr(value, "type", None), str)
@@ -51,12 +51,12 @@ def role_of(message: Any) -> str:
 
 
 def conversation(messages: Iterable[Any]) -> list[Part]:
-    """Messages in the conventions' form: a role, parts, and what stands beside them."""
+    """Return messages in the conventions' form: a role, parts, and what stands beside them."""
     return [{"role": role_of(message), "parts": message_parts(message), **beside(message)} for message in messages]
 
 
 def beside(message: Any) -> dict[str, Any]:
-    """Values of a message beside its content: who says it, and what its provider's package adds."""
+    """Return values of a message beside its content: who says it, and what its provider's package adds."""
     name = string(getattr(message, "name", None))
     found = {"name": name} if name else {}
     more = getattr(message, "additional_kwargs", None)
@@ -70,7 +70,7 @@ def _outcome(message: Any, artifact: Any = NOT_FOR_THE_MODEL) -> dict[str, Any]:
 
 
 def message_parts(message: Any) -> list[Part]:
-    """The parts of one message, its tool calls included."""
+    """Return the parts of one message, its tool calls included."""
     if role_of(message) == "tool":
         response = plain(message.content)
         call_id = string(getattr(message, "tool_call_id", None))
@@ -88,7 +88,7 @@ def message_parts(message: Any) -> list[Part]:
 
 
 def chat_message(message: Any) -> dict[str, Any]:
-    """One message in the form of chat completions, for the states that chains pass on."""
+    """Return one message in the form of chat completions, for the states that chains pass on."""
     found: dict[str, Any] = {"role": role_of(message), "content": _content(message.content)}
     found |= beside(message)
     if found["role"] == "tool":
@@ -129,14 +129,14 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def _message_in_short(value: list[Any]) -> dict[str, Any] | None:
-    """The message that a pair of a role and a text stands for, as in `("user", "Hi")`."""
+    """Return the message that a pair of a role and a text stands for, as in `("user", "Hi")`."""
     if len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], str) and value[0] in _SHORT_ROLES:
         return {"role": _ROLES.get(value[0], value[0]), "content": value[1]}
     return None
 
 
 def document(value: Any) -> dict[str, Any]:
-    """A retrieved document."""
+    """Return a retrieved document."""
     found: dict[str, Any] = {
         "content": getattr(value, "page_content", None),
         "metadata": plain(getattr(value, "metadata", None)),
@@ -148,7 +148,7 @@ def document(value: Any) -> dict[str, Any]:
 
 
 def interrupts(error: BaseException) -> list[Any]:
-    """What a graph that interrupts itself asks for: the values of the interrupts in its exception."""
+    """Return the questions of a graph that interrupts itself: the values of the interrupts in its exception."""
     given: Any = error.args[0] if error.args else ()
     return [plain(getattr(one, "value", one)) for one in items(given)]
 
@@ -180,7 +180,7 @@ def _text(value: Any) -> str:
 
 
 def _thought_beside(message: Any) -> str | None:
-    """The thought that DeepSeek's package, and others, put beside a message."""
+    """Return the thought that DeepSeek's package, and others, put beside a message."""
     more = getattr(message, "additional_kwargs", None)
     return string(obj(more).get("reasoning_content")) if more else None
 
@@ -196,7 +196,7 @@ def _blocks(content: Any) -> list[Any]:
 
 
 def _content(content: Any) -> Any:
-    """Content of a chat message: its text if it has nothing else. Calls stand beside it."""
+    """Return content of a chat message: its text if it has nothing else. Calls stand beside it."""
     if isinstance(content, str):
         return content
     found = [part for block in items(content) if (part := _part(block)) is not None and part["type"] != "tool_call"]
@@ -206,7 +206,7 @@ def _content(content: Any) -> Any:
 
 
 def _part(block: Any) -> Part | None:
-    """A content block of LangChain's own form, of OpenAI's or of Anthropic's."""
+    """Return a content block of LangChain's own form, of OpenAI's or of Anthropic's."""
     if isinstance(block, str):
         return parts.text(block)
     found = obj(block)

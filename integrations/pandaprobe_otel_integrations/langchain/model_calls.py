@@ -1,4 +1,4 @@
-"""What LangChain's callbacks say of a model call, as attributes of the GenAI conventions."""
+"""LangChain's callbacks about a model call, as attributes of the GenAI conventions."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _ANSWERED: Final = frozenset(
 """Members of what stands beside an answer that attributes tell, or that say when it was made and what form it has."""
 _COUNTED: Final = {**COUNTED, **dict.fromkeys(("cache_read_input_tokens", "cache_creation_input_tokens"))}
 _LOCAL_IDS: Final = ("run-", "lc_run-", "run--", "lc_")
-"""What the ids begin with that LangChain gives to messages whose service gave none."""
+"""Beginnings of the ids that LangChain gives to messages whose service gave none."""
 
 
 def request_attributes(metadata: Object, parameters: Object) -> dict[str, Any]:
-    """Model, provider and parameters. `metadata` is the run's, `parameters` its `invocation_params`."""
+    """Return model, provider and parameters. `metadata` is the run's, `parameters` its `invocation_params`."""
     provider = string(metadata.get("ls_provider"))
     return {
         names.PROVIDER: provider_name(provider) if provider else None,
@@ -60,12 +60,12 @@ def request_attributes(metadata: Object, parameters: Object) -> dict[str, Any]:
 
 
 def tool_definitions(parameters: Object) -> list[Part]:
-    """The tools that the model may call, each flat, whatever provider they were bound for."""
+    """Return the tools that the model may call, each flat, whatever provider they were bound for."""
     return [_definition(tool) for tool in objects(parameters.get("tools"))]
 
 
 def answer_attributes(result: Any) -> dict[str, Any]:
-    """Usage, ids and finish reasons of an `LLMResult`."""
+    """Return usage, ids and finish reasons of an `LLMResult`."""
     generations = _generations(result)
     said = [obj(getattr(_message(one), "response_metadata", None)) for one in generations]
     first: Object = said[0] if said else {}
@@ -83,7 +83,7 @@ def answer_attributes(result: Any) -> dict[str, Any]:
 
 
 def answer_content(result: Any) -> Content:
-    """The messages of an `LLMResult`, or its texts, and what the provider's package says beside them."""
+    """Return the messages of an `LLMResult`, or its texts, and what the provider's package says beside them."""
     messages: list[Part] = []
     more: dict[str, Any] = _beside(obj(getattr(result, "llm_output", None)))
     for generation in _generations(result):
@@ -160,7 +160,7 @@ def _response_id(generations: list[Any], said: Object) -> str | None:
 
 
 def _usage(generations: list[Any], output: Object) -> dict[str, Any]:
-    """Tokens of the call: cache and reasoning are inside input and output, as LangChain has them too."""
+    """Return tokens of the call: cache and reasoning are inside input and output, as LangChain has them too."""
     for generation in generations:
         usage = obj(getattr(_message(generation), "usage_metadata", None))
         if usage:

@@ -38,7 +38,7 @@ class RunSpans:
     """
 
     root_names: ClassVar[Mapping[str, str]] = {}
-    """What a trace is called whose first run has only the name of its class."""
+    """Names for traces whose first run has only the name of its class."""
 
     def __init__(
         self,

@@ -22,8 +22,8 @@ class LiteLLMInstrumentor(Integration):
     """Completions, responses, embeddings, reranking, pictures and sound, sync and async, streamed or not,
     also through a Router.
 
-    Each attempt of a Router, and of litellm's own retries and fallbacks, is a call with a span of its own. What
-    litellm answers from its cache is none. While its own callback "otel" is active, its spans are used instead. See
+    Each attempt of a Router, and each of litellm's retries and fallbacks, is a call with its own span. Answers from
+    litellm's cache have none. While litellm's callback "otel" is active, its spans are used instead. See
     `Integration` for the options of `instrument()`.
     """
 
@@ -36,7 +36,7 @@ class LiteLLMInstrumentor(Integration):
 
     @property
     def outcome(self) -> Outcome:
-        """How things stand now; `adopted` while litellm makes spans itself."""
+        """The state of the instrumentation now; `adopted` while litellm makes spans itself."""
         found = super().outcome
         if found.state == "hooked" and makes_own_spans(sys.modules.get("litellm")):
             return Outcome(state="adopted", reason='litellm makes spans itself (its callback "otel")')

@@ -1,4 +1,4 @@
-"""Which arguments of a call are the request, and which are litellm's own: keys, addresses, prices, objects."""
+"""The arguments of a call that are the request, and those of litellm itself: keys, addresses, prices, objects."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PLAIN: Final = (str, int, float, bool, list, tuple, dict, bytes, type)
 
 
 def sent(arguments: Mapping[str, Any]) -> Body:
-    """The arguments that are a part of the request."""
+    """Return the arguments that are a part of the request."""
     own = _own()
     return {name: value for name, value in arguments.items() if name == FILES or _is_sent(name, value, own)}
 

@@ -1,4 +1,4 @@
-"""What becomes of a call: an answer in one piece, or a stream that the app reads."""
+"""The result of a call: an answer in one piece, or a stream that the app reads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pandaprobe_otel_integrations._streams.items import ObservedItems
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
 from .functions import Function
-from .place import named
+from .provider import named
 
 
 class FunctionCall:
@@ -38,7 +38,7 @@ class FunctionCall:
         self._logging = logging
 
     def take(self, result: Any) -> tuple[Any, ObservedStream] | None:
-        """What the function has returned: an answer, or a stream with what observes it from now on."""
+        """Take the function's result: an answer, or a stream, which comes back with its observer."""
         stream = self._function.stream_in(result)
         if stream is not None:
             return stream, ObservedStream(self._call, self._context, self._function, stream, result)
@@ -124,6 +124,6 @@ class ObservedStream:
 
 
 def _decided(logging: Any) -> str | None:
-    """The provider that litellm chose, in the conventions' words."""
+    """Return the provider that litellm chose, in the conventions' words."""
     details = obj(getattr(logging, "model_call_details", None))
     return named(string(details.get("custom_llm_provider")))

@@ -34,10 +34,10 @@ class Function:
     answer_of: Callable[[Any], Body]
     chunk_of: Callable[[Any], Body]
     is_everywhere: bool = True
-    """Whether each supported version has it in this module."""
+    """True if each supported version has it in this module."""
 
     def request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Body:
-        """The arguments as a request."""
+        """Return the arguments as a request."""
         given = {**dict(zip(self.places, args, strict=False)), **kwargs}
         return with_files(given, {"file": given["file"]}) if "file" in given else given
 
@@ -59,7 +59,7 @@ def _no_stream(result: Any) -> Any:
 
 
 def _answer_of(result: Any) -> Body:
-    """A result as an answer of OpenAI's API. Of many vectors only the first is looked at."""
+    """Return a result as an answer of OpenAI's API. Of many vectors only the first is looked at."""
     data = items(_member(result, "data"))
     if data:
         return {"model": getattr(result, "model", None), "usage": _usage(result), "data": data[:1]}
@@ -67,7 +67,7 @@ def _answer_of(result: Any) -> Body:
 
 
 def _with_cost(answer: Body, result: Any) -> Body:
-    """The answer with what litellm says that it has cost, in US dollars, which is no member of it."""
+    """Return the answer with what litellm says that it has cost, in US dollars, which is no member of it."""
     cost = obj(getattr(result, "_hidden_params", None)).get("response_cost")
     if not isinstance(cost, float) or cost <= 0:
         return answer
@@ -75,7 +75,7 @@ def _with_cost(answer: Body, result: Any) -> Body:
 
 
 def _chunk_of(chunk: Any) -> Body:
-    """A chunk as one of OpenAI's API. Only what is read of it is taken, since there are many."""
+    """Return a chunk as one of OpenAI's API. Only what is read of it is taken, since there are many."""
     found: dict[str, Any] = {"id": _member(chunk, "id"), "model": _member(chunk, "model")}
     if (usage := _member(chunk, "usage")) is not None:
         found["usage"] = obj(usage)
@@ -117,14 +117,14 @@ _UNKNOWN: Final = object()
 
 
 def _pictures_of(result: Any) -> Body:
-    """Where the provider has counted nothing, litellm says that it was none."""
+    """Remove litellm's count of zero from an answer whose provider has counted nothing."""
     answer = obj(result)
     counted = obj(answer.get("usage")).get("total_tokens")
     return answer if counted else {**answer, "usage": None}
 
 
 def _sound_of(result: Any) -> Body:
-    """The sound, where all of it has come already."""
+    """Return the sound, where all of it has come already."""
     response = getattr(result, "response", None)
     if response is None or not response.is_stream_consumed:
         return {}

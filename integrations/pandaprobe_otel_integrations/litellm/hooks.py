@@ -9,7 +9,7 @@ from opentelemetry.context import Context, get_current
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http.around import around, around_async
+from pandaprobe_otel_integrations._http.traced_call import around, around_async
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
 from pandaprobe_otel_integrations._patching import Wrapper
@@ -17,7 +17,7 @@ from pandaprobe_otel_integrations._patching import Wrapper
 from .arguments import sent
 from .call import FunctionCall, ObservedStream
 from .functions import Function
-from .place import place_of_call, split_model
+from .provider import place_of_call, split_model
 
 Wrapped = Callable[..., Any]
 STREAM: Final = "_pandaprobe_observed"
@@ -32,7 +32,7 @@ class CallHooks:
         self._gate = gate
 
     def synchronous(self, function: Function) -> Wrapper:
-        """Around a function that returns the answer or a stream."""
+        """Wrap a function that returns the answer or a stream."""
 
         def hook(wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             opened = guarded(self._open, function, args, kwargs)
@@ -41,7 +41,7 @@ class CallHooks:
         return hook
 
     def asynchronous(self, function: Function) -> Wrapper:
-        """Around a coroutine function."""
+        """Wrap a coroutine function."""
 
         async def hook(wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             opened = guarded(self._open, function, args, kwargs)
@@ -76,7 +76,7 @@ class StreamHooks:
     """Wrappers of the methods of a stream, in wrapt's form; a stream that is not recorded is passed on."""
 
     def next(self, wrapped: Wrapped, stream: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around `__next__`."""
+        """Wrap `__next__`."""
         observed: ObservedStream | None = stream.__dict__.get(STREAM)
         if observed is None:
             return wrapped(*args, **kwargs)
@@ -92,7 +92,7 @@ class StreamHooks:
         return chunk
 
     async def next_async(self, wrapped: Wrapped, stream: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around `__anext__`."""
+        """Wrap `__anext__`."""
         observed: ObservedStream | None = stream.__dict__.get(STREAM)
         if observed is None:
             return await wrapped(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Whether litellm makes spans itself: it does so by a callback."""
+"""A check for spans of litellm's own, which it makes by a callback."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _OWN_MODULE: Final = "litellm.integrations.opentelemetry"
 
 
 def makes_own_spans(litellm: Any) -> bool:
-    """Whether the callback "otel" is set, by name or as an object."""
+    """Return whether the callback "otel" is set, by name or as an object."""
     if litellm is None:
         return False
     return any(_is_own(one) for name in _LISTS for one in getattr(litellm, name, None) or ())

@@ -35,9 +35,8 @@ class _Registration:
 class LlamaIndexInstrumentor(Integration):
     """Agents, workflows, query and chat engines, retrievers, embeddings, tools and model calls, streamed or not.
 
-    One model call is one LLM span, for which the instrumentation of the model's client makes none. A streamed answer
-    ends its spans when it has been read; one that the app drops, at the next call. See `Integration` for the options
-    of `instrument()`.
+    One model call is one LLM span; the model's client makes no second one. A streamed answer ends its spans when it
+    has been read; one that the app drops, at the next call. See `Integration` for the options of `instrument()`.
     """
 
     library = "llama_index"

@@ -31,12 +31,12 @@ class TeamRun(Run):
     """That of the agent whose turn it is."""
 
     def has_turn_of(self, agent: str | None) -> bool:
-        """Whether it is this agent's turn; an event that names none is of whose turn it is."""
+        """Return whether it is this agent's turn; an event that names none is of whose turn it is."""
         return agent is None or (self.turn is not None and self.turn.agent == agent)
 
 
 def asked(agent: Any, event: Any) -> dict[str, Any]:
-    """What a run is asked, by the event that starts it: messages, and beside them whatever else the app gives."""
+    """Return the input of a run, by the event that starts it: messages, and whatever else the app gives."""
     given: Mapping[str, Any] = {**{name: getattr(event, name, None) for name in _MESSAGES}, **dict(event.items())}
     history, question = items(given.get("chat_history")), given.get("user_msg")
     messages = messages_of(history)
@@ -52,7 +52,7 @@ def asked(agent: Any, event: Any) -> dict[str, Any]:
 
 
 def answered(result: Any) -> dict[str, Any]:
-    """What a run results in: the answer, and beside it what the app has asked it for in a form of its own."""
+    """Return the result of a run: the answer, and the form in which the app has asked for it."""
     response = getattr(result, "response", None)
     messages = [{**each, "finish_reason": "stop"} for each in messages_of([response] if response is not None else [])]
     structured = plain(getattr(result, "structured_response", None))
@@ -60,7 +60,7 @@ def answered(result: Any) -> dict[str, Any]:
 
 
 def content(said: Mapping[str, Any], messages_name: str, whole_name: str) -> dict[str, Any]:
-    """The attribute for messages, or where there is anything beside them, the one for all of it."""
+    """Return the attribute for messages, or where there is anything beside them, the one for all of it."""
     if [*said] == ["messages"]:
         return {messages_name: said["messages"]}
     return {whole_name: said}

@@ -1,4 +1,4 @@
-"""What is known of a call of LlamaIndex when it begins, and of what it has found."""
+"""Attributes of a call of LlamaIndex, at its beginning and at its end."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def beginning(
 
 
 def name_of_ending(kind: Kind | None, arguments: Mapping[str, Any]) -> str:
-    """How `ending` knows a run: by its kind, but for workflows and their steps."""
+    """Return the name under which `ending` knows a run: its kind, but for workflows and their steps."""
     if kind is None:
         return "STEP"
     return "WORKFLOW" if kind == "CHAIN" and "start_event" in arguments else kind
 
 
 def ending(name: str, result: Any) -> dict[str, Any]:
-    """What a run has resulted in, model calls aside."""
+    """Return the result of a run, model calls aside."""
     if name.startswith("TOOL"):
         return {names.TOOL_CALL_RESULT: getattr(result, "content", result)}
     if name == "RETRIEVER":
@@ -80,7 +80,7 @@ def ending(name: str, result: Any) -> dict[str, Any]:
 
 
 def turn_beginning(name: str) -> dict[str, Any]:
-    """What is known of an agent at once."""
+    """Return the attributes of an agent that are known at once."""
     return {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", names.AGENT_NAME: name}
 
 
@@ -93,7 +93,7 @@ def step_beginning(method: str, event: Any, parent: Run | None, *, with_content:
 
 
 def _asked(arguments: Mapping[str, Any]) -> Any:
-    """The question among the arguments: a text, or a bundle with one."""
+    """Return the question among the arguments: a text, or a bundle with one."""
     first = next((arguments[name] for name in _QUESTIONS if arguments.get(name) is not None), None)
     return getattr(first, "query_str", None) or (str(first) if first is not None else None)
 
@@ -107,6 +107,6 @@ def _tool_arguments(arguments: Mapping[str, Any]) -> Any:
 
 
 def _provider(instance: Any) -> str:
-    """The provider, by the package that the model's class comes from: `llama_index.llms.openai.base`."""
+    """Return the provider, by the package that the model's class comes from: `llama_index.llms.openai.base`."""
     parts = type(instance).__module__.split(".")
     return parts[2] if len(parts) > 3 and parts[:2] == ["llama_index", "llms"] else type(instance).__name__.lower()

@@ -181,7 +181,7 @@ class RunHandler:
             run.claim_model_call()
 
     def _turn(self, parent: Run | None, event: Any, base: Context, recorder: Recorder) -> tuple[Run | None, Context]:
-        """What a step of an agent is below: in a team, the agent whose turn it is, whose span begins with its turn."""
+        """Return the parent of an agent's step: in a team the agent whose turn it is, whose span begins here."""
         if not isinstance(parent, TeamRun):
             return parent, base
         agent = string(getattr(event, "current_agent_name", None))
@@ -201,7 +201,7 @@ class RunHandler:
             self.end(turn, None)
 
     def _is_inside(self, name: str, parent: Run | None) -> bool:
-        """Whether this call is made by another of the same object: around it, or in a stream that is being read."""
+        """Return whether a call of the same object makes this one: around it, or in a stream that is being read."""
         if parent is not None and parent.name == name:
             return True
         claim = get_value(LLM_SPAN_KEY)  # of the stream that this task has asked for, until it answers
@@ -293,7 +293,7 @@ class RunHandler:
     # -- ending -------------------------------------------------------------------------------------------------------
 
     def _is_read_later(self, run: Run, result: Any) -> bool:
-        """Whether what was returned answers while it is read: then the run ends with it."""
+        """Return whether what was returned answers while it is read: then the run ends with it."""
         stream: Any = result
         if run.claim is None:
             if run.span is None or type(result).__name__ not in _STREAMING_RESPONSES:
@@ -362,7 +362,7 @@ class RunHandler:
             guarded(run.span.end)
 
     def _end_abandoned(self) -> None:
-        """What the app has not read to its end and has dropped. Nobody tells; a finalizer must not take locks."""
+        """End what the app dropped before its end. Nobody tells, and a finalizer must not take locks."""
         for run, stream in list(self._streams.values()):
             if stream() is None:
                 if run.span is not None:
@@ -371,14 +371,14 @@ class RunHandler:
 
 
 def _set_stopped(run: Run | None, outcome: str | None) -> None:
-    """How what is below this run, and below what it is a part of, has stopped; None when something goes on."""
+    """Note the outcome of what is below this run, and below its parents; None when something goes on."""
     while run is not None and run.stopped != outcome:
         run.stopped = outcome
         run = run.parent
 
 
 def _agents_above(run: Run) -> list[Run]:
-    """The agent that a model call is one of, and those around it that have not answered by another one."""
+    """Return the agent that a model call is one of, and those around it that have not answered by another one."""
     found: list[Run] = []
     above = run.parent
     while above is not None and (above.is_agent or above.span is None):
@@ -389,5 +389,5 @@ def _agents_above(run: Run) -> list[Run]:
 
 
 def _is_plumbing(method: str, parent: Run | None) -> bool:
-    """Whether a step is one of LlamaIndex's own agents: what it does is a model call or a tool."""
+    """Return whether a step is one of LlamaIndex's own agents: what it does is a model call or a tool."""
     return method in STEPS and parent is not None and parent.is_agent

@@ -1,4 +1,4 @@
-"""What a span of LlamaIndex's dispatcher is about, by the class that it is of and the name of its method.
+"""The kind of a span of LlamaIndex's dispatcher, by its class and the name of its method.
 
 Nothing of LlamaIndex is imported: a class is known by the names of its bases.
 """
@@ -44,7 +44,7 @@ _METHODS: Final = frozenset(name for _, methods, _ in _CALLS for name in methods
 
 
 def kind_of(instance: Any, method: str) -> Kind | None:
-    """The kind; None for what is plumbing of the framework."""
+    """Return the kind; None for what is plumbing of the framework."""
     if instance is None or method not in _METHODS:
         return None
     bases = {base.__name__ for base in instance.__class__.__mro__ if base.__module__.startswith(_OF_LLAMA_INDEX)}
@@ -52,5 +52,5 @@ def kind_of(instance: Any, method: str) -> Kind | None:
 
 
 def is_team(instance: Any) -> bool:
-    """Whether this runs several agents."""
+    """Return whether this runs several agents."""
     return any(base.__name__ == "AgentWorkflow" for base in instance.__class__.__mro__)

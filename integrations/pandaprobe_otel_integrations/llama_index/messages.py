@@ -35,12 +35,12 @@ _REASONS: Final = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "l
 
 
 def messages_of(messages: Iterable[Any]) -> list[Part]:
-    """ChatMessages as messages with parts."""
+    """Return chatMessages as messages with parts."""
     return [_message(each) for each in messages]
 
 
 def answer_of(response: Any) -> list[Part]:
-    """The answer of a ChatResponse or a CompletionResponse."""
+    """Return the answer of a ChatResponse or a CompletionResponse."""
     message = getattr(response, "message", None)
     if message is None:
         text = string(getattr(response, "text", None))
@@ -51,7 +51,7 @@ def answer_of(response: Any) -> list[Part]:
 
 
 def beside_answer(response: Any) -> Content:
-    """Values that the provider and its package put beside the answer."""
+    """Return values that the provider and its package put beside the answer."""
     raw = obj(getattr(response, "raw", None))
     found = {**rest(obj(getattr(response, "additional_kwargs", None)), COUNTED.keys()), **rest(raw, _ANSWERED)}
     choices = [
@@ -80,7 +80,7 @@ def _reason(response: Any) -> str | None:
 
 
 def answer_attributes(response: Any) -> dict[str, Any]:
-    """Model, id and tokens, from what the provider has sent."""
+    """Return model, id and tokens, from what the provider has sent."""
     raw = obj(getattr(response, "raw", None))
     usage = obj(raw.get("usage"))
     more = obj(getattr(response, "additional_kwargs", None))
@@ -97,7 +97,7 @@ def answer_attributes(response: Any) -> dict[str, Any]:
 
 
 def request_attributes(model: Object, more: Object) -> dict[str, Any]:
-    """Model and parameters of a call."""
+    """Return model and parameters of a call."""
     return {
         names.REQUEST_MODEL: string(model.get("model")) or string(model.get("model_name")),
         names.TEMPERATURE: model.get("temperature") if isinstance(model.get("temperature"), float) else None,
@@ -106,7 +106,7 @@ def request_attributes(model: Object, more: Object) -> dict[str, Any]:
 
 
 def tool_definitions(more: Object) -> list[Part]:
-    """Tools that are given to a model, in OpenAI's form, which LlamaIndex uses for many."""
+    """Return tools that are given to a model, in OpenAI's form, which LlamaIndex uses for many."""
     return [{"type": "function", **obj(tool.get("function"))} for tool in objects(more.get("tools"))]
 
 
@@ -148,7 +148,7 @@ def _block(block: Any) -> Part | None:
 
 
 def _whole(part: Part, block: Any, known: Set[str]) -> Part:
-    """A part with the other fields of its block, as far as they were set."""
+    """Return a part with the other fields of its block, as far as they were set."""
     others = {
         name: value for name in block.model_fields_set - known if (value := getattr(block, name, None)) is not None
     }

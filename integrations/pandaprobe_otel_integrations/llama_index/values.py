@@ -32,19 +32,19 @@ def event_in(arguments: Mapping[str, Any]) -> Any:
 
 
 def names_of(event: Any) -> str | list[str]:
-    """The classes of one event or of several."""
+    """Return the classes of one event or of several."""
     return [str(type(each).__name__) for each in items(event)] if isinstance(event, list) else type(event).__name__
 
 
 def fields_of(event: Any) -> Any:
-    """An event by its fields, those that its class does not name too; of several, each."""
+    """Return an event by its fields, those that its class does not name too; of several, each."""
     if isinstance(event, list):
         return [fields_of(each) for each in items(event)]
     return _plain_object(_items(event), 0)
 
 
 def result_of(event: Any) -> Any:
-    """What a workflow results in: the result of a `StopEvent`, else the fields of the app's own event."""
+    """Return the result of a workflow: that of a `StopEvent`, else the fields of the app's own event."""
     told = fields_of(event) if "Event" in _bases(event) else plain(event)
     return told["result"] if isinstance(told, dict) and told.keys() == {"result"} else told  # pyright: ignore[reportUnknownVariableType]
 
@@ -72,14 +72,14 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def document(found: Any) -> dict[str, Any]:
-    """A node that was found, with its text, its score and what is said of it."""
+    """Return a node that was found, with its text, its score and what is said of it."""
     node = getattr(found, "node", found)
     told = {"id": node.node_id, "content": node.get_content(), "score": getattr(found, "score", None)}
     return {**told, "metadata": plain(node.metadata)} if getattr(node, "metadata", None) else told
 
 
 def is_injected(value: Any) -> bool:
-    """Whether the framework itself hands this to a function: the context of the workflow."""
+    """Return whether the framework itself hands this to a function: the context of the workflow."""
     return "Context" in _bases(value)
 
 
@@ -107,7 +107,7 @@ def _plain_object(pairs: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any
 
 
 def _is_work(value: Any) -> bool:
-    """Whether this is something that runs, and no data: a stream that is still to be read, a context."""
+    """Return whether this is something that runs, and no data: a stream that is still to be read, a context."""
     return isgenerator(value) or isasyncgen(value) or isawaitable(value) or is_injected(value)
 
 

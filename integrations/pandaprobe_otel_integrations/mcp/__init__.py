@@ -20,9 +20,9 @@ __all__ = ["MCPInstrumentor"]
 class MCPInstrumentor(Integration):
     """Tool calls of MCP clients and servers, prompts, resources and what servers ask, over every transport.
 
-    The library makes spans of its own, and sends the trace along in `_meta`; they are used, with arguments and results
-    added on the server's side. A client's tool call is a span of ours in the place of the library's; called from the
-    tool of an agent framework, it is not a second TOOL. See `Integration` for the options of `instrument()`.
+    The library makes its own spans, and sends the trace context in `_meta`. The server's spans are used, with
+    arguments and results added. A client's tool call is a span of ours instead of the library's; inside the tool of
+    an agent framework, it is not a second TOOL span. See `Integration` for the options of `instrument()`.
     """
 
     library = "mcp"

@@ -101,7 +101,7 @@ def _is_tool(span: Span) -> bool:
 
 
 def _attributes(span: Span) -> Object:
-    """Those of a span of OpenTelemetry's SDK; the API has no way to read them."""
+    """Return those of a span of OpenTelemetry's SDK; the API has no way to read them."""
     return obj(getattr(span, "attributes", None))
 
 

@@ -1,4 +1,4 @@
-"""What MCP's tools, prompts and resources are given and give, without the bytes of pictures, sound and files."""
+"""Inputs and outputs of MCP's tools, prompts and resources, without the bytes of pictures, sound and files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DEEPEST: Final = 100
 
 
 def tool_result(result: Any) -> tuple[Any, bool]:
-    """What a tool gave, and whether it says that this is an error.
+    """Return a tool's result, and whether it says that this is an error.
 
     It is a text when there is nothing but text, and a structured result is told where the text does not say the same.
     """
@@ -38,7 +38,7 @@ def tool_result(result: Any) -> tuple[Any, bool]:
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """A request or an answer as it is, with marks for bytes."""
+    """Return a request or an answer as it is, with marks for bytes."""
     members = obj(value)
     if depth > _DEEPEST:
         return str(value)
@@ -52,13 +52,13 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def _meta(found: Object) -> dict[str, Any]:
-    """What the server says of a result, without what the protocol says of itself."""
+    """Return what the server says of a result, without the protocol's own members."""
     meta = obj(found.get("meta") or found.get("_meta"))
     return {str(name): value for name, value in meta.items() if not str(name).startswith(_OF_PROTOCOL)}
 
 
 def _says(given: list[Part], structured: Any) -> bool:
-    """Whether the texts are the structured result, written out: of a list, each is one of its items."""
+    """Return whether the texts are the structured result, written out: of a list, each is one of its items."""
     wrapped = structured.get("result", structured) if len(structured) == 1 else structured
     texts = [str(part.get("content")) for part in given]
     said = [_read(text) for text in texts]

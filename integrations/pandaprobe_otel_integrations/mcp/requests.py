@@ -45,12 +45,12 @@ _REQUEST: Final[ContextVar[Request | None]] = ContextVar("pandaprobe_mcp_request
 
 
 def asked(params: Any) -> Any:
-    """What a request asks."""
+    """Return the parameters of a request."""
     return plain({key: value for key, value in obj(params).items() if key not in ("_meta", "meta")})
 
 
 def taken(method: Any) -> Request | None:
-    """The request that a span of this method is opened for."""
+    """Return the request that a span of this method is opened for."""
     request = _REQUEST.get()
     if request is None or request.method != method:
         return None
@@ -60,7 +60,7 @@ def taken(method: Any) -> Request | None:
 
 @contextmanager
 def open_ended(tracer: Any, request: Request, name: str, **options: Any) -> Generator[Span]:
-    """The library's span of a request, which is ended when the answer is told."""
+    """Yield the library's span of a request, which is ended when the answer is told."""
     with tracer.start_as_current_span(name, end_on_exit=False, **options) as span:
         request.opened(span)
         yield span

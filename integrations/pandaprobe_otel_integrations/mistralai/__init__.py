@@ -23,9 +23,8 @@ class MistralInstrumentor(Integration):
     """Chat, agents, conversations, responses, fill-in-the-middle, embeddings, documents that are read, speech and its
     transcription, moderation and classification, sync and async, streamed or not.
 
-    From 2.0 on the client can make spans of its own (`MISTRAL_SDK_TELEMETRY`, `configure_telemetry`). So that one
-    call is one span, it makes none for a call that is recorded here. See `Integration` for the options of
-    `instrument()`.
+    From 2.0 on the client can make its own spans (`MISTRAL_SDK_TELEMETRY`, `configure_telemetry`). So that one call
+    is one span, it makes none for a call that is recorded here. See `Integration` for the options of `instrument()`.
     """
 
     library = "mistralai"

@@ -10,7 +10,7 @@ from pandaprobe_otel_integrations._shape import Object, obj, string
 
 
 def merged_events(events: Iterable[Object]) -> Body:
-    """The answer that the events make up, in the form of one without streaming."""
+    """Return the answer that the events make up, in the form of one without streaming."""
     merged: dict[str, Any] = {}
     outputs: dict[tuple[str, str | None], dict[str, Any]] = {}
     for event in events:

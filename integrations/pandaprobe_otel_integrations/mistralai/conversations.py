@@ -50,7 +50,7 @@ class Conversations:
     last_event: LastEvent | None = _LAST_EVENT
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model or agent, and parameters."""
+        """Return model or agent, and parameters."""
         options = obj(body.get("completion_args"))
         return {
             **without_openai(sampling_attributes({**options, "stream": body.get("stream")})),
@@ -60,7 +60,7 @@ class Conversations:
         }
 
     def request_content(self, body: Body) -> Content:
-        """Instructions, inputs and tools."""
+        """Return instructions, inputs and tools."""
         inputs, instructions = body.get("inputs"), string(body.get("instructions"))
         entries: list[Any] = [{"content": inputs}] if isinstance(inputs, str) else items(inputs)
         return {
@@ -71,7 +71,7 @@ class Conversations:
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """What was said and called, and the usage."""
+        """Return the texts and calls, and the usage."""
         outputs = objects(body.get("outputs"))
         found = [part for entry in outputs for part in _output_parts(entry)]
         reason = _finish_reason(body, found)
@@ -90,11 +90,11 @@ class Conversations:
         return Answer(attributes=attributes, content=content, failure=_failure(body))
 
     def merged(self, events: Events) -> Body:
-        """The events as one answer."""
+        """Return the events as one answer."""
         return merged_events(obj(event.data) for event in events.items)
 
     def is_output(self, event: Event) -> bool:
-        """The first event after the announcement."""
+        """Return whether the event is the first event after the announcement."""
         kind = string(obj(event.data).get("type")) or event.name or ""
         return not kind.startswith("conversation.")
 

@@ -12,31 +12,31 @@ from pandaprobe_otel_integrations._openai_protocol.errors import failure_in
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._rest import beside, parameters, with_rest
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string
-from pandaprobe_otel_integrations._whole import Whole
+from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
 _READ: Final = frozenset({"model", "document", "document_annotation_prompt"})
 _PAGE: Final = frozenset({"markdown"})
 _ANSWER: Final = frozenset({"model", "pages", "document_annotation", "error"})
 
 
-class Documents(Whole):
+class Documents(Unstreamed):
     """Pages are what it costs, which are no tokens."""
 
     operation = "generate_content"
 
     def request_attributes(self, body: Body) -> Attributes:
-        """The model."""
+        """Return the model."""
         return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: "text"}
 
     def request_content(self, body: Body) -> Content:
-        """The document by its address, or by size and hash, and what is asked of it."""
+        """Return the document by its address, or by size and hash, and what is asked of it."""
         said = [*_document(obj(body.get("document")))]
         if prompt := string(body.get("document_annotation_prompt")):
             said.append(parts.text(prompt))
         return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [], **parameters(body, _READ)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The text of each page."""
+        """Return the text of each page."""
         pages = [
             with_rest(parts.text(text), page, _PAGE)
             for page in objects(body.get("pages"))

@@ -27,7 +27,7 @@ class Chat(ForeignChatCompletions):
     read: Set[str] = ForeignChatCompletions.read | {"random_seed", "agent_id"}
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and parameters; the seed has a name of its own, and an agent stands in for the model."""
+        """Return model and parameters; the seed has a name of its own, and an agent stands in for the model."""
         return {
             **super().request_attributes(body),
             names.SEED: integer(body.get("random_seed")),
@@ -42,7 +42,7 @@ class FillInTheMiddle(Chat):
     read: Set[str] = Chat.read | {"prompt", "suffix"}
 
     def request_content(self, body: Body) -> Content:
-        """What stands before and after the gap."""
+        """Return the texts before and after the gap."""
         texts = [string(body.get("prompt")), string(body.get("suffix"))]
         message = {"role": "user", "parts": [parts.text(text) for text in texts if text]}
         return {names.INPUT_MESSAGES: [message], **parameters(body, self.read)}

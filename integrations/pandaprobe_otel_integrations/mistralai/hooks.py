@@ -1,4 +1,4 @@
-"""Which requests of the client are model calls, and its own spans where ours are."""
+"""The client's requests that are model calls, and a switch for its own spans beside ours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from opentelemetry.context import get_current
 from pandaprobe_otel_integrations._endpoint import Endpoint
 from pandaprobe_otel_integrations._http.call import any_call_in
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._place import place_of
+from pandaprobe_otel_integrations._server_attributes import place_of
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyCall, SpeakeasyHooks, Wrapped
 
 from .conversations import PATH

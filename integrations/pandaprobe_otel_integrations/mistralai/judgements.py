@@ -20,7 +20,7 @@ class Judgements(Moderations):
     """Of texts, or of what was said in chats."""
 
     def request_content(self, body: Body) -> Content:
-        """The texts, or the messages of each chat."""
+        """Return the texts, or the messages of each chat."""
         messages = [input_message(message) for message in _messages(body.get("input"))]
         content = super().request_content(body)
         return {**content, names.INPUT_MESSAGES: messages} if messages else content
@@ -32,7 +32,7 @@ class Classifications(Judgements):
     operation = "classification"
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The scores as one text for each input."""
+        """Return the scores as one text for each input."""
         answer = super().answer(body, with_content=with_content)
         said = [parts.text(to_json(result)) for result in objects(body.get("results"))]
         message = {"role": "assistant", "parts": said}
@@ -43,7 +43,7 @@ class Classifications(Judgements):
 
 
 def _messages(value: Any) -> list[Any]:
-    """Messages of one chat or of several, as lists or as objects with such lists."""
+    """Return messages of one chat or of several, as lists or as objects with such lists."""
     if within := items(value) or items(obj(value).get("messages")):
         return [message for one in within for message in _messages(one)]
     return [value] if "role" in obj(value) else []

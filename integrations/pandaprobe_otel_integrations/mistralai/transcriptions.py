@@ -12,7 +12,7 @@ class MistralTranscription(Transcription):
     """Sound as text."""
 
     def merged(self, events: Events) -> Body:
-        """The whole text of the last event, or what has come of it."""
+        """Return the whole text of the last event, or what has come of it."""
         read = [obj(event.data) for event in events.items]
         last = next((event for event in reversed(read) if event.get("type") == "transcription.done"), None)
         if last is not None:
@@ -20,7 +20,7 @@ class MistralTranscription(Transcription):
         return {"text": "".join(string(event.get("text")) or "" for event in read if _is_piece(event))}
 
     def is_output(self, event: Event) -> bool:
-        """The first piece of text."""
+        """Return whether the event is the first piece of text."""
         return _is_piece(obj(event.data))
 
 

@@ -10,11 +10,11 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint, Failure
 from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._json_attributes import Readings, positive, read, true
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
 from pandaprobe_otel_integrations._openai_protocol.decisions import Decisions
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._readings import Readings, positive, read, true
 from pandaprobe_otel_integrations._rest import beside, names_of, parameters, with_rest
 from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
@@ -64,7 +64,7 @@ _VECTORS: Final = frozenset({"model", "embeddings", "embedding", "prompt_eval_co
 
 
 def _parameters(body: Body, known: Set[str]) -> Content:
-    """What no attribute has. Of a context, which is token ids, only their number is told."""
+    """Return the parameters without an attribute. A context, which is token ids, is told by its length."""
     context = items(body.get("context"))
     given = {**body, "context": f"[{len(context)} token ids]"} if context else body
     return parameters(given, known, ("options", names_of(_OPTIONS)))
@@ -77,14 +77,14 @@ class Chat:
     last_event: LastEvent | None = None
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and options."""
+        """Return model and options."""
         attributes = read(body, _CALLED)
         if "options" in body:
             attributes.update(read(obj(body["options"]), _OPTIONS))
         return attributes
 
     def request_content(self, body: Body) -> Content:
-        """Messages and tools."""
+        """Return messages and tools."""
         return {
             names.INPUT_MESSAGES: [_input_message(message) for message in objects(body.get("messages"))],
             names.TOOL_DEFINITIONS: [tool_definition(tool) for tool in objects(body.get("tools"))],
@@ -92,7 +92,7 @@ class Chat:
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The message, why it ended, and the counts."""
+        """Return the message, why it ended, and the counts."""
         message = self._message(body)
         reason = string(body.get("done_reason"))
         if reason == "stop" and "tool_calls" in message and objects(message["tool_calls"]):
@@ -111,7 +111,7 @@ class Chat:
         return Answer(attributes=attributes, content=content, failure=_failure(body.get("error")), is_whole=is_whole)
 
     def merged(self, events: Events) -> Body:
-        """The chunks as one answer; the last one has the counts."""
+        """Return the chunks as one answer; the last one has the counts."""
         whole: dict[str, Any] = {}
         message = _Message()
         logprobs: list[Any] = []
@@ -138,7 +138,7 @@ class Generate(Chat):
     operation = "text_completion"
 
     def request_content(self, body: Body) -> Content:
-        """The prompt with its images and what is to follow the answer, and the system prompt."""
+        """Return the prompt with its images and what is to follow the answer, and the system prompt."""
         system = string(body.get("system"))
         texts = [text for key in ("prompt", "suffix") if (text := string(body.get(key)))]
         found = [parts.text(text) for text in texts] + list(_images(body))
@@ -159,14 +159,14 @@ class Embeddings:
     last_event: LastEvent | None = None
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and dimensions."""
+        """Return model and dimensions."""
         return {
             names.REQUEST_MODEL: string(body.get("model")),
             names.DIMENSION_COUNT: integer(body.get("dimensions")),
         }
 
     def request_content(self, body: Body) -> Content:
-        """The texts."""
+        """Return the texts."""
         texts = strings(body.get("input")) or strings(body.get("prompt")) or []
         return {
             names.INPUT_MESSAGES: [{"role": "user", "parts": [parts.text(text) for text in texts]}] if texts else [],
@@ -174,7 +174,7 @@ class Embeddings:
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Model, tokens and how long the vectors are."""
+        """Return model, tokens and how long the vectors are."""
         vector = items(next(iter(items(body.get("embeddings"))), None)) or items(body.get("embedding"))
         return Answer(
             attributes={
@@ -234,7 +234,7 @@ def _images(owner: Object) -> Iterable[Part]:
 
 
 class _Message:
-    """What the chunks of a stream say, put together."""
+    """The chunks of a stream, put together."""
 
     def __init__(self) -> None:
         self._texts: dict[str, list[str]] = {}
@@ -260,7 +260,7 @@ class SystemOne(Decisions):
     """Questions about a state, each answered by yes or no, a choice, or a score."""
 
     def request_content(self, body: Body) -> Content:
-        """The state, and the questions."""
+        """Return the state, and the questions."""
         state: Any = body.get("state")
         return super().request_content({**body, "input": state if isinstance(state, str) else to_json(state)})
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 from opentelemetry.context import get_current
 
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._http.around import Opened, around, around_async, show_response
 from pandaprobe_otel_integrations._http.call import HttpCall
+from pandaprobe_otel_integrations._http.traced_call import Opened, around, around_async, show_response
 from pandaprobe_otel_integrations._llm_span import is_taken
 from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
-from pandaprobe_otel_integrations._place import Places, place_of
+from pandaprobe_otel_integrations._server_attributes import Places, place_of
 from pandaprobe_otel_integrations._shape import obj
 
 from .endpoints import ENDPOINTS
@@ -30,7 +30,7 @@ class OllamaHooks:
         self._places = Places()
 
     def request(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around `_request` of both clients, where it streams: it returns a generator, which asks when it is iterated.
+        """Wrap `_request` of both clients, where it streams: it returns a generator, which asks when it is iterated.
 
         The generator is the client's own; what it asks through is ours.
         """
@@ -38,16 +38,16 @@ class OllamaHooks:
         return wrapped(*args, **kwargs) if standing_in is None else standing_in(*args, **kwargs)
 
     def raw(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around `_request_raw`, which returns the HTTP response."""
+        """Wrap `_request_raw`, which returns the HTTP response."""
         return around(self.opened(client, args, kwargs), wrapped, args, kwargs, show=show_response)
 
     async def raw_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The asynchronous form."""
+        """Return the asynchronous form."""
         opened = self.opened(client, args, kwargs)
         return await around_async(opened, wrapped, args, kwargs, show=show_response)
 
     def opened(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Opened | None:
-        """The call that a request with these arguments (method, path, `json`) makes; None when it is none."""
+        """Return the call that a request with these arguments (method, path, `json`) makes; None when it is none."""
         return guarded(self._open, client, args, kwargs)
 
     def _open(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Opened | None:

@@ -20,8 +20,8 @@ class OpenAIInstrumentor(StainlessIntegration):
     runs of assistants, sync and async, in every form they are called; realtime sessions, what live sessions hand on,
     responses over WebSockets, and the client's runner of tools.
 
-    What the app receives is what it would receive without: same types, same objects, same timing. See
-    `Integration` for the options of `instrument()`.
+    The app receives the same types and objects at the same time as without it. See `Integration` for the options of
+    `instrument()`.
     """
 
     library = "openai"

@@ -1,4 +1,4 @@
-"""Which requests of the client are model calls, and where they go."""
+"""The client's requests that are model calls, and their address."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pandaprobe_otel_integrations._openai_protocol.moderations import Moderation
 from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
 from pandaprobe_otel_integrations._openai_protocol.responses import CompactedResponse, FetchedResponse, Responses
 from pandaprobe_otel_integrations._openai_protocol.videos import REMIX
-from pandaprobe_otel_integrations._place import place_of
+from pandaprobe_otel_integrations._server_attributes import place_of
 
-from . import runs
+from . import assistant_runs
 from .batches import CreatedBatch, FetchedBatch
 from .provider import provider_of
 
@@ -36,26 +36,26 @@ _POSTED: Final = PostedEndpoints(
 )
 _FETCHED: Final = re.compile(r"/(responses|batches)/([^/?]+)/?(?:\?.*)?$")
 _FETCHED_BATCH: Final = FetchedBatch()
-_RUNS: Final = runs.Runs()
-_FETCHED_RUN: Final = runs.FetchedRun()
+_RUNS: Final = assistant_runs.Runs()
+_FETCHED_RUN: Final = assistant_runs.FetchedRun()
 
 
 class OpenAIApi:
     """The paths and the places of OpenAI and Azure OpenAI."""
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
-        """Everything that a model is asked; files, fine-tuning, vector stores and the rest are none of that."""
+        """Return everything that a model is asked; files, fine-tuning, vector stores and the rest are none of that."""
         if method.lower() == "get":
             return _fetched(path)
         found = _POSTED.endpoint(method, path)
         if found is not None or method.lower() != "post":
             return found
-        if runs.POSTED.search(path):
+        if assistant_runs.POSTED.search(path):
             return _RUNS
         return VIDEOS if REMIX.search(path) else None
 
     def place(self, client: Any) -> Attributes:
-        """Provider and server by the client's base URL."""
+        """Return provider and server by the client's base URL."""
         url = client.base_url
         azure = type(client).__name__.endswith("AzureOpenAI")
         return place_of(url, "azure.ai.openai" if azure else provider_of(url.host, "openai"))
@@ -64,5 +64,5 @@ class OpenAIApi:
 def _fetched(path: str) -> Endpoint | None:
     fetched = _FETCHED.search(path)
     if fetched is None:
-        return _FETCHED_RUN if runs.FETCHED.search(path) else None
+        return _FETCHED_RUN if assistant_runs.FETCHED.search(path) else None
     return FetchedResponse(fetched[2]) if fetched[1] == "responses" else _FETCHED_BATCH

@@ -11,28 +11,28 @@ from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
-from pandaprobe_otel_integrations._first_sights import FirstSights
 from pandaprobe_otel_integrations._openai_protocol.errors import failure_in
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
 from pandaprobe_otel_integrations._rest import beside, parameters, rest
+from pandaprobe_otel_integrations._seen_ids import SeenIds
 from pandaprobe_otel_integrations._shape import integer, obj, string
-from pandaprobe_otel_integrations._whole import Whole
+from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
 _DONE: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 _READ: Final = frozenset({"endpoint", "input_file_id"})
 _ANSWER: Final = _READ | {"id", "object", "status", "usage", "error"}
 _COUNTS: Final = frozenset({"completed", "failed"})
 _OUTCOMES: Final = {"cancelled": ours.CANCELLED, "expired": ours.TIMED_OUT}
-_seen: Final = FirstSights()
+_seen: Final = SeenIds()
 
 
-class CreatedBatch(Whole):
+class CreatedBatch(Unstreamed):
     """A batch is handed in."""
 
     operation = "create_batch"
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Which endpoint the requests are for, and the file that has them."""
+        """Return the endpoint of the requests, and the file that has them."""
         return {
             names.BATCH_ENDPOINT: string(body.get("endpoint")),
             names.BATCH_INPUT_FILE: string(body.get("input_file_id")),
@@ -43,7 +43,7 @@ class CreatedBatch(Whole):
         return parameters(body, _READ)
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The batch's id and status."""
+        """Return the batch's id and status."""
         content: Content = beside(body, _ANSWER, COUNTED) if with_content else {}
         failure = failure_in(body.get("error"))
         return Answer(attributes=_state(body), content=content, failure=failure, goes_on=string(body.get("id")))
@@ -55,11 +55,11 @@ class FetchedBatch(CreatedBatch):
     operation = "fetch_batch"
 
     def is_news(self, body: Body) -> bool:
-        """Whether it is done, and this process sees that for the first time."""
+        """Return whether it is done, and this process sees that for the first time."""
         return string(body.get("status")) in _DONE and _seen.is_first(string(body.get("id")))
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Its status, how many requests went how, and the tokens of all of them."""
+        """Return its status, how many requests went how, and the tokens of all of them."""
         counts = obj(body.get("request_counts"))
         return Answer(
             attributes={

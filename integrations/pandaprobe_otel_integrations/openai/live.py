@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from pandaprobe_otel_integrations._first_sights import FirstSights
 from pandaprobe_otel_integrations._json import from_json, to_json
+from pandaprobe_otel_integrations._live_calls import LiveCall
 from pandaprobe_otel_integrations._openai_protocol.decisions import Decisions
 from pandaprobe_otel_integrations._openai_protocol.responses import Responses
+from pandaprobe_otel_integrations._seen_ids import SeenIds
 from pandaprobe_otel_integrations._shape import Object, obj, string
-from pandaprobe_otel_integrations._turns import Turn
 
 LAST: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "error"})
 _RESPONSES: Final = Responses()
@@ -22,16 +22,16 @@ _READ: Final = ("response.event", "decision.event", "session.input_transcript.de
 _MAX_TASKS: Final = 1000
 _MAX_HEARD: Final = 50_000
 """Characters of what was heard since the last task; of more, the latest."""
-_seen: Final = FirstSights()
+_seen: Final = SeenIds()
 """Responses by id: a session may be listened to on several connections at once."""
 
 
 class LiveSession:
     """The tasks of one connection. `turn` makes what records one of them."""
 
-    def __init__(self, turn: Callable[[], Turn]) -> None:
+    def __init__(self, turn: Callable[[], LiveCall]) -> None:
         self._turn = turn
-        self._tasks: dict[str | None, Turn] = {}
+        self._tasks: dict[str | None, LiveCall] = {}
         self._setup: Object = {}
         self._heard = ""
 

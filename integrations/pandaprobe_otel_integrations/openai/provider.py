@@ -1,4 +1,4 @@
-"""Who answers: the client of OpenAI speaks to many services, and the address tells which."""
+"""The service that answers: the client of OpenAI speaks to many, and the address tells which."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _BY_DOMAIN: Final = {
 
 @lru_cache(maxsize=256)
 def provider_of(host: str, default: str) -> str:
-    """The provider behind a host name; `default` for a gateway, a local server, and whatever is not known."""
+    """Return the provider behind a host name; `default` for a gateway, a local server, and whatever is not known."""
     labels = host.lower().rstrip(".").split(".")
     for start in range(len(labels) - 1):
         known = _BY_DOMAIN.get(".".join(labels[start:]))

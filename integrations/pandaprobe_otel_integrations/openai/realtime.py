@@ -13,12 +13,12 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._json import from_json, to_json
+from pandaprobe_otel_integrations._live_calls import LiveCall
 from pandaprobe_otel_integrations._openai_protocol.response_items import input_messages
 from pandaprobe_otel_integrations._openai_protocol.responses import Responses
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
-from pandaprobe_otel_integrations._turns import Turn
 
 _ANNOUNCED: Final = frozenset({"response.created", "response.done"})
 _SOUND: Final = frozenset({"response.output_audio.delta", "response.audio.delta"})
@@ -37,7 +37,7 @@ class RealtimeTurn(Responses):
     last_event: LastEvent | None = None
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and limits, of the session or of this response."""
+        """Return model and limits, of the session or of this response."""
         modalities = items(body.get("output_modalities") or body.get("modalities"))
         limit = body.get("max_output_tokens") or body.get("max_response_output_tokens")
         return {
@@ -49,7 +49,7 @@ class RealtimeTurn(Responses):
         }
 
     def request_content(self, body: Body) -> Content:
-        """What was said, with the session's instructions and tools."""
+        """Return the input, with the session's instructions and tools."""
         return super().request_content({**body, "input": [*self.said, *items(body.get("input"))]})
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -62,7 +62,7 @@ class RealtimeTurn(Responses):
         return replace(answer, content={**answer.content, names.INPUT_MESSAGES: question})
 
     def merged(self, events: Events) -> Body:
-        """The response, in the form that it has without a connection."""
+        """Return the response, in the form that it has without a connection."""
         read = [obj(event.data) for event in events.items]
         details = next((found for event in reversed(read) if (found := _details(event))), obj(None))
         heard = {event["item_id"]: event.get("transcript") for event in read if event.get("type") == _HEARD}
@@ -70,15 +70,15 @@ class RealtimeTurn(Responses):
         return {**whole, "error": details.get("error")} if details.get("error") else whole
 
     def is_output(self, event: Event) -> bool:
-        """The first event that carries a part of the answer."""
+        """Return whether the event is the first event that carries a part of the answer."""
         kind = string(obj(event.data).get("type")) or ""
         return kind.startswith("response.") and kind not in _ANNOUNCED
 
 
 class RealtimeSession:
-    """What has been said on one connection since the last turn, and the turn that goes on."""
+    """The input on one connection since the last turn, and the turn that goes on."""
 
-    def __init__(self, turn: Turn, model: Any) -> None:
+    def __init__(self, turn: LiveCall, model: Any) -> None:
         self._turn = turn
         self._setup: dict[str, Any] = {"model": string(model)}
         self._said: list[Object] = []

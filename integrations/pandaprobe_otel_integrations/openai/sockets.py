@@ -11,12 +11,12 @@ from typing import Any, Final
 from pandaprobe_otel_integrations._endpoint import Attributes, Body
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._json import from_json
+from pandaprobe_otel_integrations._live_calls import LiveCall
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._openai_protocol.responses import Responses
 from pandaprobe_otel_integrations._patching import Patch, patch
 from pandaprobe_otel_integrations._shape import obj, string
 from pandaprobe_otel_integrations._sockets import Listener, listen
-from pandaprobe_otel_integrations._turns import Turn
 
 from .live import LAST, LiveSession
 from .realtime import RealtimeSession
@@ -32,7 +32,7 @@ _KINDS: Final = {
     "openai.resources.live.sideband": "Sideband",
 }
 MODULES: Final = tuple(_KINDS)
-"""Where the connections are defined. Old versions lack the modules, or have no connections in them."""
+"""Modules that define connections. Old versions lack the modules, or have no connections in them."""
 _RESPONSES: Final = Responses()
 _MAX_LANES: Final = 1000
 _MAX_WAITING: Final = 100
@@ -47,7 +47,7 @@ class SocketHooks:
         self._place = place
 
     def patches(self, module: ModuleType) -> Iterable[Patch]:
-        """What opens the connections of one module."""
+        """Yield the patches of the functions that open the connections of one module."""
         kind = _KINDS[module.__name__]
         sync = getattr(module, f"{kind}ConnectionManager", None)
         asynchronous = getattr(module, f"Async{kind}ConnectionManager", None)
@@ -59,13 +59,13 @@ class SocketHooks:
             yield patch(asynchronous, name, self.enter_async)
 
     def enter(self, wrapped: Wrapped, manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around opening a connection."""
+        """Wrap opening a connection."""
         connection = wrapped(*args, **kwargs)
         guarded(self._opened, manager, connection)
         return connection
 
     async def enter_async(self, wrapped: Wrapped, manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The asynchronous form."""
+        """Return the asynchronous form."""
         connection = await wrapped(*args, **kwargs)
         guarded(self._opened, manager, connection)
         return connection
@@ -77,8 +77,8 @@ class SocketHooks:
         model, place = _private(manager, "model"), self._place(client)
 
         def hear(socket: Any) -> Any:
-            def turn() -> Turn:
-                return Turn(self._recorder, lambda: self._gate(client), place, socket)
+            def turn() -> LiveCall:
+                return LiveCall(self._recorder, lambda: self._gate(client), place, socket)
 
             name = type(manager).__name__
             if "Realtime" in name:
@@ -121,9 +121,9 @@ class _OneAtATime:
 class _Responses:
     """Responses over one connection. Each lane, by the app's name for it, makes one after the other."""
 
-    def __init__(self, turn: Callable[[], Turn]) -> None:
+    def __init__(self, turn: Callable[[], LiveCall]) -> None:
         self._turn = turn
-        self._lanes: dict[str | None, tuple[Turn, list[Body]]] = {}
+        self._lanes: dict[str | None, tuple[LiveCall, list[Body]]] = {}
 
     def sent(self, message: Any) -> None:
         event = obj(from_json(message))
@@ -165,7 +165,7 @@ class _Responses:
 
 
 def _private(manager: Any, name: str) -> Any:
-    """A member whose name Python has mangled with its class's."""
+    """Return a member whose name Python has mangled with its class's."""
     found = (getattr(manager, f"_{kind.__name__}__{name}", None) for kind in type(manager).__mro__)
     return next((value for value in found if value is not None), None)
 

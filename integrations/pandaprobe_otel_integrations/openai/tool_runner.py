@@ -27,27 +27,27 @@ class ToolRunnerHooks:
         self._gate = gate
 
     def patches(self, module: ModuleType) -> Iterable[Patch]:
-        """Both runners: the turns, which `run` reads too, and each call of a function."""
+        """Return both runners: the turns, which `run` reads too, and each call of a function."""
         yield patch(module.ResponsesToolRunner, "iterate", self.iterate)
         yield patch(module.ResponsesToolRunner, "_execute_function", self.function)
         yield patch(module.AsyncResponsesToolRunner, "iterate", self.iterate_async)
         yield patch(module.AsyncResponsesToolRunner, "_execute_function", self.function_async)
 
     def iterate(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around the generator of turns."""
+        """Wrap the generator of turns."""
         return through(wrapped(*args, **kwargs), lambda: guarded(self._open, args, kwargs))
 
     def iterate_async(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around the asynchronous one."""
+        """Wrap the asynchronous one."""
         return through_async(wrapped(*args, **kwargs), lambda: guarded(self._open, args, kwargs))
 
     def function(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Around one call of a function."""
+        """Wrap one call of a function."""
         tool = guarded(self._open_function, args, kwargs)
         return wrapped(*args, **kwargs) if tool is None else tool.run(lambda: wrapped(*args, **kwargs))
 
     async def function_async(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The asynchronous form."""
+        """Return the asynchronous form."""
         tool = guarded(self._open_function, args, kwargs)
         if tool is None:
             return await wrapped(*args, **kwargs)

@@ -47,16 +47,16 @@ class _Registration:
 
 
 def _processors(provider: Any, *unknown: RunProcessor) -> Sequence[Any]:
-    """The provider's processors; `unknown` where it does not have them in the SDK's way."""
+    """Return the provider's processors; `unknown` where it does not have them in the SDK's way."""
     return getattr(getattr(provider, "_multi_processor", None), "_processors", unknown)
 
 
 class OpenAIAgentsInstrumentor(Integration):
     """Runs of agents with their model calls, tools, hand-offs and guardrails, sync, async and streamed.
 
-    A trace of the SDK is an AGENT span, or one below the app's own span; its `group_id` is the conversation, else that
-    of the run's `Session`. One model call is one LLM span, for which the instrumentation of the model's client makes
-    none. What the SDK sends to OpenAI stays as it is. See `Integration` for the options of `instrument()`.
+    A trace of the SDK is an AGENT span, below the app's own span if there is one. Its `group_id`, or else the id of
+    the run's `Session`, is the conversation. One model call is one LLM span; the model's client makes no second one.
+    Traces that the SDK sends to OpenAI stay as they are. See `Integration` for the options of `instrument()`.
     """
 
     library = "openai_agents"

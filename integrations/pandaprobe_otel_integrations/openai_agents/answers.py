@@ -12,10 +12,10 @@ from pandaprobe_otel_integrations._patching import Undoable, patch
 
 TOOLS: Final = ("agents.run_internal.tool_execution", "agents.realtime.session")
 _INVOKING: Final = ("_invoke_function_tool_with_metadata", "invoke_function_tool")
-"""What calls a tool, in the modules that have taken it from `agents.tool`, by version."""
+"""Functions that call a tool, in the modules that import them from `agents.tool`, by version."""
 _FUNCTION: Final = "on_invoke_tool"
 _INSIDE: Final = "_invoke_tool_impl"
-"""What the SDK puts its handling of failures around."""
+"""The function inside the SDK's handling of failures."""
 _FORM: Final = Form(kept=json_or_text)
 
 

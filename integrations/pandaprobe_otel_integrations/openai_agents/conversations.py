@@ -14,12 +14,12 @@ _CURRENT: Final[ContextVar[str | None]] = ContextVar("pandaprobe_openai_agents_c
 
 
 def current_conversation() -> str | None:
-    """That of the run that is about to begin."""
+    """Return the conversation of the run that is about to begin."""
     return _CURRENT.get()
 
 
 def running(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Around `Runner.run`, `run_sync` and `run_streamed`, in wrapt's form."""
+    """Wrap `Runner.run`, `run_sync` and `run_streamed`, in wrapt's form."""
     conversation = guarded(_conversation, kwargs)
     if conversation is None:
         return wrapped(*args, **kwargs)
@@ -40,5 +40,5 @@ async def _awaited(run: Any, conversation: str) -> Any:
 
 
 def _conversation(options: Mapping[str, Any]) -> str | None:
-    """The service's own conversation, or the id of the session, of whatever class; some have it only later."""
+    """Return the service's own conversation, or the id of the session, of whatever class; some have it only later."""
     return string(options.get("conversation_id")) or string(getattr(options.get("session"), "session_id", None))

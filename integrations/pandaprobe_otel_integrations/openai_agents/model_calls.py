@@ -1,4 +1,4 @@
-"""What the SDK's spans say of a model call, as attributes of the GenAI conventions."""
+"""The SDK's spans of a model call, as attributes of the GenAI conventions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _response(data: Any, request: ModelRequest | None, with_content: bool) -> di
 
 
 def _generation(data: Any, with_content: bool) -> dict[str, Any]:
-    """Chat completions: messages, and of a streamed answer what the SDK makes of it, a response."""
+    """Return the messages of chat completions; of a streamed answer the response that the SDK makes of it."""
     output = objects(data.output)
     found: dict[str, Any] = {
         **sampling_attributes(obj(data.model_config)),

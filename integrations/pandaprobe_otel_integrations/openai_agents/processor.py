@@ -62,7 +62,7 @@ class RunProcessor:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing that has begun is still to end."""
+        """Return whether nothing that has begun is still to end."""
         return len(self._runs) == 0
 
     def on_trace_start(self, trace: Any) -> None:
@@ -248,7 +248,7 @@ class RunProcessor:
 
 
 def _set_stopped(run: Run | None, outcome: str | None) -> None:
-    """Whether this run waits for an approval, and what shows nothing of its own between it and its span."""
+    """Return whether this run waits for an approval, and what shows nothing of its own between it and its span."""
     while run is not None:
         run.stopped = outcome
         run = run.parent if run.span is None else None
@@ -284,7 +284,7 @@ def _beginning(kind: str, data: Any) -> tuple[str, dict[str, Any]]:
 
 
 def _ending(kind: str, data: Any, with_content: bool) -> dict[str, Any]:
-    """What is known of it in the end, model calls aside."""
+    """Return what is known at the end, model calls aside."""
     if kind == "guardrail":
         return {ours.OUTPUT: encoded({ours.OUTPUT: {"triggered": data.triggered}})[ours.OUTPUT]}
     if kind == "handoff":

@@ -1,4 +1,4 @@
-"""What a model is asked, and when it begins to answer: the SDK's spans tell the first only of calls that go well."""
+"""A model's input, and the time of its first answer: the SDK's spans tell the former only of calls that go well."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class ModelRequest:
 
     @property
     def with_content(self) -> bool:
-        """Whether the app lets the SDK tell what is asked (`trace_include_sensitive_data`)."""
+        """Return whether the app lets the SDK tell what is asked (`trace_include_sensitive_data`)."""
         tracing = self._arguments.get("tracing")
         return bool(tracing is None or tracing.include_data())
 
     def tools(self) -> list[Part]:
-        """The tools and hand-offs that the model may choose."""
+        """Return the tools and hand-offs that the model may choose."""
         handed = items(self._get("handoffs"))
         return [
             *map(_tool, items(self._get("tools"))),
@@ -67,7 +67,7 @@ class ModelRequest:
         ]
 
     def body(self) -> dict[str, Any]:
-        """The call as a request of the Responses API; without content where the app wants none."""
+        """Return the call as a request of the Responses API; without content where the app wants none."""
         settings = self._get("model_settings")
         found = {name: getattr(settings, name, None) for name in _SETTINGS}
         found |= {
@@ -91,7 +91,7 @@ _NEXT: Final[ContextVar[ModelRequest | None]] = ContextVar("pandaprobe_openai_ag
 
 
 def request_that_begins() -> ModelRequest | None:
-    """The call that the SDK has just begun a span of; it is not that of another span."""
+    """Return the call that the SDK has just begun a span of; it is not that of another span."""
     found = _NEXT.get()
     if found is not None:
         _NEXT.set(None)
@@ -105,12 +105,12 @@ class ModelHooks:
         self._is_on = is_on
 
     def get_response(self, wrapped: Callable[..., Any], model: Any, args: Any, kwargs: Any) -> Any:
-        """Around a call that is awaited."""
+        """Wrap a call that is awaited."""
         call = wrapped(*args, **kwargs)
         return _awaited(call, ModelRequest(model, args, kwargs)) if self._is_on() else call
 
     def stream_response(self, wrapped: Callable[..., Any], model: Any, args: Any, kwargs: Any) -> Any:
-        """Around a call that is read event by event."""
+        """Wrap a call that is read event by event."""
         events = wrapped(*args, **kwargs)
         return _read(events, ModelRequest(model, args, kwargs)) if self._is_on() else events
 

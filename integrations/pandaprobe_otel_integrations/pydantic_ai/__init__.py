@@ -29,17 +29,16 @@ _INSTRUMENTED: Final = ("Agent", "Embedder")
 _FORMAT: Final = 6
 """Version of the spans: the newest, in which results of tools have the role that the conventions give them."""
 _DEFAULT: Final = "_instrument_default"
-"""What `instrument_all` of a class sets. It is set directly, since there is no public way to see what it was."""
+"""The attribute that `instrument_all` of a class sets. There is no public way to read what it was."""
 _FIRST_CHUNK: Final = "time_to_first_chunk"
 
 
 class PydanticAIInstrumentor(Integration):
     """Runs of agents with their model calls and tools, and embeddings, in the spans that Pydantic AI makes itself.
 
-    An app that has called `instrument_all` keeps its settings, and so does an agent that says its own. The client of
-    the model makes no second span. Binary content is named in messages by its digest, and not carried. Added to them:
-    parameters that have no attribute, and what stands beside texts and files of a question. See `Integration` for the
-    options of `instrument()`.
+    An app that has called `instrument_all` keeps its settings, and so does an agent with its own. The model's client
+    makes no second span. Messages have the digest of binary content, not the bytes. This adds parameters that have no
+    attribute, and data beside texts and files of a question. See `Integration` for the options of `instrument()`.
     """
 
     library = "pydantic_ai"
@@ -63,7 +62,7 @@ class PydanticAIInstrumentor(Integration):
             yield patch(models.StreamedResponse, _FIRST_CHUNK, self._first_chunk)
 
     def _hook_beside(self) -> Iterable[Undoable]:
-        """What the spans leave out of parameters and messages. Older versions describe them elsewhere."""
+        """Yield hooks for parameters and messages that the spans leave out. Older versions describe them elsewhere."""
         beside = Beside(is_on=lambda: self._open and self._recorder.with_content)
         messages: Any = import_module("pydantic_ai.messages")
         yield patch(messages.UserPromptPart, "otel_message_parts", beside.prompt)
@@ -83,7 +82,7 @@ class PydanticAIInstrumentor(Integration):
 
     @contextmanager
     def _ending(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Generator[Any]:
-        """Around the block in which Pydantic AI records exceptions; a stream that is torn down has none of them."""
+        """Wrap the block in which Pydantic AI records exceptions; a stream that is torn down has none of them."""
         with wrapped(*args, **kwargs) as entered:
             try:
                 yield entered
@@ -95,7 +94,7 @@ class PydanticAIInstrumentor(Integration):
                 raise
 
     def _first_chunk(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Around the question how long an answer has kept its reader waiting, which is asked inside of its span."""
+        """Wrap the question how long an answer has kept its reader waiting, which is asked inside of its span."""
         waited_s = wrapped(*args, **kwargs)
         if self._open and waited_s is not None:
             guarded(_tell_first_chunk, waited_s)

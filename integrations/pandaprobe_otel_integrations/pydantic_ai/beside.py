@@ -1,4 +1,4 @@
-"""What Pydantic AI's spans leave out of parameters and messages."""
+"""Additions to Pydantic AI's spans: parameters and messages that they leave out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Beside:
         self._is_on = is_on
 
     def settings(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Around the attributes of a model's settings."""
+        """Wrap the attributes of a model's settings."""
         found: dict[str, Any] = wrapped(*args, **kwargs)
         given = args[0] if args else kwargs.get("model_settings")
         if self._is_on() and given:
@@ -34,26 +34,26 @@ class Beside:
         return found
 
     def embedding_settings(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Around the settings of an embedding, of which what goes into the request's body is left out."""
+        """Wrap the settings of an embedding, of which what goes into the request's body is left out."""
         found: dict[str, Any] = wrapped(*args, **kwargs)
         given = obj(args[0] if args else kwargs.get("settings"))
         more = rest({"extra_body": given.get("extra_body")}, frozenset()) if self._is_on() else {}
         return {**found, **more}
 
     def prompt(self, wrapped: Callable[..., Any], part: Any, args: Any, kwargs: Any) -> Any:
-        """Around the parts of a question."""
+        """Wrap the parts of a question."""
         found: list[Any] = wrapped(*args, **kwargs)
         return (guarded(_with_beside, part.content, found) or found) if self._is_on() else found
 
     def binary_part(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Around binary content as a part of a message, which is told by its media type alone."""
+        """Wrap binary content as a part of a message, which is told by its media type alone."""
         found: dict[str, Any] = wrapped(*args, **kwargs)
         if self._is_on() and len(args) > 1 and callable(args[1]) and "content" not in found:
             found.update(guarded(_digest_of_text, args[1]) or {})
         return found
 
     def redacted(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Around a value that a tool gives, of which binary content is taken out."""
+        """Wrap a value that a tool gives, of which binary content is taken out."""
         found: Any = wrapped(*args, **kwargs)
         if self._is_on() and _is_binary(args[0]):
             return {**obj(found), **(guarded(_digest, args[0].data) or {})}

@@ -33,11 +33,11 @@ Begin = Callable[[Recorder, tuple[Any, ...], dict[str, Any]], Scope]
 class SemanticKernelInstrumentor(Integration):
     """Runs of chat completion agents, agents that are tools of others, and functions of plugins, also streamed.
 
-    A model call is the span of the client that it goes through (openai, anthropic, google_genai, ...), or Semantic
-    Kernel's own where the app has turned its diagnostics on. Its own spans of these agents, of functions and of the
-    loop that calls them are left out, since they lack the session and, unless it is told otherwise, content. A
-    failing function is an error, and the agent that goes on is none. The id of the thread is the session, unless the
-    app has set one. See `Integration` for the options of `instrument()`.
+    The client (openai, anthropic, google_genai, ...) makes the span of a model call, or Semantic Kernel does if the
+    app has turned its diagnostics on. Its own spans of agents, functions and the loop that calls them are left out,
+    since they lack the session and, by default, content. A failing function is an error; the agent that goes on is
+    not. The id of the thread is the session, unless the app sets one. See `Integration` for the options of
+    `instrument()`.
     """
 
     library = "semantic_kernel"

@@ -16,7 +16,7 @@ from pandaprobe_otel_integrations._span_scope import SpanScope
 from pandaprobe_otel_integrations._span_writing import present
 
 _PLAIN: Final[frozenset[type]] = frozenset({str, int, float, bool, list, tuple, dict})
-"""What is told as it is."""
+"""Types that are told as they are."""
 
 
 def begin_function(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FunctionScope:
@@ -87,19 +87,19 @@ class FunctionScope(SpanScope):
 
 
 def _arguments(function: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arguments that the function has parameters for, and what a kernel's arguments hold besides."""
+    """Return the arguments that the function has parameters for, and what a kernel's arguments hold besides."""
     known = {parameter.name for parameter in function.parameters}
     taken = {name: _told(value) for name, value in given.items() if name in known}
     return taken, {name: _told(value) for name, value in given.items() if name not in known}
 
 
 def _plain(result: Any) -> Any:
-    """What a function has given: a prompt gives all answers that it asked for, whose text is that of the result."""
+    """Return the result of a function: of a prompt all answers that it asked for, whose text is that of the result."""
     return str(result) if result.function.is_prompt else _told(result.value)
 
 
 def _told(value: Any) -> Any:
-    """Models and data classes of the app's by their fields, the library's own objects by their text."""
+    """Return models and data classes of the app's by their fields, the library's own objects by their text."""
     if type(value) in _PLAIN or value is None:
         return value
     if type(value).__module__.partition(".")[0] == "semantic_kernel":

@@ -20,7 +20,7 @@ SpanBlock = AbstractContextManager[Span]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NativeSpans:
-    """What becomes of them while `is_on` says so: none is made right below one of ours.
+    """A switch for the framework's own spans: while `is_on`, none is made right below one of ours.
 
     An agent of a class that is not recorded here, and a chat that no agent leads, keep theirs.
     """
@@ -28,11 +28,11 @@ class NativeSpans:
     is_on: Callable[[], bool]
 
     def block(self, wrapped: Callable[..., SpanBlock], _: Any, args: Any, kwargs: Any) -> SpanBlock:
-        """Around the opening of an agent's or a function's span, as a block."""
+        """Wrap the opening of an agent's or a function's span, as a block."""
         return _NO_SPAN if self._is_below_ours() else wrapped(*args, **kwargs)
 
     def loop(self, wrapped: Callable[..., Span], _: Any, args: Any, kwargs: Any) -> Span:
-        """Around the start of the span of the loop that calls functions until the model has an answer."""
+        """Wrap the start of the span of the loop that calls functions until the model has an answer."""
         if not self._is_below_ours():
             return wrapped(*args, **kwargs)
         # It is made current and ended by the caller: what is below it has to be below ours, which goes on.

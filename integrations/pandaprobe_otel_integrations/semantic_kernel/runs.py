@@ -78,7 +78,7 @@ def _id_of(thread: Any) -> str | None:
 
 
 def _asked(given: Any) -> list[dict[str, Any]]:
-    """The task: a text, a message, or several of them."""
+    """Return the task: a text, a message, or several of them."""
     return [_message(each) for each in (items(given) or [given])]
 
 

@@ -27,9 +27,9 @@ Begin = Callable[[Recorder, Any, tuple[Any, ...], dict[str, Any]], SpanScope]
 class SmolagentsInstrumentor(Integration):
     """Runs of agents with their managed agents, tools and model calls, streamed or not.
 
-    A model call is the span of the client that it goes through (openai, litellm, Bedrock); of models that run here or
-    at Hugging Face, and of the app's own whose client makes none, it is one of ours. See `Integration` for the options
-    of `instrument()`.
+    The client (openai, litellm, Bedrock) makes the span of a model call. For models that run locally or at Hugging
+    Face, and for the app's own models without a recorded client, this makes it. See `Integration` for the options of
+    `instrument()`.
     """
 
     library = "smolagents"

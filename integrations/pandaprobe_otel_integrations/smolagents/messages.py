@@ -18,19 +18,19 @@ _ROLES = {"tool-call": "assistant", "tool-response": "tool"}
 
 
 def messages_of(messages: Iterable[Any]) -> list[Part]:
-    """ChatMessages, or dicts of their form, as messages with parts."""
+    """Return chatMessages, or dicts of their form, as messages with parts."""
     return [_message(each) for each in messages]
 
 
 def answer_of(message: Any) -> list[Part]:
-    """The answer of a model."""
+    """Return the answer of a model."""
     found = _message(message)
     reason = "tool_call" if any(part["type"] == "tool_call" for part in found["parts"]) else "stop"
     return [{**found, "finish_reason": reason}]
 
 
 def usage_of(message: Any) -> dict[str, Any]:
-    """Tokens of a call, where the model tells them."""
+    """Return tokens of a call, where the model tells them."""
     usage = getattr(message, "token_usage", None)
     if usage is None or not (usage.input_tokens or usage.output_tokens):
         return {}
@@ -38,7 +38,7 @@ def usage_of(message: Any) -> dict[str, Any]:
 
 
 def tool_definitions(tools: Iterable[Any]) -> list[Part]:
-    """Tools that a model is given."""
+    """Return tools that a model is given."""
     return [
         {
             "type": "function",
@@ -51,7 +51,7 @@ def tool_definitions(tools: Iterable[Any]) -> list[Part]:
 
 
 def parameters_of(model: Any, given: Mapping[str, Any]) -> Content:
-    """The parameters of a call: those that its model always sends, and its own."""
+    """Return the parameters of a call: those that its model always sends, and its own."""
     return parameters({**obj(getattr(model, "kwargs", None)), **given}, _READ)
 
 

@@ -27,7 +27,7 @@ class ContextExecutor(ThreadPoolExecutor):
     """The executor that runs an agent's code with a time limit: the code's tools are the agent's."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """In the context of whoever submits it."""
+        """Submit in the context of the submitter."""
         return super().submit(copy_context().run, fn, *args, **kwargs)
 
 

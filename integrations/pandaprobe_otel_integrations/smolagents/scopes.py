@@ -1,4 +1,4 @@
-"""What the spans of agents, tools and models are told while the code inside them runs, and in the end."""
+"""Attributes of the spans of agents, tools and models, while the code inside them runs and at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .messages import answer_of, usage_of
 
 _FINAL: Final = "FinalAnswerStep"
 _DROPPED: Final = "generator ignored GeneratorExit"
-"""What Python raises when the app drops the steps, since smolagents' generator yields once more when it is closed."""
+"""The error that Python raises when the app drops the steps: smolagents' generator yields again when it is closed."""
 _PLAIN: Final[frozenset[type]] = frozenset({str, int, float, bool, dict, list})
 """Types of results that are told as they are."""
 

@@ -1,4 +1,4 @@
-"""What Strands Agents leaves out of the spans that it makes itself."""
+"""Additions to the spans that Strands Agents makes itself."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _INTERRUPTS: Final = "strands.types.interrupt"
 class StrandsInstrumentor(Integration):
     """Runs of agents with their cycles, model calls and tools, in the spans that Strands makes itself.
 
-    Added to them: the conversation, which is the id of the session manager or else one for each agent, definitions of
-    tools, parameters of models, the state of an agent, digests of bytes, and that a run waits for a person or was
-    cancelled. The client of the model makes no second span. Strands always writes messages: `capture_content` does not
-    change that, `init(capture=...)` does. See `Integration` for the other options of `instrument()`.
+    This adds the conversation (the id of the session manager, or one for each agent), definitions of tools,
+    parameters of models, the state of an agent, digests of bytes, and whether a run waits for a person or was
+    cancelled. The model's client makes no second span. Strands always writes messages; `init(capture=...)` hides
+    them, `capture_content` does not. See `Integration` for the other options of `instrument()`.
     """
 
     library = "strands"
@@ -76,7 +76,7 @@ class StrandsInstrumentor(Integration):
         yield change
 
     def _model_called(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Around the beginning of a model call's span."""
+        """Wrap the beginning of a model call's span."""
         span = wrapped(*args, **kwargs)
         if self._open:
             guarded(self._runs.calls, span, args[1] if len(args) > 1 else kwargs.get("parent_span"))
@@ -87,14 +87,14 @@ class StrandsInstrumentor(Integration):
         self._runs.ends(span)
 
     def _serializing(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Around what makes JSON of messages."""
+        """Wrap what makes JSON of messages."""
         without = guarded(without_bytes, args[0]) if self._open and args else None
         if without is not None:
             args = (without, *args[1:])
         return wrapped(*args, **kwargs)
 
     def _before(self, tell: Callable[..., None]) -> Callable[..., Any]:
-        """A wrapper that tells something of the same arguments before the call."""
+        """Return a wrapper that tells something of the same arguments before the call."""
 
         def around(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
             if self._open:
@@ -104,7 +104,7 @@ class StrandsInstrumentor(Integration):
         return around
 
     def _asks(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Around the question for a person, which raises while there is no answer."""
+        """Wrap the question for a person, which raises while there is no answer."""
         try:
             return wrapped(*args, **kwargs)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Which conversation a run of an agent belongs to."""
+"""The conversation that a run of an agent belongs to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How runs and tools of Strands end that neither succeed nor fail, which its spans call successes."""
+"""Ends of runs and tools that neither succeed nor fail, which Strands' spans call successes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def tell_how_tool_ends(span: Any, tool_result: Any, error: BaseException | None 
 
 
 def tell_interrupt() -> None:
-    """What runs now asks a person, and stops for it."""
+    """Mark the current run as stopped to ask a person."""
     _tell(get_current_span(), INTERRUPTED)
 
 

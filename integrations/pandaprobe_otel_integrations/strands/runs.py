@@ -1,4 +1,4 @@
-"""What runs of agents work with: the parameters of their models, and their state."""
+"""Parameters of the models that runs use, and the state of their agents."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class OpenRuns:
 
 
 def without_bytes(value: Any) -> Any:
-    """A value with a mark for bytes, where Strands would write that there was something."""
+    """Return a value with a mark for bytes, where Strands would write that there was something."""
     if isinstance(value, (bytes, bytearray)):
         return parts.blob(bytes(value), "data", None)
     if isinstance(value, Mapping):

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 _INSTANCE: Final = "_tracer_instance"
 _WITH_TOOLS: Final = "_include_tool_definitions"
-"""What the word `gen_ai_tool_definitions` in OTEL_SEMCONV_STABILITY_OPT_IN sets."""
+"""The setting of the word `gen_ai_tool_definitions` in OTEL_SEMCONV_STABILITY_OPT_IN."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracerChange:
-    """What is different of tracers while they are traced. `provider` is None for OpenTelemetry's global one."""
+    """The changes to tracers while they are traced. `provider` is None for OpenTelemetry's global one."""
 
     module: ModuleType
     provider: Any

@@ -60,3 +60,12 @@ class Page(Model, Generic[T]):
     total: int
     limit: int
     offset: int
+
+    def __str__(self) -> str:
+        return "\n".join([f"{len(self.items)} of {self.total}", *map(str, self.items)])
+
+    def _repr_html_(self) -> str:
+        from pandaprobe_otel.reporting.trace_display import rows_html
+
+        rows = [item.model_dump() if isinstance(item, BaseModel) else {"value": item} for item in self.items]
+        return rows_html("rows", rows, total=self.total)

@@ -37,6 +37,19 @@ class Session(SessionSummary):
 
     traces: list[Trace] = Field(default_factory=list[Trace])
 
+    def __str__(self) -> str:
+        from pandaprobe_otel.reporting.trace_display import session_text
+
+        return session_text(self.model_dump())
+
+    def __repr__(self) -> str:
+        return f"<Session {self.session_id!r}: {self.trace_count} traces>"
+
+    def _repr_html_(self) -> str:
+        from pandaprobe_otel.reporting.trace_display import session_html
+
+        return session_html(self.model_dump())
+
     def rows(self) -> list[dict[str, Any]]:
         """Return one flat row for each trace: its fields, and the number of its spans instead of the spans."""
         return [
@@ -54,7 +67,7 @@ class Session(SessionSummary):
         Raises:
             ModuleNotFoundError: pandas is not installed.
         """
-        from pandaprobe_otel.api.frames import frame
+        from pandaprobe_otel.api.data_frames import frame
 
         return frame(self.rows(), index="trace_id")
 

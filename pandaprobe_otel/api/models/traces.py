@@ -52,6 +52,11 @@ class Span(Model):
         """The ending if it was neither success nor failure: cancelled, timed_out, interrupted or partial."""
         return outcome_in({"metadata": self.metadata})
 
+    def _repr_html_(self) -> str:
+        from pandaprobe_otel.reporting.trace_display import span_html
+
+        return span_html(self.model_dump())
+
 
 class Trace(Model):
     """A trace with all its spans, ordered by their start."""
@@ -79,6 +84,21 @@ class Trace(Model):
         """The ending if it was neither success nor failure: cancelled, timed_out, interrupted or partial."""
         return outcome_in({"metadata": self.metadata})
 
+    def __str__(self) -> str:
+        from pandaprobe_otel.reporting.trace_display import trace_text
+
+        return trace_text(self.model_dump())
+
+    def __repr__(self) -> str:
+        from pandaprobe_otel.reporting.trace_display import trace_line
+
+        return f"<Trace {self.trace_id}  {trace_line(self.model_dump())}>"
+
+    def _repr_html_(self) -> str:
+        from pandaprobe_otel.reporting.trace_display import trace_html
+
+        return trace_html(self.model_dump())
+
 
 class TraceListItem(Model):
     """A trace in a list: totals instead of content and spans."""
@@ -97,6 +117,11 @@ class TraceListItem(Model):
     span_count: int = 0
     total_tokens: int = 0
     total_cost: float = 0.0
+
+    def __str__(self) -> str:
+        from pandaprobe_otel.reporting.trace_display import trace_line
+
+        return f"{self.trace_id}  {trace_line(self.model_dump())}"
 
 
 class TracesDeleted(Model):

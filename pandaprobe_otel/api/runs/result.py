@@ -125,9 +125,19 @@ class RunResult:
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return the rows as a table. Needs pandas, which is not a dependency of this library."""
-        from pandaprobe_otel.api.frames import frame
+        from pandaprobe_otel.api.data_frames import frame
 
         return frame(self.rows())
+
+    def __str__(self) -> str:
+        from pandaprobe_otel.api.runs.result_display import result_text
+
+        return result_text(self)
+
+    def _repr_html_(self) -> str:
+        from pandaprobe_otel.api.runs.result_display import result_html
+
+        return result_html(self)
 
     def _score_rows(self) -> Iterator[dict[str, Any]]:
         for score in self.scores:

@@ -89,7 +89,7 @@ class RedisLeases:
         """Return a token, which may be lent again in `wait_s` seconds."""
         self._run(PUT_BACK, token, _ms(wait_s))
 
-    def agree(self, cut: float) -> float:
+    def publish_cutoff(self, cut: float) -> float:
         """Publish a cut (0: none), and return the fleet's highest one of the last ten minutes."""
         said = self._run(AGREE, cut, _ms(CUT_COUNTS_S))
         try:

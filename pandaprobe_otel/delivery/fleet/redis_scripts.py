@@ -6,7 +6,7 @@ All keys of a fleet share one hash tag, so that a cluster keeps them in one slot
 - `members`: a sorted set of the processes that have called lately, with the time of their last call;
 - `fleet`: a hash. `last`: the last number given. `epoch`: a name that a Redis without its memory lacks. `guard`: the
   time before which nothing is lent. `settled`: the time before which no part grows. `forgot`: whether a process missed
-  something that it knew. `cut` with `cut_until`: see `Tokens.agree`;
+  something that it knew. `cut` with `cut_until`: see `Tokens.publish_cutoff`;
 - `parts`: a hash of the tokens that each process may use while Redis is unreachable, and the number of the call that
   set them;
 - `silent`: a sorted set of the members that have not called as they should, with the time until which that counts.

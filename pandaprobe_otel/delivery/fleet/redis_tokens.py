@@ -39,7 +39,7 @@ class Leases(Protocol):
         """Return a token, which may be lent again in `wait_s` seconds."""
         ...
 
-    def agree(self, cut: float) -> float:
+    def publish_cutoff(self, cut: float) -> float:
         """Publish a cut and return the highest."""
         ...
 
@@ -110,17 +110,17 @@ class RedisTokens:
         own = self._away_since + self._part_after_s if share is None else share.next_free(most, now)
         return min(asks_at, max(own, now))
 
-    def agree(self, cut: float, now: float) -> float:
+    def publish_cutoff(self, cut: float, now: float) -> float:
         """Return the fleet's highest cut of the last ten minutes; this process's own while Redis is unreachable."""
         if self._away_since is not None:
             return cut
         try:
-            return self._leases.agree(cut)
+            return self._leases.publish_cutoff(cut)
         except FleetUnreachableError as error:
             self._lose(error, now)
             return cut
 
-    def stay(self, now: float) -> float:
+    def heartbeat(self, now: float) -> float:
         """Call Redis if that is due, to keep the part or to see whether Redis is back; return the next due time."""
         if self._looked_at == -math.inf:
             return math.inf  # nothing was ever sent: the first request for a token makes it a member

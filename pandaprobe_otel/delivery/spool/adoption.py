@@ -9,25 +9,25 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.log_repair import repair_log
 from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
-from pandaprobe_otel.delivery.spool.salvage import readable_journal, readable_parcels
+from pandaprobe_otel.delivery.spool.salvage import readable_journal, readable_requests
 from pandaprobe_otel.delivery.spool.schema import is_damage
 from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
 from pandaprobe_otel.delivery.store import Tended
 
 _SMALL: Final = 16 << 20
-"""Bytes up to which a file is checked as a whole, and may receive further parcels."""
+"""Bytes up to which a file is checked as a whole, and may receive further requests."""
 _RESCUED_AT_ONCE: Final = 200
 
-Recover = Callable[[Sequence[JournalRow], Sequence[TraceState]], Sequence[Parcel]]
-"""A function that makes parcels of the spans of incomplete traces. Never raises."""
+Recover = Callable[[Sequence[JournalRow], Sequence[TraceState]], Sequence[OutgoingRequest]]
+"""A function that makes requests of the spans of incomplete traces. Never raises."""
 
 
 class Adoption:
-    """Adoption of the parcels of dead processes by this process. No call raises."""
+    """Adoption of the requests of dead processes by this process. No call raises."""
 
     def __init__(
         self, *, folder: SpoolFolder, notices: Notices, recover: Recover, wall: Callable[[], float] = time.time
@@ -69,12 +69,12 @@ class Adoption:
             raise sqlite3.DatabaseError("the check of its structure failed")
         with file.transaction():
             if file.has_journal():
-                for parcel in self._recovered(file):
+                for request in self._recovered(file):
                     row = max(next(rows), file.last_row() + 1)
-                    file.insert(row, parcel, in_doubt=parcel.step is Step.CREATE)
+                    file.insert(row, request, in_doubt=request.step is Step.CREATE)
                 file.forget_journal()
             damaged = file.delete_unreadable()
-        if not file.count().parcels:
+        if not file.count().requests:
             self._folder.drop(file)
         else:
             self._folder.keep(file, as_own=is_small and self._folder.own is None and file.last_row() < next(rows))
@@ -82,16 +82,16 @@ class Adoption:
         tended.damaged_spans += damaged
 
     def _take_damaged(self, file: SpoolFile, error: Exception, rows: Iterator[int], tended: Tended) -> None:
-        batch: list[tuple[Parcel, bool]] = []
+        batch: list[tuple[OutgoingRequest, bool]] = []
         count = 0
         try:
             own = self._folder.open_own()
             before = own.last_row()
-            for _, kept in readable_parcels(file):
-                batch.append((kept.parcel, kept.in_doubt))
+            for _, kept in readable_requests(file):
+                batch.append((kept.request, kept.in_doubt))
                 if len(batch) == _RESCUED_AT_ONCE:
                     count += _insert(own, batch, rows)
-            batch += [(parcel, parcel.step is Step.CREATE) for parcel in self._recovered(file)]
+            batch += [(request, request.step is Step.CREATE) for request in self._recovered(file)]
             count += _insert(own, batch, rows)
             tended.found += own.found(self._wall(), after=before)
         except (sqlite3.Error, OSError) as failure:
@@ -104,7 +104,7 @@ class Adoption:
             "A damaged file is put aside as *.damaged"
         )
 
-    def _recovered(self, file: SpoolFile) -> Sequence[Parcel]:
+    def _recovered(self, file: SpoolFile) -> Sequence[OutgoingRequest]:
         try:
             states = file.states()
         except sqlite3.Error:
@@ -115,10 +115,10 @@ class Adoption:
         self._notices.say(f"spool {what[:12]}", f"The spool {self._folder.path} {what}.", level=level)
 
 
-def _insert(own: SpoolFile, batch: list[tuple[Parcel, bool]], rows: Iterator[int]) -> int:
+def _insert(own: SpoolFile, batch: list[tuple[OutgoingRequest, bool]], rows: Iterator[int]) -> int:
     with own.transaction():
-        for parcel, in_doubt in batch:
-            own.insert(max(next(rows), own.last_row() + 1), parcel, in_doubt=in_doubt)
+        for request, in_doubt in batch:
+            own.insert(max(next(rows), own.last_row() + 1), request, in_doubt=in_doubt)
     count = len(batch)
     batch.clear()
     return count

@@ -22,7 +22,7 @@ class CutFile:
         self._path = path
         self._clock = clock
 
-    def agree(self, cut: float) -> float:
+    def publish_cutoff(self, cut: float) -> float:
         """Publish a cut (0: none), and return the highest. Does not raise."""
         now = self._clock()
         known = self._read(now)

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.lock_file import LockFile
-from pandaprobe_otel.delivery.spool.rows import checksum, joined, parcel_of
+from pandaprobe_otel.delivery.spool.rows import checksum, joined, request_of
 from pandaprobe_otel.delivery.spool.schema import is_damage
 from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, lock_path
 
@@ -54,7 +54,7 @@ FROM letter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
-    """A refused request. `at` is in seconds since the epoch; `parcel` is None if it was damaged on disk."""
+    """A refused request. `at` is in seconds since the epoch; `request` is None if it was damaged on disk."""
 
     number: int
     at: float
@@ -62,7 +62,7 @@ class Letter:
     endpoint: str
     project: str
     words: str
-    parcel: Parcel | None
+    request: OutgoingRequest | None
 
 
 class DeadLetters:
@@ -73,10 +73,10 @@ class DeadLetters:
         self._destination = destination
         self._max_bytes = max_bytes
 
-    def add(self, parcel: Parcel, words: str, on_trouble: Callable[[Exception], None]) -> None:
+    def add(self, request: OutgoingRequest, words: str, on_trouble: Callable[[Exception], None]) -> None:
         """Keep a refused request. Never raises: a failure goes to `on_trouble`, and the letter is lost."""
         try:
-            self._add(parcel, words)
+            self._add(request, words)
         except (sqlite3.Error, OSError) as error:
             on_trouble(error)
 
@@ -92,26 +92,26 @@ class DeadLetters:
         with self._opened() as db:
             db.executemany("DELETE FROM letter WHERE number = ?", [(number,) for number in numbers])
 
-    def _add(self, parcel: Parcel, words: str) -> None:
+    def _add(self, request: OutgoingRequest, words: str) -> None:
         destination = self._destination
         if destination is None:
             raise OSError("a letter needs a destination")
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        spans = joined(parcel.spans)
+        spans = joined(request.spans)
         row = (
             time.time(),
             destination.digest,
             destination.endpoint,
             destination.project,
             words.encode("utf-8", "replace").decode(),
-            parcel.size,
-            parcel.step.value,
-            parcel.trace_id,
-            parcel.name.encode("utf-8", "surrogatepass"),
-            parcel.is_error,
-            parcel.is_remote,
-            checksum(parcel, spans),
-            parcel.fields,
+            request.size,
+            request.step.value,
+            request.trace_id,
+            request.name.encode("utf-8", "surrogatepass"),
+            request.is_error,
+            request.is_remote,
+            checksum(request, spans),
+            request.fields,
             spans,
         )
         with self._opened() as db:
@@ -172,7 +172,7 @@ def _locked(path: Path) -> Generator[None]:
 
 
 def _letter(row: tuple[Any, ...]) -> Letter:
-    kept = parcel_of(row[:10])
+    kept = request_of(row[:10])
     at, digest, endpoint, project, words = row[10:]
     return Letter(
         number=int(row[0]),
@@ -181,5 +181,5 @@ def _letter(row: tuple[Any, ...]) -> Letter:
         endpoint=str(endpoint),
         project=str(project),
         words=str(words),
-        parcel=None if kept is None else kept.parcel,
+        request=None if kept is None else kept.request,
     )

@@ -1,4 +1,4 @@
-"""The destination of the parcels in a spool file: no other server, project or organization may get them."""
+"""The destination of the requests in a spool file: no other server, project or organization may get them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config
 
 SUFFIX: Final = ".sqlite"
-"""Suffix of the files of parcels, whose names begin with the digest of their destination."""
+"""Suffix of the files of requests, whose names begin with the digest of their destination."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class Destination:
 
     @property
     def digest(self) -> str:
-        """The name of files whose parcels may be sent with these settings: 16 hexadecimal digits."""
+        """The name of files whose requests may be sent with these settings: 16 hexadecimal digits."""
         return _digest(self.endpoint, self.api_key, self.project)
 
     @property

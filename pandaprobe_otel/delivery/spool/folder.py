@@ -38,11 +38,11 @@ class SpoolFolder:
 
     @property
     def own(self) -> SpoolFile | None:
-        """The file for new parcels, if it exists yet."""
+        """The file for new requests, if it exists yet."""
         return self.files.get(OWN)
 
     def open_own(self) -> SpoolFile:
-        """Return the file for new parcels; create it if there is none."""
+        """Return the file for new requests; create it if there is none."""
         own = self.files.get(OWN)
         while own is None:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ class SpoolFolder:
             "pid": os.getpid(),
             "endpoint": self.destination.endpoint,
             "project": self.destination.project,
-            "parcels": count.parcels,
+            "requests": count.requests,
             "spans": count.spans,
             "bytes": file.bytes,
             "at": round(time.time(), 1),

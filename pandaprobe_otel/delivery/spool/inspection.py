@@ -32,7 +32,7 @@ class FileReport:
     pid: int | None = None
     endpoint: str | None = None
     project: str | None = None
-    parcels: int | None = None
+    requests: int | None = None
     spans: int | None = None
     bytes: int = 0
 
@@ -51,7 +51,7 @@ def send_again(folder: Path, letters: Iterable[Letter]) -> int:
     """
     by_digest: dict[str, list[Letter]] = {}
     for letter in letters:
-        if letter.parcel is not None:
+        if letter.request is not None:
             by_digest.setdefault(letter.digest, []).append(letter)
     for digest, mine in by_digest.items():
         _write(folder, digest, mine)
@@ -76,7 +76,7 @@ def take_to(folder: Path, destination: Destination) -> int:
         file.close()  # the log is in the database now, so only one file must be renamed
         path.rename(path.with_name(destination.digest + path.name[_DIGEST_LENGTH:]))
         file.lock.remove()
-        moved += report.parcels or 0
+        moved += report.requests or 0
     return moved
 
 
@@ -89,7 +89,7 @@ def discard(folder: Path) -> int:
             with suppress(OSError):
                 path.unlink()
         elif report.state != "in use" and (file := SpoolFile.take(path, OWN)) is not None:
-            gone += report.parcels or 0
+            gone += report.requests or 0
             file.remove()
     return gone
 
@@ -103,12 +103,12 @@ def _report(path: Path) -> FileReport:
     except OSError:
         return FileReport(name=path.name, state="unreadable", **about)
     if file is None:
-        numbers = {key: noted.get(key) for key in ("pid", "parcels", "spans")}
+        numbers = {key: noted.get(key) for key in ("pid", "requests", "spans")}
         return FileReport(name=path.name, state="in use", bytes=size, **numbers, **about)
     try:
         count = file.count()
         return FileReport(
-            name=path.name, state="waiting", bytes=size, parcels=count.parcels, spans=count.spans, **about
+            name=path.name, state="waiting", bytes=size, requests=count.requests, spans=count.spans, **about
         )
     except (sqlite3.Error, OSError):
         return FileReport(name=path.name, state="unreadable", bytes=size, **about)
@@ -134,8 +134,8 @@ def _write(folder: Path, digest: str, letters: Sequence[Letter]) -> None:
     try:
         with file.transaction():
             for number, letter in enumerate(letters):
-                if letter.parcel is not None:
-                    file.insert(row + number, letter.parcel)
+                if letter.request is not None:
+                    file.insert(row + number, letter.request)
     finally:
         file.release()
 

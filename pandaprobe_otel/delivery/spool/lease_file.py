@@ -103,16 +103,16 @@ class FileTokens:
             return max(own, now + _RETRY_S)
         return max(own, now + max(taken[len(taken) - most] - clock, _RETRY_S))
 
-    def stay(self, now: float) -> float:
+    def heartbeat(self, now: float) -> float:
         """Never send a heartbeat, since the file has all that others need."""
         return math.inf
 
     def leave(self) -> None:
         """Do nothing, since lent tokens come back by themselves."""
 
-    def agree(self, cut: float, now: float) -> float:
+    def publish_cutoff(self, cut: float, now: float) -> float:
         """Return the highest cut of the last ten minutes among the processes that share the directory."""
-        return self._cuts.agree(cut)
+        return self._cuts.publish_cutoff(cut)
 
     # -- the file -----------------------------------------------------------------------------------------------------
 

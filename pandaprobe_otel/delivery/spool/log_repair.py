@@ -2,7 +2,7 @@
 
 Each frame of a write-ahead log is a page with a checksum over itself and all frames before it. A flipped bit
 therefore hides every later transaction. This module recomputes the checksums, so that all frames count. A page that
-holds the flipped bit is found by the check of the database's structure, or by the checksum of the parcel on it. Source
+holds the flipped bit is found by the check of the database's structure, or by the checksum of the request on it. Source
 of the format: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.util import find_spec
 
 
@@ -12,3 +13,13 @@ def obstacle() -> str | None:
     if find_spec("_sqlite3") is None:
         return "this Python was built without SQLite"
     return None
+
+
+def can_keep_a_spool() -> bool:
+    """Return whether this Python can keep a spool; log a warning if it cannot."""
+    reason = obstacle()
+    if reason is not None:
+        logging.getLogger("pandaprobe_otel").warning(
+            "pandaprobe-otel: there is no spool, since %s; traces wait in memory only.", reason
+        )
+    return reason is None

@@ -1,4 +1,4 @@
-"""Parcels and spans as database rows, each with a checksum, so that damaged ones are never sent."""
+"""Requests and spans as database rows, each with a checksum, so that damaged ones are never sent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS, EncodedSpans
 
 OWN: Final = 0
@@ -20,22 +20,22 @@ _BETWEEN_SPANS: Final = b"\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """A parcel from the disk. `in_doubt`: a dead process may have sent it."""
+    """A request from the disk. `in_doubt`: a dead process may have sent it."""
 
     row: int
-    parcel: Parcel
+    request: OutgoingRequest
     in_doubt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A number of parcels and of their spans."""
+    """A number of requests and of their spans."""
 
-    parcels: int = 0
+    requests: int = 0
     spans: int = 0
 
     def __add__(self, other: Count) -> Count:
-        return Count(self.parcels + other.parcels, self.spans + other.spans)
+        return Count(self.requests + other.requests, self.spans + other.spans)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class TraceState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalChange:
-    """A change to the state of incomplete traces: new spans, or (`cleared`) a trace whose spans are parcels now."""
+    """A change to the state of incomplete traces: new spans, or (`cleared`) a trace whose spans are requests now."""
 
     rows: Sequence[JournalRow] = ()
     states: Sequence[TraceState] = ()
@@ -98,7 +98,7 @@ class JournalChange:
 
 
 def joined(spans: EncodedSpans) -> bytes:
-    """Return the spans of a parcel as one value."""
+    """Return the spans of a request as one value."""
     return _BETWEEN_SPANS.join(spans)
 
 
@@ -107,17 +107,17 @@ def split(spans: bytes) -> EncodedSpans:
     return EncodedSpans.of(spans.split(_BETWEEN_SPANS)) if spans else NO_SPANS
 
 
-def checksum(parcel: Parcel, spans: bytes) -> int:
-    """Return the checksum over everything in the parcel that the server would see."""
-    head = f"{parcel.step}\0{parcel.trace_id}\0{parcel.name}\0{parcel.is_error:d}{parcel.is_remote:d}"
-    return zlib.crc32(spans, zlib.crc32(parcel.fields, zlib.crc32(head.encode("utf-8", "surrogatepass"))))
+def checksum(request: OutgoingRequest, spans: bytes) -> int:
+    """Return the checksum over everything in the request that the server would see."""
+    head = f"{request.step}\0{request.trace_id}\0{request.name}\0{request.is_error:d}{request.is_remote:d}"
+    return zlib.crc32(spans, zlib.crc32(request.fields, zlib.crc32(head.encode("utf-8", "surrogatepass"))))
 
 
-def parcel_head(row: tuple[Any, ...]) -> Parcel | None:
-    """Return a row's parcel (step, trace_id, name, is_error, is_remote) without content; None if it is damaged."""
+def request_head(row: tuple[Any, ...]) -> OutgoingRequest | None:
+    """Return a row's request (step, trace_id, name, is_error, is_remote) without content; None if it is damaged."""
     step, trace_id, name, is_error, is_remote = row
     try:
-        return Parcel(
+        return OutgoingRequest(
             step=Step(step),
             trace_id=trace_id,
             name=name.decode("utf-8", "surrogatepass"),
@@ -128,18 +128,18 @@ def parcel_head(row: tuple[Any, ...]) -> Parcel | None:
         return None
 
 
-def parcel_of(row: tuple[Any, ...]) -> Kept | None:
-    """Return the parcel of a row (row, step, trace_id, name, is_error, is_remote, in_doubt, crc, fields, spans).
+def request_of(row: tuple[Any, ...]) -> Kept | None:
+    """Return the request of a row (row, step, trace_id, name, is_error, is_remote, in_doubt, crc, fields, spans).
 
     Return None if it differs from what was written.
     """
     number, *head, in_doubt, crc, fields, spans = row
-    parcel = parcel_head(tuple(head))
-    if parcel is None:
+    request = request_head(tuple(head))
+    if request is None:
         return None
     try:
-        parcel = replace(parcel, fields=fields, spans=split(spans))
-        whole = crc == checksum(parcel, spans)
+        request = replace(request, fields=fields, spans=split(spans))
+        whole = crc == checksum(request, spans)
     except (AttributeError, TypeError, ValueError):
         return None
-    return Kept(row=number, parcel=parcel, in_doubt=bool(in_doubt)) if whole else None
+    return Kept(row=number, request=request, in_doubt=bool(in_doubt)) if whole else None

@@ -14,8 +14,8 @@ _ERRORS: Final = (sqlite3.Error, TypeError, ValueError)
 _Item = TypeVar("_Item")
 
 
-def readable_parcels(file: SpoolFile) -> Iterator[tuple[Place, Kept]]:
-    """Yield the sound parcels of a file, oldest first.
+def readable_requests(file: SpoolFile) -> Iterator[tuple[Place, Kept]]:
+    """Yield the sound requests of a file, oldest first.
 
     Row numbers are gathered from the two tables, which are separate trees, in both directions: each is read up to
     its first damaged page. Then each row is looked up by itself.
@@ -25,7 +25,7 @@ def readable_parcels(file: SpoolFile) -> Iterator[tuple[Place, Kept]]:
         rows.update(_until_damage(file.row_numbers(way)))
     for row in sorted(rows):
         try:
-            found = file.parcel(row)
+            found = file.request(row)
         except _ERRORS:
             continue
         if found is not None and found[1] is not None:

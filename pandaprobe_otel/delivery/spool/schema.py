@@ -10,7 +10,7 @@ from pandaprobe_otel.delivery.spool.log_repair import PAGE_SIZE
 
 VERSION: Final = 1
 
-# Bodies have a table of their own, so that counting and choosing parcels does not read them.
+# Bodies have a table of their own, so that counting and choosing requests does not read them.
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS parcel (
     row INTEGER PRIMARY KEY,

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.spool.lock_file import LockFile
 from pandaprobe_otel.delivery.spool.rows import (
     Count,
@@ -23,8 +23,8 @@ from pandaprobe_otel.delivery.spool.rows import (
     TraceState,
     checksum,
     joined,
-    parcel_head,
-    parcel_of,
+    request_head,
+    request_of,
 )
 from pandaprobe_otel.delivery.spool.schema import connect
 from pandaprobe_otel.delivery.store import Found, Place
@@ -32,7 +32,7 @@ from pandaprobe_otel.delivery.store import Found, Place
 LOCK_SUFFIX: Final = ".lock"
 DAMAGED_SUFFIX: Final = ".damaged"
 
-_PARCEL: Final = """
+_REQUEST: Final = """
 SELECT parcel.row, size, parcel.spans, step, trace_id, name, is_error, is_remote, in_doubt OR in_memory, crc,
     fields, body.spans
 FROM parcel JOIN body ON body.row = parcel.row
@@ -62,7 +62,7 @@ class SpoolFile:
         self._connection: sqlite3.Connection | None = None
         self._inode: int | None = None
         self.bytes = 0
-        """Bytes that the waiting parcels count for, once the file has been opened."""
+        """Bytes that the waiting requests count for, once the file has been opened."""
 
     @classmethod
     def create(cls, path: Path, number: int) -> SpoolFile | None:
@@ -164,52 +164,52 @@ class SpoolFile:
                 db.execute("ROLLBACK")
             raise
 
-    # -- parcels ------------------------------------------------------------------------------------------------------
+    # -- requests ------------------------------------------------------------------------------------------------------
 
-    def insert(self, row: int, parcel: Parcel, *, in_doubt: bool = False) -> None:
-        """Insert a parcel under a row number that was not used before."""
-        spans = joined(parcel.spans)
+    def insert(self, row: int, request: OutgoingRequest, *, in_doubt: bool = False) -> None:
+        """Insert a request under a row number that was not used before."""
+        spans = joined(request.spans)
         db = self.open()
         db.execute(
             "INSERT INTO parcel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 row,
-                parcel.line,
-                parcel.step.value,
-                parcel.trace_id,
-                parcel.name.encode("utf-8", "surrogatepass"),
-                parcel.is_error,
-                parcel.is_remote,
-                len(parcel.spans),
-                parcel.size,
+                request.line,
+                request.step.value,
+                request.trace_id,
+                request.name.encode("utf-8", "surrogatepass"),
+                request.is_error,
+                request.is_remote,
+                len(request.spans),
+                request.size,
                 time.time(),
                 False,
                 in_doubt,
-                checksum(parcel, spans),
+                checksum(request, spans),
             ),
         )
-        db.execute("INSERT INTO body VALUES (?, ?, ?)", (row, parcel.fields, spans))
-        self.bytes += parcel.size
+        db.execute("INSERT INTO body VALUES (?, ?, ?)", (row, request.fields, spans))
+        self.bytes += request.size
 
     def delete(self, places: Iterable[Place]) -> None:
-        """Delete parcels; missing ones are no error."""
+        """Delete requests; missing ones are no error."""
         db = self.open()
         for place in places:
             if db.execute("DELETE FROM parcel WHERE row = ?", (place.row,)).rowcount:
                 self.bytes -= place.size
                 db.execute("DELETE FROM body WHERE row = ?", (place.row,))
 
-    def rewrite(self, place: Place, parcel: Parcel) -> None:
+    def rewrite(self, place: Place, request: OutgoingRequest) -> None:
         """Replace the content of a place."""
         self.delete([place])
-        self.insert(place.row, parcel)
+        self.insert(place.row, request)
 
     def mark_started(self, places: Iterable[Place]) -> None:
-        """Note that parcels are about to be sent."""
+        """Note that requests are about to be sent."""
         self.open().executemany("UPDATE parcel SET in_doubt = 1 WHERE row = ?", [(place.row,) for place in places])
 
     def count(self) -> Count:
-        """Return the number of waiting parcels and spans, in memory or not."""
+        """Return the number of waiting requests and spans, in memory or not."""
         row = self.open().execute("SELECT count(*), total(spans) FROM parcel").fetchone()
         return Count(int(row[0]), int(row[1]))
 
@@ -219,28 +219,28 @@ class SpoolFile:
         return found if isinstance(found, int) else 0
 
     def found(self, now: float, *, after: int = 0) -> list[Found]:
-        """Return the parcels in rows higher than `after`, without their content. `now`: wall-clock seconds."""
+        """Return the requests in rows higher than `after`, without their content. `now`: wall-clock seconds."""
         return [self._found(row, now) for row in self.open().execute(_HEADS, (after,))]
 
     def delete_unreadable(self) -> int:
         """Delete the unreadable rows; return the number of their spans."""
-        rows = [row for row in self.open().execute(_HEADS, (0,)) if parcel_head(row[3:8]) is None]
+        rows = [row for row in self.open().execute(_HEADS, (0,)) if request_head(row[3:8]) is None]
         self.delete(Place(self.number, row[0], int(row[1]), 0) for row in rows)
         return sum(int(row[2]) for row in rows)
 
     def _found(self, row: tuple[Any, ...], now: float) -> Found:
-        parcel = parcel_head(row[3:8])
-        assert parcel is not None
+        request = request_head(row[3:8])
+        assert request is not None
         return Found(
             place=Place(self.number, int(row[0]), int(row[1]), int(row[2])),
-            parcel=replace(parcel, is_bare=True, closed_spans=int(row[2])),
+            request=replace(request, is_bare=True, closed_spans=int(row[2])),
             in_doubt=bool(row[8]),
             waited_s=max(now - float(row[9]), 0.0),
         )
 
-    def parcel(self, row: int) -> tuple[Place, Kept | None] | None:
-        """Return one parcel; None if it is missing, None for its content if that is damaged."""
-        found = self.open().execute(_PARCEL + "WHERE parcel.row = ?", (row,)).fetchone()
+    def request(self, row: int) -> tuple[Place, Kept | None] | None:
+        """Return one request; None if it is missing, None for its content if that is damaged."""
+        found = self.open().execute(_REQUEST + "WHERE parcel.row = ?", (row,)).fetchone()
         return None if found is None else self._read(found)
 
     def row_numbers(self, way: RowsBy) -> Iterator[int]:
@@ -249,7 +249,7 @@ class SpoolFile:
             yield int(row)
 
     def _read(self, row: tuple[Any, ...]) -> tuple[Place, Kept | None]:
-        return Place(self.number, int(row[0]), int(row[1]), int(row[2])), parcel_of((row[0], *row[3:]))
+        return Place(self.number, int(row[0]), int(row[1]), int(row[2])), request_of((row[0], *row[3:]))
 
     # -- the journal of open traces -----------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The `Store` of waiting parcels in the files of a directory, where they survive the process."""
+"""The `Store` of waiting requests in the files of a directory, where they survive the process."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import ClassVar, Final, TypeVar
 
+from pandaprobe_otel.delivery.job import Job
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.delivery.outbox import Job
-from pandaprobe_otel.delivery.parcel import Parcel
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.spool.adoption import Adoption
 from pandaprobe_otel.delivery.spool.body_cap import BodyCap
 from pandaprobe_otel.delivery.spool.dead_letters import DeadLetters
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
 from pandaprobe_otel.delivery.spool.rows import OWN
-from pandaprobe_otel.delivery.spool.salvage import readable_parcels
+from pandaprobe_otel.delivery.spool.salvage import readable_requests
 from pandaprobe_otel.delivery.spool.schema import is_damage
 from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
 from pandaprobe_otel.delivery.store import Changes, Place, Tended
 
 MAX_BYTES: Final = 512 << 20
-"""Bytes that waiting parcels may take on disk."""
+"""Bytes that waiting requests may take on disk."""
 SCAN_EVERY_S: Final = 5.0
 """Seconds between two searches for files of dead processes."""
 _FIRST_RETRY_S: Final = 1.0
@@ -105,13 +105,13 @@ class SpoolStore:
         """Write changes in one transaction for each file."""
         return self._guarded(lambda: self._write(changes), False)
 
-    def read(self, place: Place) -> Parcel | None:
-        """Return a parcel; None if it cannot be read now. `tend` reports whether it is lost."""
+    def read(self, place: Place) -> OutgoingRequest | None:
+        """Return a request; None if it cannot be read now. `tend` reports whether it is lost."""
         return self._guarded(lambda: self._read(place), None)
 
     def _write(self, changes: Changes) -> bool:
-        for parcel, words in changes.refused:
-            self._letters.add(parcel, words, self._say_trouble)
+        for request, words in changes.refused:
+            self._letters.add(request, words, self._say_trouble)
         if changes.body_cap is not None:
             self._cap.write(changes.body_cap)
         others = {place.file for place in (*changes.removed, *changes.started) if place.file != OWN}
@@ -119,17 +119,17 @@ class SpoolStore:
         took = [self._write_to(number, changes) for number in (OWN, *sorted(others))]
         return all(took)
 
-    def _read(self, place: Place) -> Parcel | None:
+    def _read(self, place: Place) -> OutgoingRequest | None:
         file = self.folder.files.get(place.file)
         try:
-            found = None if file is None else file.parcel(place.row)
+            found = None if file is None else file.request(place.row)
         except _ERRORS as error:
             self._suspect(place.file, error)
             return None
         if found is None or found[1] is None:
             self._broken.add(place)
             return None
-        return found[1].parcel
+        return found[1].request
 
     def _write_to(self, number: int, changes: Changes) -> bool:
         file = self.folder.files.get(number)
@@ -156,9 +156,9 @@ class SpoolStore:
     def _insert(self, file: SpoolFile, changes: Changes) -> dict[Job, Place]:
         places: dict[Job, Place] = {}
         for job in changes.added:
-            parcel = job.parcel
-            places[job] = Place(OWN, next(self._rows), parcel.size, parcel.span_count)
-            file.insert(places[job].row, parcel)
+            request = job.request
+            places[job] = Place(OWN, next(self._rows), request.size, request.span_count)
+            file.insert(places[job].row, request)
         for change in changes.journal:
             file.change_journal(change)
         return places
@@ -264,11 +264,11 @@ class SpoolStore:
                 continue
             there = {job.place.row: job for job in jobs if job.place is not None and job.place.file == number}
             saved = Changes()
-            for place, kept in readable_parcels(file):
+            for place, kept in readable_requests(file):
                 job = there.get(place.row)
-                if job is not None and job.parcel.is_bare:
+                if job is not None and job.request.is_bare:
                     del there[place.row]
-                    job.parcel = kept.parcel
+                    job.request = kept.request
                     saved.added[job] = None
             self.folder.move_aside(file)
             self._notices.say(
@@ -277,7 +277,7 @@ class SpoolStore:
                 "requests could be read and are kept. A damaged file is put aside as *.damaged.",
             )
             for job in there.values():
-                if job.parcel.is_bare:
+                if job.request.is_bare:
                     tended.lost.append(job)
                 else:
                     job.place = None
@@ -291,12 +291,12 @@ class SpoolStore:
             if job.place is None:
                 tended.lost.append(job)
             else:
-                job.parcel = job.parcel.bare()
+                job.request = job.request.bare()
 
     def _tidy(self, file: SpoolFile) -> None:
         """Delete an empty file, unless it is this process's own and small; write the notes of the others."""
         try:
-            is_empty = not file.count().parcels and not file.has_journal()
+            is_empty = not file.count().requests and not file.has_journal()
             if is_empty and (file.number != OWN or file.bytes_on_disk > _SHRINK_ABOVE):
                 self.folder.drop(file)
                 if self.folder.has_more:
@@ -321,7 +321,7 @@ class SpoolStore:
         self._make_up()
         for file in list(self.folder.files.values()):
             try:
-                is_empty = not file.count().parcels and not file.has_journal()
+                is_empty = not file.count().requests and not file.has_journal()
             except _ERRORS:
                 is_empty = False
             if is_empty:
@@ -351,7 +351,7 @@ def _change(file: SpoolFile, changes: Changes) -> None:
     number = file.number
     for job in changes.rewritten:
         if job.place is not None and job.place.file == number and job not in changes.added:
-            file.rewrite(job.place, job.parcel)
-            job.place = Place(number, job.place.row, job.parcel.size, job.parcel.span_count)
+            file.rewrite(job.place, job.request)
+            job.place = Place(number, job.place.row, job.request.size, job.request.span_count)
     file.mark_started(place for place in changes.started if place.file == number)
     file.delete(place for place in changes.removed if place.file == number)

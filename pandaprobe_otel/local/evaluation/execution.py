@@ -13,7 +13,7 @@ from typing import Any
 from pandaprobe_otel.local.evaluation.catalogue import SIGNALS
 from pandaprobe_otel.local.evaluation.judge import Judge, JudgeError
 from pandaprobe_otel.local.evaluation.results import Result
-from pandaprobe_otel.local.evaluation.session_metrics import evaluate_session
+from pandaprobe_otel.local.evaluation.session_metrics import Signals, evaluate_session
 from pandaprobe_otel.local.evaluation.trace_metrics import evaluate_trace
 from pandaprobe_otel.local.payloads import dumps, loads
 from pandaprobe_otel.local.store.database import Database
@@ -106,20 +106,23 @@ class Execution:
             for position, trace in enumerate(traces)
         }
         weights: Mapping[str, float] | None = plan.filters.get("signal_weights")
+        outcomes = [_aggregate(metric, signals, weights) for metric in metrics if traces]
         with self._database.write() as connection:
-            for metric in metrics if traces else ():
-                result = evaluate_session(metric, signals, weights)
+            for outcome in outcomes:
+                result = outcome.result
                 score = NewScore(
                     target=session_id,
-                    name=metric,
-                    value=result.value,
+                    name=outcome.metric,
+                    value=None if result is None else result.value,
                     source="AUTOMATED",
+                    status="FAILED" if result is None else "SUCCESS",
                     eval_run_id=plan.id,
-                    reason=result.reason,
-                    metadata=result.metadata,
+                    reason=f"Session metric failed: {outcome.problem}" if result is None else result.reason,
+                    metadata={} if result is None else result.metadata,
                 )
                 self._session_scores.add(connection, plan.project_id, score, now=self._now())
-            self._runs.advance(connection, plan.id, failed=0)
+            failed = sum(outcome.result is None for outcome in outcomes)
+            self._runs.advance(connection, plan.id, failed=failed)
 
     def _signals(
         self, plan: RunPlan, trace: Trace, earlier: Sequence[Trace], judge: Judge, pool: ThreadPoolExecutor
@@ -169,6 +172,13 @@ def _attempt(metric: str, trace: Trace, judge: Judge, model: str | None, earlier
     try:
         return _Outcome(metric=metric, result=evaluate_trace(metric, trace, judge, model=model, earlier=earlier))
     except JudgeError as error:
+        return _Outcome(metric=metric, result=None, problem=str(error))
+
+
+def _aggregate(metric: str, signals: Signals, weights: Mapping[str, float] | None) -> _Outcome:
+    try:
+        return _Outcome(metric=metric, result=evaluate_session(metric, signals, weights))
+    except (ArithmeticError, ValueError) as error:  # weights may be as large as a number can be
         return _Outcome(metric=metric, result=None, problem=str(error))
 
 

@@ -51,7 +51,7 @@ class ToolSelection(Graded):
 
 
 class ArgumentVerdict(BaseModel):
-    """Whether one tool call had the right arguments."""
+    """The verdict on the arguments of one tool call."""
 
     tool: str
     verdict: Literal["yes", "no"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from pydantic import BaseModel, Field
 
@@ -13,16 +13,21 @@ from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
 
 _MICROS_OF: Final = {"hour": 3_600_000_000, "day": 86_400_000_000, "week": 7 * 86_400_000_000}
 
+Column = Literal[
+    "tags", "scores", "user", "release", "environment", "started", "duration", "spans", "tokens", "cost", "answer"
+]  # fmt: skip
+COLUMNS: Final[tuple[Column, ...]] = get_args(Column)
+FIRST_COLUMNS: Final[tuple[Column, ...]] = ("tags", "scores", "started", "duration", "spans", "tokens", "cost")
+"""The columns of those who choose none. With `answer`, a row has lines for what was asked and answered."""
+
 
 class ListFilters(BaseModel, frozen=True):
     """The query of `/ui`: empty texts mean any.
 
-    `q` is a query of the search language. Its texts are looked for in names, questions and answers of traces; with
-    `deep` also in what their spans took and gave, which reads all of them.
+    `q` is a query of the search language.
     """
 
     q: str = ""
-    deep: bool = False
     status: str = ""
     within: Literal["", "hour", "day", "week"] = ""
     session: str = ""
@@ -30,6 +35,7 @@ class ListFilters(BaseModel, frozen=True):
     tag: str = ""
     sort: TraceSortBy = TraceSortBy.STARTED_AT
     order: SortOrder = SortOrder.DESC
+    show: tuple[Column, ...] = FIRST_COLUMNS
     project: str | None = None
     offset: int = Field(default=0, ge=0, le=2**62)
 
@@ -38,7 +44,6 @@ class ListFilters(BaseModel, frozen=True):
         """The filters in use, as values of a link."""
         named = {
             "q": self.q,
-            "deep": "1" if self.deep and self.q else "",
             "status": self.status,
             "within": self.within,
             "session": self.session,
@@ -48,9 +53,25 @@ class ListFilters(BaseModel, frozen=True):
         return {name: value for name, value in named.items() if value}
 
     @property
-    def kept(self) -> dict[str, str]:
+    def kept(self) -> dict[str, Any]:
         """The values that links to other pages of the list repeat."""
-        return {**self.chosen, "sort": self.sort.value, "order": self.order.value}
+        return {**self.chosen, "sort": self.sort.value, "order": self.order.value, "show": self.chosen_columns}
+
+    @property
+    def chosen_columns(self) -> tuple[Column, ...]:
+        """The columns, if they are not the usual ones."""
+        return () if self.show == FIRST_COLUMNS else self.show
+
+    def with_term(self, term: str, *, excluded: bool = False) -> dict[str, Any]:
+        """The values of a link to the list with one more term, or without it if it is there."""
+        wanted = f"-{term}" if excluded else term
+        others = f" {self.q} ".replace(f" -{term} ", " ").replace(f" {term} ", " ").strip()
+        q = others if self.has(wanted) else f"{others} {wanted}".strip()
+        return {**self.kept, "q": q}
+
+    def has(self, term: str) -> bool:
+        """Return whether a term is one of those of `q`."""
+        return f" {term} " in f" {self.q} "
 
     @property
     def parsed(self) -> Parsed:
@@ -61,7 +82,7 @@ class ListFilters(BaseModel, frozen=True):
         """The same for the store; `now` is in microseconds since the epoch."""
         query = self.parsed.query
         return TraceFilter(
-            search=None if query == All(()) else Search(query=query, now=now, in_spans=self.deep),
+            search=None if query == All(()) else Search(query=query, now=now),
             status=self.status or None,
             session_id=self.session or None,
             user_id=self.user or None,

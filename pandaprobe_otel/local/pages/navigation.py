@@ -9,6 +9,8 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 
+from pandaprobe_otel.local.pages.equivalents import Equivalent
+from pandaprobe_otel.local.pages.recent_actions import RecentActions
 from pandaprobe_otel.local.payloads import dumps, loads
 from pandaprobe_otel.local.services import Services, services_of
 from pandaprobe_otel.local.store.accounts import Project
@@ -24,6 +26,8 @@ class Context:
     active: str
     state: str
     """The store's state before the page's data was read, so that a page that polls for changes misses none."""
+    done: Equivalent | None = None
+    """The action after which the browser came here."""
 
     @property
     def project_id(self) -> str:
@@ -33,14 +37,14 @@ class Context:
     def link(self, path: str, **query: Any) -> str:
         """Return a link that stays in the project; empty values are left out."""
         values = {"project": self.project_id, **query}
-        kept = [(key, value) for key, value in values.items() if value not in (None, "", False)]
+        kept = [(key, value) for key, value in values.items() if value not in (None, "", False, ())]
         return f"{path}?{urlencode(kept, doseq=True)}" if kept else path
 
 
 def context_of(request: Request, project: str | None, active: str) -> Context:
     """Return the context of a page; without a choice the project that got the last trace is shown."""
     services = services_of(request)
-    state = services.database.state
+    state = state_of(services)
     accounts = services.accounts
     projects = [found for organization in accounts.organizations() for found in accounts.projects(organization.id)]
     wanted = (project, services.queries.newest_project())
@@ -48,7 +52,20 @@ def context_of(request: Request, project: str | None, active: str) -> Context:
         (found for project_id in wanted for found in projects if found.id == project_id),
         projects[-1] if projects else None,
     )
-    return Context(services=services, projects=projects, project=chosen, active=active, state=state)
+    recent: RecentActions = request.app.state.recent_actions
+    return Context(
+        services=services,
+        projects=projects,
+        project=chosen,
+        active=active,
+        state=state,
+        done=recent.get(request.query_params.get("done", "")),
+    )
+
+
+def state_of(services: Services) -> str:
+    """Return a text that changes with the store, and when a running trace comes or goes."""
+    return f"{services.database.state} {services.live.state}"
 
 
 def plain(record: Mapping[str, Any] | list[dict[str, Any]]) -> Any:

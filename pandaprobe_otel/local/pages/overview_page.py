@@ -14,18 +14,15 @@ from starlette.responses import Response
 from pandaprobe_otel.local.pages.access import signed_in
 from pandaprobe_otel.local.pages.charts import HEIGHT, WIDTH, Column, columns_of, line_of
 from pandaprobe_otel.local.pages.navigation import Context, context_of
-from pandaprobe_otel.local.pages.overview_figures import Bucket, Figures, Overview, overview_of
 from pandaprobe_otel.local.pages.rendering import duration, money, page, short_number
 from pandaprobe_otel.local.search.fields import SearchError
-from pandaprobe_otel.local.search.language import All, parse
+from pandaprobe_otel.local.search.language import parse
+from pandaprobe_otel.local.store.overview import SAMPLED, Bucket, Figures, Overview
 from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
 from pandaprobe_otel.local.times import DAY, HOUR, iso
 
 router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(signed_in)])
 
-MOST_TRACES: Final = 100_000
-MOST_STEPS: Final = 100_000
-"""More are left out, the oldest first, and the page says so."""
 _LENGTHS: Final = {"hour": HOUR, "day": DAY, "week": 7 * DAY, "month": 30 * DAY}
 
 
@@ -54,18 +51,13 @@ def show_overview(request: Request, asked: Annotated[OverviewQuery, Query()]) ->
     context = context_of(request, asked.project, "overview")
     services = context.services
     now = services.now()
-    overview, left_out, wrong = None, False, None
+    overview, wrong = None, None
     try:
-        query = parse(asked.q).query
         wanted = TraceFilter(
-            search=None if query == All(()) else Search(query=query, now=now),
+            search=Search(query=parse(asked.q).query, now=now),
             after=now - _LENGTHS[asked.within] if asked.within else None,
         )
-        traces, steps = services.queries.for_overview(context.project_id, wanted, MOST_TRACES + 1, MOST_STEPS + 1)
-        left_out = len(traces) > MOST_TRACES or len(steps) > MOST_STEPS
-        if traces:
-            start = wanted.after if wanted.after is not None else traces[-1]["started_at"]
-            overview = overview_of(traces, steps, start, max(now if asked.within else 0, traces[0]["started_at"] + 1))
+        overview = services.queries.overview(context.project_id, wanted, now if asked.within else None)
     except SearchError as error:
         wrong = error
     return page(
@@ -73,7 +65,7 @@ def show_overview(request: Request, asked: Annotated[OverviewQuery, Query()]) ->
         context=context,
         asked=asked,
         overview=overview,
-        left_out=left_out,
+        sampled=SAMPLED,
         wrong=wrong,
         plots=[] if overview is None else _plots(context, asked, overview),
         width=WIDTH,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import HTMLResponse, Response
 
+from pandaprobe_otel.local.evaluation.catalogue import TRACE_METRICS
 from pandaprobe_otel.local.pages.conversation import as_messages, beside_messages, preview, with_results
 from pandaprobe_otel.local.pages.documents import documents_in
 from pandaprobe_otel.local.pages.facts import tokens_of
@@ -112,6 +113,7 @@ def _environment() -> Environment:
         "asset": _asset,
         "ticks": ticks,
         "is_vacuous": is_vacuous,
+        "trace_metrics": tuple(TRACE_METRICS),
         "outcome_of": outcome_in,
         "span_link": _span_link,
         "detail_link": _detail_link,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -12,20 +11,23 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from pandaprobe_otel.local.live_traces import LiveTrace
 from pandaprobe_otel.local.pages.access import signed_in
 from pandaprobe_otel.local.pages.conversation import preview, turns_of
 from pandaprobe_otel.local.pages.facts import facts_of
-from pandaprobe_otel.local.pages.list_filters import ListFilters
+from pandaprobe_otel.local.pages.list_filters import COLUMNS, ListFilters
+from pandaprobe_otel.local.pages.live_pages import merged, running_record, stepped
 from pandaprobe_otel.local.pages.markdown import markdown_of
-from pandaprobe_otel.local.pages.navigation import Context, context_of, plain
+from pandaprobe_otel.local.pages.navigation import Context, context_of, plain, state_of
 from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS, page
 from pandaprobe_otel.local.pages.tools import tool_uses
 from pandaprobe_otel.local.pages.tree import Node, Tree, build_tree
 from pandaprobe_otel.local.routing import answer
 from pandaprobe_otel.local.search.fields import FIELDS, SearchError
 from pandaprobe_otel.local.services import services_of
-from pandaprobe_otel.local.store.queries import Slice
+from pandaprobe_otel.local.store.queries import Listing, Slice
 from pandaprobe_otel.local.store.records import span_record, trace_list_record, trace_record
+from pandaprobe_otel.local.store.trace_filter import Search
 from pandaprobe_otel.local.times import milliseconds
 
 router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(signed_in)])
@@ -42,47 +44,70 @@ class Loaded:
     trace: dict[str, Any]
     tree: Tree
     scores: list[dict[str, Any]]
+    live: LiveTrace | None = None
+    """The running trace, of which some or all spans are not stored yet."""
 
 
 @router.get("")
 def show_traces(request: Request, asked: Annotated[ListFilters, Query()]) -> Response:
     """Show the traces of a project, newest first."""
     context = context_of(request, asked.project, "traces")
-    rows, total, notes, wrong = _found(context, asked)
-    traces = [plain(trace_list_record(row)) for row in rows]
+    found, notes, wrong = _found(context, asked)
+    traces = [plain(trace_list_record(row)) for row in found.rows]
     _add_previews(context, traces)
+    if "scores" in asked.show:
+        _add_scores(context, traces)
     return page(
         "traces.html",
+        facets=found.facets,
+        uncounted=found.uncounted,
         context=context,
         traces=traces,
-        total=total,
+        total=found.total,
         asked=asked,
         notes=notes,
         wrong=wrong,
         fields=FIELDS.values(),
+        all_columns=COLUMNS,
         page_size=PAGE_SIZE,
+        running=[] if asked.chosen or asked.offset else context.services.live.of_project(context.project_id),
         longest_ms=max((trace["latency_ms"] or 0 for trace in traces), default=0),
         base_url=str(request.base_url).rstrip("/"),
         needs_key=context.services.settings.auth,
     )
 
 
-def _found(context: Context, asked: ListFilters) -> tuple[list[sqlite3.Row], int, tuple[str, ...], SearchError | None]:
-    """Return the rows of a page, how many there are in all, notes on the search, and why it cannot be read."""
+def _found(context: Context, asked: ListFilters) -> tuple[Listing, tuple[str, ...], SearchError | None]:
+    """Return a page of traces, notes on the search, and why it cannot be read."""
+    now = context.services.now()
     try:
-        wanted = asked.trace_filter(context.services.now())
-        rows, total = context.services.queries.traces(
-            context.project_id, wanted, Slice(limit=PAGE_SIZE, offset=asked.offset), asked.sort, asked.order
+        listing = context.services.queries.traces_with_facets(
+            context.project_id,
+            asked.trace_filter(now),
+            Search(query=asked.parsed.query, now=now),
+            Slice(limit=PAGE_SIZE, offset=asked.offset),
+            asked.sort,
+            asked.order,
         )
     except SearchError as error:
-        return [], 0, (), error
-    return rows, total, asked.parsed.notes, None
+        return Listing(rows=[], total=0, facets={}, uncounted=0), (), error
+    return listing, asked.parsed.notes, None
+
+
+@router.get("/complete")
+def complete(request: Request, term: str = "", project: str | None = None) -> Response:
+    """Return what a term of a search can be completed to, for the script of the search field."""
+    context = context_of(request, project, "traces")
+    found = context.services.queries.proposals(context.project_id, term[:200])
+    response = answer([asdict(proposal) for proposal in found])
+    response.headers.update(SECURITY_HEADERS)
+    return response
 
 
 @router.get("/latest")
 def show_latest(request: Request) -> Response:
     """Return a text that changes with the store. Pages poll it and reload themselves when it has changed."""
-    return PlainTextResponse(services_of(request).database.state, headers=dict(SECURITY_HEADERS))
+    return PlainTextResponse(state_of(services_of(request)), headers=dict(SECURITY_HEADERS))
 
 
 @router.get("/traces/{trace_id}")
@@ -102,6 +127,7 @@ def show_trace(
         tree=tree,
         facts=facts_of(trace, tree),
         scores=loaded.scores,
+        failures=loaded.context.services.failure_groups.of_trace(loaded.context.project_id, str(trace_id)),
         view=view,
         q=q,
         hits=_hits(tree, q),
@@ -110,6 +136,7 @@ def show_trace(
         tools=tool_uses([node.span for node in tree.rows]) if view == "tools" else [],
         newer=newer,
         older=older,
+        live=loaded.live,
     )
 
 
@@ -162,22 +189,35 @@ def show_raw(request: Request, trace_id: UUID) -> Response:
 def load_trace(request: Request, trace_id: UUID, active: str = "traces") -> Loaded | None:
     """Return a trace of any project, or None."""
     context = context_of(request, None, active)
+    live = context.services.live.get(str(trace_id))
     for project in context.projects:
         found = context.services.traces.get(project.id, str(trace_id))
         if found is not None:
             break
     else:
-        return None
+        return None if live is None or not live.spans else _running(context, live)
     row, spans = found
     trace: dict[str, Any] = plain(trace_record(row, [span_record(span, row["trace_id"]) for span in spans]))
     trace["latency_ms"] = milliseconds(row["started_at"], row["ended_at"])
+    if live is not None and live.project_id == project.id:
+        trace = merged(trace, live)
     store = context.services.evaluation.trace_scores
     return Loaded(
         context=replace(context, project=project),
         trace=trace,
         tree=build_tree(trace["spans"]),
         scores=[plain(store.record(score)) for score in store.latest_of_target(project.id, str(trace_id))],
+        live=live if live is not None and live.project_id == project.id else None,
     )
+
+
+def _running(context: Context, live: LiveTrace) -> Loaded:
+    """Return a trace of which nothing is stored yet."""
+    project = next((each for each in context.projects if each.id == live.project_id), context.project)
+    trace = running_record(live)
+    tree = build_tree(trace["spans"])
+    tree = replace(tree, length_ms=stepped(tree.length_ms))
+    return Loaded(context=replace(context, project=project), trace=trace, tree=tree, scores=[], live=live)
 
 
 _load = load_trace
@@ -193,6 +233,13 @@ def _add_previews(context: Context, traces: list[dict[str, Any]]) -> None:
         given, answered, outcome = found.get(trace["trace_id"], (None, None, None))
         trace["metadata"] = {"outcome": outcome}
         trace["asked"], trace["answered"] = preview(given), preview(answered)
+
+
+def _add_scores(context: Context, traces: list[dict[str, Any]]) -> None:
+    store = context.services.evaluation.trace_scores
+    found = store.latest_of_targets(context.project_id, [trace["trace_id"] for trace in traces])
+    for trace in traces:
+        trace["scores"] = [plain(store.record(score)) for score in found.get(trace["trace_id"], ())]
 
 
 def _neighbours(loaded: Loaded) -> tuple[str | None, str | None]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from pandaprobe_otel.local.auth import Developer
-from pandaprobe_otel.local.errors import not_found
+from pandaprobe_otel.local.errors import not_found, refused
 from pandaprobe_otel.local.models.management import ApiKeyResponse, CreateApiKey
 from pandaprobe_otel.local.routes.organizations import organization_of
 from pandaprobe_otel.local.routing import ApiRoute, answer
@@ -19,7 +19,11 @@ from pandaprobe_otel.local.times import DAY, iso, iso_or_none
 
 router = APIRouter(route_class=ApiRoute, tags=["api-keys"], prefix="/organizations/{org_id}/api-keys")
 
-_LIFETIME = 90 * DAY
+_LIFETIME: Final = 90 * DAY
+_NEVER_EXPIRES: Final = (
+    "Only keys with an expiration can be rotated. Production keys (never expire) should be revoked and re-created "
+    "instead."
+)
 
 
 @router.post("", status_code=201, response_model=ApiKeyResponse)
@@ -28,20 +32,20 @@ def create_api_key(services: Developer, org_id: UUID, body: CreateApiKey) -> Res
     organization = organization_of(services, org_id)
     expires_at = None if body.expiration == "never" else services.now() + _LIFETIME
     key, secret = services.accounts.add_key(organization.id, body.name, expires_at=expires_at)
-    return answer(_record(key, secret), 201)
+    return answer(_record(services, key, secret), 201)
 
 
 @router.get("", response_model=list[ApiKeyResponse])
 def list_org_api_keys(services: Developer, org_id: UUID) -> Response:
     """List the keys, including revoked ones."""
     organization = organization_of(services, org_id)
-    return answer([_record(key) for key in services.accounts.keys(organization.id)])
+    return answer([_record(services, key) for key in services.accounts.keys(organization.id)])
 
 
 @router.get("/{key_id}", response_model=ApiKeyResponse)
 def get_api_key(services: Developer, org_id: UUID, key_id: UUID) -> Response:
     """Return a key without its secret."""
-    return answer(_record(_key(services, org_id, key_id)))
+    return answer(_record(services, _key(services, org_id, key_id)))
 
 
 @router.delete("/{key_id}", status_code=204, response_model=None)
@@ -56,12 +60,14 @@ def delete_api_key(services: Developer, org_id: UUID, key_id: UUID, permanent: b
 
 @router.post("/{key_id}/rotate", status_code=201, response_model=ApiKeyResponse)
 def rotate_api_key(services: Developer, org_id: UUID, key_id: UUID) -> Response:
-    """Revoke a key and create its successor of the same name and lifetime."""
+    """Create the successor of a key that expires. Until then, the old key is valid."""
     old = _key(services, org_id, key_id)
-    services.accounts.revoke_key(old)
-    expires_at = None if old.expires_at is None else services.now() + _LIFETIME
-    key, secret = services.accounts.add_key(old.org_id, old.name, expires_at=expires_at)
-    return answer(_record(key, secret), 201)
+    if not old.is_active:
+        raise refused("Cannot rotate a revoked API key.")
+    if old.expires_at is None:
+        raise refused(_NEVER_EXPIRES)
+    key, secret = services.accounts.add_key(old.org_id, old.name, expires_at=services.now() + _LIFETIME)
+    return answer(_record(services, key, secret), 201)
 
 
 def _key(services: Services, org_id: UUID, key_id: UUID) -> ApiKey:
@@ -72,13 +78,14 @@ def _key(services: Services, org_id: UUID, key_id: UUID) -> ApiKey:
     return key
 
 
-def _record(key: ApiKey, secret: str | None = None) -> dict[str, Any]:
+def _record(services: Services, key: ApiKey, secret: str | None = None) -> dict[str, Any]:
+    has_expired = key.expires_at is not None and key.expires_at <= services.now()
     return {
         "id": key.id,
         "org_id": key.org_id,
         "key_prefix": key.key_prefix,
         "name": key.name,
-        "is_active": key.is_active,
+        "is_active": key.is_active and not has_expired,
         "created_at": iso(key.created_at),
         "expires_at": iso_or_none(key.expires_at),
         "raw_key": secret,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Body
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from pandaprobe_otel.enums import TraceStatus
 from pandaprobe_otel.local.auth import ProjectScope, Scope
 from pandaprobe_otel.local.errors import EmptyNameError, not_found
 from pandaprobe_otel.local.models.traces import (
@@ -32,6 +33,8 @@ from pandaprobe_otel.local.store.records import span_record, trace_record
 
 router = APIRouter(route_class=ApiRoute, tags=["traces"])
 
+_UNFINISHED: Final = (TraceStatus.RUNNING, TraceStatus.PENDING)
+
 
 @router.post("/traces", status_code=202, response_model=TraceAccepted)
 def ingest_trace(scope: Scope, body: TraceCreate) -> Response:
@@ -43,6 +46,9 @@ def ingest_trace(scope: Scope, body: TraceCreate) -> Response:
         scope.keep(connection)
         services.traces.save(connection, scope.project_id, body, now=services.now())
         services.quota.count(connection, scope.organization, "traces", 1)
+    services.live.stored(
+        str(body.trace_id), (str(span.span_id) for span in body.spans), is_whole=body.status not in _UNFINISHED
+    )
     return answer({"trace_id": str(body.trace_id), "task_id": str(uuid4())}, 202)
 
 
@@ -71,6 +77,8 @@ def update_trace(scope: Scope, trace_id: UUID, body: TraceUpdate) -> Response:
         raise EmptyNameError
     if not scope.services.traces.patch(scope.project_id, str(trace_id), body):
         raise not_found(f"Trace {trace_id}")
+    if body.status is not None and body.status not in _UNFINISHED:
+        scope.services.live.stored(str(trace_id), (), is_whole=True)
     return answer({**_trace(scope, trace_id), **_as_sent(ended_at=body.ended_at)})
 
 
@@ -81,6 +89,7 @@ def add_spans(
     """Add or merge up to 500 spans; the trace's own fields stay, and no quota is used."""
     if not scope.services.traces.add_spans(scope.project_id, str(trace_id), spans):
         raise not_found(f"Trace {trace_id}")
+    scope.services.live.stored(str(trace_id), (str(span.span_id) for span in spans), is_whole=False)
     return answer({"span_ids": [str(span.span_id) for span in spans]}, 201)
 
 

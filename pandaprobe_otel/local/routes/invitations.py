@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from pandaprobe_otel.local.auth import Developer
 from pandaprobe_otel.local.errors import not_found
-from pandaprobe_otel.local.models.management import CreateInvitation, Membership
+from pandaprobe_otel.local.models.management import CreateInvitation, Membership, Role
 from pandaprobe_otel.local.quota import PLANS
-from pandaprobe_otel.local.routes.organizations import organization_of
+from pandaprobe_otel.local.routes.organizations import EMAIL, organization_of
 from pandaprobe_otel.local.routing import ApiRoute, answer
 
 router = APIRouter(route_class=ApiRoute)
@@ -28,13 +28,15 @@ def list_my_invitations(_services: Developer) -> Response:
 @router.post("/me/invitations/{invitation_id}/accept", tags=["me"], response_model=Membership)
 def accept_invitation(_services: Developer, invitation_id: UUID) -> Response:
     """Refuse: there is no such invitation."""
-    raise not_found(f"Invitation {invitation_id}")
+    del invitation_id
+    raise not_found("Invitation")
 
 
 @router.post("/me/invitations/{invitation_id}/decline", tags=["me"], status_code=204, response_model=None)
 def decline_invitation(_services: Developer, invitation_id: UUID) -> None:
     """Refuse: there is no such invitation."""
-    raise not_found(f"Invitation {invitation_id}")
+    del invitation_id
+    raise not_found("Invitation")
 
 
 @router.get("/organizations/{org_id}/invitations", tags=["organizations"], response_model=list[dict[str, Any]])
@@ -48,8 +50,13 @@ def list_invitations(services: Developer, org_id: UUID) -> Response:
 def create_invitation(services: Developer, org_id: UUID, body: CreateInvitation) -> None:
     """Refuse by the quota of members, as the hosted service does on a plan for one member."""
     plan = PLANS[organization_of(services, org_id).plan]
-    del body
-    raise HTTPException(429, f"Your {plan.name} plan allows up to {plan.max_members} member(s). Please upgrade.")
+    if body.role is Role.OWNER:
+        raise HTTPException(403, "Cannot invite a user as OWNER.")
+    if body.email.strip().lower() == EMAIL:
+        raise HTTPException(409, "You cannot invite yourself.")
+    raise HTTPException(
+        429, f"Your {plan.name} plan allows up to {plan.max_members} member(s). Please upgrade to invite more."
+    )
 
 
 @router.delete(
@@ -61,4 +68,5 @@ def create_invitation(services: Developer, org_id: UUID, body: CreateInvitation)
 def revoke_invitation(services: Developer, org_id: UUID, invitation_id: UUID) -> None:
     """Refuse: there is no such invitation."""
     organization_of(services, org_id)
-    raise not_found(f"Invitation {invitation_id}")
+    del invitation_id
+    raise not_found("Invitation")

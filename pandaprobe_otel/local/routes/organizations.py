@@ -28,7 +28,7 @@ from pandaprobe_otel.local.times import iso
 router = APIRouter(route_class=ApiRoute, tags=["organizations"])
 
 USER_ID: Final = str(uuid5(NAMESPACE_URL, "pandaprobe:local-developer"))
-_EMAIL: Final = "dev@localhost"
+EMAIL: Final = "dev@localhost"
 _DISPLAY_NAME: Final = "Local Developer"
 _MAX_OWNED: Final = 2
 
@@ -47,7 +47,7 @@ def get_me(services: Developer) -> Response:
     return answer(
         {
             "id": USER_ID,
-            "email": _EMAIL,
+            "email": EMAIL,
             "display_name": _DISPLAY_NAME,
             "created_at": iso(services.accounts.home.created_at),
             "last_sign_in_at": None,
@@ -142,6 +142,6 @@ def _membership(organization: Organization) -> dict[str, Any]:
         "org_id": organization.id,
         "role": "OWNER",
         "display_name": _DISPLAY_NAME,
-        "email": _EMAIL,
+        "email": EMAIL,
         "created_at": iso(organization.created_at),
     }

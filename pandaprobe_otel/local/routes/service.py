@@ -12,6 +12,7 @@ from pandaprobe_otel.local.routing import ApiRoute, answer
 from pandaprobe_otel.local.services import services_of
 from pandaprobe_otel.local.settings import SERVER_VERSION
 from pandaprobe_otel.local.times import iso
+from pandaprobe_otel.transport.local_server import LIVE_VERSION
 
 router = APIRouter(route_class=ApiRoute, tags=["health"])
 
@@ -25,6 +26,7 @@ def health_check(request: Request) -> Response:
             "version": SERVER_VERSION,
             "environment": "development",
             "timestamp": iso(services_of(request).now()),
+            "local": {"live": LIVE_VERSION, "trace_page": "/ui/traces/{trace_id}"},
         }
     )
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from pandaprobe_otel.local.auth import Developer
-from pandaprobe_otel.local.quota import PLANS, Counter
+from pandaprobe_otel.local.quota import OVERAGE_UNIT_PRICE, PLANS, PLANS_FOR_SALE, Counter
 from pandaprobe_otel.local.routes.organizations import organization_of
 from pandaprobe_otel.local.routing import ApiRoute, answer
 from pandaprobe_otel.local.store.accounts import Organization
@@ -18,16 +18,22 @@ from pandaprobe_otel.local.times import iso
 router = APIRouter(route_class=ApiRoute, tags=["subscriptions"])
 
 _OF_ORGANIZATION: Final = "/organizations/{org_id}/subscriptions"
+_NOTHING: Final = "0.000"
 _COUNTERS: tuple[Counter, ...] = ("traces", "trace_evals", "session_evals")
 
 
 @router.get("/subscriptions/plans", response_model=list[dict[str, Any]])
 def get_plans(_services: Developer) -> Response:
-    """Return the plans for organizations of a local server; they cost nothing."""
+    """Return PandaProbe's price list."""
     return answer(
         [
-            {"name": plan.name, **plan.limits, "monthly_price_cents": 0, "overage_unit_price": "0.00"}
-            for plan in PLANS.values()
+            {
+                "name": plan.name,
+                **plan.limits,
+                "monthly_price_cents": plan.monthly_price_cents,
+                "overage_unit_price": OVERAGE_UNIT_PRICE,
+            }
+            for plan in PLANS_FOR_SALE
         ]
     )
 
@@ -77,7 +83,7 @@ def get_billing(services: Developer, org_id: UUID) -> Response:
             "used": getattr(organization, counter),
             "included": plan.included(counter),
             "overage_units": 0,
-            "overage_cost": "0.00",
+            "overage_cost": _NOTHING,
         }
         for counter in _COUNTERS
     }
@@ -86,11 +92,11 @@ def get_billing(services: Developer, org_id: UUID) -> Response:
             "plan": organization.plan,
             **_period(organization),
             "base_price_cents": 0,
-            "overage_unit_price": "0.00",
+            "overage_unit_price": OVERAGE_UNIT_PRICE,
             **categories,
-            "total_overage_cost": "0.00",
-            "reported_overage_cost": "0.00",
-            "pending_overage_cost": "0.00",
+            "total_overage_cost": _NOTHING,
+            "reported_overage_cost": _NOTHING,
+            "pending_overage_cost": _NOTHING,
             "estimated_total_cents": 0,
         }
     )

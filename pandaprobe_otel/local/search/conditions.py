@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
+from uuid import UUID
 
+from pandaprobe_otel.local.sealing.facets import COST_UNITS, LONGEST_ERROR_TYPE
 from pandaprobe_otel.local.search.fields import Operand
 from pandaprobe_otel.local.search.language import All, AnyOf, Field, Flag, Not, Query, Text
-
-Containing = Callable[[str], tuple[str, list[Any]]]
-"""The condition for traces that contain a text."""
+from pandaprobe_otel.local.search.words import as_argument, phrase_of
 
 _COLUMNS: Final = {
     "status": "status",
@@ -20,7 +19,7 @@ _COLUMNS: Final = {
     "env": "environment",
     "release": "release",
     "tokens": "total_tokens",
-    "cost": "total_cost",
+    "cost": f"CAST(total_cost * {COST_UNITS} + 0.5 AS INTEGER)",
     "spans": "span_count",
     "latency": "(ended_at - started_at)",
 }
@@ -35,9 +34,8 @@ _METADATA: Final = (
     " WHERE trace_payloads.seq = traces.seq AND entry.key = ? AND {})"
 )
 _SCORES: Final = (
-    "EXISTS (SELECT 1 FROM trace_scores WHERE trace_scores.trace_id = traces.trace_id AND name = ? AND {}"
-    " AND NOT EXISTS (SELECT 1 FROM trace_scores AS later WHERE later.trace_id = traces.trace_id"
-    " AND later.name = trace_scores.name AND later.seq > trace_scores.seq))"
+    "EXISTS (SELECT 1 FROM latest_scores WHERE latest_scores.project_id = traces.project_id"
+    " AND trace_seq = traces.seq AND name = ? AND {})"
 )
 _AROUND: Final = {
     "model": _SPANS,
@@ -50,14 +48,20 @@ _AROUND: Final = {
 _FLAGS: Final = {
     "error": "(status = 'ERROR' OR " + _SPANS.format("spans.status = 'ERROR'") + ")",
     "running": "status IN ('RUNNING', 'PENDING')",
-    "scored": "EXISTS (SELECT 1 FROM trace_scores WHERE trace_scores.trace_id = traces.trace_id)",
+    "scored": "EXISTS (SELECT 1 FROM latest_scores WHERE trace_seq = traces.seq)",
 }
+_WORDS: Final = (
+    "has_words(name, ?) OR EXISTS (SELECT 1 FROM trace_payloads WHERE trace_payloads.seq = traces.seq"
+    " AND (json_has_words(input, ?) OR json_has_words(output, ?)))"
+    " OR EXISTS (SELECT 1 FROM whole_spans AS spans WHERE trace_seq = traces.seq AND (has_words(spans.name, ?)"
+    " OR has_words(error, ?) OR json_has_words(input, ?) OR json_has_words(output, ?)))"
+)
+_ERROR_TYPE: Final = f"substr(substr(error, 1, instr(error || ':', ':') - 1), 1, {LONGEST_ERROR_TYPE})"
 _VALUE: Final = "CASE entry.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE entry.value END"
 
 
 @dataclass(slots=True)
 class _Writer:
-    containing: Containing
     now: int
     values: list[Any] = field(default_factory=list[Any])
 
@@ -72,12 +76,20 @@ class _Writer:
                 return f"NOT coalesce({self.write(part)}, FALSE)"
             case Flag(name):
                 return _FLAGS[name]
-            case Text(text):
-                condition, values = self.containing(text)
-                self.values += values
-                return condition
+            case Text(text, is_prefix):
+                return self._words(text, is_prefix)
             case Field():
                 return self._field(query)
+
+    def _words(self, text: str, is_prefix: bool) -> str:
+        phrase = phrase_of(text, is_prefix=is_prefix)
+        if phrase is None:
+            return "TRUE"
+        identifier = uuid_in(text)
+        if identifier is not None:
+            self.values.append(identifier)
+        self.values += [as_argument(phrase)] * _WORDS.count("?")
+        return f"({'' if identifier is None else 'trace_id = ? OR '}{_WORDS})"
 
     def _field(self, asked: Field) -> str:
         if asked.key in ("meta", "score"):
@@ -96,14 +108,18 @@ class _Writer:
             self.values.append(int(self.now + operand if operand <= 0 else operand))
             return f"started_at {'>=' if asked.key == 'after' else '<'} ?"
         if not isinstance(operand, str):
-            self.values.append(operand)
+            self.values.append(round(operand * COST_UNITS, 3) if asked.key == "cost" else operand)
             column = {"ttft": "(completion_start_time - spans.started_at)", "score": "number"}.get(asked.key)
             return f"{column or _COLUMNS[asked.key]} {asked.comparison.value} ?"
         if asked.key == "error_type":
             operand += "*"
-        column = {"model": "model", "error_type": "error", "tag": "tag", "meta": _VALUE, "failed": "spans.name"}.get(
-            asked.key, "spans.name" if asked.key in _KINDS else ""
-        )
+        column = {
+            "model": "model",
+            "error_type": _ERROR_TYPE,
+            "tag": "tag",
+            "meta": _VALUE,
+            "failed": "spans.name",
+        }.get(asked.key, "spans.name" if asked.key in _KINDS else "")
         return self._text(column or _COLUMNS[asked.key], operand, exact=asked.key in ("session", "user"))
 
     def _text(self, column: str, text: str, *, exact: bool) -> str:
@@ -111,14 +127,26 @@ class _Writer:
         if exact and "*" not in text:
             self.values.append(text)
             return f"{column} = ?"
-        escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
-        self.values.append(escaped)
+        self.values.append(like_pattern(text))
         return f"{column} LIKE ? ESCAPE '\\'"
 
 
-def condition_of(query: Query, containing: Containing, *, now: int) -> tuple[str, list[Any]]:
+def like_pattern(text: str) -> str:
+    """Return the pattern for `LIKE` of a text with `*` for any characters."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
+
+
+def uuid_in(text: str) -> str | None:
+    """Return the id that a text is, as it is stored; None for another text."""
+    try:
+        return str(UUID(text.strip()))
+    except ValueError:
+        return None
+
+
+def condition_of(query: Query, *, now: int) -> tuple[str, list[Any]]:
     """Return the condition for the traces that a query matches, and its values; `now` is in microseconds."""
-    writer = _Writer(containing, now)
+    writer = _Writer(now)
     return writer.write(query), writer.values
 
 

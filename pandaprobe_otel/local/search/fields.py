@@ -71,7 +71,12 @@ FIELDS: Final = {
         SearchField("agent", FieldKind.TEXT, "agent:planner", "an agent that ran"),
         SearchField("retriever", FieldKind.TEXT, "retriever:kb", "a retriever that ran"),
         SearchField("model", FieldKind.TEXT, "model:gpt-5*", "a model that was called"),
-        SearchField("error_type", FieldKind.TEXT, "error_type:TimeoutError", "how an error of a span begins"),
+        SearchField(
+            "error_type",
+            FieldKind.TEXT,
+            "error_type:TimeoutError",
+            "the type of a span's error: its text up to the first colon",
+        ),
         SearchField("meta", FieldKind.TEXT, "meta.tier:gold", "a value of the trace's metadata"),
         SearchField("latency", FieldKind.DURATION, "latency>5s", "from start to end"),
         SearchField("ttft", FieldKind.DURATION, "ttft>2s", "until the first token of a model call"),

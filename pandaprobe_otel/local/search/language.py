@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from pandaprobe_otel.local.search.fields import FIELDS, Comparison, FieldKind, Operand, SearchError, read_operand
+from pandaprobe_otel.local.search.words import SHORTEST_PREFIX, phrase_of
 
 MAX_LENGTH: Final = 2000
 MAX_TERMS: Final = 40
@@ -42,9 +43,10 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text that is looked for in names, inputs and outputs."""
+    """Words that follow each other in a name, an error, an input or an output; of the last, maybe only a beginning."""
 
     text: str
+    is_prefix: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ _TOKEN: Final = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
+_SIMPLE: Final = re.compile(r"[\w.@/+-]+")
 _ESCAPED: Final = re.compile(r"\\([\"\\])")
 _SCORE: Final = re.compile(r"(?P<name>[^<>=]+)(?P<mark>>=|<=|=|>|<)(?P<number>.+)", re.DOTALL)
 _VALUE: Final = re.compile(r'"([^"]*)"|([^,"]+)|(,)')
@@ -110,6 +113,14 @@ def parse(text: str) -> Parsed:
     if parser.next is not None:
         raise SearchError("a closing bracket without an opening one", parser.next.at)
     return Parsed(query, tuple(dict.fromkeys(parser.notes)))
+
+
+def search_for(key: str, name: str) -> str:
+    """Return the search for a name; one that the language cannot quote is looked for by its beginning."""
+    if _SIMPLE.fullmatch(name):
+        return f"{key}:{name}"
+    quoted = name.partition('"')[0]
+    return f'{key}:"{quoted}{"" if quoted == name else "*"}"'
 
 
 class _Parser:
@@ -161,7 +172,17 @@ class _Parser:
             return self._field(token)
         if token.kind == "word" and token.text in FLAGS:
             return Flag(token.text)
-        return Text(token.text.rstrip("*") if token.kind == "word" else _ESCAPED.sub(r"\1", token.text))
+        return self._text(token)
+
+    def _text(self, token: _Token) -> Query:
+        text = _ESCAPED.sub(r"\1", token.text) if token.kind == "phrase" else token.text.rstrip("*")
+        is_prefix = token.kind == "word" and token.text.endswith("*")
+        phrase = phrase_of(text)
+        if phrase is None:
+            self.notes.append(f"“{token.text}” has no word to look for")
+        elif is_prefix and len(phrase.words[-1]) < SHORTEST_PREFIX:
+            raise SearchError(f"a word before * has at least {SHORTEST_PREFIX} letters", token.at)
+        return Text(text, is_prefix)
 
     def _field(self, token: _Token) -> Query:
         found = _TOKEN.match(token.text)
@@ -173,7 +194,7 @@ class _Parser:
         field = FIELDS.get(key)
         if field is None or (key == "meta" and not name):
             self.notes.append(f"{found['key']} is no field, so “{token.text}” was searched for as text")
-            return Text(token.text.replace('"', ""))
+            return self._text(_Token("phrase", token.text.replace('"', ""), token.at))
         at = token.at + len(found["key"]) + len(mark)
         if field.kind is FieldKind.SCORE:
             score = _SCORE.fullmatch(value)

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pandaprobe_otel.errors import PandaProbeError
+from pandaprobe_otel.local.sealing.blocks import add_function
+from pandaprobe_otel.local.search.words import add_functions
 from pandaprobe_otel.local.store.schema import create_schema
 
 MEMORY = ":memory:"
@@ -113,8 +115,11 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=512)
         connection.row_factory = sqlite3.Row
+        add_functions(connection)
+        add_function(connection)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA trusted_schema = ON")  # a view calls a function of ours
         if not self.in_memory:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")

@@ -7,16 +7,21 @@ The filters of a session list restrict the traces in the totals, not only the se
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pandaprobe_otel.local.models.fields import SortOrder
 from pandaprobe_otel.local.models.traces import SessionSortBy, TraceSortBy
 from pandaprobe_otel.local.payloads import dumps, loads
+from pandaprobe_otel.local.search.bit_search import Found
 from pandaprobe_otel.local.store.database import Database
+from pandaprobe_otel.local.store.facet_counts import FacetCount, Proposal, facet_counts, proposals
+from pandaprobe_otel.local.store.overview import Overview, overview_of
 from pandaprobe_otel.local.store.records import TRACE_COLUMNS, TRACE_LIST_COLUMNS
-from pandaprobe_otel.local.store.trace_filter import TAGGED, TraceFilter
-from pandaprobe_otel.local.store.traces import spans_of
+from pandaprobe_otel.local.store.searched_traces import PageOrder, found_by, page_of
+from pandaprobe_otel.local.store.spans import spans_of
+from pandaprobe_otel.local.store.trace_filter import TAGGED, Search, TraceFilter
 from pandaprobe_otel.local.times import iso, iso_or_none
 
 _TRACE_ORDER: Final = {
@@ -51,6 +56,16 @@ class Slice:
     offset: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """A page of traces, how many match in all, and their facets, except those of so many that no index has yet."""
+
+    rows: list[sqlite3.Row]
+    total: int
+    facets: dict[str, list[FacetCount]]
+    uncounted: int
+
+
 def order_by(expression: str, order: SortOrder, *, nullable: bool, tie_breaker: str) -> str:
     """Return an ORDER BY with missing values where PostgreSQL puts them: first when descending, last when ascending."""
     nulls = "" if not nullable else " NULLS FIRST" if order is SortOrder.DESC else " NULLS LAST"
@@ -67,37 +82,29 @@ class Queries:
         self, project_id: str, wanted: TraceFilter, page: Slice, sort_by: TraceSortBy, order: SortOrder
     ) -> tuple[list[sqlite3.Row], int]:
         """Return the rows of one page of traces and the number of all that match."""
-        # The plus keeps SQLite from reading all traces by start to avoid sorting a few.
-        key = f"+{_TRACE_ORDER[sort_by]}" if wanted.is_narrow else _TRACE_ORDER[sort_by]
-        ordered = order_by(key, order, nullable=sort_by not in _NEVER_NULL, tie_breaker="seq")
         with self._database.read() as connection:
-            where, values = _condition(connection, project_id, wanted)
-            total = _count(connection, project_id, wanted, where, values)
-            rows = connection.execute(
-                f"SELECT {TRACE_LIST_COLUMNS} FROM traces WHERE {where} {ordered} LIMIT ? OFFSET ?",
-                (*values, page.limit, page.offset),
-            ).fetchall()
-        return rows, total
+            found = None if wanted.search is None else found_by(connection, project_id, wanted)
+            return _page_of_traces(connection, project_id, wanted, page, sort_by, order, found)
 
-    def for_overview(
-        self, project_id: str, wanted: TraceFilter, most_traces: int, most_steps: int
-    ) -> tuple[list[sqlite3.Row], list[sqlite3.Row]]:
-        """Return the newest traces that match, and their calls of models and tools; at most so many of each."""
+    def traces_with_facets(
+        self, project_id: str, wanted: TraceFilter, search: Search, page: Slice, sort_by: TraceSortBy, order: SortOrder
+    ) -> Listing:
+        """Return one page of traces, with the facets of all that match; `search` is asked once for both."""
         with self._database.read() as connection:
-            where, values = _condition(connection, project_id, wanted)
-            traces = connection.execute(
-                "SELECT started_at, ended_at, status, total_tokens AS tokens, total_cost AS cost, environment, release"
-                f" FROM traces WHERE {where} ORDER BY started_at DESC, seq DESC LIMIT ?",
-                (*values, most_traces),
-            ).fetchall()
-            steps = connection.execute(
-                "SELECT kind, name, model, status, started_at, ended_at, completion_start_time,"
-                " prompt_tokens + completion_tokens AS tokens, total_cost AS cost FROM spans"
-                f" WHERE trace_seq IN (SELECT seq FROM traces WHERE {where} ORDER BY started_at DESC, seq DESC LIMIT ?)"
-                " AND kind IN ('LLM', 'TOOL') LIMIT ?",
-                (*values, most_traces, most_steps),
-            ).fetchall()
-        return traces, steps
+            found = found_by(connection, project_id, replace(wanted, search=search))
+            asked = None if wanted.search is None else found
+            rows, total = _page_of_traces(connection, project_id, wanted, page, sort_by, order, asked)
+            return Listing(rows=rows, total=total, facets=facet_counts(found), uncounted=len(found.loose))
+
+    def overview(self, project_id: str, wanted: TraceFilter, until: int | None) -> Overview | None:
+        """Return the figures of the traces that match, up to a moment if one is given; None without any."""
+        with self._database.read() as connection:
+            return overview_of(connection, found_by(connection, project_id, wanted), wanted.after, until)
+
+    def proposals(self, project_id: str, term: str) -> Sequence[Proposal]:
+        """Return what a term of a search can be completed to."""
+        with self._database.read() as connection:
+            return proposals(connection, project_id, term)
 
     def newest_project(self) -> str | None:
         """Return the id of the project that the last trace has come to; None without traces."""
@@ -232,6 +239,30 @@ class Queries:
                 "SELECT trace_id FROM traces WHERE project_id = ? AND session_id = ?", (project_id, session_id)
             ).fetchall()
         return [row["trace_id"] for row in rows]
+
+
+def _page_of_traces(
+    connection: sqlite3.Connection,
+    project_id: str,
+    wanted: TraceFilter,
+    page: Slice,
+    sort_by: TraceSortBy,
+    order: SortOrder,
+    found: Found | None,
+) -> tuple[list[sqlite3.Row], int]:
+    # The plus keeps SQLite from reading all traces by start to avoid sorting a few.
+    key = f"+{_TRACE_ORDER[sort_by]}" if wanted.is_narrow else _TRACE_ORDER[sort_by]
+    ordered = order_by(key, order, nullable=sort_by not in _NEVER_NULL, tie_breaker="seq")
+    if found is not None:
+        asked = PageOrder(clause=ordered, sort_by=sort_by, order=order, limit=page.limit, offset=page.offset)
+        return page_of(connection, project_id, found, asked, TRACE_LIST_COLUMNS), found.count
+    where, values = _condition(connection, project_id, wanted)
+    total = _count(connection, project_id, wanted, where, values)
+    rows = connection.execute(
+        f"SELECT {TRACE_LIST_COLUMNS} FROM traces WHERE {where} {ordered} LIMIT ? OFFSET ?",
+        (*values, page.limit, page.offset),
+    ).fetchall()
+    return rows, total
 
 
 def _condition(connection: sqlite3.Connection, project_id: str, wanted: TraceFilter) -> tuple[str, list[Any]]:

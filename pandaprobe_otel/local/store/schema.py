@@ -193,6 +193,138 @@ _STEPS: Final[tuple[str, ...]] = (
     "CREATE INDEX traces_by_status ON traces (project_id, status, started_at);",
     # Finds the newest sessions of a project without reading the traces of others.
     "CREATE INDEX traces_by_arrival ON traces (project_id, seq, session_id) WHERE session_id IS NOT NULL;",
+    # Traces that nothing is derived from yet, with a count of their changes (local/sealing).
+    """
+    CREATE TABLE derivations (name TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE unsealed (
+        trace_seq INTEGER PRIMARY KEY REFERENCES traces(seq) ON DELETE CASCADE,
+        project_id TEXT NOT NULL,
+        changes INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX unsealed_by_project ON unsealed (project_id, trace_seq);
+    CREATE TRIGGER unsealed_at_first AFTER INSERT ON traces BEGIN
+        INSERT INTO unsealed (trace_seq, project_id) VALUES (new.seq, new.project_id);
+    END;
+    INSERT INTO unsealed (trace_seq, project_id) SELECT seq, project_id FROM traces;
+    """,
+    # Facets with the sets of their traces, in parts of 4,096 bits; parts of the newest traces lie together, since each
+    # new trace changes a hundred of them. Full-text indexes are tables `words_N`, one for each project in the index.
+    """
+    CREATE TABLE indexed_projects (
+        n INTEGER PRIMARY KEY AUTOINCREMENT,
+        project_id TEXT NOT NULL UNIQUE REFERENCES projects(id) ON DELETE CASCADE
+    );
+    CREATE TABLE facets (
+        id INTEGER PRIMARY KEY,
+        project INTEGER NOT NULL REFERENCES indexed_projects(n) ON DELETE CASCADE,
+        key TEXT NOT NULL,
+        value TEXT NOT NULL,
+        traces INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (project, key, value)
+    );
+    CREATE TABLE facet_bits (
+        project INTEGER NOT NULL REFERENCES indexed_projects(n) ON DELETE CASCADE,
+        chunk INTEGER NOT NULL,
+        facet INTEGER NOT NULL,
+        bits BLOB NOT NULL,
+        PRIMARY KEY (project, chunk, facet)
+    ) WITHOUT ROWID;
+    CREATE TABLE unlisted_facets (
+        project INTEGER NOT NULL REFERENCES indexed_projects(n) ON DELETE CASCADE,
+        key TEXT NOT NULL,
+        PRIMARY KEY (project, key)
+    ) WITHOUT ROWID;
+    CREATE TABLE dropped_words (n INTEGER PRIMARY KEY);
+    CREATE TRIGGER words_of_deleted_projects AFTER DELETE ON indexed_projects BEGIN
+        INSERT OR IGNORE INTO dropped_words VALUES (old.n);
+    END;
+    """,
+    # Payloads of spans are in their rows until the trace is sealed, and then in its block.
+    """
+    CREATE TABLE blocks (seq INTEGER PRIMARY KEY REFERENCES traces(seq) ON DELETE CASCADE, data BLOB NOT NULL);
+    CREATE VIEW whole_spans AS
+        SELECT span_id, trace_seq, parent_span_id, kind, status, started_at, ended_at, completion_start_time,
+            prompt_tokens, completion_tokens, total_cost, name, model, token_usage, model_parameters, cost, metadata,
+            error,
+            CASE WHEN data IS NULL THEN input ELSE unpacked(data, span_id, 0) END AS input,
+            CASE WHEN data IS NULL THEN output ELSE unpacked(data, span_id, 1) END AS output
+        FROM spans LEFT JOIN blocks ON blocks.seq = trace_seq;
+    """,
+    # Findings of traces, and the groups of those with one fingerprint. A group stays when its traces are deleted, with
+    # its name and its state. Releases are kept with the start of their first trace: what comes after which.
+    """
+    CREATE TABLE failure_groups (
+        project_id TEXT NOT NULL REFERENCES projects(id) ON DELETE CASCADE,
+        fingerprint TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        title TEXT NOT NULL,
+        parts TEXT NOT NULL,
+        marked INTEGER NOT NULL,
+        rules INTEGER NOT NULL,
+        first_at INTEGER NOT NULL,
+        name TEXT,
+        merged_into TEXT,
+        action TEXT,
+        acted_at INTEGER,
+        until_at INTEGER,
+        until_count INTEGER,
+        resolved_in TEXT,
+        PRIMARY KEY (project_id, fingerprint)
+    ) WITHOUT ROWID;
+    CREATE TABLE findings (
+        project_id TEXT NOT NULL REFERENCES projects(id) ON DELETE CASCADE,
+        trace_seq INTEGER NOT NULL REFERENCES traces(seq) ON DELETE CASCADE,
+        fingerprint TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        position INTEGER NOT NULL,
+        recovered INTEGER NOT NULL,
+        started_at INTEGER NOT NULL,
+        release TEXT,
+        span_id TEXT,
+        text TEXT NOT NULL
+    );
+    CREATE INDEX findings_by_group ON findings (
+        project_id, recovered, fingerprint, started_at, trace_seq, release
+    );
+    CREATE INDEX findings_by_trace ON findings (trace_seq);
+    CREATE TABLE releases (
+        project_id TEXT NOT NULL REFERENCES projects(id) ON DELETE CASCADE,
+        release TEXT NOT NULL,
+        first_at INTEGER NOT NULL,
+        PRIMARY KEY (project_id, release)
+    ) WITHOUT ROWID;
+    """,
+    # The latest score of each name of a trace, for searches: scores themselves are found by the text of the trace's id.
+    """
+    CREATE TABLE latest_scores (
+        project_id TEXT NOT NULL,
+        name TEXT NOT NULL,
+        trace_seq INTEGER NOT NULL REFERENCES traces(seq) ON DELETE CASCADE,
+        score_seq INTEGER NOT NULL,
+        number REAL,
+        PRIMARY KEY (project_id, name, trace_seq)
+    ) WITHOUT ROWID;
+    CREATE INDEX latest_scores_by_trace ON latest_scores (trace_seq);
+    INSERT INTO latest_scores
+        SELECT s.project_id, s.name, t.seq, MAX(s.seq), s.number FROM trace_scores s JOIN traces t
+            ON t.trace_id = s.trace_id GROUP BY s.trace_id, s.name;
+    CREATE TRIGGER latest_after_insert AFTER INSERT ON trace_scores BEGIN
+        INSERT OR REPLACE INTO latest_scores
+            SELECT new.project_id, new.name, seq, new.seq, new.number FROM traces WHERE trace_id = new.trace_id;
+    END;
+    CREATE TRIGGER latest_after_update AFTER UPDATE OF number ON trace_scores BEGIN
+        UPDATE latest_scores SET number = new.number WHERE project_id = new.project_id AND name = new.name
+            AND trace_seq = (SELECT seq FROM traces WHERE trace_id = new.trace_id) AND score_seq = new.seq;
+    END;
+    CREATE TRIGGER latest_after_delete AFTER DELETE ON trace_scores BEGIN
+        DELETE FROM latest_scores WHERE project_id = old.project_id AND name = old.name
+            AND trace_seq = (SELECT seq FROM traces WHERE trace_id = old.trace_id);
+        INSERT INTO latest_scores
+            SELECT s.project_id, s.name, t.seq, s.seq, s.number FROM trace_scores s JOIN traces t
+                ON t.trace_id = s.trace_id WHERE s.trace_id = old.trace_id AND s.name = old.name
+                ORDER BY s.seq DESC LIMIT 1;
+    END;
+    """,
 )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
 
-from pandaprobe_otel.local.payloads import encode, fragment
+from pandaprobe_otel.local.payloads import dumps, encode, fragment
 from pandaprobe_otel.local.store.database import Database
 from pandaprobe_otel.local.times import iso
 
@@ -51,8 +51,16 @@ class ScoreFilter:
 class ScoreStore:
     """Scores of one kind of target."""
 
-    def __init__(self, database: Database, *, table: str, target_column: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        table: str,
+        target_column: str,
+        on_change: Callable[[sqlite3.Connection, str], object] | None = None,
+    ) -> None:
         self._database = database
+        self._on_change = on_change or _ignore
         self.table = table
         self._target = target_column
         self._of_traces = target_column == "trace_id"
@@ -80,6 +88,7 @@ class ScoreStore:
             row["environment"] = score.environment
         names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
         connection.execute(f"INSERT INTO {self.table} ({names}) VALUES ({marks})", row)
+        self._on_change(connection, score.target)
         identifier: str = row["id"]
         return identifier
 
@@ -111,6 +120,16 @@ class ScoreStore:
             newest.setdefault(row["name"], row)
         return [newest[name] for name in sorted(newest)]
 
+    def latest_of_targets(self, project_id: str, targets: Sequence[str]) -> dict[str, list[sqlite3.Row]]:
+        """Return the newest score of each name of some traces or sessions, by name, by the target's id."""
+        found = self._select(
+            project_id, f"{self._target} IN (SELECT value FROM json_each(?))", (dumps(list(targets)).decode(),)
+        )
+        newest: dict[str, dict[str, sqlite3.Row]] = {}
+        for row in found:
+            newest.setdefault(row[self._target], {}).setdefault(row["name"], row)
+        return {target: [scores[name] for name in sorted(scores)] for target, scores in newest.items()}
+
     def of_run(self, project_id: str, run_id: str) -> list[sqlite3.Row]:
         """Return the scores of a run, newest first."""
         return self._select(project_id, "eval_run_id = ?", (run_id,))
@@ -137,18 +156,28 @@ class ScoreStore:
                 f"UPDATE {self.table} SET {assignments}, updated_at = ? WHERE id = ?",
                 (*columns.values(), now, score_id),
             )
+            for target in self._targets(connection, "id = ?", score_id):
+                self._on_change(connection, target)
 
     def delete(self, project_id: str, score_id: str) -> bool:
         """Delete a score; return False if the project has no such score."""
         with self._database.write() as connection:
-            found = connection.execute(
-                f"DELETE FROM {self.table} WHERE project_id = ? AND id = ?", (project_id, score_id)
-            )
-            return found.rowcount > 0
+            return self._delete(connection, "project_id = ? AND id = ?", project_id, score_id)
 
     def delete_of_run(self, connection: sqlite3.Connection, run_id: str) -> None:
         """Delete the scores of a run inside the caller's transaction."""
-        connection.execute(f"DELETE FROM {self.table} WHERE eval_run_id = ?", (run_id,))
+        self._delete(connection, "eval_run_id = ?", run_id)
+
+    def _delete(self, connection: sqlite3.Connection, where: str, *values: str) -> bool:
+        targets = self._targets(connection, where, *values)
+        connection.execute(f"DELETE FROM {self.table} WHERE {where}", values)
+        for target in targets:
+            self._on_change(connection, target)
+        return bool(targets)
+
+    def _targets(self, connection: sqlite3.Connection, where: str, *values: str) -> list[str]:
+        rows = connection.execute(f"SELECT DISTINCT {self._target} FROM {self.table} WHERE {where}", values).fetchall()
+        return [row[0] for row in rows]
 
     def record(self, row: sqlite3.Row) -> dict[str, Any]:
         """Return the object of the API."""
@@ -201,14 +230,18 @@ class ScoreStore:
         return " AND ".join(clauses), values
 
 
+def _ignore(_connection: sqlite3.Connection, _target: str) -> None:
+    """Do nothing: no finding is made of the scores of sessions."""
+
+
 def number_of(value: str | None, data_type: str) -> float | None:
     """Return the number for analytics, which only a NUMERIC score has."""
     return float(value) if value is not None and data_type == "NUMERIC" else None
 
 
-def trace_scores(database: Database) -> ScoreStore:
-    """Return the store of trace scores."""
-    return ScoreStore(database, table="trace_scores", target_column="trace_id")
+def trace_scores(database: Database, on_change: Callable[[sqlite3.Connection, str], object]) -> ScoreStore:
+    """Return the store of trace scores; `on_change` is told of each trace whose scores change, in that transaction."""
+    return ScoreStore(database, table="trace_scores", target_column="trace_id", on_change=on_change)
 
 
 def session_scores(database: Database) -> ScoreStore:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from pandaprobe_otel.local.models.fields import token_count
 from pandaprobe_otel.local.models.traces import SpanCreate, SpanUpdate
 from pandaprobe_otel.local.payloads import dumps, encode, merge_objects
+from pandaprobe_otel.local.store.records import SPAN_COLUMNS
 from pandaprobe_otel.local.times import micros_of
 
 _INSERT: Final = """
@@ -50,6 +51,13 @@ class ForeignSpanError(Exception):
         super().__init__(span_id)
         self.index = index
         self.span_id = span_id
+
+
+def spans_of(connection: sqlite3.Connection, trace_seq: int) -> list[sqlite3.Row]:
+    """Return the rows of a trace's spans, ordered by start, then id."""
+    return connection.execute(
+        f"SELECT {SPAN_COLUMNS} FROM whole_spans WHERE trace_seq = ? ORDER BY started_at, span_id", (trace_seq,)
+    ).fetchall()
 
 
 def save_spans(connection: sqlite3.Connection, trace_seq: int, spans: Sequence[SpanCreate], *, fresh: bool) -> None:

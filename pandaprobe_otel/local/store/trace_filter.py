@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 from pandaprobe_otel.local.payloads import dumps
@@ -17,14 +16,10 @@ _OFTEN_TAGGED: Final = f"EXISTS ({TAGGED.format('1')} AND trace_seq = seq)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """A query of the search language, asked at a moment in microseconds.
-
-    `in_spans`: whether its texts are looked for in spans as well.
-    """
+    """A query of the search language, asked at a moment in microseconds."""
 
     query: Query
     now: int
-    in_spans: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,31 +65,10 @@ class TraceFilter:
             clauses.append("instr(lower(session_id), ?) > 0")
             values.append(self.session_query.lower())
         if self.search is not None:
-            containing = partial(_containing, in_spans=self.search.in_spans)
-            condition, given = condition_of(self.search.query, containing, now=self.search.now)
+            condition, given = condition_of(self.search.query, now=self.search.now)
             clauses.append(condition)
             values += given
         return _window(clauses, values, self.after, self.before)
-
-
-def _containing(text: str, *, in_spans: bool) -> tuple[str, list[Any]]:
-    """Return the condition for traces with a text in name, input, output or id, or also in their spans."""
-    stored = dumps(text).decode()[1:-1]  # as written inside JSON
-    payload = "instr(lower(input), lower(?)) > 0 OR instr(lower(output), lower(?)) > 0"
-    # Trace by trace, so that those of other projects are not searched.
-    places = [
-        "instr(folded_name, ?) > 0",
-        "trace_id = ?",
-        f"EXISTS (SELECT 1 FROM trace_payloads WHERE trace_payloads.seq = traces.seq AND ({payload}))",
-    ]
-    values = [text.lower(), text.strip().lower(), stored, stored]
-    if in_spans:
-        places.append(
-            "EXISTS (SELECT 1 FROM spans WHERE trace_seq = traces.seq AND"
-            f" (instr(lower(spans.name), lower(?)) > 0 OR instr(lower(error), lower(?)) > 0 OR {payload}))"
-        )
-        values += [text, text, stored, stored]
-    return f"({' OR '.join(places)})", values
 
 
 def _window(clauses: list[str], values: list[Any], after: int | None, before: int | None) -> tuple[str, list[Any]]:

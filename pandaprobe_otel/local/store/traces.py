@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from pandaprobe_otel.local.models.traces import SpanCreate, SpanUpdate, TraceCreate, TraceUpdate
 from pandaprobe_otel.local.payloads import dumps, encode, loads, merge_objects
+from pandaprobe_otel.local.sealing.seals import Seals
 from pandaprobe_otel.local.store.database import Database
 from pandaprobe_otel.local.store.records import SPAN_COLUMNS, TRACE_COLUMNS
-from pandaprobe_otel.local.store.spans import patch_span, save_spans
+from pandaprobe_otel.local.store.spans import patch_span, save_spans, spans_of
 from pandaprobe_otel.local.times import micros_of
 
 _INSERT: Final = """
@@ -51,8 +52,9 @@ class ForeignTraceError(Exception):
 class TraceStore:
     """A store that writes traces and reads single ones; lists are in `queries`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, seals: Seals) -> None:
         self._database = database
+        self._seals = seals
 
     def save(self, connection: sqlite3.Connection, project_id: str, trace: TraceCreate, *, now: int) -> None:
         """Insert or merge a trace with its spans, inside the caller's transaction.
@@ -66,11 +68,13 @@ class TraceStore:
         if known is None:
             seq = row["seq"] = connection.execute(_INSERT, row).lastrowid or 0
             connection.execute(_INSERT_PAYLOAD, row)
+            self._seals.open(connection, [seq])
             _index_tags(connection, project_id, seq, trace.tags)
         elif known["project_id"] != project_id:
             raise ForeignTraceError(row["trace_id"])
         else:
             seq = known["seq"]
+            self._seals.open(connection, [seq])
             tags = sorted({*loads(known["tags"]), *trace.tags})
             row["seq"], row["tags"] = seq, encode(tags)
             row["metadata"] = merge_objects(known["metadata"], trace.metadata)
@@ -85,6 +89,7 @@ class TraceStore:
             row = _find(connection, project_id, trace_id)
             if row is None:
                 return False
+            self._seals.open(connection, [row["seq"]])
             save_spans(connection, row["seq"], spans, fresh=False)
             return True
 
@@ -94,6 +99,7 @@ class TraceStore:
             row = _find(connection, project_id, trace_id)
             if row is None:
                 return False
+            self._seals.open(connection, [row["seq"]])
             columns = _patched(row, update)
             _update(connection, "traces", row["seq"], columns.keys() - _PAYLOAD_COLUMNS, columns)
             _update(connection, "trace_payloads", row["seq"], columns.keys() & _PAYLOAD_COLUMNS, columns)
@@ -106,8 +112,9 @@ class TraceStore:
         with self._database.write() as connection:
             trace = _find(connection, project_id, trace_id)
             row = None if trace is None else _find_span(connection, trace["seq"], span_id)
-            if row is None:
+            if trace is None or row is None:
                 return False
+            self._seals.open(connection, [trace["seq"]])
             patch_span(connection, row, update)
             return True
 
@@ -127,13 +134,22 @@ class TraceStore:
         """Delete traces with their spans, tags and scores; return their number."""
         ids = dumps(list(trace_ids)).decode()
         with self._database.write() as connection:
-            return connection.execute(
-                "DELETE FROM traces WHERE project_id = ? AND trace_id IN (SELECT value FROM json_each(?))",
+            found = connection.execute(
+                "SELECT seq FROM traces WHERE project_id = ? AND trace_id IN (SELECT value FROM json_each(?))",
                 (project_id, ids),
-            ).rowcount
+            )
+            seqs = [row["seq"] for row in found]
+            self._seals.open(connection, seqs)
+            connection.execute(
+                "DELETE FROM traces WHERE seq IN (SELECT value FROM json_each(?))", (dumps(seqs).decode(),)
+            )
+            return len(seqs)
 
     def change_tags(self, project_id: str, trace_ids: Iterable[str], add: Iterable[str], remove: Iterable[str]) -> int:
-        """Add and remove tags; the result is sorted and unique. Return the number of traces found."""
+        """Remove tags, then add others, which makes the tags sorted and unique; return the number of traces found.
+
+        Without any to add, the tags keep their order and their duplicates.
+        """
         added, removed = set(add), set(remove)
         ids = dumps(list(trace_ids)).decode()
         with self._database.write() as connection:
@@ -141,18 +157,13 @@ class TraceStore:
                 "SELECT seq, tags FROM traces WHERE project_id = ? AND trace_id IN (SELECT value FROM json_each(?))",
                 (project_id, ids),
             ).fetchall()
+            self._seals.open(connection, [row["seq"] for row in rows])
             for row in rows:
-                tags = sorted({*loads(row["tags"]), *added} - removed)
+                kept: list[str] = [tag for tag in loads(row["tags"]) if tag not in removed]
+                tags = sorted({*kept, *added}) if added else kept
                 connection.execute("UPDATE traces SET tags = ? WHERE seq = ?", (encode(tags), row["seq"]))
                 _reindex_tags(connection, project_id, row["seq"], tags)
             return len(rows)
-
-
-def spans_of(connection: sqlite3.Connection, trace_seq: int) -> list[sqlite3.Row]:
-    """Return the rows of a trace's spans, ordered by start, then id."""
-    return connection.execute(
-        f"SELECT {SPAN_COLUMNS} FROM spans WHERE trace_seq = ? ORDER BY started_at, span_id", (trace_seq,)
-    ).fetchall()
 
 
 def _row(project_id: str, trace: TraceCreate, now: int) -> dict[str, Any]:
@@ -208,7 +219,7 @@ def _find(connection: sqlite3.Connection, project_id: str, trace_id: str) -> sql
 
 def _find_span(connection: sqlite3.Connection, trace_seq: int, span_id: str) -> sqlite3.Row | None:
     row: sqlite3.Row | None = connection.execute(
-        f"SELECT {SPAN_COLUMNS} FROM spans WHERE span_id = ? AND trace_seq = ?", (span_id, trace_seq)
+        f"SELECT {SPAN_COLUMNS} FROM whole_spans WHERE span_id = ? AND trace_seq = ?", (span_id, trace_seq)
     ).fetchone()
     return row
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
+from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.replay.capture.findings import Finding, findings
 from pandaprobe_otel.replay.capture.stored import StoredTrace
 
-_WORDS: Final = re.compile(r"\b\d+\b")
+Scores = Mapping[str, Sequence[Mapping[str, Any]]]
+"""The latest scores of traces, by their ids, as the API has them."""
+
+_NO_SCORES: Final[Scores] = MappingProxyType({})
+_IN_FAILURES: Final = frozenset({"exception", "given out cut"})
+"""Kinds of findings that the failures of a trace tell of as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +32,27 @@ class Group:
         return self.traces[0]
 
 
-def alike(traces: Iterable[StoredTrace]) -> Sequence[Group]:
-    """Return traces in groups: same program, same tools in the same order of first use, same kinds of failure."""
+def alike(traces: Iterable[StoredTrace], scores: Scores = _NO_SCORES) -> Sequence[Group]:
+    """Return traces in groups: same program, same failures by their fingerprints, same kinds of findings."""
     groups: dict[tuple[str, ...], list[StoredTrace]] = {}
     for trace in traces:
-        groups.setdefault(_likeness(trace), []).append(trace)
+        groups.setdefault(_likeness(trace, scores), []).append(trace)
     return [Group(tuple(group)) for group in groups.values()]
 
 
-def _likeness(trace: StoredTrace) -> tuple[str, ...]:
-    tools = dict.fromkeys(span.name for span in trace.in_order if span.kind == "TOOL")
-    failed = sorted({f"{one.kind}: {_WORDS.sub('…', _subject(one))}" for one in findings(trace)})
-    return (trace.root.name, *tools, *failed)
+def _likeness(trace: StoredTrace, scores: Scores) -> tuple[str, ...]:
+    failed = find_failures(trace.body, scores.get(trace.trace_id, ()))
+    marks = {one.fingerprint for one in failed if not one.recovered}
+    # What the program did otherwise than it was told, which only a test that runs it can look at.
+    marks |= {f"{one.kind}: {_subject(one)}" for one in findings(trace) if one.kind not in _IN_FAILURES}
+    return (trace.root.name, *(sorted(marks) or _tools(trace)))
+
+
+def _tools(trace: StoredTrace) -> Iterable[str]:
+    return dict.fromkeys(span.name for span in trace.in_order if span.kind == "TOOL")
 
 
 def _subject(finding: Finding) -> str:
     """Return the subject of a finding, without the values of this trace."""
     before, found, _ = finding.asserts.partition(".with_args")
-    return before if found else re.sub(r"lambda span:.*", "", before)
+    return re.sub(r"\d+", "…", before if found else re.sub(r"lambda span:.*", "", before))

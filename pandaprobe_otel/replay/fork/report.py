@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator
 from typing import Final
 
 from pandaprobe_otel.evals.report import CaseResult
-from pandaprobe_otel.evals.side_by_side import CasePair, SpanPair, TracePair, paired
-from pandaprobe_otel.evals.sums import sums
-from pandaprobe_otel.evals.traces import SpanRecord
+from pandaprobe_otel.evals.side_by_side import CasePair, first_difference, paired
 from pandaprobe_otel.evals.tree_text import plain_text, span_line
+from pandaprobe_otel.evals.usage_totals import sums
 from pandaprobe_otel.replay.divergence_text import calls, changed_lines, counted
 from pandaprobe_otel.replay.fork.rerun import Forks
 
@@ -26,42 +24,6 @@ def fork_text(forks: Forks) -> str:
     lines = [*_head(forks), *_first_difference(shown), *_spans(shown), *_sums(forks), *_verdicts(forks)]
     lines += [f"kept in {path}" for path in forks.kept_in]
     return plain_text("\n".join(lines))
-
-
-def first_difference(traces: Sequence[TracePair]) -> SpanPair | None:
-    """Return the span in which the runs part: the earliest of the recorded run that differs by itself.
-
-    A span whose output alone differs, and below which something differs, has only passed it on. One that has only come
-    at another time counts if there is no other.
-    """
-    found = [pair for trace in traces for pair in _by_themselves(trace.spans)]
-    return min(found, key=lambda pair: (pair.fields == ("order",), _begin(pair)), default=None)
-
-
-def _by_themselves(spans: Sequence[SpanPair]) -> Iterator[SpanPair]:
-    for place, pair in enumerate(spans):
-        if pair.change == "same":
-            continue
-        below = (other for other in spans[place + 1 : _end_of(spans, place)] if other.change != "same")
-        if pair.change != "changed" or {"input", "model"} & set(pair.fields) or next(below, None) is None:
-            yield pair
-
-
-def _end_of(spans: Sequence[SpanPair], place: int) -> int:
-    depth = spans[place].depth
-    after = range(place + 1, len(spans))
-    return next((other for other in after if spans[other].depth <= depth), len(spans))
-
-
-def _begin(pair: SpanPair) -> datetime:
-    return _span(pair).started
-
-
-def _span(pair: SpanPair) -> SpanRecord:
-    """Return the span that a pair is about: the recorded one, if there is one."""
-    span = pair.before or pair.after
-    assert span is not None
-    return span
 
 
 def _head(forks: Forks) -> Iterator[str]:
@@ -80,11 +42,11 @@ def _head(forks: Forks) -> Iterator[str]:
 
 def _first_difference(pair: CasePair) -> Iterator[str]:
     yield ""
-    first = first_difference(pair.traces)
+    first = first_difference(trace.spans for trace in pair.traces)
     if first is None:
         yield "no difference"
         return
-    yield f"first difference: {_span(first).kind} {_span(first).name}{_ALONE.get(first.change, '')}"
+    yield f"first difference: {first.span.kind} {first.span.name}{_ALONE.get(first.change, '')}"
     if first.before is not None and first.after is not None:
         for name in first.fields:
             yield f"  {name}"
@@ -99,7 +61,7 @@ def _spans(pair: CasePair) -> Iterator[str]:
     yield f"spans (- recorded, + {pair.id}, ~ differs)"
     for row in rows[:_MAX_SPANS]:
         fields = f"  [{', '.join(row.fields)}]" if row.fields else ""
-        yield f"  {_MARKS[row.change]} {'  ' * row.depth}{span_line(row.after or _span(row))}{fields}"
+        yield f"  {_MARKS[row.change]} {'  ' * row.depth}{span_line(row.after or row.span)}{fields}"
     if len(rows) > _MAX_SPANS:
         yield f"  and {len(rows) - _MAX_SPANS} more"
 

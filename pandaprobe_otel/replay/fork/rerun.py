@@ -150,7 +150,7 @@ class _Runs:
         options = ForkOptions(cut=whole(cassette), live_tools=self._options.live_tools)
         try:
             with ForkedRecording(self._path, options, ignore=self._options.ignore):
-                return _called(self._entry, given)
+                return called(self._entry, given)
         except (Divergence, RecordingError) as error:
             self.refused = error
             raise
@@ -168,7 +168,7 @@ class _Runs:
         result: Any = None
         try:
             with recording:
-                result = _called(self._entry, given)
+                result = called(self._entry, given)
         finally:
             self.calls.append(recording.calls)
         self.kept_in.append(path)
@@ -210,7 +210,7 @@ def _free_path(path: Path) -> Path:
     raise RecordingError(f"{path}: has {MAX_FORKS} forks already. Remove those that are not needed.")
 
 
-def _called(entry: Callable[..., Any], given: Any) -> Any:
+def called(entry: Callable[..., Any], given: Any) -> Any:
     """Call the entry, and wait for what it returns."""
     if isinstance(given, Mapping):
         result = entry(**cast("Mapping[str, Any]", given))

@@ -154,7 +154,7 @@ class PlayedBody(io.RawIOBase):
         self._exchange.ended()
 
     def release_conn(self) -> None:
-        """There is no connection."""
+        """Do nothing: there is no connection."""
 
     def close(self) -> None:
         """Forget the rest."""

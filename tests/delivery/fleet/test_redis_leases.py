@@ -258,15 +258,15 @@ def test_no_span_is_made_of_the_calls(fleet: Fleet, redis: RedisServer) -> None:
 def test_the_highest_cut_of_the_fleet_counts(fleet: Fleet) -> None:
     """A lower cut does not replace it, no cut is not published, and another key is another fleet."""
     one, other, stranger = fleet.process(), fleet.process(), fleet.process(key="another")
-    assert one.agree(0.0) == 0.0
-    assert one.agree(0.9375) == 0.9375
-    assert other.agree(0.25) == 0.9375
-    assert other.agree(0.0) == 0.9375
-    assert other.agree(0.96875) == 0.96875
-    assert one.agree(0.0) == 0.96875
-    assert stranger.agree(0.0) == 0.0
+    assert one.publish_cutoff(0.0) == 0.0
+    assert one.publish_cutoff(0.9375) == 0.9375
+    assert other.publish_cutoff(0.25) == 0.9375
+    assert other.publish_cutoff(0.0) == 0.9375
+    assert other.publish_cutoff(0.96875) == 0.96875
+    assert one.publish_cutoff(0.0) == 0.96875
+    assert stranger.publish_cutoff(0.0) == 0.0
     fleet.clock.now += CUT_COUNTS_S + 1.0
-    assert one.agree(0.125) == 0.125
+    assert one.publish_cutoff(0.125) == 0.125
 
 
 @pytest.mark.parametrize("seed", range(4))

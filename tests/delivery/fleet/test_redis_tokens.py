@@ -67,12 +67,12 @@ class Fleet:
     def _step(self, number: int, bucket: LeasedBucket) -> float:
         rate = self._rates[number]
         clock = self.now * rate
-        bucket.stay(clock)
+        bucket.heartbeat(clock)
         if number in self.idle:
-            return min(bucket.stay(clock), clock + 1.0) / rate
+            return min(bucket.heartbeat(clock), clock + 1.0) / rate
         lease = bucket.acquire(clock)
         if lease is None:
-            return min(bucket.stay(clock), bucket.next_free(clock)) / rate
+            return min(bucket.heartbeat(clock), bucket.next_free(clock)) / rate
         self.hits.append(self.now)
         self._under_way.append((self.now + REQUEST_S, number, lease))
         return self.now + REQUEST_S
@@ -313,8 +313,8 @@ def test_what_the_fleet_leaves_out_is_known_to_all_until_redis_is_away() -> None
     """The highest cut applies to all; without Redis each process keeps using the one it knows."""
     redis = ModelRedis()
     one, other = (RedisTokens(ModelLeases(redis, number), Notices(lambda: 0.0)) for number in (1, 2))
-    assert one.agree(0.75, 0.0) == 0.75
-    assert other.agree(0.5, 0.0) == 0.75
+    assert one.publish_cutoff(0.75, 0.0) == 0.75
+    assert other.publish_cutoff(0.5, 0.0) == 0.75
     redis.away = True
-    assert other.agree(0.5, 1.0) == 0.5
-    assert one.agree(0.0, 1.0) == 0.0
+    assert other.publish_cutoff(0.5, 1.0) == 0.5
+    assert one.publish_cutoff(0.0, 1.0) == 0.0

@@ -76,7 +76,7 @@ from pandaprobe_otel import PandaProbeSpanProcessor
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.spool.lease_file import FileTokens
-from pandaprobe_otel.pipeline import ExportPipeline
+from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 config = Config.resolve()
 def bucket():
     return LeasedBucket(capacity=20, window_s=1.0, margin_s=0.05, tokens=FileTokens(
@@ -181,7 +181,7 @@ def test_a_refused_request_can_be_read_while_the_service_runs(tmp_path: Path) ->
         print(handle.flush(60), dict(handle.status().spans_dropped))
         from pandaprobe_otel.delivery.spool.dead_letters import DeadLetters
         (letter,) = DeadLetters(Path(os.environ["PANDAPROBE_SPOOL_DIR"])).all()
-        print(json.dumps([letter.words, letter.parcel.name, letter.project]))
+        print(json.dumps([letter.words, letter.request.name, letter.project]))
         """
         result = run_python(code, environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path)))
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX
 from simulated_delivery import create
 from spools import Run
 
-PARCELS: Sequence[Parcel] = [
+REQUESTS: Sequence[OutgoingRequest] = [
     replace(create(number, size=900, spans=1 + number % 3), step=Step.APPEND if number % 5 == 4 else Step.CREATE)
     for number in range(60)
 ]
@@ -27,7 +27,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a directory with one file of a dead process, its log written into the database."""
     folder = tmp_path_factory.mktemp("sound")
     run = Run(folder)
-    run.put(*PARCELS)
+    run.put(*REQUESTS)
     run.die()
     return folder
 
@@ -37,15 +37,15 @@ def with_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the same as kill -9 leaves it: most of it is in the log."""
     folder = tmp_path_factory.mktemp("with_log")
     run = Run(folder)
-    for parcel in PARCELS:
-        run.put(parcel)
+    for request in REQUESTS:
+        run.put(request)
     crashed = tmp_path_factory.mktemp("crashed") / "spool"
     shutil.copytree(folder, crashed)  # copied while the process lives, as the disk is at that moment
     run.die()
     return crashed
 
 
-def survivors(folder: Path) -> tuple[Run, list[Parcel]]:
+def survivors(folder: Path) -> tuple[Run, list[OutgoingRequest]]:
     """Return a run after the damage and what it finds; it must still be able to write."""
     run = Run(folder)
     found = run.contents()
@@ -63,9 +63,9 @@ def damaged_copy(source: Path, target: Path, suffix: str = ".sqlite") -> Path:
     return file
 
 
-def all_sent_are_real(found: Sequence[Parcel]) -> bool:
+def all_sent_are_real(found: Sequence[OutgoingRequest]) -> bool:
     """Return whether everything found is exactly what was written."""
-    return all(parcel in PARCELS for parcel in found)
+    return all(request in REQUESTS for request in found)
 
 
 def test_a_log_cut_anywhere_costs_its_end_only(with_log: Path, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_log_cut_anywhere_costs_its_end_only(with_log: Path, tmp_path: Path) -
         with log.open("r+b") as file:
             file.truncate(cut)
         run, found = survivors(tmp_path / "copy")
-        assert found == list(PARCELS[: len(found)]) or sorted(found, key=PARCELS.index) == PARCELS[: len(found)]
+        assert found == list(REQUESTS[: len(found)]) or sorted(found, key=REQUESTS.index) == REQUESTS[: len(found)]
         assert not run.gone.total()
         counts.append(len(found))
 
@@ -116,7 +116,7 @@ def test_flipped_bits_cost_what_they_hit(
         caplog.clear()
         run, found = survivors(tmp_path / "copy")
         assert all_sent_are_real(found)
-        assert len(found) == len(PARCELS) or run.gone["spool_damaged"] or caplog.messages
+        assert len(found) == len(REQUESTS) or run.gone["spool_damaged"] or caplog.messages
         found_each.append(len(found))
 
     assert sorted(found_each)[len(found_each) // 20] >= 50
@@ -132,7 +132,7 @@ def test_a_bit_flipped_in_the_head_of_a_log_or_of_a_frame_costs_nothing(with_log
         content[at] ^= 1 << at % 8
         log.write_bytes(content)
         _, found = survivors(tmp_path / "copy")
-        assert found == list(PARCELS)
+        assert found == list(REQUESTS)
 
 
 def test_overwritten_pages_are_stepped_over(sound: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -164,25 +164,25 @@ def test_a_file_that_is_no_database_does_not_stop_anything(tmp_path: Path, sound
 
 
 def test_damage_while_the_process_runs(tmp_path: Path) -> None:
-    """Parcels in memory are written anew; those only on disk are read as far as possible; the rest is counted."""
+    """Requests in memory are written anew; those only on disk are read as far as possible; the rest is counted."""
     folder = tmp_path / "spool"
     run = Run(folder)
     run.look_around()
-    run.put(*PARCELS[:30])
+    run.put(*REQUESTS[:30])
     run.outbox.before_fork()
     (database,) = folder.glob("*.sqlite")
     with database.open("r+b") as file:
         file.seek(4096 * 6)
         file.write(b"\xa5" * 4096 * 2)
-    run.put(*PARCELS[30:40])
-    found: list[Parcel] = []
+    run.put(*REQUESTS[30:40])
+    found: list[OutgoingRequest] = []
     for _ in range(3):
         run.now += 5.0
         found = run.contents()
 
     assert all_sent_are_real(found)
-    spans = sum(len(parcel.spans) for parcel in PARCELS[:40])
-    assert sum(len(parcel.spans) for parcel in found) + run.gone["spool_damaged"] == spans
+    spans = sum(len(request.spans) for request in REQUESTS[:40])
+    assert sum(len(request.spans) for request in found) + run.gone["spool_damaged"] == spans
     assert 0 < run.gone["spool_damaged"] < spans
     run.put(create(1000))
     assert run.outbox.is_kept

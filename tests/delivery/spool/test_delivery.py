@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
 from simulated_delivery import create
@@ -53,7 +53,7 @@ def is_balanced(service: Service, *, pending: int = 0) -> bool:
 
 
 def databases(folder: Path) -> list[Path]:
-    """Return the files of parcels."""
+    """Return the files of requests."""
     return list(folder.glob("*.sqlite"))
 
 
@@ -285,7 +285,7 @@ def test_when_the_directory_becomes_usable_what_is_in_memory_is_written(tmp_path
     assert len(store.posted) == 2
 
 
-def test_parcels_of_a_sibling_that_died_are_sent_while_this_process_runs(tmp_path: Path) -> None:
+def test_requests_of_a_sibling_that_died_are_sent_while_this_process_runs(tmp_path: Path) -> None:
     """The directory is checked repeatedly."""
     store = Store()
     store.up = False
@@ -302,13 +302,13 @@ def test_parcels_of_a_sibling_that_died_are_sent_while_this_process_runs(tmp_pat
 
 
 def test_a_burst_from_many_threads_is_kept_whole(tmp_path: Path) -> None:
-    """Eight threads put parcels while the senders take them, and nothing is lost."""
+    """Eight threads put requests while the senders take them, and nothing is lost."""
     store = Store()
     service = Service(tmp_path, store, max_bytes=300_000)
-    parcels: list[list[Parcel]] = [
+    requests: list[list[OutgoingRequest]] = [
         [create(thread * 100 + number, size=2_000) for number in range(50)] for thread in range(8)
     ]
-    threads = [threading.Thread(target=service.put, args=own) for own in parcels]
+    threads = [threading.Thread(target=service.put, args=own) for own in requests]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.dispatcher import Dispatcher
+from pandaprobe_otel.delivery.job import Job
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.delivery.outbox import MAX_AGE_S, Job
-from pandaprobe_otel.delivery.parcel import Parcel, Step
+from pandaprobe_otel.delivery.outbox import MAX_AGE_S
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.rows import OWN, JournalChange, JournalRow, TraceState
 from pandaprobe_otel.delivery.store import Place
@@ -28,25 +29,25 @@ from simulated_delivery import create
 from spools import DESTINATION, Run
 
 
-def numbers(parcels: Iterable[Parcel]) -> list[str]:
+def numbers(requests: Iterable[OutgoingRequest]) -> list[str]:
     """Return the last digits of their trace ids, in order."""
-    return sorted(parcel.trace_id[-1] for parcel in parcels)
+    return sorted(request.trace_id[-1] for request in requests)
 
 
 def test_what_waits_is_found_by_the_next_run_exactly_as_it_was(tmp_path: Path) -> None:
-    """Every field of every kind of parcel is recovered byte for byte."""
-    parcels = [
+    """Every field of every kind of request is recovered byte for byte."""
+    requests = [
         create(1, spans=3, size=20_000, is_error=True),
         replace(create(2), step=Step.APPEND, is_remote=True, name="ü\udce4"),
         replace(create(3), step=Step.FINISH, spans=NO_SPANS),
         replace(create(4), step=Step.SCORE, spans=NO_SPANS, name=""),
     ]
     first = Run(tmp_path)
-    first.put(*parcels)
+    first.put(*requests)
     first.die()
 
     found = Run(tmp_path).contents()
-    assert sorted(found, key=lambda parcel: parcel.trace_id) == parcels
+    assert sorted(found, key=lambda request: request.trace_id) == requests
 
 
 def test_only_what_was_started_is_in_doubt(tmp_path: Path) -> None:
@@ -58,19 +59,19 @@ def test_only_what_was_started_is_in_doubt(tmp_path: Path) -> None:
 
     second = Run(tmp_path)
     second.look_around()
-    assert {job.parcel.trace_id[-1]: job.in_doubt for job in second.outbox} == {"1": True, "2": False}
+    assert {job.request.trace_id[-1]: job.in_doubt for job in second.outbox} == {"1": True, "2": False}
     turn = second.outbox.next_create(0.0)
     assert turn is not None
-    assert turn.parcel.trace_id[-1] == "2"
+    assert turn.request.trace_id[-1] == "2"
     second.start(turn)
     assert second.outbox.next_create(4.9) is None
     late = second.outbox.next_create(5.0)
     assert late is not None
-    assert late.parcel.trace_id[-1] == "1"
+    assert late.request.trace_id[-1] == "1"
 
 
 def test_what_is_done_is_gone(tmp_path: Path) -> None:
-    """A delivered parcel is not found again; an empty file is deleted."""
+    """A delivered request is not found again; an empty file is deleted."""
     run = Run(tmp_path)
     _, delivered = run.put(create(1), create(2))
     run.done(delivered)
@@ -84,18 +85,18 @@ def test_what_is_done_is_gone(tmp_path: Path) -> None:
 
 
 def test_the_content_is_on_disk_alone_until_its_turn(tmp_path: Path) -> None:
-    """A waiting parcel takes little memory, and so does one that failed and waits again."""
+    """A waiting request takes little memory, and so does one that failed and waits again."""
     run = Run(tmp_path)
     (job,) = run.put(create(1, size=50_000))
     assert run.outbox.bytes < 1_000
     run.start(job)
-    assert job.parcel == create(1, size=50_000)
+    assert job.request == create(1, size=50_000)
     run.outbox.retry(job, 9.0)
     assert run.outbox.bytes < 1_000
 
 
-def test_a_divided_parcel_is_kept_in_pieces(tmp_path: Path) -> None:
-    """The first piece takes the place of the parcel; the others have their own."""
+def test_a_divided_request_is_kept_in_pieces(tmp_path: Path) -> None:
+    """The first piece takes the place of the request; the others have their own."""
     run = Run(tmp_path)
     whole = create(1, spans=4)
     (job,) = run.put(whole)
@@ -118,8 +119,8 @@ def test_a_trace_under_a_derived_id_takes_the_place_of_the_spans_that_waited(tmp
     run.die()
 
     kept = Run(tmp_path).contents()
-    assert [parcel.step for parcel in kept] == [Step.CREATE, Step.APPEND]
-    assert remote.trace_id not in {parcel.trace_id for parcel in kept}
+    assert [request.step for request in kept] == [Step.CREATE, Step.APPEND]
+    assert remote.trace_id not in {request.trace_id for request in kept}
 
 
 def test_what_changes_for_a_moment_stays_on_disk_as_it_was(tmp_path: Path) -> None:
@@ -127,9 +128,9 @@ def test_what_changes_for_a_moment_stays_on_disk_as_it_was(tmp_path: Path) -> No
     run = Run(tmp_path)
     (job,) = run.put(create(1))
     assert run.outbox.open(job, 0.0)
-    run.outbox.amend(job, replace(job.parcel, fields=b'{"metadata":{"dropped":1}}'))
+    run.outbox.amend(job, replace(job.request, fields=b'{"metadata":{"dropped":1}}'))
     run.outbox.save()
-    assert job.parcel.fields == b'{"metadata":{"dropped":1}}'
+    assert job.request.fields == b'{"metadata":{"dropped":1}}'
     run.die()
 
     assert Run(tmp_path).contents() == [create(1)]
@@ -148,7 +149,7 @@ def test_a_restart_goes_on_in_the_same_file(tmp_path: Path) -> None:
 
 
 def test_a_living_process_keeps_its_file(tmp_path: Path) -> None:
-    """Two runs live at once: neither takes the other's parcels; a third takes a dead one's, once."""
+    """Two runs live at once: neither takes the other's requests; a third takes a dead one's, once."""
     first, second = Run(tmp_path), Run(tmp_path)
     first.put(create(1))
     second.put(create(2))
@@ -160,8 +161,8 @@ def test_a_living_process_keeps_its_file(tmp_path: Path) -> None:
     assert (numbers(second.contents()), third.contents()) == (["1", "2"], [])
 
 
-def test_parcels_for_other_settings_are_left_alone(tmp_path: Path) -> None:
-    """Parcels for another key, project or endpoint must not be sent there."""
+def test_requests_for_other_settings_are_left_alone(tmp_path: Path) -> None:
+    """Requests for another key, project or endpoint must not be sent there."""
     first = Run(tmp_path)
     first.put(create(1))
     first.die()
@@ -209,7 +210,7 @@ def test_a_directory_that_others_decide_about_is_named_once(
 
 
 def test_over_the_bound_the_oldest_go_those_with_errors_last(tmp_path: Path) -> None:
-    """Only as many parcels as needed go, and their spans are counted."""
+    """Only as many requests as needed go, and their spans are counted."""
     run = Run(tmp_path, max_bytes=56_000)
     for number in range(8):
         run.now += 31.0
@@ -222,7 +223,7 @@ def test_over_the_bound_the_oldest_go_those_with_errors_last(tmp_path: Path) -> 
 
 
 def test_what_has_waited_for_a_week_is_given_up_and_counted(tmp_path: Path) -> None:
-    """Newer parcels stay, and so does one that is being sent."""
+    """Newer requests stay, and so does one that is being sent."""
     run = Run(tmp_path)
     old, under_way = run.put(create(1), create(2))
     run.start(under_way)
@@ -288,7 +289,7 @@ def test_the_bound_of_the_memory_holds_for_what_is_on_disk_too(tmp_path: Path) -
 
 
 def test_the_journal_reaches_the_next_run_and_is_cleared_with_its_trace(tmp_path: Path) -> None:
-    """The journal drops spans of traces that became parcels, and keeps open roots of running ones."""
+    """The journal drops spans of traces that became requests, and keeps open roots of running ones."""
     run = Run(tmp_path)
     rows = [
         JournalRow(trace_id="aa", span_id="1", is_open=False, data=b"ended"),
@@ -310,7 +311,7 @@ def test_the_journal_reaches_the_next_run_and_is_cleared_with_its_trace(tmp_path
 def test_a_deleted_directory_is_made_again_and_what_is_known_is_written_anew(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Parcels only on disk are read through the open file; those in memory are written anew."""
+    """Requests only on disk are read through the open file; those in memory are written anew."""
     folder = tmp_path / "spool"
     run = Run(folder)
     run.look_around()
@@ -360,7 +361,7 @@ def test_locks_without_a_database_are_cleared_away(tmp_path: Path) -> None:
     assert not stray.exists()
 
 
-def test_a_full_disk_keeps_parcels_in_memory_and_is_tried_again(
+def test_a_full_disk_keeps_requests_in_memory_and_is_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One warning is logged and the memory bound holds; when the disk works again, everything in memory is written."""
@@ -388,7 +389,7 @@ def test_a_full_disk_keeps_parcels_in_memory_and_is_tried_again(
 
 
 def test_what_could_not_be_removed_is_removed_later(tmp_path: Path) -> None:
-    """A write fails when a parcel is delivered: the next run must not find it."""
+    """A write fails when a request is delivered: the next run must not find it."""
     run = Run(tmp_path)
     (job,) = run.put(create(1))
     own = run.folder.own
@@ -403,7 +404,7 @@ def test_what_could_not_be_removed_is_removed_later(tmp_path: Path) -> None:
 
 
 def test_what_is_changed_while_the_disk_takes_nothing_stays_changed(tmp_path: Path) -> None:
-    """The server has refused a part of it and would again: the changed parcel is sent, not the one on disk."""
+    """The server has refused a part of it and would again: the changed request is sent, not the one on disk."""
     run = Run(tmp_path)
     (job,) = run.put(create(1, spans=2))
     run.start(job)
@@ -414,37 +415,37 @@ def test_what_is_changed_while_the_disk_takes_nothing_stays_changed(tmp_path: Pa
     run.outbox.save()
 
     assert run.outbox.open(job, 1.0)
-    assert job.parcel == create(1, spans=1)
+    assert job.request == create(1, spans=1)
 
 
 def test_an_end_that_was_on_disk_alone_is_not_waited_for_when_it_had_to_go(tmp_path: Path) -> None:
     """The disk takes nothing and memory is full: everything that is left can be read."""
     run = Run(tmp_path, max_memory=25_000)
-    dispatcher = Dispatcher(
+    policy = DeliveryPolicy(
         outbox=run.outbox,
         bucket=LeasedBucket(),
         ledger=Ledger(),
         notices=Notices(lambda: 0.0),
         project="shop",
     )
-    dispatcher.put(replace(create(1), step=Step.FINISH, spans=NO_SPANS), 0.0)
-    dispatcher.save()
+    policy.put(replace(create(1), step=Step.FINISH, spans=NO_SPANS), 0.0)
+    policy.save()
     own = run.folder.own
     assert own is not None
     own.open().execute("PRAGMA query_only = ON")
     for number in (2, 3):
-        dispatcher.put(create(number, size=10_000), 0.0)
-        dispatcher.save()
+        policy.put(create(number, size=10_000), 0.0)
+        policy.save()
         under_way = run.outbox.next_create(0.0)
         assert under_way is not None
         run.outbox.start(under_way, 0.0)
-    dispatcher.put(replace(create(4, size=10_000), step=Step.APPEND), 0.0)
+    policy.put(replace(create(4, size=10_000), step=Step.APPEND), 0.0)
 
     assert len(run.outbox) > 0
-    assert [job for job in run.outbox if job.parcel.is_bare and job.place is None] == []
+    assert [job for job in run.outbox if job.request.is_bare and job.place is None] == []
 
 
-def test_a_fault_with_a_parcel_that_cannot_be_read_ends_the_looking(tmp_path: Path) -> None:
+def test_a_fault_with_a_request_that_cannot_be_read_ends_the_looking(tmp_path: Path) -> None:
     """The spool is off then: repeated calls find nothing to do."""
     run = Run(tmp_path)
     run.put(create(1))
@@ -468,29 +469,29 @@ def test_at_the_end_only_what_is_in_memory_alone_can_be_dropped(tmp_path: Path) 
 
     heir = Run(tmp_path)
     heir.look_around()
-    assert {job.parcel.trace_id[-1]: job.in_doubt for job in heir.outbox} == {"1": True, "2": False}
+    assert {job.request.trace_id[-1]: job.in_doubt for job in heir.outbox} == {"1": True, "2": False}
 
 
 def test_random_use_over_many_lives_loses_nothing(tmp_path: Path) -> None:
     """Puts, requests, retries, removals and deaths in any order: the disk holds exactly what it should."""
     rng = random.Random(11)
-    expected: dict[str, Parcel] = {}
+    expected: dict[str, OutgoingRequest] = {}
     run = Run(tmp_path)
     for number in range(400):
         action = rng.random()
         jobs = list(run.outbox)
         if action < 0.5 or not jobs:
-            parcel = create(number, size=rng.randrange(5_000), is_error=rng.random() < 0.2)
-            expected[parcel.trace_id] = parcel
-            run.put(parcel)
+            request = create(number, size=rng.randrange(5_000), is_error=rng.random() < 0.2)
+            expected[request.trace_id] = request
+            run.put(request)
         elif action < 0.7:
             job = rng.choice(jobs)
-            del expected[job.parcel.trace_id]
+            del expected[job.request.trace_id]
             run.done(job)
         elif action < 0.9:
             job = rng.choice(jobs)
             run.start(job)
-            assert job.parcel == expected[job.parcel.trace_id]
+            assert job.request == expected[job.request.trace_id]
             run.outbox.retry(job, run.now)
         else:
             run.die()
@@ -499,6 +500,6 @@ def test_random_use_over_many_lives_loses_nothing(tmp_path: Path) -> None:
     run.die()
 
     last = Run(tmp_path)
-    assert {parcel.trace_id: parcel for parcel in last.contents()} == expected
+    assert {request.trace_id: request for request in last.contents()} == expected
     assert not last.gone.total()
     assert os.listdir(tmp_path)

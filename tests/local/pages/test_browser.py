@@ -6,9 +6,10 @@ One server and one browser serve the whole file: Playwright keeps an event loop 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.from_file import load, records_of
 from pandaprobe_otel.local.pages.document import html_document
 from pandaprobe_otel.transport.trace_file import read_entries
+from rings import IN_FULL
 from waiting import wait_until
 
 DAYS = 2
@@ -46,6 +48,7 @@ def server() -> Generator[LocalServer]:
     """Yield a server with three days of conversations and scores, one evaluation run and one monitor."""
     with LocalServer(limit=None, scripted_judge=True) as running:
         shop.fill(running, days=DAYS)
+        running.services.sealer.seal_now()
         with http_of(running) as http:
             body = {"trace_ids": newest(), "metrics": ["confidence"], "name": "after the new prompt"}
             wait_for_run(http, http.post("/evaluations/trace-runs/batch", json=body))
@@ -115,6 +118,7 @@ def all_pages(server: LocalServer) -> dict[str, str]:
     with http_of(server) as http:
         run = http.get("/evaluations/trace-runs").json()["items"][0]["id"]
         session = http.get(f"/traces/{newest()[3]}").json()["session_id"]
+        failure = http.get("/local/failures", params={"state": "all"}).json()["items"][0]["fingerprint"]
     failing, quiet = f"/ui/traces/{newest()[3]}", f"/ui/traces/{newest()[2]}"
     return {
         "traces": "/ui",
@@ -132,6 +136,8 @@ def all_pages(server: LocalServer) -> dict[str, str]:
         "evaluations": "/ui/evaluations?by=day",
         "run": f"/ui/runs/{run}",
         "monitors": "/ui/monitors",
+        "failures": "/ui/failures?state=all",
+        "failure": f"/ui/failures/{failure}",
         "sign in": "/ui/sign-in",
     }
 
@@ -156,7 +162,7 @@ def test_pages_are_accessible(browser: Browser, server: LocalServer, names: tupl
             assert tab.locator("h1").count() == 1, name
             found[f"{name}, light"] = found_by_axe(tab)
     with Watched(browser.new_context(base_url=server.url, color_scheme="dark")) as tab:
-        for name in names or ("span", "conversation", "session", "comparison", "evaluations"):
+        for name in names or ("span", "conversation", "session", "comparison", "evaluations", "failure"):
             tab.goto(pages[name])
             found[f"{name}, dark"] = found_by_axe(tab, runOnly=["color-contrast"])
     assert {name: violations for name, violations in found.items() if violations} == {}
@@ -239,11 +245,54 @@ def test_the_filters(page: Page) -> None:
     page.goto("/ui")
     page.get_by_label("Status").select_option("ERROR")
     expect(page.locator(".trace-row")).to_have_count(DAYS + 1)
-    page.get_by_label("User").fill("aiko.tanaka")
-    page.get_by_label("User").press("Enter")
+    page.get_by_role("textbox", name="User").fill("aiko.tanaka")
+    page.get_by_role("textbox", name="User").press("Enter")
     expect(page.locator("main")).to_contain_text("No trace fits these filters.")
     page.get_by_role("link", name="Clear").click()
     expect(page.locator(".trace-row")).to_have_count((DAYS + 1) * PER_DAY)
+
+
+@pytest.mark.outer
+@pytest.mark.exhaustive
+def test_facets_completion_and_views(browser: Browser, server: LocalServer) -> None:
+    """A click adds a facet, Alt-click leaves it out; a search is completed by keyboard and by mouse, and saved."""
+    with Watched(browser.new_context(base_url=server.url)) as tab:
+        tab.goto("/ui")
+        facet = tab.locator("[data-facet]").first
+        label = facet.locator("span").inner_text()
+        facet.click()
+        expect(tab.locator("[data-facet][aria-current]")).to_have_count(1)
+        expect(tab.locator("[data-search]")).to_have_value(re.compile(f":.*{re.escape(label)}"))
+        tab.goto("/ui")
+        tab.locator("[data-facet]").first.click(modifiers=["Alt"])
+        expect(tab.locator("[data-search]")).to_have_value(re.compile("^-"))
+        tab.goto("/ui")
+        field = tab.get_by_role("combobox", name="Search")
+        field.press_sequentially("mod")
+        expect(tab.locator("#completed li")).to_have_count(1)
+        assert found_by_axe(tab) == []
+        field.press("ArrowDown")
+        field.press("Enter")
+        expect(field).to_have_value("model:")
+        first = tab.locator("#completed li").first
+        expect(first).to_be_visible()
+        chosen = first.locator("code").inner_text()
+        first.click()
+        expect(field).to_have_value(f"{chosen} ")
+        field.press("Enter")
+        expect(tab.locator("[data-row]").first).to_be_visible()
+        tab.locator("[data-views] summary").click()
+        tab.get_by_label("Name of this view").fill("mine")
+        tab.get_by_role("button", name="Save").click()
+        tab.goto("/ui")
+        tab.locator("[data-views] summary").click()
+        tab.get_by_role("link", name="mine").click()
+        expect(tab.locator("[data-search]")).to_have_value(f"{chosen} ")
+    with Watched(browser.new_context(base_url=server.url, viewport={"width": PHONE_WIDTH, "height": 800})) as tab:
+        tab.goto("/ui")
+        expect(tab.locator("[data-facet]").first).to_be_hidden()
+        tab.locator(".facet-list summary").click()
+        expect(tab.locator("[data-facet]").first).to_be_visible()
 
 
 def test_by_keyboard(browser: Browser, server: LocalServer) -> None:
@@ -561,3 +610,47 @@ def test_script_in_an_exported_trace_is_never_run(browser: Browser, tmp_path: Pa
             for name in ("Conversation", "Tools", "Scores", "JSON"):
                 tab.get_by_role("link", name=name).locator("visible=true").click()
             assert tab.evaluate("window.ran") is None
+
+
+PERMISSIONS = ["clipboard-read", "clipboard-write"]
+SCREENS = {"desktop": 1440, "phone": PHONE_WIDTH}
+
+
+@pytest.mark.parametrize("colours", [pytest.param(one, marks=IN_FULL) for one in ("light", "dark")])
+@pytest.mark.parametrize("screen", SCREENS)
+def test_a_failure_is_named_muted_and_resolved(
+    browser: Browser, server: LocalServer, screen: str, colours: Literal["light", "dark"]
+) -> None:
+    """From the list to a group, its forms by their labels, its traces and commands; axe finds nothing on the way."""
+    width = SCREENS[screen]
+    context = browser.new_context(
+        base_url=server.url, color_scheme=colours, viewport={"width": width, "height": 900}, permissions=PERMISSIONS
+    )
+    with Watched(context) as tab:
+        tab.goto("/ui/failures")
+        assert found_by_axe(tab) == []
+        tab.get_by_role("link", name="Timeout in refund_order").click()
+        assert found_by_axe(tab) == []
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        tab.get_by_label("Name").fill("Payments are down")
+        tab.get_by_role("button", name="Rename").click()
+        expect(tab.get_by_role("heading", level=1)).to_have_text("Payments are down")
+        tab.get_by_label("Mute").select_option("for a week")
+        tab.get_by_role("button", name="Mute").click()
+        expect(tab.locator(".heading")).to_contain_text("muted")
+        tab.get_by_role("button", name="Unmute").click()
+        tab.get_by_label("Resolved in release").fill("2.4")
+        tab.get_by_role("button", name="Resolve").click()
+        expect(tab.locator(".heading")).to_contain_text("in 2.4")
+        assert found_by_axe(tab) == []
+        tab.get_by_role("link", name="Failures", exact=True).last.click()
+        expect(tab.locator("main")).not_to_contain_text("Payments are down")
+        tab.get_by_label("State").select_option("Resolved")
+        tab.get_by_role("link", name="Payments are down").click()
+        tab.get_by_role("button", name="Open again").click()
+        tab.get_by_label("Name").fill("")
+        tab.get_by_role("button", name="Rename").click()
+        tab.get_by_role("button", name="Copy: Make a test").click()
+        assert tab.evaluate("navigator.clipboard.readText()").startswith("pandaprobe-otel capture ")
+        tab.get_by_role("link", name="support agent").first.click()
+        expect(tab.locator("#detail .error-box")).to_contain_text("payment service timed out")

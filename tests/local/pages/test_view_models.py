@@ -182,13 +182,13 @@ def test_differences_of_two_trees_and_texts() -> None:
 
 
 def _changes(left: list[dict[str, Any]], right: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """What became of each span, by its input."""
+    """Return the change of each span, by its input."""
     rows = diff_trees(build_tree(left), build_tree(right))
     return [(row.change, str(node.span["input"])) for row in rows if (node := row.left or row.right) is not None]
 
 
 def test_siblings_that_overlap_are_matched_by_what_they_do() -> None:
-    """Which of them started first is chance; those that waited for one another keep their order."""
+    """Their order is chance; siblings that waited for one another keep theirs."""
     root = _span("root", 0, 9, input="root")
 
     def searches(*begun: tuple[str, float, float]) -> list[dict[str, Any]]:

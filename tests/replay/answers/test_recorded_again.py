@@ -1,4 +1,4 @@
-"""What services really send becomes a span, the span an answer, and that answer the same span again."""
+"""Real answers of services become spans, the spans answers, and these the same spans again."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _span(adapter: Adapter, server: ProviderServer, recorder: SpanRecorder, *, s
 
 
 def _told(span: dict[str, Any]) -> dict[str, Any]:
-    """What a span says of the answer."""
+    """Return the answer that a span tells."""
     metadata = {key: span["metadata"].get(key) for key in ("finish_reasons", "response_id", "provider", "stream")}
     return {"output": span["output"], "usage": span.get("token_usage"), "model": span.get("model"), **metadata}
 

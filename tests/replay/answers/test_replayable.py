@@ -10,7 +10,7 @@ import anthropic
 import pytest
 
 from pandaprobe_otel.mapping import MappingOptions, map_trace, map_views
-from pandaprobe_otel.mapping.view import read_span
+from pandaprobe_otel.mapping.sdk_span import read_span
 from pandaprobe_otel.registry import instrument, uninstrument
 from pandaprobe_otel.replay.answers.protocols import MESSAGES
 from pandaprobe_otel.replay.answers.rebuild import rebuilt

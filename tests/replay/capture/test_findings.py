@@ -1,4 +1,4 @@
-"""What went wrong in a trace, told by what the program did with what it was told."""
+"""Findings in a trace: what went wrong, by what the program did with what it was told."""
 
 from __future__ import annotations
 
@@ -80,3 +80,27 @@ def test_traces_that_failed_alike_are_one_group() -> None:
 
     groups = alike([wrong("A-17"), wrong("B-2"), FOUND["twice"][0], FOUND["all is well"][0]])
     assert [len(group.traces) for group in groups] == [2, 1, 1]
+
+
+def test_traces_are_grouped_as_failures_are() -> None:
+    """By the fingerprints of what failed, whatever ran before; by the metric of a low score; by program."""
+
+    def failing(error: str, *before: dict[str, Any], **root: Any) -> StoredTrace:
+        failed = tool("refund", 8, 9, {"order": 1}, status="ERROR", error=error, output=None)
+        return trace(*before, failed, status="ERROR", error=error, **root)
+
+    first, second = failing("LookupError: order 17 is gone"), failing("LookupError: order 9 is gone", ASKS, RAN)
+    others = [failing("KeyError: 'order'"), failing("LookupError: order 17 is gone", name="another program")]
+    assert [len(group.traces) for group in alike([first, second, *others])] == [2, 1, 1]
+
+    good, bad = trace(ASKS, RAN, ENDS), trace(RAN)
+    low = {"name": "task_completion", "value": "0.2", "reason": "look_up was of no use"}
+    other = {**low, "name": "coherence"}
+    identity = {"trace_id": "0f0c0000-0000-0000-0000-000000000001"}
+    judged = [good, StoredTrace({**bad.body, **identity})]
+    scores = {
+        good.trace_id: [low],
+        identity["trace_id"]: [{**low, "reason": "It asked look_up, at 12:30, for no reason"}],
+    }
+    assert [len(group.traces) for group in alike(judged, scores)] == [2]
+    assert [len(group.traces) for group in alike(judged, {**scores, good.trace_id: [other]})] == [1, 1]

@@ -90,7 +90,7 @@ def test_the_entry_of_the_project_counts_where_the_trace_names_none(tmp_path: Pa
 
 
 def test_the_models_own_choice_is_said(tmp_path: Path) -> None:
-    """Where the program did what it was told, no recorded answer can mend it."""
+    """No recorded answer can mend a program that did what it was told."""
     _, notes = _captured(trace(GOOD), tmp_path)
     assert OWN_CHOICE in notes
 
@@ -103,7 +103,7 @@ def test_a_test_that_is_there_stays(tmp_path: Path) -> None:
 
 
 def test_secrets_do_not_reach_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a variable like a secret's holds is taken out of requests, answers, tools and the test itself."""
+    """The value of a variable named like a secret is taken out of requests, answers, tools and the test itself."""
     secret = "hunter2-hunter2-hunter2"
     monkeypatch.setenv("SHOP_PASSWORD", secret)
     made = trace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,7 +47,7 @@ def _run(program: Program, folder: Path, server: LocalServer, project: str) -> s
 
 
 def _tested(text: str, folder: Path) -> str:
-    """What pytest says of a captured test, with this text as the program, and nobody to talk to."""
+    """Return pytest's output for a captured test, with this text as the program, and nobody to talk to."""
     (folder / "shop.py").write_text(text, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "tests"],
@@ -60,6 +61,13 @@ def _tested(text: str, folder: Path) -> str:
     return done.stdout
 
 
+SEEN = {
+    "loop": "loop",
+    "truncated": "truncated",
+    "exception_in_a_tool": "exception",
+    "broken_json": "broken JSON",
+}
+"""Failures that a trace alone tells of. The others are what a program did otherwise than it was told."""
 SAMPLED = ("wrong_tool", "bad_arguments", "truncated")
 """The others run at night: each starts five processes."""
 
@@ -70,6 +78,9 @@ def test_a_failure_becomes_a_test(name: str, tmp_path: Path, pandaprobe: LocalSe
     program = PROGRAMS[name]
     trace_id = _run(program, tmp_path, pandaprobe, name)
     environment = clean_environment(tmp_path, **pandaprobe.environment(name))
+    if name in SEEN:
+        groups = run_command_line("failures", "--format", "json", environment=environment, cwd=tmp_path)
+        assert SEEN[name] in [one["kind"] for one in json.loads(groups.stdout)["items"]]
     done = run_command_line("capture", trace_id, "--to", f"tests/test_{name}.py", environment=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "to mend: " in done.stdout

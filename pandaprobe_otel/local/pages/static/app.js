@@ -181,6 +181,123 @@
     setTimeout(() => button.classList.remove("copied"), 1200);
   }
 
+  // -- completion of a search ----------------------------------------------------------------------------------------
+  // The term before the caret: quotation marks hold it together.
+  function termAt(field) {
+    const before = field.value.slice(0, field.selectionStart);
+    return before.match(/(?:[^\s"()]|"[^"]*(?:"|$))*$/)[0];
+  }
+
+  let asking = 0;
+  async function complete(field) {
+    const mine = ++asking, term = termAt(field);
+    if (!term) { closeProposals(field); return; }
+    try {
+      const address = field.dataset.complete + (field.dataset.complete.includes("?") ? "&" : "?") + "term=" + encodeURIComponent(term);
+      const answer = await fetch(address, { credentials: "same-origin" });
+      const found = answer.ok ? await answer.json() : [];
+      if (mine === asking && document.activeElement === field) showProposals(field, found.filter((one) => one.text !== term));
+    } catch { /* the server is away: the field works without */ }
+  }
+
+  function showProposals(field, found) {
+    closeProposals(field);
+    if (!found.length) return;
+    const list = Object.assign(document.createElement("ul"), { className: "completed", id: "completed" });
+    list.setAttribute("role", "listbox");
+    list.setAttribute("aria-label", "Completions");
+    found.forEach((one, index) => {
+      const row = Object.assign(document.createElement("li"), { id: `completed-${index}` });
+      row.setAttribute("role", "option");
+      row.setAttribute("aria-selected", "false");
+      row.dataset.text = one.text;
+      row.append(Object.assign(document.createElement("code"), { textContent: one.text }),
+        Object.assign(document.createElement("small"), { textContent: one.count === null ? one.meaning : one.count }));
+      row.addEventListener("mousedown", (event) => { event.preventDefault(); take(field, row); });
+      list.append(row);
+    });
+    const box = field.getBoundingClientRect();
+    field.after(list);
+    list.style.left = `${box.left + scrollX}px`; list.style.top = `${box.bottom + scrollY + 4}px`; list.style.minWidth = `${Math.min(box.width, 420)}px`;
+    field.setAttribute("aria-expanded", "true");
+  }
+
+  function closeProposals(field) {
+    const list = one("#completed");
+    if (list) list.remove();
+    field.setAttribute("aria-expanded", "false");
+    field.removeAttribute("aria-activedescendant");
+  }
+
+  function choose(field, by) {
+    const list = all("#completed li");
+    const here = list.findIndex((row) => row.getAttribute("aria-selected") === "true");
+    const next = list[(here + by + list.length + (here < 0 && by < 0 ? 1 : 0)) % list.length];
+    list.forEach((row) => row.setAttribute("aria-selected", String(row === next)));
+    field.setAttribute("aria-activedescendant", next.id);
+    next.scrollIntoView({ block: "nearest" });
+  }
+
+  function take(field, row) {
+    const end = field.selectionStart, start = end - termAt(field).length, text = row.dataset.text;
+    const more = /[:><]$/.test(text) ? "" : " ";
+    field.setRangeText(text + more, start, end, "end");
+    closeProposals(field);
+    if (!more) complete(field);
+  }
+
+  document.addEventListener("input", (event) => { if (event.target.matches("[data-complete]")) complete(event.target); });
+  document.addEventListener("focusout", (event) => { if (event.target.matches("[data-complete]")) closeProposals(event.target); });
+  document.addEventListener("keydown", (event) => {
+    const field = event.target;
+    if (!field.matches("[data-complete]") || !one("#completed")) return;
+    const chosen = one('#completed [aria-selected="true"]');
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") choose(field, event.key === "ArrowDown" ? 1 : -1);
+    else if ((event.key === "Enter" || event.key === "Tab") && chosen) take(field, chosen);
+    else if (event.key === "Escape") closeProposals(field);
+    else return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  }, true);
+
+  // Alt-click on a facet leaves its traces out.
+  document.addEventListener("click", (event) => {
+    const facet = event.target.closest("[data-facet]");
+    if (facet && event.altKey) { event.preventDefault(); location.href = facet.dataset.facet; }
+  });
+
+  // -- saved views, in this browser ------------------------------------------------------------------------------------
+  function views() { try { return JSON.parse(stored("views") || "[]"); } catch { return []; } }
+
+  function showViews() {
+    const box = one("[data-views]");
+    if (!box) return;
+    box.hidden = false;
+    one("ul", box).replaceChildren(...views().map((view) => {
+      const row = document.createElement("li");
+      row.append(
+        Object.assign(document.createElement("a"), { href: `/ui?${view.query}`, textContent: view.name }),
+        Object.assign(document.createElement("button"), { type: "button", textContent: "×", ariaLabel: `Forget ${view.name}` }),
+      );
+      one("button", row).addEventListener("click", () => {
+        store("views", JSON.stringify(views().filter((other) => other.name !== view.name)));
+        showViews();
+      });
+      return row;
+    }));
+  }
+
+  document.addEventListener("submit", (event) => {
+    if (!event.target.matches("[data-save-view]")) return;
+    event.preventDefault();
+    const name = one("input", event.target).value.trim(), query = new URLSearchParams(location.search);
+    query.delete("offset");
+    if (!name) return;
+    store("views", JSON.stringify([...views().filter((view) => view.name !== name), { name, query: query.toString() }]));
+    event.target.reset();
+    showViews();
+  });
+
   // -- live arrival ------------------------------------------------------------------------------------------------
   let state = null;
   const chosen = new Set();
@@ -202,6 +319,8 @@
       const known = new Set(all("[data-id]", live).map((row) => row.dataset.id));
       const here = at && at.dataset.id;
       all("[data-id]", fresh).forEach((row) => { if (!known.has(row.dataset.id)) row.classList.add("new"); });
+      const facets = one(".facet-list", live), freshFacets = one(".facet-list", fresh);
+      if (facets && freshFacets) freshFacets.open = facets.open;
       live.replaceWith(fresh);
       prepare();
       showChosen();
@@ -295,6 +414,14 @@
   }
 
   document.addEventListener("DOMContentLoaded", () => {
+    for (const field of all("[data-complete]")) {
+      field.setAttribute("role", "combobox");
+      field.setAttribute("aria-autocomplete", "list");
+      field.setAttribute("aria-controls", "completed");
+      field.setAttribute("aria-expanded", "false");
+    }
+    showViews();
+    if (innerWidth < 900) all(".facet-list").forEach((list) => { list.open = false; });
     const toggle = one("[data-live-toggle]");
     if (toggle && stored("live") === "0") toggle.checked = false;
     showChosen();

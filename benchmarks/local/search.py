@@ -1,0 +1,278 @@
+"""Speed of lists, searches and the overview of many traces, and the size of their file.
+
+    python benchmarks/local/search.py [--traces 10000] [--spans 20] [--repeats 20] [--beside 50] [--db FILE]
+
+The traces are prose of Python's own documentation, about 42 kB each, in conversations that repeat what was said. A few
+hundred are posted, the others are copies of them with ids, moments and an order number of their own, so that filling
+takes minutes; all of them are sealed as usual. The last lines tell whether each kind of question takes less than 100 ms
+(p95 on the clock, over HTTP, with the page), whether the file is smaller than 25 kB for each trace, and whether 1,000
+spans/s are taken in meanwhile. `--db` keeps the file, and uses it again if it is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+
+from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.local.models.traces import TraceCreate
+from pandaprobe_otel.local.services import Services
+from pandaprobe_otel.local.times import iso
+
+LONGEST_S = 0.1
+MOST_BYTES = 25_000
+"""A trace: 2.5 GB for 100,000."""
+LEAST_RATE = 1000
+TEMPLATES = 400
+DAY = 86_400_000_000
+START = 1_767_000_000_000_000
+PROSE = [part for topic in topics.values() for part in topic.split("\n\n") if 80 < len(part) < 1500]
+MODELS = [f"{family}-{size}" for family in ("gpt-5", "claude", "gemini", "llama") for size in ("large", "mini", "nano")]
+TOOLS = [f"{verb}_{what}" for verb in ("look_up", "refund", "cancel", "send") for what in ("order", "parcel", "email")]
+
+
+def body_of(number: int, spans: int) -> dict[str, Any]:
+    """Return an agent's trace: models and tools in turns, whose conversation grows."""
+    chosen = random.Random(number)
+    begun = START + number * 60_000_000
+    said = [{"role": "system", "content": chosen.choice(PROSE)}, {"role": "user", "content": chosen.choice(PROSE)}]
+    made: list[dict[str, Any]] = []
+    failed = chosen.random() < 0.06
+    root = str(uuid4())
+    for place in range(spans):
+        model = place % 2 == 1
+        given: Any = list(said) if model else {"query": chosen.choice(PROSE), "order": number}
+        answer = chosen.choice(PROSE)
+        if model:
+            said.append({"role": "assistant", "content": answer})
+        bad = failed and place == spans - 2
+        made.append(
+            {
+                "span_id": root if place == 0 else str(uuid4()),
+                "parent_span_id": None if place == 0 else root,
+                "name": "planner" if place == 0 else "chat" if model else chosen.choice(TOOLS),
+                "kind": "AGENT" if place == 0 else "LLM" if model else "TOOL",
+                "status": "ERROR" if bad else "OK",
+                "error": f"TimeoutError: no answer for order {number}" if bad else None,
+                "started_at": iso(begun + place * 100_000),
+                "ended_at": iso(begun + place * 100_000 + chosen.randrange(1000, 99_000)),
+                "completion_start_time": iso(begun + place * 100_000 + 500) if model else None,
+                "input": given,
+                "output": {"content": answer},
+                "model": chosen.choice(MODELS) if model else None,
+                "token_usage": {"prompt_tokens": 900, "completion_tokens": chosen.randrange(300)} if model else None,
+                "cost": {"total": chosen.randrange(1, 900) / 1e5} if model else None,
+                "metadata": {"attempt": place % 3},
+            }
+        )
+    return {
+        "trace_id": str(uuid4()),
+        "name": f"agent {number % 7}",
+        "started_at": iso(begun),
+        "ended_at": iso(begun + spans * 100_000 + chosen.randrange(5_000_000)),
+        "status": "ERROR" if failed else "COMPLETED",
+        "session_id": f"session-{number // 5}",
+        "user_id": f"user-{number % 1000}",
+        "tags": [f"t{number % 10}"],
+        "environment": ("production", "staging")[number % 5 == 0],
+        "release": f"2.{number % 12}",
+        "metadata": {"tier": ("gold", "free")[number % 3 == 0], "tenant": f"tenant-{number % 300}"},
+        "input": f"Where is order {number}? {chosen.choice(PROSE)}",
+        "output": chosen.choice(PROSE),
+        "spans": made,
+    }
+
+
+def fill(services: Services, project_id: str, count: int, spans: int) -> None:
+    """Store so many traces of 90 days, most of them as copies, and seal them."""
+    took = cpu = 0.0
+
+    def sealing() -> None:
+        nonlocal took, cpu
+        begun, used = time.perf_counter(), time.process_time()
+        services.sealer.seal_now()
+        took += time.perf_counter() - begun
+        cpu += time.process_time() - used
+
+    with services.database.write() as connection:
+        for number in range(min(TEMPLATES, count)):
+            body = TraceCreate.model_validate(body_of(number, spans))
+            services.traces.save(connection, project_id, body, now=START)
+    sealing()
+    columns = "project_id, status, created_at, span_count, total_tokens, total_cost, session_id, user_id, name,"
+    columns += " folded_name, environment, release, tags"
+    for begin in range(TEMPLATES, count, 500):
+        with services.database.write() as connection:
+            for number in range(begin, min(begin + 500, count)):
+                template = number % TEMPLATES + 1
+                moved = int(number * 90 * DAY / count)
+                seq = connection.execute(
+                    f"INSERT INTO traces (trace_id, started_at, ended_at, {columns}) SELECT ?, started_at + ?,"
+                    f" ended_at + ? + ?, {columns} FROM traces WHERE seq = ?",
+                    (str(uuid4()), moved, moved, number * 7919 % 5_000_000, template),
+                ).lastrowid
+                connection.execute(
+                    "INSERT INTO trace_payloads SELECT ?, metadata, json_quote(? || json_extract(input, '$')), output"
+                    " FROM trace_payloads WHERE seq = ?",
+                    (seq, f"Order number {number}. ", template),
+                )
+                connection.execute(
+                    "INSERT INTO trace_tags SELECT project_id, tag, ? FROM trace_tags WHERE trace_seq = ?",
+                    (seq, template),
+                )
+                connection.execute(
+                    "INSERT INTO spans SELECT substr(span_id, 1, 24) || printf('%012x', ?), ?, CASE WHEN parent_span_id"
+                    " IS NULL THEN NULL ELSE substr(parent_span_id, 1, 24) || printf('%012x', ?) END, kind, status,"
+                    " started_at + ?, ended_at + ?, completion_start_time + ?, prompt_tokens, completion_tokens,"
+                    " total_cost, name, model, token_usage, model_parameters, cost, metadata, error, input, output"
+                    " FROM whole_spans WHERE trace_seq = ?",
+                    (number, seq, number, moved, moved, moved, template),
+                )
+        sealing()
+    print(f"sealing: {took / count * 1e3:.1f} ms a trace, {cpu / count * 1e3:.1f} ms of CPU", flush=True)
+
+
+def kinds(count: int) -> dict[str, Callable[[int], str]]:
+    """Return the questions: addresses by a number, which makes each different."""
+
+    def ask(query: str, **more: Any) -> str:
+        return str(httpx.URL("/ui", params={"q": query, **more}))
+
+    return {
+        "newest": lambda n: "/ui",
+        "offset 1/2": lambda n: f"/ui?offset={count // 2 + n}",
+        "slowest": lambda n: f"/ui?sort=latency&offset={n}",
+        "facets": lambda n: ask(f"error tool:{TOOLS[n % 12]} latency>{2 + n % 3}s model:gpt-5*"),
+        "facets, offset": lambda n: ask(f"env:production -tag:t{n % 10}", offset=count // 3),
+        "facets and a word": lambda n: ask(f"tool:{TOOLS[n % 12]} latency>2s object"),
+        "cost and metadata": lambda n: ask(f"cost>0.0{n % 9} meta.tier:gold after:60d"),
+        "user": lambda n: ask(f"user:user-{n} status:completed"),
+        "rare word": lambda n: ask(f'"order number {n * 37 + TEMPLATES}"'),
+        "word": lambda n: ask(["metaclass", "coroutine", "bytecode", "decorator"][n % 4]),
+        "common word": lambda n: ask(["object", "function", "class", "method"][n % 4]),
+        "two common words": lambda n: ask(["object function", "class method"][n % 2]),
+        "prefix": lambda n: ask(["instan*", "attrib*", "metac*"][n % 3]),
+        "overview": lambda n: "/ui/overview",
+        "overview, month": lambda n: "/ui/overview?within=month",
+        "overview, facets": lambda n: str(httpx.URL("/ui/overview", params={"q": f"tool:{TOOLS[n % 12]}"})),
+        "overview, word": lambda n: str(httpx.URL("/ui/overview", params={"q": "object"})),
+    }
+
+
+def measure(server: LocalServer, project: str, count: int, repeats: int) -> list[str]:
+    """Ask each kind of question; return those that take too long."""
+    slow: list[str] = []
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http:
+        for kind, address in kinds(count).items():
+            times: list[float] = []
+            cpu = time.process_time()
+            for number in range(repeats + 1):
+                where = httpx.URL(address(number)).copy_merge_params({"project": project})
+                begun = time.perf_counter()
+                http.get(where).raise_for_status()
+                times.append(time.perf_counter() - begun)
+            cpu = (time.process_time() - cpu) / len(times)
+            cuts = statistics.quantiles(times[1:], n=20)
+            print(
+                f"{kind:20} p50 {cuts[9] * 1e3:6.1f} ms  p95 {cuts[18] * 1e3:6.1f} ms  CPU {cpu * 1e3:6.1f} ms",
+                flush=True,
+            )
+            if cuts[18] >= LONGEST_S:
+                slow.append(f"{kind} {cuts[18] * 1e3:.0f} ms")
+    return slow
+
+
+@contextmanager
+def posting(server: LocalServer, project: str, spans: int, rate: float) -> Iterator[list[float]]:
+    """Post traces at a rate meanwhile; yield how long each took."""
+    stop, times = threading.Event(), []
+    bodies = [json.dumps(body_of(number, spans)) for number in range(200)]
+
+    def post() -> None:
+        headers = {"X-API-Key": server.api_key, "X-Project-Name": project, "content-type": "application/json"}
+        due, number = time.perf_counter(), 0
+        with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
+            while not stop.is_set():
+                text = bodies[number % len(bodies)]
+                for known in {*_ids(text)}:
+                    text = text.replace(known, str(UUID(int=UUID(known).int ^ (number + 1) << 20)))
+                begun = time.perf_counter()
+                http.post("/traces", content=text).raise_for_status()
+                times.append(time.perf_counter() - begun)
+                number += 1
+                due += 1 / rate
+                stop.wait(max(due - time.perf_counter(), 0))
+
+    thread = threading.Thread(target=post)
+    thread.start()
+    try:
+        yield times
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _ids(text: str) -> Iterator[str]:
+    body = json.loads(text)
+    yield body["trace_id"]
+    yield from (span["span_id"] for span in body["spans"])
+
+
+def main() -> None:
+    """Fill a file and ask."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--traces", type=int, default=10_000)
+    parser.add_argument("--spans", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument(
+        "--beside", type=float, default=50, help="traces a second that are posted meanwhile; 0 for none"
+    )
+    parser.add_argument("--db")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(arguments.db or Path(folder) / "p.db")
+        with LocalServer(path, limit=None) as server:
+            services = server.services
+            project = services.accounts.project_named(services.accounts.home.id, "many")
+            with services.database.write() as connection:
+                services.accounts.keep(project, connection)
+            if not services.queries.newest_project():
+                fill(services, project.id, arguments.traces, arguments.spans)
+            with services.database.write():
+                pass
+            size = sum(each.stat().st_size for each in path.parent.glob(f"{path.name}*"))
+            print(f"{size / 1e6:,.0f} MB, {size / arguments.traces:,.0f} bytes a trace", flush=True)
+            slow = measure(server, project.id, arguments.traces, arguments.repeats)
+            if arguments.beside:
+                print(f"beside {arguments.beside:.0f} traces a second:", flush=True)
+                with posting(server, "many", arguments.spans, arguments.beside) as times:
+                    begun = time.perf_counter()
+                    slow += [
+                        f"{miss} beside" for miss in measure(server, project.id, arguments.traces, arguments.repeats)
+                    ]
+                    rate = len(times) * arguments.spans / (time.perf_counter() - begun)
+                cuts = statistics.quantiles(times, n=100)
+                print(f"{rate:,.0f} spans/s; POST p50 {cuts[49] * 1e3:.1f} ms, p99 {cuts[98] * 1e3:.1f} ms")
+                if rate < 0.95 * LEAST_RATE:
+                    slow.append(f"{rate:,.0f} spans/s")
+            if size > MOST_BYTES * arguments.traces:
+                slow.append(f"{size / arguments.traces:,.0f} bytes a trace")
+    print(f"questions below {LONGEST_S * 1e3:.0f} ms, {MOST_BYTES:,} bytes a trace, {LEAST_RATE:,} spans/s: ", end="")
+    print(f"NOT MET ({'; '.join(slow)})" if slow else "MET")
+
+
+if __name__ == "__main__":
+    main()

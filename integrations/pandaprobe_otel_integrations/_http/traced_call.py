@@ -1,0 +1,103 @@
+"""Running the function of a client that makes an HTTP call, with the call's span around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from inspect import isawaitable
+from types import CoroutineType
+from typing import Any, Final, Protocol, TypeVar
+
+from opentelemetry.context import Context, attach
+
+from pandaprobe_otel_integrations._context_slot import restore
+from pandaprobe_otel_integrations._guard import guarded
+
+from .call import HttpCall
+
+
+class Call(Protocol):
+    """A call that is being made."""
+
+    def raised(self, error: BaseException) -> None:
+        """The function has raised."""
+        ...
+
+    def returned(self) -> None:
+        """The function has returned, and the call was shown what."""
+        ...
+
+
+C = TypeVar("C", bound=Call)
+Begun = tuple[C | None, Context]
+"""A call with the context to run it in; no call but a context for a request that is not to be recorded there."""
+Opened = tuple[HttpCall | None, Context]
+"""The same for a request over HTTP."""
+Show = Callable[[C, Any], None]
+"""Shows a call what the function that makes it has returned."""
+_NOTHING: Final[Mapping[str, Any]] = {}
+
+
+def show_response(call: HttpCall, response: Any) -> None:
+    """For a function that returns the HTTP response, whatever its status."""
+    call.received(response, refused_is_final=True)
+
+
+def around(
+    opened: Begun[C] | None,
+    wrapped: Callable[..., Any],
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] = _NOTHING,
+    *,
+    show: Show[C] | None = None,
+) -> Any:
+    """Return or raise what `wrapped` does. `show` hands the returned value to the call, if that says something."""
+    if opened is None:
+        return wrapped(*args, **kwargs)
+    call, context = opened
+    token = attach(context)
+    try:
+        result = wrapped(*args, **kwargs)
+    except BaseException as error:
+        if call is not None:
+            guarded(call.raised, error)
+        raise
+    finally:
+        restore(token)
+    if call is not None:
+        guarded(_returned, call, result, show)
+    return result
+
+
+async def around_async(
+    opened: Begun[C] | None,
+    wrapped: Callable[..., Any],
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] = _NOTHING,
+    *,
+    show: Show[C] | None = None,
+) -> Any:
+    """The same for a function that returns an awaitable; what is none is returned as it is."""
+    token = attach(opened[1]) if opened is not None else None
+    call = opened[0] if opened is not None else None
+    try:
+        result = wrapped(*args, **kwargs)
+        if result.__class__ is CoroutineType or isawaitable(result):
+            result = await result
+    except BaseException as error:
+        if call is not None:
+            guarded(call.raised, error)
+        raise
+    finally:
+        if token is not None:
+            restore(token)
+    if call is not None:
+        guarded(_returned, call, result, show)
+    return result
+
+
+def _returned(call: C, result: Any, show: Show[C] | None) -> None:
+    try:
+        if show is not None:
+            show(call, result)
+    finally:
+        call.returned()

@@ -1,0 +1,62 @@
+"""Calls on a connection that stays open: the app and the model take turns, and each turn of the model is a call."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry.context import get_current
+
+from ._endpoint import Attributes, Body, Endpoint
+from ._http.call import HttpCall
+from ._llm_span import is_taken
+from ._model_call import ModelCall, Recorder
+from ._streams import sse
+from ._streams.body import End, ObservedBody
+
+
+class LiveCall:
+    """The turn that goes on, if one does. `owner` is what the app reads through; it is not kept alive."""
+
+    def __init__(self, recorder: Recorder, is_open: Callable[[], bool], place: Attributes, owner: Any) -> None:
+        self._recorder = recorder
+        self._is_open = is_open
+        self._place = place
+        self._owner = weakref.ref(owner)
+        self._body: ObservedBody | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Return whether the model has its turn."""
+        return self._body is not None
+
+    def begin(self, endpoint: Endpoint, body: Body) -> bool:
+        """The model's turn begins with this request. False when it is not to be recorded, or one goes on already."""
+        context = get_current()
+        owner = self._owner()
+        if self._body is not None or owner is None or is_taken(context) or not self._is_open():
+            return False
+        call = HttpCall(None, ModelCall(self._recorder, endpoint, body, self._place, context))
+        self._body = call.read_through(owner, ObservedBody)
+        return True
+
+    def keep(self, message: bytes) -> None:
+        """A JSON message of the service has come."""
+        if self._body is not None:
+            self._body.keep(sse.written(message))
+
+    def end(self, how: End) -> None:
+        """The turn is over."""
+        body, self._body = self._body, None
+        if body is not None:
+            body.end(how)
+
+    def broken(self, error: Exception) -> None:
+        """Waiting for a message has failed."""
+        if type(error).__name__ == "ConnectionClosedOK":
+            self.end("closed")
+        elif self._body is not None and not isinstance(error, (TypeError, TimeoutError)):
+            # Those are an argument that old versions do not know, and impatience.
+            self._body.end("failed", error)
+            self._body = None

@@ -1,0 +1,186 @@
+"""Events that are alike but for a text, which each of them continues, read as one event.
+
+Nearly all events of a stream are of this sort: JSON that repeats itself around the next few words. To decode and read
+each by itself is most of what it costs to record a stream. Here the first one of such a run is decoded; of those that
+follow, the bytes around the text are compared and the texts are decoded at once. Whatever is not certain to say the
+same is read event by event.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache, reduce
+from itertools import islice
+from operator import getitem
+from typing import Any, Final
+
+import orjson
+
+from .sse import Blocks, Event, Events, Read
+
+Place = tuple[str | int, ...]
+"""The way to a text inside an event's JSON: members and indexes; the last one is a member."""
+Growing = Callable[[Event], Place | None]
+"""Finds the text in an event that the next event continues; None when there is none, or it is empty.
+
+Whoever reads two such events, which are otherwise the same, must get what one event with both texts would say.
+"""
+
+MAX_MISSES: Final = 3
+"""So often a run is looked for in vain, one after the other, before the rest of a stream is read event by event."""
+MAX_TAILS: Final = 64
+"""Forms of what follows the text that are remembered, padding being of many lengths."""
+
+# An escape must be whole, and so must a pair of surrogates: two halves in two events would become one character.
+_HEX: Final = rb"[0-9a-fA-F]"
+_ESCAPE: Final = (
+    rb'\\(?:["\\/bfnrt]|u(?:[0-9a-ce-fA-CE-F]%(x)b{3}|[dD][0-7]%(x)b{2}|[dD][89abAB]%(x)b{2}\\u[dD][c-fC-F]%(x)b{2}))'
+    % {b"x": _HEX}
+)
+_TEXT: Final = re.compile(rb'[^"\\]*(?:%b[^"\\]*)*' % _ESCAPE)
+# What services put at the end of events so that their sizes do not betray the texts, and mere space (Anthropic).
+_END: Final = re.compile(rb'(?:,"(?:p|obfuscation)":"[0-9A-Za-z]*")?\s*\}\s*\Z')
+
+
+def joined(events: Events, growing: Growing | None) -> Events:
+    """The same events, of each run only one, which says what all of the run say. `ends_at` is not told.
+
+    `events` themselves, when it is not known what they are read from.
+    """
+    blocks = events.blocks
+    return events if blocks is None else Events(_Joined(blocks, growing), blocks)
+
+
+class _Joined:
+    """The events of a body, read when they are asked for."""
+
+    __slots__ = ("_blocks", "_growing")
+
+    def __init__(self, blocks: Blocks, growing: Growing | None) -> None:
+        self._blocks = blocks
+        self._growing = growing
+
+    def __iter__(self) -> Iterator[Event]:
+        blocks, read, growing = self._blocks.split(), self._blocks.read, self._growing
+        at = misses = 0
+        while at < len(blocks):
+            block = blocks[at]
+            at += 1
+            event = read(block)
+            if event is None:
+                continue
+            if growing is not None and misses < MAX_MISSES and at < len(blocks):
+                place = growing(event)
+                if place is not None:
+                    count = _grow(event.data, place, block, read, blocks, at)
+                    misses = 0 if count else misses + 1
+                    at += count
+            yield event
+
+
+def _grow(data: Any, place: Place, block: bytes, read: Read, blocks: Sequence[bytes], at: int) -> int:
+    """Add to the event's text what the events from `at` on add to it; the number of those."""
+    run = _run(place, block, read, blocks[at])
+    pieces = run.pieces(blocks, at) if run is not None else []
+    more = _decoded(pieces)
+    if not more:
+        return len(pieces) if more is not None else 0
+    around = reduce(getitem, place[:-1], data)
+    around[place[-1]] += more
+    return len(pieces)
+
+
+class _Run:
+    """The bytes around the text."""
+
+    __slots__ = ("_head", "_stem", "_tail", "_tails")
+
+    def __init__(self, head: bytes, tail: bytes) -> None:
+        self._head = head
+        self._tail = tail
+        self._stem = _END.sub(b"", tail)
+        self._tails = {tail}
+
+    def pieces(self, blocks: Sequence[bytes], at: int) -> list[bytes]:
+        """Return the texts, still encoded, of the events from `at` on, as far as they belong to the run."""
+        found = self._same(blocks, at)
+        head, tails, start = self._head, self._tails, len(self._head)
+        for index in range(at + len(found), len(blocks)):
+            block = blocks[index]
+            if not block.startswith(head):
+                break
+            end = _end(block, start)
+            tail = block[end:]
+            if tail not in tails and not self._is_alike(tail):
+                break
+            found.append(block[start:end])
+        return found
+
+    def has(self, block: bytes) -> bool:
+        """Return whether an event belongs to the run."""
+        return block.startswith(self._head) and self._is_alike(block[_end(block, len(self._head)) :])
+
+    def _same(self, blocks: Sequence[bytes], at: int) -> list[bytes]:
+        """Return the texts of the first events that end in the very same way, as most do."""
+        head, tail, found = self._head, self._tail, list[bytes]()
+        start, stop = len(head), -len(tail)
+        for block in islice(blocks, at, None):
+            if not (block.startswith(head) and block.endswith(tail)):
+                break
+            found.append(block[start:stop])
+        return _texts_at_first(found)
+
+    def _is_alike(self, tail: bytes) -> bool:
+        alike = tail.startswith(self._stem) and _END.match(tail, len(self._stem)) is not None
+        if alike and len(self._tails) < MAX_TAILS:
+            self._tails.add(tail)
+        return alike
+
+
+def _run(place: Place, block: bytes, read: Read, following: bytes) -> _Run | None:
+    """Return the run that begins with an event, of which `following` has the same head."""
+    opening = _opening(str(place[-1])).search(block)
+    if opening is None:
+        return None
+    start = opening.end()
+    head, tail = block[:start], block[_end(block, start) :]
+    run = _Run(head, tail)
+    if not run.has(following):
+        return None
+    # Is it the text at this place? Without it, that must be empty.
+    bare = read(head + tail)
+    return run if bare is not None and reduce(getitem, place, bare.data) == "" else None
+
+
+def _texts_at_first(pieces: list[bytes]) -> list[bytes]:
+    """Return the pieces before the first one that is no text as JSON writes it, or may be none: an empty one."""
+    whole = b"".join(pieces)
+    if b"" not in pieces and whole.find(b'"') < 0 and whole.find(b"\\") < 0:
+        return pieces
+    bad = (at for at, piece in enumerate(pieces) if not piece or _TEXT.fullmatch(piece) is None)
+    return pieces[: next(bad, len(pieces))]
+
+
+def _end(block: bytes, start: int) -> int:
+    """Return the place of the closing quote of the text that begins at `start`, or of its first incomplete escape."""
+    if block.find(b"\\", start) < 0:  # `in` would first take it for a number, which takes longer than the search
+        return block.find(b'"', start)
+    match = _TEXT.match(block, start)
+    return match.end() if match is not None else start
+
+
+def _decoded(pieces: Iterable[bytes]) -> str | None:
+    """Return the texts as one. None when they are no text, or one ends within a character."""
+    whole = b"".join(pieces)
+    if not whole.isascii() and any(b"\x80" <= piece[:1] < b"\xc0" for piece in pieces):
+        return None
+    try:
+        return str(orjson.loads(b'"%b"' % whole))
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=64)
+def _opening(member: str) -> re.Pattern[bytes]:
+    return re.compile(rb'"%b"\s*:\s*"' % re.escape(member.encode()))

@@ -1,0 +1,22 @@
+"""Endpoints whose answers come in one piece."""
+
+from __future__ import annotations
+
+from ._endpoint import Body
+from ._shape import obj
+from ._streams.body import LastEvent
+from ._streams.sse import Event, Events, last_data
+
+
+class Unstreamed:
+    """Nothing is streamed. Should a service do so all the same, the last event stands for the answer."""
+
+    last_event: LastEvent | None = None
+
+    def merged(self, events: Events) -> Body:
+        """Return the last event."""
+        return obj(last_data(events))
+
+    def is_output(self, event: Event) -> bool:
+        """Return False: there is no first token."""
+        return False

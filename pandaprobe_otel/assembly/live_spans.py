@@ -1,0 +1,292 @@
+"""Spans that run, told to a local server as they begin and end, so that its pages show a trace before it is delivered.
+
+The worker calls this between its looks; the app's threads do nothing for it. A span is told at its begin only if it is
+certain then that the span is kept: local roots, and spans whose attributes prove that they are about GenAI work. The
+others are told at their end. `capture`, `mask` and the switches of emitters apply to each event.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from pandaprobe_otel.assembly.live_events import LiveEvent, LiveQueue
+from pandaprobe_otel.assembly.remote_parents import view_of, view_of_ended
+from pandaprobe_otel.assembly.span_filter import SpanFilter
+from pandaprobe_otel.assembly.trace_buffer import Memory
+from pandaprobe_otel.delivery.randomness import randomness
+from pandaprobe_otel.mapping import MappingOptions, SpanView, is_genai, map_views
+from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
+from pandaprobe_otel.mapping.sdk_span import EndedSpan
+from pandaprobe_otel.mapping.text import clean_text
+from pandaprobe_otel.process import open_streams
+from pandaprobe_otel.process.forks import loading
+from pandaprobe_otel.process.guard import counted, failed
+from pandaprobe_otel.transport.local_server import abilities_in
+from pandaprobe_otel.transport.messages import Answer, Request, Transport
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from pandaprobe_otel.assembly.journal import SpanEvent
+    from pandaprobe_otel.config.resolve import Config
+
+EVERY_S: Final = 0.2
+MOST_TRACES: Final = 200
+MOST_SPANS: Final = 2_000
+"""Open or held spans of one trace."""
+_PREVIEW_BYTES: Final = 4_096
+_MOST_TEXTS: Final = 20
+_LONGEST_TEXT: Final = 8_192
+"""Characters of a stream's text that are told, its end."""
+_FIRST_BREAK_S: Final = 30.0
+_LONGEST_BREAK_S: Final = 600.0
+_FIELDS: Final = (
+    "span_id", "parent_span_id", "name", "kind", "status", "error", "started_at", "ended_at", "completion_start_time",
+    "model", "token_usage", "cost", "input", "output",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Trace:
+    memory: Memory = dataclasses.field(default_factory=Memory)
+    open: dict[int, ReadableSpan] = dataclasses.field(default_factory=dict[int, "ReadableSpan"])
+    views: dict[int, SpanView] = dataclasses.field(default_factory=dict[int, SpanView])
+    """Open spans as they were at the first look at them."""
+    ended: list[EndedSpan] = dataclasses.field(default_factory=list[EndedSpan])
+    """Ended spans that are not told yet."""
+    is_wanted: bool = False
+
+
+class LiveSpans:
+    """Sender of live events to one server. Only the worker calls it: `errand` and `take` under its lock."""
+
+    def __init__(
+        self,
+        *,
+        transport: Callable[[], Transport],
+        span_filter: SpanFilter,
+        selects_all: bool,
+        options: MappingOptions,
+        sample_rate: float,
+        timeout_s: float,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._make_transport = transport
+        self._transport: Transport | None = None
+        self._filter = span_filter
+        self._selects_all = selects_all
+        self._options = dataclasses.replace(options, max_field_bytes=_PREVIEW_BYTES, price=None)
+        self._least_randomness = 1.0 - sample_rate
+        # A mask must see a text whole, and switches decide by attributes: such streams are shown when they have ended.
+        self._shows_text = options.captures_all and not options.masks and not options.hidden
+        self._monotonic = monotonic
+        self._start_empty()
+
+    def _start_empty(self) -> None:
+        self._traces: OrderedDict[int, _Trace] = OrderedDict()
+        self._queue = LiveQueue()
+        self._is_able: bool | None = None
+        """True if the server takes live spans; None: not asked yet."""
+        self._off_until = 0.0
+        self._break_s = _FIRST_BREAK_S
+        self._waits_since: float | None = None
+        self._has_failed = False
+        self._texts: dict[tuple[int, int], int] = {}
+        """Characters that were last told of each open stream."""
+
+    @property
+    def is_off(self) -> bool:
+        """True if the server takes none, or has failed a short while ago."""
+        return self._is_able is False or self._monotonic() < self._off_until
+
+    def take(self, events: Sequence[SpanEvent]) -> None:
+        """Take starts and ends of spans, in order."""
+        if self.is_off:
+            return
+        for span, _ in events:
+            context = span[0] if isinstance(span, tuple) else span.context
+            if context is None or randomness(context.trace_id) < self._least_randomness:
+                continue
+            trace = self._trace(context.trace_id)
+            if trace is None:
+                continue
+            if isinstance(span, tuple):
+                trace.open.pop(context.span_id, None)
+                trace.views.pop(context.span_id, None)
+                trace.ended.append(span)
+            else:
+                trace.open[context.span_id] = span
+        if self._waits_since is None and self._traces:
+            self._waits_since = self._monotonic()
+
+    def delivered(self, trace_id: int) -> None:
+        """Forget what waits of a trace: the server gets the trace itself."""
+        self._traces.pop(trace_id, None)
+        self._queue.forget({trace_uuid(trace_id)})
+
+    def errand(self) -> Callable[[], None] | None:
+        """Return a function that sends what has waited for long enough; None if there is nothing. Neither raises.
+
+        The worker runs it without its lock, so that nobody waits for the server but the worker.
+        """
+        try:
+            return self._errand()
+        except Exception as error:  # noqa: BLE001 - protects the worker: only the live view is lost
+            failed("the live view", error)
+            self._pause()
+            return None
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def reset_after_fork(self) -> None:
+        """Start empty in a forked child, whose open spans are copies of the parent's."""
+        if self._transport is not None:
+            self._transport.reset_after_fork()
+        self._start_empty()
+
+    def _trace(self, trace_id: int) -> _Trace | None:
+        trace = self._traces.get(trace_id)
+        if trace is None:
+            trace = self._traces[trace_id] = _Trace()
+            if len(self._traces) > MOST_TRACES:
+                lost, _ = self._traces.popitem(last=False)
+                self._queue.mark([trace_uuid(lost)])
+        if len(trace.open) + len(trace.ended) >= MOST_SPANS:
+            self._queue.mark([trace_uuid(trace_id)])
+            return None
+        return trace
+
+    # -- sending ------------------------------------------------------------------------------------------------------
+
+    def _errand(self) -> Callable[[], None] | None:
+        if self._has_failed:
+            self._has_failed = False
+            self._pause()
+        if self._is_able is False:
+            self._traces.clear()
+        if self._waits_since is None and self._shows_text and self._traces and open_streams.any_open():
+            self._waits_since = self._monotonic()
+        if self._waits_since is None or self.is_off or self._monotonic() - self._waits_since < EVERY_S:
+            return None
+        if self._transport is None:
+            with loading():  # a child that is forked while a module is loaded would wait for it for ever
+                self._transport = self._make_transport()
+        if self._is_able is None:
+            return partial(self._ask, self._transport)
+        for trace_id, trace in self._traces.items():
+            self._add_events(trace_id, trace)
+        body = self._queue.take()
+        self._waits_since = self._monotonic() if len(self._queue) else None
+        told = {(trace_id, span_id) for trace_id, trace in self._traces.items() for span_id in trace.views}
+        if not self._shows_text or not open_streams.any_open():
+            told.clear()
+            self._texts.clear()
+        return partial(self._post, self._transport, body, told) if told or body != b"[]" else None
+
+    def _ask(self, transport: Transport) -> None:
+        answer = transport.send(Request(method="GET", path="/health", timeout_s=self._timeout_s, most_read=4_096))
+        if not isinstance(answer, Answer):
+            self._has_failed = True  # the server is not there yet
+            return
+        abilities = abilities_in(answer)
+        self._is_able = abilities is not None and abilities.takes_live_spans
+
+    def _post(self, transport: Transport, body: bytes, told: Collection[tuple[int, int]]) -> None:
+        """Send events, and the texts so far of streams whose spans were told."""
+        texts = [event.encoded for event in self._texts_of(told)] if told else []
+        if texts:
+            body = b"[" + b",".join([*([body[1:-1]] if body != b"[]" else []), *texts]) + b"]"
+        if body == b"[]":
+            return
+        request = Request(method="POST", path="/local/live", body=body, timeout_s=self._timeout_s, most_read=256)
+        answer = transport.send(request)
+        if isinstance(answer, Answer) and answer.status < 300:
+            self._break_s = _FIRST_BREAK_S
+        else:
+            self._has_failed = True
+
+    def _texts_of(self, told: Collection[tuple[int, int]]) -> list[LiveEvent]:
+        events: list[LiveEvent] = []
+        for stream in open_streams.open_streams():
+            ids = stream.span_ids()
+            if ids not in told or len(events) >= _MOST_TEXTS:
+                continue
+            try:
+                text = stream.text_so_far()
+            except Exception as error:  # noqa: BLE001 - an answer that is cut anywhere; shown when it is whole
+                counted("the text of a stream so far", error)
+                continue
+            if text and self._texts.get(ids) != len(text):
+                self._texts[ids] = len(text)
+                shown = clean_text(text[-_LONGEST_TEXT:])
+                events.append(LiveEvent.of_text(trace_uuid(ids[0]), span_uuid(*ids), shown))
+        return events
+
+    def _pause(self) -> None:
+        """Send nothing for a while, longer each time. What is not told now is told by the traces themselves."""
+        self._off_until = self._monotonic() + self._break_s
+        self._break_s = min(self._break_s * 2, _LONGEST_BREAK_S)
+        self._queue.mark(map(trace_uuid, self._traces))
+        self._queue.lose()
+        self._traces.clear()
+        self._waits_since = None
+
+    def _add_events(self, trace_id: int, trace: _Trace) -> None:
+        new = {span_id: view_of(span) for span_id, span in trace.open.items() if span_id not in trace.views}
+        ended, views = trace.ended, [view_of_ended(span) for span in trace.ended]
+        trace.is_wanted = trace.is_wanted or self._selects_all or any(map(is_genai, (*new.values(), *views)))
+        if not trace.is_wanted:
+            return  # read again at the next look: attributes may still be set
+        trace.views.update(new)
+        trace.ended = []
+        kept = self._filter.keep(ended, views, [*trace.views.values()], trace.memory).views
+        begun = [_below(view, trace.memory.parents) for view in new.values() if self._filter.keeps_for_sure(view)]
+        ends = {span_uuid(view.trace_id, view.span_id) for view in kept}
+        for span in self._mapped([*kept, *begun]):
+            self._queue.add(LiveEvent.of_span("e" if span["span_id"] in ends else "b", trace_uuid(trace_id), span))
+
+    def _mapped(self, views: Sequence[SpanView]) -> list[Mapping[str, Any]]:
+        if not views:
+            return []
+        bodies = map_views(views, whole=False, options=self._options).spans
+        return [{name: body[name] for name in _FIELDS if body.get(name) is not None} for body in bodies]
+
+
+def _below(view: SpanView, parents: Mapping[int, int | None]) -> SpanView:
+    """Return the view below the nearest ancestor that is kept."""
+    parent, seen = view.parent_id, {view.span_id}
+    while parent is not None and parent in parents and parent not in seen:
+        seen.add(parent)
+        parent = parents[parent]
+    return view if parent == view.parent_id else dataclasses.replace(view, parent_id=parent)
+
+
+def live_spans(
+    config: Config, options: MappingOptions, *, timeout_s: float, monotonic: Callable[[], float]
+) -> LiveSpans:
+    """Return the sender of live events for these settings, which must allow it (`Config.shows_running_spans`)."""
+    assert not callable(config.spans)
+
+    def transport() -> Transport:
+        from pandaprobe_otel.transport.direct import delivery_transport
+        from pandaprobe_otel.transport.headers import api_key_headers
+
+        return delivery_transport(config.endpoint, api_key_headers(config.ask_key() or "", config.project_name))
+
+    return LiveSpans(
+        transport=transport,
+        span_filter=SpanFilter(config.spans),
+        selects_all=config.spans == "all",
+        options=options,
+        sample_rate=config.sample_rate,
+        timeout_s=timeout_s,
+        monotonic=monotonic,
+    )

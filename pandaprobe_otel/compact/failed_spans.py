@@ -1,0 +1,113 @@
+"""The failures of a trace as text: of each its path, its error and its input, in full or as part of a group."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from pandaprobe_otel.compact.numbered import NumberedSpan, NumberedTrace
+from pandaprobe_otel.compact.numbers import duration_text, some_ranges
+from pandaprobe_otel.compact.suspects import Suspect
+from pandaprobe_otel.compact.tokens import tokens_in
+from pandaprobe_otel.compact.tree_lines import name_of
+from pandaprobe_otel.compact.value_text import clipped, one_line, readable, text_of
+
+_PATH: Final = 3
+"""Spans of a long path that are shown at each end."""
+_LEAST: Final = 24
+"""Tokens of each value of a failure, at least."""
+_ERROR: Final = 0.45
+"""Share of a failure's room that its error gets; the rest is its input, and its output where it has one."""
+_NUMBERS: Final = re.compile(r"\d+")
+
+
+def failure_lines(trace: NumberedTrace, tokens: int) -> list[str]:
+    """Return the failures of a trace in about this many tokens: as many in full as fit, the others by number."""
+    groups = list(_groups(trace.origins))
+    for in_full in range(min(len(groups), 12), 1, -1):
+        lines = _lines(trace, groups, in_full, tokens)
+        if lines is not None:
+            return lines
+    return _lines(trace, groups, 1, tokens) or []
+
+
+def suspect_lines(found: Sequence[Suspect], tokens: int) -> list[str]:
+    """Return the signs of a trace without a failure, in at most this many tokens."""
+    each = max(tokens // max(len(found), 1), _LEAST * 2)
+    lines: list[str] = []
+    for place, suspect in enumerate(found):
+        line = clipped(f"SUSPECT {one_line(suspect.place)}: {one_line(suspect.sign)}", each)
+        cost = tokens_in(line) + 1
+        if cost > tokens and lines:
+            return [*lines, f"and {len(found) - place} more signs"]
+        tokens -= cost
+        lines.append(line)
+    return lines
+
+
+def path_text(trace: NumberedTrace, span: NumberedSpan) -> str:
+    """Return the way from the root to a span; of a long one both ends."""
+    spans = trace.path(span)
+    left_out = max(len(spans) - 2 * _PATH, 0) if len(spans) > 2 * _PATH + 1 else 0
+    ends = [*spans[:_PATH], *spans[-_PATH:]] if left_out else spans
+    path = [f"#{one.number} {clipped(one_line(one.name), 12)}" for one in ends]
+    if left_out:
+        path.insert(_PATH, f"… {left_out} spans …")
+    return " › ".join(path)
+
+
+def _groups(origins: Sequence[NumberedSpan]) -> Iterator[list[NumberedSpan]]:
+    """Yield failures that are alike together: same kind and name, same error but for numbers."""
+    groups: dict[tuple[str, str, str], list[NumberedSpan]] = {}
+    for span in origins:
+        error = _NUMBERS.sub("#", (span.record.error or "").split("\n")[0][:200])
+        groups.setdefault((span.kind, span.name, error), []).append(span)
+    yield from groups.values()
+
+
+def _lines(
+    trace: NumberedTrace, groups: Sequence[Sequence[NumberedSpan]], in_full: int, tokens: int
+) -> list[str] | None:
+    """Return so many failures in full; None where their values would become too short, unless it is only one."""
+    rest = [span for group in groups[in_full:] for span in group]
+    last = [f"FAILED as well: {some_ranges(sorted(span.number for span in rest))}"] if rest else []
+    heads = [_head(trace, group) for group in groups[:in_full]]
+    room = tokens - sum(tokens_in(line) + 1 for line in (*last, *(line for head in heads for line in head)))
+    each = room // max(in_full, 1)
+    if each < 3 * _LEAST and in_full > 1:
+        return None
+    lines: list[str] = []
+    for group, head in zip(groups, heads, strict=False):
+        lines += [*head, *_values(group[0], max(each, 2 * _LEAST))]
+    return lines + last
+
+
+def _head(trace: NumberedTrace, group: Sequence[NumberedSpan]) -> list[str]:
+    span = group[0]
+    lines = [f"FAILED #{span.number} {name_of(span)} {duration_text(span.record)}", f"  path: {path_text(trace, span)}"]
+    if len(group) > 1:
+        lines.append(f"  alike: {len(group) - 1} more, {some_ranges(one.number for one in group[1:])}")
+    return lines
+
+
+def _error_of(span: NumberedSpan) -> str:
+    """Return the error of a span, with the name of its exception, which only the metadata may have."""
+    text, kind = span.record.error or "", span.record.error_type
+    name = (kind or "").rpartition(".")[2]
+    return text if not name or name in text else f"{kind}: {text}"
+
+
+def _values(span: NumberedSpan, tokens: int) -> Iterator[str]:
+    error = clipped(one_line(_error_of(span)), max(int(tokens * _ERROR) - 4, _LEAST // 2))
+    yield f"  error: {error}"
+    left = tokens - tokens_in(error) - 8
+    given = {name: span.record.body.get(name) for name in ("input", "output")}
+    told = [name for name, value in given.items() if value not in (None, "", {}, [])]
+    for place, name in enumerate(told):
+        share = left // (len(told) - place) - 12
+        whole = one_line(readable(given[name]))
+        text = clipped(whole, max(share, _LEAST // 2))
+        handle = "" if text == text_of(given[name]) else f" ⟨#{span.number}.{name}⟩"
+        yield f"  {name}: {text}{handle}"
+        left -= tokens_in(text) + 12

@@ -1,0 +1,83 @@
+"""Suspects: signs that something went wrong in a trace none of whose spans says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pandaprobe_otel.compact.fences import inert, inert_value
+from pandaprobe_otel.compact.numbered import NumberedSpan, NumberedTrace
+from pandaprobe_otel.compact.numbers import some_ranges
+from pandaprobe_otel.failures.find import find_failures
+from pandaprobe_otel.replay.capture.findings import findings
+from pandaprobe_otel.replay.capture.stored import StoredTrace
+
+_MOST_SPANS: Final = 300
+"""Spans up to which what the program did is held against what its model asked for: that takes quadratic time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A sign, and the spans that it is about; none: the trace."""
+
+    sign: str
+    spans: tuple[NumberedSpan, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """The place of the sign: `#4 tool refund`, or several numbers."""
+        if not self.spans:
+            return "trace"
+        first = self.spans[0]
+        return f"{some_ranges(span.number for span in self.spans)} {first.kind} {first.name}"
+
+
+def suspects(trace: NumberedTrace, scores: Sequence[Mapping[str, Any]] = ()) -> list[Suspect]:
+    """Return the signs of a trace, those that say most first. `scores` are the latest of each name."""
+    return [*_of_the_program(trace), *_by_rules(trace, scores), *_unfinished(trace), *_silent(trace)]
+
+
+def _of_the_program(trace: NumberedTrace) -> Iterator[Suspect]:
+    """Yield the program's deviations from its model's requests."""
+    if not trace.spans:
+        return
+    if len(trace.spans) > _MOST_SPANS:
+        yield Suspect(f"not compared with what the model asked for: over {_MOST_SPANS} spans")
+        return
+    stored = StoredTrace(trace.record.body)
+    try:
+        found = findings(stored)
+        calls = [span.body for span in stored.model_calls]
+    except (ValueError, TypeError, KeyError, AttributeError):  # traces of other senders have any form
+        return
+    for one in found:
+        call = _named(trace, calls[one.after - 1].get("span_id")) if 0 < one.after <= len(calls) else ()
+        yield Suspect(inert(one.told), call)
+
+
+def _by_rules(trace: NumberedTrace, scores: Sequence[Mapping[str, Any]]) -> Iterator[Suspect]:
+    for finding in find_failures(trace.record.body, inert_value(list(scores))):
+        if not finding.recovered:
+            text = f": {finding.text}" if finding.text and finding.text not in finding.title else ""
+            yield Suspect(f"{finding.kind} · {finding.title}{text}", _named(trace, finding.span_id))
+
+
+def _named(trace: NumberedTrace, span_id: object) -> tuple[NumberedSpan, ...]:
+    return tuple(span for span in trace.spans if span_id and span.record.body.get("span_id") == span_id)[:1]
+
+
+def _unfinished(trace: NumberedTrace) -> Iterator[Suspect]:
+    found = [span for span in trace.spans if span.record.outcome is not None]
+    if found:
+        yield Suspect(f"{found[-1].record.outcome}", tuple(found))
+
+
+def _silent(trace: NumberedTrace) -> Iterator[Suspect]:
+    found = [
+        span
+        for span in trace.spans
+        if span.kind in ("tool", "retriever") and not span.failed and span.record.output in (None, "", [], {})
+    ]
+    if found:
+        yield Suspect("a call without a result", tuple(found))

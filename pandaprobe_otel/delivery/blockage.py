@@ -1,0 +1,122 @@
+"""Causes for which nothing, or no new trace, can be sent: an outage, refused settings, a used-up plan or day."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Final
+
+from pandaprobe_otel.delivery.causes import Causes
+from pandaprobe_otel.delivery.daily import DailyBudget
+from pandaprobe_otel.delivery.gates import AUTH, OUTAGE, QUOTA, Gate
+from pandaprobe_otel.transport.verdict import Verdict, VerdictKind
+
+OUTAGE_AFTER_FAILURES: Final = 3
+
+
+class Blockage:
+    """The gates and the daily budget. Not thread-safe: the policy calls it under its lock."""
+
+    def __init__(
+        self,
+        causes: Causes,
+        *,
+        max_traces_per_day: int | None = None,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._causes = causes
+        self._outage = Gate(OUTAGE, uniform)
+        self._auth = Gate(AUTH, uniform)
+        self._quota = Gate(QUOTA, uniform)
+        self._daily = DailyBudget(max_traces_per_day) if max_traces_per_day is not None else None
+        self.is_in_trouble = False
+        """True if an answer since the last accepted create was not a success. Only then can a gate be closed."""
+        self.failures = 0
+        """Failed requests in a row."""
+        self.unreachable = False
+        """True if the newest request got no answer from any server."""
+
+    @property
+    def is_outage(self) -> bool:
+        """True while the server is taken to be down."""
+        return self._outage.closed
+
+    def opens_at(self) -> float:
+        """Return the time from which any request may be sent."""
+        return max(self._outage.opens_at(), self._auth.opens_at()) if self.is_in_trouble else 0.0
+
+    def creates_from(self, now: float) -> float:
+        """Return the time from which the plan and the daily budget allow a trace to be posted."""
+        free_at = 0.0 if self._daily is None else self._daily.free_at(now)
+        return max(free_at, self._quota.opens_at()) if self.is_in_trouble else free_at
+
+    def enter(self, now: float, *, is_create: bool) -> None:
+        """Note that a request is about to be sent; it is the probe of each closed gate."""
+        if self.is_in_trouble:
+            self._outage.enter(now)
+            self._auth.enter(now)
+            if is_create:
+                self._quota.enter(now)
+
+    def posting(self, now: float) -> None:
+        """Count a trace in the daily budget."""
+        if self._daily is not None:
+            self._daily.spend(now)
+
+    def not_posted(self) -> None:
+        """Uncount the newest trace, which was not sent after all."""
+        if self._daily is not None:
+            self._daily.take_back()
+
+    def leave(self, *, is_create: bool) -> None:
+        """End a request whose outcome proves nothing."""
+        if is_create:
+            self._quota.leave()
+        self._outage.leave()
+        self._auth.leave()
+
+    def answered(self, verdict: Verdict, now: float, *, is_create: bool, is_check: bool, is_audit: bool) -> None:
+        """Close the outage's gate after failures, and open the gates whose cause the answer disproves."""
+        kind = verdict.kind
+        self.is_in_trouble = self.is_in_trouble or kind is not VerdictKind.DELIVERED
+        if not self.is_in_trouble:
+            return
+        if is_create:
+            self._quota.leave()
+        self.unreachable = kind is VerdictKind.UNAVAILABLE and verdict.status is None
+        is_failing = kind in (VerdictKind.UNAVAILABLE, VerdictKind.UNKNOWN)
+        if is_failing or (not is_create and kind in (VerdictKind.RATE_LIMITED, VerdictKind.QUOTA)):
+            self.failures += 1
+            if self.failures >= OUTAGE_AFTER_FAILURES or self._outage.closed:
+                asked_s = verdict.retry_after_s if is_failing else None
+                self._outage.close(now, at_least_s=asked_s or 0.0)
+            self._auth.leave()
+            return
+        if not is_check:
+            self.failures = 0
+            self._outage.open()
+            self._causes.over("outage")
+        elif not is_audit:
+            self._outage.leave()  # a server that shows a trace may still be unable to accept one
+        if kind in (VerdictKind.DELIVERED, VerdictKind.RATE_LIMITED, VerdictKind.QUOTA, VerdictKind.INVALID):
+            self._auth.open()
+            self._causes.over("auth")
+        else:
+            self._auth.leave()
+
+    def used_up(self, verdict: Verdict, now: float) -> None:
+        """Post no trace for a while: the plan's quota is used up."""
+        self._quota.close(now)
+        self._causes.quota(verdict)
+
+    def refused(self, verdict: Verdict, now: float) -> None:
+        """Send nothing for a while: the key, the project or the endpoint is refused."""
+        self._auth.close(now)
+        self._causes.auth(verdict)
+
+    def accepted(self) -> None:
+        """Note an accepted trace: neither plan nor limit is used up."""
+        self._quota.open()
+        self._causes.over("quota")
+        self._causes.over("rate")
+        self.is_in_trouble = self._outage.closed or self._auth.closed

@@ -1,0 +1,154 @@
+"""One request's worth of a trace, encoded: what the tracing side hands to delivery."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from pandaprobe_otel.delivery.packing import SMALLEST, pack, unpack
+from pandaprobe_otel.mapping.encoded_spans import NO_SPANS, EncodedSpans
+
+MAX_SPANS: Final = 500
+"""The server refuses a request with more spans than this (measured, and in its published contract)."""
+
+_ORPHANS: Final = uuid.UUID("6f9d5c1e-3f53-5a63-9f0e-2d0e5b1f7c11")
+
+_OBJECTS: Final = 600
+"""Bytes of a waiting request without its content: the request, its job, its line, and its entry in the queue."""
+
+
+class Step(StrEnum):
+    """The requests that make up a trace, in their order."""
+
+    CREATE = "create"
+    """POST /traces: billed, and the only one under the limit of 100 a minute."""
+    APPEND = "append"
+    """POST /traces/{id}/spans: free; 404 until the trace is stored."""
+    FINISH = "finish"
+    """PATCH /traces/{id}: free; 404 until the trace is stored."""
+    SCORE = "score"
+    """POST /evaluations/trace-scores: free. It answers 500 until the trace is stored (measured), so look that up first.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutgoingRequest:
+    """Part of a trace, ready to be sent.
+
+    `fields` is the JSON object of the trace's own fields, `spans` has one object for each span. They are separate, so
+    that a body can be split, or a span repaired or left out, without decoding the rest.
+    """
+
+    step: Step
+    trace_id: str
+    fields: bytes = b"{}"
+    spans: EncodedSpans = NO_SPANS
+    name: str = ""
+    is_error: bool = False
+    is_remote: bool = False
+    """True if the trace's root is in another process: append, and create it under a derived id if nobody else does."""
+
+    duration_s: float = 0.0
+    """Seconds from the first start to the last end in it."""
+    sample_rate: float = 1.0
+    """The probability of admission of such a trace; its metadata has it."""
+    is_slow: bool = False
+    """True if it took unusually long for a trace of its name."""
+
+    packed: bytes = b""
+    """Fields and spans, compressed, instead of `fields` and `spans`."""
+    is_bare: bool = False
+    """True if fields and spans are on disk only."""
+    closed_spans: int = 0
+    """The number of spans while they are packed or on disk."""
+
+    @property
+    def is_closed(self) -> bool:
+        """True if the content must be opened before use."""
+        return self.is_bare or bool(self.packed)
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that the request takes, with an allowance for the objects themselves."""
+        return len(self.packed) + len(self.fields) + len(self.spans.joined) + _OBJECTS
+
+    @property
+    def span_count(self) -> int:
+        """The number of spans, also while they are packed or on disk."""
+        return self.closed_spans or self.spans.count
+
+    @property
+    def line(self) -> str:
+        """Key of its queue, in which requests are sent in order. A score has its own: it may precede its trace."""
+        return f"{self.trace_id}/scores" if self.step is Step.SCORE else self.trace_id
+
+    @property
+    def method(self) -> str:
+        """HTTP method of the request."""
+        return "PATCH" if self.step is Step.FINISH else "POST"
+
+    @property
+    def path(self) -> str:
+        """Path of the request below the endpoint."""
+        if self.step is Step.CREATE:
+            return "/traces"
+        if self.step is Step.SCORE:
+            return "/evaluations/trace-scores"
+        suffix = "/spans" if self.step is Step.APPEND else ""
+        return f"/traces/{self.trace_id}{suffix}"
+
+    def body(self) -> bytes:
+        """Return the JSON body of the request."""
+        if self.step is not Step.CREATE and self.step is not Step.APPEND:
+            return self.fields
+        spans = self.spans.joined
+        if self.step is Step.APPEND:
+            return b"".join((b"[", spans, b"]"))
+        # Joined once: a sum would copy the spans for each of its parts.
+        return b"".join((self.fields[:-1], b"," if len(self.fields) > 2 else b"", b'"spans":[', spans, b"]}"))
+
+    def closed(self) -> OutgoingRequest:
+        """Return this request with its content compressed, if that pays; decompress it before use."""
+        if self.packed or len(self.fields) + len(self.spans.joined) < SMALLEST:
+            return self
+        packed = pack(self.fields, self.spans)
+        return replace(self, fields=b"", spans=NO_SPANS, packed=packed, closed_spans=len(self.spans))
+
+    def bare(self) -> OutgoingRequest:
+        """Return this request without its content, which is on disk."""
+        return replace(self, fields=b"", spans=NO_SPANS, packed=b"", is_bare=True, closed_spans=self.span_count)
+
+    def opened(self) -> OutgoingRequest:
+        """Return this request with its content decompressed."""
+        if not self.packed:
+            return self
+        fields, spans = unpack(self.packed)
+        return replace(self, fields=fields, spans=spans, packed=b"", closed_spans=0)
+
+    def split(self) -> tuple[OutgoingRequest, ...]:
+        """Return this request and, if it has more spans than one request may carry, the appends that follow it."""
+        if self.spans.count <= MAX_SPANS:
+            return (self,)
+        first = replace(self, spans=self.spans[:MAX_SPANS])
+        rest = (
+            replace(self, step=Step.APPEND, spans=self.spans[start : start + MAX_SPANS])
+            for start in range(MAX_SPANS, len(self.spans), MAX_SPANS)
+        )
+        return (first, *rest)
+
+    def adopted(self, project: str) -> OutgoingRequest:
+        """Return the same spans as a trace of their own, under an id derived from the trace and the project.
+
+        The original id is never used: the process that holds the root may still post it, and a trace id is global
+        on the server, so that another project's trace could be overwritten (measured).
+        """
+        derived = adopted_id(self.trace_id, project)
+        fields = self.fields.replace(self.trace_id.encode(), derived.encode(), 1)
+        return replace(self, step=Step.CREATE, trace_id=derived, fields=fields, is_remote=False)
+
+
+def adopted_id(trace_id: str, project: str) -> str:
+    """Return the id for spans whose root never arrives; it is the same in every process."""
+    return str(uuid.uuid5(_ORPHANS, f"{trace_id}/{project}"))

@@ -1,0 +1,86 @@
+"""Weights of sent traces: how many traces each stands for, so that counts can be scaled back.
+
+The weight is one over `sample_rate`. For traces admitted by chance, `sample_rate` is the probability. A later drop for
+lack of room is not by chance, so the weight of the dropped trace is added to the next trace of its kind: one of the
+same name that agrees in being an error or not, and slow or not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final, cast
+
+import orjson
+
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
+
+SAMPLE_RATE_KEY: Final = "pandaprobe_otel.sample_rate"
+"""Metadata key of the share of such traces that was sent, including sampling by `sample_rate`."""
+
+_MOST_NAMES: Final = 10_000
+
+_Kind = tuple[bool, bool, str]
+
+
+class SampleWeights:
+    """The weights of dropped and sent traces. Not thread-safe: the policy calls it under its lock."""
+
+    def __init__(self) -> None:
+        self._unsent: dict[_Kind, float] = {}
+        self._carried: dict[str, float] = {}
+        """Weight that each trace under way carries in addition to that of its own probability."""
+
+    @property
+    def is_in_use(self) -> bool:
+        """True if a trace stands for others, or will."""
+        return bool(self._unsent or self._carried)
+
+    def evicted(self, request: OutgoingRequest) -> None:
+        """Add the weight of a trace that was dropped for lack of room to the next trace of its kind."""
+        self._add(request, 1.0 / request.sample_rate + self._carried.pop(request.trace_id, 0.0))
+
+    def gone(self, request: OutgoingRequest) -> None:
+        """Pass on the weight that a trace dropped for another reason carried for others."""
+        carried = self._carried.pop(request.trace_id, 0.0)
+        if carried:
+            self._add(request, carried)
+
+    def arrived(self, request: OutgoingRequest) -> None:
+        """Forget the weight that a delivered trace carried."""
+        self._carried.pop(request.trace_id, None)
+
+    def attach(self, request: OutgoingRequest) -> OutgoingRequest:
+        """Return the request with its weight; the same request if it stands for no other."""
+        unsent = self._unsent.pop(_kind(request), 0.0)
+        if not unsent:
+            return request
+        carried = self._carried.get(request.trace_id, 0.0) + unsent
+        self._carried[request.trace_id] = carried
+        return _told(request, 1.0 / (1.0 / request.sample_rate + carried))
+
+    def _add(self, request: OutgoingRequest, traces: float) -> None:
+        kind = _kind(request)
+        if kind not in self._unsent and len(self._unsent) >= _MOST_NAMES:
+            oldest = next(iter(self._unsent))  # names may contain ids: another name takes over the weight
+            traces += self._unsent.pop(oldest)
+        self._unsent[kind] = self._unsent.get(kind, 0.0) + traces
+
+
+def with_chance(request: OutgoingRequest, chance: float) -> OutgoingRequest:
+    """Return the request of a trace that was admitted with this probability.
+
+    If the trace was sampled before by the same randomness, the smaller of the two probabilities is that of both.
+    """
+    return request if chance >= request.sample_rate else replace(_told(request, chance), sample_rate=chance)
+
+
+def _told(request: OutgoingRequest, rate: float) -> OutgoingRequest:
+    fields: dict[str, Any] = orjson.loads(request.fields)
+    metadata = fields.get("metadata")
+    kept = cast("dict[str, Any]", metadata) if isinstance(metadata, dict) else dict[str, Any]()
+    fields["metadata"] = {**kept, SAMPLE_RATE_KEY: rate}
+    return replace(request, fields=orjson.dumps(fields))
+
+
+def _kind(request: OutgoingRequest) -> _Kind:
+    return request.is_error, request.is_slow, request.name

@@ -1,0 +1,318 @@
+"""The sender threads: started with the first request, four at most, each wait bounded."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from pandaprobe_otel.delivery.attempt import Attempt
+from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S
+from pandaprobe_otel.delivery.consequences import Dropped
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
+from pandaprobe_otel.delivery.policy import DeliveryPolicy
+from pandaprobe_otel.process.guard import counted
+from pandaprobe_otel.process.unpatched_locks import LockMaker
+from pandaprobe_otel.transport.messages import Outcome, Transport
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.delivery.spool.rows import JournalChange
+
+MAX_SENDERS: Final = 4
+"""Four threads use 100 requests a minute while each takes up to 2.4 s; one thread suffices up to 0.6 s."""
+
+_HURRIES_S: Final = 0.02
+"""A sender whose request is faster than this also takes the next one, so that no other sender must be woken."""
+_LOOK_AGAIN_S: Final = 0.05
+_PATIENCE_S: Final = 1.5
+"""Longest time that the end of the process tries a server that cannot be reached."""
+_PATIENCE_ON_DISK_S: Final = 1.0
+"""Longest time that the end of the process waits for requests on disk while no request is under way."""
+_FORK_WAIT_S: Final = 1.0
+_LEAVE_WAIT_S: Final = 1.0
+"""The longest write to disk that the end of the process waits for, after its deadline."""
+_JOIN_S: Final = 0.2
+
+
+class SenderPool:
+    """Senders in the background. `put` never blocks on the network; with a spool, it writes to disk."""
+
+    def __init__(
+        self,
+        *,
+        policy: Callable[[], DeliveryPolicy],
+        transport: Transport,
+        monotonic: Callable[[], float] = time.monotonic,
+        max_senders: int = MAX_SENDERS,
+    ) -> None:
+        self._make_policy = policy
+        self._transport = transport
+        self._monotonic = monotonic
+        self._max_senders = max_senders
+        self._start_fresh()
+
+    def _start_fresh(self) -> None:
+        self._policy = self._make_policy()
+        self._make_locks()
+        self._threads: list[threading.Thread] = []
+        self._waiting = 0
+        self._in_flight = 0
+        self._newest_request_at = -math.inf
+        self._is_watched = False
+        """True if a sender is about to check whether the others keep up."""
+        self._stopped = False
+        self._deadline = self._patient_until = math.inf
+        self._due_at = math.inf
+        """The time at which the next job is due."""
+        self.left_behind = 0
+        """Spans that `close` left for another process to send."""
+
+    def _make_locks(self) -> None:
+        self._lock_maker = LockMaker()
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)
+        """Notified when callers of `wait_idle` should look again."""
+        self._work = threading.Condition(lock)
+        """Notified when senders should look for something to send."""
+        self._fork = threading.local()
+
+    @property
+    def last_error(self) -> str | None:
+        """The newest answer that was not a success, in the server's words."""
+        return self._policy.last_error
+
+    def begin(self) -> None:
+        """Send what other processes have left on disk."""
+        with self._changed:
+            self._call_sender()
+
+    def put(self, requests: Iterable[OutgoingRequest], journal: Sequence[JournalChange] = ()) -> None:
+        """Take over requests and send them as soon as the budget allows. After `close` they are dropped and counted.
+
+        `journal`: changes to write in the same transaction, if there is a spool.
+        """
+        if self._lock_maker.is_outdated and not self._threads:
+            self._make_locks()
+        with self._changed:
+            now = self._monotonic()
+            for request in requests:
+                self._policy.offer(request, now)
+            if self._stopped:
+                self._policy.drop_all("shutdown")
+            else:
+                self._policy.save(journal)
+            self._due_at = 0.0  # unknown until the senders have looked again
+            if not self._policy.idle:
+                self._call_sender()
+
+    @property
+    def fill(self) -> float:
+        """The filled share of the room for waiting requests, from 0 to 1."""
+        return self._policy.fill
+
+    @property
+    def kept_share(self) -> float:
+        """The probability of admission for a trace without priority; 1 without overload."""
+        return self._policy.kept_share
+
+    @property
+    def is_choosing(self) -> bool:
+        """True if traces are left out because of the limit, and not because nothing can be sent."""
+        return self._policy.is_choosing(self._monotonic())
+
+    def wait_idle(self, deadline: float) -> bool:
+        """Wait until nothing is left to send; return True if everything is delivered or on disk.
+
+        `deadline` is a monotonic time. Requests on disk that cannot be sent before it are not waited for.
+        """
+        if not self._has_live_sender():
+            self._send_until(deadline)
+        with self._locked(deadline) as is_locked:
+            while is_locked and not self._policy.idle:
+                now = self._monotonic()
+                may_stay = self._policy.is_kept
+                if now >= deadline or self._is_hopeless(now, deadline, may_stay=may_stay):
+                    return may_stay
+                looks_again = may_stay or self._policy.closing
+                self._changed.wait(min(deadline - now, _LOOK_AGAIN_S) if looks_again else deadline - now)
+        return is_locked
+
+    def close(self, deadline: float) -> Dropped | None:
+        """Send what can be sent before the deadline, then stop; return what had to be dropped.
+
+        Return None if another thread holds the lock past the deadline, as with a disk that does not answer: the losses
+        are then unknown.
+        """
+        with self._locked(deadline) as is_locked:
+            if self._stopped:
+                return Dropped()
+            if not is_locked:
+                self._stopped = True
+                return None
+            self._policy.close()
+            self._deadline = deadline
+            self._patient_until = self._monotonic() + _PATIENCE_S
+            self._due_at = 0.0  # unknown until the senders have looked again
+            self._work.notify_all()
+        self.wait_idle(deadline)
+        with self._locked(max(deadline, self._monotonic() + _LEAVE_WAIT_S)) as is_locked:
+            self._stopped = True
+            if not is_locked:
+                return None
+            self.left_behind = self._policy.saved_spans
+            dropped = self._policy.drop_all("shutdown")
+            self._policy.leave()
+            self._work.notify_all()
+            self._changed.notify_all()
+        self._join_senders()
+        return dropped
+
+    def before_fork(self) -> None:
+        """Stop the other threads in the parent while no file of the spool is open: a fork must not inherit one."""
+        held = self._fork.held = self._changed.acquire(timeout=_FORK_WAIT_S)  # several threads may fork at once
+        if held:
+            self._policy.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """Let the other threads of the parent continue."""
+        if getattr(self._fork, "held", False):
+            self._fork.held = False
+            self._changed.release()
+
+    def reset_after_fork(self) -> None:
+        """Start empty with new locks in a forked child. The parent sends what it has."""
+        self._policy.abandon(is_quiet=getattr(self._fork, "held", False))
+        self._transport.reset_after_fork()
+        self._start_fresh()
+
+    @contextmanager
+    def _locked(self, deadline: float) -> Generator[bool]:
+        """Wait for the lock until the deadline at most. Other threads hold it while they write to disk."""
+        remaining = deadline - self._monotonic()
+        is_locked = self._changed.acquire(timeout=-1 if remaining == math.inf else max(remaining, 0.1))
+        try:
+            yield is_locked
+        finally:
+            if is_locked:
+                self._changed.release()
+
+    def _is_hopeless(self, now: float, deadline: float, *, may_stay: bool) -> bool:
+        """Return whether nothing can be sent before the deadline, so that waiting is pointless.
+
+        In a process that continues, this holds only for requests that may stay where they are.
+        """
+        closing = self._policy.closing
+        if not (closing or may_stay):
+            return False
+        alive = sum(thread.is_alive() for thread in self._threads)
+        end = self._end(deadline)
+        if closing and may_stay:
+            end = min(end, now + _PATIENCE_ON_DISK_S)
+        return self._waiting == alive and (self._due_at > end or now >= end)
+
+    def _end(self, deadline: float) -> float:
+        return min(deadline, self._patient_until) if self._policy.unreachable else deadline
+
+    # -- senders ------------------------------------------------------------------------------------------------------
+
+    def _has_live_sender(self) -> bool:
+        return any(thread.is_alive() for thread in self._threads)
+
+    def _call_sender(self) -> None:
+        """Make sure that a sender takes the new requests, even if the newest request is never answered."""
+        if self._waiting == 0 and not self._stopped:
+            self._add_sender()
+        if not self._is_watched:
+            self._work.notify()
+
+    def _add_sender(self) -> None:
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        if len(self._threads) >= self._max_senders:
+            return
+        name = f"pandaprobe-sender-{len(self._threads) + 1}"
+        thread = threading.Thread(target=self._send_until, args=(math.inf,), name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return  # the interpreter is shutting down: close() sends in the thread that calls it
+        self._threads.append(thread)
+
+    def _send_until(self, deadline: float) -> None:
+        """Send until stopped; in a thread of the app at its end, until nothing more can be sent in time."""
+        with self._locked(deadline) as is_locked:
+            attempt = self._next(deadline) if is_locked else None
+        while attempt is not None:
+            timeout_s = min(REQUEST_TIMEOUT_S, max(min(deadline, self._deadline) - self._monotonic(), 0.05))
+            outcome = self._outcome_of(attempt, timeout_s)
+            with self._changed:
+                self._in_flight -= 1
+                self._newest_request_at = -math.inf  # this request was the newest, or the newest is late by now
+                self._conclude(attempt, outcome)
+                attempt = self._next(deadline)
+
+    def _outcome_of(self, attempt: Attempt, timeout_s: float) -> Outcome | Exception:
+        try:
+            return self._transport.send(attempt.request(timeout_s))
+        except Exception as error:  # noqa: BLE001 - counted, and told by `give_up`
+            counted("transport", error)
+            return error
+
+    def _conclude(self, attempt: Attempt, outcome: Outcome | Exception) -> None:
+        now = self._monotonic()
+        if isinstance(outcome, Exception):
+            self._policy.give_up(attempt, outcome, now)
+        else:
+            self._policy.done(attempt, outcome, now)
+        self._policy.save()
+        if self._policy.idle or self._policy.closing:
+            self._changed.notify_all()
+
+    def _next(self, deadline: float) -> Attempt | None:
+        """Return the next request once there is one; None if this thread is no longer needed."""
+        is_own_thread = deadline == math.inf
+        while not self._stopped:
+            now = self._monotonic()
+            if is_own_thread and self._in_flight and now - self._newest_request_at < _HURRIES_S:
+                self._watch()
+                continue
+            step = self._policy.next(now)
+            self._policy.save()
+            if isinstance(step, Attempt):
+                self._in_flight += 1
+                self._newest_request_at = now
+                if self._waiting == 0 and (self._policy.has_ready or self._policy.expected_at < math.inf):
+                    self._add_sender()  # the new sender checks whether this one keeps up
+                elif self._waiting and not self._is_watched and self._policy.has_ready:
+                    self._work.notify()
+                return step
+            end = self._end(deadline)
+            if not is_own_thread and (self._policy.idle or end <= now or step > end):
+                return None
+            self._due_at = step
+            self._changed.notify_all()  # callers of `wait_idle` may find that waiting is pointless
+            self._waiting += is_own_thread
+            self._work.wait(None if step == math.inf else max(step - now, 0.001))
+            self._waiting -= is_own_thread
+        return None
+
+    def _watch(self) -> None:
+        """Leave the next request for a moment to a sender that has just started one."""
+        self._waiting += 1
+        if self._is_watched:
+            self._work.wait()
+        else:
+            self._is_watched = True
+            self._work.wait(_HURRIES_S)
+            self._is_watched = False
+        self._waiting -= 1
+
+    def _join_senders(self) -> None:
+        until = self._monotonic() + _JOIN_S  # for all of them together: a stalled server holds up each sender
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(max(until - self._monotonic(), 0.0))
+        if not self._has_live_sender():
+            self._transport.close()

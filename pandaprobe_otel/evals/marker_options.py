@@ -1,0 +1,96 @@
+"""Options of a marker, checked, in a form that can be sent to other processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Self, cast
+
+from pandaprobe_otel.evals.repetition import Repetition, share, whole
+
+DEFAULT_THRESHOLD: Final = 0.5
+"""The default of every metric of PandaProbe (measured on server 0.5.0); runs know no thresholds of their own."""
+
+Metrics = str | Iterable[str] | Mapping[str, float] | Mapping[str, float | None]
+"""Names, or names with a threshold each; None: that of those without one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """Metrics with their thresholds, how often a test runs, and how many of the runs must pass."""
+
+    metrics: Mapping[str, float]
+    repetition: Repetition = field(default_factory=Repetition)
+    session: bool = False
+    confirm: int = 1
+    allow_vacuous: bool = False
+    model: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        metrics: Metrics = (),
+        threshold: float | None = None,
+        repeat: int = 1,
+        min_pass: float = 1.0,
+        session: bool = False,
+        confirm: int = 1,
+        allow_vacuous: bool = False,
+        model: str | None = None,
+    ) -> Self:
+        """Read the arguments of `@pytest.mark.pandaprobe`.
+
+        metrics: names, or names with a threshold each. threshold: of those without one (default 0.5).
+        repeat, min_pass: run the test so many times; this share of the runs must pass (default: all).
+        session: the metrics are of sessions; the test's traces become one session.
+        confirm: ask the judge again after a "no", up to this many times in all; the majority decides.
+        allow_vacuous: pass also where the judge had nothing to judge.
+        model: the judge, if not the server's own.
+
+        Raises ValueError for what cannot be meant.
+        """
+        common = DEFAULT_THRESHOLD if threshold is None else threshold
+        if isinstance(metrics, Mapping):
+            given = cast("Mapping[str, float | None]", metrics)
+            named = {name: common if value is None else value for name, value in given.items()}
+        else:
+            named = dict.fromkeys((metrics,) if isinstance(metrics, str) else metrics, common)
+        for value in (common, *named.values()):
+            share(threshold=value)
+        whole(confirm=confirm)
+        return cls(
+            metrics={name: float(value) for name, value in named.items()},
+            repetition=Repetition(repeat=repeat, min_pass=min_pass),
+            session=session,
+            confirm=confirm,
+            allow_vacuous=allow_vacuous,
+            model=model,
+        )
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` made."""
+        values: dict[str, Any] = {**fields, "repetition": Repetition(**fields["repetition"])}
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def parse_metrics(text: str | None) -> Mapping[str, float | None]:
+    """Read `task_completion, tool_correctness=0.8`: names with their thresholds, None where there is none.
+
+    Raises ValueError for a threshold that is no number between 0 and 1.
+    """
+    named: dict[str, float | None] = {}
+    for part in filter(None, (part.strip() for part in (text or "").split(","))):
+        name, sign, number = (piece.strip() for piece in part.partition("="))
+        try:
+            named[name] = float(number) if sign else None
+        except ValueError:
+            raise ValueError(f"{part}: {number!r} is not a number") from None
+        if named[name] is not None:
+            share(**{name: named[name]})
+    return named

@@ -1,0 +1,163 @@
+"""Calls that should not have come: unknown tools, loops, and agents that hand over in a circle."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any, Final
+
+from pandaprobe_otel.failures.answers import asked_tools
+from pandaprobe_otel.failures.finding import FailureKind, Finding
+from pandaprobe_otel.failures.spans import Step, Trace, items, members
+
+TIMES: Final = 3
+"""Rounds from which on a repetition is a loop."""
+_LONGEST_CYCLE: Final = 8
+_HAND_OVER: Final = re.compile(r"(?:transfer|hand_?off|hand_?over|delegate|route|escalate)(?:_|\b)", re.IGNORECASE)
+_UNKNOWN_TOOL: Final = re.compile(
+    r"(?:unknown|no such|unrecogni[sz]ed|nonexistent|unregistered) (?:tool|function)s?:? (?:name:? )?['\"`]?([\w.-]+)"
+    r"|\b(?:tool|function) ['\"`]?([\w.-]+)['\"`]? (?:(?:is |was )?not (?:found|available|defined|registered|known)"
+    r"|does not exist|is not a (?:valid|known) tool|is unknown)"
+    r"|(?<![\w.-])([\w.-]+)['\"`]? is not a (?:valid|known) (?:tool|function)",
+    re.IGNORECASE,
+)
+_READ: Final = 1000
+
+
+def unknown_tools(trace: Trace) -> Iterator[Finding]:
+    """Yield a finding for each tool that a model asked for and was not offered."""
+    for step in trace.steps:
+        if step.kind == "LLM" and (asked := list(asked_tools(step))) and (offered := offered_tools(step)):
+            for name, _ in asked:
+                if name not in offered:
+                    yield _unknown(step, name, f"the model asked for {name}, which it was not offered")
+
+
+def unknown_tool_of(step: Step) -> Finding | None:
+    """Return the finding of a span that failed because a tool is not there; None for other failures."""
+    found = _UNKNOWN_TOOL.search(step.error[:_READ])
+    if found is None:
+        return None
+    return _unknown(step, found[1] or found[2] or found[3], step.error.strip().split("\n")[0][:160])
+
+
+def offered_tools(step: Step) -> frozenset[str]:
+    """Return the names of the tools that a model was offered; empty where the span does not tell."""
+    names: set[str] = set()
+    for holder in (step.metadata, step.parameters, members(step.body.get("input"))):
+        for tool in items(holder.get("tools")):
+            if isinstance(tool, str):
+                names.add(tool)
+                continue
+            record = members(tool)
+            name = (members(record.get("function")) or record).get("name")
+            if not isinstance(name, str):
+                return frozenset()  # a tool of the service's own, or a form that is not known: nothing can be told
+            names.add(name)
+    return frozenset(names)
+
+
+def loops(trace: Trace) -> Iterator[Finding]:
+    """Yield a finding for each cycle of calls that came again and again, within one agent."""
+    by_agent: dict[str, list[Step]] = {}
+    for step in trace.steps:
+        if step.kind == "TOOL" and not step.failed:  # what failed and was tried again is a finding already
+            agent = next((one.id for one in trace.above(step) if one.kind == "AGENT"), "")
+            by_agent.setdefault(agent, []).append(step)
+    for calls in by_agent.values():
+        if len(calls) < TIMES:
+            continue
+        keys = [(step.name, _arguments(step)) for step in calls]
+        for start, length, times in cycles(keys):
+            names = _turned([key[0] for key in keys[start : start + length]])
+            yield Finding(
+                kind=FailureKind.LOOP,
+                parts=(("tools", " → ".join(names)),),
+                title=f"Loop of {' → '.join(names)}",
+                span_id=calls[start + length].id,
+                text=f"{times} times {' → '.join(key[0] for key in keys[start : start + length])}",
+            )
+
+
+def cycles(keys: Sequence[Hashable]) -> Iterator[tuple[int, int, int]]:
+    """Yield the repetitions in a sequence: start, length of the shortest cycle, and number of whole rounds."""
+    at = 0
+    while at + TIMES <= len(keys):
+        for length in range(1, min(_LONGEST_CYCLE, (len(keys) - at) // TIMES) + 1):
+            end = at + length
+            while end < len(keys) and keys[end] == keys[end - length]:
+                end += 1
+            if end - at >= TIMES * length:
+                yield at, length, (end - at) // length
+                at = end - 1
+                break
+        at += 1
+
+
+def circular_hand_offs(trace: Trace) -> Iterator[Finding]:
+    """Yield a finding for each agent that handed over to another one, which handed back: A → B → A."""
+    agents = [step for step in trace.steps if step.kind == "AGENT"]
+    if len(agents) < TIMES:
+        return
+    by_parent: dict[str | None, list[Step]] = {}
+    for step in agents:
+        by_parent.setdefault(step.parent_id, []).append(step)
+    for turns in by_parent.values():
+        different = [step for at, step in enumerate(turns) if at == 0 or turns[at - 1].name != step.name]
+        for first, second, third in zip(different, different[1:], different[2:], strict=False):
+            if first.name == third.name and _hands_over(trace, second):
+                yield _hand_off(first, second)
+    for step in agents:
+        around = [one for one in trace.above(step) if one.kind == "AGENT"]
+        between = next((at for at, one in enumerate(around) if one.name != step.name), None)
+        if between is not None and any(one.name == step.name for one in around[between + 1 :]):
+            yield _hand_off(step, around[between])
+
+
+def _hand_off(one: Step, other: Step) -> Finding:
+    return Finding(
+        kind=FailureKind.HAND_OFF,
+        parts=(("agents", f"{one.name} → {other.name} → {one.name}"),),
+        title=f"{one.name} and {other.name} hand over in a circle",
+        span_id=other.id,
+        text=f"{one.name} → {other.name} → {one.name}",
+    )
+
+
+def _hands_over(trace: Trace, agent: Step) -> bool:
+    """Return whether an agent asked to hand over, rather than that its caller went on after its answer."""
+    for step in trace.steps:
+        if step.kind == "LLM" and any(_HAND_OVER.match(name) for name, _ in asked_tools(step)):
+            pass
+        elif not (step.kind in ("TOOL", "CHAIN", "OTHER") and _HAND_OVER.match(step.name)):
+            continue
+        if any(one is agent for one in trace.above(step)):
+            return True
+    return False
+
+
+def _unknown(step: Step, name: str, text: str) -> Finding:
+    return Finding(
+        kind=FailureKind.UNKNOWN_TOOL,
+        parts=(("tool", name),),
+        title=f"Unknown tool {name}",
+        span_id=step.id,
+        text=text,
+    )
+
+
+def _arguments(step: Step) -> str:
+    given: Any = step.body.get("input")
+    if isinstance(given, str):
+        return given
+    try:
+        return json.dumps(given, sort_keys=True, default=str)
+    except (TypeError, ValueError, RecursionError):
+        return str(id(given))
+
+
+def _turned(names: Sequence[str]) -> list[str]:
+    """Return a cycle from its smallest name on, so that it is the same wherever it was entered."""
+    turns = [[*names[at:], *names[:at]] for at in range(len(names))]
+    return min(turns)

@@ -1,0 +1,61 @@
+"""From a trace to its findings: every rule, in the order of rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from pandaprobe_otel.failures.answers import answers
+from pandaprobe_otel.failures.calls import circular_hand_offs, loops, unknown_tools
+from pandaprobe_otel.failures.errors import failed_spans
+from pandaprobe_otel.failures.finding import RANK, Finding
+from pandaprobe_otel.failures.low_scores import judged
+from pandaprobe_otel.failures.spans import Trace, members
+
+_RULES: Final = (failed_spans, unknown_tools, loops, answers, circular_hand_offs)
+_MAX_MARK: Final = 200
+_ATTRIBUTE: Final = "pandaprobe.fingerprint"
+
+
+def find_failures(trace: Mapping[str, Any], scores: Iterable[Mapping[str, Any]] = ()) -> list[Finding]:
+    """Return the findings of a trace, the one of the highest rank first; one for each fingerprint.
+
+    trace: as `GET /traces/{id}` has it, or a body of `POST /traces`.
+    scores: the latest of each name, as the API has them.
+
+    Takes any JSON and raises nothing. Findings that have `recovered` are no failures.
+    """
+    read = Trace(trace)
+    found = [finding for rule in _RULES for finding in rule(read)]
+    found += judged(read, scores)
+    if not found:
+        return []
+    found = _marked(read, found)
+    place = {step.id: at for at, step in enumerate(read.steps)}
+    found.sort(key=lambda one: (one.recovered, RANK[one.kind], place.get(one.span_id or "", len(place))))
+    unique: dict[str, Finding] = {}
+    for finding in found:
+        unique.setdefault(finding.fingerprint, finding)
+    return list(unique.values())
+
+
+def _marked(trace: Trace, found: list[Finding]) -> list[Finding]:
+    """Give findings the program's own fingerprint: the trace's, else that of their span or the nearest above it."""
+    of_all = _mark(trace.metadata)
+    marks = {step.id: mark for step in trace.steps if (mark := _mark(step.metadata)) is not None}
+    if of_all is None and not marks:
+        return found
+    steps = {step.id: step for step in trace.steps}
+
+    def mark_of(span_id: str | None) -> str | None:
+        step = steps.get(span_id or "")
+        around = () if step is None else (step, *trace.above(step))
+        return of_all or next((marks[one.id] for one in around if one.id in marks), None)
+
+    return [replace(one, marked=mark_of(one.span_id)) for one in found]
+
+
+def _mark(metadata: Mapping[str, Any]) -> str | None:
+    mark = metadata.get("fingerprint") or members(metadata.get("attributes")).get(_ATTRIBUTE)
+    return mark[:_MAX_MARK] if isinstance(mark, str) and mark else None

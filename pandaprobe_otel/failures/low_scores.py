@@ -1,0 +1,61 @@
+"""Scores that are too low: the metric, and what of the trace its reason is about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from pandaprobe_otel.failures.answers import asked_tools
+from pandaprobe_otel.failures.calls import offered_tools
+from pandaprobe_otel.failures.finding import FailureKind, Finding
+from pandaprobe_otel.failures.spans import Trace
+
+FAILING: Final = 0.5
+"""Below it, a score is one of a failure; as for thresholds of tests."""
+_READ: Final = 8000
+
+
+def is_low(value: object) -> bool:
+    """Return whether a score's value is one of a failure: a number below 0.5, or false."""
+    try:
+        return float(str(value)) < FAILING
+    except ValueError:
+        return str(value).lower() == "false"
+
+
+def judged(trace: Trace, scores: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Yield a finding for each score that is too low. `scores` are the latest of each name, as the API has them."""
+    for score in scores:
+        if score.get("value") is None or score.get("data_type") == "CATEGORICAL" or not is_low(score["value"]):
+            continue
+        metric, reason = str(score.get("name", "")), str(score.get("reason") or "")
+        about = _named_in(reason, _tools(trace)) or sorted(
+            {step.name for step in trace.steps if step.kind == "RETRIEVER"}
+        )
+        yield Finding(
+            kind=FailureKind.JUDGED,
+            parts=(("metric", metric), ("about", ", ".join(about))),
+            title=f"{metric} is low" + (f": {', '.join(about)}" if about else ""),
+            text=f"{score['value']}: {' '.join(reason.split())}"[:160],
+        )
+
+
+def _tools(trace: Trace) -> set[str]:
+    names: set[str] = set()
+    for step in trace.steps:
+        if step.kind == "TOOL":
+            names.add(step.name)
+        elif step.kind == "LLM":
+            names |= offered_tools(step)
+            names.update(name for name, _ in asked_tools(step))
+    return names
+
+
+def _named_in(reason: str, names: Iterable[str]) -> list[str]:
+    reason = reason[:_READ].lower()
+    return sorted(
+        name
+        for name in names
+        if name.lower() in reason and re.search(rf"(?<!\w){re.escape(name.lower())}(?!\w)", reason)
+    )

@@ -1,0 +1,171 @@
+"""Division of a JSON request into spans, found in its bytes before anything is parsed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final, NoReturn
+
+import orjson
+
+from pandaprobe_otel.gateway.bounds import MOST_FRAMES
+from pandaprobe_otel.gateway.errors import OverBoundError, RefusedError, too_many, unreadable
+from pandaprobe_otel.gateway.json_values import parsed
+
+_DEEPEST: Final = 150
+"""Brackets inside a span. The deepest value that Protobuf's own limit of 100 messages allows has 147."""
+_SPACE: Final = rb"[ \t\n\r]*+"
+_STRING: Final = rb'"(?:[^"\\]++|\\.)*+"'
+_FLAT: Final = rb'[^"{}\[\]]++|' + _STRING
+_MEMBER: Final = re.compile(_SPACE + b"(" + _STRING + b")" + _SPACE + b":" + _SPACE, re.DOTALL)
+_AFTER: Final = re.compile(_SPACE + rb"([,}\]]?)" + _SPACE, re.DOTALL)
+_BLANK: Final = re.compile(_SPACE)
+
+
+@cache
+def _values() -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    """Return the patterns of an object and of any value.
+
+    They match whatever has as many closing brackets as opening ones. No byte is tried twice, since all repeats are
+    possessive. Compiling them takes a tenth of a second, so it is done for the first request in JSON.
+    """
+    inner = b"(?:" + _FLAT + b")*+"
+    for _ in range(_DEEPEST):
+        inner = b"(?:" + _FLAT + rb"|[{\[]" + inner + rb"[}\]])*+"
+    any_value = _STRING + rb"|[{\[]" + inner + rb'[}\]]|[^ \t\n\r,"{}\[\]]++'
+    return re.compile(rb"\{" + inner + rb"\}", re.DOTALL), re.compile(any_value, re.DOTALL)
+
+
+@dataclass(slots=True)
+class Frame:
+    """An object without its inner frames: the bytes of its other members, and the inner frames or their places."""
+
+    own: bytes = b"{}"
+    inner: list[Any] = field(default_factory=list[Any])
+
+
+class JsonFrames:
+    """The frames of a request down to the spans. Each is counted when it is found."""
+
+    def __init__(self, body: bytes | bytearray) -> None:
+        self._body = body
+        self._object, self._value = _values()
+        self._left = MOST_FRAMES
+        self._at = 0
+
+    def request(self) -> list[Frame]:
+        """Return the resources with their scopes, and those with the start and end of each span.
+
+        Raises RefusedError if that is not the form of the request, or if there are too many frames.
+        """
+        self._blank()
+        request = self._frame("resourceSpans", self._resource)
+        if self._at < len(self._body):
+            self._fail("something follows the object")
+        try:
+            members = parsed(request.own, 0, len(request.own))
+        except OverBoundError as error:
+            raise too_many("too many objects and values in JSON") from error
+        except ValueError as error:
+            raise _malformed(str(error)) from error
+        if "resource_spans" in members:
+            self._fail("names are in lowerCamelCase: resourceSpans, not resource_spans")
+        return request.inner
+
+    def _resource(self) -> Frame:
+        return self._frame("scopeSpans", self._scope)
+
+    def _scope(self) -> Frame:
+        return self._frame("spans", self._span)
+
+    def _span(self) -> tuple[int, int]:
+        found = self._object.match(self._body, self._at)
+        if found is None:
+            self._fail("a span is not an object, does not end or is too deep")
+        self._at = found.end()
+        return found.span()
+
+    def _frame(self, name: str, read: Callable[[], Any]) -> Frame:
+        """Read the object that begins here; `read` reads each element of its list of that name."""
+        body, frame = self._body, Frame()
+        own: list[bytes] = []
+        if not body.startswith(b"{", self._at):
+            self._fail("it is not an object")
+        self._at += 1
+        self._blank()
+        is_over = body.startswith(b"}", self._at)
+        self._at += is_over
+        while not is_over:
+            member = _MEMBER.match(body, self._at)
+            if member is None:
+                self._fail("a name is missing")
+            self._at = member.end()
+            if self._is(member[1], name):
+                frame.inner = self._list(name, read)
+            else:
+                self._skip()
+                own.append(bytes(body[member.start() : self._at]))
+            is_over = self._is_last(b"}")
+        self._blank()
+        frame.own = b"{" + b",".join(own) + b"}"
+        return frame
+
+    def _list(self, name: str, read: Callable[[], Any]) -> list[Any]:
+        body, items = self._body, list[Any]()
+        if body.startswith(b"null", self._at):
+            self._at += 4
+            return items
+        if not body.startswith(b"[", self._at):
+            self._fail(f"{name} is not a list")
+        self._at += 1
+        self._blank()
+        is_over = body.startswith(b"]", self._at)
+        self._at += is_over
+        while not is_over:
+            self._left -= 1
+            if self._left < 0:
+                raise too_many(f"more than {MOST_FRAMES} spans, scopes and resources")
+            if not body.startswith(b"{", self._at):
+                self._fail(f"{name} holds something that is not an object")
+            items.append(read())
+            is_over = self._is_last(b"]")
+        return items
+
+    def _skip(self) -> None:
+        found = self._value.match(self._body, self._at)
+        if found is None:
+            self._fail("a value is missing, does not end or is too deep")
+        self._at = found.end()
+
+    def _is_last(self, end: bytes) -> bool:
+        """Go beyond what follows an element or member; return whether that is the end."""
+        found = _AFTER.match(self._body, self._at)
+        assert found is not None
+        if found[1] not in (b",", end):
+            self._fail("a comma or a bracket is missing")
+        self._at = found.end()
+        return found[1] == end
+
+    def _blank(self) -> None:
+        found = _BLANK.match(self._body, self._at)
+        assert found is not None
+        self._at = found.end()
+
+    @staticmethod
+    def _is(encoded: bytes, name: str) -> bool:
+        """Return whether a name in JSON, which may have escapes, is this one."""
+        if b"\\" not in encoded:
+            return encoded[1:-1] == name.encode()
+        try:
+            return bool(orjson.loads(encoded) == name)
+        except orjson.JSONDecodeError:
+            return False
+
+    def _fail(self, why: str) -> NoReturn:
+        raise _malformed(f"{why} (byte {self._at})")
+
+
+def _malformed(why: str) -> RefusedError:
+    return unreadable(f"the body is not an ExportTraceServiceRequest in JSON: {why}")

@@ -1,0 +1,223 @@
+"""One run of one case in a process of its own: recorded answers where the program asks as recorded, live ones after it.
+
+`python -m pandaprobe_otel.improve.one_run` reads a job as JSON from standard input and writes the result as JSON to the
+file that the job names. What the program prints stays its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pandaprobe_otel.failures.find import find_failures
+from pandaprobe_otel.replay.cassette import load
+from pandaprobe_otel.replay.exchange import Exchange
+from pandaprobe_otel.replay.fork.cut import Cut
+from pandaprobe_otel.replay.fork.forked_run import ForkedRun, ForkOptions
+from pandaprobe_otel.replay.fork.rerun import called
+from pandaprobe_otel.replay.interactions import Cassette, RecordedRequest, ToolCall
+from pandaprobe_otel.replay.recording import Recording
+from pandaprobe_otel.replay.run import RecordingOptions
+
+_MOST_TEXT: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A run to make."""
+
+    folder: str
+    """The project, or a changed copy of it."""
+    entry: str
+    arguments: Any
+    cassette: str
+    traces: str
+    result: str
+    kept: tuple[int, ...] | None
+    """Numbers of the recorded calls that are played; None: all."""
+    mended: tuple[str, ...]
+    """Fingerprints of failures that must not be there; empty: no failure at all may be there."""
+    checks: tuple[str, ...]
+    live_tools: tuple[str, ...]
+    most_live: int
+    """Largest number of calls that are sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """Result of a run, with its evidence."""
+
+    passed: bool
+    reasons: tuple[str, ...]
+    """Why it did not pass."""
+    played: tuple[int, ...]
+    """Numbers of the recorded calls that were played before the first one that was sent."""
+    live: int
+    tokens: int
+    seconds: float
+    answer: str
+    trace: Mapping[str, Any] | None
+
+
+class OverBudget(Exception):
+    """The run would send more calls than it may."""
+
+
+class _CountedRun(ForkedRun):
+    """A fork that counts what it sends, and notes which recorded calls came before."""
+
+    def __init__(self, options: RecordingOptions, fork: ForkOptions, *, most_live: int) -> None:
+        super().__init__(options, fork)
+        self._most_live = most_live
+        self.live = 0
+        self.played: list[int] = []
+
+    def begin(self, sent: RecordedRequest) -> Exchange:
+        exchange = super().begin(sent)
+        if exchange.played is not None:
+            if not self.live:
+                self.played.append(exchange.played.call)
+        else:
+            self.live += 1
+            if self.live > self._most_live:
+                error = OverBudget(f"more than {self._most_live} calls would be sent")
+                exchange.failed(error)
+                raise error
+        return exchange
+
+    def tool_answer(self, name: str, arguments: Mapping[str, Any]) -> ToolCall | None:
+        """Return the recorded call of a tool. One that may run always runs: its recorded result hides a mend of it."""
+        return None if name in self._fork.live_tools else super().tool_answer(name, arguments)
+
+    def check(self) -> None:
+        """Raise nothing for calls that the changed program does not ask any more: that may be the mend."""
+        if self.failure is not None:
+            raise self.failure
+
+    def write(self) -> None:
+        """Keep no cassette: the trace is the evidence."""
+
+
+class _CountedRecording(Recording):
+    def __init__(self, path: Path, fork: ForkOptions, *, most_live: int) -> None:
+        options = RecordingOptions(path=path, mode="new", tools=True)
+        super().__init__(options)
+        self.counted = _CountedRun(options, fork, most_live=most_live)
+        self._run = self.counted
+
+
+def cut_of(cassette: Cassette, kept: Collection[int] | None) -> Cut:
+    """Return the cut that plays these calls, and sends every request that is none of them."""
+    numbers = [one.call for one in cassette.interactions]
+    played = [one for one in cassette.interactions if kept is None or one.call in kept]
+    gone = tuple(number for number in numbers if kept is not None and number not in kept)
+    inner = Cassette(**{**_fields(cassette), "interactions": tuple(played)})
+    return Cut(kept=inner, before=frozenset(), gone=gone or (max(numbers, default=0) + 1,))
+
+
+def _fields(cassette: Cassette) -> dict[str, Any]:
+    return {name: getattr(cassette, name) for name in cassette.__dataclass_fields__}
+
+
+def make(job: Job) -> RunResult:
+    """Make the run in this process, whose working directory and modules become those of the project."""
+    import pandaprobe_otel
+
+    os.chdir(job.folder)
+    sys.path.insert(0, job.folder)
+    handle = pandaprobe_otel.init(local=job.traces, strict=False)
+    entry = _loaded(job.entry)
+    fork = ForkOptions(cut=cut_of(load(Path(job.cassette)), job.kept), live_tools=job.live_tools)
+    recording = _CountedRecording(Path(job.result).with_suffix(".yaml"), fork, most_live=job.most_live)
+    begun, answer, reasons = time.monotonic(), None, list[str]()
+    try:
+        with recording:
+            answer = called(entry, job.arguments)
+    except OverBudget as error:
+        raise SystemExit(f"budget: {error}") from None
+    except BaseException as error:
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise
+        reasons.append(f"{type(error).__name__}: {error}"[:_MOST_TEXT])
+    seconds = time.monotonic() - begun
+    handle.shutdown(60)
+    trace = _trace(Path(job.traces))
+    reasons.extend(_failures(trace, job.mended))
+    reasons.extend(_checked(job.checks, answer, trace))
+    return RunResult(
+        passed=not reasons,
+        reasons=tuple(reasons),
+        played=tuple(recording.counted.played),
+        live=recording.counted.live,
+        tokens=_tokens(trace),
+        seconds=round(seconds, 3),
+        answer=repr(answer)[:_MOST_TEXT],
+        trace=trace,
+    )
+
+
+def _failures(trace: Mapping[str, Any] | None, mended: Collection[str]) -> list[str]:
+    if trace is None:
+        return ["the run left no trace, so nothing shows what it did"]
+    found = [each for each in find_failures(trace) if not each.recovered]
+    return [each.title for each in found if not mended or each.fingerprint in mended]
+
+
+def _checked(names: Collection[str], answer: Any, trace: Mapping[str, Any] | None) -> list[str]:
+    """Return the checks that say no: functions of the answer and the trace, which return whether the run is good."""
+    reasons: list[str] = []
+    for name in names:
+        try:
+            verdict = _loaded(name)(answer, trace)
+        except Exception as error:  # noqa: BLE001 - a check that fails is no evidence that the run is good
+            reasons.append(f"{name}: {type(error).__name__}: {error}"[:_MOST_TEXT])
+            continue
+        if verdict is not True:
+            reasons.append(f"{name}: {verdict!r}"[:_MOST_TEXT])
+    return reasons
+
+
+def _loaded(name: str) -> Callable[..., Any]:
+    from pandaprobe_otel.cli.functions import load_function
+
+    return load_function(name)
+
+
+def _trace(path: Path) -> dict[str, Any] | None:
+    from pandaprobe_otel.replay.capture.stored import traces_in
+
+    try:
+        traces = traces_in(path)
+    except (OSError, ValueError):
+        return None
+    bodies: list[dict[str, Any]] = [dict(trace.body) for trace in traces]
+    return max(bodies, key=lambda body: len(body.get("spans", ())))
+
+
+def _tokens(trace: Mapping[str, Any] | None) -> int:
+    spans: list[Mapping[str, Any]] = list((trace or {}).get("spans", ()))
+    usages = [span.get("token_usage") or {} for span in spans]
+    return sum(usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0) for usage in usages)
+
+
+def main() -> None:
+    """Make the run that standard input describes."""
+    fields = json.loads(sys.stdin.read())
+    tuples = ("mended", "checks", "live_tools")
+    job = Job(**{**fields, **{name: tuple(fields[name]) for name in tuples}, "kept": _numbers(fields["kept"])})
+    result = asdict(make(job))
+    Path(job.result).write_text(json.dumps(result, indent=1, ensure_ascii=False, default=str), encoding="utf-8")
+
+
+def _numbers(given: list[int] | None) -> tuple[int, ...] | None:
+    return None if given is None else tuple(given)
+
+
+if __name__ == "__main__":
+    main()

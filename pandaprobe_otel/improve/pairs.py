@@ -1,0 +1,129 @@
+"""Pairs of runs of old and new on one case, each in a process of its own, kept as files and never made twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from pandaprobe_otel.improve.acceptance import CasePairs
+from pandaprobe_otel.improve.cases import Case
+from pandaprobe_otel.improve.one_run import Job
+from pandaprobe_otel.improve.settings import Journal, Settings
+
+_ROOM_FOR_NEW_CALLS: Final = 2
+"""Times the recorded calls that a run may send: a changed program may ask more, but not without end."""
+
+
+class BudgetSpent(Exception):
+    """The next run could send more calls than are left."""
+
+
+class RunFailed(Exception):
+    """A run ended without a result, so that nothing can be said of it."""
+
+
+class Pairs:
+    """Runs of one candidate. `folder` is that of the improvement, `copy` the changed project."""
+
+    def __init__(self, folder: Path, settings: Settings, *, candidate: int, copy: Path) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._copy = copy
+        self._kept = folder / "candidates" / str(candidate) / "pairs"
+        self._journal = Journal(folder)
+
+    def of(self, case: Case, repeats: int, *, label: str = "") -> CasePairs:
+        """Return `repeats` pairs of a case; those that have both files are not run again.
+
+        The new side runs first: its first live call is where the change takes effect, and the old side goes live at the
+        same place. So both answer the same question with fresh answers, and share everything before it.
+        """
+        old: list[bool] = []
+        new: list[bool] = []
+        for repeat in range(1, repeats + 1):
+            name = f"{label}{repeat}"
+            after = self._run(case, name, side="new", kept=None)
+            kept = tuple(after["played"]) if after["live"] else None
+            before = self._run(case, name, side="old", kept=kept)
+            new.append(after["passed"])
+            old.append(before["passed"])
+        return CasePairs(case.id, tuple(old), tuple(new))
+
+    def new_side(self, case: Case) -> bool:
+        """Return whether the new program passes a case, in one run."""
+        return bool(self._run(case, "look", side="new", kept=None)["passed"])
+
+    def _run(self, case: Case, name: str, *, side: str, kept: tuple[int, ...] | None) -> Mapping[str, Any]:
+        result = self._kept / case.id / f"{name}.{side}.json"
+        if (known := _read(result)) is not None:
+            return known
+        result.parent.mkdir(parents=True, exist_ok=True)
+        left = self._settings.most_live - self._journal.live_calls()
+        at_most = max(0, min(left, max(1, case.calls) * _ROOM_FOR_NEW_CALLS))
+        run = f"{result.relative_to(self._folder).as_posix()}"
+        self._journal.note("run began", run=run, at_most=at_most)
+        job = Job(
+            folder=str(self._copy if side == "new" else Path(self._settings.root)),
+            entry=self._settings.entry,
+            arguments=case.arguments,
+            cassette=str(self._folder / case.cassette),
+            traces=str(result.with_suffix(".traces.jsonl")),
+            result=str(result.with_suffix(".part")),
+            kept=kept,
+            mended=case.fingerprints,
+            checks=self._settings.checks,
+            live_tools=self._settings.live_tools,
+            most_live=at_most,
+        )
+        _make(job, timeout_s=self._settings.timeout_s)
+        os.replace(job.result, result)
+        found = _read(result)
+        assert found is not None
+        self._journal.note("run ended", run=run, at_most=at_most, live=found["live"], passed=found["passed"])
+        return found
+
+
+def _make(job: Job, *, timeout_s: float) -> None:
+    for leftover in (job.traces, job.result):
+        Path(leftover).unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pandaprobe_otel.improve.one_run"]
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps(asdict(job)),
+            env=_environment(job),
+            cwd=job.folder,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise RunFailed(f"{job.entry} took longer than {timeout_s:.0f} s") from None
+    if done.returncode == 0 and Path(job.result).exists():
+        return
+    if "budget: " in done.stderr:
+        raise BudgetSpent(done.stderr.rpartition("budget: ")[2].strip())
+    last = (done.stderr.strip().splitlines() or ["no error text"])[-1]
+    raise RunFailed(f"{job.entry} ended with {done.returncode}: {last[:500]}")
+
+
+def _environment(job: Job) -> dict[str, str]:
+    """Return this process's environment without what would send the run's traces elsewhere."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PANDAPROBE_", "OTEL_"))}
+    return {**kept, "PYTHONPATH": os.pathsep.join([job.folder, kept.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
+
+
+def _read(path: Path) -> Mapping[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found

@@ -1,0 +1,82 @@
+"""Settings of an improvement, fixed when it starts, and the journal of what happened."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Settings of an improvement. They do not change after its start, so that no result can choose its own test."""
+
+    root: str
+    """The project."""
+    entry: str
+    """MODULE:FUNCTION."""
+    allowed: tuple[str, ...]
+    """Patterns of the files that a candidate may change."""
+    checks: tuple[str, ...] = ()
+    """MODULE:FUNCTION of functions of the answer and the trace, which return True for a good run."""
+    live_tools: tuple[str, ...] = ()
+    repeats: int = 3
+    candidates: int = 3
+    """Most candidates: each is one more chance to be lucky, and the level of the test is divided by it."""
+    alpha: float = 0.05
+    most_live: int = 0
+    """Most calls that may be sent to models, over all runs."""
+    timeout_s: float = 300.0
+    """Time of one run."""
+
+    def write(self, folder: Path) -> None:
+        """Write the settings into the folder of the improvement. Raises FileExistsError if it has some."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "run.json").open("x", encoding="utf-8") as file:
+            json.dump(asdict(self), file, indent=1)
+
+
+def read_settings(folder: Path) -> Settings:
+    """Return the settings of an improvement. Raises FileNotFoundError, ValueError."""
+    fields: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    tuples = ("allowed", "checks", "live_tools")
+    return Settings(**{**fields, **{name: tuple(fields[name]) for name in tuples}})
+
+
+class Journal:
+    """Append-only file of steps, one JSON object a line; each step is written before and after it is made."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "events.jsonl"
+
+    def note(self, step: str, **fields: Any) -> None:
+        """Append a step, and have it on the disk before going on."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **fields}, ensure_ascii=False, default=str) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def events(self) -> list[Mapping[str, Any]]:
+        """Return the steps so far. A last line that was cut off by an interruption is left out."""
+        if not self._path.exists():
+            return []
+        found: list[Mapping[str, Any]] = []
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
+    def live_calls(self) -> int:
+        """Return the calls that were sent to models so far; interrupted runs count with what they might have sent."""
+        sent: dict[str, int] = {}
+        for event in self.events():
+            if event["step"] == "run began":
+                sent[event["run"]] = sent.get(event["run"], 0) + event["at_most"]
+            elif event["step"] == "run ended":
+                sent[event["run"]] += event["live"] - event["at_most"]
+        return sum(sent.values())

@@ -1,0 +1,31 @@
+"""Body of `POST /local/live`: events of spans that run."""
+
+from __future__ import annotations
+
+from typing import Literal
+from uuid import UUID
+
+from pydantic import Field, RootModel
+
+from pandaprobe_otel.local.models.fields import RequestBody
+from pandaprobe_otel.local.models.traces import SpanCreate
+
+MOST_EVENTS = 500
+
+
+class LiveEvent(RequestBody):
+    """An event: `b` a span began, `t` its text so far, `e` it ended, `i` some events of the sender are missing."""
+
+    k: Literal["b", "t", "e", "i"]
+    trace_id: UUID
+    span: SpanCreate | None = None
+    """Of `b` and `e`: the span as far as it is known."""
+    span_id: UUID | None = None
+    text: str | None = Field(default=None, max_length=65_536)
+    """Of `t`."""
+
+
+class LiveEvents(RootModel[list[LiveEvent]]):
+    """Events in their order."""
+
+    root: list[LiveEvent] = Field(max_length=MOST_EVENTS)

@@ -1,0 +1,32 @@
+"""Actions that were just done on the pages, so that the next page can tell what it was and how a program does it."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from typing import Final
+
+from pandaprobe_otel.local.pages.equivalents import Equivalent
+
+_MOST: Final = 100
+
+
+class RecentActions:
+    """The last actions of one server, under tokens that no other page can guess. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._actions: dict[str, Equivalent] = {}
+        self._lock = threading.Lock()
+
+    def add(self, action: Equivalent) -> str:
+        """Store an action and return its token; the oldest are forgotten."""
+        token = secrets.token_urlsafe(9)
+        with self._lock:
+            self._actions[token] = action
+            while len(self._actions) > _MOST:
+                del self._actions[next(iter(self._actions))]
+        return token
+
+    def get(self, token: str) -> Equivalent | None:
+        """Return an action; None if the token is unknown."""
+        return self._actions.get(token)

@@ -1,0 +1,48 @@
+"""Sets of traces as Python's integers: bit n is trace n, so that sets are joined by one operation each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+CHUNK = 4096
+"""Bits that are stored together: a change writes half a kilobyte, and a set of 100,000 traces has 25 parts."""
+
+
+def bits_of(numbers: Iterable[int], size: int) -> int:
+    """Return the set of numbers below `size`."""
+    digits = bytearray(b"0") * max(size, 1)
+    for number in numbers:
+        digits[number] = 49
+    digits.reverse()
+    return int(digits, 2)
+
+
+def numbers_of(bits: int) -> list[int]:
+    """Return the numbers of a set, the least first."""
+    digits = f"{bits:b}"[::-1]
+    found: list[int] = []
+    at = digits.find("1")
+    while at >= 0:
+        found.append(at)
+        at = digits.find("1", at + 1)
+    return found
+
+
+def last_of(bits: int, most: int) -> list[int]:
+    """Return the greatest numbers of a set, at most so many, the greatest first."""
+    digits = f"{bits:b}"
+    found: list[int] = []
+    at = digits.find("1")
+    while at >= 0 and len(found) < most:
+        found.append(len(digits) - 1 - at)
+        at = digits.find("1", at + 1)
+    return found
+
+
+def joined(parts: Iterable[tuple[int, bytes]], chunks: int) -> int:
+    """Return the set whose parts are stored, each with its number; there are fewer than `chunks`."""
+    whole = bytearray(chunks * CHUNK // 8)
+    for number, part in parts:
+        at = number * CHUNK // 8
+        whole[at : at + len(part)] = part
+    return int.from_bytes(whole, "little")

@@ -1,0 +1,133 @@
+"""Facets of a project, read: the sets of traces, shifted so that they begin at the first trace in the index."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pandaprobe_otel.local.payloads import dumps
+from pandaprobe_otel.local.sealing.bit_sets import CHUNK, joined
+from pandaprobe_otel.local.sealing.facets import project_number
+from pandaprobe_otel.local.sealing.sliced_numbers import Column
+
+
+@dataclass(frozen=True, slots=True)
+class FacetValue:
+    """A value of a facet, and how many traces in the index have it."""
+
+    id: int
+    key: str
+    value: str
+    traces: int
+
+
+class FacetSets:
+    """The facets of one project within a transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, project_id: str) -> None:
+        self._connection = connection
+        self.project = project_number(connection, project_id)
+        first, last = (self._chunk(end) for end in ("MIN", "MAX"))
+        self._first = first or 0
+        self._chunks = 0 if last is None else last - self._first + 1
+        self._columns: dict[str, Column] = {}
+        self.base = self._first * CHUNK
+        """The number of the trace that bit 0 stands for."""
+        self.size = self._chunks * CHUNK
+
+    def of(self, key: str, value: str) -> int:
+        """Return the traces with a facet."""
+        return self.of_any(
+            row["id"]
+            for row in self._connection.execute(
+                "SELECT id FROM facets WHERE project = ? AND key = ? AND value = ?", (self.project, key, value)
+            )
+        )
+
+    def like(self, key: str, pattern: str) -> int:
+        """Return the traces with a value that is like a pattern of SQL, escaped by a backslash."""
+        return self.of_any(
+            row["id"]
+            for row in self._connection.execute(
+                "SELECT id FROM facets WHERE project = ? AND key = ? AND value LIKE ? ESCAPE '\\'",
+                (self.project, key, pattern),
+            )
+        )
+
+    def of_any(self, ids: Iterable[int]) -> int:
+        """Return the traces that have one of some facets."""
+        found = 0
+        for bits in self.load(ids).values():
+            found |= bits
+        return found
+
+    def load(self, ids: Iterable[int]) -> dict[int, int]:
+        """Return the traces of facets, by the facets' ids."""
+        wanted = list(ids)
+        parts: dict[int, list[tuple[int, bytes]]] = {facet: [] for facet in wanted}
+        cursor = self._connection.cursor()
+        cursor.row_factory = None
+        rows = cursor.execute(
+            "SELECT facet, chunk, bits FROM json_each(?) AS part CROSS JOIN json_each(?) AS wanted"
+            " CROSS JOIN facet_bits ON project = ? AND chunk = part.value AND facet = wanted.value",
+            (
+                dumps(list(range(self._first, self._first + self._chunks))).decode(),
+                dumps(wanted).decode(),
+                self.project,
+            ),
+        )
+        for facet, chunk, bits in rows:
+            parts[facet].append((chunk - self._first, bits))
+        return {facet: joined(found, self._chunks) for facet, found in parts.items()}
+
+    def column(self, name: str) -> Column:
+        """Return a column of numbers."""
+        if name not in self._columns:
+            rows = self._connection.execute(
+                "SELECT id, value FROM facets WHERE project = ? AND key = ?", (self.project, f"#{name}")
+            ).fetchall()
+            sets = self.load(row["id"] for row in rows)
+            by_value: Mapping[str, int] = {row["value"]: sets[row["id"]] for row in rows}
+            places = max((int(value) for value in by_value if value != "known"), default=-1) + 1
+            self._columns[name] = Column(
+                known=by_value.get("known", 0), digits=[by_value.get(str(place), 0) for place in range(places)]
+            )
+        return self._columns[name]
+
+    def is_listed(self, key: str) -> bool:
+        """Return whether all values of a key are facets."""
+        unlisted = "SELECT 1 FROM unlisted_facets WHERE project = ? AND key = ?"
+        return self._connection.execute(unlisted, (self.project, key)).fetchone() is None
+
+    def values(self, keys: Sequence[str], *, most: int) -> list[FacetValue]:
+        """Return the most frequent values of keys, at most so many of each."""
+        rows = self._connection.execute(
+            "SELECT facets.* FROM json_each(?) AS wanted CROSS JOIN facets ON facets.id IN ("
+            " SELECT id FROM facets AS one WHERE one.project = ? AND one.key = wanted.value AND one.traces > 0"
+            " ORDER BY one.traces DESC, one.value LIMIT ?)",
+            (dumps(list(keys)).decode(), self.project, most),
+        )
+        return [FacetValue(row["id"], row["key"], row["value"], row["traces"]) for row in rows]
+
+    def beginning(self, key: str, text: str, *, most: int) -> list[FacetValue]:
+        """Return the most frequent values of a key that begin with a text, whatever the case of its letters."""
+        rows = self._connection.execute(
+            "SELECT * FROM facets WHERE project = ? AND key = ? AND traces > 0 AND instr(lower(value), lower(?)) = 1"
+            " ORDER BY traces DESC, value LIMIT ?",
+            (self.project, key, text, most),
+        )
+        return [FacetValue(row["id"], row["key"], row["value"], row["traces"]) for row in rows]
+
+    def metadata_keys(self) -> list[str]:
+        """Return the keys of metadata that have facets."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT key FROM facets WHERE project = ? AND key BETWEEN 'meta.' AND 'meta/'", (self.project,)
+        )
+        return [row["key"] for row in rows]
+
+    def _chunk(self, end: str) -> int | None:
+        found: int | None = self._connection.execute(
+            f"SELECT {end}(chunk) FROM facet_bits WHERE project = ?", (self.project,)
+        ).fetchone()[0]
+        return found

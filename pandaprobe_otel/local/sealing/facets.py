@@ -1,0 +1,219 @@
+"""Facets: what traces have in common, such as a model or a tool, with the set of the traces that have it."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pandaprobe_otel.local.payloads import dumps, loads
+from pandaprobe_otel.local.sealing.bit_sets import CHUNK
+from pandaprobe_otel.local.sealing.derivation import Derivation
+from pandaprobe_otel.local.sealing.stored_trace import StoredTrace
+
+KINDS: Final = {"TOOL": "tool", "AGENT": "agent", "RETRIEVER": "retriever"}
+INDEXED: Final = ("", "indexed")
+"""A facet of each trace that its facets tell all of."""
+UNINDEXED: Final = ("", "unindexed")
+"""The facet of a trace with numbers that have no binary digits here, such as an end before the start."""
+ERROR: Final = ("", "error")
+COST_UNITS: Final = 1e9
+"""Costs are compared in billionths of a dollar: so many of them are one."""
+MOST_VALUES: Final = 1000
+LONGEST_VALUE: Final = 200
+LONGEST_ERROR_TYPE: Final = 80
+NUMBERS: Final = frozenset(
+    f"#{column}" for column in ("started", "latency", "tokens", "spans", "cost", "shortest ttft", "longest ttft")
+)
+"""Keys of the sets of binary digits; their values are places, and `known`."""
+_LARGEST: Final = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """Facets of a trace: `named` as keys and values, numbers by the name of their column.
+
+    `unlisted` are the keys of which one value is no facet.
+    """
+
+    named: frozenset[tuple[str, str]]
+    numbers: dict[str, int] = field(default_factory=dict[str, int])
+    unlisted: frozenset[str] = frozenset()
+
+
+def facets_of(trace: StoredTrace) -> Facets:
+    """Return the facets of a trace."""
+    numbers = _numbers(trace)
+    if not all(0 <= number < _LARGEST for number in numbers.values()):
+        return Facets(frozenset({UNINDEXED}))
+    named: set[tuple[str, str]] = {INDEXED}
+    unlisted: set[str] = set()
+    for key, value in _named(trace):
+        if value is None or len(value) > LONGEST_VALUE:
+            unlisted.add(key)
+        else:
+            named.add((key, value))
+    return Facets(named=frozenset(named), numbers=numbers, unlisted=frozenset(unlisted))
+
+
+def _numbers(trace: StoredTrace) -> dict[str, int]:
+    row = trace.row
+    cost: float = row["total_cost"]
+    numbers: dict[str, int] = {
+        "started": row["started_at"],
+        "tokens": row["total_tokens"],
+        "spans": row["span_count"],
+        "cost": math.floor(cost * COST_UNITS + 0.5) if math.isfinite(cost) else -1,
+    }
+    if row["ended_at"] is not None:
+        numbers["latency"] = row["ended_at"] - row["started_at"]
+    waits = [
+        span["completion_start_time"] - span["started_at"]
+        for span in trace.spans
+        if span["completion_start_time"] is not None
+    ]
+    if waits:
+        numbers |= {"shortest ttft": min(waits), "longest ttft": max(waits)}
+    return numbers
+
+
+def _named(trace: StoredTrace) -> Iterator[tuple[str, str | None]]:
+    row = trace.row
+    for key, column in (("status", "status"), ("name", "name"), ("env", "environment"), ("release", "release")):
+        if row[column] is not None:
+            yield key, row[column]
+    yield from (("tag", tag) for tag in loads(row["tags"]))
+    yield from ((f"meta.{key}", _text(value)) for key, value in loads(row["metadata"]).items() if value is not None)
+    failed = row["status"] == "ERROR"
+    for span in trace.spans:
+        if span["kind"] in KINDS:
+            yield KINDS[span["kind"]], span["name"]
+        if span["model"] is not None:
+            yield "model", span["model"]
+        if span["error"] is not None:
+            yield "error_type", error_type(span["error"])
+        if span["status"] == "ERROR":
+            failed = True
+            yield "failed", span["name"]
+    if failed:
+        yield ERROR
+
+
+def error_type(error: str) -> str:
+    """Return how an error begins, up to its first colon."""
+    return error.partition(":")[0][:LONGEST_ERROR_TYPE]
+
+
+def _text(value: Any) -> str | None:
+    """Return a value of metadata as SQLite writes it; None for one that SQLite may write differently."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) and abs(value) < _LARGEST else None
+
+
+# -- the tables --------------------------------------------------------------------------------------------------------
+
+
+def project_number(connection: sqlite3.Connection, project_id: str) -> int | None:
+    """Return the number of a project in the index; None if it has no trace there."""
+    row = connection.execute("SELECT n FROM indexed_projects WHERE project_id = ?", (project_id,)).fetchone()
+    return None if row is None else int(row["n"])
+
+
+def _keep(connection: sqlite3.Connection, trace: StoredTrace, facets: Facets) -> None:
+    connection.execute("INSERT OR IGNORE INTO indexed_projects (project_id) VALUES (?)", (trace.project_id,))
+    project = project_number(connection, trace.project_id)
+    assert project is not None
+    for key in facets.unlisted:
+        _unlist(connection, project, key)
+    wanted = _all(facets)
+    known = _ids(connection, project, wanted)
+    if new := sorted(wanted - known.keys()):
+        for key, value in new:
+            if _is_listed(connection, project, key):
+                connection.execute("INSERT INTO facets (project, key, value) VALUES (?, ?, ?)", (project, key, value))
+        known = _ids(connection, project, wanted)  # a key that has got too many values has none any more
+    _change(connection, project, trace.seq, known, on=True)
+
+
+def _forget(connection: sqlite3.Connection, trace: StoredTrace, facets: Facets) -> None:
+    project = project_number(connection, trace.project_id)
+    if project is not None:
+        _change(connection, project, trace.seq, _ids(connection, project, _all(facets)), on=False)
+
+
+def _clear(connection: sqlite3.Connection) -> None:
+    connection.execute("DELETE FROM indexed_projects")
+
+
+def _all(facets: Facets) -> set[tuple[str, str]]:
+    """Return the named facets, and those of the binary digits of numbers."""
+    found = set(facets.named)
+    for column, number in facets.numbers.items():
+        found.add((f"#{column}", "known"))
+        found.update((f"#{column}", str(place)) for place in range(number.bit_length()) if number >> place & 1)
+    return found
+
+
+def _ids(connection: sqlite3.Connection, project: int, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    rows = connection.execute(
+        "SELECT facets.id, facets.key, facets.value FROM json_each(?) AS wanted CROSS JOIN facets ON project = ?"
+        " AND facets.key = json_extract(wanted.value, '$[0]') AND facets.value = json_extract(wanted.value, '$[1]')",
+        (dumps(sorted(wanted)).decode(), project),
+    )
+    return {(row["key"], row["value"]): row["id"] for row in rows}
+
+
+def _is_listed(connection: sqlite3.Connection, project: int, key: str) -> bool:
+    """Return whether a key may have one more value; one with too many of them has none from now on."""
+    if key in ("", *NUMBERS):
+        return True
+    if connection.execute("SELECT 1 FROM unlisted_facets WHERE project = ? AND key = ?", (project, key)).fetchone():
+        return False
+    (values,) = connection.execute(
+        "SELECT COUNT(*) FROM facets WHERE project = ? AND key = ?", (project, key)
+    ).fetchone()
+    if values < MOST_VALUES:
+        return True
+    _unlist(connection, project, key)
+    return False
+
+
+def _unlist(connection: sqlite3.Connection, project: int, key: str) -> None:
+    connection.execute("INSERT OR IGNORE INTO unlisted_facets (project, key) VALUES (?, ?)", (project, key))
+    of_key = "SELECT id FROM facets WHERE project = ? AND key = ?"
+    connection.execute(f"DELETE FROM facet_bits WHERE project = ? AND facet IN ({of_key})", (project, project, key))
+    connection.execute("DELETE FROM facets WHERE project = ? AND key = ?", (project, key))
+
+
+def _change(
+    connection: sqlite3.Connection, project: int, seq: int, facets: Mapping[tuple[str, str], int], *, on: bool
+) -> None:
+    """Add a trace to the sets of facets, or take it out."""
+    chunk, bit = seq // CHUNK, 1 << seq % CHUNK
+    ids = list(facets.values())
+    stored = connection.execute(
+        "SELECT facet, bits FROM facet_bits"
+        " WHERE project = ? AND chunk = ? AND facet IN (SELECT value FROM json_each(?))",
+        (project, chunk, dumps(ids).decode()),
+    )
+    old = {row["facet"]: int.from_bytes(row["bits"], "little") for row in stored}
+    new = {facet: old.get(facet, 0) | bit if on else old.get(facet, 0) & ~bit for facet in ids}
+    connection.executemany(
+        "INSERT OR REPLACE INTO facet_bits (project, chunk, facet, bits) VALUES (?, ?, ?, ?)",
+        [
+            (project, chunk, facet, bits.to_bytes((bits.bit_length() + 7) // 8, "little"))
+            for facet, bits in sorted(new.items())
+        ],
+    )
+    connection.executemany(
+        f"UPDATE facets SET traces = traces {'+' if on else '-'} 1 WHERE id = ?",
+        [(facet,) for (key, _), facet in facets.items() if key not in NUMBERS],
+    )
+
+
+FACETS: Final = Derivation(name="facets", version=1, derive=facets_of, keep=_keep, forget=_forget, clear=_clear)

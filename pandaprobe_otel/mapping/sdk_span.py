@@ -1,0 +1,357 @@
+"""Spans of OpenTelemetry's SDK: the only module that knows their private fields.
+
+A span of the SDK consists of a dozen objects (locks, bounded lists and their contents). While they wait for the rest of
+their traces, thousands of spans cost the app a tenth of its time in garbage collections
+(benchmarks/delivery/bench_cpu.py) and take twice the memory of their content. So only the fields of an ended span are
+kept, in a tuple. Their names have not changed since version 1.0. The public properties are Python calls that copy
+events, links and attributes, at four times the cost (benchmarks/mapping). A span that the SDK did not make is kept as
+it is, and read through its properties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias, cast
+
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.util import BoundedList
+from opentelemetry.trace import SpanContext, SpanKind
+
+from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.text import cut_text
+from pandaprobe_otel.mapping.view import (
+    KNOWN_SHAPES,
+    Dropped,
+    SpanView,
+    plain,
+    plain_attributes,
+    plain_items,
+    read_event,
+    read_link,
+)
+
+EndedSpan: TypeAlias = tuple[Any, ...]
+"""Fields of an ended span, as named below; then its events, its links and how many of each were dropped, if any.
+
+For a span that the SDK did not make: its context, and the span.
+"""
+
+_NAMES: Final = (
+    "_context",
+    "_parent",
+    "_name",
+    "_kind",
+    "_status",
+    "_start_time",
+    "_end_time",
+    "_attributes._dict",
+    "_instrumentation_scope",
+    "_resource",
+    "_attributes.dropped",
+)
+_BARE: Final = len(_NAMES)
+_FOREIGN: Final = 2
+_PARENT, _START, _ATTRIBUTES = map(_NAMES.index, ("_parent", "_start_time", "_attributes._dict"))
+_EVENTS: Final = _BARE
+_fields: Final[Callable[[Any], EndedSpan]] = attrgetter(*_NAMES)
+_lists: Final[Callable[[Any], EndedSpan]] = attrgetter("_events._dq", "_links._dq", "_events.dropped", "_links.dropped")
+_LONG: Final = 1000
+
+
+def fields_of(span: ReadableSpan) -> EndedSpan:
+    """Return the fields of a span that are kept. Called by the app's threads."""
+    try:
+        events, links, lost_events, lost_links = _lists(span)
+        if events or links or lost_events or lost_links:
+            return (*_fields(span), tuple(events), tuple(links), lost_events, lost_links)
+        return _fields(span)
+    except AttributeError:  # not a span of an app with this SDK
+        return _fields_of_plain(span)
+
+
+def _fields_of_plain(span: Any) -> EndedSpan:
+    """Return the fields of a `ReadableSpan` made of plain attributes and lists, as a gateway makes it."""
+    context = span.context
+    if context is not None and not isinstance(context, tuple):  # of another vendor's class
+        return (SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags), span)
+    if type(span) is not ReadableSpan:
+        return (context, span)
+    made: Any = span
+    attributes, dropped = _plain_part(made._attributes, "_dict")
+    events, lost_events = _plain_part(made._events, "_dq")
+    links, lost_links = _plain_part(made._links, "_dq")
+    if type(attributes) is not dict:
+        return (context, span)
+    fields = (*_plain_fields(span)[:_ATTRIBUTES], attributes, made._instrumentation_scope, made._resource, dropped)
+    if events or links or lost_events or lost_links:
+        return (*fields, tuple(events), tuple(links), lost_events, lost_links)
+    return fields
+
+
+_plain_fields: Final[Callable[[Any], EndedSpan]] = attrgetter(*_NAMES[:_ATTRIBUTES])
+
+
+def _plain_part(bounded: Any, name: str) -> tuple[Any, int]:
+    return getattr(bounded, name, bounded), getattr(bounded, "dropped", 0)
+
+
+_begun: Final[Callable[[Any], tuple[Any, Any, Any]]] = attrgetter("_context", "_parent", "_kind")
+
+
+def begun(span: Any) -> tuple[SpanContext | None, SpanContext | None, SpanKind]:
+    """Return the context, the parent and the kind of a span that has just started. Called by the app's threads."""
+    try:
+        return _begun(span)
+    except AttributeError:
+        return span.context, span.parent, span.kind
+
+
+def parent_of(span: EndedSpan) -> SpanContext | None:
+    """Return the context of the span's parent, or None."""
+    parent: SpanContext | None = span[1].parent if len(span) == _FOREIGN else span[_PARENT]
+    return parent
+
+
+def is_local_root(span: EndedSpan) -> bool:
+    """Return whether the span is a local root. Roots get more room: without its root, a trace would never finish."""
+    parent = parent_of(span)
+    return parent is None or parent.is_remote
+
+
+def start_of(span: EndedSpan) -> int:
+    """Return the time at which the span started, in nanoseconds since the epoch."""
+    start: int | None = span[1].start_time if len(span) == _FOREIGN else span[_START]
+    return start or 0
+
+
+# -- text -------------------------------------------------------------------------------------------------------------
+
+
+def text_size(span: EndedSpan) -> int:
+    """Return the characters of text in a span's attributes and events. Called by the app's threads: reads no text."""
+    if len(span) == _FOREIGN:
+        return _text_in(span[1].attributes)
+    size = 0
+    values: Any = span[_ATTRIBUTES].values()
+    for value in values:
+        if value.__class__ is str:
+            size += len(value)
+    if len(span) > _BARE:
+        for event in span[_EVENTS]:
+            size += _text_in(event.attributes)
+    return size
+
+
+def _text_in(attributes: Mapping[str, Any] | None) -> int:
+    return sum([len(value) for value in (attributes or {}).values() if isinstance(value, str)])
+
+
+def cut_fields(span: EndedSpan, keep: int) -> EndedSpan:
+    """Return the fields with each long text cut to `keep` characters, plus a marker that states the cut."""
+    if len(span) == _FOREIGN:
+        return span
+    cut = list(span)
+    cut[_ATTRIBUTES] = _cut_attributes(span[_ATTRIBUTES], keep)
+    if len(span) > _BARE:
+        cut[_EVENTS] = tuple(
+            Event(event.name, _cut_attributes(event.attributes, keep), event.timestamp) for event in span[_EVENTS]
+        )
+    return tuple(cut)
+
+
+def _cut_attributes(attributes: Mapping[str, Any] | None, keep: int) -> dict[str, Any]:
+    return {
+        name: cut_text(value, keep) if isinstance(value, str) and len(value) > max(keep, _LONG) else value
+        for name, value in (attributes or {}).items()
+    }
+
+
+SMALLEST_SPAN: Final = 2000
+"""Bytes of an ended span without its text."""
+_USUAL_ATTRIBUTES: Final = 20
+"""Attributes included in it. Each further attribute, event or link takes some hundred bytes."""
+_ATTRIBUTE, _ITEM, _ELEMENT = 100, 400, 50
+_TEXTS: Final = frozenset({str, bytes})
+_CONTAINERS: Final = frozenset({list, tuple, dict})
+
+
+def size_of(span: EndedSpan) -> int:
+    """Return the approximate bytes that a span takes: its text, and an allowance for the objects themselves."""
+    if len(span) == _BARE:
+        return SMALLEST_SPAN + _held(span[_ATTRIBUTES], _USUAL_ATTRIBUTES)
+    if len(span) == _FOREIGN:
+        attributes, items = span[1].attributes, (*span[1].events, *span[1].links)
+    else:
+        attributes, items = span[_ATTRIBUTES], (*span[_EVENTS], *span[_EVENTS + 1])
+    parts = sum([_ITEM + _held(_copy_of(item.attributes), 0) for item in items])
+    return SMALLEST_SPAN + _held(_copy_of(attributes), _USUAL_ATTRIBUTES) + parts
+
+
+def _held(attributes: Mapping[str, Any], usual: int) -> int:
+    size = _ATTRIBUTE * (len(attributes) - usual) if len(attributes) > usual else 0
+    for value in attributes.values():
+        kind = value.__class__
+        size += len(value) if kind is str or kind is bytes else _in(value) if kind in _CONTAINERS else _ELEMENT
+    return size
+
+
+def _copy_of(attributes: Any) -> dict[str, Any]:
+    copy = getattr(attributes, "copy", None)  # the SDK's `copy` is one call in C; `values` looks up every key
+    return dict(attributes or ()) if copy is None else copy()
+
+
+def _in(value: Any) -> int:
+    """Return the bytes of a list or map at any depth; clients of a gateway may put 100,000 elements in one."""
+    size, pending = 0, [value]
+    while pending:
+        inside: Any = pending.pop()
+        items: Any = inside.values() if inside.__class__ is dict else inside
+        size += _ELEMENT * (1 + len(inside)) + sum([len(item) for item in items if type(item) in _TEXTS])
+        pending += [item for item in items if type(item) in _CONTAINERS]
+    return size
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+class _OpenView:
+    """View that is not frozen yet, since a frozen dataclass sets each field through the slow `object.__setattr__`."""
+
+    __slots__ = SpanView.__slots__
+
+
+def read_span(span: ReadableSpan) -> SpanView:
+    """Return the view of a span, finished or still running. Reads the span once and keeps no reference to it."""
+    return read_ended(fields_of(span))
+
+
+def read_ended(span: EndedSpan) -> SpanView:
+    """Return the view of a span of which the fields were kept."""
+    if len(span) == _FOREIGN:
+        return _read_properties(span[1])
+    try:
+        view: Any = _OpenView()
+        context, parent, view.name, kind, status, start, end, attributes, scope, resource, dropped, *more = span
+        view.trace_id, view.span_id = context[0], context[1]  # it is a tuple, and its properties are Python calls
+        if parent is None:
+            view.parent_id, view.parent_is_remote = None, False
+        else:
+            view.parent_id, view.parent_is_remote = parent[1], parent[2]
+        view.start_ns, view.end_ns = start or 0, end or None
+        view.status_code, view.status_description = status._status_code._name_, status._description
+        view.scope_name, view.scope_version = scope._name, scope._version or ""
+        view.resource, view.otel_kind = resource._attributes, kind._name_
+        copied, shape = attributes.copy(), None
+        if more:
+            events, links, lost_events, lost_links = more
+            view.events, view.links = tuple(map(read_event, events)), tuple(map(read_link, links))
+            view.dropped = _or_none(Dropped(dropped, lost_events, lost_links))
+        else:
+            view.events = view.links = events = ()
+            view.dropped = Dropped(dropped) if dropped else None
+        if not events and (known := KNOWN_SHAPES.get((*copied,))) is not None:
+            shape = known.get((*map(type_of, copied.values()),))
+        if shape is None:
+            copied = plain_items(copied)
+        elif shape.nested or shape.floats:
+            shape = _made_plain(copied, shape)
+        view.attributes, view.shape = copied, shape
+        view.__class__ = SpanView
+    except (AttributeError, TypeError, ValueError):
+        return _read_properties(span_of(span))
+    return view  # type: ignore[no-any-return]
+
+
+def _made_plain(attributes: dict[str, Any], shape: Any) -> Any:
+    """Make the attributes of a known shape plain; return the shape, or None if they no longer have it."""
+    for name in shape.nested:
+        attributes[name] = plain(attributes[name])
+    if not shape.floats or isfinite(sum(shape.floats(attributes))):
+        return shape
+    plain_items(attributes)
+    return None
+
+
+def _read_properties(span: ReadableSpan) -> SpanView:
+    context, parent = span.context, span.parent
+    status, scope = span.status, span.instrumentation_scope
+    return SpanView(
+        span.name,
+        context.trace_id if context is not None else 0,
+        context.span_id if context is not None else 0,
+        parent.span_id if parent is not None else None,
+        parent.is_remote if parent is not None else False,
+        span.start_time or 0,
+        span.end_time or None,
+        status.status_code.name,
+        status.description,
+        plain_attributes(span.attributes),
+        tuple(map(read_event, span.events)),
+        tuple(map(read_link, span.links)),
+        scope.name if scope is not None else "",
+        (scope.version or "") if scope is not None else "",
+        span.resource.attributes,
+        span.kind.name,
+        _or_none(Dropped(span.dropped_attributes, span.dropped_events, span.dropped_links)),
+    )
+
+
+def _or_none(dropped: Dropped) -> Dropped | None:
+    return dropped if any(dropped) else None
+
+
+# -- for the app's functions ------------------------------------------------------------------------------------------
+
+
+def span_of(fields: EndedSpan) -> ReadableSpan:
+    """Rebuild the span with its own attributes, which are not copied."""
+    if len(fields) == _FOREIGN:
+        foreign: ReadableSpan = fields[1]
+        return foreign
+    span: Any = object.__new__(ReadableSpan)
+    context, parent, name, kind, status, start, end, attributes, scope, resource, dropped, *more = fields
+    events, links, lost_events, lost_links = more or ((), (), 0, 0)
+    span.__dict__.update(
+        _context=context,
+        _parent=parent,
+        _name=name,
+        _kind=kind,
+        _status=status,
+        _start_time=start,
+        _end_time=end,
+        _attributes=bounded_attributes(attributes, dropped) if dropped else attributes,
+        _instrumentation_scope=scope,
+        _instrumentation_info=None,
+        _resource=resource,
+        _events=bounded_list(events, lost_events) if lost_events else events,
+        _links=bounded_list(links, lost_links) if lost_links else links,
+    )
+    return cast("ReadableSpan", span)
+
+
+def guarded(span: ReadableSpan) -> ReadableSpan:
+    """Make the attributes read-only for app code, which must not change them, because other exporters share them."""
+    attributes: Any = getattr(span, "_attributes", None)
+    if type(span) is ReadableSpan and type(attributes) is dict:
+        ours: Any = span
+        ours._attributes = MappingProxyType(cast("dict[str, Any]", attributes))
+    return span
+
+
+def bounded_attributes(attributes: dict[str, Any], dropped: int) -> BoundedAttributes:
+    """Return the attributes with the number of dropped ones."""
+    bounded: Any = BoundedAttributes(immutable=True)
+    bounded._dict, bounded.dropped = attributes, dropped  # set directly: the class would refuse nested values
+    return cast("BoundedAttributes", bounded)
+
+
+def bounded_list(items: Sequence[Any], dropped: int) -> BoundedList[Any]:
+    """Return events or links with the number of dropped ones."""
+    bounded: BoundedList[Any] = BoundedList(None)
+    bounded.extend(items)
+    bounded.dropped = dropped
+    return bounded

@@ -1,0 +1,29 @@
+"""Options of the server: they come from the command line only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """Permissions given by the person who starts the server.
+
+    Attributes:
+        writes: Tools that judge, score and make tests are there.
+        entry: The program's function as `module:function`; without one nothing is run.
+        tests: The folder that tests are written to.
+        max_evaluations: Judgements that may be billed until the server ends.
+        max_calls: Calls of models that may be sent until the server ends; 0: everything is played.
+        folder: The program's folder.
+        command: What a rerun is started with, before its arguments.
+    """
+
+    writes: bool = False
+    entry: str | None = None
+    tests: Path = Path("tests")
+    max_evaluations: int = 50
+    max_calls: int = 0
+    folder: Path = field(default_factory=Path.cwd)
+    command: tuple[str, ...] = ()

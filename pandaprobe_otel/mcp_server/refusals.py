@@ -1,0 +1,70 @@
+"""Calls of tools that are not carried out: a code, why, and the next step."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Literal
+
+from pandaprobe_otel.compact.parts import NoPart, StaleCursor
+from pandaprobe_otel.errors import (
+    AuthError,
+    ConfigError,
+    InvalidRequest,
+    NotFound,
+    PandaProbeError,
+    PermissionDenied,
+    QuotaExceeded,
+    RateLimited,
+)
+from pandaprobe_otel.local.search.fields import FIELDS, SearchError
+from pandaprobe_otel.mcp_server.searching import StaleSearch
+
+Code = Literal[
+    "not_found", "bad_query", "bad_part", "bad_arguments", "stale_cursor", "rate_limited", "refused", "upstream"
+]
+
+
+class Refused(Exception):
+    """A call that is not carried out: its code, why, and the next step."""
+
+    def __init__(self, code: Code, why: str, step: str = "") -> None:
+        super().__init__(why)
+        self.code = code
+        self.step = step
+
+
+@contextmanager
+def told() -> Generator[None]:
+    """Turn errors of the library into Refused."""
+    try:
+        yield
+    except SearchError as error:
+        fields = ", ".join(field.example for field in FIELDS.values())
+        where = f"{error} (at character {error.position + 1})"
+        raise Refused("bad_query", where, f"write it with these: {fields}, error, running, scored") from None
+    except (StaleCursor, StaleSearch) as error:
+        raise Refused("stale_cursor", str(error), "ask again without the cursor") from None
+    except NoPart as error:
+        raise Refused("bad_part", str(error), "use a handle of get_trace's answer") from None
+    except PandaProbeError as error:
+        raise _of_library(error) from None
+
+
+def _of_library(error: PandaProbeError) -> Refused:
+    match error:
+        case NotFound():
+            return Refused("not_found", str(error), "find_traces lists the traces that there are")
+        case RateLimited():
+            wait = "" if error.retry_after is None else f" in {error.retry_after:.0f} s"
+            return Refused("rate_limited", str(error), f"ask again{wait}")
+        case QuotaExceeded():
+            return Refused("refused", str(error), "tell the person: the plan's quota is used up")
+        case InvalidRequest() if any(one.field == "query" for one in error.errors):
+            return Refused("bad_query", str(error), "mend the query")
+        case InvalidRequest():
+            return Refused("bad_arguments", str(error), "mend the arguments")
+        case AuthError() | ConfigError() | PermissionDenied():
+            return Refused("refused", str(error), "tell the person; doctor says which setting it is")
+        case _:
+            return Refused("upstream", str(error), "ask again later; doctor tells whether PandaProbe answers")

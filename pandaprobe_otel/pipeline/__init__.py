@@ -1,0 +1,1 @@
+"""The way of a span, put together, for processors, exporters and receivers."""

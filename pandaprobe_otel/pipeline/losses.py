@@ -1,0 +1,39 @@
+"""Log lines at the end of a process: what was not delivered, and why."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+_logger = logging.getLogger("pandaprobe_otel")
+
+_NO_TIME: Final = "the time was too short"
+
+
+def tell_left_behind(spans: int, spool: str | None, last_error: str | None) -> None:
+    """Log that spans wait in the spool."""
+    _logger.warning(
+        "pandaprobe-otel: %d spans wait in the spool %s (%s); the next process that uses it sends them.",
+        spans,
+        spool,
+        last_error or _NO_TIME,
+    )
+
+
+def tell_losses(spans: int, ends: int, last_error: str | None, *, is_late: bool) -> None:
+    """Log lost spans and ends of traces, if there are any. `is_late`: the time for delivery was used up."""
+    if spans:
+        _logger.warning(
+            "pandaprobe-otel: %d spans were not delivered when the process ended (%s). %s",
+            spans,
+            last_error or _NO_TIME,
+            "PANDAPROBE_SHUTDOWN_TIMEOUT gives it more time, PANDAPROBE_SPOOL_DIR a place to wait in."
+            if is_late
+            else "PANDAPROBE_SPOOL_DIR gives them a place to wait in.",
+        )
+    if ends:
+        _logger.warning(
+            "pandaprobe-otel: %d traces stay RUNNING: their end was not delivered when the process ended (%s).",
+            ends,
+            last_error or _NO_TIME,
+        )

@@ -1,0 +1,58 @@
+"""Abilities of a local PandaProbe, which it states in the answer to `GET /health`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import orjson
+
+from pandaprobe_otel.config.values import is_loopback
+from pandaprobe_otel.transport.direct import DirectTransport, is_plain
+from pandaprobe_otel.transport.messages import Answer, Request, Transport
+
+LIVE_VERSION: Final = 1
+"""Version of the form in which running spans are sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abilities:
+    """Abilities beyond those of the hosted PandaProbe."""
+
+    takes_live_spans: bool
+    trace_page: str | None
+    """Path of a trace's page, with `{trace_id}` in it; None without pages."""
+
+
+def abilities_of(transport: Transport, *, timeout_s: float) -> Abilities | None:
+    """Ask a server; None if it does not say in time that it is a local one."""
+    answer = transport.send(Request(method="GET", path="/health", timeout_s=timeout_s, most_read=4096))
+    return abilities_in(answer) if isinstance(answer, Answer) else None
+
+
+def abilities_in(answer: Answer) -> Abilities | None:
+    """Read the answer to `GET /health`; None if it is not that of a local server."""
+    if answer.status != 200:
+        return None
+    try:
+        body: Any = orjson.loads(answer.body)
+    except ValueError:
+        return None
+    local: Any = cast("dict[str, Any]", body).get("local") if isinstance(body, dict) else None
+    if not isinstance(local, dict):
+        return None
+    said = cast("dict[str, Any]", local)
+    page = said.get("trace_page")
+    is_page = isinstance(page, str) and page.startswith("/") and "{trace_id}" in page
+    return Abilities(takes_live_spans=said.get("live") == LIVE_VERSION, trace_page=page if is_page else None)
+
+
+def abilities_at(endpoint: str, *, timeout_s: float) -> Abilities | None:
+    """Ask the server at an endpoint if that is on this machine; else nobody is asked, and the answer is None."""
+    if not is_loopback(endpoint) or not is_plain(endpoint):
+        return None
+    transport = DirectTransport(endpoint, {})
+    try:
+        return abilities_of(transport, timeout_s=timeout_s)
+    finally:
+        transport.close()

@@ -1,0 +1,362 @@
+"""Live events of running spans: who is told, of what, when, and what gives way under overload."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import pytest
+from opentelemetry.sdk.trace import Span
+
+from pandaprobe_otel.assembly.live_events import MOST_EVENTS, MOST_IN_POST, LiveEvent, LiveQueue
+from pandaprobe_otel.assembly.live_spans import LiveSpans
+from pandaprobe_otel.assembly.span_filter import SpanFilter
+from pandaprobe_otel.config.resolve import Config
+from pandaprobe_otel.mapping import MappingOptions
+from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
+from pandaprobe_otel.mapping.sdk_span import fields_of
+from pandaprobe_otel.process import open_streams
+from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
+from spans import CHAT, HTTP, SpanMaker
+
+LOCAL: Final = Answer(status=200, body=b'{"status":"healthy","local":{"live":1,"trace_page":"/ui/traces/{trace_id}"}}')
+HOSTED: Final = Answer(status=200, body=b'{"status":"healthy","version":"0.5.0"}')
+TAKEN: Final = Answer(status=204)
+GONE: Final = NoAnswer(reason="refused", may_have_arrived=False)
+AGENT: Final = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "a"}
+SECRET: Final = "s3cr3t-4711"
+LOOK_S: Final = 0.25
+"""Time after which a look finds what waits; a binary fraction, so that sums are exact."""
+
+
+class Server:
+    """A transport with scripted answers, which records the requests."""
+
+    def __init__(self, health: Outcome = LOCAL, takes: Outcome = TAKEN) -> None:
+        self.health, self.takes = health, takes
+        self.requests: list[Request] = []
+
+    def send(self, request: Request) -> Outcome:
+        """Answer a request."""
+        self.requests.append(request)
+        return self.health if request.path == "/health" else self.takes
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def reset_after_fork(self) -> None:
+        """Do nothing."""
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Return all events that were posted."""
+        posts = [json.loads(request.body or b"") for request in self.requests if request.path == "/local/live"]
+        return [event for post in posts for event in post]
+
+    def told(self) -> list[tuple[str, str]]:
+        """Return kind and name of the events about spans."""
+        return [(event["k"], event["span"]["name"]) for event in self.events if "span" in event]
+
+
+class Run:
+    """Spans of an app, a sender of live events, and a clock that the test moves."""
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        spans: Any = "agent",
+        options: MappingOptions | None = None,
+        sample_rate: float = 1.0,
+    ) -> None:
+        self.now = 0.0
+        self.maker = SpanMaker()
+        self.live = LiveSpans(
+            transport=lambda: server,
+            span_filter=SpanFilter(spans),
+            selects_all=spans == "all",
+            options=options or MappingOptions(),
+            sample_rate=sample_rate,
+            timeout_s=1.0,
+            monotonic=lambda: self.now,
+        )
+
+    def start(self, name: str, parent: Span | None = None, attributes: Mapping[str, str] | None = None) -> Span:
+        """Start a span that the worker sees."""
+        span = self.maker.start(name, parent, attributes)
+        self.live.take([(span, False)])
+        return span
+
+    def end(self, span: Span) -> None:
+        """End a span that the worker sees."""
+        self.live.take([(fields_of(self.maker.end(span)), True)])
+
+    def wait(self, seconds: float = LOOK_S) -> None:
+        """Let time pass, and have the worker look until it has nothing to do."""
+        self.now += seconds
+        for _ in range(3):  # ask, post, and what did not fit
+            if (errand := self.live.errand()) is not None:
+                errand()
+                self.now += LOOK_S
+
+
+def test_a_span_is_told_as_it_begins_and_ends() -> None:
+    """Under the ids that the trace will have, with what it took and gave."""
+    server = Server()
+    run = Run(server)
+    root = run.start("run", attributes=AGENT)
+    chat = run.start("chat m", root, CHAT)
+    run.wait()
+    chat.set_attribute("gen_ai.output.messages", '[{"role":"assistant","parts":[{"type":"text","content":"Hi"}]}]')
+    run.end(chat)
+    run.wait()
+
+    assert server.told() == [("b", "run"), ("b", "chat m"), ("e", "chat m")]
+    begin, end = server.events[1], server.events[2]
+    context = chat.get_span_context()
+    ids = trace_uuid(context.trace_id), span_uuid(context.trace_id, context.span_id)
+    assert (begin["trace_id"], begin["span"]["span_id"]) == ids == (end["trace_id"], end["span"]["span_id"])
+    assert begin["span"]["parent_span_id"] == server.events[0]["span"]["span_id"]
+    assert "ended_at" not in begin["span"]
+    assert "Hi" in json.dumps(end["span"]["output"])
+    assert [request.path for request in server.requests].count("/health") == 1
+
+
+def test_a_server_that_is_not_local_is_asked_once_and_told_nothing() -> None:
+    """A hosted PandaProbe, or one of your own, receives no live request."""
+    server = Server(health=HOSTED)
+    run = Run(server)
+    for _ in range(5):
+        run.end(run.start("run", attributes=AGENT))
+        run.wait(100.0)
+
+    assert [(request.method, request.path) for request in server.requests] == [("GET", "/health")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        ({"endpoint": "https://api.pandaprobe.com"}, False),
+        ({"endpoint": "https://api.pandaprobe.com", "live": True}, True),
+        ({"endpoint": "http://127.0.0.1:8787"}, True),
+        ({"endpoint": "http://127.0.0.1:8787", "live": False}, False),
+        ({"endpoint": "http://127.0.0.1:8787", "local": "traces.jsonl"}, False),
+        ({"endpoint": "http://127.0.0.1:8787", "spans": lambda span: True}, False),
+    ],
+)
+def test_whom_the_settings_allow_to_ask(settings: dict[str, Any], shown: bool) -> None:
+    """Without `live`, only a server on this machine."""
+    assert Config.resolve({"api_key": "sk_pp_1", **settings}, environ={}).shows_running_spans is shown
+
+
+def test_a_short_trace_tells_nothing() -> None:
+    """It is delivered before anybody could look at it."""
+    server = Server()
+    run = Run(server)
+    root = run.start("run", attributes=AGENT)
+    run.end(root)
+    run.live.delivered(root.get_span_context().trace_id)
+    run.wait()
+    run.wait()
+
+    assert [request.path for request in server.requests if request.path == "/local/live"] == []
+
+
+def test_what_the_filter_may_leave_out_waits_for_its_end() -> None:
+    """Plumbing never shows; a span that may turn out to be plumbing shows when it has ended; its children move up."""
+    server = Server()
+    run = Run(server)
+    root = run.start("run", attributes=AGENT)
+    step, request = run.start("step", root), run.start("GET", root, HTTP)
+    chat = run.start("chat m", request, CHAT)
+    run.wait()
+    before = server.told()
+    for span in (chat, request, step):
+        run.end(span)
+    run.wait()
+
+    assert before == [("b", "run"), ("b", "chat m")]
+    assert server.told()[2:] == [("e", "step"), ("e", "chat m")]
+    ids = {event["span"]["name"]: event["span"] for event in server.events}
+    assert ids["chat m"]["parent_span_id"] == ids["run"]["span_id"] == server.events[1]["span"]["parent_span_id"]
+
+
+@pytest.mark.parametrize(("spans", "sample_rate", "told"), [("agent", 1.0, 0), ("all", 1.0, 2), ("all", 0.0, 0)])
+def test_a_trace_that_is_not_sent_is_not_told(spans: str, sample_rate: float, told: int) -> None:
+    """One without GenAI spans, or one that sampling leaves out."""
+    server = Server()
+    run = Run(server, spans=spans, sample_rate=sample_rate)
+    root = run.start("GET /", attributes=HTTP)
+    run.start("SELECT", root, {"db.system.name": "sqlite"})
+    run.wait()
+
+    assert len(server.told()) == told
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        MappingOptions(capture="metadata"),
+        MappingOptions(capture="off"),
+        MappingOptions(masks=(lambda text: text.replace(SECRET, "***"),)),
+    ],
+    ids=["metadata", "off", "mask"],
+)
+def test_what_must_not_leave_the_process_does_not(options: MappingOptions) -> None:
+    """`capture` and `mask` apply before anything is told, also to the text of a stream."""
+    server = Server()
+    run = Run(server, options=options)
+    messages = json.dumps([{"role": "user", "parts": [{"type": "text", "content": SECRET}]}])
+    chat = run.start("chat m", attributes={**CHAT, "gen_ai.input.messages": messages})
+    stream = Stream(chat, lambda: SECRET)
+    open_streams.register(stream)
+    run.wait()
+    run.wait()
+    chat.set_attribute("gen_ai.output.messages", messages)
+    run.end(chat)
+    run.wait()
+    open_streams.remove(stream)
+
+    assert [kind for kind, _ in server.told()] == ["b", "e"]
+    assert SECRET not in json.dumps(server.events)
+
+
+class Stream:
+    """A stream that is being read."""
+
+    def __init__(self, span: Span, read: Callable[[], str]) -> None:
+        context = span.get_span_context()
+        self._ids = context.trace_id, context.span_id
+        self.text_so_far = read
+
+    def span_ids(self) -> tuple[int, int]:
+        """Return the ids of its span."""
+        return self._ids
+
+
+def test_the_text_of_a_stream_is_told_as_it_grows() -> None:
+    """Each state once; a stream that ended, or whose reading fails, tells nothing."""
+    server = Server()
+    run = Run(server)
+    chat = run.start("chat m", attributes=CHAT)
+    run.wait()
+    states = ["Sunny", "Sunny", "Sunny and mild"]
+    stream = Stream(chat, lambda: states.pop(0))
+    open_streams.register(stream)
+    while states:
+        run.now += LOOK_S
+        if (errand := run.live.errand()) is not None:
+            errand()
+    open_streams.remove(stream)
+
+    texts = [event for event in server.events if event["k"] == "t"]
+    assert [event["text"] for event in texts] == ["Sunny", "Sunny and mild"]
+    context = chat.get_span_context()
+    assert {event["span_id"] for event in texts} == {span_uuid(context.trace_id, context.span_id)}
+
+
+def test_long_content_is_a_preview() -> None:
+    """Four kilobytes of each input, with a marker; the trace itself has all of it."""
+    server = Server()
+    run = Run(server)
+    messages = json.dumps([{"role": "user", "parts": [{"type": "text", "content": "x" * 100_000}]}])
+    run.start("chat m", attributes={**CHAT, "gen_ai.input.messages": messages})
+    run.wait()
+
+    [request] = [request for request in server.requests if request.path == "/local/live"]
+    assert 1_000 < len(request.body or b"") < 6_000
+
+
+def test_a_server_that_fails_is_left_alone_for_longer_each_time() -> None:
+    """30 seconds, then 60; then it is told that its view is incomplete. Nothing piles up meanwhile."""
+    server = Server(takes=GONE)
+    run = Run(server)
+    root = run.start("run", attributes=AGENT)
+    posts: list[float] = []
+    for _ in range(500):
+        run.end(run.start("chat m", root, CHAT))
+        before = len(server.requests)
+        run.wait(0.25)
+        if len(server.requests) > before:
+            posts.append(run.now)
+    assert [round(later - sooner) for sooner, later in itertools.pairwise(posts)][:2] == [30, 60]
+    server.takes = TAKEN
+    run.now += 600.0
+    run.end(run.start("chat m", root, CHAT))
+    run.wait()
+    run.end(root)
+    run.wait()
+
+    assert server.events[-1]["span"]["name"] == "run"
+    assert {"k": "i", "trace_id": trace_uuid(root.get_span_context().trace_id)} in server.events
+
+
+def test_a_server_that_is_not_there_yet_is_asked_again() -> None:
+    """It may be started while the program runs."""
+    server = Server(health=GONE)
+    run = Run(server)
+    root = run.start("run", attributes=AGENT)
+    run.wait()
+    server.health = LOCAL
+    run.now += 60.0
+    run.end(root)
+    run.wait()
+
+    assert server.told() == [("e", "run")]
+
+
+def event(number: int, kind: Any = "b", text: str = "") -> LiveEvent:
+    """Return an event of a span with this number."""
+    if kind == "t":
+        return LiveEvent.of_text("t", str(number), text)
+    return LiveEvent.of_span(kind, "t", {"span_id": str(number), "input": text})
+
+
+def kinds_of(queue: LiveQueue) -> list[tuple[str, int]]:
+    """Return the kinds in a queue, with their numbers."""
+    counts: dict[str, int] = {}
+    while (body := queue.take()) != b"[]":
+        for each in json.loads(body):
+            counts[each["k"]] = counts.get(each["k"], 0) + 1
+    return sorted(counts.items())
+
+
+def test_overload_drops_texts_then_begins_and_says_so() -> None:
+    """Ends are kept longest, since they say most; the server is told that events are missing."""
+    queue = LiveQueue()
+    for number in range(MOST_EVENTS - 10):
+        queue.add(event(number, "e"))
+    for number in range(5):
+        queue.add(event(number, "t"))
+    for number in range(5):
+        queue.add(event(number, "b"))
+    assert len(queue) == MOST_EVENTS
+    queue.add(event(0, "e"))
+    assert len(queue) == MOST_EVENTS - 4
+    for number in range(6):
+        queue.add(event(number, "e"))
+
+    assert kinds_of(queue) == [("e", MOST_EVENTS - 3), ("i", 1)]
+
+
+def test_overload_in_bytes_drops_content_first() -> None:
+    """The tree stays whole."""
+    queue = LiveQueue()
+    for number in range(100):
+        queue.add(event(number, "e", "x" * 100_000))
+
+    assert kinds_of(queue) == [("e", 100), ("i", 1)]
+
+
+def test_a_post_is_bounded() -> None:
+    """In events and in bytes."""
+    queue = LiveQueue()
+    for number in range(1_000):
+        queue.add(event(number, "e"))
+    assert len(json.loads(queue.take())) == MOST_IN_POST
+    queue = LiveQueue()
+    for number in range(30):
+        queue.add(event(number, "e", "x" * 100_000))
+    assert len(json.loads(queue.take())) == 2

@@ -1,0 +1,230 @@
+"""Requests in JSON give the same spans as ParseDict, however they are written."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import random
+from typing import Any, Final
+
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.json_format import ParseDict, ParseError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.sdk.trace import ReadableSpan
+
+from pandaprobe_otel.gateway.bounds import Allowance
+from pandaprobe_otel.gateway.errors import RefusedError
+from pandaprobe_otel.gateway.json_messages import MISFITS, message_of
+from pandaprobe_otel.gateway.otlp_json import read_json
+from pandaprobe_otel.gateway.otlp_protobuf import read_protobuf
+from pandaprobe_otel.gateway.rejections import Rejected
+from rings import IN_FULL
+
+IDS: Final = {"traceId": 16, "spanId": 8, "parentSpanId": 8}
+ODD: Final[tuple[Any, ...]] = (
+    *(None, True, False, [], {}, "x", "", 0, -1, 1.5, 2.0, 1e30, 2**31, 2**63, 2**64, [[]], [None], [1], {"a": 1}),
+    *("7", "-5", " 1", "1.5", "NaN", "nan", "Infinity", "-Infinity", "inf", "9" * 30, "0x1", "_1", "1_0"),
+    *("STATUS_CODE_ERROR", "SPAN_KIND_CLIENT", "SPAN_KIND_NEW", "YQ", "YWI=", "-_-_", "?", "\u00e9", "\n"),
+)
+"""Values that stand where they do not belong, or are written in a rare way."""
+
+
+class Trees:
+    """Random objects of JSON for messages, from a seed."""
+
+    def __init__(self, seed: int, *, odd: float) -> None:
+        self.rng = random.Random(seed)
+        self._odd = odd
+
+    def message(self, descriptor: Any, depth: int = 0) -> dict[str, Any]:
+        """Return an object with some of a message's fields, under either name."""
+        rng, tree = self.rng, dict[str, Any]()
+        for field in descriptor.fields:
+            if rng.random() < (0.9 if depth < 0 else 0.4 if depth < 5 else 0.15):
+                name = field.name if rng.random() < 0.1 else field.json_name
+                tree[name] = self._value(field, depth)
+        if rng.random() < self._odd:
+            tree["unknown"] = rng.choice(ODD)
+        if descriptor.name == "AnyValue" and len(tree) > 1 and rng.random() >= self._odd:
+            tree = dict([rng.choice(list(tree.items()))])
+        return tree
+
+    def _value(self, field: Any, depth: int) -> Any:
+        if self.rng.random() < self._odd:
+            # ParseDict takes a text or a list for a message without known fields.
+            is_message = field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE
+            return copy.deepcopy(
+                self.rng.choice([odd for odd in ODD if not (is_message and isinstance(odd, str | list))])
+            )
+        if isinstance(field.default_value, list):
+            return [self._single(field, depth) for _ in range(self.rng.randrange(3))]
+        return self._single(field, depth)
+
+    def _single(self, field: Any, depth: int) -> Any:
+        rng, kind = self.rng, field.cpp_type
+        if kind == FieldDescriptor.CPPTYPE_MESSAGE:
+            return self.message(field.message_type, depth + 1)
+        if field.json_name in IDS:
+            return rng.randbytes(IDS[field.json_name]).hex()
+        if kind == FieldDescriptor.CPPTYPE_STRING:
+            return "YWI=" if field.type == FieldDescriptor.TYPE_BYTES else rng.choice(("text", "\u00e9", 'a"{[b', ""))
+        if kind == FieldDescriptor.CPPTYPE_ENUM:
+            return rng.choice((1, 2, field.enum_type.values[1].name))
+        if kind == FieldDescriptor.CPPTYPE_BOOL:
+            return rng.random() < 0.5
+        return rng.choice((7, "8", 9.0, 0))
+
+
+def with_ids(fields: Any) -> Any:
+    """Return the same tree with ids in base64, as ParseDict wants them; raise ValueError for other ids."""
+    if isinstance(fields, list):
+        return [with_ids(item) for item in fields]
+    if not isinstance(fields, dict):
+        return fields
+    mended = {name: with_ids(value) for name, value in fields.items()}
+    for name, size in (*IDS.items(), ("trace_id", 16), ("span_id", 8), ("parent_span_id", 8)):
+        value = mended.get(name)
+        if value is None or value == "":
+            continue
+        if not isinstance(value, str) or len(value) != 2 * size:
+            raise ValueError(name)
+        mended[name] = base64.b64encode(bytes.fromhex(value)).decode()
+    return mended
+
+
+def by_parse_dict(kind: Any, fields: Any) -> Any:
+    """Return the message that ParseDict makes; None if it refuses."""
+    try:
+        return ParseDict(with_ids(fields), kind(), ignore_unknown_fields=True)
+    except (ParseError, ValueError, TypeError, AttributeError, OverflowError):
+        return None
+
+
+def by_tables(kind: Any, fields: Any) -> Any:
+    """Return our message; None if it is refused."""
+    try:
+        return message_of(kind, copy.deepcopy(fields))
+    except MISFITS:
+        return None
+
+
+@pytest.mark.parametrize("seeds", [range(400), pytest.param(range(400, 100_000), marks=IN_FULL)], ids=["some", "all"])
+def test_messages_are_those_of_parse_dict(seeds: range) -> None:
+    """Random spans, with values that do not belong, are read or refused alike."""
+    read = 0
+    for seed in seeds:
+        fields = Trees(seed, odd=0.03).message(Span.DESCRIPTOR)
+        expected = by_parse_dict(Span, fields)
+        assert by_tables(Span, fields) == expected, (seed, fields)
+        read += expected is not None
+    assert 0.1 < read / len(seeds) < 0.9
+
+
+def test_integers_may_have_an_exponent() -> None:
+    """The newest libraries read whole numbers in any notation; older ones want digits."""
+    assert by_tables(Span, {"flags": "1e3", "kind": 3.0, "startTimeUnixNano": "5.0"}) == Span(
+        flags=1000, kind=Span.SPAN_KIND_CLIENT, start_time_unix_nano=5
+    )
+
+
+def written(value: Any, rng: random.Random) -> str:
+    """Return the value as JSON, with members in any order, white space anywhere, and escapes."""
+    space = rng.choice(("", "", " ", "\n\t", "\r"))
+    if isinstance(value, dict):
+        members = [f"{space}{written(name, rng)}{space}:{space}{written(inner, rng)}" for name, inner in value.items()]
+        rng.shuffle(members)
+        return "{" + f"{space},".join(members) + space + "}"
+    if isinstance(value, list):
+        return "[" + f"{space},{space}".join(written(item, rng) for item in value) + space + "]"
+    if isinstance(value, str) and value and rng.random() < 0.1:
+        return f'"\\u{ord(value[0]):04x}{json.dumps(value[1:])[1:]}'
+    return json.dumps(value, ensure_ascii=rng.random() < 0.5)
+
+
+@pytest.mark.parametrize("seeds", [range(60), pytest.param(range(60, 20_000), marks=IN_FULL)], ids=["some", "all"])
+def test_requests_are_split_as_they_are_parsed(seeds: range) -> None:
+    """However a request is written, it gives the spans that the whole of it has for ParseDict."""
+    count = 0
+    for seed in seeds:
+        trees = Trees(seed, odd=0.0)
+        tree = {"resourceSpans": trees.message(ExportTraceServiceRequest.DESCRIPTOR, -3).get("resourceSpans", [])}
+        for resource in tree["resourceSpans"]:
+            resource["scopeSpans"] = resource.pop("scope_spans", resource.get("scopeSpans", []))
+        body = written(tree, trees.rng).encode()
+        expected = ParseDict(with_ids(tree), ExportTraceServiceRequest(), ignore_unknown_fields=True)
+        mine = list(read_json(body, Allowance()))
+        assert texts(mine) == texts(list(read_protobuf(expected.SerializeToString(), Allowance()))), (seed, body)
+        count += len(mine)
+    assert count > len(seeds) / 4
+
+
+def texts(spans: list[Any]) -> list[str]:
+    """Return the spans as texts, in order."""
+    return [repr(parts(span)) if isinstance(span, ReadableSpan) else span.reason for span in spans]
+
+
+def parts(span: ReadableSpan) -> tuple[Any, ...]:
+    """Return everything that a span has; its own JSON has no bytes."""
+    scope = span.instrumentation_scope
+    events = [(event.name, event.timestamp, dict(event.attributes or {})) for event in span.events]
+    links = [(link.context, dict(link.attributes or {})) for link in span.links]
+    times = span.start_time, span.end_time
+    dropped = span.dropped_attributes, span.dropped_events, span.dropped_links
+    return (
+        *(span.name, span.context, span.parent, span.kind, times, span.status.status_code, span.status.description),
+        *(dict(span.attributes or {}), events, links, dropped, dict(span.resource.attributes), scope),
+    )
+
+
+SPAN: Final = b'{"traceId":"11111111111111111111111111111111","spanId":"2222222222222222"}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b" ", b"1", b"{", b"{}x", b'{"a"}', b'{"a":}', b'{"a":1,}', b'{"a":1 "b":2}', b"{1:2}", b'{"a":tru}'),
+        *(b'{"resourceSpans":{}}', b'{"resourceSpans":[{]}', b'{"resourceSpans":[{},]}', b'{"resourceSpans":[,{}]}'),
+        *(b'{"resourceSpans":[{"scopeSpans":[{"spans":[' + SPAN + end for end in (b"", b"]", b",]}]}]}", b"}]}]}]}")),
+        b'{"resource_spans":[]}',
+    ],
+)
+def test_what_is_no_request_is_refused_as_a_whole(body: bytes) -> None:
+    """Nothing is taken of a body that is cut off, or whose frames are not those of the request."""
+    with pytest.raises(RefusedError, match="not an ExportTraceServiceRequest in JSON") as caught:
+        list(read_json(body, Allowance()))
+    assert caught.value.http_status == 400
+
+
+@pytest.mark.parametrize(
+    "bad", [b'{"name":"\\ud800"}', b'{"name":tru}', b'{"name":"\xff"}', b'{"name":1,}', b'{"name":[}}', b'{"x":"\n"}']
+)
+def test_a_malformed_span_is_rejected_alone(bad: bytes) -> None:
+    """Others of its request are read."""
+    body = b'{"resourceSpans":[{"scopeSpans":[{"spans":[' + SPAN + b"," + bad + b"," + SPAN + b"]}]}]}"
+    found = list(read_json(body, Allowance()))
+    assert [isinstance(span, Rejected) for span in found] == [False, True, False]
+
+
+def test_the_last_of_two_lists_counts() -> None:
+    """A name that comes twice has its last value, as in any JSON."""
+    empty = b'"scopeSpans":[{"spans":[%s]}]'
+    body = b'{"resourceSpans":[{' + empty % b"{}" + b"," + empty % (SPAN + b"," + SPAN) + b"}]}"
+    assert len(list(read_json(body, Allowance()))) == 2
+    assert list(read_json(b'{"resourceSpans":null}', Allowance())) == []
+
+
+def test_depth() -> None:
+    """Lists are read as deep as Protobuf has them, and a span with deeper ones is rejected."""
+    for levels, is_read in ((48, True), (49, False), (5000, False)):
+        value = b'{"arrayValue":{"values":[' * levels + b'{"intValue":1}' + b"]}}" * levels
+        span = SPAN[:-1] + b',"attributes":[{"key":"k","value":' + value + b"}]}"
+        body = b'{"resourceSpans":[{"scopeSpans":[{"spans":[' + span + b"]}]}]}"
+        try:
+            (found,) = read_json(body, Allowance())
+        except RefusedError:
+            assert levels == 5000
+        else:
+            assert isinstance(found, ReadableSpan) is is_read

@@ -1,0 +1,119 @@
+"""Facets beside the list, and the completion of searches: what they say is what the list has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html import unescape
+
+import httpx
+import pytest
+
+from pandaprobe_otel.local import LocalServer
+from trace_scan import record
+
+COUNT = 24
+FACET = re.compile(
+    r'<li><a href="(?P<link>[^"]+)" data-facet="(?P<without>[^"]+)"(?P<chosen>[^>]*)>'
+    r'<span>(?P<value>[^<]*)</span> <b class="num">(?P<count>\d+)</b>'
+)
+
+
+@pytest.fixture(scope="module")
+def http() -> Iterator[httpx.Client]:
+    """Yield a client of a server with sealed traces."""
+    with LocalServer(limit=None) as server, httpx.Client(base_url=server.url) as client:
+        headers = {"X-API-Key": server.api_key, "X-Project-Name": "facets"}
+        for number in range(COUNT):
+            client.post("/traces", json=record(number), headers=headers).raise_for_status()
+        server.services.sealer.seal_now()
+        yield client
+
+
+def page(http: httpx.Client, link: str) -> tuple[int, dict[str, re.Match[str]]]:
+    """Return how many traces a list has, and its facets by key and value."""
+    text = http.get(unescape(link)).raise_for_status().text
+    total = re.search(r'<h1>Traces <span class="count">(\d+)', text)
+    assert total is not None
+    found: dict[str, re.Match[str]] = {}
+    for key, values in re.findall(r'<section data-key="(\w+)">(.*?)</section>', text, re.DOTALL):
+        found |= {f"{key}:{unescape(each['value'])}": each for each in FACET.finditer(values)}
+    return int(total[1]), found
+
+
+@pytest.mark.parametrize("query", ["", "error", "order model:gpt-5", "latency>5s -tool:refund"])
+def test_each_facet_counts_the_traces_that_it_leads_to(http: httpx.Client, query: str) -> None:
+    """A click adds the facet to the search; Alt-click leaves its traces out; the counts are of the whole list."""
+    total, facets = page(http, str(httpx.URL("/ui", params={"q": query})))
+
+    assert len(facets) > 10
+    for name in sorted(facets)[::4]:
+        count, _ = page(http, facets[name]["link"])
+        without, _ = page(http, facets[name]["without"])
+        assert count == int(facets[name]["count"]), name
+        assert without == total - count, name
+
+
+def test_a_chosen_facet_is_marked_and_given_up(http: httpx.Client) -> None:
+    """A second click takes the facet out of the search again."""
+    total, facets = page(http, "/ui")
+    _, chosen = page(http, facets["name:Shop assistant"]["link"])
+
+    assert "aria-current" in chosen["name:Shop assistant"]["chosen"]
+    assert page(http, chosen["name:Shop assistant"]["link"])[0] == total
+
+
+@pytest.mark.parametrize(
+    ("term", "proposed"),
+    [
+        ("mod", ["model:"]),
+        ("-mod", ["-model:"]),
+        ("model:", ["model:claude", "model:gpt-5", "model:gpt-5-mini"]),
+        ("-model:gpt-5-", ["-model:gpt-5-mini"]),
+        ("model:claude,gpt-5-", ["model:claude,gpt-5-mini"]),
+        ('name:"sHop a', ['name:"Shop assistant"']),
+        ("meta.t", ["meta.tier:"]),
+        ("meta.tier:g", ["meta.tier:gold"]),
+        ("err", ["error", "error_type:"]),
+        ("nothing", []),
+        ("latency>", []),
+        ('"a phrase', []),
+    ],
+)
+def test_a_term_is_completed(http: httpx.Client, term: str, proposed: list[str]) -> None:
+    """First the names of fields, then their values, the most frequent first, with counts."""
+    found = http.get("/ui/complete", params={"term": term}).raise_for_status().json()
+
+    assert sorted(one["text"] for one in found) == proposed
+
+
+@pytest.mark.parametrize("term", ["model:gpt-5", "tool:", "release:2"])
+def test_what_is_proposed_is_found(http: httpx.Client, term: str) -> None:
+    """The count beside a proposal is that of its list."""
+    for one in http.get("/ui/complete", params={"term": term}).json():
+        assert page(http, str(httpx.URL("/ui", params={"q": one["text"]})))[0] == one["count"]
+
+
+def test_columns_are_chosen(http: httpx.Client) -> None:
+    """A row has the columns that one chooses, which links keep, also with a search."""
+    chosen = http.get("/ui", params={"show": ["release", "answer"], "q": "release:2.3*"}).raise_for_status().text
+    usual = http.get("/ui").raise_for_status().text
+
+    assert '<div class="cell" title="2.3.1">2.3.1</div>' in chosen
+    assert 'class="answered"' in chosen
+    assert 'class="num more cost"' not in chosen
+    assert "show=release&amp;show=answer" in chosen
+    assert 'class="num more cost"' in usual
+    assert 'class="answered"' not in usual
+    assert http.get("/ui", params={"show": "none"}).status_code == 422
+
+
+def test_rows_have_the_latest_scores(http: httpx.Client) -> None:
+    """Of two scores of a name the later one stands in the row."""
+    [number] = [number for number in range(COUNT) if record(number)["name"] == "shop"][:1]
+    key = {"X-API-Key": "sk_pp_local", "X-Project-Name": "facets"}
+    for value in ("0.1", "0.75"):
+        body = {"trace_id": record(number)["trace_id"], "name": "tone", "value": value, "data_type": "NUMERIC"}
+        http.post("/evaluations/trace-scores", json=body, headers=key).raise_for_status()
+
+    assert re.findall(r">tone <b>([^<]*)</b>", http.get("/ui").text) == ["0.75"]

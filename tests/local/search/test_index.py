@@ -1,0 +1,328 @@
+"""The index: whatever happens to traces, a search by sets of bits finds what a scan of them finds."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pandaprobe_otel.local import services
+from pandaprobe_otel.local.faults import Faults
+from pandaprobe_otel.local.models.fields import SortOrder
+from pandaprobe_otel.local.models.traces import SpanUpdate, TraceCreate, TraceSortBy, TraceUpdate
+from pandaprobe_otel.local.sealing import facets, words
+from pandaprobe_otel.local.sealing.sliced_numbers import Column
+from pandaprobe_otel.local.sealing.stored_trace import read_trace
+from pandaprobe_otel.local.search import bit_search
+from pandaprobe_otel.local.search.fields import Comparison
+from pandaprobe_otel.local.search.language import parse
+from pandaprobe_otel.local.search.words import has_phrase, phrase_of
+from pandaprobe_otel.local.services import Services, build_services
+from pandaprobe_otel.local.settings import LocalSettings
+from pandaprobe_otel.local.store import searched_traces
+from pandaprobe_otel.local.store.database import MEMORY, Database
+from pandaprobe_otel.local.store.queries import Slice
+from pandaprobe_otel.local.store.scores import NewScore
+from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
+from trace_scan import NOW, Record, matches, queries, record
+
+ALL = Slice(limit=1000, offset=0)
+
+
+class Store:
+    """A store of one project, beside another with the same traces; its thread never seals."""
+
+    def __init__(self, path: str | Path = MEMORY) -> None:
+        self.database = Database(path)
+        self.services: Services = build_services(LocalSettings(), self.database, Faults())
+        self.services.sealer.stop(5)
+        accounts = self.services.accounts
+        self.project = accounts.project_named(accounts.home.id, "p")
+        with self.database.write() as connection:
+            accounts.keep(self.project, connection)
+
+    def post(self, number: int, kind: int) -> None:
+        """Store a trace as `record` has it for a kind, or merge it."""
+        body = {**record(kind), "trace_id": str(UUID(int=number + 1))}
+        spans = [{**span, "span_id": str(UUID(int=1000 * number + at))} for at, span in enumerate(body["spans"], 1)]
+        with self.database.write() as connection:
+            trace = TraceCreate.model_validate({**body, "spans": spans})
+            self.services.traces.save(connection, self.project.id, trace, now=0)
+
+    def score(self, number: int, value: float) -> None:
+        """Add a score to a trace, if there is one."""
+        target = str(UUID(int=number + 1))
+        if self.services.traces.get(self.project.id, target) is not None:
+            score = NewScore(target=target, name="task_completion", value=str(value), source="x")
+            with self.database.write() as connection:
+                self.services.evaluation.trace_scores.add(connection, self.project.id, score, now=0)
+
+    def change_scores(self, number: int, value: float | None) -> None:
+        """Set the value of the latest score of a trace, or delete it."""
+        scores = self.services.evaluation.trace_scores
+        for row in scores.of_target(self.project.id, str(UUID(int=number + 1)))[:1]:
+            if value is None:
+                scores.delete(self.project.id, row["id"])
+            else:
+                scores.change(row["id"], {"value": str(value), "number": value}, now=0)
+
+    def seal(self) -> None:
+        """Seal all traces."""
+        self.services.sealer.seal_now()
+        with self.database.read() as connection:
+            assert connection.execute("SELECT COUNT(*) FROM unsealed").fetchone()[0] == 0
+
+    def records(self) -> list[Record]:
+        """Return all traces as the API has them."""
+        with self.database.read() as connection:
+            seqs = [row["seq"] for row in connection.execute("SELECT seq FROM traces")]
+            return [trace.record for seq in seqs if (trace := read_trace(connection, seq)) is not None]
+
+    def scores(self) -> dict[str, float]:
+        """Return the latest scores of traces."""
+        with self.database.read() as connection:
+            rows = connection.execute("SELECT trace_id, number FROM trace_scores ORDER BY seq")
+            return {row["trace_id"]: row["number"] for row in rows}
+
+    def found(self, query: str, page: Slice = ALL, sort_by: TraceSortBy = TraceSortBy.STARTED_AT) -> list[str]:
+        """Return the ids of the traces that a search lists, in order."""
+        wanted = TraceFilter(search=Search(query=parse(query).query, now=int(NOW.timestamp() * 1e6)))
+        rows, _ = self.services.queries.traces(self.project.id, wanted, page, sort_by, SortOrder.DESC)
+        return [row["trace_id"] for row in rows]
+
+    def scanned(self, query: str) -> list[str]:
+        """Return the ids of the traces that match, the latest first."""
+        scores, asked = self.scores(), parse(query).query
+        found = [each for each in self.records() if matches(each, asked, scores)]
+        return [each["trace_id"] for each in sorted(found, key=_start, reverse=True)]
+
+    def close(self) -> None:
+        """Close the file."""
+        self.services.close(5)
+        self.database.close()
+
+
+def _start(each: Record) -> Any:
+    return datetime.fromisoformat(each["started_at"]), 0
+
+
+@contextmanager
+def opened(path: str | Path = MEMORY) -> Generator[Store]:
+    """Yield a store."""
+    store = Store(path)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+STEPS: dict[str, Callable[[Store, int, int], Any]] = {
+    "post": lambda store, number, kind: store.post(number, kind),
+    "patch": lambda store, number, kind: store.services.traces.patch(
+        store.project.id,
+        str(UUID(int=number + 1)),
+        TraceUpdate(status=record(kind)["status"], metadata=record(kind)["metadata"], output=f"a blender {kind}"),
+    ),
+    "patch a span": lambda store, number, kind: store.services.traces.patch_span(
+        store.project.id, str(UUID(int=number + 1)), str(UUID(int=1000 * number + 3)), SpanUpdate(name=f"refund {kind}")
+    ),
+    "tag": lambda store, number, kind: store.services.traces.change_tags(
+        store.project.id, [str(UUID(int=number + 1))], ["vip"] if kind % 2 else [], ["beta"]
+    ),
+    "delete": lambda store, number, _: store.services.traces.delete(store.project.id, [str(UUID(int=number + 1))]),
+    "score": lambda store, number, kind: store.score(number, kind / 24),
+    "change a score": lambda store, number, kind: store.change_scores(number, 1 - kind / 24),
+    "delete a score": lambda store, number, _: store.change_scores(number, None),
+    "seal": lambda store, _number, _kind: store.seal(),
+}
+STEP = st.tuples(st.sampled_from([*STEPS, "post", "post", "restart"]), st.integers(0, 9), st.integers(0, 23))
+
+
+@given(st.lists(STEP, min_size=3, max_size=24), st.lists(queries(), min_size=6, max_size=6))
+@settings(max_examples=15)
+def test_a_search_finds_what_a_scan_finds(steps: list[tuple[str, int, int]], asked: list[str]) -> None:
+    """After posts, patches, deletions, scores and restarts, sealed or not, in the order of the start."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "p.db"
+        store = Store(path)
+        try:
+            for step, number, kind in steps:
+                if step == "restart":
+                    store.close()
+                    store = Store(path)
+                else:
+                    STEPS[step](store, number, kind)
+            for query in asked:
+                assert sorted(store.found(query)) == sorted(store.scanned(query)), query
+        finally:
+            store.close()
+
+
+@pytest.fixture(scope="module")
+def many() -> Generator[Store]:
+    """Yield a store of 60 traces, of which 40 are sealed."""
+    with opened() as store:
+        for number in range(60):
+            store.post(number, number)
+            if number == 40:
+                store.seal()
+        yield store
+
+
+@pytest.mark.parametrize("query", ["order", "error OR tool:refund", "name:shop -error"])
+@pytest.mark.parametrize("sort_by", TraceSortBy)
+def test_pages_are_parts_of_the_whole(
+    many: Store, monkeypatch: pytest.MonkeyPatch, query: str, sort_by: TraceSortBy
+) -> None:
+    """A list of many traces, read in order, has the same pages as a list of few, which is sorted."""
+    few = [many.found(query, Slice(limit=7, offset=offset), sort_by) for offset in range(0, 70, 7)]
+    monkeypatch.setattr(searched_traces, "_FEW", 0)
+    as_many = [many.found(query, Slice(limit=7, offset=offset), sort_by) for offset in range(0, 70, 7)]
+
+    assert as_many == few
+    assert sorted(itertools.chain(*few)) == sorted(many.scanned(query))
+
+
+@given(queries())
+@settings(max_examples=15)
+def test_without_full_text_the_same_is_found(many: Store, query: str) -> None:
+    """An SQLite without FTS5 takes longer."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(bit_search, "has_full_text", lambda: False)
+        without = many.found(query)
+
+    assert sorted(without) == sorted(many.scanned(query))
+
+
+def test_a_missing_full_text_index_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever waits for searches reads why."""
+    monkeypatch.setattr(services, "has_full_text", lambda: False)
+    services._warn_once.cache_clear()
+    for _ in range(2):
+        with opened():
+            pass
+
+    assert caplog.text.count("has no FTS5") == 1
+
+
+def test_a_key_with_too_many_values_is_asked_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids in metadata or in names do not fill the index."""
+    monkeypatch.setattr(facets, "MOST_VALUES", 2)
+    with opened() as store:
+        for number in range(12):
+            store.post(number, number)
+        store.seal()
+        with store.database.read() as connection:
+            names = connection.execute("SELECT COUNT(*) FROM facets WHERE key = 'name'").fetchone()[0]
+
+        assert names == 0
+        for query in ("name:shop*", "meta.retries:2", "meta.tier:gold -name:shop", "release:2.3*"):
+            assert sorted(store.found(query)) == sorted(store.scanned(query)), query
+
+
+def test_nothing_is_left_of_a_deleted_project() -> None:
+    """Facets and words go with the project; the table of words with the next trace that is sealed."""
+    with opened() as store:
+        store.post(1, 1)
+        store.seal()
+        accounts = store.services.accounts
+        accounts.delete_project(store.project)
+        other = accounts.project_named(accounts.home.id, "other")
+        with store.database.write() as connection:
+            accounts.keep(other, connection)
+        store.project = other
+        store.post(2, 2)
+        store.seal()
+        with store.database.read() as connection:
+            projects = connection.execute("SELECT COUNT(DISTINCT project) FROM facet_bits").fetchone()[0]
+            tables = connection.execute(
+                "SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%'"
+            ).fetchall()
+
+        assert projects == 1
+        assert [row["name"] for row in tables] == ["words_2"]
+
+
+def test_words_are_forgotten_with_their_trace() -> None:
+    """A deleted trace leaves no word behind: FTS5 itself finds its index in order."""
+    with opened() as store:
+        for number in range(6):
+            store.post(number, number)
+        store.seal()
+        store.services.traces.delete(store.project.id, [str(UUID(int=number + 1)) for number in range(6)])
+        with store.database.write() as connection:
+            connection.execute("CREATE VIRTUAL TABLE vocabulary USING fts5vocab(words_1, row)")
+            left = connection.execute("SELECT term, doc FROM vocabulary").fetchall()
+
+        assert [tuple(row) for row in left] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "is_found"),
+    [
+        ("Größe XL", "größe", True),
+        ("Gro\u0308ße", "größe", True),
+        ("我的订单在哪里", "订单", True),
+        ("我的订单在哪里", "单订", False),
+        ("refund_order(7431)", "refund order", True),
+        ("refund_order(7431)", "order(743", False),
+        ("a\ue000b", "a b", True),
+        ("x" * 3000, "x" * 3000, False),
+    ],
+)
+def test_words_of_many_scripts(text: str, asked: str, is_found: bool) -> None:
+    """The index and the functions that take its place agree, also on accents and on scripts without spaces."""
+    phrase = phrase_of(asked)
+    assert phrase is not None
+    connection = sqlite3.connect(":memory:")
+    connection.execute(f"CREATE VIRTUAL TABLE words_1 {words.FORM}")
+    connection.execute("INSERT INTO words_1 (rowid, body) VALUES (1, ?)", (words.joined([text]),))
+
+    assert bool(words.matching(connection, 1, phrase)) is is_found
+    assert has_phrase([text], phrase) is is_found
+    connection.close()
+
+
+@given(
+    st.lists(st.none() | st.integers(0, 40) | st.integers(0, 2**61), min_size=1, max_size=30),
+    st.integers(-2, 41) | st.floats(-1, 41),
+    st.sampled_from(Comparison),
+    st.lists(st.integers(0, 60), max_size=4),
+)
+def test_sliced_numbers_are_numbers(
+    numbers: list[int | None], value: float, comparison: Comparison, others: list[int]
+) -> None:
+    """Comparisons, sums and ranks of columns are those of the numbers themselves."""
+    known = [(at, number) for at, number in enumerate(numbers) if number is not None]
+    places = max((number.bit_length() for _, number in known), default=0)
+    column = Column(
+        known=sum(1 << at for at, _ in known),
+        digits=[sum((number >> place & 1) << at for at, number in known) for place in range(places)],
+    )
+    compare: dict[Comparison, Callable[[float, float], bool]] = {
+        Comparison.EQUAL: lambda left, right: left == right,
+        Comparison.LESS: lambda left, right: left < right,
+        Comparison.AT_MOST: lambda left, right: left <= right,
+        Comparison.MORE: lambda left, right: left > right,
+        Comparison.AT_LEAST: lambda left, right: left >= right,
+    }
+    everything = (1 << len(numbers)) - 1
+
+    found = column.compared(comparison, value, everything)
+
+    assert found == sum(1 << at for at, number in known if compare[comparison](number, value))
+    assert column.total(everything) == sum(number for _, number in known)
+    ordered = sorted([number for _, number in known] + others)
+    assert [column.ranked(rank, everything, others) for rank in range(len(ordered))] == ordered

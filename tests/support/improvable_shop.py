@@ -1,0 +1,101 @@
+"""A shop's agent whose model writes amounts with a comma, unless its prompt says otherwise; a project to improve.
+
+The model is scripted: it obeys directives that it finds in the system prompt, and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from provider_server import Received, Reply, json_reply
+
+FILES: Final[Mapping[str, str]] = {
+    "prompts/refund.md": "You refund orders.\n",
+    "tools.py": '''\
+from pandaprobe_otel import tool
+
+
+@tool
+def refund_order(order: str, amount: str) -> str:
+    """Refund an order."""
+    return f"{order}: {float(amount):.2f}"
+''',
+    "app.py": """\
+import json
+from pathlib import Path
+
+from openai import OpenAI
+from pandaprobe_otel import agent
+
+import tools
+
+
+@agent
+def support(question: str) -> str:
+    prompt = (Path(__file__).parent / "prompts" / "refund.md").read_text(encoding="utf-8")
+    messages = [{"role": "system", "content": prompt}, {"role": "user", "content": question}]
+    said = OpenAI().chat.completions.create(model="m", messages=messages).choices[0].message
+    if not said.tool_calls:
+        raise RuntimeError(f"the model asked for no refund: {said.content}")
+    return tools.refund_order(**json.loads(said.tool_calls[0].function.arguments))
+""",
+}
+PRODUCTS: Final = (
+    "blender",
+    "kettle",
+    "toaster",
+    "lamp",
+    "chair",
+    "desk",
+    "phone",
+    "clock",
+    "mixer",
+    "radio",
+    "fan",
+    "oven",
+)
+WHOLE: Final = ("books", "gift", "mug", "pen")
+"""Products whose prices have no cents, so that the model makes no mistake."""
+
+
+def question(product: str) -> str:
+    """Return what a customer asks."""
+    return f"Please pay back my {product}."
+
+
+def answer(asked: Received) -> Reply:
+    """Answer with the call of the tool, as the directives of the prompt have it."""
+    prompt, said = (message["content"] for message in asked.json["messages"])
+    product = said.removeprefix("Please pay back my ").removesuffix(".")
+    if "never refund gifts" in prompt and product == "gift":
+        return _reply({"role": "assistant", "content": "Gifts are not paid back."})
+    obeys = "decimal point" in prompt or "like 129.00" in prompt or product in prompt
+    amount = "20" if product in WHOLE else "129.00" if obeys else "129,00"
+    call = {"name": "refund_order", "arguments": json.dumps({"order": product, "amount": amount})}
+    return _reply(
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "type": "function", "function": call}]}
+    )
+
+
+def _reply(message: Mapping[str, Any]) -> Reply:
+    return json_reply(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "m",
+            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+            "usage": {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10},
+        }
+    )
+
+
+def written(root: Path) -> Path:
+    """Write the project and return its folder."""
+    for name, text in FILES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+    return root

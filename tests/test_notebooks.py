@@ -1,0 +1,294 @@
+"""Rich representations for notebooks, and the same as text for terminals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import pytest
+
+from pandaprobe_otel.api import RunResult
+from pandaprobe_otel.api.models import EvalRun, Page, Session, Span, Trace, TraceListItem, TraceScore
+from pandaprobe_otel.evals import CaseResult, JudgeQuality, MetricResult, Outcome, Report, SpanSet
+from pandaprobe_otel.evals.judge_quality import LabelledAnswers
+from pandaprobe_otel.evals.traces import TraceRecord
+from pandaprobe_otel.reporting.markup import COLOURS, SHARE
+from pandaprobe_otel.reporting.report import Status
+
+HOSTILE: Final = '</pre></details><script>alert(1)</script><img src=x onerror="alert(1)">\x1b]0;title\x07\ud800'
+NOW: Final = "2026-01-02T03:04:05+00:00"
+SOME_ID: Final = UUID(int=1)
+ALLOWED: Final = frozenset({
+    "style", "div", "h3", "p", "span", "table", "thead", "tbody", "tr", "th", "td", "details", "summary", "pre",
+})  # fmt: skip
+VOID: Final = frozenset({"img", "br", "input", "link", "meta"})
+
+
+class Output(HTMLParser):
+    """Collects tags, attributes and text of an output; complains about tags that do not match."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.words = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def span_body(number: int, said: str, **fields: Any) -> dict[str, Any]:
+    """Return a span, child of the first."""
+    return {
+        "span_id": str(UUID(int=number)),
+        "trace_id": str(SOME_ID),
+        "parent_span_id": None if number == 1 else str(UUID(int=1)),
+        "name": said,
+        "kind": "TOOL",
+        "status": "ERROR",
+        "error": said,
+        "input": {said: said},
+        "output": said,
+        "model": said,
+        "metadata": {said: said},
+        "started_at": NOW,
+        "ended_at": "2026-01-02T03:04:06.500000+00:00",
+        **fields,
+    }
+
+
+def trace_body(said: str, spans: int = 2) -> dict[str, Any]:
+    """Return a trace that says the same in every field."""
+    return {
+        "trace_id": str(SOME_ID),
+        "project_id": str(SOME_ID),
+        "name": said,
+        "status": "ERROR",
+        "input": said,
+        "output": said,
+        "metadata": {said: said},
+        "session_id": said,
+        "user_id": said,
+        "tags": [said],
+        "release": said,
+        "environment": said,
+        "started_at": NOW,
+        "ended_at": "2026-01-02T03:04:06.500000+00:00",
+        "spans": [span_body(number + 1, said) for number in range(spans)],
+    }
+
+
+def session_of(said: str) -> Session:
+    """Return a session with one trace."""
+    return Session.model_validate(
+        {
+            "session_id": said,
+            "trace_count": 1,
+            "first_trace_at": NOW,
+            "has_error": True,
+            "user_id": said,
+            "traces": [trace_body(said)],
+        }
+    )
+
+
+def result_of(said: str, **fields: Any) -> RunResult:
+    """Return the result of a run: a score on evidence, one that failed and one that is missing."""
+    run = {
+        "id": SOME_ID, "name": said, "status": "COMPLETED", "metric_names": ["tone", said], "total_targets": 2,
+        "evaluated_count": 2, "failed_count": 1, "created_at": NOW, "project_id": SOME_ID, "target_type": "TRACE",
+        "filters": {"trace_ids": [str(SOME_ID)]},
+    }  # fmt: skip
+    score = {
+        "id": SOME_ID, "trace_id": SOME_ID, "name": "tone", "value": "0.9", "status": "SUCCESS", "reason": said,
+        "source": "AUTOMATED", "data_type": "NUMERIC", "project_id": SOME_ID, "created_at": NOW, "updated_at": NOW,
+        **fields,
+    }  # fmt: skip
+    return RunResult(run=EvalRun.model_validate(run), scores=(TraceScore.model_validate(score),))
+
+
+def report_of(said: str) -> Report:
+    """Return a report with a case that failed and one that passed."""
+    failed = MetricResult(
+        metric=said, finding="scored", value=0.2, threshold=0.5, outcome=Outcome.FAILED, text=f"{said}: 0.20"
+    )
+    passed = replace(failed, value=0.9, outcome=Outcome.PASSED)
+    cases = (
+        CaseResult(id=said, input=said, output=said, expected=said, results=(failed,)),
+        CaseResult(id="good", input=said, results=(passed,)),
+    )
+    return Report(name=said, created_at=NOW, cases=cases, notes=(said,))
+
+
+def status_of(said: str) -> Status:
+    """Return a status with a problem and an error."""
+    return Status(
+        enabled=True,
+        endpoint=said,
+        project_name=said,
+        spans_dropped={said: 1},
+        last_error=said,
+        problems=(said,),
+        settings={said: (said, said)},
+        instrumented={said: said},
+    )
+
+
+def quality_of(said: str) -> JudgeQuality:
+    """Return a judge that was wrong about one case and silent about another."""
+    answer = LabelledAnswers(id=said, label=True, values=(0.1,), reason=said, threshold=0.5)
+    return JudgeQuality(metric=said, threshold=0.5, repeat=1, answers=(answer,), unanswered={said: said})
+
+
+def page_of(said: str) -> Page[TraceListItem]:
+    """Return a page of one of two traces."""
+    item = TraceListItem.model_validate({**trace_body(said), "spans": None, "span_count": 2})
+    return Page[TraceListItem](items=[item], total=2, limit=1, offset=0)
+
+
+EVERY: Final[dict[str, Callable[[str], Any]]] = {
+    "trace": lambda said: Trace.model_validate(trace_body(said)),
+    "span": lambda said: Span.model_validate(span_body(1, said)),
+    "session": session_of,
+    "page": page_of,
+    "result": result_of,
+    "status": status_of,
+    "report": report_of,
+    "comparison": lambda said: report_of(said).compare(report_of(said)),
+    "judge": quality_of,
+    "record": lambda said: TraceRecord(trace_body(said)),
+    "spans": lambda said: SpanSet.of([TraceRecord(trace_body(said))]),
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_an_output_is_text_and_no_markup_of_its_content(name: str) -> None:
+    """It has only harmless tags, no event handlers and nothing to load, and the file of a notebook can hold it."""
+    html: str = EVERY[name](HOSTILE)._repr_html_()
+    output = Output(html)
+
+    assert set(output.tags) <= ALLOWED
+    assert output.attributes <= {"class", "style", "scope", "open", "tabindex"}
+    assert output.open == []
+    assert "<script>alert(1)</script>" in output.words
+    assert html.encode()
+    assert "url(" not in html
+    assert "@import" not in html
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if name not in ("span", "spans", "judge", "report")])
+def test_a_terminal_is_told_the_same_and_obeys_nothing(name: str) -> None:
+    """`print` shows lines of text."""
+    shown = str(EVERY[name]("refund"))
+
+    assert "refund" in shown or name == "result"
+    assert "<" not in shown
+
+
+def test_the_text_of_a_trace_is_its_tree() -> None:
+    """A line for each span, under its parent; a short `repr`, however many spans there are."""
+    body = {**trace_body("refund"), "spans": [span_body(1, "a", kind="AGENT", status="OK"), span_body(2, HOSTILE)]}
+    trace = Trace.model_validate(body)
+    first, agent, tool = str(trace).splitlines()
+
+    assert first == f"trace {SOME_ID}  refund  ERROR  1.50 s  2 spans"
+    assert agent == "  AGENT a  1.50 s  a"
+    assert tool.startswith("    TOOL  </pre></details><script>")
+    assert "\x1b" not in tool
+    assert repr(trace) == f"<Trace {SOME_ID}  refund  ERROR  1.50 s  2 spans>"
+    assert repr(session_of("s")) == "<Session 's': 1 traces>"
+
+
+def test_unknown_tokens_and_cost_are_not_shown_as_zero() -> None:
+    """They are added up where a span states them."""
+    counted = span_body(2, "m", token_usage={"prompt_tokens": 1200, "completion_tokens": 34}, cost={"total": 0.0123})
+    body = {**trace_body("refund"), "spans": [span_body(1, "a"), counted]}
+
+    assert "tokens" not in str(EVERY["trace"]("refund"))
+    assert "1,234 tokens  $0.0123" in str(Trace.model_validate(body)).splitlines()[0]
+
+
+def test_what_was_given_for_nothing_is_never_green() -> None:
+    """A score without evidence is marked, in both forms, and a bare score has no colour: nobody stated a threshold."""
+    vacuous = result_of("No tool calls found in trace.", name="tool_correctness", value="1.0")
+    known = result_of("fine")
+
+    assert "class=unsure>1.0 (nothing to judge)" in vacuous._repr_html_()
+    assert "1.0 (nothing to judge)  No tool calls found" in str(vacuous)
+    assert "class=good" not in known._repr_html_() + vacuous._repr_html_()
+    assert str(known).startswith("evaluation COMPLETED: 1 scores, 3 missing")
+
+
+def test_a_large_trace_makes_a_bounded_output_that_says_what_it_leaves_out() -> None:
+    """A notebook keeps the output in its file."""
+    html: str = Trace.model_validate(trace_body("x" * 10_000, spans=500))._repr_html_()
+
+    assert len(html) < 1_200_000
+    assert "… 200 more spans" in html
+    assert "more characters" in html
+
+
+def luminance(colour: tuple[float, ...]) -> float:
+    """Return the relative luminance of WCAG 2."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def rgb(colour: str) -> tuple[float, ...]:
+    """Return the parts of `#rrggbb`, from 0 to 1."""
+    return tuple(int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+
+
+@pytest.mark.parametrize("name", COLOURS)
+@pytest.mark.parametrize(("paper", "ink"), [("#ffffff", "#212121"), ("#111111", "#e0e0e0"), ("#1e1e1e", "#cccccc")])
+def test_colours_are_readable_in_light_and_dark(name: str, paper: str, ink: str) -> None:
+    """Mixed with the text's colour, each has the contrast of 4.5 that WCAG asks for."""
+    mixed = tuple(
+        SHARE / 100 * hue + (1 - SHARE / 100) * base for hue, base in zip(rgb(COLOURS[name]), rgb(ink), strict=True)
+    )
+    bright, dark = sorted((luminance(mixed), luminance(rgb(paper))), reverse=True)
+
+    assert (bright + 0.05) / (dark + 0.05) >= 4.5
+
+
+@pytest.mark.outer
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_outputs_are_accessible_in_a_browser(theme: Literal["light", "dark"], width: int) -> None:
+    """Axe finds nothing in any output, in either theme, on a desk and on a phone; no script runs."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    from chromium import chromium
+
+    outputs = "".join(make(HOSTILE)._repr_html_() for make in EVERY.values())
+    shell = (
+        '<!doctype html><html lang="en"><title>Notebook</title><style>:root{color-scheme:light dark}'
+        "body{color:light-dark(#212121,#e0e0e0);background:light-dark(#fff,#111)}</style>"
+        f"<main><h1>Outputs</h1><h2>of cells</h2>{outputs}</main></html>"
+    )
+    with chromium() as browser:
+        page = browser.new_page(color_scheme=theme, viewport={"width": width, "height": 900})
+        dialogs: list[str] = []
+        page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+        page.set_content(shell)
+        page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+        found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+
+    assert [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found] == []
+    assert dialogs == []
