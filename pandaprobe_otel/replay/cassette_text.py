@@ -19,7 +19,7 @@ _LONG_KEY: Final = 100
 _PLAIN: Final = re.compile(
     r"[A-Za-z](?:[A-Za-z0-9_./>() -]*[A-Za-z0-9_./>()-])?|https?://[A-Za-z0-9_./:-]*[A-Za-z0-9_/-]"
 )
-_WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+_WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off"})
 """Texts that would be something else without quotes."""
 _UNSEEN: Final = re.compile(r"[^\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 """Characters that YAML forbids, changes or hides outside of quotes."""
@@ -57,8 +57,9 @@ def _value(value: Any, indent: str) -> str:
         return f" !!binary |\n{_indented(text, indent)}" if text else ' !!binary ""\n'
     if isinstance(value, Mapping) and not isinstance(value, Flow) and value:
         return "\n" + "".join(_members(cast("Mapping[str, Any]", value), f"{indent}  "))
-    if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-        return "\n" + "".join(_item(item, indent) for item in value)
+    items: Any = value if isinstance(value, list) else ()  # pyright: ignore[reportUnknownVariableType]
+    if any(isinstance(item, Mapping) for item in items):
+        return "\n" + "".join(_item(item, indent) for item in items)
     return f" {_filled(value, indent)}\n"
 
 

@@ -41,6 +41,7 @@ from framework_cases import (
     run_beside_another_vendor,
 )
 from pandaprobe_otel.demo.completions import Reply, ToolCall
+from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel_integrations.claude_agent_sdk import ClaudeAgentSDKAdapter, ClaudeAgentSDKInstrumentor
 
@@ -418,3 +419,10 @@ def test_forms_of_a_system_prompt(prompt: Any, traces: SentTraces, model: StartM
         assert span["input"]["messages"][0]["role"] == "system"
         told = str(span["input"]["messages"][0])
         assert ("You know weather." in told, "claude_code" in told) == (True, prompt["type"] == "preset")
+
+
+async def test_a_recording_refuses_it(tmp_path: Path) -> None:
+    """The command line asks its model in a process of its own, so that a replay would go live."""
+    with pandaprobe_otel.recording(tmp_path / "one.yaml"), pytest.raises(RecordingError, match="command line"):
+        async for _ in query(prompt="Hi", options=ClaudeAgentOptions(cli_path="/nowhere/claude")):
+            pass

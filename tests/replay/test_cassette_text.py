@@ -19,7 +19,7 @@ LINES = st.lists(st.sampled_from(["", " ", "\t", "  a", "a ", "data: {}", "#", "
 TEXTS = st.one_of(
     WORDS,
     LINES.map("\n".join),
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
+    st.text(max_size=12),
     st.text('\n\t \r\x85\u2028\ufeff\x7f{}[]:,#&*!|>%@`"\\a', max_size=8),
 )
 SCALARS = st.one_of(

@@ -13,6 +13,7 @@ from pandaprobe_otel.replay.answers.protocols import protocol_of
 from pandaprobe_otel.replay.answers.rebuild import rebuilt
 from pandaprobe_otel.replay.cannot_capture import CannotCapture
 from pandaprobe_otel.replay.capture.asked import request_of
+from pandaprobe_otel.replay.capture.order import order_of
 from pandaprobe_otel.replay.capture.refusals import with_place
 from pandaprobe_otel.replay.capture.stored import StoredTrace, metadata_of
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, ToolCall
@@ -20,7 +21,7 @@ from pandaprobe_otel.replay.interactions import Cassette, Interaction, ToolCall
 
 def cassette_of(trace: StoredTrace, *, plays_tools: bool = True) -> Cassette:
     """Return the cassette that answers as the trace did. Raises CannotCapture, with the span that it is about."""
-    after = _after(trace.model_calls)
+    after = order_of(trace)
     return Cassette(
         interactions=tuple(
             with_place(span, partial(_interaction, trace, number, span, after[number]))
@@ -45,23 +46,6 @@ def _interaction(trace: StoredTrace, number: int, span: SpanRecord, after: tuple
         at=trace.place_of(span),
         after=after,
     )
-
-
-def _after(calls: tuple[SpanRecord, ...]) -> dict[int, tuple[int, ...]]:
-    """For each call, by its number, those that had ended before it began, without those that these imply."""
-    implied: dict[int, set[int]] = {}
-    found: dict[int, tuple[int, ...]] = {}
-    for number, call in enumerate(calls, 1):
-        before = [one for one in range(number - 1, 0, -1) if calls[one - 1].ended <= call.started]
-        direct: list[int] = []
-        known: set[int] = set()
-        for one in before:
-            if one not in known:
-                direct.append(one)
-                known |= {one, *implied[one]}
-        implied[number] = known
-        found[number] = tuple(sorted(direct))
-    return found
 
 
 def tool_call(trace: StoredTrace, span: SpanRecord) -> ToolCall:

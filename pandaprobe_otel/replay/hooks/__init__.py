@@ -23,6 +23,7 @@ HOOKED: Final = {
     "opentelemetry.sdk.trace": "spans",
     "websockets.asyncio.client": "refused",
     "websockets.sync.client": "refused",
+    "claude_agent_sdk._internal.transport.subprocess_cli": "refused",
     "grpc": "refused",
     "grpc.aio": "refused",
 }

@@ -20,6 +20,8 @@ def install(module: Any) -> list[Patch]:
             return [patch(module.connect, "__init__", _connect_later)]
         case "websockets.sync.client":
             return [patch(module, "connect", _connect)]
+        case "claude_agent_sdk._internal.transport.subprocess_cli":
+            return [patch(module.SubprocessCLITransport, "connect", _start)]
         case _:  # grpc, grpc.aio
             return [patch(module, "secure_channel", _open_channel)]
 
@@ -37,6 +39,16 @@ def _connect(original: Any, uri: str, *arguments: Any, **options: Any) -> Any:
 def _open_channel(original: Any, target: str, *arguments: Any, **options: Any) -> Any:
     _check("gRPC", f"grpc://{target.rpartition('/')[2]}")
     return original(target, *arguments, **options)
+
+
+async def _start(original: Any, transport: Any, *arguments: Any, **options: Any) -> Any:
+    """Refuse Claude's command line: it asks its model, and runs its tools, in a process of its own."""
+    if (run := current()) is not None:
+        raise RecordingError(
+            f"Claude's command line cannot be recorded by {run.path}: it asks its model and runs its tools in a "
+            "process of its own, which would go live in a replay. Open no recording around the Claude Agent SDK."
+        )
+    return await original(transport, *arguments, **options)
 
 
 def _check(what: str, uri: str) -> None:
