@@ -102,7 +102,6 @@ def read_result(folder: Path, number: int) -> CandidateResult:
     return TypeAdapter(CandidateResult).validate_json(path.read_bytes())
 
 
-
 def apply(folder: Path, candidate: Candidate) -> tuple[Path, ...]:
     """Write an accepted candidate into the project; return the changed files.
 

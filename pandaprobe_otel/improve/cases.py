@@ -46,12 +46,7 @@ class Case:
 def read_cases(folder: Path) -> tuple[Case, ...]:
     """Return all cases of an improvement, by id."""
     reader = TypeAdapter(Case)
-    found: list[Case] = []
-    for path in sorted((folder / "cases").glob("*/*.json")):
-        fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found.append(
-            Case(**{**fields, "fingerprints": tuple(fields["fingerprints"]), "titles": tuple(fields["titles"])})
-        )
+    found = [reader.validate_json(path.read_bytes()) for path in sorted((folder / "cases").glob("*/*.json"))]
     return tuple(sorted(found, key=lambda case: case.id))
 
 
