@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import improvable_shop
-from command_line import clean_environment
+from command_line import clean_environment, run_here
 from pandaprobe_otel.improve.acceptance import Verdict
 from pandaprobe_otel.improve.candidates import NoCandidate, apply, propose, read_candidate, read_result, write_report
 from pandaprobe_otel.improve.proposing import Request, Response
@@ -199,6 +199,33 @@ def test_too_few_cases_do_not_start(traces: tuple[Path, Path, ProviderServer], t
     with pytest.raises(CannotStart, match="too few cases"):
         start(tmp_path / "run", settings(traces[0]), failing=failing, passing=[], entry=entry)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_command_line_leads_through_the_steps(
+    traces: tuple[Path, Path, ProviderServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """start, propose, test and apply say what they did, and what is not there."""
+    monkeypatch.chdir(improvable_shop.written(tmp_path / "project"))
+    monkeypatch.delitem(sys.modules, "app", raising=False)
+    monkeypatch.delitem(sys.modules, "tools", raising=False)
+    environment = {**clean_environment(tmp_path), "PYTHONPATH": str(traces[0])}
+    folder = ["--folder", str(tmp_path / "run")]
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return run_here("improve", *arguments, *folder, environment=environment)
+
+    begun = run("start", str(traces[1]), "--entry", "app:support", "--allow", "prompts/*.md")
+    assert (begun.returncode, begun.stderr) == (0, "")
+    assert "3 failures to look at, 9 unseen, 4 passing runs" in begun.stdout
+    assert run("start", str(traces[1]), "--entry", "app:support", "--allow", "x").returncode == 4
+    refused = run("propose", "--file", f"{PROMPT}")
+    assert (refused.returncode, refused.stdout) == (1, "rejected: no change\n")
+    (tmp_path / "new.md").write_text("Write amounts with a decimal point.\n", encoding="utf-8")
+    taken = run("propose", "--file", f"{PROMPT}={tmp_path / 'new.md'}", "--rationale", "Commas.")
+    assert (taken.returncode, taken.stdout) == (0, f"candidate 2: {PROMPT}\n")
+    untested = run("apply", "--yes")
+    assert untested.returncode == 4
+    assert "was not tested" in untested.stderr
 
 
 def test_the_evidence_has_the_shown_cases_only(shop: Shop) -> None:
