@@ -178,16 +178,16 @@ def test_a_pull_request_from_a_fork(tmp_path: Path, github: GitHubApi) -> None:
 
 
 def test_the_action_is_safe_and_documented() -> None:
-    """No script has an expression, other actions are pinned, and the page about evaluation names each input."""
+    """No script has an expression, other actions are pinned, and the page about evaluation in CI names each input."""
     scripts = [step["run"] for step in STEPS if "run" in step]
     assert not [script for script in scripts if "${{" in script]
     assert all(step["shell"] == "bash" for step in STEPS if "run" in step)
     assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step["uses"]) for step in STEPS if "uses" in step)
     used = set(re.findall(r"\$\{\{ inputs\.([\w-]+) \}\}", (ROOT / "action.yml").read_text(encoding="utf-8")))
     assert used == set(ACTION["inputs"])
-    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "evaluation-ci.md").read_text(encoding="utf-8")
     assert [name for name in ACTION["inputs"] if f"`{name}`" not in page] == []
-    (text,) = (block.text for block in blocks(ROOT / "docs" / "evaluation.md") if block.language == "yaml")
+    (text,) = (block.text for block in blocks(ROOT / "docs" / "evaluation-ci.md") if block.language == "yaml")
     workflow = yaml.safe_load(text)
     (step,) = (step for step in workflow["jobs"]["evaluate"]["steps"] if "/pandaprobe-otel@" in step.get("uses", ""))
     assert step["with"].keys() <= ACTION["inputs"].keys()

@@ -8,6 +8,7 @@ others are told at their end. `capture`, `mask` and the switches of emitters app
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -78,6 +79,8 @@ class LiveSpans:
         self._timeout_s = timeout_s
         self._make_transport = transport
         self._transport: Transport | None = None
+        self._sending = threading.Lock()
+        self._is_closed = False
         self._filter = span_filter
         self._selects_all = selects_all
         self._options = dataclasses.replace(options, max_field_bytes=_PREVIEW_BYTES, price=None)
@@ -142,14 +145,17 @@ class LiveSpans:
             return None
 
     def close(self) -> None:
-        """Close the connection."""
-        if self._transport is not None:
+        """Send nothing more, and close the connection once a request under way has its answer, or its time is over."""
+        self._is_closed = True
+        if self._transport is not None and self._sending.acquire(timeout=self._timeout_s):
             self._transport.close()
+            self._sending.release()
 
     def reset_after_fork(self) -> None:
         """Start empty in a forked child, whose open spans are copies of the parent's."""
         if self._transport is not None:
             self._transport.reset_after_fork()
+        self._sending = threading.Lock()
         self._start_empty()
 
     def _trace(self, trace_id: int) -> _Trace | None:
@@ -174,7 +180,12 @@ class LiveSpans:
             self._traces.clear()
         if self._waits_since is None and self._shows_text and self._traces and open_streams.any_open():
             self._waits_since = self._monotonic()
-        if self._waits_since is None or self.is_off or self._monotonic() - self._waits_since < EVERY_S:
+        if (
+            self._is_closed
+            or self._waits_since is None
+            or self.is_off
+            or self._monotonic() - self._waits_since < EVERY_S
+        ):
             return None
         if self._transport is None:
             with loading():  # a child that is forked while a module is loaded would wait for it for ever
@@ -192,12 +203,19 @@ class LiveSpans:
         return partial(self._post, self._transport, body, told) if told or body != b"[]" else None
 
     def _ask(self, transport: Transport) -> None:
-        answer = transport.send(Request(method="GET", path="/health", timeout_s=self._timeout_s, most_read=4_096))
+        answer = self._sent(
+            transport, Request(method="GET", path="/health", timeout_s=self._timeout_s, most_read=4_096)
+        )
         if not isinstance(answer, Answer):
             self._has_failed = True  # the server is not there yet
             return
         abilities = abilities_in(answer)
         self._is_able = abilities is not None and abilities.takes_live_spans
+
+    def _sent(self, transport: Transport, request: Request) -> Answer | None:
+        with self._sending:
+            answer = None if self._is_closed else transport.send(request)
+        return answer if isinstance(answer, Answer) else None
 
     def _post(self, transport: Transport, body: bytes, told: Collection[tuple[int, int]]) -> None:
         """Send events, and the texts so far of streams whose spans were told."""
@@ -207,7 +225,7 @@ class LiveSpans:
         if body == b"[]":
             return
         request = Request(method="POST", path="/local/live", body=body, timeout_s=self._timeout_s, most_read=256)
-        answer = transport.send(request)
+        answer = self._sent(transport, request)
         if isinstance(answer, Answer) and answer.status < 300:
             self._break_s = _FIRST_BREAK_S
         else:

@@ -167,10 +167,12 @@ HANDLER = f"""{SET_UP}
 import sys
 @pandaprobe_otel.flush_on_return(timeout=50.0)
 @pandaprobe_otel.agent
-def handler(event):
+def handler(event, context):
     return event
+class Context:
+    def get_remaining_time_in_millis(self): return int(line)
 for line in sys.stdin:
-    handler(line)
+    handler(line, Context())
     status = handle.status()
     print(status.spans_delivered, status.answers.get("delivered", 0), flush=True)
 """
@@ -186,10 +188,10 @@ def test_a_process_that_is_frozen_between_calls_has_sent_what_it_traced(tmp_path
             assert process.stdin is not None
             assert process.stdout is not None
 
-            def call() -> tuple[int, int]:
+            def call(milliseconds: int = 60_000) -> tuple[int, int]:
                 assert process.stdin is not None
                 assert process.stdout is not None
-                process.stdin.write("event\n")
+                process.stdin.write(f"{milliseconds}\n")
                 process.stdin.flush()
                 delivered, answers = process.stdout.readline().split()
                 return int(delivered), int(answers)
@@ -201,7 +203,7 @@ def test_a_process_that_is_frozen_between_calls_has_sent_what_it_traced(tmp_path
             process.send_signal(signal.SIGCONT)
             assert call() == (2, 2)  # no look-up of a trace in doubt, no second POST
             server.answer = lambda method, path: Reply(status=401)  # for a minute, which no flush waits out
-            assert call()[0] == 2
+            assert call(500)[0] == 2
             process.send_signal(signal.SIGSTOP)
             process.kill()
         server.answer = lambda method, path: None

@@ -131,7 +131,7 @@ async def test_management_needs_a_token(connect: Connect) -> None:
         client = connect(api.url, api_key="sk_pp_test_key")
         with pytest.raises(ConfigError, match="needs a bearer token"):
             await settled(client.projects.list(uuid4()))
-        with pytest.raises(InvalidRequest, match="organization_id: is not given"):
+        with pytest.raises(InvalidRequest, match="organization_id: is missing"):
             await settled(client.projects.list())
 
     assert api.asked == []

@@ -270,7 +270,7 @@ async def test_management(client: Any) -> None:
     assert (await settled(projects.get(project.id, organization_id=made.id))).name == "p"
     assert project.id in {each.id for each in await settled(projects.list(made.id))}
     await settled(projects.delete(project.id, organization_id=made.id))
-    key = await settled(keys.create("k", organization_id=made.id))
+    key = await settled(keys.create("k", expiration="90d", organization_id=made.id))
     rotated = await settled(keys.rotate(key.id, organization_id=made.id))
     assert (await settled(keys.get(rotated.id, organization_id=made.id))).raw_key is None
     await settled(keys.revoke(rotated.id, organization_id=made.id))
@@ -291,7 +291,7 @@ async def test_members_and_bills(client: Any) -> None:
         await settled(members.set_role(me.id, "MEMBER", organization_id=made.id))
     with pytest.raises(PandaProbeError):
         await settled(members.remove(me.id, organization_id=made.id))
-    assert {plan.name for plan in await settled(billing.plans())} == {"DEVELOPMENT", "HOBBY"}
+    assert {plan.name for plan in await settled(billing.plans())} == {"HOBBY", "PRO", "STARTUP", "ENTERPRISE"}
     assert (await settled(billing.subscription(made.id))).org_id == made.id
     assert (await settled(billing.usage(made.id))).traces == 0
     assert (await settled(billing.bill(made.id))).traces.used == 0

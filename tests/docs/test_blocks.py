@@ -30,10 +30,11 @@ OUTER: Final = frozenset(
         "docs/evaluation.md",
         "docs/integrations/litellm.md",
         "docs/local.md",
+        "docs/queues.md",
         "docs/quickstart.md",
     }
 )
-"""Pages that take long to follow."""
+"""Pages that take long to follow, or need Celery."""
 RUN_ELSEWHERE: Final = frozenset(
     f"docs/integrations/{path.stem}.md" for path in (ROOT / "tests" / "frameworks" / "environments").glob("*.toml")
 )
@@ -94,6 +95,7 @@ def test_few_blocks_are_not_run() -> None:
         "docs/evaluation.md": 1,
         "docs/fleets.md": 1,
         "docs/from-failure-to-test.md": 1,
+        "docs/improve.md": 1,
         "docs/log-correlation.md": 1,
         "docs/metrics.md": 1,
         "docs/migration/langfuse.md": 1,

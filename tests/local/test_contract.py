@@ -17,7 +17,7 @@ CASES = load_cases(Path(__file__).parent / "data" / "contract")
 FAULTS = load_cases(Path(__file__).parent / "data" / "faults")
 """Cases in which the real server fails, or loses or poisons data."""
 ADDED = {"traces_read/health": ["step 1 GET /health: /: unexpected 'local'"]}
-"""What an answer has beyond the recorded one: a server says here that it is a local one; docs/local.md lists it."""
+"""Members of answers beyond the recorded ones: a server says that it is a local one (docs/local.md lists it)."""
 AS_THERE = {"sessions/id_with_slash", "sessions/id_analytics"}
 
 

@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import pandaprobe_otel
+from pandaprobe_otel.process.guard import mistakes
 from pandaprobe_otel.sdk.completion_hook import HOOK, PandaProbeCompletionHook
 
 ASKED = [{"role": "user", "parts": [{"type": "text", "content": "Where is order 17?"}]}]
@@ -24,6 +25,7 @@ def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tracer
     """Return a provider whose traces go to `traces.jsonl`, with the hook chosen in the environment."""
     monkeypatch.setenv(HOOK, "pandaprobe")
     monkeypatch.delenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", raising=False)
+    pandaprobe_otel.shutdown()  # what an earlier test has begun
     provider = TracerProvider()
     handle = pandaprobe_otel.init(local=tmp_path / "traces.jsonl", tracer_provider=provider, instrument=False)
     yield provider
@@ -50,12 +52,12 @@ def test_content_reaches_pandaprobe_only(provider: TracerProvider, tmp_path: Pat
     assert dict(other.get_finished_spans()[0].attributes or {}) == {"gen_ai.operation.name": "chat"}
 
 
-def test_without_init_it_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
-    """A hook without a pipeline is told of once, with the variable's name."""
+def test_without_init_it_says_so() -> None:
+    """A hook without a pipeline is told of, with the variable's name."""
     with TracerProvider().get_tracer("app").start_as_current_span("chat") as span:
         for _ in range(2):
             PandaProbeCompletionHook().on_completion(inputs=ASKED, outputs=[], system_instruction=[], span=span)
-    assert [HOOK in record.getMessage() for record in caplog.records] == [True]
+    assert [HOOK in told for told in mistakes()].count(True) == 1
 
 
 @pytest.mark.outer

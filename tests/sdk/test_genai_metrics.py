@@ -136,15 +136,17 @@ def test_content_is_neither_read_nor_a_dimension(tracer_provider: TracerProvider
 
 def test_init_records_with_the_given_provider(reader: InMemoryMetricReader) -> None:
     """`init(meter_provider=...)` measures; a later `init` without one stops."""
+    pandaprobe_otel.shutdown()  # what an earlier test has begun
     provider = TracerProvider()
     options: dict[str, Any] = {"local": "/dev/null", "tracer_provider": provider, "instrument": False}
     handle = pandaprobe_otel.init(meter_provider=MeterProvider([reader]), **options)
     provider.get_tracer("app").start_span("chat", attributes=CHAT).end()
     assert [point.count for point in points(reader, DURATION)] == [1]
     handle.shutdown()
-    pandaprobe_otel.init(**options)
+    second = pandaprobe_otel.init(**options)
     provider.get_tracer("app").start_span("chat", attributes=CHAT).end()
     assert [point.count for point in points(reader, DURATION)] == [1]
+    second.shutdown()
 
 
 def test_spans_that_never_end_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:

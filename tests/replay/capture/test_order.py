@@ -1,4 +1,4 @@
-"""Which calls of a trace come after which: what was waited for, and not what merely was quicker."""
+"""Order of the calls of a trace: after what was waited for, not after what merely was quicker."""
 
 from __future__ import annotations
 
