@@ -15,6 +15,7 @@ import pytest
 from command_line import clean_environment, run_here
 from doc_models import models
 from pandaprobe_otel.app_setup.proposal import propose
+from rings import IN_FULL
 
 PYPROJECT = """\
 [project]
@@ -158,7 +159,14 @@ def test_each_project_is_set_up_and_restored(kind: str, tmp_path: Path) -> None:
     assert not (folder / ".pandaprobe").exists()
 
 
-@pytest.mark.parametrize("kind", [kind for kind, project in PROJECTS.items() if project.runs])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=() if kind == "script" else IN_FULL)
+        for kind, project in PROJECTS.items()
+        if project.runs
+    ],
+)
 def test_a_project_that_was_set_up_sends_its_trace(kind: str, tmp_path: Path) -> None:
     """The program runs as before, and its model call is in a trace."""
     project, folder = PROJECTS[kind], tmp_path / "project"

@@ -28,6 +28,7 @@ OUTER: Final = frozenset(
     {
         "docs/evaluation-ci.md",
         "docs/evaluation.md",
+        "docs/from-failure-to-test.md",
         "docs/integrations/litellm.md",
         "docs/local.md",
         "docs/queues.md",
