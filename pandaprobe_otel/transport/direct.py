@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,6 +19,7 @@ from pandaprobe_otel.process.forks import loading
 from pandaprobe_otel.transport.failures import describe
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.messages import Answer, KeyedTransport, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.proxies import has_proxy
 from pandaprobe_otel.transport.redaction import Redaction
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def delivery_transport(endpoint: str, headers: Mapping[str, str]) -> KeyedTransp
 def is_direct(endpoint: str, headers: Mapping[str, str]) -> bool:
     """Return whether a plain socket is enough to reach the endpoint."""
     texts = (*headers, *headers.values())
-    return is_plain(endpoint) and all(text.isascii() and text.isprintable() for text in texts) and not _has_proxy()
+    return is_plain(endpoint) and all(text.isascii() and text.isprintable() for text in texts) and not has_proxy()
 
 
 def is_plain(endpoint: str) -> bool:
@@ -54,17 +54,6 @@ def is_plain(endpoint: str) -> bool:
         return False
     is_ascii = endpoint.isascii() and endpoint.isprintable()
     return is_ascii and url.scheme in _DEFAULT_PORTS and bool(url.hostname) and port != 0 and "@" not in url.netloc
-
-
-def _has_proxy() -> bool:
-    """Return whether the environment, or the settings of Windows or macOS, may name a proxy."""
-    if sys.platform in ("win32", "darwin"):
-        from urllib.request import getproxies
-
-        return bool(getproxies())
-    return any(
-        value and name.lower() in ("http_proxy", "https_proxy", "all_proxy") for name, value in os.environ.items()
-    )
 
 
 class DirectTransport:
