@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
@@ -17,6 +18,7 @@ import pytest
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.evals.connection import Connection
 from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.local.routes import runs
 from pandaprobe_otel.reporting.report import Status
 from pandaprobe_otel.transport.verdict import VerdictKind
 from suites import RunSuite
@@ -173,16 +175,25 @@ def test_tests_that_are_stopped_are_not_judged(judged: RunSuite, project_client:
     assert list(project_client.evaluations.trace_runs.iter()) == []
 
 
-def test_the_judge_can_be_interrupted(judged: RunSuite, server: LocalServer, tmp_path: Path) -> None:
+def test_the_judge_can_be_interrupted(
+    judged: RunSuite, server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ctrl-C while the judge works ends the run of pytest, without any verdict."""
+    run_ended, is_waited_for = threading.Event(), threading.Event()
+    polls, read = itertools.count(1), runs._run
 
-    run_ended = threading.Event()
+    def polled(*arguments: Any) -> Any:
+        if next(polls) > 1:  # the first answer has been read, and pydantic has built what it reads with
+            is_waited_for.set()
+        return read(*arguments)
 
     def interrupt(trace: object) -> float:
+        assert is_waited_for.wait(PATIENCE_S)
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGINT)
         assert run_ended.wait(PATIENCE_S)
         return 0.9
 
+    monkeypatch.setattr(runs, "_run", polled)
     server.judge.set("task_completion", interrupt)
     code = "\nimport os, pathlib\npathlib.Path('pid').write_text(str(os.getpid()))\n"
     outcome = judged(code + ONE)
