@@ -54,6 +54,12 @@ def model() -> Iterator[Callable[[Script], ScriptedEndpoint]]:
 
 
 @pytest.fixture(autouse=True)
+def no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tests record wherever they run themselves."""
+    monkeypatch.delenv("CI", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def context_is_as_before() -> Iterator[None]:
     """After each test, the caller's current span is the one from before."""
     before = get_current_span(get_current())
