@@ -43,6 +43,8 @@ def _without_limit(config: Config, *, counts_starts: bool) -> ExportPipeline:
 @pytest.fixture
 def traces(server: LocalServer, traced: pandaprobe_otel.PandaProbe) -> SentTraces:
     """The traces of a test, read back from the server. Using it is what makes the test's agent traced."""
+    traced.flush(30)  # what earlier tests have traced and did not wait for
+    server.services.sealer.seal_now()  # no thread is at work while a test counts objects
     return SentTraces(server, traced)
 
 
