@@ -44,6 +44,11 @@ OUTER_FILES: Final = frozenset(
     )
 )
 
+NIGHT_FILES: Final = frozenset(
+    HERE / name for name in ("delivery/fleet/test_eight_processes.py", "typing/test_client_types.py")
+)
+"""Files of the outer ring that take a minute or more each, while the inner ring has samples of what they hold."""
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
@@ -65,6 +70,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path in OUTER_FILES:
             item.add_marker(pytest.mark.outer)
+        if item.path in NIGHT_FILES:
+            item.add_marker(pytest.mark.exhaustive)
 
 
 def pytest_configure(config: pytest.Config) -> None:
