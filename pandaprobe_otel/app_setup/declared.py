@@ -98,7 +98,7 @@ def _with_poetry(document: Any, before: str, requirement: str) -> str:
         return before
     extras = re.search(r"\[(.*)\]", requirement)
     table = tomlkit.inline_table()
-    table["version"] = requirement.partition(">=")[2] and f">={requirement.partition('>=')[2]}"
+    table["version"] = f">={requirement.partition('>=')[2]}"
     if extras:
         table["extras"] = extras[1].split(",")
     dependencies["pandaprobe-otel"] = table

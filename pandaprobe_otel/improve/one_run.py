@@ -66,10 +66,12 @@ class RunResult:
     seconds: float
     answer: str
     trace: Mapping[str, Any] | None
+    over_budget: bool
+    """True if the program wanted to send more calls than it may, so that the run says nothing."""
 
 
 class OverBudget(Exception):
-    """The run would send more calls than it may."""
+    """Refusal of a call, since the run may send no more."""
 
 
 class _CountedRun(ForkedRun):
@@ -82,6 +84,7 @@ class _CountedRun(ForkedRun):
         self.played: list[int] = []
 
     def begin(self, sent: RecordedRequest) -> Exchange:
+        """Return the exchange of a request. Raises OverBudget for one call too many."""
         exchange = super().begin(sent)
         if exchange.played is not None:
             if not self.live:
@@ -89,7 +92,7 @@ class _CountedRun(ForkedRun):
         else:
             self.live += 1
             if self.live > self._most_live:
-                error = OverBudget(f"more than {self._most_live} calls would be sent")
+                error = OverBudget(f"more than {self._most_live} calls to models")
                 exchange.failed(error)
                 raise error
         return exchange
@@ -138,8 +141,6 @@ def make(job: Job) -> RunResult:
     try:
         with recording:
             answer = called(entry, job.arguments)
-    except OverBudget as error:
-        raise SystemExit(f"budget: {error}") from None
     except Exception as error:  # noqa: BLE001 - the program's own failure is the result
         counted("a run of the program", error)
         reasons.append(f"{type(error).__name__}: {error}"[:_MOST_TEXT])
@@ -157,6 +158,7 @@ def make(job: Job) -> RunResult:
         seconds=round(seconds, 3),
         answer=repr(answer)[:_MOST_TEXT],
         trace=trace,
+        over_budget=recording.counted.live > job.most_live,  # the program may have caught the refusal
     )
 
 

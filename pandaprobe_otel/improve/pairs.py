@@ -18,6 +18,7 @@ from pandaprobe_otel.improve.settings import Journal, Settings
 
 _ROOM_FOR_NEW_CALLS: Final = 2
 """Times the recorded calls that a run may send: a changed program may ask more, but not without end."""
+_MOST_OF_A_LINE: Final = 500
 
 
 class BudgetSpent(Exception):
@@ -81,38 +82,45 @@ class Pairs:
             live_tools=self._settings.live_tools,
             most_live=at_most,
         )
-        _make(job, timeout_s=self._settings.timeout_s)
+        found = _make(job, timeout_s=self._settings.timeout_s)
+        live = min(found["live"], at_most)
+        self._journal.note("run ended", run=run, at_most=at_most, live=live, passed=found["passed"])
+        if found["over_budget"]:
+            raise BudgetSpent(f"a run of {case.id} asks models more often than the {at_most} calls that it may")
         os.replace(job.result, result)
-        found = _read(result)
-        assert found is not None
-        self._journal.note("run ended", run=run, at_most=at_most, live=found["live"], passed=found["passed"])
         return found
 
 
-def _make(job: Job, *, timeout_s: float) -> None:
+def _make(job: Job, *, timeout_s: float) -> Mapping[str, Any]:
+    """Make a run, and return its result. What it prints is kept beside that, and not in memory."""
     for leftover in (job.traces, job.result):
         Path(leftover).unlink(missing_ok=True)
+    printed = Path(job.result).with_suffix(".txt")
     command = [sys.executable, "-m", "pandaprobe_otel.improve.one_run"]
     try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(asdict(job)),
-            env=_environment(job),
-            cwd=job.folder,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-        )
+        with printed.open("wb") as out:
+            done = subprocess.run(
+                command,
+                input=json.dumps(asdict(job)).encode(),
+                env=_environment(job),
+                cwd=job.folder,
+                stdout=out,
+                stderr=out,
+                timeout=timeout_s,
+                check=False,
+            )
     except subprocess.TimeoutExpired:
         raise RunFailed(f"{job.entry} took longer than {timeout_s:.0f} s") from None
-    if done.returncode == 0 and Path(job.result).exists():
-        return
-    if "budget: " in done.stderr:
-        raise BudgetSpent(done.stderr.rpartition("budget: ")[2].strip())
-    last = (done.stderr.strip().splitlines() or ["no error text"])[-1]
-    raise RunFailed(f"{job.entry} ended with {done.returncode}: {last[:500]}")
+    if done.returncode == 0 and (found := _read(Path(job.result))) is not None:
+        return found
+    raise RunFailed(f"{job.entry} ended with {done.returncode}: {_last_line(printed)}")
+
+
+def _last_line(path: Path) -> str:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _MOST_OF_A_LINE))
+        lines = file.read().decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else "it printed nothing"
 
 
 def _environment(job: Job) -> dict[str, str]:

@@ -64,11 +64,12 @@ class RerunTools:
                 f"at least {expected} calls of models would be sent, and {self._calls_left} are left",
                 "choose a later span or fewer repeats; the person raises it with --max-calls",
             )
+        self._calls_left -= expected  # also spent by a run that fails: nobody can tell what it has sent
         options = ["--from", from_span, "--repeat", str(repeat), "--entry", str(self._options.entry)]
         told = self._run(trace, [*options, *(("--model", model) if model is not None else ())], prompt)
         self._kept(told)
         sent = sum(told["sent"])
-        self._calls_left = max(self._calls_left - sent, 0)
+        self._calls_left = max(self._calls_left + expected - sent, 0)
         return self._told(told, sent)
 
     def _expected(self, trace: StoredTrace, from_span: str) -> int:

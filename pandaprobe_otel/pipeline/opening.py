@@ -8,7 +8,7 @@ from importlib import import_module
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from pandaprobe_otel.pipeline.interface import IdlePipeline, Pipeline
-from pandaprobe_otel.transport.proxies import has_proxy
+from pandaprobe_otel.transport.plain_socket import has_proxy, is_plain
 
 _logger = logging.getLogger("pandaprobe_otel")
 
@@ -30,9 +30,9 @@ def open_pipeline(
         _logger.warning("pandaprobe-otel: %s", problem.message)
     if not config.usable:
         return IdlePipeline(config)
-    if config.local is None and has_proxy():
-        # Now, in the app's thread: delivery uses httpx behind a proxy, and clients that find a module of it in
-        # `sys.modules` use it at once. If a background thread loaded it, their calls would fail meanwhile.
+    if config.local is None and (has_proxy() or not is_plain(config.endpoint)):
+        # Delivery needs httpx here. Load it in the app's thread: the newest OpenAI client takes it out of
+        # `sys.modules`, half loaded or not, so its calls would fail while a background thread loads it.
         import_module("httpx")
     if config.local is None:
         pipeline = ExportPipeline(config, counts_starts=counts_starts, is_gateway=is_gateway, keeps_all=keeps_all)

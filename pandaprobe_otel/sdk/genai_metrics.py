@@ -12,9 +12,10 @@ from opentelemetry.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.trace import SpanProcessor
 
 from pandaprobe_otel.mapping.exact import type_of
-from pandaprobe_otel.mapping.mapped_span import MappedSpan
+from pandaprobe_otel.mapping.mapped_span import MappedSpan, mapped_span
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.sdk_span import read_span
+from pandaprobe_otel.mapping.shape import shape_of
 from pandaprobe_otel.mapping.span_fields import first_token_ns
 from pandaprobe_otel.mapping.stages import mapped_spans
 from pandaprobe_otel.process.guard import failed
@@ -32,6 +33,8 @@ _FIRST_CHUNK_BUCKETS: Final = (
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 )  # fmt: skip
 _METADATA_ONLY: Final = MappingOptions(capture="metadata")
+_ENDED: Final = -1
+"""Mark of a span that is not open. No span has a negative id."""
 _MAX_OPEN_SPANS: Final = 100_000
 """Bound on open spans whose parents are remembered; later ones are counted without regard to the spans around them."""
 
@@ -80,8 +83,9 @@ class GenAIMetricsProcessor(SpanProcessor):
         self._counted.discard(context.span_id)
         if instruments is None or is_counted:
             return
-        [call] = mapped_spans([without_content(read_span(span))], _METADATA_ONLY)
-        if call.kind in _OPERATIONS:
+        view = without_content(read_span(span))
+        if mapped_span(view, view.shape or shape_of(view)).kind in _OPERATIONS:
+            [call] = mapped_spans([view], _METADATA_ONLY)
             instruments.record(call)
             self._mark_around(parent)
 
@@ -89,7 +93,10 @@ class GenAIMetricsProcessor(SpanProcessor):
         """Mark the open spans around a counted call, so that one that describes the same call is not counted."""
         while parent is not None and parent not in self._counted and parent in self._parents:
             self._counted.add(parent)
-            parent = self._parents[parent]
+            if (around := self._parents.get(parent, _ENDED)) == _ENDED:  # in another thread, just now
+                self._counted.discard(parent)
+                return
+            parent = around
 
 
 class _Instruments:

@@ -19,7 +19,7 @@ from pandaprobe_otel.process.forks import loading
 from pandaprobe_otel.transport.failures import describe
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.messages import Answer, KeyedTransport, NoAnswer, Outcome, Request
-from pandaprobe_otel.transport.proxies import has_proxy
+from pandaprobe_otel.transport.plain_socket import DEFAULT_PORTS, has_proxy, is_plain
 from pandaprobe_otel.transport.redaction import Redaction
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 # closing connection has an unknown outcome.
 _KEEPALIVE_EXPIRY_S: Final = 2.0
 _CONNECT_TIMEOUT_S: Final = 10.0
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def delivery_transport(endpoint: str, headers: Mapping[str, str]) -> KeyedTransport:
@@ -45,24 +44,13 @@ def is_direct(endpoint: str, headers: Mapping[str, str]) -> bool:
     return is_plain(endpoint) and all(text.isascii() and text.isprintable() for text in texts) and not has_proxy()
 
 
-def is_plain(endpoint: str) -> bool:
-    """Return whether an endpoint is a plain address, without credentials."""
-    try:
-        url = urlsplit(endpoint)
-        port = url.port
-    except ValueError:
-        return False
-    is_ascii = endpoint.isascii() and endpoint.isprintable()
-    return is_ascii and url.scheme in _DEFAULT_PORTS and bool(url.hostname) and port != 0 and "@" not in url.netloc
-
-
 class DirectTransport:
     """Transport below one endpoint with fixed headers. Never raises or follows a redirect. Thread-safe."""
 
     def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
         url = urlsplit(endpoint)
         self._host = (url.hostname or "").encode()
-        self._port = url.port or _DEFAULT_PORTS[url.scheme]
+        self._port = url.port or DEFAULT_PORTS[url.scheme]
         self._is_tls = url.scheme == "https"
         self._prefix = url.path
         self._authority = url.netloc

@@ -105,7 +105,7 @@ class _Evaluation:
             return 0
         match query:
             case All(parts):
-                # What is cheap first, since the rest need only look at what it leaves.
+                # Cheap conditions first: the others need only look at the traces that these leave.
                 for part in sorted(parts, key=_price):
                     within = self.matching(part, within)
                 return within

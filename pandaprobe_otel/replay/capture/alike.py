@@ -43,7 +43,7 @@ def alike(traces: Iterable[StoredTrace], scores: Scores = _NO_SCORES) -> Sequenc
 def _likeness(trace: StoredTrace, scores: Scores) -> tuple[str, ...]:
     failed = find_failures(trace.body, scores.get(trace.trace_id, ()))
     marks = {one.fingerprint for one in failed if not one.recovered}
-    # What the program did otherwise than it was told, which only a test that runs it can look at.
+    # Deviations of the program from what its model asked, which only a test that runs it can look at.
     marks |= {f"{one.kind}: {_subject(one)}" for one in findings(trace) if one.kind not in _IN_FAILURES}
     return (trace.root.name, *(sorted(marks) or _tools(trace)))
 
