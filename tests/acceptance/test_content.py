@@ -200,6 +200,7 @@ print(int(peak_kb) // 1024, lost)
 
 
 @pytest.mark.outer
+@pytest.mark.exhaustive
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
 def test_five_hundred_values_of_a_megabyte_do_not_fill_the_memory() -> None:

@@ -33,6 +33,7 @@ OUTER: Final = frozenset(
         "docs/local.md",
         "docs/queues.md",
         "docs/quickstart.md",
+        "docs/record-replay.md",
     }
 )
 """Pages that take long to follow, or need Celery."""

@@ -210,7 +210,9 @@ def test_now(probe):
 """
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
+@pytest.mark.parametrize(
+    "workers", [pytest.param((), id="one process"), pytest.param(("-n", "2"), id="xdist", marks=pytest.mark.outer)]
+)
 def test_a_suite_is_judged_without_a_server(
     endpoint: ProviderServer, run_suite: RunSuite, workers: tuple[str, ...]
 ) -> None:

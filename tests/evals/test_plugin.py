@@ -234,7 +234,9 @@ def test_easy(probe):
 """
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
+@pytest.mark.parametrize(
+    "workers", [pytest.param((), id="one process"), pytest.param(("-n", "2"), id="xdist", marks=pytest.mark.outer)]
+)
 def test_a_repeated_test_is_one_test_and_the_share_decides(
     run_suite: RunSuite, workers: tuple[str, ...], tmp_path: Path
 ) -> None:

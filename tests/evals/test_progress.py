@@ -159,7 +159,9 @@ def test_marked_tests_in_the_log_of_a_job() -> None:
     )
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
+@pytest.mark.parametrize(
+    "workers", [pytest.param((), id="one process"), pytest.param(("-n", "2"), id="xdist", marks=pytest.mark.outer)]
+)
 def test_a_suite_tells_how_far_it_is(judged: RunSuite, tmp_path: Path, workers: tuple[str, ...]) -> None:
     """With xdist the controller does, about the tests of all workers; the judge's part is told as well."""
     (tmp_path / "conftest.py").write_text("from pandaprobe_otel.evals import progress\nprogress.EVERY_S = 0.0\n")

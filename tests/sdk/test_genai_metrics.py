@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
 import captures
 import pandaprobe_otel
+from pandaprobe_otel import bootstrap
 from pandaprobe_otel.mapping import map_trace
 from pandaprobe_otel.sdk.genai_metrics import GenAIMetricsProcessor
 from rings import IN_FULL
@@ -137,6 +138,8 @@ def test_content_is_neither_read_nor_a_dimension(tracer_provider: TracerProvider
 def test_init_records_with_the_given_provider(reader: InMemoryMetricReader) -> None:
     """`init(meter_provider=...)` measures; a later `init` without one stops."""
     pandaprobe_otel.shutdown()  # what an earlier test has begun
+    if (earlier := bootstrap.current()) is not None:
+        bootstrap.forget(earlier)  # the pytest plugin's, which sends nothing
     provider = TracerProvider()
     options: dict[str, Any] = {"local": "/dev/null", "tracer_provider": provider, "instrument": False}
     handle = pandaprobe_otel.init(meter_provider=MeterProvider([reader]), **options)

@@ -11,7 +11,7 @@ from typing import Final
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
-from pandaprobe_otel.delivery.spool.log_repair import repair_log
+from pandaprobe_otel.delivery.spool.log_repair import LogState, repair_log
 from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
 from pandaprobe_otel.delivery.spool.salvage import readable_journal, readable_requests
 from pandaprobe_otel.delivery.spool.schema import is_damage
@@ -21,6 +21,10 @@ from pandaprobe_otel.delivery.store import Tended
 _SMALL: Final = 16 << 20
 """Bytes up to which a file is checked as a whole, and may receive further requests."""
 _RESCUED_AT_ONCE: Final = 200
+_WORDS: Final = {
+    LogState.DAMAGED: "a damaged log ({}); what can be read of it is sent",
+    LogState.TORN: "a log whose last write is incomplete ({}); all before it is sent",
+}
 
 Recover = Callable[[Sequence[JournalRow], Sequence[TraceState]], Sequence[OutgoingRequest]]
 """A function that makes requests of the spans of incomplete traces. Never raises."""
@@ -50,8 +54,8 @@ class Adoption:
 
     def _adopt(self, file: SpoolFile, rows: Iterator[int], tended: Tended) -> None:
         try:
-            if repair_log(file.path):
-                self._say(f"has a damaged log ({file.path.name}-wal); what can be read of it is sent")
+            if (state := repair_log(file.path)) in _WORDS:
+                self._say(f"has {_WORDS[state].format(file.path.name + '-wal')}")
             self._take_whole(file, rows, tended)
         except sqlite3.NotSupportedError as error:
             self._folder.ignore(file)

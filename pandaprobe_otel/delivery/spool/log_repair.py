@@ -4,6 +4,10 @@ Each frame of a write-ahead log is a page with a checksum over itself and all fr
 therefore hides every later transaction. This module recomputes the checksums, so that all frames count. A page that
 holds the flipped bit is found by the check of the database's structure, or by the checksum of the request on it. Source
 of the format: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
+
+The last commit is the exception: it counts only if its checksum is right. SQLite writes the head of a frame, then its
+page, over the frames of an earlier use of the log, so a process killed between the two leaves the head of a commit
+before a page that is not part of it.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
+from enum import Enum
 from pathlib import Path
 from typing import Final
 
@@ -25,35 +30,57 @@ _MOST_BYTES: Final = 64 << 20
 _WORD: Final = 0xFFFFFFFF
 
 
-def repair_log(database: Path) -> bool:
-    """Make every whole transaction in a database's log count; return whether there was damage. Raises OSError."""
+class LogState(Enum):
+    """The state in which a log was found."""
+
+    SOUND = "sound"
+    DAMAGED = "damaged"
+    TORN = "torn"
+    """The process ended while it wrote the last transaction, or that one is damaged."""
+
+
+def repair_log(database: Path) -> LogState:
+    """Make every whole transaction in a database's log count; return what was found. Raises OSError."""
     log = database.with_name(database.name + "-wal")
     if not log.exists() or log.stat().st_size > _MOST_BYTES:
-        return False
+        return LogState.SOUND
     content = bytearray(log.read_bytes())
-    if not _repair(content):
-        return False
-    log.write_bytes(content)
-    return True
+    state = _repair(content)
+    if state is LogState.DAMAGED:
+        log.write_bytes(content)
+    return state
 
 
-def _repair(log: bytearray) -> bool:
+def _repair(log: bytearray) -> LogState:
     if len(log) < _HEAD + _FRAME_HEAD:
-        return False
+        return LogState.SOUND
     is_damaged = _repair_head(log)
     magic, _, page_size, _, *salts = struct.unpack_from(">6I", log)
     size = _FRAME_HEAD + page_size
-    frames = range(_HEAD, len(log) - size + 1, size)
-    last = max((at for at in frames if _is_commit(log, at, salts)), default=0)
+    commits = [at for at in range(_HEAD, len(log) - size + 1, size) if _is_commit(log, at, salts)]
+    is_torn = bool(commits) and not _continues(log, commits[-1], size, magic)
+    if is_torn:
+        commits.pop()
     sums = struct.unpack_from(">2I", log, 24)
-    for at in range(_HEAD, last + 1, size):
+    for at in range(_HEAD, commits[-1] + 1 if commits else 0, size):
         is_damaged |= list(struct.unpack_from(">2I", log, at + 8)) != salts
         struct.pack_into(">2I", log, at + 8, *salts)
-        sums = _checksum(log[at : at + 8], sums, magic)
-        sums = _checksum(log[at + _FRAME_HEAD : at + size], sums, magic)
+        sums = _sums_after(log, at, size, sums, magic)
         is_damaged |= struct.unpack_from(">2I", log, at + 16) != sums
         struct.pack_into(">2I", log, at + 16, *sums)
-    return is_damaged
+    if is_damaged:
+        return LogState.DAMAGED
+    return LogState.TORN if is_torn else LogState.SOUND
+
+
+def _continues(log: bytearray, at: int, size: int, magic: int) -> bool:
+    """Return whether the checksum of a frame continues the one before it, which stands in the frame or head before."""
+    before = struct.unpack_from(">2I", log, 24 if at == _HEAD else at - size + 16)
+    return _sums_after(log, at, size, before, magic) == struct.unpack_from(">2I", log, at + 16)
+
+
+def _sums_after(log: bytearray, at: int, size: int, sums: tuple[int, ...], magic: int) -> tuple[int, int]:
+    return _checksum(log[at + _FRAME_HEAD : at + size], _checksum(log[at : at + 8], sums, magic), magic)
 
 
 def _repair_head(log: bytearray) -> bool:
@@ -79,7 +106,7 @@ def _is_commit(log: bytearray, at: int, salts: list[int]) -> bool:
     return pages > 0 and flipped <= 1
 
 
-def _checksum(part: bytearray, sums: tuple[int, int], magic: int) -> tuple[int, int]:
+def _checksum(part: bytearray, sums: tuple[int, ...], magic: int) -> tuple[int, int]:
     words = array("I", bytes(part))
     if (magic == _BIG) != (sys.byteorder == "big"):
         words.byteswap()

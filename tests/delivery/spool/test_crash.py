@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kill_loop import LIMIT, WINDOW_S, Faults, KillLoop
+from rings import IN_FULL
 from spools import inherit
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python, timed_exit
@@ -35,7 +36,7 @@ os.kill(os.getpid(), 9)
 """
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(200, marks=[pytest.mark.outer, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize("kills", [4, pytest.param(200, marks=IN_FULL)])
 def test_nothing_acknowledged_is_lost_to_kill_9(tmp_path: Path, kills: int) -> None:
     """Workers are killed at random, 5 % of requests refused, 3 % carried out without an answer: all arrive once."""
     with StrictPandaProbe(limit=LIMIT, window_s=WINDOW_S) as server:

@@ -122,6 +122,45 @@ def test_flipped_bits_cost_what_they_hit(
     assert sorted(found_each)[len(found_each) // 20] >= 50
 
 
+def test_a_process_killed_at_any_write_of_a_used_log_loses_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite writes over the frames of a log that it has taken over: the head of a frame first, then its page.
+
+    Between the two, the end of the log is the head of a new commit over the page of an old one.
+    """
+    run = Run(tmp_path / "spool")
+    jobs = [job for request in REQUESTS[:40] for job in run.put(request)]
+    own = run.folder.open_own()
+    own.open().execute("PRAGMA wal_checkpoint(RESTART)")  # the next write begins at the start of the log
+    run.put(REQUESTS[40])
+    for step in (lambda: run.done(*jobs[:7]), lambda: run.put(*REQUESTS[41:44]), lambda: run.done(*jobs[7:9])):
+        before = shutil.copytree(tmp_path / "spool", tmp_path / "before", dirs_exist_ok=True)
+        step()
+        log = own.path.with_name(own.path.name + "-wal")
+        old, new = (before / log.name).read_bytes(), log.read_bytes()
+        assert own.path.read_bytes() == (before / own.path.name).read_bytes()
+        expected = survivors(shutil.copytree(before, tmp_path / "untouched"))[1]
+        shutil.rmtree(tmp_path / "untouched")
+        for cut in _writes(old, new):
+            (torn,) = damaged_copy(before, tmp_path / "copy").parent.glob("*-wal")
+            torn.write_bytes(new[:cut] + old[cut:])
+            _, found = survivors(tmp_path / "copy")
+            assert found == expected
+            assert not list((tmp_path / "copy").glob(f"*{DAMAGED_SUFFIX}"))
+    assert caplog.messages
+    assert all("whose last write is incomplete" in message for message in caplog.messages)
+
+
+def _writes(old: bytes, new: bytes) -> list[int]:
+    """Return the places in a log at which a process can be killed in a transaction, and the middle of each page."""
+    first = next(at for at in range(32, len(new), 24 + 4096) if new[at : at + 24] != old[at : at + 24])
+    last = max(at for at in range(32, len(new), 24 + 4096) if new[at : at + 24] != old[at : at + 24])
+    return [
+        cut for at in range(first, last + 1, 24 + 4096) for cut in (at, at + 24, at + 2072) if cut != last + 24 + 4096
+    ]
+
+
 def test_a_bit_flipped_in_the_head_of_a_log_or_of_a_frame_costs_nothing(with_log: Path, tmp_path: Path) -> None:
     """Page numbers, versions, salts and checksums can all be rebuilt, or their damage is detected."""
     for at in range(32 + 4096 + 2 * 24):
