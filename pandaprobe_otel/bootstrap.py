@@ -15,8 +15,8 @@ from pandaprobe_otel.config.resolve import Config, ExportSettings
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.pipeline.interface import IdlePipeline, Pipeline
 from pandaprobe_otel.process.guard import mistake, mistakes
-from pandaprobe_otel.process.life import end_on_sigterm
-from pandaprobe_otel.reporting.report import Status
+from pandaprobe_otel.process.process_events import end_on_sigterm
+from pandaprobe_otel.reporting.delivery_status import Status
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -82,7 +82,7 @@ class PandaProbe:
 
     def trace(self, name: str, **options: Any) -> TraceHandle:
         """`pandaprobe_otel.start_trace`, which the official SDK's client has as a method; same arguments."""
-        from pandaprobe_otel.capture.public import start_trace
+        from pandaprobe_otel.capture.public_names import start_trace
 
         return start_trace(name, **options)
 

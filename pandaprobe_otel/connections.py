@@ -49,16 +49,16 @@ def processor_of_the_app(config: Config, provider: TracerProvider | None) -> Pan
     """
     from opentelemetry import trace
 
-    from pandaprobe_otel.sdk.pieces import pieces_in
     from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
+    from pandaprobe_otel.sdk.span_receivers import receivers_in
 
     target: Any = provider or trace.get_tracer_provider()
     own = _last.spans[1] if _last.spans is not None else None
-    for piece in pieces_in(getattr(target, "_active_span_processor", None)) if config.usable else ():
-        if not isinstance(piece, PandaProbeSpanProcessor) or piece is own:
+    for receiver in receivers_in(getattr(target, "_active_span_processor", None)) if config.usable else ():
+        if not isinstance(receiver, PandaProbeSpanProcessor) or receiver is own:
             continue
-        if piece.pipeline.destination == config.destination and not piece.pipeline.is_closed:
-            return piece
+        if receiver.pipeline.destination == config.destination and not receiver.pipeline.is_closed:
+            return receiver
     return None
 
 

@@ -14,7 +14,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from pandaprobe_otel.id_generator import draw_from_system
 from pandaprobe_otel.sdk.exporter import PandaProbeSpanExporter
-from pandaprobe_otel.sdk.pieces import pieces_in
+from pandaprobe_otel.sdk.span_receivers import receivers_in
 
 __all__ = ["PandaProbeInstrumentor", "PandaProbeSpanExporter"]
 
@@ -59,4 +59,4 @@ def _is_in_place(provider: Any) -> bool:
 
     Without a configurator, nothing reads OTEL_TRACES_EXPORTER or the file: there is no provider, so nothing of ours.
     """
-    return any(True for _ in pieces_in(getattr(provider, "_active_span_processor", None)))
+    return any(True for _ in receivers_in(getattr(provider, "_active_span_processor", None)))

@@ -51,8 +51,8 @@ def take(connection: socket.socket) -> bool:
 
 def ours(url: str, body: bytes) -> Callable[[], int]:
     """Return a POST through httptools, as in delivery."""
-    from pandaprobe_otel.transport.direct import DirectTransport
-    from pandaprobe_otel.transport.messages import Request
+    from pandaprobe_otel.transport.request_outcome import Request
+    from pandaprobe_otel.transport.socket_transport import DirectTransport
 
     transport = DirectTransport(url, HEADERS)
     request = Request(method="POST", path="/traces", body=body)
@@ -103,7 +103,7 @@ def measure(name: str, size: int) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     server = multiprocessing.get_context("fork").Process(target=serve, args=(listener,), daemon=True)
     server.start()
-    import pandaprobe_otel.delivery.setup  # noqa: F401 - what a process has loaded when its first trace is sent
+    import pandaprobe_otel.delivery.delivery_setup  # noqa: F401 - what a process has loaded when its first trace is sent
 
     begun = time.process_time()
     post = CARRIERS[name](f"http://127.0.0.1:{listener.getsockname()[1]}", b"x" * size)

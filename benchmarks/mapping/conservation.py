@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pandaprobe_otel.mapping import EventView, LogView, SpanView, map_views
-from pandaprobe_otel.mapping.rest import MACHINES, is_connection, left_out
+from pandaprobe_otel.mapping.unread_attributes import MACHINES, is_connection, left_out
 
 FORM: Final = frozenset({"type", "role", "object", "kind", "event.name"})
 PLACEHOLDERS: Final = frozenset({"<elided>", "<not specified>", "None", "{}", "[]"})

@@ -16,9 +16,9 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.trace import get_tracer
 
 from ._content import captures_content
-from ._floors import OlderThanTested, is_there, lacks, names_of, older_than_tested
 from ._identity_set import IdentitySet
 from ._model_call import Recorder
+from ._oldest_versions import OlderThanTested, is_there, lacks, names_of, older_than_tested
 from ._patching import Patch, Undoable, when_imported
 from ._rivals import LeaveTaking, Rival, Watch
 

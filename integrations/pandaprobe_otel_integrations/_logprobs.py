@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ._content import Content
-from ._rest import RESPONSE
+from ._other_members import RESPONSE
 from ._shape import Object, items, obj
 
 

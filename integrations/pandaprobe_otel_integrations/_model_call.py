@@ -16,11 +16,11 @@ from . import _names as names
 from ._background_work import BEGUN
 from ._content import encoded
 from ._endpoint import Attributes, Body, Endpoint, Failure
-from ._failures import beside_message, body_of, message_in
+from ._error_bodies import beside_message, body_of, message_in
 from ._guard import guarded
 from ._llm_span import with_llm_span
+from ._other_members import RESPONSE
 from ._replayable import asked, kept
-from ._rest import RESPONSE
 from ._shape import objects, string
 from ._span_writing import fail, present
 

@@ -13,7 +13,7 @@ from pandaprobe_otel.mapping.attributes import REPLAY
 
 from ._endpoint import Body
 from ._json import to_json
-from ._rest import rest
+from ._other_members import rest
 
 MAX_CHARS: Final = 64_000
 """Of the attribute; below the bound of what is sent of a span, so that nothing is cut within it."""

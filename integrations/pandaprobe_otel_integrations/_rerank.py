@@ -10,8 +10,8 @@ from . import _parts as parts
 from ._content import Content
 from ._endpoint import Answer, Attributes, Body
 from ._json import to_json
+from ._other_members import beside, parameters, rest, told, with_rest
 from ._parts import Part
-from ._rest import beside, parameters, rest, told, with_rest
 from ._shape import Object, integer, items, obj, objects, string
 from ._unstreamed import Unstreamed
 

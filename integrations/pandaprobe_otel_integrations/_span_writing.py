@@ -7,7 +7,7 @@ from typing import Any
 
 from opentelemetry.trace import Span, Status, StatusCode
 
-from pandaprobe_otel.capture.outcome import record_exception
+from pandaprobe_otel.capture.recorded_exceptions import record_exception
 from pandaprobe_otel.mapping.attributes import ERROR_TYPE
 from pandaprobe_otel.mapping.outcomes import outcome_of
 

@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import Final, Self
 from uuid import UUID
 
+from pandaprobe_otel.api.call_steps import Connection
 from pandaprobe_otel.api.credentials import Credentials, resolve_credentials
 from pandaprobe_otel.api.drivers import AsyncDriver, SyncDriver
 from pandaprobe_otel.api.endpoint import Scope
 from pandaprobe_otel.api.operation import AsyncResource, SyncResource
-from pandaprobe_otel.api.protocol import Connection
 from pandaprobe_otel.api.request_budget import RateLimits, shared_budget
 from pandaprobe_otel.api.resources.client import ClientOperations
 from pandaprobe_otel.api.resources.evaluations import AsyncEvaluations, Evaluations

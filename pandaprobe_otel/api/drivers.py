@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from typing import TypeVar
 
+from pandaprobe_otel.api.call_steps import Pause, Step, Steps
 from pandaprobe_otel.api.endpoint import Scope
-from pandaprobe_otel.api.protocol import Pause, Step, Steps
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.http_async import AsyncHttpTransport
-from pandaprobe_otel.transport.messages import Outcome
+from pandaprobe_otel.transport.request_outcome import Outcome
 
 T = TypeVar("T")
 

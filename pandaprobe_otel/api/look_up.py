@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
+from pandaprobe_otel.api.call_steps import Connection, Steps, call
 from pandaprobe_otel.api.models import EvalRun, Monitor, TraceScore
-from pandaprobe_otel.api.protocol import Connection, Steps, call
 from pandaprobe_otel.api.resources.monitors import LIST as LIST_MONITORS
 from pandaprobe_otel.api.resources.monitors import RUNS as MONITOR_RUNS
 from pandaprobe_otel.api.resources.runs import SESSION_RUNS, TRACE_RUNS

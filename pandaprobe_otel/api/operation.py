@@ -13,9 +13,9 @@ from functools import cache
 from inspect import Signature, signature
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, overload
 
+from pandaprobe_otel.api.call_steps import Connection, Steps
 from pandaprobe_otel.api.drivers import AsyncDriver, SyncDriver
 from pandaprobe_otel.api.paging import PageWalk
-from pandaprobe_otel.api.protocol import Connection, Steps
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
+from pandaprobe_otel.api.call_steps import Connection, Steps, call
 from pandaprobe_otel.api.encoding import checked
 from pandaprobe_otel.api.endpoint import Endpoint
 from pandaprobe_otel.api.models import Page
-from pandaprobe_otel.api.protocol import Connection, Steps, call
 
 T = TypeVar("T")
 

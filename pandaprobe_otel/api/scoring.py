@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pandaprobe_otel.api.arguments.scores import ScoreBody, ScoreListQuery
+from pandaprobe_otel.api.call_steps import Connection, Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint, Repeat
 from pandaprobe_otel.api.models import Page, TraceScore
-from pandaprobe_otel.api.protocol import Connection, Steps, call
 from pandaprobe_otel.api.waiting import GET_TRACE, wait_for_trace
 from pandaprobe_otel.errors import NotFound, ServerError
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from pandaprobe_otel.api.call_steps import Connection, Pause, Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint
 from pandaprobe_otel.api.models import Trace
-from pandaprobe_otel.api.protocol import Connection, Pause, Steps, call
 from pandaprobe_otel.errors import NotFound, WaitTimeout
 
 GET_TRACE: Final = Endpoint(method="GET", path="/traces/{trace_id}", answer=Trace)

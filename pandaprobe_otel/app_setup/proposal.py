@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pandaprobe_otel.app_setup.declared import Declaration, declaration, install_command, scripts
+from pandaprobe_otel.app_setup.dependency_files import Declaration, declaration, install_command, scripts
 from pandaprobe_otel.app_setup.edits import is_provider, with_handler, with_init, with_provider
 from pandaprobe_otel.app_setup.entry_points import EntryPoint, entry_points
 from pandaprobe_otel.app_setup.imports import (

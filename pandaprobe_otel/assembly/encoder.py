@@ -15,7 +15,7 @@ from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.randomness import randomness
 from pandaprobe_otel.delivery.sample_weights import SAMPLE_RATE_KEY
 from pandaprobe_otel.mapping import MappedTrace, MappingOptions, SpanView, map_views
-from pandaprobe_otel.mapping.evaluations import evaluation_scores
+from pandaprobe_otel.mapping.evaluation_results import evaluation_scores
 from pandaprobe_otel.mapping.ids import trace_uuid
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _SPECIMEN: Final = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"
 _COPIED_BELOW: Final = 16 << 10
 
 # Else the mapping would import it with the first span: a fork at that moment would leave a locked module in the child.
-import_module("pandaprobe_otel.mapping.shape_compiler")
+import_module("pandaprobe_otel.mapping.lookup_plan")
 
 
 class SegmentEncoder:

@@ -27,7 +27,7 @@ from pandaprobe_otel.process import open_streams
 from pandaprobe_otel.process.forks import loading
 from pandaprobe_otel.process.guard import counted, failed
 from pandaprobe_otel.transport.local_server import abilities_in
-from pandaprobe_otel.transport.messages import Answer, Request, Transport
+from pandaprobe_otel.transport.request_outcome import Answer, Request, Transport
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -294,8 +294,8 @@ def live_spans(
     assert not callable(config.spans)
 
     def transport() -> Transport:
-        from pandaprobe_otel.transport.direct import delivery_transport
         from pandaprobe_otel.transport.headers import api_key_headers
+        from pandaprobe_otel.transport.socket_transport import delivery_transport
 
         return delivery_transport(config.endpoint, api_key_headers(config.ask_key() or "", config.project_name))
 

@@ -13,9 +13,9 @@ from typing import Any, Final, Generic, TypeVar, cast, overload
 from opentelemetry.context import get_current
 
 from pandaprobe_otel.capture.arguments import ArgumentReader, parameters_of
-from pandaprobe_otel.capture.call import CallRecipe
+from pandaprobe_otel.capture.call_scope import CallRecipe
 from pandaprobe_otel.capture.handles import SpanHandle
-from pandaprobe_otel.capture.plan import SpanPlan, kind_of
+from pandaprobe_otel.capture.span_plan import SpanPlan, kind_of
 from pandaprobe_otel.capture.tool_answers import answered
 from pandaprobe_otel.capture.trace_context import trace_values
 from pandaprobe_otel.capture.wrapping import wrap

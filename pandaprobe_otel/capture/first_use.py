@@ -91,7 +91,7 @@ def _begin(quietly: bool) -> bool:
 
 def _is_off() -> bool:
     from pandaprobe_otel.config.otel_variables import otel_disabled
-    from pandaprobe_otel.config.values import BadValueError, read_bool
+    from pandaprobe_otel.config.parsers import BadValueError, read_bool
 
     given = os.environ.get("PANDAPROBE_ENABLED", "").strip()
     try:

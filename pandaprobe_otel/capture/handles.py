@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from opentelemetry.context import Context, set_value
 from opentelemetry.trace import StatusCode
 
-from pandaprobe_otel.capture.activity import Activity, start
 from pandaprobe_otel.capture.content import encode
-from pandaprobe_otel.capture.outcome import record_exception
-from pandaprobe_otel.capture.plan import SpanPlan, kind_of
+from pandaprobe_otel.capture.recorded_exceptions import record_exception
+from pandaprobe_otel.capture.span_lifetime import Activity, start
+from pandaprobe_otel.capture.span_plan import SpanPlan, kind_of
 from pandaprobe_otel.capture.token_counts import odd_counts
 from pandaprobe_otel.capture.trace_context import first_items, metadata_in
 from pandaprobe_otel.mapping import attributes as names

@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, Final, Protocol, TypeVar, cast
 
-from pandaprobe_otel.capture.activity import ContextSwitch
+from pandaprobe_otel.capture.span_lifetime import ContextSwitch
 
 F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pandaprobe_otel.cli.exits import exit_code_of_outcome
-from pandaprobe_otel.cli.functions import load_function
+from pandaprobe_otel.cli.exit_codes import exit_code_of_outcome
 from pandaprobe_otel.cli.options import format_option, print_json
-from pandaprobe_otel.cli.values import Metric, Threshold
+from pandaprobe_otel.cli.user_functions import load_function
+from pandaprobe_otel.cli.value_types import Metric, Threshold
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.judge_quality import JudgeQuality

@@ -11,7 +11,7 @@ import click
 
 from pandaprobe_otel.cli.demo import demo
 from pandaprobe_otel.cli.doctor import doctor
-from pandaprobe_otel.cli.exits import ExitCode, exit_code_of
+from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of
 from pandaprobe_otel.cli.extras import missing_extra
 from pandaprobe_otel.cli.lazy import LazyGroup
 from pandaprobe_otel.cli.local import local

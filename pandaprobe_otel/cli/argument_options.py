@@ -12,7 +12,7 @@ from uuid import UUID
 
 import click
 
-from pandaprobe_otel.cli.values import Json, Moment, ParamType
+from pandaprobe_otel.cli.value_types import Json, Moment, ParamType
 
 Command: TypeAlias = Callable[..., Any]
 

@@ -12,14 +12,14 @@ import click
 from pandaprobe_otel.api.arguments.traces import TraceFilters
 from pandaprobe_otel.cli.api_client import with_connection
 from pandaprobe_otel.cli.argument_options import options_of
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.options import print_json
 from pandaprobe_otel.cli.plurals import counted
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.api.models import Trace
-    from pandaprobe_otel.replay.capture.stored import StoredTrace
+    from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
     from pandaprobe_otel.replay.capture.write import Captured, Wishes
 
 
@@ -85,7 +85,7 @@ def _traces(
     is_session: bool,
 ) -> list[StoredTrace]:
     """Return the traces to capture; add low scores of a monitor to `scores`. Raises UsageError if none are named."""
-    from pandaprobe_otel.replay.capture.stored import StoredTrace, traces_in
+    from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace, traces_in
 
     if trace is not None and Path(trace).is_file():
         try:
@@ -162,7 +162,7 @@ def _written(traces: Sequence[StoredTrace], file: Path, wishes: Wishes) -> Captu
 def _groups(
     found: Sequence[StoredTrace], scores: dict[str, list[Any]], folder: Path, wishes: Wishes
 ) -> list[Captured | None]:
-    from pandaprobe_otel.replay.capture.alike import alike
+    from pandaprobe_otel.replay.capture.similar_traces import alike
 
     if not found:
         raise click.UsageError("no trace fits")
@@ -179,7 +179,7 @@ def _groups(
 
 
 def _add_rows(file: Path, found: Sequence[StoredTrace]) -> None:
-    from pandaprobe_otel.replay.capture.rows import add_rows
+    from pandaprobe_otel.replay.capture.dataset_rows import add_rows
 
     try:
         count = add_rows(file, found)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import click
 
 from pandaprobe_otel.cli.environment_notes import environment_notes
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.options import console, format_option, print_json
 
 if TYPE_CHECKING:

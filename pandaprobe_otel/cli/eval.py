@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pandaprobe_otel.cli.functions import load_function
-from pandaprobe_otel.cli.verdict import concluded, metric_options, thresholds_in, verdict_options
+from pandaprobe_otel.cli.report_output import concluded, metric_options, thresholds_in, verdict_options
+from pandaprobe_otel.cli.user_functions import load_function
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.report import Report

@@ -16,7 +16,7 @@ from pandaprobe_otel.cli.options import console
 from pandaprobe_otel.cli.run_report import report, thresholds_of
 from pandaprobe_otel.cli.scores import scores
 from pandaprobe_otel.cli.show import all_option, deleted, show, show_list
-from pandaprobe_otel.cli.values import Json, Metric, Threshold
+from pandaprobe_otel.cli.value_types import Json, Metric, Threshold
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client

@@ -59,7 +59,7 @@ def _kept(client: Client, asked: Mapping[str, Any]) -> dict[str, Any] | None:
     """The groups of a local PandaProbe; None where PandaProbe is none. Raises UsageError for what it cannot read."""
     from pandaprobe_otel.api.endpoint import Scope
     from pandaprobe_otel.transport.http import HttpTransport
-    from pandaprobe_otel.transport.messages import Answer, Request
+    from pandaprobe_otel.transport.request_outcome import Answer, Request
 
     given = {name: value for name, value in asked.items() if value is not None}
     transport = HttpTransport(client.credentials.endpoint, client.credentials.headers[Scope.PROJECT])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.extras import require
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pandaprobe_otel.cli.values import Moment
+from pandaprobe_otel.cli.value_types import Moment
 from pandaprobe_otel.errors import NotFound
 from pandaprobe_otel.failures.groups import Group, group_failures
-from pandaprobe_otel.local.search.fields import Comparison, SearchError
 from pandaprobe_otel.local.search.language import All, Field, Flag, Query, parse
+from pandaprobe_otel.local.search.searchable_fields import Comparison, SearchError
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from pandaprobe_otel.improve.proposing import Request, Response
     from pandaprobe_otel.improve.trial import CandidateResult
-    from pandaprobe_otel.replay.capture.stored import StoredTrace
+    from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
 
 _FOLDER: Final = Path(".pandaprobe") / "improve"
 
@@ -55,10 +55,10 @@ def start_command(traces: Path, entry: str, group: str | None, folder: Path, **g
 
     TRACES is a file that `init(local=FILE)` or `traces export` wrote. All settings are fixed from here on.
     """
-    from pandaprobe_otel.cli.functions import load_function
+    from pandaprobe_otel.cli.user_functions import load_function
     from pandaprobe_otel.improve.settings import Settings
     from pandaprobe_otel.improve.starting import CannotStart, start
-    from pandaprobe_otel.replay.capture.stored import traces_in
+    from pandaprobe_otel.replay.capture.ordered_trace import traces_in
 
     try:
         failing, passing = _parted(traces_in(traces), group)

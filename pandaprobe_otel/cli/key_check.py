@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.errors import AuthError, ServerError
 from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.messages import Request, Transport
+from pandaprobe_otel.transport.request_outcome import Request, Transport
 from pandaprobe_otel.transport.verdict import VerdictKind, judge
 
 NO_KEY: Final = "the endpoint wants an API key, and there is none: set PANDAPROBE_API_KEY"

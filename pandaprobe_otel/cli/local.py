@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.extras import require
 
 _MEMORY = ":memory:"

@@ -51,9 +51,9 @@ def mcp_command(connect: Callable[..., Any], output_format: str, **options: Any)
     """
     require("mcp", "mcp")
     from pandaprobe_otel.mcp_server.options import ServerOptions
-    from pandaprobe_otel.mcp_server.reading import Reading
     from pandaprobe_otel.mcp_server.searching import SearchingClient
     from pandaprobe_otel.mcp_server.server import server_of
+    from pandaprobe_otel.mcp_server.trace_reader import Reading
 
     if options["entry"] and not options["allow_writes"]:
         raise click.UsageError("--entry is about --allow-writes, which is not given")

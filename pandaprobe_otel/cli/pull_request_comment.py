@@ -7,8 +7,8 @@ from typing import Final
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode
-from pandaprobe_otel.cli.verdict import usable
+from pandaprobe_otel.cli.exit_codes import ExitCode
+from pandaprobe_otel.cli.report_output import usable
 from pandaprobe_otel.evals.github import add_summary
 from pandaprobe_otel.evals.pull_request import Comments, PullRequest, RefusedError, Why
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode, exit_code_of_outcome
+from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of_outcome
 from pandaprobe_otel.cli.options import format_option, print_json
-from pandaprobe_otel.cli.values import Link
-from pandaprobe_otel.cli.verdict import concluded, load, metric_options, thresholds_in, verdict_options
+from pandaprobe_otel.cli.report_output import concluded, load, metric_options, thresholds_in, verdict_options
+from pandaprobe_otel.cli.value_types import Link
 
 _run = click.argument("run", type=click.Path(exists=True, dir_okay=False))
 

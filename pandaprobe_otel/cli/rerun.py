@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pandaprobe_otel.cli.api_client import with_connection
-from pandaprobe_otel.cli.exits import ExitCode, exit_code_of_outcome
-from pandaprobe_otel.cli.functions import load_function
+from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of_outcome
 from pandaprobe_otel.cli.options import print_json
-from pandaprobe_otel.cli.verdict import metric_options, thresholds_in
+from pandaprobe_otel.cli.report_output import metric_options, thresholds_in
+from pandaprobe_otel.cli.user_functions import load_function
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.evals.local_judge import LocalJudge
     from pandaprobe_otel.evals.report import Report
-    from pandaprobe_otel.replay.capture.stored import StoredTrace
+    from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
     from pandaprobe_otel.replay.fork.rerun import Forks
     from pandaprobe_otel.replay.interactions import Cassette
 
@@ -63,7 +63,7 @@ def rerun_command(connect: Callable[[], Client], recorded: str, **options: Any) 
     evidence.
     """
     from pandaprobe_otel.evals.comparison_html import comparison_page
-    from pandaprobe_otel.replay.fork.report import fork_text
+    from pandaprobe_otel.replay.fork.fork_report import fork_text
     from pandaprobe_otel.replay.fork.rerun import RerunOptions, rerun
 
     prompt, scorers = options["prompt"], [load_function(name) for name in options["scorers"]]
@@ -106,7 +106,7 @@ def _recorded(
         if options["entry"] is None:
             raise click.UsageError("a cassette does not name the program: --entry MODULE:FUNCTION")
         return path, load(path), load_function(options["entry"]), given
-    from pandaprobe_otel.replay.fork.of_trace import arguments_in, entry_in, recorded_in
+    from pandaprobe_otel.replay.fork.trace_recording import arguments_in, entry_in, recorded_in
 
     trace = _trace(path, recorded, connect)
     cassette = recorded_in(trace)
@@ -119,7 +119,7 @@ def _recorded(
 
 
 def _trace(path: Path, recorded: str, connect: Callable[[], Client]) -> StoredTrace:
-    from pandaprobe_otel.replay.capture.stored import StoredTrace, traces_in
+    from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace, traces_in
 
     if not path.is_file():
         with connect() as client:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config
@@ -63,7 +63,7 @@ def round_trip(config: Config) -> RoundTrip:
 def _read_back(config: Config, trace_id: str, begun: float) -> RoundTrip:
     from pandaprobe_otel.transport.headers import api_key_headers
     from pandaprobe_otel.transport.http import HttpTransport
-    from pandaprobe_otel.transport.messages import Answer, Request
+    from pandaprobe_otel.transport.request_outcome import Answer, Request
 
     transport = HttpTransport(config.endpoint, api_key_headers(config.fixed_key or "", config.project_name))
     try:

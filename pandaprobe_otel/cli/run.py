@@ -13,7 +13,7 @@ from typing import Final
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 
 # With a distribution of OpenTelemetry installed, each of these defaults to `otlp`, and the whole set-up fails if
 # that exporter is not installed.

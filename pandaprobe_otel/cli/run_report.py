@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode, exit_code_of_outcome
+from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of_outcome
 from pandaprobe_otel.cli.options import print_json
 from pandaprobe_otel.cli.show import as_json, show_rows
 

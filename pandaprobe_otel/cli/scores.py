@@ -18,7 +18,7 @@ from pandaprobe_otel.api.arguments.scores import (
 from pandaprobe_otel.cli.api_client import with_client
 from pandaprobe_otel.cli.argument_options import options_of
 from pandaprobe_otel.cli.show import all_option, deleted, show, show_list
-from pandaprobe_otel.cli.values import Json
+from pandaprobe_otel.cli.value_types import Json
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client

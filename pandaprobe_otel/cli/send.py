@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.options import format_option, print_json
 from pandaprobe_otel.cli.plurals import counted
 
@@ -34,8 +34,8 @@ def send(file: Path, from_line: int, output_format: str, **connection: Any) -> i
     """
     from pandaprobe_otel.cli.key_check import require_key
     from pandaprobe_otel.delivery.send_file import send_file
-    from pandaprobe_otel.transport.direct import delivery_transport
     from pandaprobe_otel.transport.headers import api_key_headers
+    from pandaprobe_otel.transport.socket_transport import delivery_transport
 
     config = _config(connection)
     key = config.fixed_key or ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from pandaprobe_otel.app_setup.proposal import Proposal
@@ -36,7 +36,7 @@ def setup(folder: Path, dry_run: bool, yes: bool, entry: Path | None, install: b
     Reads the files in FOLDER, runs nothing of them, shows a diff and asks. A project that makes its own
     `TracerProvider` gets a line beside it; a serverless handler gets a decorator; other tracing stays.
     """
-    from pandaprobe_otel.app_setup.applied import RECORD, FilesChanged, apply, undo
+    from pandaprobe_otel.app_setup.applied_edits import RECORD, FilesChanged, apply, undo
     from pandaprobe_otel.app_setup.proposal import propose
 
     try:

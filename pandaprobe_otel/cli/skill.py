@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.options import format_option, print_json
 from pandaprobe_otel.skill.installing import AGENTS, Installed, Outcome, install, remove
 

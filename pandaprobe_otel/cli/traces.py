@@ -22,7 +22,7 @@ from pandaprobe_otel.cli.export import export_options, export_traces
 from pandaprobe_otel.cli.options import console
 from pandaprobe_otel.cli.show import all_option, deleted, show, show_list
 from pandaprobe_otel.cli.tail import follow, print_latest
-from pandaprobe_otel.cli.values import JsonFile
+from pandaprobe_otel.cli.value_types import JsonFile
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client

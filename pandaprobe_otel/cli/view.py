@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.export import write
 from pandaprobe_otel.cli.extras import require
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from pandaprobe_otel.compact.numbered import NumberedSpan, NumberedTrace
-from pandaprobe_otel.compact.numbers import duration_text, some_ranges
+from pandaprobe_otel.compact.number_text import duration_text, some_ranges
+from pandaprobe_otel.compact.numbered_trace import NumberedSpan, NumberedTrace
 from pandaprobe_otel.compact.suspects import Suspect
 from pandaprobe_otel.compact.tokens import tokens_in
 from pandaprobe_otel.compact.tree_lines import name_of

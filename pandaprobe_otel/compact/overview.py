@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from pandaprobe_otel.compact.failed_spans import failure_lines, suspect_lines
 from pandaprobe_otel.compact.fences import Fence
-from pandaprobe_otel.compact.numbered import NumberedSpan, NumberedTrace
-from pandaprobe_otel.compact.numbers import seconds_text
+from pandaprobe_otel.compact.number_text import seconds_text
+from pandaprobe_otel.compact.numbered_trace import NumberedSpan, NumberedTrace
 from pandaprobe_otel.compact.suspects import Suspect, suspects
 from pandaprobe_otel.compact.tokens import tokens_in
 from pandaprobe_otel.compact.tree_lines import TreeText, by_weight

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pandaprobe_otel.compact.fences import inert, inert_value
-from pandaprobe_otel.compact.numbered import NumberedSpan, NumberedTrace
-from pandaprobe_otel.compact.numbers import some_ranges
+from pandaprobe_otel.compact.number_text import some_ranges
+from pandaprobe_otel.compact.numbered_trace import NumberedSpan, NumberedTrace
 from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.replay.capture.findings import findings
-from pandaprobe_otel.replay.capture.stored import StoredTrace
+from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
 
 _MOST_SPANS: Final = 300
 """Spans up to which what the program did is held against what its model asked for: that takes quadratic time."""

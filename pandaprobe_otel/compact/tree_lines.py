@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
-from pandaprobe_otel.compact.numbered import NumberedSpan, NumberedTrace
-from pandaprobe_otel.compact.numbers import duration_text, usage_text
+from pandaprobe_otel.compact.number_text import duration_text, usage_text
+from pandaprobe_otel.compact.numbered_trace import NumberedSpan, NumberedTrace
 from pandaprobe_otel.compact.tokens import tokens_in
 from pandaprobe_otel.compact.value_text import clipped, one_line
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pandaprobe_otel.compact.fences import Fence, inert
-from pandaprobe_otel.compact.numbered import NumberedTrace
-from pandaprobe_otel.compact.numbers import seconds_text
-from pandaprobe_otel.compact.parts import StaleCursor
+from pandaprobe_otel.compact.number_text import seconds_text
+from pandaprobe_otel.compact.numbered_trace import NumberedTrace
 from pandaprobe_otel.compact.tokens import tokens_in
+from pandaprobe_otel.compact.trace_parts import StaleCursor
 from pandaprobe_otel.compact.value_text import clipped, last_of, one_line
 
 _LEAST: Final = 120

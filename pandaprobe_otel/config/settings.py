@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pandaprobe_otel.config.otel_variables import otel_disabled, otel_resource, otel_service_name
-from pandaprobe_otel.config.values import (
+from pandaprobe_otel.config.parsers import (
     CLOUD_ENDPOINT,
     BadValueError,
     read_anything,

@@ -7,7 +7,7 @@ from typing import Final
 
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, Lease
 from pandaprobe_otel.delivery.job import Job
-from pandaprobe_otel.transport.messages import Request, for_ever
+from pandaprobe_otel.transport.request_outcome import Request, for_ever
 
 _MOST_READ: Final = 128 << 10
 """Bytes read of an answer. An error that names five hundred refused fields takes 75 KB; a success is not read."""

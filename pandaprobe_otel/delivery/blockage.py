@@ -6,9 +6,9 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-from pandaprobe_otel.delivery.causes import Causes
-from pandaprobe_otel.delivery.daily import DailyBudget
+from pandaprobe_otel.delivery.daily_budget import DailyBudget
 from pandaprobe_otel.delivery.gates import AUTH, OUTAGE, QUOTA, Gate
+from pandaprobe_otel.delivery.log_causes import Causes
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind
 
 OUTAGE_AFTER_FAILURES: Final = 3

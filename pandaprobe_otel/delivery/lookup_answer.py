@@ -7,7 +7,7 @@ from typing import Any, cast
 import orjson
 
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
-from pandaprobe_otel.transport.messages import Answer, Outcome
+from pandaprobe_otel.transport.request_outcome import Answer, Outcome
 
 
 def lacks_spans(outcome: Outcome, request: OutgoingRequest) -> bool:

@@ -11,15 +11,15 @@ from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.audit import Audit
 from pandaprobe_otel.delivery.blockage import Blockage
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.causes import Causes
-from pandaprobe_otel.delivery.consequences import Consequences, Dropped
-from pandaprobe_otel.delivery.incoming import Incoming
 from pandaprobe_otel.delivery.ledger import Ledger
+from pandaprobe_otel.delivery.log_causes import Causes
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
+from pandaprobe_otel.delivery.outbox_entry import Incoming
+from pandaprobe_otel.delivery.outcome_effects import Consequences, Dropped
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.process.guard import counted
-from pandaprobe_otel.transport.messages import Outcome
+from pandaprobe_otel.transport.request_outcome import Outcome
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.rows import JournalChange

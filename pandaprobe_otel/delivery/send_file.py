@@ -19,7 +19,7 @@ from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.sender_pool import SenderPool
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
-from pandaprobe_otel.transport.messages import Transport
+from pandaprobe_otel.transport.request_outcome import Transport
 from pandaprobe_otel.transport.trace_file import Entry, EntryKind, read_entries, stand_in
 from pandaprobe_otel.transport.verdict import VerdictKind
 

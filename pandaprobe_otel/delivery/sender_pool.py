@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S
-from pandaprobe_otel.delivery.consequences import Dropped
+from pandaprobe_otel.delivery.outcome_effects import Dropped
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.process.unpatched_locks import LockMaker
-from pandaprobe_otel.transport.messages import Outcome, Transport
+from pandaprobe_otel.transport.request_outcome import Outcome, Transport
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.rows import JournalChange

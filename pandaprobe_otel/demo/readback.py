@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from pandaprobe_otel.errors import AuthError, ServerError
-from pandaprobe_otel.transport.messages import Answer, Request, Transport
+from pandaprobe_otel.transport.request_outcome import Answer, Request, Transport
 from pandaprobe_otel.transport.verdict import VerdictKind, judge
 
 T = TypeVar("T")

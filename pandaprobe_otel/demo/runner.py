@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pandaprobe_otel.config.resolve import Config
-from pandaprobe_otel.demo.checks import Check, check_session
 from pandaprobe_otel.demo.quickstart_run import quickstart_environment, reach_loopback_directly, run_quickstart
 from pandaprobe_otel.demo.readback import read_session, wait_until
+from pandaprobe_otel.demo.record_comparison import Check, check_session
+from pandaprobe_otel.demo.recorded_turns import Turn, turns_of
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.demo.shop_script import shop_script
-from pandaprobe_otel.demo.turns import Turn, turns_of
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.http import HttpTransport

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.local.evaluation.catalogue import Provider
     from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
     from pandaprobe_otel.local.evaluation.judge import Judge
-    from pandaprobe_otel.local.evaluation.results import Result
+    from pandaprobe_otel.local.evaluation.metric_results import Result
 
 _ENDPOINTS: Final = {
     "openai": ("https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"),

@@ -10,8 +10,8 @@ from pandaprobe_otel.evals.report_text import baseline_complaints, complaints, r
 from pandaprobe_otel.reporting.markup import Markup, field, folded, joined, line, output, table, text
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.evals.comparison import Comparison
     from pandaprobe_otel.evals.judge_quality import JudgeQuality
+    from pandaprobe_otel.evals.report_comparison import Comparison
 
 _STYLES: Final = {Outcome.PASSED: "good", Outcome.FAILED: "bad", Outcome.NO_EVIDENCE: "unsure"}
 _CHANGES: Final = {"regression": "bad", "improvement": "good", "too few cases to tell": "unsure"}

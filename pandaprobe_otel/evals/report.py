@@ -19,7 +19,7 @@ from pandaprobe_otel.evals.traces import TraceRecord
 from pandaprobe_otel.mapping.clean import encode
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.evals.comparison import Comparison
+    from pandaprobe_otel.evals.report_comparison import Comparison
 
 N = TypeVar("N", int, float)
 
@@ -219,7 +219,7 @@ class Report:
 
     def compare(self, baseline: Report, *, alpha: float = 0.05) -> Comparison:
         """Compare with an earlier report, case by case; a change counts when chance gives it less often than alpha."""
-        from pandaprobe_otel.evals.comparison import compare
+        from pandaprobe_otel.evals.report_comparison import compare
 
         return compare(self, baseline, alpha=alpha)
 

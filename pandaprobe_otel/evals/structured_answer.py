@@ -52,8 +52,8 @@ async def ask_for(model: Model, prompt: str, structure: type[T], *, purpose: str
 async def _answer(
     model: Model, prompt: str, structure: type[BaseModel], purpose: str, seed: int | None
 ) -> Mapping[str, Any]:
-    from pandaprobe_otel.local.evaluation.answers import object_in, schema_of, with_schema
     from pandaprobe_otel.local.evaluation.judge import Question
+    from pandaprobe_otel.local.evaluation.judge_answers import object_in, schema_of, with_schema
 
     schema = schema_of(structure)
     if not isinstance(model, LocalJudge):

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pytest
 
-from pandaprobe_otel.evals.connection import Connection, is_set
 from pandaprobe_otel.evals.judging import UnknownMetric, check_metrics
 from pandaprobe_otel.evals.marker_options import Demand, parse_metrics
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.probe import Probe
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
+from pandaprobe_otel.evals.suite_connection import Connection, is_set
 from pandaprobe_otel.evals.suite_repetition import NUMBER, run_repeatedly
 from pandaprobe_otel.evals.suite_runs import TestRun, TraceNote, Verdict, by_test, metric_verdicts, repeat_verdicts
 from pandaprobe_otel.evals.suite_services import Services

@@ -17,7 +17,7 @@ from pandaprobe_otel.evals.suite_runs import TestRun
 from pandaprobe_otel.evals.traces import TraceRecord
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.evals.connection import Connection
+    from pandaprobe_otel.evals.suite_connection import Connection
 
 
 def judge_runs(

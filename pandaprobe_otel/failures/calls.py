@@ -7,9 +7,9 @@ import re
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, Final
 
-from pandaprobe_otel.failures.answers import asked_tools
+from pandaprobe_otel.failures.broken_answers import asked_tools
 from pandaprobe_otel.failures.finding import FailureKind, Finding
-from pandaprobe_otel.failures.spans import Step, Trace, items, members
+from pandaprobe_otel.failures.ordered_spans import Step, Trace, items, members
 
 TIMES: Final = 3
 """Rounds from which on a repetition is a loop."""

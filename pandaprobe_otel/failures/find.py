@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from pandaprobe_otel.failures.answers import answers
+from pandaprobe_otel.failures.broken_answers import answers
 from pandaprobe_otel.failures.calls import circular_hand_offs, loops, unknown_tools
-from pandaprobe_otel.failures.errors import failed_spans
 from pandaprobe_otel.failures.finding import RANK, Finding
 from pandaprobe_otel.failures.low_scores import judged
-from pandaprobe_otel.failures.spans import Trace, members
+from pandaprobe_otel.failures.ordered_spans import Trace, members
+from pandaprobe_otel.failures.span_errors import failed_spans
 
 _RULES: Final = (failed_spans, unknown_tools, loops, answers, circular_hand_offs)
 _MAX_MARK: Final = 200

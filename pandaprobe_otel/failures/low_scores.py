@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from pandaprobe_otel.failures.answers import asked_tools
+from pandaprobe_otel.failures.broken_answers import asked_tools
 from pandaprobe_otel.failures.calls import offered_tools
 from pandaprobe_otel.failures.finding import FailureKind, Finding
-from pandaprobe_otel.failures.spans import Trace
+from pandaprobe_otel.failures.ordered_spans import Trace
 
 FAILING: Final = 0.5
 """Below it, a score is one of a failure; as for thresholds of tests."""

@@ -14,8 +14,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from pandaprobe_otel.gateway.bounds import MOST_FIELDS, MOST_FRAMES, Allowance
 from pandaprobe_otel.gateway.errors import OverBoundError, RefusedError, too_many
 from pandaprobe_otel.gateway.otlp_spans import Found, SpanReader
+from pandaprobe_otel.gateway.protobuf_frames import Buffer, Counter, parts
 from pandaprobe_otel.gateway.rejections import BEYOND, TOO_MANY_FIELDS, UNREADABLE, Rejected
-from pandaprobe_otel.gateway.wire import Buffer, Counter, parts
 
 _UNCOUNTED: Final = 2 * MOST_FIELDS
 """Bytes of a message that cannot have too many fields, since the shortest field takes two."""

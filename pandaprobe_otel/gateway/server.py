@@ -19,7 +19,7 @@ from pandaprobe_otel.gateway.access import Access
 from pandaprobe_otel.gateway.grpc_server import grpc_server
 from pandaprobe_otel.gateway.http_app import make_app
 from pandaprobe_otel.gateway.intake import Intake
-from pandaprobe_otel.gateway.turns import Turns
+from pandaprobe_otel.gateway.request_threads import RequestThreads
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from pandaprobe_otel.pipeline.opening import open_pipeline
 
@@ -95,16 +95,16 @@ class Gateway:
         with ExitStack() as stack:
             pipeline = self._open_pipeline()
             stack.callback(pipeline.shutdown)
-            turns = Turns(Intake(pipeline), max_body=self._max_body)
-            stack.callback(turns.close)
+            threads = RequestThreads(Intake(pipeline), max_body=self._max_body)
+            stack.callback(threads.close)
             loop = stack.enter_context(_running_loop())
             http_port, grpc_port = self._ports
             if grpc_port is not None:
                 address = f"{_bracketed(self._host)}:{grpc_port}"
-                server = grpc_server(turns, address, self._access, within_s=_STOP_WITHIN_S)
+                server = grpc_server(threads, address, self._access, within_s=_STOP_WITHIN_S)
                 self.grpc_port = stack.enter_context(_inside(loop, server))
             if http_port is not None:
-                self.http_port = stack.enter_context(_inside(loop, self._http(turns, http_port)))
+                self.http_port = stack.enter_context(_inside(loop, self._http(threads, http_port)))
             pipeline.begin()
             self.pipeline = pipeline
             self._stack = stack.pop_all()
@@ -153,12 +153,12 @@ class Gateway:
         return pipeline
 
     @asynccontextmanager
-    async def _http(self, turns: Turns, port: int) -> AsyncGenerator[int]:
+    async def _http(self, threads: RequestThreads, port: int) -> AsyncGenerator[int]:
         import uvicorn
 
-        from pandaprobe_otel.gateway.connections import connections
+        from pandaprobe_otel.gateway.idle_connections import connections
 
-        app = make_app(turns, self._access, counts=self.counts)
+        app = make_app(threads, self._access, counts=self.counts)
         with _listen(self._host, port) as listener:
             config = uvicorn.Config(
                 app,

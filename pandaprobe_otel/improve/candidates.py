@@ -14,9 +14,9 @@ from pydantic import TypeAdapter
 from pandaprobe_otel.improve.acceptance import Verdict
 from pandaprobe_otel.improve.candidate import Candidate, apply_to, check, diff
 from pandaprobe_otel.improve.proposing import Proposer, Request, proposed
-from pandaprobe_otel.improve.report import pull_request, report
 from pandaprobe_otel.improve.settings import Journal, Settings, read_settings
 from pandaprobe_otel.improve.trial import CandidateResult
+from pandaprobe_otel.improve.trial_report import pull_request, report
 
 
 class NoCandidate(Exception):

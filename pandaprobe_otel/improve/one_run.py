@@ -21,12 +21,12 @@ from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.replay.cassette import load
 from pandaprobe_otel.replay.exchange import Exchange
-from pandaprobe_otel.replay.fork.cut import Cut
 from pandaprobe_otel.replay.fork.forked_run import ForkedRun, ForkOptions
+from pandaprobe_otel.replay.fork.recording_cut import Cut
 from pandaprobe_otel.replay.fork.rerun import called
 from pandaprobe_otel.replay.interactions import Cassette, RecordedRequest, ToolCall
 from pandaprobe_otel.replay.recording import Recording
-from pandaprobe_otel.replay.run import RecordingOptions
+from pandaprobe_otel.replay.replayed_run import RecordingOptions
 
 _MOST_TEXT: Final = 2_000
 
@@ -185,13 +185,13 @@ def _checked(names: Collection[str], answer: Any, trace: Mapping[str, Any] | Non
 
 
 def _loaded(name: str) -> Callable[..., Any]:
-    from pandaprobe_otel.cli.functions import load_function
+    from pandaprobe_otel.cli.user_functions import load_function
 
     return load_function(name)
 
 
 def _trace(path: Path) -> dict[str, Any] | None:
-    from pandaprobe_otel.replay.capture.stored import traces_in
+    from pandaprobe_otel.replay.capture.ordered_trace import traces_in
 
     try:
         traces = traces_in(path)

@@ -14,9 +14,9 @@ from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.improve.acceptance import MIN_PROTECTED, MIN_UNSEEN, most_runs
 from pandaprobe_otel.improve.cases import Case, Part, split
 from pandaprobe_otel.improve.settings import Journal, Settings
-from pandaprobe_otel.replay.capture.stored import StoredTrace
+from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
 from pandaprobe_otel.replay.cassette import save
-from pandaprobe_otel.replay.fork.of_trace import arguments_in, recorded_in
+from pandaprobe_otel.replay.fork.trace_recording import arguments_in, recorded_in
 
 MOST_PROTECTED: Final = 20
 MOST_FAILURES: Final = 50

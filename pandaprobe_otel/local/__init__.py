@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from pandaprobe_otel.process.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.local.faults import Faults as Faults
+    from pandaprobe_otel.local.injected_faults import Faults as Faults
     from pandaprobe_otel.local.server import LocalServer as LocalServer
     from pandaprobe_otel.local.server import serve as serve
     from pandaprobe_otel.local.store.database import DatabaseInUseError as DatabaseInUseError
 
 _HOMES = {
-    "faults": ("Faults",),
+    "injected_faults": ("Faults",),
     "server": (
         "LocalServer",
         "serve",

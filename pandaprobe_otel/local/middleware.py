@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pandaprobe_otel.local.errors import plain_500
-from pandaprobe_otel.local.faults import Faults
+from pandaprobe_otel.local.injected_faults import Faults
 
 PAGES: Final = "/ui"
 _FAULTLESS: Final = (PAGES, "/local/", "/health")

@@ -57,7 +57,7 @@ class OtlpReceivers:
             from pandaprobe_otel.gateway.access import Access
             from pandaprobe_otel.gateway.http_app import make_app
             from pandaprobe_otel.gateway.intake import Intake
-            from pandaprobe_otel.gateway.turns import Turns
+            from pandaprobe_otel.gateway.request_threads import RequestThreads
         except ImportError:
             raise HTTPException(501, _NEEDS_EXTRA) from None
         from pandaprobe_otel.config.resolve import Config
@@ -66,10 +66,10 @@ class OtlpReceivers:
         given = {"endpoint": url, "api_key": key, "project_name": project, "enabled": True}
         config = Config.resolve(given, environ={})  # variables set for programs do not apply to the server
         pipeline = ExportPipeline(config, counts_starts=False, is_gateway=True, keeps_all=True, bucket=self._bucket())
-        turns = Turns(Intake(pipeline), max_body=_MAX_BODY)
+        threads = RequestThreads(Intake(pipeline), max_body=_MAX_BODY)
         pipeline.begin()
-        self._closers += [turns.close, pipeline.shutdown]
-        return make_app(turns, Access(), counts=dict[str, Any])
+        self._closers += [threads.close, pipeline.shutdown]
+        return make_app(threads, Access(), counts=dict[str, Any])
 
     def _bucket(self) -> Callable[[], LeasedBucket] | None:
         """Return the budget of a server without a limit; None for the usual one."""

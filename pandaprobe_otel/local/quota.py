@@ -10,7 +10,7 @@ from typing import Final, Literal
 from starlette.exceptions import HTTPException
 
 from pandaprobe_otel.local.errors import quota_error
-from pandaprobe_otel.local.faults import Faults
+from pandaprobe_otel.local.injected_faults import Faults
 from pandaprobe_otel.local.store.accounts import Accounts, Organization
 
 Counter = Literal["traces", "trace_evals", "session_evals"]

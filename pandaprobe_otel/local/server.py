@@ -16,7 +16,7 @@ from typing import IO, Any, Final, Self
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.local.auth import LOCAL_API_KEY
 from pandaprobe_otel.local.evaluation.scripted import ScriptedJudge
-from pandaprobe_otel.local.faults import Faults
+from pandaprobe_otel.local.injected_faults import Faults
 from pandaprobe_otel.local.services import Services, build_services
 from pandaprobe_otel.local.settings import LocalSettings
 from pandaprobe_otel.local.store.database import MEMORY, Database
@@ -247,8 +247,8 @@ def _listen(host: str, port: int) -> socket.socket:
 def _uvicorn_server(services: Services) -> Any:
     import uvicorn
 
-    from pandaprobe_otel.local.app import create_app
-    from pandaprobe_otel.local.protocol import LocalProtocol
+    from pandaprobe_otel.local.application import create_app
+    from pandaprobe_otel.local.http_protocol import LocalProtocol
 
     config = uvicorn.Config(
         create_app(services),

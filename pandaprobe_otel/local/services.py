@@ -13,14 +13,14 @@ from starlette.requests import HTTPConnection
 from pandaprobe_otel.local.evaluation.judge import Judge, NoJudge
 from pandaprobe_otel.local.evaluation.scripted import ScriptedJudge
 from pandaprobe_otel.local.evaluation.service import Evaluation
-from pandaprobe_otel.local.faults import Faults
+from pandaprobe_otel.local.injected_faults import Faults
 from pandaprobe_otel.local.limits import FixedWindows, RateLimits
 from pandaprobe_otel.local.live_traces import LiveTraces
 from pandaprobe_otel.local.otlp_receivers import OtlpReceivers
 from pandaprobe_otel.local.quota import QuotaBook
 from pandaprobe_otel.local.sealing.sealer import Sealer
 from pandaprobe_otel.local.sealing.seals import Seals
-from pandaprobe_otel.local.sealing.words import has_full_text
+from pandaprobe_otel.local.sealing.word_index import has_full_text
 from pandaprobe_otel.local.settings import LocalSettings
 from pandaprobe_otel.local.store.accounts import Accounts
 from pandaprobe_otel.local.store.database import Database

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from pandaprobe_otel.mapping.details import with_details
+from pandaprobe_otel.mapping.details_events import with_details
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.mapping.kinds import is_dropped
@@ -19,10 +19,10 @@ from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.outgoing import finished
 from pandaprobe_otel.mapping.prices import add_computed_costs
 from pandaprobe_otel.mapping.privacy import without_hidden
+from pandaprobe_otel.mapping.span_view import EventView, SpanView, read_log
 from pandaprobe_otel.mapping.stages import bare_span, mapped_spans
+from pandaprobe_otel.mapping.token_placement import place_numbers
 from pandaprobe_otel.mapping.trace_fields import root_of, times, trace_fields
-from pandaprobe_otel.mapping.tree import place_numbers
-from pandaprobe_otel.mapping.view import EventView, SpanView, read_log
 from pandaprobe_otel.process.guard import failed
 
 if TYPE_CHECKING:

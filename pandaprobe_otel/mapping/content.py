@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from pandaprobe_otel.mapping.cut_json import completed
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.messages import Conversation, unwrapped
 from pandaprobe_otel.mapping.parameters import KNOWN as KNOWN_PARAMETERS
 from pandaprobe_otel.mapping.values import decoded, is_absent

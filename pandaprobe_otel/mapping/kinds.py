@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.attribute_shape import Shape, shape_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.precedence import DIALECTS
-from pandaprobe_otel.mapping.shape import Shape, shape_of
-from pandaprobe_otel.mapping.view import SpanView
+from pandaprobe_otel.mapping.span_view import SpanView
 
 _NAME_RULES: Final = tuple(
     rule.decide for dialect in DIALECTS for rule in dialect.kinds if not rule.attribute and rule.decide is not None

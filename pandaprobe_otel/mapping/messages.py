@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.parts import Draft
 from pandaprobe_otel.mapping.tool_texts import is_told_whole, result_text
 from pandaprobe_otel.mapping.values import decoded, is_absent, word

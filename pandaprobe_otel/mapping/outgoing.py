@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import orjson
 
-from pandaprobe_otel.mapping.budget import FRAME, fit_fields, fit_trace
+from pandaprobe_otel.mapping.byte_limits import FRAME, fit_fields, fit_trace
 from pandaprobe_otel.mapping.clean import clean
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.mapped_trace import MappedTrace
 from pandaprobe_otel.mapping.masks import masked
 from pandaprobe_otel.mapping.options import MappingOptions

@@ -10,7 +10,7 @@ import base64
 from collections.abc import Callable
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url
 from pandaprobe_otel.mapping.tool_texts import arguments_text, is_told_whole, result_text
 from pandaprobe_otel.mapping.values import decoded, is_absent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Final
 
-from pandaprobe_otel.mapping.table import Dialect
+from pandaprobe_otel.mapping.dialect_table import Dialect
 
 ORDER: Final = (
     "pandaprobe",

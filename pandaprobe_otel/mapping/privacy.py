@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.options import Capture
 from pandaprobe_otel.mapping.span_fields import name_of
-from pandaprobe_otel.mapping.view import EventView, SpanView
+from pandaprobe_otel.mapping.span_view import EventView, SpanView
 
 _TELLING: Final = frozenset(
     {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.content import conversation
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.values import decoded, is_absent, number
 from pandaprobe_otel.mapping.vectors import without_vectors
 

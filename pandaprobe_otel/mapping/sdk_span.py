@@ -21,9 +21,8 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import SpanContext, SpanKind
 
-from pandaprobe_otel.mapping.exact import type_of
-from pandaprobe_otel.mapping.text import cut_text
-from pandaprobe_otel.mapping.view import (
+from pandaprobe_otel.mapping.exact_types import type_of
+from pandaprobe_otel.mapping.span_view import (
     KNOWN_SHAPES,
     Dropped,
     SpanView,
@@ -33,6 +32,7 @@ from pandaprobe_otel.mapping.view import (
     read_event,
     read_link,
 )
+from pandaprobe_otel.mapping.text import cut_text
 
 EndedSpan: TypeAlias = tuple[Any, ...]
 """Fields of an ended span, as named below; then its events, its links and how many of each were dropped, if any.

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import orjson
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.text import cut_text
 
 MIN_TEXT: Final = 64

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from pandaprobe_otel.mapping.attribute_shape import Candidate, content_value
 from pandaprobe_otel.mapping.attributes import INPUT, OUTPUT
 from pandaprobe_otel.mapping.content import (
     DEFAULT_ROLE,
@@ -15,12 +16,11 @@ from pandaprobe_otel.mapping.content import (
     unwrap_envelope,
 )
 from pandaprobe_otel.mapping.cut_json import completed
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.messages import END, Conversation, take_texts
 from pandaprobe_otel.mapping.privacy import silence_tools
 from pandaprobe_otel.mapping.retrieval import documents, embedding_input, query_text
-from pandaprobe_otel.mapping.shape import Candidate, content_value
 from pandaprobe_otel.mapping.span_fields import put
 from pandaprobe_otel.mapping.values import decoded, is_absent, scalar
 from pandaprobe_otel.mapping.vectors import without_vectors

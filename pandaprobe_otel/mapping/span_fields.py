@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.kind_names import MODEL_KINDS
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
-from pandaprobe_otel.mapping.rest import shown
 from pandaprobe_otel.mapping.status import last_exception
 from pandaprobe_otel.mapping.text import short_text
 from pandaprobe_otel.mapping.times import rfc3339
+from pandaprobe_otel.mapping.unread_attributes import shown
 from pandaprobe_otel.mapping.values import is_absent
 
 _NO_METADATA: Final[Mapping[str, Any]] = {}

@@ -9,14 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from pandaprobe_otel.mapping.attribute_shape import NO_SHAPE, shape_of
 from pandaprobe_otel.mapping.conservation import add_unsaid
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.ids import span_prefix, span_suffix
 from pandaprobe_otel.mapping.mapped_span import MappedSpan, mapped_span
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import restrict
-from pandaprobe_otel.mapping.rows import Rows, fill
-from pandaprobe_otel.mapping.shape import NO_SHAPE, shape_of
 from pandaprobe_otel.mapping.span_content import add_content
 from pandaprobe_otel.mapping.span_fields import (
     MAX_NAME,
@@ -27,10 +26,11 @@ from pandaprobe_otel.mapping.span_fields import (
     name_of,
     put,
 )
+from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.status import outcome
+from pandaprobe_otel.mapping.table_rows import Rows, fill
 from pandaprobe_otel.mapping.times import rfc3339, start_and_end
 from pandaprobe_otel.mapping.usage import token_usage, usage_of_sides
-from pandaprobe_otel.mapping.view import SpanView
 from pandaprobe_otel.process.guard import counted, failed
 
 

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.mapping.attributes import INTERRUPTED
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.dialect_table import FAILURES
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.outcomes import outcome_named
-from pandaprobe_otel.mapping.table import FAILURES
+from pandaprobe_otel.mapping.span_view import EventView, SpanView
 from pandaprobe_otel.mapping.text import cut_text
-from pandaprobe_otel.mapping.view import EventView, SpanView
 
 if TYPE_CHECKING:
     from pandaprobe_otel.mapping.mapped_span import MappedSpan

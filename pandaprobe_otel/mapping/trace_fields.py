@@ -7,17 +7,17 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from pandaprobe_otel.mapping.attributes import CANCELLED, TIMED_OUT
 from pandaprobe_otel.mapping.content import whole_content
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.kind_names import MODEL_KINDS, TALKING_KINDS
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import restrict_trace
 from pandaprobe_otel.mapping.span_fields import put
+from pandaprobe_otel.mapping.span_view import plain_attributes
 from pandaprobe_otel.mapping.status import trace_outcome
 from pandaprobe_otel.mapping.text import short_text
 from pandaprobe_otel.mapping.times import rfc3339
 from pandaprobe_otel.mapping.values import is_absent, word
-from pandaprobe_otel.mapping.view import plain_attributes
 
 MAX_NAME: Final = 512
 MAX_ID: Final = 255

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 
 ABSENT_TEXTS: Final = frozenset({"", "None", "null", "<elided>", "<not specified>", "{}", "[]"})
 """Texts that emitters write for an absent value."""

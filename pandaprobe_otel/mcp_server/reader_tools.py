@@ -10,19 +10,19 @@ from mcp.types import CallToolResult
 from pydantic import Field
 
 from pandaprobe_otel.api.models import TraceListItem
-from pandaprobe_otel.compact.comparison import compared
-from pandaprobe_otel.compact.numbered import NumberedTrace
-from pandaprobe_otel.compact.numbers import seconds_text
+from pandaprobe_otel.compact.number_text import seconds_text
+from pandaprobe_otel.compact.numbered_trace import NumberedTrace
 from pandaprobe_otel.compact.overview import LEAST_BUDGET, MOST_BUDGET, overview
-from pandaprobe_otel.compact.parts import part_of
 from pandaprobe_otel.compact.suspects import suspects
+from pandaprobe_otel.compact.trace_comparison import compared
+from pandaprobe_otel.compact.trace_parts import part_of
 from pandaprobe_otel.compact.turns import turns_text
 from pandaprobe_otel.compact.value_text import clipped, one_line, text_of
 from pandaprobe_otel.errors import NotFound
 from pandaprobe_otel.failures.groups import Group, group_failures
-from pandaprobe_otel.mcp_server.answers import answer
-from pandaprobe_otel.mcp_server.reading import Reading, link_to
+from pandaprobe_otel.mcp_server.fenced_answers import answer
 from pandaprobe_otel.mcp_server.searching import Sort, start_of
+from pandaprobe_otel.mcp_server.trace_reader import Reading, link_to
 
 Budget = Annotated[int, Field(ge=LEAST_BUDGET, le=MOST_BUDGET)]
 Limit = Annotated[int, Field(ge=1, le=50)]

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Literal
 
-from pandaprobe_otel.compact.parts import NoPart, StaleCursor
+from pandaprobe_otel.compact.trace_parts import NoPart, StaleCursor
 from pandaprobe_otel.errors import (
     AuthError,
     ConfigError,
@@ -17,7 +17,7 @@ from pandaprobe_otel.errors import (
     QuotaExceeded,
     RateLimited,
 )
-from pandaprobe_otel.local.search.fields import FIELDS, SearchError
+from pandaprobe_otel.local.search.searchable_fields import FIELDS, SearchError
 from pandaprobe_otel.mcp_server.searching import StaleSearch
 
 Code = Literal[

@@ -18,14 +18,14 @@ from pydantic import Field
 
 from pandaprobe_otel.compact.value_text import clipped, one_line, text_of
 from pandaprobe_otel.errors import RecordingError
-from pandaprobe_otel.mcp_server.answers import answer
+from pandaprobe_otel.mcp_server.fenced_answers import answer
 from pandaprobe_otel.mcp_server.options import ServerOptions
-from pandaprobe_otel.mcp_server.reading import Reading
 from pandaprobe_otel.mcp_server.refusals import Refused
+from pandaprobe_otel.mcp_server.trace_reader import Reading
 from pandaprobe_otel.replay.cannot_capture import CannotCapture
-from pandaprobe_otel.replay.capture.stored import StoredTrace
-from pandaprobe_otel.replay.fork.cut import cut_from
-from pandaprobe_otel.replay.fork.of_trace import recorded_in
+from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
+from pandaprobe_otel.replay.fork.recording_cut import cut_from
+from pandaprobe_otel.replay.fork.trace_recording import recorded_in
 from pandaprobe_otel.replay.json_text import dump
 
 _LONGEST_S: Final = 600.0

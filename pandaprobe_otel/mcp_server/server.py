@@ -14,14 +14,14 @@ from mcp.types import CallToolResult, ToolAnnotations
 
 from pandaprobe_otel.compact.fences import inert_value
 from pandaprobe_otel.errors import PandaProbeError
-from pandaprobe_otel.mcp_server.answers import answer, refusal
 from pandaprobe_otel.mcp_server.approval import approved_evaluate
 from pandaprobe_otel.mcp_server.bills import Bills
+from pandaprobe_otel.mcp_server.fenced_answers import answer, refusal
 from pandaprobe_otel.mcp_server.options import ServerOptions
 from pandaprobe_otel.mcp_server.reader_tools import ReaderTools
-from pandaprobe_otel.mcp_server.reading import TRACE_URI, Reading
 from pandaprobe_otel.mcp_server.refusals import Refused, told
 from pandaprobe_otel.mcp_server.rerunning import RerunTools
+from pandaprobe_otel.mcp_server.trace_reader import TRACE_URI, Reading
 from pandaprobe_otel.mcp_server.writer_tools import WriterTools
 
 Tool = Callable[..., CallToolResult]

@@ -8,14 +8,14 @@ from typing import Any, Final
 from mcp.types import CallToolResult
 
 from pandaprobe_otel.errors import RecordingError, WaitTimeout
-from pandaprobe_otel.mcp_server.answers import answer
 from pandaprobe_otel.mcp_server.bills import Bill, Bills
+from pandaprobe_otel.mcp_server.fenced_answers import answer
 from pandaprobe_otel.mcp_server.options import ServerOptions
-from pandaprobe_otel.mcp_server.reading import Reading
 from pandaprobe_otel.mcp_server.refusals import Refused
+from pandaprobe_otel.mcp_server.trace_reader import Reading
 from pandaprobe_otel.replay.cannot_capture import CannotCapture
+from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
 from pandaprobe_otel.replay.capture.pytest_file import cassette_beside
-from pandaprobe_otel.replay.capture.stored import StoredTrace
 from pandaprobe_otel.replay.capture.write import Captured, Wishes, capture
 
 _WAIT_S: Final = 20.0

@@ -16,8 +16,8 @@ from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.pipeline.losses import tell_left_behind, tell_losses
 from pandaprobe_otel.process.forks import ForkedWhileLoadingError, loading
 from pandaprobe_otel.process.guard import failed
-from pandaprobe_otel.process.life import finish_with_multiprocessing, watch_process
-from pandaprobe_otel.reporting.report import Status, described
+from pandaprobe_otel.process.process_events import finish_with_multiprocessing, watch_process
+from pandaprobe_otel.reporting.delivery_status import Status, described
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
     from pandaprobe_otel.reporting.console import TraceConsole
     from pandaprobe_otel.reporting.trace_links import TracePages
-    from pandaprobe_otel.transport.messages import Transport
+    from pandaprobe_otel.transport.request_outcome import Transport
 
 _logger = logging.getLogger("pandaprobe_otel")
 
@@ -140,7 +140,7 @@ class ExportPipeline:
         if self._senders is None:
             with loading(), self._open_lock:
                 if self._senders is None:
-                    from pandaprobe_otel.delivery.setup import open_sender_pool
+                    from pandaprobe_otel.delivery.delivery_setup import open_sender_pool
 
                     self._senders = open_sender_pool(
                         self._config,

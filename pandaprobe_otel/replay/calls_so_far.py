@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from pandaprobe_otel.replay.flows import Flow, flow_here
+from pandaprobe_otel.replay.current_task import Flow, flow_here
 
 
 @dataclass(slots=True, eq=False)

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 import orjson
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.replay.media import DIGEST, digest_of_text, is_digest
 
 IDS: Final = frozenset(

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from pandaprobe_otel.replay import aws_frames
+from pandaprobe_otel.replay.body_units import recut
 from pandaprobe_otel.replay.cassette_text import Flow, Text
 from pandaprobe_otel.replay.decoding import UnreadableError, decompress
 from pandaprobe_otel.replay.interactions import Interaction, RecordedAnswer, RecordedRequest, ToolCall
 from pandaprobe_otel.replay.json_text import dump
 from pandaprobe_otel.replay.shared_parts import BadReferenceError, Expansion, Sharing
-from pandaprobe_otel.replay.units import recut
 
 _LINES: Final = {ord(character): " " for character in "\n\r\t"}
 MAX_CALLS: Final = 100_000

@@ -8,10 +8,10 @@ from difflib import SequenceMatcher
 from itertools import groupby, takewhile, zip_longest
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.replay.canonical import Id, Piece, digest_of, made_up, step
 from pandaprobe_otel.replay.pairing import Pairing
-from pandaprobe_otel.replay.requests import ModelRequest
+from pandaprobe_otel.replay.request_keys import ModelRequest
 
 _FIRST: Final = ("path", "system", "instructions", "systemInstruction", "tools", "functions", "toolConfig")
 """Fields in the order in which a reader looks for what has changed; turns come after these, all others last."""

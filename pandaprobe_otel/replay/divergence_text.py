@@ -9,10 +9,10 @@ from itertools import pairwise
 from typing import Any, Final
 
 from pandaprobe_otel.local.pages.diff import diff_payloads
-from pandaprobe_otel.local.pages.shapes import list_in, object_in
+from pandaprobe_otel.local.pages.json_shapes import list_in, object_in
 from pandaprobe_otel.replay.canonical import Id, segments_of
 from pandaprobe_otel.replay.differences import NOTHING, Difference, equal_turns
-from pandaprobe_otel.replay.requests import ModelRequest
+from pandaprobe_otel.replay.request_keys import ModelRequest
 
 WAYS_ON: Final = "  accept: --pandaprobe-diverge=accept    this call anew: =rerecord    live from here: =live"
 _MAX_LINES: Final = 12

@@ -14,7 +14,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from pandaprobe_otel.errors import RecordingError
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.replay.run import Run
+    from pandaprobe_otel.replay.replayed_run import Run
 
 KEY: Final = create_key("pandaprobe-recording")
 

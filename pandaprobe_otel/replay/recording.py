@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
 
 from opentelemetry.context import Context, attach, get_current, set_value
 
-from pandaprobe_otel.capture.activity import restore
+from pandaprobe_otel.capture.span_lifetime import restore
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay import open_recordings
 from pandaprobe_otel.replay.divergence import Divergence, EndOfRecording
-from pandaprobe_otel.replay.run import Diverge, Mode, RecordedCall, RecordingOptions, Run
+from pandaprobe_otel.replay.replayed_run import Diverge, Mode, RecordedCall, RecordingOptions, Run
 
 if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[..., Any])

@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.mapping.masks import Mask, compile_masks, mask_everything, masked_text
+from pandaprobe_otel.replay.body_units import NO_JSON, Unit, joined, moved, units_of
 from pandaprobe_otel.replay.interactions import RecordedAnswer, RecordedRequest
 from pandaprobe_otel.replay.json_text import dump
 from pandaprobe_otel.replay.secrets import (
@@ -32,7 +33,6 @@ from pandaprobe_otel.replay.secrets import (
     of_headers,
     patterns_in,
 )
-from pandaprobe_otel.replay.units import NO_JSON, Unit, joined, moved, units_of
 
 Scrub = Callable[[Any], Any]
 

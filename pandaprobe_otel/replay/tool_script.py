@@ -11,10 +11,10 @@ from pandaprobe_otel.mapping.clean import clean
 from pandaprobe_otel.replay.canonical import Ignored, Piece, digest_of, meaning_of
 from pandaprobe_otel.replay.differences import Difference, differences
 from pandaprobe_otel.replay.divergence import Divergence
+from pandaprobe_otel.replay.divergence_kinds import tool_changed, tool_once_more
 from pandaprobe_otel.replay.interactions import ToolCall
 from pandaprobe_otel.replay.pairing import Pairing
-from pandaprobe_otel.replay.refusals import tool_changed, tool_once_more
-from pandaprobe_otel.replay.requests import ModelRequest
+from pandaprobe_otel.replay.request_keys import ModelRequest
 
 
 @dataclass(slots=True, eq=False)

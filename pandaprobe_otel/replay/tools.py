@@ -14,7 +14,7 @@ from pandaprobe_otel.capture.content import encode
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay.interactions import ToolCall
 from pandaprobe_otel.replay.open_recordings import current
-from pandaprobe_otel.replay.run import Run
+from pandaprobe_otel.replay.replayed_run import Run
 
 
 def install() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pandaprobe_otel.reporting.markup import folded, line, output, table, text
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.reporting.report import Status
+    from pandaprobe_otel.reporting.delivery_status import Status
 
 
 def status_html(status: Status) -> str:

@@ -11,13 +11,13 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from pandaprobe_otel.config.resolve import ExportSettings, settings_of_a_piece
 from pandaprobe_otel.pipeline.interface import Pipeline
 from pandaprobe_otel.pipeline.opening import open_pipeline
-from pandaprobe_otel.sdk.pieces import Piece, choose
+from pandaprobe_otel.sdk.span_receivers import SpanReceiver, choose
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 
-class PandaProbeSpanExporter(Piece, SpanExporter):
+class PandaProbeSpanExporter(SpanReceiver, SpanExporter):
     """Exporter to PandaProbe for any span processor.
 
     An exporter sees only ended spans, so a trace counts as complete when its root has arrived and no span followed

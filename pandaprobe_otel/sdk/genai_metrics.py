@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.trace import SpanProcessor
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.attribute_shape import shape_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan, mapped_span
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.sdk_span import read_span
-from pandaprobe_otel.mapping.shape import shape_of
 from pandaprobe_otel.mapping.span_fields import first_token_ns
 from pandaprobe_otel.mapping.stages import mapped_spans
 from pandaprobe_otel.process.guard import failed

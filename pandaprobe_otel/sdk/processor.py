@@ -13,7 +13,7 @@ from pandaprobe_otel.capture.tracers import are_contexts_shared
 from pandaprobe_otel.config.resolve import ExportSettings, settings_of_a_piece
 from pandaprobe_otel.pipeline.interface import Pipeline
 from pandaprobe_otel.pipeline.opening import open_pipeline
-from pandaprobe_otel.sdk.pieces import Piece, choose
+from pandaprobe_otel.sdk.span_receivers import SpanReceiver, choose
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("pandaprobe_otel")
 
 
-class PandaProbeSpanProcessor(Piece, SpanProcessor):
+class PandaProbeSpanProcessor(SpanReceiver, SpanProcessor):
     """Processor that assembles, maps and delivers each trace of a `TracerProvider` to PandaProbe.
 
     Starting or ending a span costs the calling thread one append. Everything else happens in background threads,

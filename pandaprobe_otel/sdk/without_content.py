@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact import type_of
-from pandaprobe_otel.mapping.view import SpanView
+from pandaprobe_otel.mapping.exact_types import type_of
+from pandaprobe_otel.mapping.span_view import SpanView
 
 _NUMBERS: Final = frozenset({int, float, bool})
 _MAX_TEXT: Final = 1024

@@ -7,7 +7,7 @@ import threading
 from contextlib import suppress
 from typing import Final
 
-from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
 from pandaprobe_otel.transport.trace_file import line_of
 
 try:

@@ -7,10 +7,10 @@ from typing import Any, Final, cast
 
 import orjson
 
-from pandaprobe_otel.config.values import is_loopback
-from pandaprobe_otel.transport.direct import DirectTransport
-from pandaprobe_otel.transport.messages import Answer, Request, Transport
+from pandaprobe_otel.config.parsers import is_loopback
 from pandaprobe_otel.transport.plain_socket import is_plain
+from pandaprobe_otel.transport.request_outcome import Answer, Request, Transport
+from pandaprobe_otel.transport.socket_transport import DirectTransport
 
 LIVE_VERSION: Final = 1
 """Version of the form in which running spans are sent."""

@@ -15,8 +15,8 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Final
 
-from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome
-from pandaprobe_otel.transport.words import is_page
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
+from pandaprobe_otel.transport.server_text import is_page
 
 SHOWN: Final = "[redacted]"
 _SECRET_HEADERS: Final = ("x-api-key", "authorization")

@@ -10,9 +10,9 @@ from typing import Any, Final, cast
 import orjson
 
 from pandaprobe_otel.errors import FieldError
-from pandaprobe_otel.transport.messages import NoAnswer, Outcome
+from pandaprobe_otel.transport.request_outcome import NoAnswer, Outcome
 from pandaprobe_otel.transport.retry_after import parse_rate_limit_reset, parse_retry_after
-from pandaprobe_otel.transport.words import is_page, one_line, start_of
+from pandaprobe_otel.transport.server_text import is_page, one_line, start_of
 
 _MOST_READ: Final = 1 << 20
 """Bytes of an error's body; a longer one is not from PandaProbe."""

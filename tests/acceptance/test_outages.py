@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import pytest
 
 from pandaprobe_otel.delivery.gates import OUTAGE
-from pandaprobe_otel.transport.asked_key import AskedKeyTransport
-from pandaprobe_otel.transport.messages import Answer, Outcome, Request
+from pandaprobe_otel.transport.key_function import AskedKeyTransport
+from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
 from simulated_world import Fate, Process, Server, Way, World, trace_request
 
 MINUTE, HOUR = 60.0, 3600.0

@@ -6,7 +6,7 @@ import pytest
 
 from both_clients import Connect, settled
 from pandaprobe_otel.errors import InvalidRequest, QuotaExceeded, RateLimited, ServerError
-from recorded import RECORDED_AT, at, recorded, trace_id
+from recorded_api import RECORDED_AT, at, recorded, trace_id
 
 
 async def test_an_exhausted_quota(connect: Connect) -> None:

@@ -14,7 +14,7 @@ from pandaprobe_otel.api.models import EvalRun, TraceScore
 from pandaprobe_otel.api.resources.runs import TRACE_RUNS
 from pandaprobe_otel.api.runs.waiting import wait_for_run
 from pandaprobe_otel.errors import InsufficientEvidence, InvalidRequest, RunFailed, WaitTimeout
-from pandaprobe_otel.transport.messages import Answer, Request
+from pandaprobe_otel.transport.request_outcome import Answer, Request
 from scripted_api import ScriptedApi
 from simulated_calls import Simulation, answer
 

@@ -18,7 +18,7 @@ from pandaprobe_otel.mapping import MappingOptions
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from pandaprobe_otel.mapping.sdk_span import fields_of
 from pandaprobe_otel.process import open_streams
-from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
 from spans import CHAT, HTTP, SpanMaker
 
 LOCAL: Final = Answer(status=200, body=b'{"status":"healthy","local":{"live":1,"trace_page":"/ui/traces/{trace_id}"}}')

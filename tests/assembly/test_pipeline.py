@@ -23,7 +23,7 @@ from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from pandaprobe_otel.pipeline import export_pipeline
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from pandaprobe_otel.process import forks
-from pandaprobe_otel.reporting.report import Status
+from pandaprobe_otel.reporting.delivery_status import Status
 from pandaprobe_otel.transport.http import HttpTransport
 from spans import CHAT, HTTP, provider_with
 from strict_pandaprobe import Reply, StrictPandaProbe

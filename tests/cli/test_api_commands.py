@@ -17,10 +17,10 @@ import pytest
 from endpoints import not_asked
 from pandaprobe_otel.api.endpoint import Scope
 from pandaprobe_otel.cli import app as app_module
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.messages import Outcome, Request
+from pandaprobe_otel.transport.request_outcome import Outcome, Request
 
 GROUPS = ("traces", "sessions", "scores", "evals", "monitors")
 TRACE = {

@@ -13,7 +13,7 @@ import pytest
 from command_line import clean_environment, run_command_line, run_here
 from pandaprobe_otel import errors
 from pandaprobe_otel.cli import app as app_module
-from pandaprobe_otel.cli.exits import ExitCode, exit_code_of
+from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of
 
 
 def test_version(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from endpoints import all_endpoints
 from pandaprobe_otel.api.endpoint import Endpoint, Repeat, Scope
 from pandaprobe_otel.cli import app as app_module
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.look_up_hint import with_look_up_hint
 from pandaprobe_otel.errors import OutcomeUnknown, SentRequest
 from scripted_api import RESET, ScriptedApi

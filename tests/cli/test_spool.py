@@ -174,6 +174,6 @@ def test_looking_does_not_disturb_a_running_service(tmp_path: Path) -> None:
 
 
 def _ok() -> Any:
-    from pandaprobe_otel.transport.messages import Answer
+    from pandaprobe_otel.transport.request_outcome import Answer
 
     return Answer(status=202)

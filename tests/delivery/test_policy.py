@@ -13,7 +13,7 @@ import pytest
 from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.outgoing_request import Step, adopted_id
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
-from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
 from simulated_delivery import SimulatedDelivery, accepted, create
 
 

@@ -21,13 +21,13 @@ from pandaprobe_otel.cli import run_report
 from pandaprobe_otel.cli.environment_notes import environment_notes
 from pandaprobe_otel.cli.extras import missing_extra
 from pandaprobe_otel.config.resolve import Config
-from pandaprobe_otel.delivery.causes import Causes
+from pandaprobe_otel.delivery.log_causes import Causes
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.errors import OutcomeUnknown
-from pandaprobe_otel.evals.connection import Connection
+from pandaprobe_otel.evals.suite_connection import Connection
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
-from pandaprobe_otel.transport.messages import Answer, NoAnswer
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer
 from pandaprobe_otel.transport.verdict import judge
 from subprocesses import environment, run_python
 

@@ -16,10 +16,10 @@ import httpx
 import pytest
 
 from pandaprobe_otel.api import Client
-from pandaprobe_otel.evals.connection import Connection
+from pandaprobe_otel.evals.suite_connection import Connection
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.routes import runs
-from pandaprobe_otel.reporting.report import Status
+from pandaprobe_otel.reporting.delivery_status import Status
 from pandaprobe_otel.transport.verdict import VerdictKind
 from suites import RunSuite
 from waiting import PATIENCE_S

@@ -18,8 +18,8 @@ from google.rpc.status_pb2 import Status
 from otlp_senders import agent_trace, body_of, post
 from pandaprobe_otel.gateway import Gateway
 from pandaprobe_otel.gateway.arrivals import IDLE_S, WITHIN_S, Arrivals, Room
-from pandaprobe_otel.gateway.connections import MOST_SILENT, connections
 from pandaprobe_otel.gateway.errors import RefusedError
+from pandaprobe_otel.gateway.idle_connections import MOST_SILENT, connections
 from pandaprobe_otel.local import LocalServer
 
 BODY = body_of(agent_trace(3))

@@ -21,7 +21,7 @@ from pandaprobe_otel.improve.proposing import Request, Response
 from pandaprobe_otel.improve.settings import Journal, Settings
 from pandaprobe_otel.improve.starting import CannotStart, start
 from pandaprobe_otel.improve.trial import CandidateResult, try_candidate
-from pandaprobe_otel.replay.capture.stored import traces_in
+from pandaprobe_otel.replay.capture.ordered_trace import traces_in
 from provider_server import ProviderServer
 from rings import IN_FULL
 

@@ -20,11 +20,11 @@ from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.evals.task_runs import TaskRun
 from pandaprobe_otel.registry import instrumented, uninstrument
 from pandaprobe_otel.replay.answers.messages import INVENTED_SIGNATURE
-from pandaprobe_otel.replay.capture.stored import traces_in
+from pandaprobe_otel.replay.capture.ordered_trace import traces_in
 from pandaprobe_otel.replay.cassette import load
-from pandaprobe_otel.replay.fork.cut import cut_from
+from pandaprobe_otel.replay.fork.fork_report import fork_text
 from pandaprobe_otel.replay.fork.forked_run import ForkedRecording, ForkOptions
-from pandaprobe_otel.replay.fork.report import fork_text
+from pandaprobe_otel.replay.fork.recording_cut import cut_from
 from pandaprobe_otel.replay.fork.rerun import Forks, RerunOptions, rerun
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedAnswer, RecordedRequest
 from provider_server import ProviderServer

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from pandaprobe_otel.transport.direct import DirectTransport
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.http_async import AsyncHttpTransport
-from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.socket_transport import DirectTransport
 from raw_answers import answering
 from strict_pandaprobe import Reply, StrictPandaProbe
 
@@ -100,7 +100,7 @@ def test_an_app_that_has_another_version_of_httpx_alone_is_told_so(monkeypatch: 
     """httpx2 has another name: requests over httpx wait, direct ones go out."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "httpx"]:
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "pandaprobe_otel.transport.httpx_pieces", raising=False)
+    monkeypatch.delitem(sys.modules, "pandaprobe_otel.transport.httpx_outcomes", raising=False)
     monkeypatch.setitem(sys.modules, "httpx", None)
     with StrictPandaProbe() as server:
         asked = Request(method="GET", path="/traces/x")

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandaprobe_otel.transport.direct import DirectTransport
 from pandaprobe_otel.transport.headers import api_key_headers, bearer_headers
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.http_async import AsyncHttpTransport
-from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
 from pandaprobe_otel.transport.redaction import SHOWN, Redaction
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.socket_transport import DirectTransport
 from pandaprobe_otel.transport.verdict import judge
 from raw_answers import answering
 

@@ -9,12 +9,12 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
-from pandaprobe_otel_integrations._rest import beside, names_of, parameters
+from pandaprobe_otel_integrations._other_members import beside, names_of, parameters
 from pandaprobe_otel_integrations._shape import obj, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
-from .errors import failure_in
+from .body_errors import failure_in
 from .parameters import LIMITS, SAMPLING, sampling_attributes
 from .uploads import FILES, file_parts
 from .usage import COUNTED, usage_attributes

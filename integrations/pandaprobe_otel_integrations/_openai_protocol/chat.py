@@ -11,15 +11,15 @@ from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
 from pandaprobe_otel_integrations._json_attributes import Readings, read
 from pandaprobe_otel_integrations._logprobs import with_logprobs
-from pandaprobe_otel_integrations._rest import beside, names_of, parameters
+from pandaprobe_otel_integrations._other_members import beside, names_of, parameters
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations._streams.text_runs import Place
 
+from .body_errors import failure_in
 from .chat_messages import input_message, output_messages, tool_definition
 from .chat_stream import growing_text, merged_chunks
-from .errors import failure_in
 from .parameters import LIMITS, SAMPLING, sampling_attributes
 from .usage import COUNTED, usage_attributes
 

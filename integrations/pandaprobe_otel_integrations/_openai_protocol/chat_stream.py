@@ -12,7 +12,7 @@ from typing import Any, Final
 from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._logprobs import Logprobs
-from pandaprobe_otel_integrations._rest import grown, rest
+from pandaprobe_otel_integrations._other_members import grown, rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.text_runs import Place
 

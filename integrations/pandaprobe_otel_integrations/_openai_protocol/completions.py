@@ -9,7 +9,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Attributes, Body
-from pandaprobe_otel_integrations._rest import names_of, parameters
+from pandaprobe_otel_integrations._other_members import names_of, parameters
 from pandaprobe_otel_integrations._shape import items
 
 from .chat import ChatCompletions

@@ -10,11 +10,11 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._json import to_json
-from pandaprobe_otel_integrations._rest import beside, parameters
+from pandaprobe_otel_integrations._other_members import beside, parameters
 from pandaprobe_otel_integrations._shape import items, obj, objects, string
 from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
-from .errors import failure_in
+from .body_errors import failure_in
 from .response_items import input_messages
 from .usage import COUNTED, usage_attributes
 

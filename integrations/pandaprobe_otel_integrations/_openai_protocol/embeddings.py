@@ -9,12 +9,12 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._other_members import beside, parameters, told
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import beside, parameters, told
 from pandaprobe_otel_integrations._shape import integer, items, objects, string, strings
 from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
-from .errors import failure_in
+from .body_errors import failure_in
 from .usage import COUNTED, usage_attributes
 
 _READ: Final = frozenset({"model", "input", "dimensions", "encoding_format"})

@@ -9,12 +9,12 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._json import to_json
-from pandaprobe_otel_integrations._rest import beside, parameters, rest
+from pandaprobe_otel_integrations._other_members import beside, parameters, rest
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string
 from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
+from .body_errors import failure_in
 from .chat_messages import content_parts
-from .errors import failure_in
 
 _READ: Final = frozenset({"model", "input"})
 ANSWERED: Final = frozenset({"id", "model", "results", "error"})

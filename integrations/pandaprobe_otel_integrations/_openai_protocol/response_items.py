@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._other_members import RESPONSE, rest, told, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._rest import RESPONSE, rest, told, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
 FINAL_STATUSES: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})

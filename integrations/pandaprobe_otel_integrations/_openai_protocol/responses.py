@@ -13,15 +13,15 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
 from pandaprobe_otel_integrations._logprobs import with_logprobs
-from pandaprobe_otel_integrations._rest import beside, names_of, parameters
+from pandaprobe_otel_integrations._other_members import beside, names_of, parameters
 from pandaprobe_otel_integrations._seen_ids import SeenIds
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
+from .body_errors import failure_in
 from .chat import ENVELOPE
 from .chat_messages import tool_definition
-from .errors import failure_in
 from .parameters import LIMITS, SAMPLING, sampling_attributes
 from .response_items import FINAL_STATUSES, finish_reason, input_messages, output_messages, with_items
 from .response_stream import merged_events

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Attributes
 from pandaprobe_otel_integrations._json_attributes import Readings, counted, read
-from pandaprobe_otel_integrations._rest import Counts
+from pandaprobe_otel_integrations._other_members import Counts
 from pandaprobe_otel_integrations._shape import Object, integer, number, obj
 
 USAGE_NAMES: Final = (

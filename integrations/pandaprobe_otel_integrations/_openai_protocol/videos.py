@@ -9,11 +9,11 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
-from pandaprobe_otel_integrations._rest import beside, parameters
+from pandaprobe_otel_integrations._other_members import beside, parameters
 from pandaprobe_otel_integrations._shape import items, obj, string
 from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
-from .errors import failure_in
+from .body_errors import failure_in
 from .uploads import FILES, file_parts
 
 REMIX: Final = re.compile(r"/videos/[^/?]+/remix/?(?:\?.*)?$")

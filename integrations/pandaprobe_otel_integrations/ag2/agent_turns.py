@@ -10,7 +10,7 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._rest import RESPONSE, told
+from pandaprobe_otel_integrations._other_members import RESPONSE, told
 from pandaprobe_otel_integrations._shape import items, obj, string
 from pandaprobe_otel_integrations._span_scope import SpanScope
 from pandaprobe_otel_integrations._span_writing import present, record_raised

@@ -6,8 +6,8 @@ from typing import Any
 
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._other_members import told
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import told
 from pandaprobe_otel_integrations._shape import obj, string
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._rest import is_empty, parameters, rest
+from pandaprobe_otel_integrations._other_members import is_empty, parameters, rest
 from pandaprobe_otel_integrations._shape import Object, items, obj
 
 _NAMED: Final = frozenset(

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._other_members import told, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._rest import told, with_rest
 from pandaprobe_otel_integrations._shape import Object, obj, string
 
 

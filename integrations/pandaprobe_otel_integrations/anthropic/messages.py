@@ -9,7 +9,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
 from pandaprobe_otel_integrations._json_attributes import Readings, read, true
-from pandaprobe_otel_integrations._rest import Counts, beside, names_of, parameters
+from pandaprobe_otel_integrations._other_members import Counts, beside, names_of, parameters
 from pandaprobe_otel_integrations._shape import integer, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from pandaprobe_otel_integrations._endpoint import Body
+from pandaprobe_otel_integrations._other_members import grown, rest
 from pandaprobe_otel_integrations._parts import decoded_arguments
-from pandaprobe_otel_integrations._rest import grown, rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, string
 from pandaprobe_otel_integrations._streams.text_runs import Place
 

@@ -13,12 +13,12 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._conversation_ids import ConversationIds
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._rest import RESPONSE
+from pandaprobe_otel_integrations._other_members import RESPONSE
 
+from .current_spans import steps
 from .endings import Endings
 from .messages import answered, asked, on_the_way
 from .native import NativeSpans, OpenEnded, SpanBlock
-from .steps import steps
 
 _MEMBERS_ANSWER: Final = "GroupChatAgentResponse"
 """The class of what a member of a team publishes in the end, inside of its span."""

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._other_members import told, with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import told, with_rest
 from pandaprobe_otel_integrations._shape import items, obj
 
 _READ: Final = frozenset({"id", "source", "models_usage", "metadata", "created_at", "type", "content"})

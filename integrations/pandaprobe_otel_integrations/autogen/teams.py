@@ -14,9 +14,9 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._span_writing import present, record_raised
 
+from .current_spans import steps
 from .endings import TeamEnding, of_team
 from .messages import answered, asked
-from .steps import steps
 
 _STOP_REASON: Final = "autogen.stop_reason"
 

@@ -12,11 +12,11 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._rest import RESPONSE
+from pandaprobe_otel_integrations._other_members import RESPONSE
 from pandaprobe_otel_integrations._shape import items, obj
 
+from .current_spans import steps
 from .native import NativeSpans, OpenEnded, SpanBlock
-from .steps import steps
 
 _AGENTS: Final = "autogen_agentchat."
 _MAX_PIECES: Final = 100

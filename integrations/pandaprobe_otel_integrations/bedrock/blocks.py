@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._other_members import rest, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._rest import rest, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
 _UNSAID: Final = frozenset({"cachePoint", "text", "image", "SDK_UNKNOWN_MEMBER"})

@@ -15,10 +15,10 @@ from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
-from pandaprobe_otel_integrations._openai_protocol.foreign import ForeignChatCompletions
+from pandaprobe_otel_integrations._openai_protocol.other_services import ForeignChatCompletions
+from pandaprobe_otel_integrations._other_members import beside, parameters
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._rerank import Rerank
-from pandaprobe_otel_integrations._rest import beside, parameters
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._streams import ndjson
 from pandaprobe_otel_integrations._streams.body import LastEvent

@@ -19,7 +19,7 @@ from pandaprobe_otel_integrations._shape import obj
 
 from .conversation import Conversation
 from .instructions import instructions_of
-from .taps import tap
+from .transport_hooks import tap
 
 __all__ = ["ClaudeAgentSDKAdapter", "ClaudeAgentSDKInstrumentor"]
 

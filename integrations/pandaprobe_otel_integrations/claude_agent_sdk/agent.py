@@ -15,8 +15,8 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._other_members import RESPONSE, rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import RESPONSE, rest
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations.anthropic.blocks import block_parts, input_messages
 

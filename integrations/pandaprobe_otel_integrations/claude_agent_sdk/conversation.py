@@ -19,7 +19,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._rest import rest
+from pandaprobe_otel_integrations._other_members import rest
 from pandaprobe_otel_integrations._shape import Object, number, obj, objects, string, strings
 
 from .agent import Agent, Tool

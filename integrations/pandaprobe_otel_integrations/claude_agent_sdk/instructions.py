@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._other_members import parameters, rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import parameters, rest
 from pandaprobe_otel_integrations._shape import Object, obj, string
 
 _SETTINGS: Final = (

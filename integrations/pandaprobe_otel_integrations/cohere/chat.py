@@ -12,8 +12,8 @@ from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Fai
 from pandaprobe_otel_integrations._json_attributes import Readings, read, true
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
+from pandaprobe_otel_integrations._other_members import beside, names_of, parameters, told, with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import beside, names_of, parameters, told, with_rest
 from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events

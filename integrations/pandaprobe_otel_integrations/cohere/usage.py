@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Attributes
-from pandaprobe_otel_integrations._rest import Counts
+from pandaprobe_otel_integrations._other_members import Counts
 from pandaprobe_otel_integrations._shape import integer, obj, string
 
 _FINISH_REASONS: Final = {

@@ -16,7 +16,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
-from .answers import STRUCTURED_TOOLS, TOOLS, hook_structured_tools, hook_tools
+from .answered_tools import STRUCTURED_TOOLS, TOOLS, hook_structured_tools, hook_tools
 from .listener import EventListener
 
 __all__ = ["CrewAIAdapter", "CrewAIInstrumentor"]

@@ -10,8 +10,8 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._json import object_from_json, to_json
+from pandaprobe_otel_integrations._other_members import RESPONSE, rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import RESPONSE, rest
 from pandaprobe_otel_integrations._shape import items, obj, string
 
 from .model_calls import conversation

@@ -19,7 +19,7 @@ from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._llm_span import ModelClaim, with_claim, without_llm_span
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._rest import RESPONSE
+from pandaprobe_otel_integrations._other_members import RESPONSE
 from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
 from pandaprobe_otel_integrations._shape import obj, string
 from pandaprobe_otel_integrations._span_writing import fail, present

@@ -11,9 +11,9 @@ from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
 from pandaprobe_otel_integrations._openai_protocol.parameters import SAMPLING, sampling_attributes
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED
+from pandaprobe_otel_integrations._other_members import RESPONSE, names_of, parameters, uncounted
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._provider_names import provider_name
-from pandaprobe_otel_integrations._rest import RESPONSE, names_of, parameters, uncounted
 from pandaprobe_otel_integrations._server_attributes import place_at
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 

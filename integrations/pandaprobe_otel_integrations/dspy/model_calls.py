@@ -12,8 +12,8 @@ from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
 from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
 from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
+from pandaprobe_otel_integrations._other_members import names_of, parameters, rest
 from pandaprobe_otel_integrations._provider_names import provider_name
-from pandaprobe_otel_integrations._rest import names_of, parameters, rest
 from pandaprobe_otel_integrations._server_attributes import place_at
 from pandaprobe_otel_integrations._shape import items, obj, objects, string
 

@@ -16,8 +16,8 @@ from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
-from .answers import TOOLS, hook_tools
-from .spans import SCOPE, SpanHooks
+from .answered_tools import TOOLS, hook_tools
+from .span_hooks import SCOPE, SpanHooks
 from .tracer import TracerSwap
 
 __all__ = ["GoogleADKAdapter", "GoogleADKInstrumentor"]

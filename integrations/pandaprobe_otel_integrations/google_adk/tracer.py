@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from opentelemetry.trace import get_tracer
 
-from .spans import SCOPE
+from .span_hooks import SCOPE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from pandaprobe_otel_integrations._rivals import Rival
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
 
 from .hooks import RequestHooks
-from .live import LiveHooks
+from .live_sessions import LiveHooks
 from .paths import interaction
 from .tool_loop import ToolLoopHooks
 

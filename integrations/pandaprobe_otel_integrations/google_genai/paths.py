@@ -11,11 +11,11 @@ from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
 from pandaprobe_otel_integrations._server_attributes import place_of
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyCall
 
-from .decide import GoogleDecisions
+from .decisions import GoogleDecisions
 from .embed import Embeddings
 from .generate import GenerateContent
+from .imagen_veo import Images, Videos
 from .interact import Interactions
-from .media import Images, Videos
 
 _GENERATE: Final = GenerateContent()
 _EMBED: Final = Embeddings()

@@ -12,8 +12,8 @@ from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages
 from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
+from pandaprobe_otel_integrations._other_members import RESPONSE, names_of, parameters, rest, uncounted
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import RESPONSE, names_of, parameters, rest, uncounted
 from pandaprobe_otel_integrations._shape import items, obj, string
 
 Tags = Mapping[str, Any]

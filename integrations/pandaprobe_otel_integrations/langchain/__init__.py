@@ -15,7 +15,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
-from .answers import TOOLS, hook_tools
+from .answered_tools import TOOLS, hook_tools
 from .body_context import SETTER, entering_body, retrieving, retrieving_async
 from .callbacks import RunCallbacks
 from .langsmith import LangSmithTracing

@@ -13,7 +13,7 @@ from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._rest import is_empty
+from pandaprobe_otel_integrations._other_members import is_empty
 from pandaprobe_otel_integrations._runs import Run
 from pandaprobe_otel_integrations._shape import Object, items, obj, string
 

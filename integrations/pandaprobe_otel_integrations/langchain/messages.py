@@ -7,8 +7,8 @@ from dataclasses import is_dataclass
 from typing import Any, Final, cast
 
 from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._other_members import is_empty, rest, told, with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import is_empty, rest, told, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
 _ROLES: Final = {"human": "user", "ai": "assistant", "function": "tool", "AIMessageChunk": "assistant"}

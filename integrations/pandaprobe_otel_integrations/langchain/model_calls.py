@@ -8,9 +8,9 @@ from pandaprobe_otel.mapping.attributes import MODEL_PARAMETERS
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED
+from pandaprobe_otel_integrations._other_members import RESPONSE, rest, uncounted
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._provider_names import provider_name
-from pandaprobe_otel_integrations._rest import RESPONSE, rest, uncounted
 from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 
 from .messages import beside, message_parts

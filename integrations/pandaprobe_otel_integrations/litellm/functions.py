@@ -12,12 +12,12 @@ from typing import Any, Final
 from pandaprobe_otel_integrations._endpoint import Body, Endpoint
 from pandaprobe_otel_integrations._openai_protocol.audio import Speech, Transcription
 from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
-from pandaprobe_otel_integrations._openai_protocol.foreign import (
+from pandaprobe_otel_integrations._openai_protocol.images import Images
+from pandaprobe_otel_integrations._openai_protocol.other_services import (
     ForeignChatCompletions,
     ForeignCompletions,
     ForeignResponses,
 )
-from pandaprobe_otel_integrations._openai_protocol.images import Images
 from pandaprobe_otel_integrations._openai_protocol.uploads import with_files
 from pandaprobe_otel_integrations._rerank import Rerank
 from pandaprobe_otel_integrations._shape import items, obj

@@ -15,7 +15,7 @@ from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
 from pandaprobe_otel_integrations._patching import Wrapper
 
 from .arguments import sent
-from .call import FunctionCall, ObservedStream
+from .call_result import FunctionCall, ObservedStream
 from .functions import Function
 from .provider import place_of_call, split_model
 

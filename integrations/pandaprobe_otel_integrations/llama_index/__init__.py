@@ -11,7 +11,7 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Undoable
 from pandaprobe_otel_integrations._rivals import Rival
 
-from .answers import TOOLS, hook_tools
+from .answered_tools import TOOLS, hook_tools
 from .handler import RunHandler
 
 __all__ = ["LlamaIndexInstrumentor"]

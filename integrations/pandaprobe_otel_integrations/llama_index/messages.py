@@ -9,8 +9,8 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
+from pandaprobe_otel_integrations._other_members import PARAMETERS, RESPONSE, rest, told, uncounted, with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import PARAMETERS, RESPONSE, rest, told, uncounted, with_rest
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations.anthropic.messages import Messages
 

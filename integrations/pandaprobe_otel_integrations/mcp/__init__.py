@@ -10,9 +10,9 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
-from .client import recorded_call, without_spans_of_its_own
-from .requests import TOLD, Request, sent
-from .server import noting
+from .client_calls import recorded_call, without_spans_of_its_own
+from .other_requests import TOLD, Request, sent
+from .server_requests import noting
 
 __all__ = ["MCPInstrumentor"]
 

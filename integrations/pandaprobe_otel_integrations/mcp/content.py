@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._json import from_json
+from pandaprobe_otel_integrations._other_members import with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
 _MEDIA: Final = frozenset({"image", "audio"})

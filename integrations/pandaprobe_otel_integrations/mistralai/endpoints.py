@@ -11,13 +11,13 @@ from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._openai_protocol.audio import Speech
 from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
-from pandaprobe_otel_integrations._openai_protocol.foreign import ForeignChatCompletions, ForeignResponses
-from pandaprobe_otel_integrations._rest import parameters
+from pandaprobe_otel_integrations._openai_protocol.other_services import ForeignChatCompletions, ForeignResponses
+from pandaprobe_otel_integrations._other_members import parameters
 from pandaprobe_otel_integrations._shape import integer, string
 
 from .conversations import Conversations
-from .documents import Documents
-from .judgements import Classifications, Judgements
+from .moderations import Classifications, Judgements
+from .ocr import Documents
 from .transcriptions import MistralTranscription
 
 

@@ -10,7 +10,7 @@ from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions
 from pandaprobe_otel_integrations._openai_protocol.completions import Completions
 from pandaprobe_otel_integrations._openai_protocol.decisions import Decisions
 from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
-from pandaprobe_otel_integrations._openai_protocol.media import MEDIA, VIDEOS
+from pandaprobe_otel_integrations._openai_protocol.media_endpoints import MEDIA, VIDEOS
 from pandaprobe_otel_integrations._openai_protocol.moderations import Moderations
 from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
 from pandaprobe_otel_integrations._openai_protocol.responses import CompactedResponse, FetchedResponse, Responses

@@ -11,9 +11,9 @@ from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
-from pandaprobe_otel_integrations._openai_protocol.errors import failure_in
+from pandaprobe_otel_integrations._openai_protocol.body_errors import failure_in
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
-from pandaprobe_otel_integrations._rest import beside, parameters, rest
+from pandaprobe_otel_integrations._other_members import beside, parameters, rest
 from pandaprobe_otel_integrations._seen_ids import SeenIds
 from pandaprobe_otel_integrations._shape import integer, obj, string
 from pandaprobe_otel_integrations._unstreamed import Unstreamed

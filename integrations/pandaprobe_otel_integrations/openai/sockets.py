@@ -18,7 +18,7 @@ from pandaprobe_otel_integrations._patching import Patch, patch
 from pandaprobe_otel_integrations._shape import obj, string
 from pandaprobe_otel_integrations._sockets import Listener, listen
 
-from .live import LAST, LiveSession
+from .live_sessions import LAST, LiveSession
 from .realtime import RealtimeSession
 
 Wrapped = Callable[..., Any]

@@ -14,10 +14,10 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
-from .answers import TOOLS, hook_tools
+from .answered_tools import TOOLS, hook_tools
 from .conversations import running
+from .model_inputs import ModelHooks
 from .processor import RunProcessor
-from .requests import ModelHooks
 
 __all__ = ["OpenAIAgentsAdapter", "OpenAIAgentsInstrumentor"]
 

@@ -10,10 +10,10 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_me
 from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
 from pandaprobe_otel_integrations._openai_protocol.responses import ECHOES, Responses
 from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
-from pandaprobe_otel_integrations._rest import names_of, parameters
+from pandaprobe_otel_integrations._other_members import names_of, parameters
 from pandaprobe_otel_integrations._shape import obj, objects
 
-from .requests import ModelRequest
+from .model_inputs import ModelRequest
 
 _RESPONSES = Responses()
 _READ: Final = names_of(SAMPLING, LIMITS, ("base_url", "model_impl", "include_usage"))

@@ -23,7 +23,7 @@ from pandaprobe_otel_integrations._span_writing import fail, present
 
 from .conversations import current_conversation
 from .model_calls import model_attributes
-from .requests import ModelRequest, request_that_begins
+from .model_inputs import ModelRequest, request_that_begins
 
 _MODEL_CALLS: Final = frozenset({"generation", "response"})
 _STEPS: Final = frozenset({"task", "turn"})

@@ -19,8 +19,8 @@ from pandaprobe_otel_integrations._native_spans import adopt, scope_of
 from pandaprobe_otel_integrations._patching import Undoable, patch, replace
 from pandaprobe_otel_integrations._span_writing import record_raised
 
-from .answers import TOOLS, hook_tools
-from .beside import Beside
+from .answered_tools import TOOLS, hook_tools
+from .span_additions import Beside
 
 __all__ = ["PydanticAIInstrumentor"]
 

@@ -13,7 +13,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._patching import Undoable, patch, replace
 
-from .functions import begin_function
+from .function_calls import begin_function
 from .native import NativeSpans
 from .runs import begin_run
 

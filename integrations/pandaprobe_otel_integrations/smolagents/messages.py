@@ -9,8 +9,8 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
+from pandaprobe_otel_integrations._other_members import parameters, told
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import parameters, told
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
 _READ: Final = frozenset({"messages", "tools_to_call_from", "model", "model_id"})

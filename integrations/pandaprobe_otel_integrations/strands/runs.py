@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
-from pandaprobe_otel_integrations._rest import RESPONSE, names_of, parameters, told
+from pandaprobe_otel_integrations._other_members import RESPONSE, names_of, parameters, told
 from pandaprobe_otel_integrations._shape import items, obj, string
 from pandaprobe_otel_integrations._span_writing import present
 

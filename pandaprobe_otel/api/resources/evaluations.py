@@ -7,12 +7,12 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar, Unpack
 from uuid import UUID
 
 from pandaprobe_otel.api.arguments.evaluations import RunFilters, TemplateQuery
+from pandaprobe_otel.api.call_steps import Connection, Steps, call
 from pandaprobe_otel.api.drivers import AsyncDriver, SyncDriver
 from pandaprobe_otel.api.endpoint import Endpoint
 from pandaprobe_otel.api.models import EvalRun, Metric, Provider, RunTemplate
 from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, operation
 from pandaprobe_otel.api.path_values import TraceRef, uuid_of
-from pandaprobe_otel.api.protocol import Connection, Steps, call
 from pandaprobe_otel.api.resources.official_names import OfficialEvaluations
 from pandaprobe_otel.api.resources.runs import (
     SESSION_RUNS,

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pandaprobe_otel.api.arguments.base import Paging
 from pandaprobe_otel.api.arguments.monitors import MonitorArguments, MonitorChanges, MonitorFilters, MonitorListQuery
+from pandaprobe_otel.api.call_steps import Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint, Rate, Repeat
 from pandaprobe_otel.api.fields import MAX_PAGE
 from pandaprobe_otel.api.models import EvalRun, Monitor, Page
@@ -24,7 +25,6 @@ from pandaprobe_otel.api.monitors_as_code import (
 from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, iteration, operation
 from pandaprobe_otel.api.paging import PageWalk
 from pandaprobe_otel.api.path_values import uuid_of
-from pandaprobe_otel.api.protocol import Steps, call
 
 _ALL: Final = "/evaluations/monitors"
 _ONE: Final = _ALL + "/{monitor_id}"

@@ -7,11 +7,11 @@ from typing import TypeAlias
 from uuid import UUID
 
 from pandaprobe_otel.api.arguments.evaluations import TraceBatchArguments
+from pandaprobe_otel.api.call_steps import Steps, call
 from pandaprobe_otel.api.enums import ScoreStatus
 from pandaprobe_otel.api.models import EvalRun, TraceScore
 from pandaprobe_otel.api.operation import Resource, operation
 from pandaprobe_otel.api.path_values import TraceRef, trace_uuid_of, uuid_of
-from pandaprobe_otel.api.protocol import Steps, call
 from pandaprobe_otel.api.resources.runs import TRACE_RUNS
 from pandaprobe_otel.api.runs.result import Pair, RunResult
 from pandaprobe_otel.api.runs.waiting import wait_for_run

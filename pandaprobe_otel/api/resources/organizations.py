@@ -11,6 +11,7 @@ from pandaprobe_otel.api.arguments.management import (
     OrganizationArguments,
     RoleArguments,
 )
+from pandaprobe_otel.api.call_steps import Connection, Steps, call
 from pandaprobe_otel.api.drivers import AsyncDriver, SyncDriver
 from pandaprobe_otel.api.endpoint import Endpoint, Repeat, Scope
 from pandaprobe_otel.api.enums import MembershipRole
@@ -27,7 +28,6 @@ from pandaprobe_otel.api.models import (
 )
 from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, operation
 from pandaprobe_otel.api.path_values import organization_path
-from pandaprobe_otel.api.protocol import Connection, Steps, call
 
 MyOrganizations: TypeAlias = list[MyOrganization]
 Memberships: TypeAlias = list[Membership]

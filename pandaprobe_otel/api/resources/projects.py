@@ -11,12 +11,12 @@ from pandaprobe_otel.api.arguments.management import (
     ProjectArguments,
     ProjectChanges,
 )
+from pandaprobe_otel.api.call_steps import Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint, Repeat, Scope
 from pandaprobe_otel.api.enums import KeyExpiration
 from pandaprobe_otel.api.models import ApiKey, Invitation, Membership, Project, UserProfile
 from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, operation
 from pandaprobe_otel.api.path_values import uuid_of
-from pandaprobe_otel.api.protocol import Steps, call
 from pandaprobe_otel.api.resources.organizations import OfAnOrganization
 
 ProjectList: TypeAlias = list[Project]

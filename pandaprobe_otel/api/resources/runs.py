@@ -18,13 +18,13 @@ from pandaprobe_otel.api.arguments.evaluations import (
     TraceBatchArguments,
     TraceRunArguments,
 )
+from pandaprobe_otel.api.call_steps import Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint, Rate, Repeat
 from pandaprobe_otel.api.fields import MAX_PAGE
 from pandaprobe_otel.api.models import EvalRun, Page, Score, SessionScore, TraceScore
 from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, iteration, operation
 from pandaprobe_otel.api.paging import PageWalk
 from pandaprobe_otel.api.path_values import uuid_of
-from pandaprobe_otel.api.protocol import Steps, call
 
 S = TypeVar("S", bound=Score)
 # Inside a class with a method or field `list`, that name no longer means the built-in type.

@@ -20,6 +20,7 @@ from pandaprobe_otel.api.arguments.scores import (
     SessionScoreFilters,
     SessionScoreListQuery,
 )
+from pandaprobe_otel.api.call_steps import Connection, Steps, call
 from pandaprobe_otel.api.drivers import AsyncDriver, SyncDriver
 from pandaprobe_otel.api.endpoint import Endpoint
 from pandaprobe_otel.api.enums import ScoreSource
@@ -37,7 +38,6 @@ from pandaprobe_otel.api.models import (
 from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, iteration, operation
 from pandaprobe_otel.api.paging import PageWalk
 from pandaprobe_otel.api.path_values import TraceRef, session_of, trace_uuid_of, uuid_of
-from pandaprobe_otel.api.protocol import Connection, Steps, call
 from pandaprobe_otel.api.scoring import CREATE, LIST, give_score
 from pandaprobe_otel.capture.scores import score_body
 from pandaprobe_otel.enums import ScoreDataType

@@ -20,6 +20,7 @@ from pandaprobe_otel.api.arguments.traces import (
     TracesToTag,
     Window,
 )
+from pandaprobe_otel.api.call_steps import Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint, Rate
 from pandaprobe_otel.api.fields import MAX_PAGE
 from pandaprobe_otel.api.models import (
@@ -39,7 +40,6 @@ from pandaprobe_otel.api.models import (
 from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, iteration, operation
 from pandaprobe_otel.api.paging import PageWalk
 from pandaprobe_otel.api.path_values import TraceRef, trace_uuid_of, uuid_of
-from pandaprobe_otel.api.protocol import Steps, call
 from pandaprobe_otel.api.waiting import wait_for_trace
 
 # Inside a class with a method `list`, that name no longer means the built-in type.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Generic, Self, TypeVar
 from uuid import UUID
 
+from pandaprobe_otel.api.call_steps import Connection, Steps, call
 from pandaprobe_otel.api.drivers import AsyncDriver, SyncDriver
 from pandaprobe_otel.api.enums import TargetType
 from pandaprobe_otel.api.models import EvalRun
 from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, operation
-from pandaprobe_otel.api.protocol import Connection, Steps, call
 from pandaprobe_otel.api.resources.runs import SESSION_RUNS, TRACE_RUNS, RunEndpoints
 from pandaprobe_otel.api.runs.progress import Progress, shown
 from pandaprobe_otel.api.runs.result import RunResult

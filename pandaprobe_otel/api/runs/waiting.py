@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from pandaprobe_otel.api.call_steps import Connection, Pause, Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint
 from pandaprobe_otel.api.enums import EvaluationStatus
 from pandaprobe_otel.api.models import EvalRun
-from pandaprobe_otel.api.protocol import Connection, Pause, Steps, call
 from pandaprobe_otel.errors import RunFailed, WaitTimeout
 
 _FIRST_PAUSE_S: Final = 0.3

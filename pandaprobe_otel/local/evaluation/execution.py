@@ -12,7 +12,7 @@ from typing import Any
 
 from pandaprobe_otel.local.evaluation.catalogue import SIGNALS
 from pandaprobe_otel.local.evaluation.judge import Judge, JudgeError
-from pandaprobe_otel.local.evaluation.results import Result
+from pandaprobe_otel.local.evaluation.metric_results import Result
 from pandaprobe_otel.local.evaluation.session_metrics import Signals, evaluate_session
 from pandaprobe_otel.local.evaluation.trace_metrics import evaluate_trace
 from pandaprobe_otel.local.payloads import dumps, loads

@@ -10,9 +10,9 @@ from typing import Any, Final
 import httpx
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from pandaprobe_otel.local.evaluation.answers import object_in
 from pandaprobe_otel.local.evaluation.catalogue import OPENAI, PROVIDERS, Provider
 from pandaprobe_otel.local.evaluation.judge import Judge, JudgeError, Question
+from pandaprobe_otel.local.evaluation.judge_answers import object_in
 from pandaprobe_otel.local.evaluation.wire_forms import OpenAIForm, UnusableError, WireForm
 from pandaprobe_otel.transport.redaction import Redaction
 

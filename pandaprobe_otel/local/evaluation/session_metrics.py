@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pandaprobe_otel.local.evaluation.results import Result
+from pandaprobe_otel.local.evaluation.metric_results import Result
 
 DEFAULT_WEIGHTS: Final[Mapping[str, float]] = {
     "confidence": 1.0,

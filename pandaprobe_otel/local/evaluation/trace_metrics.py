@@ -13,8 +13,8 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from pandaprobe_otel.local.evaluation.judge import Judge, JudgeError, Question
+from pandaprobe_otel.local.evaluation.metric_results import Result, verdict
 from pandaprobe_otel.local.evaluation.prompts import QUESTIONS, ArgumentVerdicts, prompt_for, schema_for
-from pandaprobe_otel.local.evaluation.results import Result, verdict
 from pandaprobe_otel.local.evaluation.similarity import cosine, lexical, overlap
 
 Trace = Mapping[str, Any]

@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from pandaprobe_otel.local.evaluation.answers import with_schema
 from pandaprobe_otel.local.evaluation.judge import Question
+from pandaprobe_otel.local.evaluation.judge_answers import with_schema
 
 _MAX_TOKENS: Final = 4096
 """Anthropic requires a bound. No answer to a question is this long, and all its models may write as much."""

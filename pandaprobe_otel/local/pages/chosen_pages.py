@@ -15,11 +15,11 @@ from pandaprobe_otel.local.evaluation.catalogue import TRACE_METRICS
 from pandaprobe_otel.local.models.evaluations import ScoreSource
 from pandaprobe_otel.local.pages import equivalents
 from pandaprobe_otel.local.pages.access import signed_in
-from pandaprobe_otel.local.pages.acting import RATINGS, place_of
 from pandaprobe_otel.local.pages.conversation import turns_of
 from pandaprobe_otel.local.pages.document import TraceRecord, html_document
 from pandaprobe_otel.local.pages.markdown import markdown_of
 from pandaprobe_otel.local.pages.navigation import context_of
+from pandaprobe_otel.local.pages.page_actions import RATINGS, place_of
 from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS, page
 from pandaprobe_otel.local.pages.trace_pages import Loaded, load_trace
 from pandaprobe_otel.local.payloads import dumps

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
-from pandaprobe_otel.local.pages.shapes import list_in, object_in
+from pandaprobe_otel.local.pages.json_shapes import list_in, object_in
 from pandaprobe_otel.local.payloads import dumps
 
 _TEXT_KEYS: Final = ("text", "content", "input_text", "output_text", "thinking", "reasoning")

@@ -18,10 +18,10 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from pandaprobe_otel.local.pages.conversation import preview, turns_of
-from pandaprobe_otel.local.pages.facts import Facts, facts_of
 from pandaprobe_otel.local.pages.markdown import part_heading, span_block, trace_heading
 from pandaprobe_otel.local.pages.rendering import STATIC, rendered
 from pandaprobe_otel.local.pages.tools import tool_uses
+from pandaprobe_otel.local.pages.trace_facts import Facts, facts_of
 from pandaprobe_otel.local.pages.tree import Tree, build_tree
 
 MAX_TRACES: Final = 500

@@ -14,11 +14,11 @@ from pandaprobe_otel.failures.finding import FailureKind
 from pandaprobe_otel.failures.next_steps import next_steps
 from pandaprobe_otel.failures.states import DAY, Handling, State
 from pandaprobe_otel.local.pages.access import signed_in
-from pandaprobe_otel.local.pages.acting import Sent
 from pandaprobe_otel.local.pages.navigation import Context, context_of
+from pandaprobe_otel.local.pages.page_actions import Sent
 from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS, page
 from pandaprobe_otel.local.routes.failures import Shown, example_record, failure_filter, read_the_latest, states_of
-from pandaprobe_otel.local.search.fields import SearchError
+from pandaprobe_otel.local.search.searchable_fields import SearchError
 from pandaprobe_otel.local.store.failure_groups import Found, failure_record
 
 router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(signed_in)])

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
-from pandaprobe_otel.local.pages.shapes import list_in, object_in
+from pandaprobe_otel.local.pages.json_shapes import list_in, object_in
 
 MAX_SHOWN: Final = 60_000
 """Characters of a payload that a page shows; the raw JSON has all of it."""

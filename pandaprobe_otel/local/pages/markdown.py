@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pandaprobe_otel.local.pages.facts import tokens_of
 from pandaprobe_otel.local.pages.rendering import duration
+from pandaprobe_otel.local.pages.trace_facts import tokens_of
 from pandaprobe_otel.local.pages.tree import Node, Tree
 from pandaprobe_otel.mapping.outcomes import outcome_in
 

@@ -15,9 +15,9 @@ from pandaprobe_otel.local.pages.access import signed_in
 from pandaprobe_otel.local.pages.charts import HEIGHT, WIDTH, Column, columns_of, line_of
 from pandaprobe_otel.local.pages.navigation import Context, context_of
 from pandaprobe_otel.local.pages.rendering import duration, money, page, short_number
-from pandaprobe_otel.local.search.fields import SearchError
 from pandaprobe_otel.local.search.language import parse
-from pandaprobe_otel.local.store.overview import SAMPLED, Bucket, Figures, Overview
+from pandaprobe_otel.local.search.searchable_fields import SearchError
+from pandaprobe_otel.local.store.overview_figures import SAMPLED, Bucket, Figures, Overview
 from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
 from pandaprobe_otel.local.times import DAY, HOUR, iso
 

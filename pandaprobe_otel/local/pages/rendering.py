@@ -18,11 +18,11 @@ from starlette.responses import HTMLResponse, Response
 from pandaprobe_otel.local.evaluation.catalogue import TRACE_METRICS
 from pandaprobe_otel.local.pages.conversation import as_messages, beside_messages, preview, with_results
 from pandaprobe_otel.local.pages.documents import documents_in
-from pandaprobe_otel.local.pages.facts import tokens_of
 from pandaprobe_otel.local.pages.json_view import json_markup, json_tree, long_text, value_in
 from pandaprobe_otel.local.pages.media import media_in
 from pandaprobe_otel.local.pages.rich_text import page_of_markdown, rich_text
 from pandaprobe_otel.local.pages.tools import not_offered, offered_to
+from pandaprobe_otel.local.pages.trace_facts import tokens_of
 from pandaprobe_otel.mapping.outcomes import outcome_in
 
 if TYPE_CHECKING:

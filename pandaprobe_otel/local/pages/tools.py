@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pandaprobe_otel.local.pages.conversation import ToolCall, as_messages
-from pandaprobe_otel.local.pages.shapes import list_in, object_in
+from pandaprobe_otel.local.pages.json_shapes import list_in, object_in
 
 Span = Mapping[str, Any]
 

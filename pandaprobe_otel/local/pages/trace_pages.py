@@ -14,16 +14,16 @@ from starlette.responses import PlainTextResponse, Response
 from pandaprobe_otel.local.live_traces import LiveTrace
 from pandaprobe_otel.local.pages.access import signed_in
 from pandaprobe_otel.local.pages.conversation import preview, turns_of
-from pandaprobe_otel.local.pages.facts import facts_of
 from pandaprobe_otel.local.pages.list_filters import COLUMNS, ListFilters
 from pandaprobe_otel.local.pages.live_pages import merged, running_record, stepped
 from pandaprobe_otel.local.pages.markdown import markdown_of
 from pandaprobe_otel.local.pages.navigation import Context, context_of, plain, state_of
 from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS, page
 from pandaprobe_otel.local.pages.tools import tool_uses
+from pandaprobe_otel.local.pages.trace_facts import facts_of
 from pandaprobe_otel.local.pages.tree import Node, Tree, build_tree
 from pandaprobe_otel.local.routing import answer
-from pandaprobe_otel.local.search.fields import FIELDS, SearchError
+from pandaprobe_otel.local.search.searchable_fields import FIELDS, SearchError
 from pandaprobe_otel.local.services import services_of
 from pandaprobe_otel.local.store.queries import Listing, Slice
 from pandaprobe_otel.local.store.records import span_record, trace_list_record, trace_record

@@ -12,8 +12,8 @@ from pandaprobe_otel.local.auth import Scope
 from pandaprobe_otel.local.errors import not_found, refused
 from pandaprobe_otel.local.routes.parameters import Limit200, Offset
 from pandaprobe_otel.local.routing import ApiRoute, answer
-from pandaprobe_otel.local.search.fields import FIELDS, Comparison, SearchError, read_operand
 from pandaprobe_otel.local.search.language import All, parse
+from pandaprobe_otel.local.search.searchable_fields import FIELDS, Comparison, SearchError, read_operand
 from pandaprobe_otel.local.services import Services
 from pandaprobe_otel.local.store.failure_groups import failure_record
 from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter

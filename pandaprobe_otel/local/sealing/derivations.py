@@ -9,7 +9,7 @@ from pandaprobe_otel.local.sealing.derivation import Derivation
 from pandaprobe_otel.local.sealing.facets import FACETS
 from pandaprobe_otel.local.sealing.stored_trace import StoredTrace
 from pandaprobe_otel.local.sealing.trace_failures import FINDINGS
-from pandaprobe_otel.local.sealing.words import WORDS, has_full_text
+from pandaprobe_otel.local.sealing.word_index import WORDS, has_full_text
 
 Derived: TypeAlias = Mapping[str, Any]
 """Data derived from one trace, by the name of the derivation."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from pandaprobe_otel.local.payloads import dumps
-from pandaprobe_otel.local.sealing.blocks import packed, payloads_of
+from pandaprobe_otel.local.sealing.compressed_blocks import packed, payloads_of
 from pandaprobe_otel.local.sealing.derivations import Derived, derive
 from pandaprobe_otel.local.sealing.seals import Seals
 from pandaprobe_otel.local.sealing.stored_trace import StoredTrace, read_trace

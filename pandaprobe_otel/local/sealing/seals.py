@@ -11,7 +11,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
-from pandaprobe_otel.local.sealing import blocks
+from pandaprobe_otel.local.sealing import compressed_blocks
 from pandaprobe_otel.local.sealing.derivation import Derivation
 from pandaprobe_otel.local.sealing.derivations import DERIVATIONS, Derived, derive
 from pandaprobe_otel.local.sealing.stored_trace import StoredTrace, read_trace
@@ -36,7 +36,7 @@ class Seals:
         for seq in numbers:
             noted = connection.execute("UPDATE unsealed SET changes = changes + 1 WHERE trace_seq = ?", (seq,)).rowcount
             trace = None if noted else read_trace(connection, seq)
-            blocks.give_back(connection, seq)
+            compressed_blocks.give_back(connection, seq)
             if trace is not None:
                 self._forget(connection, trace)
                 connection.execute(
@@ -53,7 +53,7 @@ class Seals:
         unchanged = "DELETE FROM unsealed WHERE trace_seq = ? AND changes = ?"
         if not connection.execute(unchanged, (trace.seq, changes)).rowcount:
             return False
-        blocks.keep(connection, trace, block)
+        compressed_blocks.keep(connection, trace, block)
         for derivation in self.derivations:
             derivation.keep(connection, trace, derived[derivation.name])
         return True

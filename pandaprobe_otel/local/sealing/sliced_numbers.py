@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pandaprobe_otel.local.search.fields import Comparison
+from pandaprobe_otel.local.search.searchable_fields import Comparison
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from pandaprobe_otel.local.payloads import dumps
 from pandaprobe_otel.local.sealing.bit_sets import CHUNK, bits_of, numbers_of
 from pandaprobe_otel.local.sealing.facet_sets import FacetSets
 from pandaprobe_otel.local.sealing.facets import COST_UNITS, ERROR, INDEXED, UNINDEXED
-from pandaprobe_otel.local.sealing.words import has_full_text, matching
+from pandaprobe_otel.local.sealing.word_index import has_full_text, matching
 from pandaprobe_otel.local.search.conditions import condition_of, like_pattern, uuid_in
-from pandaprobe_otel.local.search.fields import Comparison
 from pandaprobe_otel.local.search.language import All, AnyOf, Field, Flag, Not, Query, Text
-from pandaprobe_otel.local.search.words import phrase_of
+from pandaprobe_otel.local.search.searchable_fields import Comparison
+from pandaprobe_otel.local.search.text_words import phrase_of
 
 _FEW: Final = 1000
 """Traces that are asked for one by one; beyond them, all of the project are read."""

@@ -7,9 +7,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from pandaprobe_otel.local.sealing.facets import COST_UNITS, LONGEST_ERROR_TYPE
-from pandaprobe_otel.local.search.fields import Operand
 from pandaprobe_otel.local.search.language import All, AnyOf, Field, Flag, Not, Query, Text
-from pandaprobe_otel.local.search.words import as_argument, phrase_of
+from pandaprobe_otel.local.search.searchable_fields import Operand
+from pandaprobe_otel.local.search.text_words import as_argument, phrase_of
 
 _COLUMNS: Final = {
     "status": "status",

@@ -15,8 +15,15 @@ import re
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from pandaprobe_otel.local.search.fields import FIELDS, Comparison, FieldKind, Operand, SearchError, read_operand
-from pandaprobe_otel.local.search.words import SHORTEST_PREFIX, phrase_of
+from pandaprobe_otel.local.search.searchable_fields import (
+    FIELDS,
+    Comparison,
+    FieldKind,
+    Operand,
+    SearchError,
+    read_operand,
+)
+from pandaprobe_otel.local.search.text_words import SHORTEST_PREFIX, phrase_of
 
 MAX_LENGTH: Final = 2000
 MAX_TERMS: Final = 40

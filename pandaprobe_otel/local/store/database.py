@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pandaprobe_otel.errors import PandaProbeError
-from pandaprobe_otel.local.sealing.blocks import add_function
-from pandaprobe_otel.local.search.words import add_functions
+from pandaprobe_otel.local.sealing.compressed_blocks import add_function
+from pandaprobe_otel.local.search.text_words import add_functions
 from pandaprobe_otel.local.store.schema import create_schema
 
 MEMORY = ":memory:"

@@ -10,8 +10,8 @@ from typing import Final
 
 from pandaprobe_otel.local.sealing.facet_sets import FacetSets
 from pandaprobe_otel.local.search.bit_search import Found
-from pandaprobe_otel.local.search.fields import FIELDS
 from pandaprobe_otel.local.search.language import FLAGS, search_for
+from pandaprobe_otel.local.search.searchable_fields import FIELDS
 
 SHOWN_KEYS: Final = (
     "status", "name", "model", "tool", "failed", "error_type", "agent", "retriever", "env", "release", "tag",

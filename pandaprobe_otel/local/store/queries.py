@@ -17,7 +17,7 @@ from pandaprobe_otel.local.payloads import dumps, loads
 from pandaprobe_otel.local.search.bit_search import Found
 from pandaprobe_otel.local.store.database import Database
 from pandaprobe_otel.local.store.facet_counts import FacetCount, Proposal, facet_counts, proposals
-from pandaprobe_otel.local.store.overview import Overview, overview_of
+from pandaprobe_otel.local.store.overview_figures import Overview, overview_of
 from pandaprobe_otel.local.store.records import TRACE_COLUMNS, TRACE_LIST_COLUMNS
 from pandaprobe_otel.local.store.searched_traces import PageOrder, found_by, page_of
 from pandaprobe_otel.local.store.spans import spans_of

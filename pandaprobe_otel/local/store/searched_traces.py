@@ -11,8 +11,8 @@ from pandaprobe_otel.local.models.fields import SortOrder
 from pandaprobe_otel.local.models.traces import TraceSortBy
 from pandaprobe_otel.local.payloads import dumps
 from pandaprobe_otel.local.search.bit_search import Found, search
-from pandaprobe_otel.local.search.fields import Comparison
 from pandaprobe_otel.local.search.language import All, Field
+from pandaprobe_otel.local.search.searchable_fields import Comparison
 from pandaprobe_otel.local.store.trace_filter import TraceFilter
 
 _FEW: Final = 2000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pandaprobe_otel.mapping.table import Dialect, Row
+from pandaprobe_otel.mapping.dialect_table import Dialect, Row
 from pandaprobe_otel.mapping.values import text
 
 DIALECT: Final = Dialect(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.messages import typed_parts
-from pandaprobe_otel.mapping.table import Dialect, EventRow
+from pandaprobe_otel.mapping.span_view import EventView, SpanView
 from pandaprobe_otel.mapping.values import decoded, is_absent
-from pandaprobe_otel.mapping.view import EventView, SpanView
 
 _INPUTS: Final = {
     "gen_ai.system.message": "system",

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pandaprobe_otel.mapping.chunked_messages import joined
 from pandaprobe_otel.mapping.costs import amounts, total
+from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.parameters import choices, simple, whole
-from pandaprobe_otel.mapping.pieces import joined
-from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.values import count, decoded, number, structure, text, texts, usable
-from pandaprobe_otel.mapping.view import SpanView
 
 _OPERATIONS: Final = {
     **dict.fromkeys(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pandaprobe_otel.replay.answers.model_answer import ModelAnswer, Tokens
-from pandaprobe_otel.replay.answers.pieces import pieces
+from pandaprobe_otel.replay.answers.text_chunks import pieces
 
 _REASONS: Final = {
     "stop": "COMPLETE",

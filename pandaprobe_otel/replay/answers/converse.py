@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.replay.answers.messages import INVENTED_SIGNATURE
 from pandaprobe_otel.replay.answers.model_answer import ModelAnswer, Tokens, mapping
-from pandaprobe_otel.replay.answers.pieces import pieces
+from pandaprobe_otel.replay.answers.text_chunks import pieces
 
 _REASONS: Final = {
     "stop": "end_turn",

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pandaprobe_otel.replay.answers.model_answer import ModelAnswer, Tokens
-from pandaprobe_otel.replay.answers.pieces import pieces
+from pandaprobe_otel.replay.answers.text_chunks import pieces
 
 INVENTED_SIGNATURE: Final = "cmVidWlsdA=="
 """Stands for the signature of a thought, which traces do not hold: good for answers that are played, for no service."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pandaprobe_otel.replay.answers.model_answer import ModelAnswer
-from pandaprobe_otel.replay.answers.pieces import pieces
+from pandaprobe_otel.replay.answers.text_chunks import pieces
 
 
 def document(answer: ModelAnswer) -> dict[str, Any]:

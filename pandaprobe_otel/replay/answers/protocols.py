@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from pandaprobe_otel.replay.answers import chat, cohere, converse, gemini, messages, ollama, responses, wire
+from pandaprobe_otel.replay.answers import chat, cohere, converse, encoded_bodies, gemini, messages, ollama, responses
 from pandaprobe_otel.replay.answers.model_answer import ModelAnswer, mapping
 
 
@@ -35,17 +35,17 @@ _Events = Callable[[Mapping[str, Any]], Iterator[dict[str, Any]]]
 
 def _sse(events: _Events, whole: Mapping[str, Any], *, is_named: bool, last: bytes = b"") -> Iterator[bytes]:
     for event in events(whole):
-        yield wire.server_sent(event, is_named=is_named)
+        yield encoded_bodies.server_sent(event, is_named=is_named)
     if last:
         yield last
 
 
 def _lines(whole: Mapping[str, Any]) -> Iterator[bytes]:
-    return (wire.line(event) for event in ollama.events(whole))
+    return (encoded_bodies.line(event) for event in ollama.events(whole))
 
 
 def _frames(whole: Mapping[str, Any]) -> Iterator[bytes]:
-    return (wire.aws_frame(name, payload) for name, payload in converse.events(whole))
+    return (encoded_bodies.aws_frame(name, payload) for name, payload in converse.events(whole))
 
 
 def _aws_refusal(status: int, message: str) -> dict[str, Any]:
@@ -57,7 +57,7 @@ CHAT: Final = Protocol(
     member="choices",
     document=chat.document,
     chunks=partial(_sse, chat.events, is_named=False, last=b"data: [DONE]\n\n"),
-    streamed_as=wire.EVENTS,
+    streamed_as=encoded_bodies.EVENTS,
     refusal=chat.refusal,
 )
 RESPONSES: Final = Protocol(
@@ -65,7 +65,7 @@ RESPONSES: Final = Protocol(
     member="output",
     document=responses.document,
     chunks=partial(_sse, responses.events, is_named=True),
-    streamed_as=wire.EVENTS,
+    streamed_as=encoded_bodies.EVENTS,
     refusal=chat.refusal,
 )
 MESSAGES: Final = Protocol(
@@ -73,7 +73,7 @@ MESSAGES: Final = Protocol(
     member="content",
     document=messages.document,
     chunks=partial(_sse, messages.events, is_named=True),
-    streamed_as=wire.EVENTS,
+    streamed_as=encoded_bodies.EVENTS,
     refusal=messages.refusal,
 )
 GEMINI: Final = Protocol(
@@ -81,7 +81,7 @@ GEMINI: Final = Protocol(
     member="candidates",
     document=gemini.document,
     chunks=partial(_sse, gemini.events, is_named=False),
-    streamed_as=wire.EVENTS,
+    streamed_as=encoded_bodies.EVENTS,
     refusal=gemini.refusal,
 )
 CONVERSE: Final = Protocol(
@@ -89,7 +89,7 @@ CONVERSE: Final = Protocol(
     member="stopReason",
     document=converse.document,
     chunks=_frames,
-    streamed_as=wire.AWS_EVENTS,
+    streamed_as=encoded_bodies.AWS_EVENTS,
     refusal=_aws_refusal,
 )
 OLLAMA: Final = Protocol(
@@ -97,7 +97,7 @@ OLLAMA: Final = Protocol(
     member="done",
     document=ollama.document,
     chunks=_lines,
-    streamed_as=wire.LINES,
+    streamed_as=encoded_bodies.LINES,
     refusal=ollama.refusal,
 )
 COHERE: Final = Protocol(
@@ -105,7 +105,7 @@ COHERE: Final = Protocol(
     member="finish_reason",
     document=cohere.document,
     chunks=partial(_sse, cohere.events, is_named=True),
-    streamed_as=wire.EVENTS,
+    streamed_as=encoded_bodies.EVENTS,
     refusal=cohere.refusal,
 )
 

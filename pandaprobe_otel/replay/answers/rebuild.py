@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping.attributes import CANCELLED, PARTIAL
 from pandaprobe_otel.mapping.outcomes import outcome_in
-from pandaprobe_otel.replay.answers import wire
+from pandaprobe_otel.replay.answers import encoded_bodies
 from pandaprobe_otel.replay.answers.model_answer import ModelAnswer, mapping, read_answer
 from pandaprobe_otel.replay.answers.protocols import Protocol
 from pandaprobe_otel.replay.interactions import RecordedAnswer
@@ -57,7 +57,9 @@ def rebuilt(span: Mapping[str, Any], protocol: Protocol) -> RecordedAnswer:
 
 def _in_one(answer: ModelAnswer, whole: Mapping[str, Any]) -> RecordedAnswer:
     body = {name: value for name, value in whole.items() if name != "ResponseMetadata"}
-    return RecordedAnswer(status=200, reason="OK", headers={"content-type": wire.JSON}, body=wire.json_bytes(body))
+    return RecordedAnswer(
+        status=200, reason="OK", headers={"content-type": encoded_bodies.JSON}, body=encoded_bodies.json_bytes(body)
+    )
 
 
 def _streamed(span: Mapping[str, Any], protocol: Protocol, whole: Mapping[str, Any]) -> RecordedAnswer:
@@ -70,7 +72,9 @@ def _streamed(span: Mapping[str, Any], protocol: Protocol, whole: Mapping[str, A
         reason="OK",
         headers={"content-type": protocol.streamed_as},
         body=b"".join(chunks),
-        chunks=wire.spread(map(len, chunks), first_ms=_until_first(span), total_ms=_milliseconds(span, "ended_at")),
+        chunks=encoded_bodies.spread(
+            map(len, chunks), first_ms=_until_first(span), total_ms=_milliseconds(span, "ended_at")
+        ),
         end="left" if is_left else "read",
     )
 
@@ -87,10 +91,10 @@ def _failed(span: Mapping[str, Any], protocol: Protocol) -> RecordedAnswer:
         status=status,
         reason=_phrase(status),
         headers={
-            "content-type": wire.JSON,
+            "content-type": encoded_bodies.JSON,
             **({"x-amzn-errortype": name} if name.endswith("Exception") else _NO_RETRY),
         },
-        body=wire.json_bytes(protocol.refusal(status, _told(text))),
+        body=encoded_bodies.json_bytes(protocol.refusal(status, _told(text))),
     )
 
 

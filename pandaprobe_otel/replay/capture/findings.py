@@ -17,8 +17,8 @@ from typing import Any, Final, cast
 from pandaprobe_otel.evals.traces import SpanRecord
 from pandaprobe_otel.mapping.outcomes import UNFINISHED
 from pandaprobe_otel.replay.answers.model_answer import AskedTool, asked_tools, mapping, texts_in
+from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace, id_of, metadata_of
 from pandaprobe_otel.replay.capture.source_text import arguments_text, call_text, literal
-from pandaprobe_otel.replay.capture.stored import StoredTrace, id_of, metadata_of
 
 _HAND_OVER: Final = re.compile(r"^(?:transfer|hand_?off|delegate|route|escalate)(?:_to)?_?(.*)$")
 _CUT: Final = frozenset({"length", "max_tokens", "max_output_tokens", "MAX_TOKENS"})

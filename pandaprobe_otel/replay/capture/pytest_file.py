@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from pandaprobe_otel.evals.traces import SpanRecord
-from pandaprobe_otel.replay.capture.entry import Entry
 from pandaprobe_otel.replay.capture.findings import Finding
+from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
 from pandaprobe_otel.replay.capture.source_text import LINE, arguments_text, literal
-from pandaprobe_otel.replay.capture.stored import StoredTrace
+from pandaprobe_otel.replay.capture.test_entry import Entry
 
 _HELD: Final = "held in the trace"
 _MAX_HELD: Final = 12

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from pandaprobe_otel.replay.cannot_capture import CannotCapture
-from pandaprobe_otel.replay.capture.cassette_of import cassette_of
-from pandaprobe_otel.replay.capture.entry import Entry, arguments_of, entry_of
 from pandaprobe_otel.replay.capture.findings import Finding, findings
+from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
 from pandaprobe_otel.replay.capture.pytest_file import Case, Turn, cassette_beside, held_in, text_of
-from pandaprobe_otel.replay.capture.refusals import check, warnings_of
-from pandaprobe_otel.replay.capture.scrubbed import scrubbed
-from pandaprobe_otel.replay.capture.stored import StoredTrace
+from pandaprobe_otel.replay.capture.requirements import check, warnings_of
+from pandaprobe_otel.replay.capture.scrubbed_cassette import scrubbed
+from pandaprobe_otel.replay.capture.test_entry import Entry, arguments_of, entry_of
+from pandaprobe_otel.replay.capture.trace_cassette import cassette_of
 from pandaprobe_otel.replay.cassette import save
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, ToolCall
 from pandaprobe_otel.replay.scrubbing import Scrubber

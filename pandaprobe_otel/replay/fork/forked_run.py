@@ -9,14 +9,14 @@ from typing import Any
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay.answers.messages import INVENTED_SIGNATURE
+from pandaprobe_otel.replay.cassette_script import Script
 from pandaprobe_otel.replay.divergence import Divergence
 from pandaprobe_otel.replay.exchange import Exchange
-from pandaprobe_otel.replay.fork.cut import Cut
 from pandaprobe_otel.replay.fork.overrides import Override
+from pandaprobe_otel.replay.fork.recording_cut import Cut
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedRequest, ToolCall
 from pandaprobe_otel.replay.recording import Recording
-from pandaprobe_otel.replay.run import RecordingOptions, Run
-from pandaprobe_otel.replay.script import Script
+from pandaprobe_otel.replay.replayed_run import RecordingOptions, Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

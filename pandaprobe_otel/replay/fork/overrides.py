@@ -11,9 +11,9 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import orjson
 
 from pandaprobe_otel.errors import RecordingError
-from pandaprobe_otel.local.pages.shapes import list_in, object_in
+from pandaprobe_otel.local.pages.json_shapes import list_in, object_in
 from pandaprobe_otel.replay.interactions import RecordedRequest
-from pandaprobe_otel.replay.requests import ModelRequest, read_request
+from pandaprobe_otel.replay.request_keys import ModelRequest, read_request
 
 Body = dict[str, Any]
 

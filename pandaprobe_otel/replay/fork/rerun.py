@@ -18,16 +18,16 @@ from opentelemetry.trace import SpanContext, get_current_span
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.mapping.attributes import FORKED_FROM
 from pandaprobe_otel.replay.divergence import Divergence
-from pandaprobe_otel.replay.fork.cut import Cut, cut_from, whole
 from pandaprobe_otel.replay.fork.forked_run import ForkedRecording, ForkOptions
 from pandaprobe_otel.replay.fork.overrides import Override
+from pandaprobe_otel.replay.fork.recording_cut import Cut, cut_from, whole
 from pandaprobe_otel.replay.interactions import Cassette
-from pandaprobe_otel.replay.run import RecordedCall
+from pandaprobe_otel.replay.replayed_run import RecordedCall
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.evals.comparison import Comparison
     from pandaprobe_otel.evals.local_judge import LocalJudge
     from pandaprobe_otel.evals.report import CaseResult, Report
+    from pandaprobe_otel.evals.report_comparison import Comparison
     from pandaprobe_otel.evals.task_runs import Scorer
 
 MAX_FORKS: Final = 1000

@@ -20,12 +20,12 @@ HOOKED: Final = {
     "aiohttp": "aiohttp",
     "botocore.endpoint": "botocore",
     "requests.sessions": "requests",
-    "opentelemetry.sdk.trace": "spans",
-    "websockets.asyncio.client": "refused",
-    "websockets.sync.client": "refused",
-    "claude_agent_sdk._internal.transport.subprocess_cli": "refused",
-    "grpc": "refused",
-    "grpc.aio": "refused",
+    "opentelemetry.sdk.trace": "span_starts",
+    "websockets.asyncio.client": "unrecordable",
+    "websockets.sync.client": "unrecordable",
+    "claude_agent_sdk._internal.transport.subprocess_cli": "unrecordable",
+    "grpc": "unrecordable",
+    "grpc.aio": "unrecordable",
 }
 """Module of a library -> module here that hooks it."""
 

@@ -14,7 +14,7 @@ from pandaprobe_otel.replay.hooks.bodies import body_of
 from pandaprobe_otel.replay.hooks.patch import Patch, patch
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
-from pandaprobe_otel.replay.run import Run
+from pandaprobe_otel.replay.replayed_run import Run
 
 _OF_BODY: Final = ("content-type", "content-length", "content-encoding")
 _LIMIT: Final = 2**16

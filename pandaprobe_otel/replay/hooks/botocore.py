@@ -13,7 +13,7 @@ from pandaprobe_otel.replay.hooks.patch import Patch, patch
 from pandaprobe_otel.replay.hooks.urllib3_bodies import KeptBody, PlayedBody, urllib3_error
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
-from pandaprobe_otel.replay.run import Run
+from pandaprobe_otel.replay.replayed_run import Run
 
 _ERRORS: Final = (
     "ConnectTimeoutError",

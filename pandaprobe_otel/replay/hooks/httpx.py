@@ -17,7 +17,7 @@ from pandaprobe_otel.replay.exchange import Exchange, beyond, pieces_of
 from pandaprobe_otel.replay.hooks.patch import Patch, patch
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
-from pandaprobe_otel.replay.run import Run
+from pandaprobe_otel.replay.replayed_run import Run
 
 _BEGINNING: Final = 300
 _OF_BODY: Final = ("content-length", "content-encoding", "transfer-encoding")

@@ -10,7 +10,7 @@ from pandaprobe_otel.replay.hooks.patch import Patch, patch
 from pandaprobe_otel.replay.hooks.urllib3_bodies import KeptBody, PlayedBody, urllib3_error
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
-from pandaprobe_otel.replay.run import Run
+from pandaprobe_otel.replay.replayed_run import Run
 
 
 def install(sessions: Any) -> list[Patch]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from pandaprobe_otel.replay.exchange import Exchange, Piece, beyond, pieces_of
-from pandaprobe_otel.replay.run import Run
+from pandaprobe_otel.replay.replayed_run import Run
 
 _CHUNK: Final = 65536
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pandaprobe_otel.replay.protocols.asked import Asked, by_name, fields_of, model_of
+from pandaprobe_otel.replay.protocols.parsed_request import Asked, by_name, fields_of, model_of
 
 _PATH: Final = re.compile(r"/v1/(messages|messages/count_tokens|complete)$")
 _VERTEX: Final = re.compile(r"/publishers/anthropic/models/([^/:]+):(rawPredict|streamRawPredict)$")

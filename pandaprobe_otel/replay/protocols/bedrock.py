@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 from urllib.parse import unquote
 
 from pandaprobe_otel.replay.protocols import anthropic
-from pandaprobe_otel.replay.protocols.asked import NAMES_THE_CALLER, Asked, by_name, fields_of
+from pandaprobe_otel.replay.protocols.parsed_request import NAMES_THE_CALLER, Asked, by_name, fields_of
 
 _PATH: Final = re.compile(r"/model/(.+)/(converse|converse-stream|invoke|invoke-with-response-stream)$")
 _IGNORED: Final = NAMES_THE_CALLER | {"requestMetadata"}

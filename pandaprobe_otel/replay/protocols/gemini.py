@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pandaprobe_otel.replay.protocols.asked import NAMES_THE_CALLER, Asked, by_name, fields_of
+from pandaprobe_otel.replay.protocols.parsed_request import NAMES_THE_CALLER, Asked, by_name, fields_of
 
 _PATH: Final = re.compile(r"/((?:models|tunedModels|endpoints)/[^/:]+):(\w+)$")
 _IGNORED: Final = NAMES_THE_CALLER | {"labels"}

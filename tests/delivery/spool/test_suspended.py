@@ -17,7 +17,7 @@ STOPS_ITSELF = """
 import signal, threading
 import pandaprobe_otel as pp
 from pandaprobe_otel.delivery import budget
-from pandaprobe_otel.transport.direct import DirectTransport
+from pandaprobe_otel.transport.socket_transport import DirectTransport
 
 budget.REQUEST_TIMEOUT_S = 0.5
 connected, stops = DirectTransport._connected, iter([signal.SIGSTOP])

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.local.search.fields import FIELDS, SearchError
 from pandaprobe_otel.local.search.language import MAX_LENGTH, Field, Text, parse
+from pandaprobe_otel.local.search.searchable_fields import FIELDS, SearchError
 from trace_scan import NOW, TERMS, matches, queries, record
 
 COUNT = 24

@@ -28,8 +28,8 @@ sys.path.append(str(HERE.parents[1] / "support"))
 
 from exchanges import WEATHER, Json
 from instrumentors import ENVIRONMENTS, INSTRUMENTORS, Instrumentor
+from live_check import PARTS, faults, tool_faults
 from model_endpoint import ModelEndpoint
-from verdict import PARTS, faults, tool_faults
 
 from outlines import outline
 from strict_pandaprobe import StrictPandaProbe

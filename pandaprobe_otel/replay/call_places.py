@@ -1,0 +1,102 @@
+"""The places of calls: the names of the spans around them, with ordinals where a name comes again; and what spans tell
+of the order of calls.
+
+A span that begins where the one around it began comes after those that had begun there, too, and have ended. So calls
+in it come after calls in those, in whatever thread or task a framework has made them.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from opentelemetry.trace import get_current_span
+
+from pandaprobe_otel.replay.current_task import Flow, flow_here
+
+MAX_PLACES: Final = 100_000
+"""Spans of one recording whose places are known; calls below later ones have none."""
+
+_Key = tuple[int, int]
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """A span, or all that is outside of spans. Sets of calls are the bits of numbers."""
+
+    name: str
+    flow: Flow
+    above: _Place | None = None
+    span: Any = None
+    before: int = 0
+    """Calls in spans that had ended before it began."""
+    done: int = 0
+    """Calls in spans below it that began where it did, and have ended."""
+    calls: int = 0
+    """Calls in it, and below it."""
+    below: list[_Place] = field(default_factory=list["_Place"])
+    """Spans with calls that began where it did, and may not have ended."""
+
+
+class Places:
+    """The spans that have started since a recording was opened. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._root = _Place("", flow_here())
+        self._places: dict[_Key, _Place] = {}
+        self._times: dict[tuple[str, str], int] = {}
+
+    def started(self, span: Any, name: str) -> None:
+        """Take note of a span."""
+        context = span.get_span_context()
+        if not context.is_valid or len(self._places) >= MAX_PLACES:
+            return
+        parent = getattr(span, "parent", None)
+        flow = flow_here()
+        with self._lock:
+            above = self._root if parent is None else self._places.get((parent.trace_id, parent.span_id), self._root)
+            times = self._times[above.name, name] = self._times.get((above.name, name), 0) + 1
+            own = name if times == 1 else f"{name} ({ordinal(times)})"
+            self._places[context.trace_id, context.span_id] = _Place(
+                f"{above.name} > {own}" if above.name else own, flow, above, span, before=_before(above, flow)
+            )
+
+    def current(self) -> str:
+        """Return the place of what runs now; empty outside of the spans that are known."""
+        return self._here().name
+
+    def began(self, number: int) -> int:
+        """Note a call in the current place; return the calls that it comes after, as the spans tell."""
+        flow = flow_here()
+        with self._lock:
+            place = self._here()
+            found = _before(place, flow)
+            here: _Place | None = place
+            while here is not None:
+                if not here.calls and here.above is not None and here.above.flow == here.flow:
+                    here.above.below.append(here)
+                here.calls |= 1 << number
+                here = here.above
+        return found
+
+    def _here(self) -> _Place:
+        context = get_current_span().get_span_context()
+        return self._places.get((context.trace_id, context.span_id), self._root)
+
+
+def _before(above: _Place, flow: Flow) -> int:
+    """Return the calls that come before what begins below a span in this thread and task."""
+    if flow != above.flow:
+        return above.before
+    for one in [one for one in above.below if getattr(one.span, "end_time", None) is not None]:
+        above.done |= one.calls
+        above.below.remove(one)
+    return above.before | above.done
+
+
+def ordinal(number: int) -> str:
+    """Return a number as the place in a row."""
+    last = number % 10 if number % 100 not in (11, 12, 13) else 0
+    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }".replace(" ", "")
