@@ -29,7 +29,7 @@ class Call(Activity):
         self._metadata: Mapping[str, Any] | None = recipe.plan.metadata
 
     def show_input(self, args: tuple[Any, ...], kwargs: dict[str, Any], read: ArgumentReader) -> None:
-        """Write the arguments."""
+        """Write the arguments to the span."""
         try:
             if self.span.is_recording():
                 given, defaults = read.read(args, kwargs)
@@ -41,7 +41,7 @@ class Call(Activity):
             failed("the input of a call", error)
 
     def produced(self, item: Any, /) -> None:
-        """Take an item of a generator into the output."""
+        """Add an item of a generator to the output."""
         try:
             if self._content is None:
                 if not self.span.is_recording():
@@ -55,14 +55,14 @@ class Call(Activity):
             failed("the output of a generator", error)
 
     def returned(self, value: Any, /) -> None:
-        """End the span with the result, or with what was yielded."""
+        """End the span with the result or with the yielded items."""
         ended_at = time_ns()
         if self._recipe.captures_output:
             self._show(value)
         self.end(at=ended_at)
 
     def raised(self, error: BaseException, /) -> None:
-        """End the span with what was yielded until then, and with the exception."""
+        """End the span with the exception and the items yielded so far."""
         ended_at = time_ns()
         if self._recipe.captures_output:
             self._show(None)
@@ -105,7 +105,7 @@ class CallRecipe:
         self._read = read
 
     def open(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-        """Start the span of a call, None when nobody traces. Does not raise."""
+        """Start the span of a call; return None if spans go nowhere. Does not raise."""
         started = start(self.plan)
         if started is None:
             return None
@@ -115,6 +115,6 @@ class CallRecipe:
             if read is not None:
                 call.show_input(args, kwargs, read)
             return call
-        except BaseException:  # an interrupt, while code of the arguments ran
+        except BaseException:  # an interrupt arrived while code of the arguments ran
             call.interrupted()
             raise

@@ -1,4 +1,4 @@
-"""The names that users import."""
+"""Public decorators and blocks."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pandaprobe_otel.process.guard import mistake
 trace: Final = SpanFactory(
     "CHAIN",
     TraceHandle,
-    "The entry point of a trace. Inside an active trace it makes a child span: a second trace would cost quota.",
+    "Entry point of a trace. Inside an active trace it makes a child span: a second trace would cost quota.",
     is_trace=True,
 )
-span: Final = SpanFactory("OTHER", SpanHandle, "A span of the kind `kind=`, OTHER by default.")
-agent: Final = SpanFactory("AGENT", SpanHandle, "A run of an agent. One argument is shown as it is, as the question.")
-tool: Final = SpanFactory("TOOL", SpanHandle, "A call of a tool; its name and its arguments are what is evaluated.")
-llm: Final = SpanFactory("LLM", SpanHandle, "A call of a language model.")
-chain: Final = SpanFactory("CHAIN", SpanHandle, "A step that calls other steps.")
-retriever: Final = SpanFactory("RETRIEVER", SpanHandle, "A look-up of documents.")
-embedding: Final = SpanFactory("EMBEDDING", SpanHandle, "A call of an embedding model.")
+span: Final = SpanFactory("OTHER", SpanHandle, "Span of the kind `kind=`, OTHER by default.")
+agent: Final = SpanFactory("AGENT", SpanHandle, "Run of an agent. A single argument is shown as the question.")
+tool: Final = SpanFactory("TOOL", SpanHandle, "Call of a tool. Evaluations read its name and its arguments.")
+llm: Final = SpanFactory("LLM", SpanHandle, "Call of a language model.")
+chain: Final = SpanFactory("CHAIN", SpanHandle, "Step that calls other steps.")
+retriever: Final = SpanFactory("RETRIEVER", SpanHandle, "Look-up of documents.")
+embedding: Final = SpanFactory("EMBEDDING", SpanHandle, "Call of an embedding model.")
 
 
 def start_trace(
@@ -38,16 +38,16 @@ def start_trace(
 ) -> TraceHandle:
     """Return a trace to be entered with `with` or `async with`.
 
-    Inside an active trace it is a child span of that trace: a second trace would cost quota.
+    Inside an active trace it is a child span of that trace, because a second trace would cost quota.
 
     Args:
         name: Name of the trace and of its root span.
-        input: Input of the trace; None: it can be set later with `set_input`.
+        input: Input of the trace. If None, `set_input` can set it later.
         session_id: Session of the trace, also for everything called inside.
         user_id: User of the trace, likewise.
         tags: Tags of the trace.
         metadata: Metadata of the trace.
-        **others: Taken and ignored, as by the official SDK, which is told once.
+        **others: Accepted and ignored, as by the official SDK; one warning is logged.
     """
     if others:
         ignored = ", ".join(sorted(others))

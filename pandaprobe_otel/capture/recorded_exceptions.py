@@ -1,4 +1,4 @@
-"""Exceptions that leave a span, as they are recorded on it."""
+"""Exceptions that leave a span, and their record on it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pandaprobe_otel.process.guard import counted
 
 MAX_MESSAGE_CHARS: Final = 16_384
 MAX_FRAMES: Final = 50
-"""Frames of a recorded stack trace, the innermost; without a bound, an error that leaves n nested spans costs n²."""
+"""Bound on recorded frames, innermost first. Without it, an error that leaves n nested spans would cost n²."""
 MAX_GROUPED: Final = 10
-"""Most exceptions of a group to name: a group's own text only says how many there are."""
+"""Bound on the named exceptions of a group; a group's own text gives only their number."""
 
 
 def record_exception(span: Span, error: BaseException) -> None:
-    """Record what an exception says about the work of the span.
+    """Record the meaning of an exception for the work of the span.
 
-    An error: status ERROR, an `exception` event and `error.type`. The end of an iteration says nothing. A
-    cancellation came from outside and is no error, neither is a stream closed early, nor what a framework raises to
-    wait for a person: only `pandaprobe.outcome`.
+    An error sets the status ERROR, an `exception` event and `error.type`. The end of an iteration means nothing. Three
+    things are no errors and only set `pandaprobe.outcome`: a cancellation, which comes from outside, a stream that is
+    closed early, and an exception that a framework raises to wait for a person.
     """
     if isinstance(error, (StopIteration, StopAsyncIteration)):
         return
@@ -76,7 +76,7 @@ def _lines(error: BaseException) -> Iterator[str]:
 
 
 def _members(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    """Yield the exceptions of a group that are not groups themselves, however deep groups are nested."""
+    """Yield the exceptions inside a group and inside its nested groups."""
     open_ = [iter(group.exceptions)]
     while open_:
         inner = next(open_[-1], None)

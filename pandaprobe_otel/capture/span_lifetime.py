@@ -1,4 +1,4 @@
-"""One span of ours from its start to its end."""
+"""A span of this library from its start to its end."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _IN_TRACE_KEY: Final = "pandaprobe-in-trace"
 
 
 class ContextSwitch:
-    """An OpenTelemetry context that is current while some code runs.
+    """OpenTelemetry context that is current while some code runs.
 
-    `resume` makes it current and `pause` puts back what was there. A generator is resumed and paused at each step,
-    always inside one task, so what its consumer does in between is none of its business. An interrupt (Ctrl-C) may
-    come inside either; a `pause` afterwards always does what is left to do.
+    `resume` makes it current and `pause` restores the previous one. A generator is resumed and paused at each step,
+    always inside one task, so its consumer never sees this context. An interrupt (Ctrl-C) may arrive inside either
+    method; a later `pause` always completes the work.
     """
 
     __slots__ = ("_token", "context")
@@ -39,11 +39,11 @@ class ContextSwitch:
         try:
             self._token = attach(self.context)
         except BaseException:
-            attach(outer)  # it may have been made current already, and there is no token to tell
+            attach(outer)  # the context may be current already, and no token would show it
             raise
 
     def pause(self) -> None:
-        """Put the previous context back, and remember what the code made of its own."""
+        """Restore the previous context, and keep the one that the code has made in the meantime."""
         token = self._token
         if token is not None:
             self.context = get_current()
@@ -57,24 +57,24 @@ class Activity(ContextSwitch):
     __slots__ = ("names_trace", "span")
 
     def __init__(self, span: Span, context: Context, names_trace: bool) -> None:
-        self.context = context  # as the base does: a call less for each span
+        self.context = context  # repeats the base: one call less for each span
         self._token = None
         self.span = span
         self.names_trace = names_trace
 
     @property
     def is_root(self) -> bool:
-        """Return whether this span has no parent in this process. The API's spans do not tell; those of the SDK do."""
+        """Return whether this span has no parent in this process. Only spans of the SDK know that."""
         parent = getattr(self.span, "parent", self)
         return parent is None or bool(getattr(parent, "is_remote", False))
 
     def interrupted(self) -> None:
-        """An interrupt came while the span was being entered or left: nothing of it stays."""
+        """Undo everything after an interrupt during the entry or exit of the span."""
         self.pause()
         end_cancelled(self.span)
 
     def write_input(self, text: str) -> None:
-        """Write the input, JSON text; on a trace inside a span of somebody else, also as the trace's."""
+        """Write the input as JSON text. A trace inside somebody else's span also takes it as the trace's input."""
         self.span.set_attribute(names.INPUT, text)
         if self.names_trace:
             self.span.set_attribute(names.TRACE_INPUT, text)
@@ -86,7 +86,7 @@ class Activity(ContextSwitch):
             self.span.set_attribute(names.TRACE_OUTPUT, text)
 
     def end(self, error: BaseException | None = None, *, at: int | None = None) -> None:
-        """End the span, once: at `at` (nanoseconds since the epoch; None: now). Never raises."""
+        """End the span once, at `at` (nanoseconds since the epoch) or now. Never raises."""
         span = self.span
         try:
             if span.is_recording():
@@ -98,10 +98,10 @@ class Activity(ContextSwitch):
 
 
 def start(plan: SpanPlan, home: Context | None = None) -> tuple[Span, Context, bool] | None:
-    """Start a span, without making it current; None when nobody traces. Never raises.
+    """Start a span without making it current; return None if spans go nowhere. Never raises.
 
-    Its parent is the current span. `home` is where it belongs when the current context knows nothing of its
-    trace, as in a thread that was started without context. Returns what `Activity` is made of.
+    Its parent is the current span, or the span of `home` if the current context does not have the same trace, as in a
+    thread that was started without context. The result has the arguments of `Activity`.
     """
     tracer = current_tracer()
     if tracer is None:
@@ -137,19 +137,19 @@ def start(plan: SpanPlan, home: Context | None = None) -> tuple[Span, Context, b
 
 
 def end_cancelled(span: Span) -> None:
-    """End a span whose work an interrupt has kept from beginning or from ending; nothing if it has ended."""
+    """End a span whose work was interrupted before it began or ended. Does nothing if the span has ended."""
     if span.is_recording():
         span.set_attribute(names.OUTCOME, names.CANCELLED)
         span.end()
 
 
 def restore(token: Token[Context]) -> None:
-    """Put back the OpenTelemetry context that was there before `attach` gave this token.
+    """Restore the OpenTelemetry context that was current before `attach` returned this token.
 
-    A foreign task or the garbage collector may be what closes a block; then there is nothing to put back, and
+    A block may be closed by another task or by the garbage collector. Then there is nothing to restore, and
     `opentelemetry.context.detach` would log an error.
     """
-    if type(token) is not Token:  # of another runtime context than the default, chosen by OTEL_PYTHON_CONTEXT
+    if type(token) is not Token:  # from another runtime context, chosen by OTEL_PYTHON_CONTEXT
         detach(token)
         return
     try:

@@ -1,4 +1,4 @@
-"""The facts about a span before it starts: its name, its kind and the attributes of every span like it."""
+"""Facts about a span before it starts: its name, its kind, and the attributes that all such spans share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pandaprobe_otel.mapping import attributes as names
 
 KINDS: Final = frozenset({"AGENT", "TOOL", "LLM", "RETRIEVER", "CHAIN", "EMBEDDING", "OTHER"})
 
-# OpenTelemetry GenAI semantic conventions; a chain has no operation there that would always be true of it.
+# OpenTelemetry GenAI semantic conventions. They have no operation that fits every chain.
 _OPERATIONS: Final = {
     "AGENT": "invoke_agent",
     "TOOL": "execute_tool",
@@ -26,7 +26,7 @@ _NAME_ATTRIBUTES: Final = {"AGENT": names.AGENT_NAME, "TOOL": names.TOOL_NAME}
 
 
 def kind_of(kind: object) -> str:
-    """Return the PandaProbe kind that the text or enum member means; OTHER, with a warning, for an unknown one."""
+    """Return the PandaProbe kind for a text or enum member; OTHER, with a warning, if it is unknown."""
     text = str(kind).upper()
     if text in KINDS:
         return text
@@ -35,7 +35,7 @@ def kind_of(kind: object) -> str:
 
 
 class SpanPlan:
-    """A span to be made, perhaps many times. `values` are the session, user, tags and metadata it asks for."""
+    """Span to be made, perhaps many times. `values` are its session, user, tags and metadata."""
 
     __slots__ = ("_attributes", "_values", "function", "is_trace", "kind", "metadata", "model", "name", "values")
 
@@ -60,7 +60,7 @@ class SpanPlan:
         self._attributes: dict[str, AttributeValue] | None = None
 
     def attributes(self) -> dict[str, AttributeValue]:
-        """Return the attributes that every such span starts with: one dict for all, not to be changed."""
+        """Return the attributes that every such span starts with: one shared dict, which must not be changed."""
         made = self._attributes
         if made is None:
             made = self._attributes = self._made_attributes()

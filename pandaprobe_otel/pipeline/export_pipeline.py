@@ -71,7 +71,7 @@ class ExportPipeline:
         self.selection: Any = config.spans
         self.destination: str | None = config.destination
         self._counts_starts = counts_starts
-        # Read now: `init` will set the variables of other vendors that are still unset.
+        # Read the variables now: `init` sets those of other vendors that are still unset.
         self._options = MappingOptions.from_config(config, os.environ)
         self._monotonic = monotonic
         self._is_forked = False

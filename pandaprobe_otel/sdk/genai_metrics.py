@@ -36,7 +36,7 @@ _METADATA_ONLY: Final = MappingOptions(capture="metadata")
 _ENDED: Final = -1
 """Mark of a span that is not open. No span has a negative id."""
 _MAX_OPEN_SPANS: Final = 100_000
-"""Bound on open spans whose parents are remembered; later ones are counted without regard to the spans around them."""
+"""Bound on open spans whose parents are remembered. Later spans are counted without regard to their parents."""
 
 
 class GenAIMetricsProcessor(SpanProcessor):
@@ -122,7 +122,7 @@ class _Instruments:
         )
 
     def record(self, call: MappedSpan) -> None:
-        """Record what the span of a model call shows; what it does not show is left out, never zero."""
+        """Record the values that the span of a model call has. A missing value is left out, never recorded as zero."""
         attributes, view = _attributes(call), call.view
         if view.end_ns is not None:
             self._duration.record(max(view.end_ns - view.start_ns, 0) / 1e9, {**attributes, **_error(call)})
@@ -134,7 +134,7 @@ class _Instruments:
 
 
 def _attributes(call: MappedSpan) -> dict[str, str | int]:
-    """Return the attributes that the conventions require or recommend, as far as the span shows them."""
+    """Return the attributes that the conventions require or recommend, if the span has them."""
     raw = call.view.attributes
     model = call.body.get("model")
     told: dict[str, Any] = {
