@@ -1,7 +1,7 @@
 """PandaProbe for OpenTelemetry: traces, evaluations and a local server.
 
-An app needs only `init()`. This file lists every public name and loads each on first use, because every test run
-of every user imports this package (the pytest plugin is a stub inside it).
+An app needs only `init()`. This file lists every public name and loads it on first use, because the pytest plugin is
+part of this package, so every test run of every user imports it.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ __all__ = [  # noqa: RUF022 - sorted by purpose, as in the documentation
 ]
 
 
-if not TYPE_CHECKING:  # a type checker would accept every name, even a misspelt one
+if not TYPE_CHECKING:  # else a type checker would accept any name, even a misspelt one
 
     def __getattr__(name: str) -> Any:
         if name == "__version__":

@@ -29,9 +29,9 @@ def with_look_up_hint(error: OutcomeUnknown) -> str:
     said = str(error).removesuffix(error.advice).rstrip()
     command = None if error.request is None else _command(error.request)
     if error.request is None or command is None:
-        return f"{said} Look before you repeat it."
+        return f"{said} Check before you repeat it."
     since = f"{error.request.sent_at:%Y-%m-%dT%H:%M:%SZ}"
-    return f"{said} Look before you repeat it, for what was made since {since}: {command}"
+    return f"{said} Check before you repeat it, for what was made since {since}: {command}"
 
 
 def _command(request: SentRequest) -> str | None:

@@ -14,12 +14,12 @@ CLOUD_ENDPOINT: Final = "https://api.pandaprobe.com"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
-# The server's rule for the header (measured); it refuses every trace with another name with 422.
+# The server's rule for the header (measured). With any other name, it refuses every trace with 422.
 _PROJECT_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 _.'-]{0,253}[A-Za-z0-9])?")
 
 
 class BadValueError(ValueError):
-    """Fault of a value, as the end of the sentence '<source> = <value> ...'."""
+    """Fault of a value; its text completes the sentence '<source> = <value> ...'."""
 
 
 def read_text(raw: Any) -> str:
@@ -73,7 +73,7 @@ def is_loopback(url: str) -> bool:
 
 
 def read_trace_url(raw: Any) -> str:
-    """Return the address of a page with a place for the id of a trace."""
+    """Return the address of a page that has a placeholder for a trace id."""
     url = read_text(raw)
     if not url.startswith(("http://", "https://")) or "{trace_id}" not in url:
         raise BadValueError("is not an http(s) address with {trace_id} in it")
@@ -185,7 +185,7 @@ _capture_mode = one_of("all", "metadata", "off")
 
 
 def read_capture(raw: Any) -> Any:
-    """Return one mode for every span, or modes by kind, where an optional `*` stands for all other kinds."""
+    """Return one mode for every span, or modes by kind. A `*` stands for all other kinds."""
     if isinstance(raw, str):
         parts = (part.rpartition("=") for part in raw.split(","))
         pairs = [(kind if equals else "*", mode) for kind, equals, mode in parts]

@@ -1,4 +1,4 @@
-"""Events in the life of a process that a pipeline must handle: its forks, its end, and SIGTERM."""
+"""Events of a process that a pipeline must handle: forks, the end, and SIGTERM."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Ended(Watcher, Protocol):
     """Object that is notified of forks and of the end of the process."""
 
     def shutdown(self, timeout: float | None = None) -> bool:
-        """Finish, because the process ends."""
+        """Finish the work, because the process ends."""
         ...
 
     def tell_end(self) -> None:
@@ -31,8 +31,8 @@ class Ended(Watcher, Protocol):
 def watch_process(pipeline: Ended, *, at_exit_too: bool) -> None:
     """Deliver at the end of the process and start over in forked children. Holds the pipeline weakly.
 
-    An exporter passes `at_exit_too=False`: its batch processor announces the end, and hands over its last spans when
-    its provider shuts down, which may happen after our exit handler.
+    An exporter passes `at_exit_too=False`: its batch processor announces the end. It hands over its last spans when its
+    provider shuts down, perhaps after our exit handler.
     """
     ref = weakref.ref(pipeline)
 
@@ -51,9 +51,9 @@ def watch_process(pipeline: Ended, *, at_exit_too: bool) -> None:
 def _end_as_interrupted() -> None:
     """Restore the exit status of a process that Ctrl-C ends, which the last delivery may have reset.
 
-    CPython notes an unhandled KeyboardInterrupt, but clears the note on the next `exec` of a string, as every imported
-    dataclass runs one. An `exec` that raises it again restores the note. Without it, a shell loop would continue after
-    Ctrl-C.
+    CPython notes an unhandled KeyboardInterrupt, but clears the note on the next `exec` of a string, which every
+    imported dataclass runs. An `exec` that raises KeyboardInterrupt again restores the note. Without it, a shell loop
+    would continue after Ctrl-C.
     """
     if getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1") and not sys.flags.interactive:
         with suppress(KeyboardInterrupt):
@@ -61,10 +61,10 @@ def _end_as_interrupted() -> None:
 
 
 def finish_with_multiprocessing(pipeline: Ended) -> None:
-    """Deliver at the end of a multiprocessing child, which calls os._exit and so skips atexit, but runs its finalizers.
+    """Deliver at the end of a multiprocessing child. It ends with os._exit, which skips atexit but not its finalizers.
 
-    Celery's pool workers run only Celery's signal. Call this with the first span of a process: a child clears its list
-    of finalizers after the fork.
+    Celery's pool workers run only Celery's signal. Call this with the first span of a process, because a child clears
+    its list of finalizers after the fork.
     """
     ref = weakref.ref(pipeline)
 
@@ -83,7 +83,7 @@ def finish_with_multiprocessing(pipeline: Ended) -> None:
 
 
 def end_on_sigterm() -> None:
-    """Make SIGTERM run the exit handlers, so that traces are delivered, unless something else handles it."""
+    """Make SIGTERM run the exit handlers, so that traces are delivered, unless something else handles SIGTERM."""
     if signal.getsignal(signal.SIGTERM) is _end:
         return
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:

@@ -35,7 +35,7 @@ class Status:
     instrumented: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __str__(self) -> str:
-        """Return the counts in a few lines, for `print`; `repr` has everything."""
+        """Return the counts in a few lines, for `print`; `repr` has all fields."""
         where = f"project {self.project_name!r} at {self.endpoint}" if self.enabled else "not sending"
         dropped = "".join(f", {count} {reason}" for reason, count in self.spans_dropped.items() if count)
         lines = [

@@ -1,4 +1,4 @@
-"""Transport with httpx, which is loaded on the first request and never before."""
+"""Transport with httpx, which is loaded with the first request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pandaprobe_otel.transport.request_outcome import LARGEST_BODY, NoAnswer, Ou
 if TYPE_CHECKING:
     import httpx
 
-# Modules that a request would import; loaded before the first one, while forks are held back.
+# Modules that a request imports; loaded before the first request, while forks are held back.
 _LOADED_BY_REQUESTS: Final = ("encodings.idna", "opentelemetry.instrumentation.utils")
 
 _abandoned: list[object] = []
@@ -27,7 +27,7 @@ _abandoned: list[object] = []
 class HttpTransport:
     """Transport below one endpoint with fixed headers. Never raises or follows a redirect.
 
-    A redirect would send the key to wherever it points.
+    A redirect would send the key to an unknown server.
     """
 
     def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
@@ -101,7 +101,7 @@ class HttpTransport:
                     import_module(name)
 
                 try:
-                    with httpx_outcomes.Quiet():  # before 0.28 it logs that it loads certificates
+                    with httpx_outcomes.Quiet():  # before version 0.28, httpx logs that it loads certificates
                         self._client = httpx.Client(follow_redirects=False, limits=httpx_outcomes.limits())
                 except httpx_outcomes.FAILURES as error:
                     return httpx_outcomes.no_answer(error)
@@ -113,7 +113,7 @@ class _TooLateError(Exception):
 
 
 def _read(response: httpx.Response, request: Request, deadline: float) -> bytes:
-    """Return the body, up to `most_read` bytes, within the deadline: httpx limits only the time of each read."""
+    """Return the body, up to `most_read` bytes, before the deadline. httpx itself only limits the time of each read."""
     import httpx
 
     body = bytearray()

@@ -68,7 +68,7 @@ class AsyncHttpTransport:
             from pandaprobe_otel.transport import httpx_outcomes
 
             self._home = (weakref.ref(asyncio.get_running_loop()), os.getpid())
-            with httpx_outcomes.Quiet():  # before 0.28 it logs that it loads certificates
+            with httpx_outcomes.Quiet():  # before version 0.28, httpx logs that it loads certificates
                 self._client = httpx.AsyncClient(
                     headers=self._headers, follow_redirects=False, limits=httpx_outcomes.limits()
                 )

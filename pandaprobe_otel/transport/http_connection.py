@@ -1,8 +1,8 @@
 """HTTP/1.1 connection with one deadline for each exchange and a bound on the size of answers.
 
 Timeouts of sockets and HTTP libraries apply to single reads, so an answer that trickles in byte by byte would hold a
-sender for ever. Here every read and write gets the time that the exchange has left. httptools (Node's parser) parses
-answers in a tenth of the time of `http.client`, which uses the parser for e-mail.
+sender for ever. Here, every read and write gets the time that the exchange has left. httptools (Node's parser) takes a
+tenth of the time of `http.client`, which uses the parser for e-mail.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _AT_ONCE: Final = 64 << 10
 _JOINED_BELOW: Final = 128 << 10
 """Size in bytes below which a body is copied behind its head, so that one packet may carry both."""
 _EARLY_ANSWER_S: Final = 1.0
-"""Time to wait for a server that stopped reading: if it answers at all, its answer is already on the way."""
+"""Time to wait for a server that has stopped reading: if it answers at all, its answer is already under way."""
 
 
 class NotSentError(Exception):
@@ -48,7 +48,7 @@ class Connection:
         cls, host: bytes, port: int, tls: Callable[[socket.socket], socket.socket] | None, timeout_s: float
     ) -> Connection:
         """Connect, through `tls` if it is given. Raises OSError, also for TLS failures."""
-        # A name as `str` would need a codec that has to be imported; bytes are used as they are.
+        # A `str` name would need a codec that has to be imported; bytes are used as they are.
         connected = socket.create_connection((cast("str", host), port), timeout_s)
         try:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -87,7 +87,7 @@ class Connection:
         return self._answer(most_read)
 
     def _early_answer(self, error: OSError, most_read: int | None) -> Answer:
-        """Read the answer of a server that refuses a request (as too large, say) before it has read all of it."""
+        """Read the answer of a server that refuses a request, for example as too large, before reading all of it."""
         self._deadline = min(self._deadline, time.monotonic() + _EARLY_ANSWER_S)
         try:
             answer = self._answer(most_read)
@@ -160,7 +160,7 @@ class _Reading:
         self.is_complete = True
 
     def on_message_begin(self) -> None:
-        """Note an unrequested second answer; after an interim answer, another message is expected."""
+        """Note an unrequested second answer. After an interim answer, another message is expected."""
         if self.is_complete:
             self.may_go_on = False
 

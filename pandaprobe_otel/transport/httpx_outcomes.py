@@ -14,17 +14,17 @@ import httpx
 from pandaprobe_otel.transport.failure_reasons import describe
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Request
 
-# The server closes idle connections after about 5 s (measured). Expire ours first: a request that is written into a
-# closing connection has an unknown outcome.
+# The server closes idle connections after about 5 s (measured). Ours expire earlier, because a request that is written
+# into a closing connection has an unknown outcome.
 _KEEPALIVE_EXPIRY_S: Final = 2.0
 _CONNECT_TIMEOUT_S: Final = 10.0
 _MAX_CONNECTIONS: Final = 8
 
 FAILURES: Final = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RuntimeError, ImportError)
-"""Exceptions of httpx if no answer comes, or if it cannot use a proxy variable (an unknown scheme, SOCKS without its
-package) or SSL_CERT_FILE."""
+"""Exceptions of httpx when no answer comes, or when it cannot use SSL_CERT_FILE or a proxy variable (an unknown scheme,
+or SOCKS without its package)."""
 
-# Nothing was sent, or the end of the body was not, so the server cannot have acted on it.
+# The request was not sent, or not to its end, so the server cannot have acted on it.
 _NEVER_ARRIVED: Final = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -41,7 +41,7 @@ def limits() -> httpx.Limits:
 
 
 def timeout(request: Request) -> httpx.Timeout:
-    """Return the request's own timeout, of which connecting may take at most ten seconds."""
+    """Return the request's own timeout; connecting may take at most ten seconds of it."""
     return httpx.Timeout(request.timeout_s, connect=min(_CONNECT_TIMEOUT_S, request.timeout_s))
 
 
@@ -57,7 +57,7 @@ def no_answer(error: Exception) -> NoAnswer:
 
 
 class Quiet:
-    """Context without spans and log lines for our own requests, even if the app instruments httpx or logs at INFO."""
+    """Context that suppresses spans and log lines of our own requests, even if the app instruments or logs httpx."""
 
     __slots__ = ("_suppression", "_token")
 
@@ -74,7 +74,7 @@ class Quiet:
         _ours.reset(self._token)
 
 
-# A context variable, not a thread-local: while one task of a loop waits for its answer, others run in the same thread.
+# A context variable, not a thread-local: while one task of a loop waits for its answer, other tasks share its thread.
 _ours: ContextVar[bool] = ContextVar("pandaprobe_request", default=False)
 
 

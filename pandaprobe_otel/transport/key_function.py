@@ -12,11 +12,11 @@ from pandaprobe_otel.transport.request_outcome import KeyedTransport, NoAnswer, 
 from pandaprobe_otel.transport.verdict import VerdictKind, judge
 
 _ASK_AGAIN = (VerdictKind.AUTH, VerdictKind.QUOTA)
-"""The key is refused or its plan is used up: another key may work."""
+"""The key is refused, or its plan is used up; another key may work."""
 
 
 class AskedKeyTransport:
-    """Transport that asks for the key before the first request, and after each answer that another key may change.
+    """Transport that asks for the key before the first request, and after each answer that a new key could change.
 
     Only sender threads ask, one at a time and at the pace of their retries. The app's function may block them. Its
     exceptions are counted and logged; the request then waits, or is sent with the last known key. Thread-safe.
@@ -52,7 +52,7 @@ class AskedKeyTransport:
         """Ask for the key; return True if one is known."""
         with self._lock:
             if not self._is_stale:
-                return True  # another thread has asked meanwhile
+                return True  # another thread has asked in the meantime
             try:
                 key = read_key(self._ask())
             except Exception as error:  # noqa: BLE001 - the app's function ran; counted and logged

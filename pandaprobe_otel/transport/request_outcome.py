@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 LARGEST_BODY: Final = 64 << 20
-"""Bytes of an answer; a longer one counts as no answer."""
+"""Bound on the bytes of an answer; a longer answer counts as none."""
 
 
 def for_ever() -> float:
-    """Return infinity: the request is not bound to a lent token."""
+    """Return infinity: the request does not depend on a lease."""
     return math.inf
 
 
@@ -25,11 +25,11 @@ class Request:
     body: bytes | None = None
     timeout_s: float = 30.0
     most_read: int | None = None
-    """Bytes of the answer's body that the caller needs; the rest is neither read nor waited for. PandaProbe answers a
-    PATCH with the whole trace, which may be larger than this process's memory bound. None: all of it."""
+    """Bytes of the answer's body that the caller needs; the rest is not read. PandaProbe answers a PATCH with the whole
+    trace, which may exceed this process's memory bound. None: the whole body."""
     time_left_s: Callable[[], float] = for_ever
-    """Function that returns the seconds for which the request is still allowed. It is called with a connection ready,
-    before anything is written. The exchange takes no longer, and does not begin if no time is left: see
+    """Function that returns the seconds for which the request is still allowed. It is called when a connection is
+    ready, before anything is written. The exchange takes no longer than that. It does not begin if no time is left: see
     `NoAnswer.is_late`."""
 
 

@@ -1,4 +1,4 @@
-"""Text from a server as one log line: short and printable; of a web page, the part that a reader sees first."""
+"""Text from a server as one log line: short and printable. A web page is shown by its title or first words."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from pandaprobe_otel.transport.http_connection import Connection
 
-# The server closes idle connections after about 5 s (measured). Close ours first: a request that is written into a
-# closing connection has an unknown outcome.
+# The server closes idle connections after about 5 s (measured). Ours are closed earlier, because a request that is
+# written into a closing connection has an unknown outcome.
 _KEEPALIVE_EXPIRY_S: Final = 2.0
 _CONNECT_TIMEOUT_S: Final = 10.0
 
@@ -106,7 +106,7 @@ class DirectTransport:
             self._idle.pop().hang_up()
 
     def reset_after_fork(self) -> None:
-        """Close the descriptors in a forked child; the parent's connections stay open, since nothing is sent."""
+        """Close the descriptors in a forked child. The parent's connections stay open, because this sends nothing."""
         self.close()
 
     def _keep(self, connection: Connection) -> None:
@@ -132,7 +132,7 @@ class DirectTransport:
 
 
 def _opener(host: bytes, port: int, *, is_tls: bool) -> Callable[[float], Connection]:
-    """Return a function that opens connections; everything that a request needs is imported here."""
+    """Return a function that opens connections. Everything that a request needs is imported here."""
     from pandaprobe_otel.transport.http_connection import Connection
 
     tls = _tls(host.decode()) if is_tls else None
@@ -140,13 +140,13 @@ def _opener(host: bytes, port: int, *, is_tls: bool) -> Callable[[float], Connec
 
 
 def _tls(host: str) -> Callable[[socket.socket], ssl.SSLSocket]:
-    """Return a TLS wrapper that verifies as httpx does: by SSL_CERT_FILE or SSL_CERT_DIR, else by certifi."""
+    """Return a TLS wrapper that verifies as httpx does: with SSL_CERT_FILE or SSL_CERT_DIR, else with certifi."""
     import ssl
 
-    import_module("encodings.idna")  # else the handshake would import it
+    import_module("encodings.idna")  # otherwise the handshake imports it
     file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     if not file and not folder:
-        with suppress(ImportError):  # comes with httpx; without it, the system's certificates are used
+        with suppress(ImportError):  # certifi comes with httpx; without it, the system's certificates are used
             import certifi
 
             file = certifi.where()

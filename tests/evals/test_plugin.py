@@ -171,7 +171,7 @@ def test_eval_without_a_key_is_a_usage_error(run_suite: RunSuite) -> None:
     outcome = run_suite(MARKED, "--pandaprobe=eval")
     assert (outcome.code, "set PANDAPROBE_API_KEY" in outcome.out) == (4, True)
     outcome = run_suite(MARKED, PANDAPROBE_PYTEST="always")
-    assert (outcome.code, "the mode is none of off, record, eval" in outcome.out) == (4, True)
+    assert (outcome.code, "the mode is not one of off, record, eval" in outcome.out) == (4, True)
 
 
 def test_record_sends_and_does_not_judge(run_suite: RunSuite, server: LocalServer, tmp_path: Path) -> None:

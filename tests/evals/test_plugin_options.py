@@ -108,7 +108,7 @@ def test_variables_are_read_when_pytest_is_configured(run_suite: RunSuite, tmp_p
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("--pandaprobe=always", "the mode is none of off, record, eval"),
+        ("--pandaprobe=always", "the mode is not one of off, record, eval"),
         ("--pandaprobe-max-evals=many", "--pandaprobe-max-evals=many is not a number of 0 or more"),
         ("--pandaprobe-timeout=-1", "--pandaprobe-timeout=-1 is not a number of 0 or more"),
         ("--pandaprobe-deliver-within=nan", "--pandaprobe-deliver-within=nan is not a number of 0 or more"),

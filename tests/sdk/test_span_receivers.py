@@ -111,7 +111,7 @@ def test_settings_of_a_configuration_file_are_obeyed_and_others_are_named(launch
     assert delivered(there) == ["one", "two"]
     assert not (tmp_path / "traces.jsonl").exists()
     for name in ("lokal", "instrument"):
-        assert result.stderr.count(f"{name} is no setting of a span processor or exporter; it is ignored.") == 1
+        assert result.stderr.count(f"{name} is not a setting of a span processor or exporter; it is ignored.") == 1
 
 
 def test_two_places_get_each_trace_once(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ print(handle.status().spans_delivered, handle.config.sample_rate)
 
     assert (result.returncode, result.stderr) == (0, "")
     of_init, of_exporter, counts = result.stdout.splitlines()
-    assert of_init.endswith("The provider has a PandaProbeSpanProcessor, which counts: sample_rate ignored.")
+    assert of_init.endswith("The provider already has a PandaProbeSpanProcessor: sample_rate ignored.")
     assert of_exporter.endswith(
         "PandaProbeSpanProcessor delivers, PandaProbeSpanExporter is ignored, with its settings."
     )
