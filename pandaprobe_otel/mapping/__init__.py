@@ -2,7 +2,7 @@
 
 Its functions are pure: no I/O, no clock, no exceptions.
 
-Names are loaded on first use: the decorators, which libraries ship, need only `clean` and must not pay for the rest.
+Names are loaded on first use: decorators, which libraries ship, need only `clean` and must not pay for the rest.
 """
 
 from __future__ import annotations
@@ -70,5 +70,5 @@ __all__ = [
     "read_span",
 ]
 
-if not TYPE_CHECKING:  # a type checker would accept every name, even a misspelt one
+if not TYPE_CHECKING:  # else a type checker would accept any name, even a misspelt one
     __getattr__, __dir__ = lazy_names(__name__, _HOMES)

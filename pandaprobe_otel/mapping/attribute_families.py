@@ -1,4 +1,4 @@
-"""Families of indexed or nested attributes (`llm.input_messages.3.message.role`), as trees of dicts."""
+"""Families of indexed or nested attributes (such as `llm.input_messages.3.message.role`), as trees of dicts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Shape of a span: the names and types of its attributes, which determine the table rows that apply to it.
 
-Emitters repeat themselves: a process makes spans of a few dozen shapes. So the tables of all dialects are searched
-once per shape, and a span costs only the rows for which it has attributes.
+Emitters repeat themselves: a process makes spans of a few dozen shapes. So the tables of all dialects are searched once
+per shape, and each span costs only the rows for which it has attributes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Candidate(NamedTuple):
     source: Source
     convert: Callable[..., Any] | None
     whole: bool
-    """True if reading the value takes everything from the source."""
+    """True if reading the value reads everything in the source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +44,9 @@ class Shape:
     floats: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
     """Getter of the float values; None if there are none."""
     nested: tuple[str, ...]
-    """Names of attributes whose values are neither text nor a number."""
+    """Names of attributes whose values are neither texts nor numbers."""
     cached: CachedRows
-    """Rows and rules that read only attributes whose values an emitter repeats; all others are below."""
+    """Rows and rules that read only low-cardinality attributes; the fields below hold all others."""
     fields: Rows
     metadata: Rows
     """Rows by metadata key."""
@@ -63,11 +63,11 @@ class Shape:
     events: tuple[tuple[str, EventRow], ...]
     """Fields, other than content, that come from events."""
     asks: bool
-    """True if there are rows of fields, merged fields or events; without them there is nothing to read."""
+    """True if there are rows of fields, merged fields or events; otherwise there is nothing to read."""
     contents: Mapping[str, tuple[Candidate, ...]]
     kind_rules: tuple[tuple[str, KindRule], ...]
     may_fail: bool
-    """True if a field may show that the span failed or ended otherwise than with success."""
+    """True if a field may show that the span did not end with success."""
     tells_name: bool
     """True if a field may give the span another name."""
     times_first_token: bool
@@ -91,7 +91,7 @@ class Shape:
     custom: tuple[str, ...]
     """Names of attributes that belong to no vocabulary, so the app itself has set them."""
     watched: tuple[str, ...]
-    """Names of attributes from which the rows may leave something behind (`conservation.py`)."""
+    """Names of attributes that the rows may read only in part (see `conservation.py`)."""
     sources: tuple[Source, ...]
     """Possible sources of content, each once."""
 
@@ -160,7 +160,7 @@ def shape_of(view: SpanView) -> Shape:
     names, types = (*attributes,), (*map(type_of, attributes.values()),)
     shape: Shape | None = shapes.get(names, _NONE).get(types)
     if shape is None:
-        from pandaprobe_otel.mapping.lookup_plan import compiled  # imported here, since it imports this module
+        from pandaprobe_otel.mapping.lookup_plan import compiled  # imported here, because it imports this module
 
         shape = compiled({str.__str__(name): value for name, value in attributes.items()}, events)
         if len(names) <= _MAX_NAMES:
@@ -169,7 +169,7 @@ def shape_of(view: SpanView) -> Shape:
 
 
 def _remember(shapes: Shapes, names: tuple[str, ...], types: tuple[type[Any], ...], shape: Shape) -> None:
-    if sum(map(len, [*shapes.values()])) >= _MAX_SHAPES:  # a list, since another thread may add to them
+    if sum(map(len, [*shapes.values()])) >= _MAX_SHAPES:  # a list, because another thread may add shapes
         shapes.clear()
     alike = shapes.setdefault(names, {})
     alike[types] = shape
@@ -178,7 +178,7 @@ def _remember(shapes: Shapes, names: tuple[str, ...], types: tuple[type[Any], ..
 
 
 def content_value(candidate: Candidate, view: SpanView) -> Any:
-    """Return the value of a candidate, which may be absent."""
+    """Return the value of a candidate; it may be absent."""
     _, source, convert, _ = candidate
     if type(source) is str:
         value = view.attributes[source]

@@ -1,4 +1,4 @@
-"""Byte budgets for fields and traces. The structure of a value survives, and each cut states what it removed."""
+"""Byte limits of fields and traces. The structure of a value survives, and each cut has a marker with its size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FIELDS: Final = ("input", "output", "metadata", "error", "model_parameters")
 """Fields of a span or trace without a size limit of their own."""
 
 FRAME: Final = 10
-"""Bytes of a trace's body around its fields and spans, not counting about one comma for each span."""
+"""Bytes of a trace's body around its fields and spans, without the commas between spans."""
 
 MIN_FIELD: Final = 256
 _ROUNDS: Final = 4
@@ -22,9 +22,9 @@ _CUT: Final = "…[cut]"
 
 
 def fit_fields(body: dict[str, Any], max_bytes: int, *, total: int | None = None) -> None:
-    """Cut each field of the JSON-safe body to `max_bytes`, in place. `total`: bytes of the body, if they are known.
+    """Cut each field of the JSON-safe body to `max_bytes`, in place. `total`: bytes of the body, if known.
 
-    If a single field is large, as with a long document, its size is the rest of the total, and it is not encoded again.
+    If only one field is large, as with a long document, its size is computed from the total without encoding it again.
     """
     present = [field for field in FIELDS if body.get(field) is not None]
     large = [field for field in present if total is not None and text_length(body[field]) > max_bytes]
@@ -39,7 +39,7 @@ def fit_fields(body: dict[str, Any], max_bytes: int, *, total: int | None = None
 
 
 def fit_trace(bodies: Sequence[dict[str, Any]], total: int, max_bytes: int) -> None:
-    """Cut the largest fields of all bodies to the same size, so that everything fits into `max_bytes`.
+    """Cut the largest fields of all bodies to one size, so that the whole trace fits into `max_bytes`.
 
     `total` is the current size of the bodies. If their bare structure alone is larger, it is kept without content.
     """
@@ -66,7 +66,7 @@ def _fitted(field: str, value: Any, max_bytes: int, size: int) -> Any:
 
 
 def _level(sizes: list[int], excess: int) -> int:
-    """Return the size to which the largest fields must be cut to save `excess` bytes. `sizes` is ascending."""
+    """Return the size to which to cut the largest fields, to save `excess` bytes. `sizes` is ascending."""
     for taken in range(1, len(sizes) + 1):
         here = sizes[-taken]
         below = sizes[-taken - 1] if taken < len(sizes) else 0

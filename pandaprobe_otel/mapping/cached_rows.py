@@ -1,8 +1,8 @@
-"""Cache for low-cardinality attributes: operation, provider, model and its parameters, tool.
+"""Cache of the table results for low-cardinality attributes: operation, provider, model, model parameters, tool.
 
-A program has a few models and a few dozen tools, so these attributes have few combinations of values. The result of the
-tables for a combination is computed once and then looked up, which saves a fifteenth of the cost of a model call
-(benchmarks/mapping). The cache holds only numbers and short texts, and a bounded number of combinations.
+A program has a few models and a few dozen tools, so these attributes have few combinations of values. The tables are
+applied once per combination, which saves a fifteenth of the cost of a model call (benchmarks/mapping). The cache is
+bounded and holds only numbers and short texts.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class CachedRows:
     """Rows of a shape that read only low-cardinality attributes, with a cache of their results."""
 
     values: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
-    """Getter of the values of the shape's low-cardinality attributes; None if it has none."""
+    """Function that returns the values of the shape's low-cardinality attributes; None if it has none."""
     fields: Rows
     metadata: Rows
     parameters: Rows
@@ -64,7 +64,7 @@ class CachedRows:
     known: dict[tuple[Any, ...], CachedFields] = field(
         default_factory=dict[tuple[Any, ...], CachedFields], compare=False
     )
-    """Results by values. The shape fixes their types: else 1, 1.0 and True would be one key."""
+    """Results by values. The shape fixes their types; otherwise 1, 1.0 and True would be one key."""
 
     def read(self, attributes: Mapping[str, Any]) -> CachedFields:
         """Return the result of the rows for these attributes."""

@@ -1,4 +1,4 @@
-"""Joining of streamed answers that an emitter writes as one message for each chunk (Google ADK 2.13)."""
+"""Joining of streamed answers whose emitter writes one message per chunk (Google ADK 2.13)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pandaprobe_otel.mapping.values import decoded
 
 
 def joined(value: Any) -> Any:
-    """Return the messages of an answer, JSON text or structured, with the pieces of each message joined.
+    """Return the messages of an answer (JSON text or structured), with the chunks of each message joined.
 
-    The conventions require a finish reason for each message. One with an empty reason has not finished, and the next
+    The conventions require a finish reason for each message. If it is empty, the message has not finished, and the next
     one continues it.
     """
     messages = decoded(value)

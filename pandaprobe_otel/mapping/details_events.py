@@ -1,8 +1,8 @@
 """Content in events named `gen_ai.client.inference.operation.details`.
 
-They carry the same attributes as the span, on a span event or a log record, often spread over several events (input in
-one, output in another). So they are merged into the span's attributes. If both have an attribute, the span's wins and
-the other is kept under the event's name.
+They have the same attributes as the span, on a span event or a log record, often spread over several events (input in
+one, output in another). So they are merged into the span's attributes. If both have an attribute, the span's value is
+used and the event's value is kept under the event's name.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def with_details(view: SpanView) -> SpanView:
 
 
 def _both(key: str, earlier: Any, later: Any, others: dict[str, list[Any]]) -> Any:
-    """Return both values joined if they are lists, else the later one, and add the earlier one to `others`."""
+    """Return both values joined if they are lists. Else return the later one and add the earlier one to `others`."""
     first, second = decoded(earlier), decoded(later)
     if first == second:
         return later

@@ -1,7 +1,7 @@
 """Elements of a dialect: rows from attribute names to fields, and rules that determine a span's kind.
 
-A dialect is data. A row names one field and the attributes that can fill it, in order of precedence; across dialects,
-the order of `precedence.DIALECTS` decides. The mapping and the generator of the page `docs/dialects.md` both read these
+A dialect is data. A row names one field and the attributes that can fill it, in order of precedence. Across dialects,
+the order of `precedence.DIALECTS` decides. The mapping and the generator of the page `docs/dialects.md` read these
 rows.
 """
 
@@ -24,8 +24,8 @@ Form: TypeAlias = Literal["messages", "value"]
 class Row:
     """One field and its sources.
 
-    A source that ends in `.*` is a family (`llm.input_messages.*`): `convert` then gets the attributes below that
-    prefix as one tree of dicts. `late` content is used only if no dialect has content that is not late.
+    A source that ends in `.*` is a family (`llm.input_messages.*`): `convert` gets the attributes below that prefix as
+    one tree of dicts. `late` content is used only if no dialect has other content.
     """
 
     field: str
@@ -38,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
-    """One field from span events or log records; `convert` gets those with one of the names, in order."""
+    """One field from span events or log records; `convert` gets the events with one of the names, in order."""
 
     field: str
     names: tuple[str, ...]
@@ -53,7 +53,7 @@ class KindRule:
     """One rule for a span's kind.
 
     The value of `attribute` is looked up in `values` (case-insensitive), or passed to `decide` with the span. A rule
-    without an attribute uses the span's name and scope. A rule that `states` the kind comes before all operation names.
+    without an attribute uses the span's name and scope. Rules that `states` the kind come before all operation names.
     """
 
     attribute: str = ""
@@ -73,9 +73,9 @@ class Dialect:
     events: tuple[EventRow, ...] = ()
     kinds: tuple[KindRule, ...] = ()
     namespaces: tuple[str, ...] = ()
-    """Prefixes of attribute names whose presence shows that the span is about GenAI work."""
+    """Prefixes of attribute names that show that the span is about GenAI work."""
     scopes: tuple[str, ...] = ()
-    """Prefixes of instrumentation scopes whose spans are about GenAI work, whatever attributes they have."""
+    """Prefixes of instrumentation scopes whose spans are about GenAI work, whatever their attributes."""
     note: str = ""
 
 
@@ -83,10 +83,10 @@ MERGED_FIELDS: Final = frozenset({"metadata", "parameters", "tags", "trace.metad
 """Fields to which every row contributes; for all other fields, the first usable value wins."""
 
 GROUPS: Final = frozenset({"metadata", "parameters", "usage", "aggregated"})
-"""Prefixes of fields that are collected in groups: `usage.prompt` is the counter `prompt` of the usage."""
+"""Prefixes of fields that are collected in groups: `usage.prompt` is the counter `prompt` of the group `usage`."""
 
 RANKED_FIELDS: Final = frozenset({"session_id", "user_id"})
-"""Fields whose precedence applies to the whole trace: the best attribute of any span wins, not the first span."""
+"""Fields whose precedence applies to the whole trace: the best attribute of any span wins, not the first span's."""
 
 CONTENT_FIELDS: Final = frozenset(
     {"input", "output", "system", "tool.input", "tool.output", "query", "documents", "embedding.input"}
@@ -114,4 +114,4 @@ CONTEXT_FIELDS: Final = frozenset(
         "trace.name", "trace.input", "trace.output", "trace.status", "trace.metadata",
     }
 )  # fmt: skip
-"""Fields with the context of a span. They are stamped on every span of a process, so they prove no GenAI work."""
+"""Fields with the context of a span. They are stamped on every span of a process, so they do not prove GenAI work."""

@@ -23,14 +23,14 @@ change a table in `pandaprobe_otel/mapping/dialects/` and run
 
 How to read it:
 
-- The first attribute in a table that is present and says something fills the field. Empty texts, `null`, `{}`, `[]`
-  and placeholders such as `<elided>` say nothing.
+- The first attribute in a table that has a value fills the field. Empty texts, `null`, `{}`, `[]` and placeholders
+  such as `<elided>` are not values.
 - `name.*` is every attribute below that prefix, read as one tree.
-- *Last resort* sources are asked only when no other source of the table answers: they hold whole requests,
+- *Last resort* sources are used only if no other source of the table has a value: they hold whole requests,
   responses or arguments rather than messages.
 - Attributes may hold JSON text or the value itself; both are read.
-- What no row reads is kept under `metadata.attributes`, yours and that of the vocabularies below;
-  [what is left out](recorded.md) is said there.
+- Attributes that no row reads are kept under `metadata.attributes`, whether they are yours or belong to a vocabulary
+  below. [Exceptions](recorded.md) are listed.
 """
 
 _GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
@@ -53,7 +53,7 @@ _GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
             ("tool_name", "`name` of TOOL spans"),
             ("display_name", "`name` of other spans, before the span's own"),
             ("rendered_name", "`name` after that: a template with its values, so it is content (see `capture`)"),
-            ("function_id", "`name`: what stands before the operation"),
+            ("function_id", "`name`: the part before the operation"),
             ("operation_id", "`name`: the operation after a function id"),
             ("model", "`model` of LLM, EMBEDDING and RETRIEVER spans, `metadata.model` of others"),
         ),
@@ -63,7 +63,7 @@ _GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
         (
             ("usage.prompt", "`token_usage.prompt_tokens`"),
             ("usage.completion", "`token_usage.completion_tokens`"),
-            ("usage.total", "`token_usage.total_tokens`, where it is not the sum of the two"),
+            ("usage.total", "`token_usage.total_tokens`, if it is not the sum of the two"),
             ("usage.cache_read", "`token_usage.cache_read_tokens`"),
             ("usage.cache_write", "`token_usage.cache_creation_tokens`"),
             ("usage.reasoning", "`token_usage.reasoning_tokens`"),
@@ -83,7 +83,7 @@ _GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
         (
             ("error.own", "`error`, before an exception event's message"),
             ("error.text", "`error`, after an exception event's message and the status description"),
-            ("error_type", "`error`, for want of any text; makes the status ERROR"),
+            ("error_type", "`error`, if there is no text; makes the status ERROR"),
             ("error.flag", "Makes the status ERROR"),
             ("outcome", "Leaves the status UNSET; `metadata.outcome`"),
             ("first_token_ns", "`completion_start_time`"),
@@ -95,8 +95,8 @@ _GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
         "Trace",
         (
             ("trace.name", "Trace `name`; else the root span's name"),
-            ("trace.input", "Trace `input`; else the root span's: of nothing but messages, the user's last"),
-            ("trace.output", "Trace `output`; else the root span's: of nothing but messages, the assistant's last"),
+            ("trace.input", "Trace `input`; else the root span's; of a list of messages, the user's last"),
+            ("trace.output", "Trace `output`; else the root span's; of a list of messages, the assistant's last"),
             ("trace.status", "Trace `status`; else the root span's"),
             ("session_id", "`session_id`"),
             ("user_id", "`user_id`"),
@@ -111,9 +111,9 @@ _GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
 _KIND_INTRODUCTION: Final = """\
 ## Kinds
 
-The first rule that answers decides. OpenTelemetry's own span kind, HTTP attributes and token counts are never asked.
+The first rule that gives a kind decides. OpenTelemetry's own span kind, HTTP attributes and token counts are not used.
 After these rules come a span's attributes: those of embeddings, of retrieval, a model's name, indexed prompts, and a
-vector database. What is left is OTHER.
+vector database. All other spans are OTHER.
 
 | | Attribute | Kinds |
 |---|---|---|
@@ -164,9 +164,9 @@ def _field(field: str, label: str) -> str:
         return ""
     how = ""
     if field in MERGED_FIELDS:
-        how = "All that are present contribute; the first counts where two tell the same.\n\n"
+        how = "All attributes contribute; the first one wins if two have the same key.\n\n"
     elif field in RANKED_FIELDS:
-        how = "The best attribute of any span of the trace counts; of equally good ones, the root's.\n\n"
+        how = "The best attribute of any span of the trace wins; among equals, the root's.\n\n"
     return f"### {label}\n\n{how}| Attribute | Dialect | Note |\n|---|---|---|\n" + "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Results of the app's own evaluations (`gen_ai.evaluation.result`), which become scores of their trace, not spans.
+"""Results of the app's own evaluations (`gen_ai.evaluation.result`), which become scores of their trace.
 
 They arrive as log records or span events, with the attributes of the GenAI conventions. The server accepts only
 numeric scores from 0 to 1 (measured on server 0.5.0), so any other number becomes a label.
@@ -61,7 +61,7 @@ def _score(trace_id: int, event: EventView, options: MappingOptions) -> dict[str
 
 
 def _fit(value: Any, options: MappingOptions) -> str | None:
-    """Return a text masked and safe to send, or None if there is no text."""
+    """Return a text masked and safe to send; None if there is no text."""
     said = text(clean(text(value)))
     if said is None or not options.masks:
         return said

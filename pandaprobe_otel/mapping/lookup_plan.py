@@ -1,4 +1,4 @@
-"""Selection of the rows for one shape from the tables of all dialects."""
+"""Plan for one shape: the rows to look up in the tables of all dialects."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _FAITHFUL: Final[frozenset[Any]] = frozenset(
         provider, scalar, seconds, simple, structure, text, texts, total, unknown_operation, unquoted, usable, whole,
     }
 )  # fmt: skip
-"""Converters that take the whole value or nothing of it."""
+"""Converters that take the whole value or nothing."""
 
 _WHOLE: Final[frozenset[Any]] = frozenset({None, decoded, joined, scalar, structure, text, usable})
 """Converters that take all of the content."""
@@ -110,7 +110,7 @@ def _index() -> tuple[dict[str, list[_Entry]], list[_Entry], list[tuple[int, Eve
 
 
 _EXACT, _FAMILIES, _EVENTS = _index()
-# A stable sort: rules that state the kind come first, then all others in the order of the dialects.
+# A stable sort: rules that state the kind come first; the others stay in the order of the dialects.
 _KIND_RULES: Final = sorted(
     ((rule.attribute, rule) for dialect in DIALECTS for rule in dialect.kinds if rule.attribute),
     key=lambda pair: not pair[1].states,
@@ -207,14 +207,14 @@ def _shape(
 
 
 def _left_behind(answered: Iterable[_Ranked]) -> Iterable[str]:
-    """Yield the attributes of which a row may take only a part, or that lose to another one of the same field."""
+    """Yield attributes that a row may read only in part, and attributes that lose to another one of the same field."""
     filled: set[str] = set()
     taken: set[Source] = set()
     others: list[Source] = []
     for ranked in answered:
         row, source = ranked.row, ranked.source
         if row.field in CONTENT_FIELDS:
-            taken.add(source)  # its reader tells whether it took everything
+            taken.add(source)  # its reader reports whether it took everything
         elif isinstance(row, Row):
             loses = row.field in filled and row.field not in MERGED_FIELDS
             if loses or (row.convert is not None and row.convert not in _FAITHFUL):
@@ -266,7 +266,7 @@ def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ..
     if len(names) > 1:
         return itemgetter(*names)
     (name,) = names
-    return lambda attributes: (attributes[name],)  # `itemgetter` of one name returns the bare value
+    return lambda attributes: (attributes[name],)  # for a single name, `itemgetter` would return the bare value
 
 
 def _answered(attributes: Mapping[str, Any], events: bool) -> Iterable[_Ranked]:

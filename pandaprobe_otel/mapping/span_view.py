@@ -1,7 +1,7 @@
-"""Span in the form that the mapping reads: one frozen object with plain values, whatever the SDK passed.
+"""Span in the form that the mapping reads: one frozen object with plain values.
 
-Attribute values differ between SDK versions and emitters (tuples, nested maps, enum members, bytes). They are made
-uniform only here, and only once.
+Attribute values differ between SDK versions and emitters (tuples, nested maps, enum members, bytes). Only this module
+converts them, once.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class SpanView:
     """Span with plain values: text, numbers, booleans, None, bytes, lists and dicts of them.
 
     Times are nanoseconds since the epoch; `end_ns` is None while the span runs. `status_code` is UNSET, OK or ERROR,
-    and `otel_kind` is the name of the OpenTelemetry span kind. Attribute names are text or equal to text (members of
-    text enums, which Agent Framework uses as names).
+    and `otel_kind` is the name of the OpenTelemetry span kind. Attribute names are text or equal to text: Agent
+    Framework uses members of text enums as names.
     """
 
     name: str
@@ -95,12 +95,12 @@ KNOWN_SHAPES: Final[Shapes] = {}
 """Shapes of views without events that were seen before.
 
 `attribute_shape.py` fills it. It is defined here, because reading a span looks it up first. It has two levels, because
-creating a tuple from one iterable takes a third of the time of concatenating two (benchmarks/mapping).
+a tuple made from one iterable takes a third of the time of two concatenated ones (benchmarks/mapping).
 """
 
 
 def read_log(record: Any) -> LogView | None:
-    """Return the view of a log record, or None if it belongs to no span.
+    """Return the view of a log record; None if it belongs to no span.
 
     Accepts the records that any version of the logs SDK passes to a processor or exporter (`LogData`,
     `ReadableLogRecord`, `ReadWriteLogRecord`) and the API's own `LogRecord`.
@@ -112,7 +112,7 @@ def read_log(record: Any) -> LogView | None:
     if not trace_id or not span_id:
         return None
     attributes = _told(getattr(log, "attributes", None))
-    # The name has moved from an attribute to a field; both are still emitted.
+    # The name moved from an attribute to a field; both are still emitted.
     name = getattr(log, "event_name", None) or attributes.get("event.name") or ""
     body = plain(getattr(log, "body", None))
     return LogView(trace_id, span_id, EventView(str(name), getattr(log, "timestamp", None), attributes, body))
@@ -122,7 +122,7 @@ def plain_attributes(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return a copy of the attributes in which every value is plain."""
     if attributes is None:
         return {}
-    copy = getattr(attributes, "copy", None)  # the SDK's `copy` is one call in C; `dict` looks up every key
+    copy = getattr(attributes, "copy", None)  # the SDK's `copy` is one call in C, but `dict` looks up every key
     copied: dict[str, Any] = dict(attributes) if copy is None else copy()
     return plain_items(copied if type_of(copied) is dict else dict(copied))
 
@@ -171,7 +171,7 @@ def _plain_mapping(value: Any, levels: int) -> dict[str, Any]:
 
 
 def _plain_key(key: Any) -> str:
-    """Return a name as plain text: enum members, which Agent Framework uses as names, are not found by their text."""
+    """Return a name as plain text, because an enum member, as Agent Framework uses it, is not found by its text."""
     return str.__str__(key) if isinstance(key, str) else str(key)
 
 
@@ -193,7 +193,7 @@ def read_event(event: Any) -> EventView:
 
 
 def _told(attributes: Any) -> dict[str, Any]:
-    """Return the attributes of an event or a log record, with a marker for those that the SDK dropped."""
+    """Return the attributes of an event or a log record, with a marker for those that the SDK has dropped."""
     told = plain_attributes(attributes)
     dropped = getattr(attributes, "dropped", 0)
     if dropped:

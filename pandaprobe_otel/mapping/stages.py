@@ -1,7 +1,7 @@
 """Mapping of spans to the bodies of PandaProbe spans, in stages that each process all spans of a trace.
 
-Processing stage by stage is a fifth faster than span by span (benchmarks/mapping), because the interpreter stays in one
-small loop. Nothing here depends on another span; questions about the tree come later.
+Stages are a fifth faster than processing span by span (benchmarks/mapping), because the interpreter stays in one small
+loop. Nothing here depends on other spans; the tree is considered later.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _staged(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSp
 def _set_fields(spans: Sequence[MappedSpan]) -> None:
     """Set ids, name, kind, status, error and metadata, and the parameters of model calls."""
     trace_id, prefix = -1, ""
-    known: dict[int, str] = {}  # UUIDs by span id: parents come before their children, and often have many
+    known: dict[int, str] = {}  # UUIDs by span id: parents come before their children, and often have several
 
     for span in spans:
         view, shape, found, metadata = span.view, span.shape, span.found, span.metadata
@@ -90,7 +90,7 @@ def _set_fields(spans: Sequence[MappedSpan]) -> None:
             name = name_of(span)
         name, parent_id = name.strip() or "span", view.parent_id
         if parent_id and error is None:
-            body = span.body = {  # created at once in most cases, since a growing dict is copied
+            body = span.body = {  # created in one step if possible, because a growing dict is copied
                 "span_id": span_id,
                 "name": name,
                 "kind": span.kind,
@@ -155,7 +155,7 @@ def _set_numbers(spans: Sequence[MappedSpan]) -> None:
 
 
 def _add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
-    captures_all = options.captures_all  # read once: for each span, it would cost as much as reading a number
+    captures_all = options.captures_all  # read once: reading it per span would cost as much as reading a number
     hides_tools = not captures_all and options.hides_tools
     for span in spans:
         if span.shape.contents and (captures_all or options.capture_of(span.kind) == "all"):

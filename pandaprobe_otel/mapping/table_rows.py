@@ -1,4 +1,4 @@
-"""Table rows for which a shape of spans has attributes, and the filling of fields from them."""
+"""Table rows for which a shape of spans has attributes, and a function that fills fields from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Placement of token counts and costs by the tree of spans, so that each model call is counted exactly once.
+"""Placement of token counts and costs in the tree of spans, so that each model call is counted exactly once.
 
 PandaProbe adds up the tokens of all spans, whatever their kind. So the sums of agents, chains and outer
 instrumentations go into the metadata, unless there are no other numbers.
@@ -15,16 +15,16 @@ from pandaprobe_otel.mapping.span_fields import put
 _ANY: Final = 1
 _CALLS: Final = {"LLM": 2, "EMBEDDING": 4}
 _YIELDS_TO: Final = {"LLM": 2, "EMBEDDING": 4, "RETRIEVER": 6}
-"""Calls below a span, by its kind, that its own numbers repeat; other kinds yield to any numbers below them."""
+"""Calls below a span that make its own numbers a repetition, by its kind; other kinds yield to any numbers below."""
 
 _BORDERS: Final = frozenset({"TOOL", "AGENT"})
-"""Kinds below which a model call is a separate call: Google ADK 1 nests tools and sub-agents under `call_llm`."""
+"""Kinds that separate model calls: Google ADK 1 nests tools and sub-agents, with calls of their own, in `call_llm`."""
 
 
 def place_numbers(spans: Sequence[MappedSpan], *, whole: bool) -> None:
     """Set `token_usage` and `cost` on the spans that count, and put all other sums into the metadata.
 
-    If the spans are only part of a trace (`whole` false), sums never count: the calls may be in another part.
+    If the spans are only part of a trace (`whole` false), sums never count, because the calls may be in another part.
     """
     numbered = [span for span in spans if span.shape.counts]
     counted = [span for span in numbered if span.usage is not None or span.aggregated is not None]
@@ -49,7 +49,7 @@ def place_numbers(spans: Sequence[MappedSpan], *, whole: bool) -> None:
 def _repeated(counted: Sequence[MappedSpan], spans: Sequence[MappedSpan]) -> frozenset[MappedSpan]:
     """Return the counted spans that repeat another instrumentation's span: the same response at the same time.
 
-    The id of a response alone is no proof, since mock providers reuse their ids. If one span is inside the other, the
+    The id of a response alone does not prove it, because mock providers reuse ids. If one span is inside the other, the
     tree decides.
     """
     first: dict[str, MappedSpan] = {}
@@ -67,7 +67,7 @@ def _repeated(counted: Sequence[MappedSpan], spans: Sequence[MappedSpan]) -> fro
 
 
 def _overlap(first: MappedSpan, second: MappedSpan) -> bool:
-    """Return whether two calls, given in the order of their starts, overlapped."""
+    """Return whether two calls overlap; the first one started first."""
     return second.view.start_ns <= (first.view.end_ns or 0)
 
 
@@ -98,13 +98,13 @@ def _place(span: MappedSpan, field: str, numbers: Any, counts: bool) -> None:
 
 
 def _numbers_below(spans: Sequence[MappedSpan], numbered: Sequence[MappedSpan]) -> Mapping[int, int]:
-    """Return marks by span id for the spans below it: any numbers, and calls that no border separates from it."""
+    """Return marks, by span id, for the numbers below a span: any numbers, and calls without a border in between."""
     by_id = {span.view.span_id: span for span in spans}
     marks: dict[int, int] = {}
     for span in numbered:
         mark = _ANY | _CALLS.get(span.kind, 0)
         parent = by_id.get(span.view.parent_id or 0)
-        # Stops at marks that are already set, so the total is linear, and a cycle of parents is safe.
+        # Stops at existing marks, so the total is linear, and a cycle of parents is safe.
         while parent is not None:
             known = marks.get(parent.view.span_id, 0)
             if known | mark == known:

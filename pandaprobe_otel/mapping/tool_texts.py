@@ -12,7 +12,7 @@ _encode_json: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 def arguments_text(arguments: Any) -> str:
-    """Return a tool call's arguments as JSON text; text stays as it is, even if it is invalid JSON."""
+    """Return a tool call's arguments as JSON text; text stays unchanged, even if it is not valid JSON."""
     if arguments is None:
         return "{}"
     return str(arguments) if type_of(arguments) is str else to_json(arguments)
@@ -51,7 +51,7 @@ def to_json(value: Any) -> str:
 
 
 def _texts_of(blocks: list[Any]) -> list[str] | None:
-    """Return the texts of a list of pure text blocks (`{text}`, `{type: text, text}`), or None for any other list."""
+    """Return the texts of a list of pure text blocks (`{text}`, `{type: text, text}`); None for other lists."""
     texts: list[str] = []
     for block in blocks:
         if type_of(block) is not dict:

@@ -25,7 +25,7 @@ _PROVIDER_TOOLS: Final = frozenset(
     {"server_tool_call", "server_tool_call_response", "server_tool_use", "web_search_tool_result"}
 )
 _STOPPED: Final = (CANCELLED, TIMED_OUT)
-"""Outcomes of a root that make its trace an ERROR: a trace has no status for them and must not be COMPLETED."""
+"""Outcomes of a root that make its trace an ERROR: traces have no status for them and must not be COMPLETED."""
 _QUESTION_KEYS: Final = ("input", "query", "question", "prompt", "task", "message", "text")
 _ANSWER_KEYS: Final = ("output", "answer", "response", "result", "message", "text")
 _RESOURCE_KEYS: Final = ("service.name", "telemetry.sdk.name", "telemetry.sdk.language", "telemetry.sdk.version")
@@ -35,7 +35,7 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
     """Return all fields of the trace except its id, times and spans. `spans` is sorted by start."""
     context_spans = [span for span in spans if span.shape.has_context and span is not root]
     if root.shape.has_context:
-        context_spans.insert(0, root)  # first, so that it wins among equal sources
+        context_spans.insert(0, root)  # first, so that the root wins among equal sources
     fields: dict[str, Any] = {"name": _name(context_spans, spans, root), "status": _status(context_spans, root)}
     resource = _resource_fields(root.view.resource)
     given, asked_in = _input(context_spans, spans, root)
@@ -79,7 +79,7 @@ def root_of(spans: Sequence[MappedSpan]) -> MappedSpan:
 
     `spans` is sorted by start and not empty.
     """
-    for span in spans:  # checked first, since it is mostly the first span
+    for span in spans:  # checked first, because it is usually the first span
         if span.view.parent_id is None:
             return span
     ids = {span.view.span_id for span in spans}
@@ -96,7 +96,7 @@ def times(spans: Sequence[MappedSpan]) -> tuple[str, str | None]:
     """
     start = spans[0].view.start_ns
     ends = [span.view.end_ns for span in spans if span.view.end_ns is not None]
-    # No end is earlier than its own start, so none is earlier than the first start.
+    # No end is earlier than its own start, so no end is earlier than the first start.
     return rfc3339(start), rfc3339(max(max(ends), start)) if ends else None
 
 
@@ -129,13 +129,13 @@ def _status(context_spans: Sequence[MappedSpan], root: MappedSpan) -> str:
 
 
 Inferred: TypeAlias = tuple[Any, MappedSpan | None]
-"""(value, span from which it is inferred); the span is None for the root's own value."""
+"""Value, and the span that it is inferred from; the span is None for the root's own value."""
 
 # -- input and output -------------------------------------------------------------------------------------------------
 
 
 def _input(context_spans: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> Inferred:
-    """Return the root's own input or, if it has none, the question to the first span below that was asked something."""
+    """Return the root's own input or, if it has none, the first question to a span below it."""
     explicit = _first(context_spans, "trace.input")
     if explicit is not None:
         return _explicit(explicit, context_spans, "input"), None
@@ -149,7 +149,7 @@ def _input(context_spans: Sequence[MappedSpan], spans: Sequence[MappedSpan], roo
 
 
 def _output(context_spans: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> Inferred:
-    """Return the root's own output or, if it has none, the answer of the last span below that gave one."""
+    """Return the root's own output or, if it has none, the last answer of a span below it."""
     explicit = _first(context_spans, "trace.output")
     if explicit is not None:
         return _explicit(explicit, context_spans, "output"), None
@@ -188,7 +188,7 @@ def _answer_of(span: MappedSpan) -> Any:
 
 
 def _own(value: Any, role: str, keys: Iterable[str]) -> Any:
-    """Return a span's own value in the form for a trace; None if no message of it has this role and content."""
+    """Return a span's own value in the form for a trace; None if none of its messages has this role and content."""
     if _is_talk(value) and len(value) == 1:
         message = _last_message(value, role)
         return None if message is None else {"messages": [message]}
@@ -196,7 +196,7 @@ def _own(value: Any, role: str, keys: Iterable[str]) -> Any:
 
 
 def _of_naming_span(side: str, spans: Sequence[MappedSpan], root: MappedSpan) -> Inferred:
-    """Return the value of the span that names the trace, since the root of a web request has no value of its own."""
+    """Return the value of the span that names the trace, because the root of a web request has no value of its own."""
     naming = _naming_span(spans, root)
     value = naming.body.get(side)
     return (None, None) if value is None or _is_talk(value) or naming.kind in MODEL_KINDS else (value, naming)
@@ -212,7 +212,7 @@ def _explicit(value: Any, context_spans: Sequence[MappedSpan], side: str) -> Any
 
 
 def _said(value: Any, role: str, keys: Iterable[str]) -> Any:
-    """Return a value in the form for a trace: of messages only the last one of the role, and text as a message.
+    """Return a value in the form for a trace: the last message of the role, or text as a message.
 
     An object with a single text under one of these keys counts as that text. Any other value is returned whole.
     """
@@ -243,7 +243,7 @@ def _last_message(value: Any, role: str) -> dict[str, Any] | None:
 
 
 def _says_something(content: Any) -> bool:
-    if type_of(content) is list:  # a search that the provider ran is no answer
+    if type_of(content) is list:  # a search by the provider is not an answer
         return any(type_of(part) is not dict or word(part.get("type")) not in _PROVIDER_TOOLS for part in content)
     return not is_absent(content)
 
@@ -258,7 +258,7 @@ def _last_call(value: Any) -> dict[str, Any] | None:
 
 
 def _keep_others(context_spans: Sequence[MappedSpan], fields: Mapping[str, Any]) -> None:
-    """Keep a span's values for trace fields in its metadata if the trace has other values."""
+    """Keep a span's values for trace fields in its metadata if they differ from the trace's."""
     for key in ("session_id", "user_id"):
         for span in context_spans:
             found = span.found.get(key)
@@ -290,7 +290,7 @@ def _first(context_spans: Sequence[MappedSpan], field: str) -> Any:
 
 
 def _best(context_spans: Sequence[MappedSpan], field: str) -> Any:
-    """Return the value from the best attribute of any span; among equals, that of the root or the earliest span."""
+    """Return the value from the best attribute of any span; among equals, from the root or the earliest span."""
     ranked = [found for span in context_spans if (found := span.found.get(field)) is not None]
     return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
 
@@ -314,7 +314,7 @@ def _text(value: Any) -> str | None:
 
 
 class _ResourceFields(NamedTuple):
-    """Fields of a trace that its resource gives."""
+    """Fields of a trace that come from its resource."""
 
     resource: Mapping[str, Any]
     environment: str | None
@@ -323,15 +323,15 @@ class _ResourceFields(NamedTuple):
 
 
 _newest: _ResourceFields | None = None
-"""Fields of the newest resource: a process has one, and its attributes never change."""
+"""Fields of the newest resource. A process has one resource, whose attributes never change."""
 
 
 def _resource_fields(resource: Mapping[str, Any]) -> _ResourceFields:
     global _newest
-    known = _newest  # read once: another thread may exchange it
+    known = _newest  # read once, because another thread may replace it
     if known is not None and known.resource is resource:
         return known
-    plain = plain_attributes(resource)  # a plain dict: each access to the SDK's own is a Python call
+    plain = plain_attributes(resource)  # a plain dict, because each access to the SDK's own is a Python call
     environment = _text(plain.get("deployment.environment.name")) or _text(plain.get("deployment.environment"))
     metadata = {key: text for key in _RESOURCE_KEYS if (text := _text(plain.get(key)))}
     fields = _ResourceFields(resource, environment, _text(plain.get("service.version")), metadata)

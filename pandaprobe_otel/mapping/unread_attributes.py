@@ -1,7 +1,7 @@
-"""Values that no row of a dialect reads, kept in `metadata.attributes` under the emitter's name.
+"""Attributes that no row of a dialect reads, kept in `metadata.attributes` under the emitter's name.
 
-No data of a span is dropped silently. Deliberate omissions are listed here with their reasons, and documented on the
-page `docs/recorded.md`.
+No data of a span is dropped silently. Deliberate omissions are listed here with their reasons, and on the page
+`docs/recorded.md`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Embeddings, which are never sent but replaced by a marker."""
+"""Embeddings, which are never sent: a marker replaces them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""User and session under names that belong to no vendor."""
+"""User and session under names that no vendor owns."""
 
 from __future__ import annotations
 

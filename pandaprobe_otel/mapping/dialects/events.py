@@ -36,7 +36,7 @@ def from_events(entries: Any, side: str) -> list[Any] | None:
 
 
 def message(body: Any, role: str) -> dict[str, Any]:
-    """Return the message in an event's body. Its role is that of the body, else `role`."""
+    """Return the message in an event's body. Its role is the body's role, else `role`."""
     result: dict[str, Any] = {"role": body.get("role") or role, "content": _content(body.get("content"))}
     for key in ("tool_calls", "name"):
         if not is_absent(body.get(key)):

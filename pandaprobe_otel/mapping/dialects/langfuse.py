@@ -86,11 +86,11 @@ DIALECT: Final = Dialect(
             _TYPES,
             decide=_kind,
             states=True,
-            note="`span` with a model or usage is an LLM span (SDK <= 3.3), a plain `span` says nothing",
+            note="`span` with a model or usage is an LLM span (SDK <= 3.3), a plain `span` has no kind",
         ),
     ),
     rows=(
-        Row("metadata.span_kind", ("langfuse.observation.type",), other_kind, "only if it is none of PandaProbe's"),
+        Row("metadata.span_kind", ("langfuse.observation.type",), other_kind, "only if PandaProbe has no such kind"),
         Row("input", ("langfuse.observation.input",)),
         Row("output", ("langfuse.observation.output",)),
         Row("model", ("langfuse.observation.model.name",), unquoted),

@@ -38,7 +38,7 @@ DIALECT: Final = Dialect(
     scopes=("mlflow.tracing",),
     kinds=(KindRule("mlflow.spanType", _TYPES, decide=_kind, note="others are OTHER"),),
     rows=(
-        Row("metadata.span_kind", ("mlflow.spanType",), other_kind, "only if it is none of PandaProbe's"),
+        Row("metadata.span_kind", ("mlflow.spanType",), other_kind, "only if PandaProbe has no such kind"),
         Row("input", ("mlflow.spanInputs",), scalar, late=True),
         Row("output", ("mlflow.spanOutputs",), scalar, late=True),
         Row("model", ("mlflow.llm.model",), unquoted),

@@ -46,7 +46,7 @@ def _last_user(messages: list[Any]) -> int:
 
 
 def _is_of_user(message: Any) -> bool:
-    """Return whether a message with the role `user` comes from the user: tool results have that role too."""
+    """Return whether a message with the role `user` comes from the user; tool results have that role too."""
     if type_of(message) is not dict or message.get("role") != "user":
         return False
     parts = message.get("parts")

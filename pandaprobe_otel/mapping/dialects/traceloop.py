@@ -85,7 +85,7 @@ DIALECT: Final = Dialect(
         KindRule("gen_ai.prompt.0.role", decide=is_present("LLM"), note="present: LLM"),
     ),
     rows=(
-        Row("metadata.span_kind", ("traceloop.span.kind",), other_kind, "only if it is none of PandaProbe's"),
+        Row("metadata.span_kind", ("traceloop.span.kind",), other_kind, "only if PandaProbe has no such kind"),
         Row("input", ("gen_ai.prompt.*",), prompts, "up to 0.47, by number", form="messages"),
         Row("output", ("gen_ai.completion.*",), completions, "up to 0.47, by number", form="messages"),
         Row("embedding.input", ("gen_ai.prompt.*",), _embedded),

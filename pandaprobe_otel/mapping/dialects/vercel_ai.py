@@ -140,5 +140,5 @@ DIALECT: Final = Dialect(
         Row("metadata", ("ai.telemetry.metadata.*",), _metadata),
     ),
     events=(EventRow("first_token_event", ("ai.stream.firstChunk",), _first_chunk),),
-    note="`ai.embedding` and `ai.embeddings` are vectors: they are not read.",
+    note="`ai.embedding` and `ai.embeddings` are not read: they are vectors.",
 )
