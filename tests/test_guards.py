@@ -51,7 +51,7 @@ GUARDS = {
     "sdk/processor.py": {"PandaProbeSpanProcessor.on_start"},
     "assembly/span_filter.py": {"_is_chosen"},
     "assembly/worker.py": {"Worker._work", "Worker._write_down"},
-    "transport/key_function.py": {"AskedKeyTransport._renew"},
+    "transport/key_function.py": {"KeyFunctionTransport._renew"},
 }
 """Functions, by module, whose broad handlers end a fault here. A new one needs a reason: could it be narrower?"""
 

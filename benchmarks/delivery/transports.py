@@ -52,9 +52,9 @@ def take(connection: socket.socket) -> bool:
 def ours(url: str, body: bytes) -> Callable[[], int]:
     """Return a POST through httptools, as in delivery."""
     from pandaprobe_otel.transport.request_outcome import Request
-    from pandaprobe_otel.transport.socket_transport import DirectTransport
+    from pandaprobe_otel.transport.socket_transport import SocketTransport
 
-    transport = DirectTransport(url, HEADERS)
+    transport = SocketTransport(url, HEADERS)
     request = Request(method="POST", path="/traces", body=body)
     transport._connected(10.0).hang_up()
     return lambda: getattr(transport.send(request), "status", 0)

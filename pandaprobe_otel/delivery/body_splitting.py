@@ -1,4 +1,4 @@
-"""Splitting and, if necessary, cutting of requests that are larger than a server (or a proxy before it) accepts."""
+"""Splitting and, if necessary, cutting of requests that are too large for a server or for a proxy in front of it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 
 SMALLEST_CAP: Final = 64 * 1024
-"""Bytes below which a body is not made smaller: its refusal is not about size."""
-_MARK: Final = "…[cut {} bytes: the server takes no larger body]"
+"""Bytes below which a body is not made smaller, because a refusal is not about its size."""
+_MARK: Final = "…[cut {} bytes: the server accepts no larger body]"
 _CUTTABLE: Final = ("input", "output", "metadata", "model_parameters", "error")
 
 
 def fit(request: OutgoingRequest, cap: int) -> tuple[OutgoingRequest, ...]:
-    """Return the request in pieces whose bodies have at most `cap` bytes: one of its kind, then appends.
+    """Return the request in parts whose bodies have at most `cap` bytes: one request of its kind, then appends.
 
-    A single span that is larger loses text of its largest fields, and a mark gives the number of bytes.
+    A larger single span loses text of its largest fields, and a mark gives the number of bytes.
     """
     fields = _cut(request.fields, cap // 2) if len(request.fields) > cap // 2 else request.fields
     room = cap - len(fields) - 16
@@ -32,7 +32,7 @@ def fit(request: OutgoingRequest, cap: int) -> tuple[OutgoingRequest, ...]:
             groups.append([])
             used, room = 0, cap - 16
         if not groups[-1] and len(groups) == 1 and len(request.spans) > 1 and len(span) + 1 > room:
-            groups.append([])  # the trace's own fields take the first request
+            groups.append([])  # the trace's own fields are part of the first request
             used, room = 0, cap - 16
         groups[-1].append(span)
         used += len(span) + 1
@@ -44,7 +44,7 @@ def fit(request: OutgoingRequest, cap: int) -> tuple[OutgoingRequest, ...]:
 
 
 def _cut(encoded: bytes, cap: int) -> bytes:
-    """Return the JSON object in at most `cap` bytes, its largest fields replaced by the start of their text."""
+    """Return the JSON object in at most `cap` bytes, with its largest fields replaced by the start of their text."""
     value: dict[str, Any] = orjson.loads(encoded)
     sizes = sorted(((len(orjson.dumps(value[name])), name) for name in _CUTTABLE if name in value), reverse=True)
     excess = len(encoded) - cap

@@ -1,4 +1,4 @@
-"""A daily budget of traces, since each trace is billed."""
+"""A daily budget of traces, because each trace is billed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _DAY_S: Final = 86_400.0
 
 
 class DailyBudget:
-    """A bound of `limit` traces in any 24 hours; None: no bound. Times are monotonic, in seconds."""
+    """Bound of `limit` traces in any 24 hours, or no bound if it is None. Times are monotonic, in seconds."""
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
@@ -32,6 +32,6 @@ class DailyBudget:
             self._spent.append(now)
 
     def take_back(self) -> None:
-        """Uncount the newest trace, which was not sent after all."""
+        """Uncount the newest trace, because it was not sent after all."""
         if self._spent:
             self._spent.pop()

@@ -35,11 +35,11 @@ def open_sender_pool(
     keeps_all: bool = False,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> SenderPool:
-    """Return the senders for these settings, which connects to nothing and touches no file yet.
+    """Return the senders for these settings, without connecting to a server or touching a file.
 
-    transport, bucket: None for those of the settings.
+    transport, bucket: if None, the settings decide.
     recover: makes requests from the spans of traces that a crashed process has left in the spool.
-    keeps_all: nothing is dropped for want of room or tokens; see `Outbox`.
+    keeps_all: nothing is dropped for lack of memory or tokens; see `Outbox`.
     """
     make_bucket = bucket or _bucket(config, notices, has_spool=has_spool)
 
@@ -70,9 +70,9 @@ def _transport(config: Config) -> Transport:
     transport = delivery_transport(config.endpoint, api_key_headers(config.fixed_key or "", project))
     if ask is None or isinstance(ask, str):
         return transport
-    from pandaprobe_otel.transport.key_function import AskedKeyTransport
+    from pandaprobe_otel.transport.key_function import KeyFunctionTransport
 
-    return AskedKeyTransport(transport, ask=ask, project_name=project)
+    return KeyFunctionTransport(transport, ask=ask, project_name=project)
 
 
 def _bucket(config: Config, notices: Notices, *, has_spool: bool) -> Callable[[], LeasedBucket]:

@@ -1,4 +1,4 @@
-"""The count of every span: ended = delivered + dropped by reason + pending, at any time."""
+"""Counts of all spans: ended = delivered + dropped by reason + pending, at any time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerCounts:
-    """One consistent reading of the ledger."""
+    """Consistent reading of the ledger."""
 
     ended: int
     delivered: int
@@ -19,23 +19,23 @@ class LedgerCounts:
     traces_delivered: int
     answers: Mapping[str, int]
     leases: int
-    """Tokens taken by traces. `wait_s`: the total time that those traces waited for them."""
+    """Tokens taken by traces. `wait_s`: the total time that these traces waited for them."""
     wait_s: float
 
     @property
     def pending(self) -> int:
-        """Spans that have ended and are neither delivered nor dropped yet."""
+        """Spans that have ended but are neither delivered nor dropped yet."""
         return self.ended - self.delivered - sum(self.dropped.values())
 
 
 class Ledger:
-    """Span counts under one lock. No method does more than add."""
+    """Span counts under one lock. Each method only adds or reads."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Start from zero with a new lock; also in a forked child, since the parent counts its own spans."""
+        """Start from zero with a new lock; also in a forked child, because the parent counts its own spans."""
         self._lock = threading.Lock()
         self._ended = 0
         self._delivered = 0
@@ -50,13 +50,13 @@ class Ledger:
             self._ended += spans
 
     def delivered(self, spans: int, *, traces: int = 0) -> None:
-        """Count spans that the server has accepted, and traces that were posted with them."""
+        """Count spans that the server has accepted, and the traces that were posted with them."""
         with self._lock:
             self._delivered += spans
             self._traces += traces
 
     def undelivered(self, spans: int) -> None:
-        """Count accepted spans that the server lost as waiting again."""
+        """Count accepted spans as waiting again, because the server lost them."""
         with self._lock:
             self._delivered -= spans
 

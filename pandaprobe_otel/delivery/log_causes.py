@@ -1,4 +1,4 @@
-"""Log lines about delivery: one for each cause, with what happened and what to do."""
+"""Log lines about delivery: one for each cause, with the event and the remedy."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.transport.verdict import Verdict, lacks_key
 
 _HAD_TO_GO: Final = {
-    "queue_full": "Traces are dropped: they come faster than PandaProbe takes them, and the memory for waiting ones is "
-    "used up (max_queue_bytes). Lower sample_rate, or raise PANDAPROBE_MAX_QUEUE_BYTES.",
-    "spool_full": "Traces are dropped: they come faster than PandaProbe takes them, and the spool is full "
-    "(max_spool_bytes). The oldest go first, those with errors last.",
-    "spool_damaged": "Traces that waited in the spool are dropped: their file is damaged.",
-    "expired": "Traces that have waited in the spool for a week are dropped.",
+    "queue_full": "Traces are dropped: they arrive faster than PandaProbe accepts them, and the memory for waiting "
+    "traces is used up (max_queue_bytes). Lower sample_rate, or raise PANDAPROBE_MAX_QUEUE_BYTES.",
+    "spool_full": "Traces are dropped: they arrive faster than PandaProbe accepts them, and the spool is full "
+    "(max_spool_bytes). The oldest are dropped first, traces with errors last.",
+    "spool_damaged": "Traces in the spool are dropped: their file is damaged.",
+    "expired": "Traces are dropped: they have waited in the spool for a week.",
 }
 
 
 class Causes:
-    """The log lines. Each is logged once until its cause is over or an hour has passed."""
+    """Log lines. Each is logged once until its cause is over or an hour has passed."""
 
     def __init__(self, notices: Notices) -> None:
         self._notices = notices
@@ -30,40 +30,40 @@ class Causes:
         self._notices.over(cause)
 
     def rate(self, verdict: Verdict) -> None:
-        """Report a 429 that came although the budget was kept."""
+        """Report a 429 although the budget was respected."""
         self._notices.say(
             "rate",
-            f"PandaProbe limits the rate ({verdict.message}): something else uses this API key too. "
-            "Traces wait and are tried again.",
+            f"PandaProbe limits the rate ({verdict.message}): another client uses this API key too. "
+            "Traces wait and are sent later.",
         )
 
     def quota(self, verdict: Verdict) -> None:
-        """Report that the plan is used up."""
+        """Report a used-up plan."""
         self._notices.say(
             "quota",
-            f"PandaProbe's quota is used up ({verdict.message}). Traces wait; upgrade the plan, or lower sample_rate.",
+            f"PandaProbe's quota is used up ({verdict.message}). Traces wait. Upgrade the plan, or lower sample_rate.",
             level=logging.ERROR,
         )
 
     def auth(self, verdict: Verdict) -> None:
         """Report a refused key, project or endpoint."""
         if lacks_key(verdict):
-            told = "The PandaProbe at this endpoint wants an API key, and none is set: set PANDAPROBE_API_KEY."
+            told = "The PandaProbe at this endpoint requires an API key, and none is set: set PANDAPROBE_API_KEY."
         else:
             told = (
                 f"PandaProbe refuses these settings ({verdict.message}). Check PANDAPROBE_API_KEY, "
                 "PANDAPROBE_PROJECT_NAME and PANDAPROBE_ENDPOINT (`pandaprobe-otel doctor`)."
             )
-        self._notices.say("auth", f"{told} Traces wait and are tried again.", level=logging.ERROR)
+        self._notices.say("auth", f"{told} Traces wait and are sent later.", level=logging.ERROR)
 
     def outage(self, verdict: Verdict) -> None:
-        """Report that the server does not answer, or asks to try later."""
+        """Report a server that does not answer, or asks to retry later."""
         self._notices.say(
-            "outage", f"PandaProbe cannot be reached ({verdict.message}). Traces wait and are tried again."
+            "outage", f"PandaProbe cannot be reached ({verdict.message}). Traces wait and are sent later."
         )
 
     def fault(self, error: Exception) -> None:
-        """Report an error of ours that cost a trace."""
+        """Report an error of this library that cost a trace."""
         self._notices.say(
             "fault",
             f"Delivery of a trace failed inside pandaprobe-otel ({type(error).__name__}); please report this. "
@@ -72,23 +72,23 @@ class Causes:
         )
 
     def stumbled(self, error: Exception) -> None:
-        """Report an error of ours that cost no trace."""
+        """Report an error of this library that cost no trace."""
         self._notices.say(
             "stumbled",
             f"Delivery failed inside pandaprobe-otel ({type(error).__name__}); please report this. "
-            "Traces wait and are tried again.",
+            "Traces wait and are sent later.",
             level=logging.ERROR,
         )
 
     def had_to_go(self, reason: str) -> None:
-        """Report waiting traces that were given up."""
+        """Report waiting traces that were dropped."""
         self._notices.say(reason, _HAD_TO_GO[reason])
 
     def overload(self) -> None:
-        """Report that for minutes more traces have come than can be sent."""
+        """Report that more traces arrive than can be sent, for minutes."""
         self._notices.say(
             "overload",
-            "Traces are left out: for minutes more have come than PandaProbe's limit lets through. Errors, slow traces "
+            "Traces are left out: for minutes, more have arrived than PandaProbe's limit allows. Errors, slow traces "
             "and the first of each name are kept; the others carry pandaprobe_otel.sample_rate in their metadata.",
         )
 
@@ -105,15 +105,15 @@ class Causes:
         """Report a trace that is sent without the part that the server refused."""
         self._notices.say(
             f"repaired: {verdict.message[:60]}",
-            f"PandaProbe refused part of trace {request.name!r} ({verdict.message}). It is sent without that.",
+            f"PandaProbe refused part of trace {request.name!r} ({verdict.message}). It is sent without that part.",
         )
 
     def too_large(self, size: int, cap: int) -> None:
         """Report that the server accepts no body of this size."""
         self._notices.say(
             "too_large",
-            f"PandaProbe (or a proxy before it) takes no body of {size} bytes: traces are sent in pieces of {cap} "
-            "bytes, and single values above that are cut.",
+            f"PandaProbe (or a proxy in front of it) accepts no body of {size} bytes: traces are sent in parts of "
+            f"{cap} bytes, and larger single values are cut.",
         )
 
     def never_stored(self, request: OutgoingRequest, after_s: float) -> None:

@@ -1,4 +1,4 @@
-"""The way of requests into the outbox: admission, division by size, and the count of what had to go for them."""
+"""Entry of requests into the outbox: admission, splitting by size, and counting of evicted requests."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 
 LARGEST_BODY: Final = 4 << 20
-"""Bytes of one request until a server refuses that size. The server itself has no bound, but lags behind large ones."""
+"""Bytes of a request until a server refuses this size. The server has no bound, but lags behind with large bodies."""
 
 
-class Incoming:
-    """Requests that come in, from the app or from the disk. Not thread-safe: the policy calls it under its lock."""
+class OutboxEntry:
+    """Requests from the app or from the disk. Not thread-safe: the policy calls it under its lock."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Incoming:
             self.put(admitted, now)
 
     def put(self, request: OutgoingRequest, now: float) -> None:
-        """Take over a request, in pieces that fit into one each."""
+        """Take over a request, split into parts that the server accepts."""
         given, request = request, self.orphans.followed(request)
         if request.step is Step.CREATE:
             if request is not given:
@@ -76,7 +76,7 @@ class Incoming:
         self.put(request, now)
 
     def inspected(self, inspection: Inspection, now: float) -> None:
-        """Take note of what other processes have left, and of jobs that are gone."""
+        """Take over the requests of other processes, and count the jobs that are gone."""
         self._ledger.ended(sum(request.span_count for request in inspection.found) + inspection.damaged_spans)
         self._ledger.dropped("spool_damaged", inspection.damaged_spans)
         for request in inspection.found:
@@ -88,13 +88,13 @@ class Incoming:
             self._body_cap = max(min(inspection.body_cap, self._body_cap), SMALLEST_CAP)
 
     def too_large(self, size: int) -> int:
-        """Halve the bound on bodies, since one of this size was refused; return the new bound."""
+        """Halve the bound on bodies, because one of this size was refused; return the new bound."""
         self._body_cap = max(min(size, self._body_cap) // 2, SMALLEST_CAP)
         self._outbox.remember_cap(self._body_cap)
         return self._body_cap
 
     def opened(self, job: Job, now: float) -> bool:
-        """Load the job's content into memory; return False if that must wait, or has turned the job into others."""
+        """Load the job's content into memory; return False if the job must wait, or was split into others."""
         if not self._outbox.open(job, now):
             return False
         if self.orphans.followed(job.request) is not job.request:
@@ -114,10 +114,10 @@ class Incoming:
         unposted = {job.request.trace_id for job, _ in gone if job.request.step is Step.CREATE}
         for job, reason in gone:
             is_end = job.request.step is Step.FINISH and job.request.trace_id not in unposted
-            if not is_end or job.request.is_bare:  # an end that was on disk alone no longer exists
+            if not is_end or job.request.is_bare:  # an end that was only on disk no longer exists
                 self._had_to_go(job, reason)
                 continue
-            # Some of its spans are lost and counted, but the trace is over all the same.
+            # Some of its spans are lost and counted, but the trace is over nevertheless.
             for other, why in self._outbox.put(job.request, now):
                 self._had_to_go(other, why)
 

@@ -1,4 +1,4 @@
-"""Consequences of an outcome: a job is delivered, waits, changes or is given up."""
+"""Effects of an outcome: a job is delivered, waits, changes or is given up."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.log_causes import Causes
 from pandaprobe_otel.delivery.lookup_answer import lacks_spans
 from pandaprobe_otel.delivery.outbox import Outbox
-from pandaprobe_otel.delivery.outbox_entry import Incoming
+from pandaprobe_otel.delivery.outbox_entry import OutboxEntry
 from pandaprobe_otel.delivery.outgoing_request import Step
 from pandaprobe_otel.delivery.repair import MAX_REPAIRS, repair
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
 
 CHECK_AFTER_S: Final = 5.0
-"""Delay of the look-up of a create whose outcome is unknown: the server has stored an accepted one by then."""
+"""Delay of the look-up of a create whose outcome is unknown. By then, the server has stored an accepted one."""
 FINISH_AFTER_DOUBT_S: Final = 10.0
-"""Two copies of one create may be applied in any order; the end of the trace waits until both are."""
+"""Delay of a trace's end after a doubtful create: two copies of a create may be applied in any order."""
 MISSING_AFTER_S: Final = 300.0
 POISON_AFTER_ERRORS: Final = 5
 
@@ -45,11 +45,11 @@ class Dropped:
         return bool(self.spans or self.ends)
 
 
-class Consequences:
+class OutcomeEffects:
     """Effects of outcomes. Not thread-safe: the policy calls it under its lock.
 
-    A job leaves the outbox in one of two ways: it was delivered, or it was dropped under a reason that the ledger
-    counts and a log line explains.
+    A job leaves the outbox in one of two ways: it was delivered, or it was dropped for a reason that the ledger counts
+    and a log line explains.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Consequences:
         ledger: Ledger,
         causes: Causes,
         blockage: Blockage,
-        incoming: Incoming,
+        entry: OutboxEntry,
         audit: Audit | None,
         project: str,
         uniform: Callable[[float, float], float] = random.uniform,
@@ -70,14 +70,14 @@ class Consequences:
         self._ledger = ledger
         self._causes = causes
         self._blockage = blockage
-        self._incoming = incoming
+        self._entry = entry
         self._audit = audit
         self._project = project
         self._uniform = uniform
         self.closing = False
-        """True while the process ends. Decisions that would wait for another process are then made at once."""
+        """True while the process ends. Decisions that otherwise wait for another process are then made at once."""
         self.last_error: str | None = None
-        """The newest failure until something is delivered. A failure that has cost spans stays until the next one."""
+        """Newest failure until a delivery succeeds. A failure that has cost spans stays until the next failure."""
         self._has_cost_spans = False
 
     def apply(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
@@ -101,7 +101,7 @@ class Consequences:
             self._after_send(attempt.job, verdict, now)
 
     def give_up(self, attempt: Attempt, error: Exception, now: float) -> None:
-        """Give a job up because of an error of ours."""
+        """Give a job up because of an error in this library."""
         self._causes.fault(error)
         self._release(attempt, now, answered=False)
         self._blockage.leave(is_create=attempt.lease is not None)
@@ -111,7 +111,7 @@ class Consequences:
             self._drop(attempt.job, "internal_error", now)
 
     def drop_all(self, reason: str) -> Dropped:
-        """Give up everything that is in memory only."""
+        """Give up everything that is only in memory."""
         jobs = self._outbox.unsaved
         for job in jobs:
             self._drop(job, reason, math.inf)
@@ -120,7 +120,7 @@ class Consequences:
         return Dropped(spans=sum(job.request.span_count for job in jobs), ends=len(ends))
 
     def _take_back(self, attempt: Attempt, now: float) -> None:
-        """Return the token of a process that slept until somebody else may have it.
+        """Return the token of a process that was suspended until another process may have it.
 
         Nothing was sent, so ask for a new token.
         """
@@ -145,7 +145,7 @@ class Consequences:
         elif (lost := audit.missing(now)) is not None:
             self._causes.lost(lost)
             self._ledger.answered("lost by the server")
-            self._incoming.repeat(lost, now)
+            self._entry.repeat(lost, now)
 
     def _after_check(self, job: Job, verdict: Verdict, outcome: Outcome, now: float) -> None:
         is_score = job.request.step is Step.SCORE
@@ -169,34 +169,34 @@ class Consequences:
         elif verdict.kind is VerdictKind.TOO_LARGE:
             self._shrink(job, verdict, now)
         elif verdict.kind is VerdictKind.UNKNOWN and job.request.step is Step.SCORE:
-            self._give_up(job, "outcome_unknown", verdict, now)  # a score that is sent again may be recorded twice
+            self._give_up(job, "outcome_unknown", verdict, now)  # a score that is sent twice may be recorded twice
         else:
             self._refused(job, verdict, now)
 
     # -- by outcome ---------------------------------------------------------------------------------------------------
 
     def _delivered(self, job: Job, now: float) -> None:
-        request, incoming = job.request, self._incoming
+        request, entry = job.request, self._entry
         self.last_error = self.last_error if self._has_cost_spans else None
         next_at, is_new = now, False
         if request.step is Step.CREATE:
             if self._blockage.is_in_trouble:
                 self._bucket.accepted(now)
                 self._blockage.accepted()
-            if incoming.attached.has_something:
-                incoming.attached.arrived(request)
-            is_new = request.trace_id not in incoming.repeated
-            incoming.repeated.discard(request.trace_id)
+            if entry.attached.has_something:
+                entry.attached.arrived(request)
+            is_new = request.trace_id not in entry.repeated
+            entry.repeated.discard(request.trace_id)
             if is_new and self._audit is not None:
                 self._audit.accepted(request, now)
             next_at = now + (FINISH_AFTER_DOUBT_S if job.in_doubt else FIRST_LOOK_S)
         elif request.is_remote:
-            incoming.orphans.found(request)
+            entry.orphans.found(request)
         self._ledger.delivered(request.spans.count, traces=int(is_new))
         self._outbox.finish(job, now, next_at=next_at)
 
     def _refused(self, job: Job, verdict: Verdict, now: float) -> None:
-        """Keep a job whose request failed for a cause outside of it."""
+        """Keep a job whose request failed for an external cause."""
         is_create = job.request.step is Step.CREATE
         match verdict.kind:
             case VerdictKind.RATE_LIMITED if is_create:
@@ -218,8 +218,8 @@ class Consequences:
 
     def _server_error(self, job: Job, verdict: Verdict, now: float) -> None:
         if verdict.status is not None and self._blockage.failures == 1:
-            # The request before this one did not fail: perhaps the server fails on this body alone. Errors within an
-            # outage prove nothing; counting them would drop traces that a server with short outages can accept.
+            # The previous request did not fail, so the server may fail only on this body. Errors within an outage prove
+            # nothing; counting them would drop traces that a server with short outages can accept.
             job.server_errors += 1
             if job.server_errors >= POISON_AFTER_ERRORS:
                 self._give_up(job, "refused", verdict, now)
@@ -250,7 +250,7 @@ class Consequences:
         if size <= SMALLEST_CAP:
             self._give_up(job, "too_large", verdict, now)
             return
-        body_cap = self._incoming.too_large(size)
+        body_cap = self._entry.too_large(size)
         self._causes.too_large(size, body_cap)
         self._outbox.replace(job, fit(job.request, body_cap), now)
 
@@ -266,13 +266,13 @@ class Consequences:
             self._drop(job, "trace_lost", now)
             self._causes.never_stored(job.request, MISSING_AFTER_S)
             return
-        self._outbox.retry(job, now + self._incoming.admission.look_again_s(job))
+        self._outbox.retry(job, now + self._entry.admission.look_again_s(job))
 
     def _has_no_root(self, job: Job, waited_s: float, now: float) -> bool:
         """Decide about spans whose root is missing; return False if they keep waiting."""
-        request, orphans = job.request, self._incoming.orphans
+        request, orphans = job.request, self._entry.orphans
         is_strange = orphans.has_strange_root(request)
-        fate = self._incoming.admission.fate(job, waited_s, now, is_strange=is_strange, closing=self.closing)
+        fate = self._entry.admission.fate(job, waited_s, now, is_strange=is_strange, closing=self.closing)
         if fate is Fate.LEAVE_OUT:
             for waiting in self._outbox.with_it(job):
                 self._drop(waiting, "overload", now)
@@ -290,7 +290,7 @@ class Consequences:
     def _drop(self, job: Job, reason: str, now: float) -> None:
         self._ledger.dropped(reason, job.request.span_count)
         if job.request.step is Step.CREATE:
-            self._incoming.attached.gone(job.request)
+            self._entry.attached.gone(job.request)
         self._outbox.finish(job, now)
 
     def _backoff(self, job: Job) -> float:
@@ -298,5 +298,5 @@ class Consequences:
 
 
 def _may_be_done(verdict: Verdict) -> bool:
-    """Return whether the server may have carried the request out: it has stored traces and then failed (measured)."""
+    """Return whether the server may have carried out the request: it can store a trace and then fail (measured)."""
     return verdict.kind is VerdictKind.UNKNOWN or (verdict.status or 0) >= 500

@@ -19,7 +19,7 @@ from pandaprobe_otel.local.store.records import span_record, trace_record
 from pandaprobe_otel.local.store.trace_filter import TraceFilter
 from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.request_outcome import Answer, Request
-from pandaprobe_otel.transport.socket_transport import DirectTransport
+from pandaprobe_otel.transport.socket_transport import SocketTransport
 from pandaprobe_otel.transport.trace_file import Entry, EntryKind, stand_in
 
 PROJECT: Final = "file"
@@ -28,7 +28,7 @@ _MAX_SPANS: Final = 500
 
 def load(server: LocalServer, entries: Iterable[Entry]) -> list[tuple[int, str]]:
     """Store a file's entries in the project `file` of a running server; return the failed lines with the reasons."""
-    transport = DirectTransport(server.url, api_key_headers(server.api_key, PROJECT))
+    transport = SocketTransport(server.url, api_key_headers(server.api_key, PROJECT))
     problems: list[tuple[int, str]] = []
     try:
         for entry in _in_order(entries):

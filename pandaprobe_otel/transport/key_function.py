@@ -15,7 +15,7 @@ _ASK_AGAIN = (VerdictKind.AUTH, VerdictKind.QUOTA)
 """The key is refused, or its plan is used up; another key may work."""
 
 
-class AskedKeyTransport:
+class KeyFunctionTransport:
     """Transport that asks for the key before the first request, and after each answer that a new key could change.
 
     Only sender threads ask, one at a time and at the pace of their retries. The app's function may block them. Its

@@ -10,7 +10,7 @@ import orjson
 from pandaprobe_otel.config.parsers import is_loopback
 from pandaprobe_otel.transport.plain_socket import is_plain
 from pandaprobe_otel.transport.request_outcome import Answer, Request, Transport
-from pandaprobe_otel.transport.socket_transport import DirectTransport
+from pandaprobe_otel.transport.socket_transport import SocketTransport
 
 LIVE_VERSION: Final = 1
 """Version of the format for running spans."""
@@ -52,7 +52,7 @@ def abilities_at(endpoint: str, *, timeout_s: float) -> Abilities | None:
     """Ask the server at an endpoint on this machine; return None for any other endpoint, without asking."""
     if not is_loopback(endpoint) or not is_plain(endpoint):
         return None
-    transport = DirectTransport(endpoint, {})
+    transport = SocketTransport(endpoint, {})
     try:
         return abilities_of(transport, timeout_s=timeout_s)
     finally:

@@ -35,7 +35,7 @@ _CONNECT_TIMEOUT_S: Final = 10.0
 
 def delivery_transport(endpoint: str, headers: Mapping[str, str]) -> KeyedTransport:
     """Return the cheapest transport that can reach the endpoint."""
-    return DirectTransport(endpoint, headers) if is_direct(endpoint, headers) else HttpTransport(endpoint, headers)
+    return SocketTransport(endpoint, headers) if is_direct(endpoint, headers) else HttpTransport(endpoint, headers)
 
 
 def is_direct(endpoint: str, headers: Mapping[str, str]) -> bool:
@@ -44,7 +44,7 @@ def is_direct(endpoint: str, headers: Mapping[str, str]) -> bool:
     return is_plain(endpoint) and all(text.isascii() and text.isprintable() for text in texts) and not has_proxy()
 
 
-class DirectTransport:
+class SocketTransport:
     """Transport below one endpoint with fixed headers. Never raises or follows a redirect. Thread-safe."""
 
     def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:

@@ -95,7 +95,7 @@ def test_a_fault_of_ours_in_a_consequence_returns_the_token_and_is_told_once(
     """Our code raises three hundred times, and the three hundred and first trace still goes."""
     delivery = SimulatedDelivery()
     with monkeypatch.context() as broken:
-        broken.setattr(delivery.policy._consequences, "_after_send", lambda *_: 1 / 0)
+        broken.setattr(delivery.policy._effects, "_after_send", lambda *_: 1 / 0)
         with caplog.at_level(logging.WARNING):
             for number in range(300):
                 delivery.put(create(number))

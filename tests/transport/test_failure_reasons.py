@@ -13,7 +13,7 @@ from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.http_async import AsyncHttpTransport
 from pandaprobe_otel.transport.request_outcome import NoAnswer, Outcome, Request
-from pandaprobe_otel.transport.socket_transport import DirectTransport
+from pandaprobe_otel.transport.socket_transport import SocketTransport
 
 ENDPOINT = "https://127.0.0.1:9"
 HEADERS = api_key_headers("sk_pp_x", "shop")
@@ -44,7 +44,7 @@ def asynchronously() -> Outcome:
 
 def directly() -> Outcome:
     """Send one request over a socket."""
-    transport = DirectTransport(ENDPOINT, HEADERS)
+    transport = SocketTransport(ENDPOINT, HEADERS)
     try:
         return transport.send(ASKED)
     finally:

@@ -11,9 +11,9 @@ import pytest
 
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.key_function import AskedKeyTransport
+from pandaprobe_otel.transport.key_function import KeyFunctionTransport
 from pandaprobe_otel.transport.request_outcome import Answer, KeyedTransport, NoAnswer, Request
-from pandaprobe_otel.transport.socket_transport import DirectTransport
+from pandaprobe_otel.transport.socket_transport import SocketTransport
 from spools import inherit
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python
@@ -26,14 +26,14 @@ def wrong_key(method: str, path: str) -> Reply:
     return Reply(status=401, body={"detail": "Invalid or revoked API key."})
 
 
-@pytest.mark.parametrize("transport", [DirectTransport, HttpTransport])
+@pytest.mark.parametrize("transport", [SocketTransport, HttpTransport])
 def test_another_key_is_sent_after_a_refusal_and_only_then(
     transport: Callable[[str, dict[str, str]], KeyedTransport],
 ) -> None:
     """The new key goes on the same connection, with any transport."""
     keys = iter(["sk_pp_1", "sk_pp_2"])
     with StrictPandaProbe() as server:
-        asked = AskedKeyTransport(transport(server.url, {}), ask=lambda: next(keys), project_name="shop")
+        asked = KeyFunctionTransport(transport(server.url, {}), ask=lambda: next(keys), project_name="shop")
         asked.send(LOOK)
         server.answer = wrong_key
         asked.send(LOOK)
@@ -48,8 +48,8 @@ def test_another_key_is_sent_after_a_refusal_and_only_then(
 def test_what_is_no_key_is_not_sent(answer: object, caplog: pytest.LogCaptureFixture) -> None:
     """A header cannot carry it: the request waits, and the fault is logged once, without the value."""
     with StrictPandaProbe() as server:
-        inner = DirectTransport(server.url, {})
-        asked = AskedKeyTransport(inner, ask=lambda: answer, project_name="shop")  # type: ignore[arg-type,return-value]
+        inner = SocketTransport(server.url, {})
+        asked = KeyFunctionTransport(inner, ask=lambda: answer, project_name="shop")  # type: ignore[arg-type,return-value]
         outcomes = [asked.send(LOOK), asked.send(LOOK)]
 
         assert all(isinstance(each, NoAnswer) and not each.may_have_arrived for each in outcomes)
@@ -61,7 +61,7 @@ def test_a_function_that_fails_leaves_the_key_that_is_known() -> None:
     """The vault is down: the known key may become valid again (an account was blocked for a while)."""
     answers: list[Callable[[], str]] = [lambda: "sk_pp_1", lambda: str(1 // 0), lambda: "sk_pp_1"]
     with StrictPandaProbe() as server:
-        asked = AskedKeyTransport(DirectTransport(server.url, {}), ask=lambda: answers.pop(0)(), project_name="shop")
+        asked = KeyFunctionTransport(SocketTransport(server.url, {}), ask=lambda: answers.pop(0)(), project_name="shop")
         server.answer = wrong_key
         refusals = [asked.send(LOOK), asked.send(LOOK)]
         asked.close()

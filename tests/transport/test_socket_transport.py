@@ -19,7 +19,7 @@ from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.http_connection import Connection, NotHttpError
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
-from pandaprobe_otel.transport.socket_transport import DirectTransport, delivery_transport
+from pandaprobe_otel.transport.socket_transport import SocketTransport, delivery_transport
 from raw_answers import answering
 from strict_pandaprobe import StrictPandaProbe
 from subprocesses import environment, run_python
@@ -31,7 +31,7 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"
 
 def post(url: str, *, timeout_s: float = 5.0, body: bytes = BODY) -> Outcome:
     """Send one POST /traces."""
-    transport = DirectTransport(url, api_key_headers("sk_pp_x", "shop"))
+    transport = SocketTransport(url, api_key_headers("sk_pp_x", "shop"))
     try:
         return transport.send(Request(method="POST", path="/traces", body=body, timeout_s=timeout_s))
     finally:
@@ -57,7 +57,7 @@ def test_key_project_length_and_host_go_out_and_nothing_else_authenticates() -> 
 def test_one_connection_carries_many_requests() -> None:
     """The answers are told apart by their lengths."""
     with answering(*[b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"] * 3, hang_up=False) as url:
-        transport = DirectTransport(url, {})
+        transport = SocketTransport(url, {})
         answers = [transport.send(POST) for _ in range(3)]
         transport.close()
 
@@ -204,7 +204,7 @@ def test_a_server_that_stalls_ends_at_the_timeout(piece: bytes) -> None:
 def test_a_connection_that_the_server_has_closed_is_not_used_again() -> None:
     """A request written to it would be lost, with an unknown outcome."""
     with answering(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n") as url:
-        transport = DirectTransport(url, {})
+        transport = SocketTransport(url, {})
         first = transport.send(POST)
     second = transport.send(POST)
 
@@ -216,7 +216,7 @@ def test_a_connection_that_the_server_has_closed_is_not_used_again() -> None:
 def test_bytes_that_nobody_asked_for_end_the_connection() -> None:
     """Such bytes would be taken for the answer to the next request."""
     with answering(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", hang_up=False) as url:
-        transport = DirectTransport(url, {})
+        transport = SocketTransport(url, {})
         first = transport.send(POST)
         second = transport.send(Request(method="POST", path="/traces", body=BODY, timeout_s=0.2))
         transport.close()
@@ -256,7 +256,7 @@ def test_what_is_not_plain_goes_by_httpx(endpoint: str, monkeypatch: pytest.Monk
         monkeypatch.delenv(name, raising=False)
 
     assert isinstance(delivery_transport(endpoint, {}), HttpTransport)
-    assert isinstance(delivery_transport("https://api.example", {}), DirectTransport)
+    assert isinstance(delivery_transport("https://api.example", {}), SocketTransport)
     assert isinstance(delivery_transport("https://api.example", {"X-Project-Name": "a\r\nb: c"}), HttpTransport)
 
 
@@ -275,9 +275,9 @@ def test_a_request_imports_nothing_once_connected_and_httpx_never() -> None:
     with StrictPandaProbe() as server:
         code = f"""
         import sys
-        from pandaprobe_otel.transport.socket_transport import DirectTransport
+        from pandaprobe_otel.transport.socket_transport import SocketTransport
         from pandaprobe_otel.transport.request_outcome import Request
-        transport = DirectTransport({server.url.replace("127.0.0.1", "localhost")!r}, {{}})
+        transport = SocketTransport({server.url.replace("127.0.0.1", "localhost")!r}, {{}})
         known = set(sys.modules)
         transport._connected(60.0).hang_up()
         connected = set(sys.modules)
@@ -358,7 +358,7 @@ def _write_and_hang_up(connection: socket.socket, raw: bytes) -> None:
 def test_a_request_that_is_late_is_not_sent_and_its_connection_kept() -> None:
     """The permission is asked for when there is a connection, right before the first byte."""
     with StrictPandaProbe() as server:
-        transport = DirectTransport(server.url, {})
+        transport = SocketTransport(server.url, {})
         left = iter([0.0, 20.0])
         late = transport.send(Request(method="POST", path="/traces", body=BODY, time_left_s=lambda: next(left)))
         then = transport.send(Request(method="POST", path="/traces", body=BODY, time_left_s=lambda: next(left)))

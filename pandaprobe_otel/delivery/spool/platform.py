@@ -1,4 +1,4 @@
-"""Requirements of the spool on Python and the system."""
+"""Requirements of the spool: abilities of Python and of the system."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 
 def obstacle() -> str | None:
-    """Return what is missing, in words; None if nothing is. Loads nothing."""
+    """Return the missing ability, in words; None if nothing is missing. Loads nothing."""
     if find_spec("fcntl") is None:
         return "this system has no file locks that end with their process"
     if find_spec("_sqlite3") is None:

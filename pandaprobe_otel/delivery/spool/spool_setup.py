@@ -32,7 +32,7 @@ def spool_store(
     notices: Notices,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> SpoolStore:
-    """Return the store of a pipeline whose settings name a spool. It touches no file yet."""
+    """Return the store for settings that name a spool. It touches no file yet."""
     folder = SpoolFolder(spool_folder(config), destination_of(config))
     adoption = Adoption(folder=folder, notices=notices, recover=recover)
     return SpoolStore(

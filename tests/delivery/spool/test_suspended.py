@@ -17,10 +17,10 @@ STOPS_ITSELF = """
 import signal, threading
 import pandaprobe_otel as pp
 from pandaprobe_otel.delivery import budget
-from pandaprobe_otel.transport.socket_transport import DirectTransport
+from pandaprobe_otel.transport.socket_transport import SocketTransport
 
 budget.REQUEST_TIMEOUT_S = 0.5
-connected, stops = DirectTransport._connected, iter([signal.SIGSTOP])
+connected, stops = SocketTransport._connected, iter([signal.SIGSTOP])
 
 def stopped(self, timeout_s):
     connection = connected(self, timeout_s)
@@ -28,7 +28,7 @@ def stopped(self, timeout_s):
         signal.pthread_kill(threading.get_ident(), stop)  # sent to the process, it may come while this thread goes on
     return connection
 
-DirectTransport._connected = stopped
+SocketTransport._connected = stopped
 acquire, leases = budget.LeasedBucket.acquire, []
 
 def counted(self, now, *, leave=0):
