@@ -1,6 +1,6 @@
-"""The course of a call, written once: budget, request, verdict, then repetition, result or error.
+"""The steps of a call, written once: budget, request, verdict, then repetition, result or error.
 
-A course is a generator that yields steps, `Send` and `Pause`, and receives the result of each. A synchronous or an
+A course is a generator that yields the steps `Send` and `Pause` and receives the result of each. A synchronous or an
 asynchronous loop (`drivers`) executes the steps; this module does not know which.
 """
 
@@ -28,14 +28,14 @@ _FIRST_BACKOFF_S: Final = 0.5
 _LONGEST_BACKOFF_S: Final = 8.0
 _LAST_LOOK_S: Final = 5.0
 _RATE_WAIT_S: Final = 5.0
-"""Wait after a 429 without Retry-After: the window may open at any moment of the next minute."""
-# Answers to requests that were not executed: even one that must not be repeated may be sent again.
+"""Wait after a 429 without Retry-After: the window may open at any moment within the next minute."""
+# Answers to requests that were not executed. Even a request that must not be repeated may then be sent again.
 _NOT_CARRIED_OUT: Final = (None, 408, 425, 503)
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """A step that sends a request with the credentials of a scope; its result is the outcome."""
+    """Step that sends a request with the credentials of a scope; its result is the outcome."""
 
     request: Request
     scope: Scope
@@ -43,23 +43,23 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A step that waits; its result is None."""
+    """Step that waits; its result is None."""
 
     seconds: float
 
 
 Step: TypeAlias = Send | Pause
 Steps: TypeAlias = Generator[Step, Any, T]
-"""A course whose result is a T."""
+"""Course whose result is a T."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """The common parts of all calls of one client. The clock is monotonic, in seconds."""
+    """Parts that all calls of one client share. The clock is monotonic, in seconds."""
 
     base_url: str
     unavailable: Mapping[Scope, str]
-    """The reason for each scope whose credentials are missing."""
+    """Reason for each scope without credentials."""
     budgets: Mapping[Scope, Budget]
     timeout_s: float
     retries: int
@@ -70,7 +70,7 @@ class Connection:
     uniform: Callable[[float, float], float] = random.uniform
 
     def until(self, deadline: float) -> Connection:
-        """Return the same for a call that should end by `deadline`. A last look-up always has a few seconds."""
+        """Return the same for a call that should end by `deadline`. A final look-up always has a few seconds."""
         return replace(self, timeout_s=min(self.timeout_s, max(deadline - self.clock(), _LAST_LOOK_S)))
 
 
@@ -86,7 +86,7 @@ def call(
 
     Raises:
         InvalidRequest: an argument is invalid; nothing was sent.
-        PandaProbeError: any other error of the tree in `errors`, if the time is over or repeating is no use.
+        PandaProbeError: any other error of the tree in `errors`, if time is up or if repeating the request is useless.
     """
     request = _request(endpoint, path or {}, query, body)
     answer, sent_at = yield from _exchange(connection, endpoint, request)
@@ -119,7 +119,7 @@ def _url(endpoint: Endpoint[Any], path: Mapping[str, object], query: Mapping[str
     except UnicodeEncodeError as error:
         raise invalid(what, FieldError("", f"{error.object!r:.80} has characters that are not Unicode")) from None
     if "%00" in url:  # a literal percent sign would be encoded, so this is a NUL
-        raise invalid(what, FieldError("", "a text has a NUL character, which the server cannot look for"))
+        raise invalid(what, FieldError("", "a text has a NUL character, which the server cannot search for"))
     return url
 
 
@@ -135,10 +135,10 @@ def _exchange(connection: Connection, endpoint: Endpoint[Any], request: Request)
         sent_at = connection.now()
         outcome = yield from _attempt(connection, endpoint, request, deadline)
         if isinstance(outcome, Answer) and 200 <= outcome.status < 300:
-            return outcome, sent_at  # not judged, since that would read the whole body once more
+            return outcome, sent_at  # not judged, because that would read the whole body again
         verdict = judge(outcome)
         if done_perhaps and endpoint.method == "DELETE" and verdict.kind is VerdictKind.NOT_FOUND:
-            return Answer(status=204), sent_at  # an earlier attempt, whose answer was lost, deleted it
+            return Answer(status=204), sent_at  # an earlier attempt, whose answer was lost, has deleted it
         wait_s = _wait_before_next(connection, endpoint, verdict, failures)
         if wait_s is None or connection.clock() + wait_s >= deadline:
             raise error_of(
@@ -190,7 +190,7 @@ def _attempt(connection: Connection, endpoint: Endpoint[Any], request: Request, 
     )
     try:
         outcome: Outcome = yield Send(timed, endpoint.scope)
-    finally:  # even if the caller is cancelled: the server may have counted the request
+    finally:  # even if the caller is cancelled, because the server may have counted the request
         if connection.rate_limits is not None:
             bucket = bucket_of(endpoint, _path_of(request), connection.rate_limits)
             connection.budgets[endpoint.scope].give_back(bucket, connection.clock())
@@ -198,7 +198,7 @@ def _attempt(connection: Connection, endpoint: Endpoint[Any], request: Request, 
 
 
 def _wait_before_next(connection: Connection, endpoint: Endpoint[Any], verdict: Verdict, failures: int) -> float | None:
-    """Return the seconds until the request is sent again; None if it must not be, or if that is no use."""
+    """Return the seconds until the request is sent again; None if that is forbidden or useless."""
     if verdict.kind is VerdictKind.RATE_LIMITED:
         if verdict.retry_after_s is not None:
             return verdict.retry_after_s + connection.uniform(0.0, 0.5)

@@ -1,4 +1,4 @@
-"""The two loops that execute a course of steps: one that blocks, one that awaits."""
+"""Two loops that execute a course of steps: one blocks, one awaits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class SyncDriver:
-    """A driver that executes steps in the calling thread; any thread may call."""
+    """Driver that executes steps in the calling thread; any thread may use it."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class SyncDriver:
 
 
 class AsyncDriver:
-    """A driver that executes steps in the running event loop. Cancelling the task ends the course at its step."""
+    """Driver that executes steps in the running event loop. Cancelling the task ends the course at its step."""
 
     def __init__(
         self,

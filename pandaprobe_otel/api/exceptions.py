@@ -1,4 +1,4 @@
-"""Exceptions for refusals and failures, each with the server's words and with advice."""
+"""Exceptions for refusals and failures, each with the server's words and advice."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Failure:
 
     @property
     def may_have_happened(self) -> bool:
-        """True if a request that must not be repeated may have been executed."""
+        """True if the request must not be repeated and may have been executed."""
         return self.endpoint.repeat is Repeat.NEVER and self.verdict.kind is VerdictKind.UNKNOWN
 
 
@@ -88,15 +88,15 @@ def _auth(failure: Failure, said: str, facts: dict[str, Any]) -> PandaProbeError
 
 
 def _hint_not_found(detail: str | None) -> str:
-    # The server's answer for a route that it does not have; anything else that is missing is named.
+    # The server's answer for an unknown route. If another object is missing, the answer names it.
     return " There is no such route: is the endpoint the base URL of a PandaProbe?" if detail == "Not Found" else ""
 
 
 def _redirected(failure: Failure) -> str:
     location = failure.outcome.headers.get("location", "") if isinstance(failure.outcome, Answer) else ""
     return (
-        f" The endpoint {failure.base_url} redirects to {location[:200] or 'nowhere'}, and keys are not sent along:"
-        " set PANDAPROBE_ENDPOINT to where it leads."
+        f" The endpoint {failure.base_url} redirects to {location[:200] or 'nowhere'}, and keys are not sent there:"
+        " set PANDAPROBE_ENDPOINT to the final URL."
     )
 
 
@@ -111,20 +111,20 @@ def _hint_failed(failure: Failure) -> str:
     if failure.verdict.status != 500 or failure.endpoint.path not in _BROKEN_BY_TOKEN_COUNTS:
         return ""
     return (
-        " If it goes on, a trace of this project may have token counts that are no integers, which breaks its lists"
-        " (server 0.5.0) until that trace is deleted."
+        " If this continues, a trace of this project may have token counts that are not integers, which breaks its"
+        " lists (server 0.5.0) until that trace is deleted."
     )
 
 
 def _unknown(failure: Failure) -> str:
     return (
-        f"{failure.endpoint} was sent and no answer came from {failure.base_url} ({failure.verdict.message}):"
+        f"{failure.endpoint} was sent, but no answer came from {failure.base_url} ({failure.verdict.message}):"
         " it may or may not have been carried out, and is not sent again."
     )
 
 
 def sent(request: Request, sent_at: datetime) -> SentRequest:
-    """Return a request in the form that `look_up` searches for."""
+    """Return a request in the form that `look_up` needs."""
     body = json.loads(request.body) if request.body else None
     return SentRequest(method=request.method, path=request.path, body=body, sent_at=sent_at)
 

@@ -40,7 +40,7 @@ class ClientOperations(Resource):
     def look_up(self, error: OutcomeUnknown) -> Steps[Found]:
         """Find the run, score or monitor created by a request whose answer was lost.
 
-        The latest comes first; the list is empty if the request was not executed. It has several entries if the same
-        was requested more than once within two minutes.
+        The latest comes first. The list is empty if the request was not executed. It has several entries if the same
+        request was sent more than once within two minutes.
         """
         return look_up(self._connection, error)

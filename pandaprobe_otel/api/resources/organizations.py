@@ -200,7 +200,7 @@ class OrganizationOperations(OfAnOrganization):
 
     @operation
     def delete(self, organization_id: UUID | str) -> Steps[None]:
-        """Delete an organization and everything in it. It must be named, even if the client has one."""
+        """Delete an organization and everything in it. Its id must be given, even if the client has one."""
         return call(self._connection, DELETE, path=self._path(organization_id, DELETE))
 
 

@@ -27,7 +27,7 @@ class SessionOperations(Resource):
 
     @operation
     def list(self, **query: Unpack[SessionListQuery]) -> Steps[Page[SessionSummary]]:
-        """Return one page of sessions, by default with the most recently arrived traces first."""
+        """Return one page of sessions; by default, the most recently arrived traces come first."""
         return call(self._connection, LIST, query=query)
 
     @iteration
@@ -45,7 +45,7 @@ class SessionOperations(Resource):
 
         Raises:
             InvalidRequest: the id has a slash; such a session can only be listed.
-            NotFound: there is no such session.
+            NotFound: the session does not exist.
         """
         return _whole_session(self._connection, session_of(session_id, what=str(GET)), page)
 
