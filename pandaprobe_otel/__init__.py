@@ -1,7 +1,7 @@
 """PandaProbe for OpenTelemetry: traces, evaluations and a local server.
 
-An app needs only `init()`. This file lists every public name and loads it on first use, because the pytest plugin is
-part of this package, so every test run of every user imports it.
+An app needs only `init()`. This file lists every public name and loads it on first use. The pytest plugin is part of
+this package, so every test run of every user imports it.
 """
 
 from __future__ import annotations

@@ -352,7 +352,7 @@ def shutdown(timeout: float | None = None) -> bool:
 
 
 def trace_url(trace_id: str | UUID | None = None) -> str | None:
-    """Return the address of the page of a trace; by default of the one that is open here.
+    """Return the address of a trace's page; by default, of the current trace.
 
     None outside of a trace, before `init()`, and if no address is known. A local server is asked once, for at most a
     second. For the hosted PandaProbe, set PANDAPROBE_TRACE_URL to the address with `{trace_id}` in it, because the API

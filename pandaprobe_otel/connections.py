@@ -70,8 +70,7 @@ def lead(
     *,
     has_processor: bool,
 ) -> None:
-    """Connect spans, metrics, log records and library calls to this pipeline, instead of to that of an earlier
-    `init()`.
+    """Connect spans, metrics, log records and library calls to this pipeline, and disconnect the earlier one.
 
     `has_processor`: the provider already sends its spans there.
     """

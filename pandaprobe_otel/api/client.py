@@ -31,7 +31,7 @@ _RETRIES: Final = 3
 class Client(ClientOperations, SyncResource):
     """Client of PandaProbe's API. Threads may share one client; `close()` it, or use it as a context manager.
 
-    api_key, project_name, endpoint: as everywhere in this library, the argument, else `PANDAPROBE_*`, else
+    api_key, project_name, endpoint: the argument, else the variable `PANDAPROBE_*`, else
       `~/.pandaprobe/config.yaml`. The first request with a project's name creates the project.
     token, project_id, organization_id: a bearer token manages organizations, projects and keys. With `project_id`, it
       can also read traces and evaluate. If both are given, the API key takes precedence.

@@ -45,7 +45,7 @@ def session_of(session_id: str, *, what: str) -> str:
 
     Raises:
         InvalidRequest: the server has no route to the session. Its id is empty, equals the name of another route, or
-            has a slash, which the server reads as a separator even if it is encoded (measured on server 0.5.0).
+            has a slash. The server reads a slash as a separator even if it is encoded (measured on server 0.5.0).
     """
     problem = None
     if not isinstance(session_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]

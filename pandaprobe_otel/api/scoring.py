@@ -25,7 +25,7 @@ def give_score(connection: Connection, body: Mapping[str, Any], wait_s: float) -
     """Give a score. If that fails because the trace is not visible, wait for it and give the score again.
 
     In that case, server 0.5.0 fails with 500 (measured), others answer 404. A score is never given twice. After a 500,
-    it is sent again only if nothing can have been stored, because the trace was not visible, or if no such score is
+    it is sent again only if the trace was not visible, so that nothing can have been stored, or if no such score is
     found.
     """
     begun = connection.now()

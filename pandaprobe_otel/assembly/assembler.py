@@ -23,8 +23,9 @@ _LOGS_SHARE: Final = 2
 class Assembler:
     """Assembler with one buffer for each trace. Not thread-safe: only the worker uses it. Times are passed in as `now`.
 
-    With `counts_starts` (behind a span processor), a trace is complete when none of its spans is open. Without (behind
-    an exporter, which sees only ends), it is complete when its root has arrived and no span followed for a while.
+    With `counts_starts` (behind a span processor), a trace is complete when none of its spans is open. Without it
+    (behind an exporter, which sees only ends), a trace is complete when its root has arrived and no span followed for a
+    while.
     """
 
     def __init__(

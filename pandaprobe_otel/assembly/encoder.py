@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.delivery.ledger import Ledger
 
 _FINAL_FIELDS: Final = ("status", "output", "ended_at", "session_id", "user_id", "metadata", "tags")
-"""Fields that the end of a running trace changes. Its name and its start stay, and PATCH does not accept a start."""
+"""Fields that the end of a running trace changes. The name and the start stay; PATCH does not accept a start."""
 _FIELDS_OF_THE_ROOT: Final = ("name", "input", "environment", "release")
 """Further fields that a root changes if it arrives after its trace was sent."""
 UNFINISHED_KEY: Final = "pandaprobe_otel.unfinished"

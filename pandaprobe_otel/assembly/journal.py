@@ -1,6 +1,6 @@
 """Journal of incomplete traces, so that a crashed run can be inspected afterwards.
 
-It runs in the worker's thread. It writes a trace from its first GenAI span on, because earlier the trace is not wanted.
+It runs in the worker's thread. It writes a trace from its first GenAI span on, because a trace without one is not sent.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Queue of events about running spans, for a local server.
 
-It is bounded. When it is full, it drops the texts of streams first, then inputs and outputs, then begins, and tells the
-server that its view is incomplete. Delivery does not depend on it.
+It is bounded. When it is full, it drops the texts of streams first, then inputs and outputs, then begins of spans. The
+server is told that its view is incomplete. Delivery does not depend on it.
 """
 
 from __future__ import annotations

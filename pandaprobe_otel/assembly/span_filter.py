@@ -49,7 +49,7 @@ class SpanFilter:
     "agent": a trace without a GenAI span is not sent. From other traces, three kinds of spans are left out: HTTP,
     database and messaging spans, spans of a framework's internal machinery, and spans of an MCP server in this process
     for calls that already have a span of the agent. The local root stays. A span also stays if spans of other services
-    are its children, or may be, because those services were not told of another parent.
+    are, or may be, its children.
     "all": every span is sent. A function: it is called for each span.
     """
 
@@ -133,7 +133,7 @@ def _is_chosen(choose: Callable[..., bool], span: ReadableSpan) -> bool:
 
 
 def _may_be_a_parent_elsewhere(span: EndedSpan, view: SpanView, here: Mapping[int, SpanView]) -> bool:
-    """Return whether the span called another process that was not told which span replaces it.
+    """Return whether the span called another process without telling it which span replaces this one.
 
     That happens if an instrumentation sets a span's attributes after its start (Celery's, Kafka's). Databases make no
     spans in our traces, and requests within a model call go to the provider.

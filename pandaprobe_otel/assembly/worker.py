@@ -45,7 +45,7 @@ _FEWEST_SHARE: Final = 8
 """Divisor of the memory bound: this share is always available here, however much data waits elsewhere."""
 _MANY: Final = 64
 _MANY_PLACES: Final = (4 << 20) // _PLACE
-"""Numbers of waiting spans and of places that wake the worker early; a fast app makes many more until its poll."""
+"""Numbers of waiting spans and of places that wake the worker early: a fast app makes many more until the next poll."""
 _MOST_LOST: Final = 8_192
 _CUT_TO: Final = 65_536
 _POLL_S: Final = 0.1
@@ -147,7 +147,7 @@ class Worker:
             self._wake.set()
 
     def ended(self, span: ReadableSpan) -> None:
-        """Take a span that has ended. Cut its text if that has no room; if the span has none, count it as dropped.
+        """Take a span that has ended. If there is no room, cut its text; if that is not enough, count it as dropped.
 
         The app never waits.
         """

@@ -27,7 +27,7 @@ _SHORT: Final = 256
 
 
 class _Encoders:
-    """Encoders, loaded on first use, since decorated libraries may run untraced."""
+    """Encoders, loaded on first use, because decorated libraries may run untraced."""
 
     __slots__ = ("careful", "quick")
 

@@ -159,9 +159,9 @@ class SpanFactory(Generic[H]):
         with tool("search") as s:               async with tool("search", input={"query": q}) as s:
             s.set_output(...)                       s.output = ...
 
-    Functions, coroutine functions, generators, async generators and methods keep their type and signature; class and
-    static methods stay class and static methods, in either order of the decorators. Decorating a class decorates the
-    public methods that it defines. The span of a generator lasts from its first step to its last, and its output is
+    Functions, coroutine functions, generators, async generators and methods keep their type and signature. So do class
+    and static methods, in either order of the decorators. Decorating a class decorates the public methods that it
+    defines. The span of a generator lasts from its first step to its last, and its output is
     the yielded items.
 
     An exception passes unchanged and gives the span the status ERROR. Cancelled work and generators that are closed
@@ -209,7 +209,7 @@ class SpanFactory(Generic[H]):
             tags: Tags of the trace.
             metadata: Metadata of the span. For `trace`, and for the root span of a trace: also of the trace.
             session_id: Session of the trace, also for everything called inside.
-            user_id: User of the trace, likewise.
+            user_id: User of the trace, also for everything called inside.
             reduce: Function that makes a generator's output from the list of its yielded items (at most 10,000).
                 Default: text is joined, everything else becomes a list.
             input: Input of the span; for blocks only.

@@ -1,7 +1,7 @@
 """First use of a decorator, block or wrapper in a process that has not called `init()`.
 
 If the environment has a key, the first use starts everything that `init()` starts. Without a key, nothing is recorded,
-and one line says so. Libraries ship decorators, so this costs nothing before the first use, and one check after it.
+and one line says so. Libraries ship decorators, so decorating costs nothing. Each call after the first costs one check.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _logger = logging.getLogger("pandaprobe_otel")
 LONGEST_WAIT_S: Final = 5.0
 """Seconds to wait for the starting thread; it may itself wait for a module that this thread is importing."""
 NOTHING_IS_RECORDED: Final = (
-    "nothing is recorded, since init() was not called and no PANDAPROBE_API_KEY is set: do either of them "
-    "(PANDAPROBE_ENABLED=false turns this line off)."
+    "nothing is recorded: init() was not called and no PANDAPROBE_API_KEY is set. Do one of the two, or set "
+    "PANDAPROBE_ENABLED=false to turn this line off."
 )
 
 _lock = threading.RLock()
@@ -42,8 +42,8 @@ def forestall() -> None:
 def begin(*, quietly: bool = False) -> None:
     """Start if the environment asks for it, else log that nothing is recorded. Runs once and never raises.
 
-    Other threads wait for the thread that starts. With `quietly`, it only starts: the caller sees the outcome, and the
-    line is left to the next use.
+    Other threads wait for the thread that starts. With `quietly`, nothing is logged: the caller sees the outcome, and
+    the next use logs the line.
     """
     global _is_over, _is_beginning
     if _is_over or not _lock.acquire(timeout=LONGEST_WAIT_S):

@@ -44,7 +44,7 @@ def start_trace(
         name: Name of the trace and of its root span.
         input: Input of the trace. If None, `set_input` can set it later.
         session_id: Session of the trace, also for everything called inside.
-        user_id: User of the trace, likewise.
+        user_id: User of the trace, also for everything called inside.
         tags: Tags of the trace.
         metadata: Metadata of the trace.
         **others: Accepted and ignored, as by the official SDK; one warning is logged.

@@ -23,9 +23,9 @@ MAX_GROUPED: Final = 10
 def record_exception(span: Span, error: BaseException) -> None:
     """Record the meaning of an exception for the work of the span.
 
-    An error sets the status ERROR, an `exception` event and `error.type`. The end of an iteration means nothing. Three
-    things are no errors and only set `pandaprobe.outcome`: a cancellation, which comes from outside, a stream that is
-    closed early, and an exception that a framework raises to wait for a person.
+    An error sets the status ERROR, an `exception` event and `error.type`. The end of an iteration means nothing. The
+    others only set `pandaprobe.outcome`: cancellation from outside, closing a stream early, and exceptions with which a
+    framework waits for a person.
     """
     if isinstance(error, (StopIteration, StopAsyncIteration)):
         return

@@ -74,13 +74,13 @@ class Activity(ContextSwitch):
         end_cancelled(self.span)
 
     def write_input(self, text: str) -> None:
-        """Write the input as JSON text. A trace inside somebody else's span also takes it as the trace's input."""
+        """Write the input as JSON text. If the trace is inside another library's span, it is also the trace's input."""
         self.span.set_attribute(names.INPUT, text)
         if self.names_trace:
             self.span.set_attribute(names.TRACE_INPUT, text)
 
     def write_output(self, text: str) -> None:
-        """Write the output, likewise."""
+        """Write the output as JSON text, in the same way."""
         self.span.set_attribute(names.OUTPUT, text)
         if self.names_trace:
             self.span.set_attribute(names.TRACE_OUTPUT, text)

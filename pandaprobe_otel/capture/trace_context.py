@@ -1,7 +1,12 @@
 """Session, user, tags and metadata of the traces that start from here on.
 
-They can be set in several ways. The first of these wins: an argument of a decorator or block, the innermost
-`with context(...)`, `set_session` / `set_user`, the `session.id` and `user.id` entries of W3C baggage in a request.
+They can be set in several ways. The first of these wins:
+
+1. an argument of a decorator or block,
+2. the innermost `with context(...)`,
+3. `set_session` and `set_user`,
+4. the entries `session.id` and `user.id` of W3C baggage in a request.
+
 Tags of all levels add up. Metadata of all levels is merged, and inner values win.
 
 The values of `context` are frozen on the OpenTelemetry context, so they follow it into tasks and, with
@@ -299,7 +304,7 @@ def context_executor(executor: Executor) -> Executor:
 
 
 def _baggage_in(context: Context) -> Mapping[str, object] | None:
-    """Return the W3C baggage of a context. The API does not publish its key, so a context with baggage reveals it.
+    """Return the W3C baggage of a context. The API hides the key, so a context with baggage reveals it.
 
     If `opentelemetry.baggage` is not loaded, there is no baggage, and loading it here would only cost time.
     """

@@ -11,7 +11,7 @@ from pandaprobe_otel.process.guard import mistake
 ALL_ARGUMENTS: Final = "*"
 """Key for every argument of a function."""
 _SIMILAR: Final = 0.6
-"""Share of common letters from which two names are similar; a typing error leaves more."""
+"""Share of common letters above which two names count as similar; a typing error leaves more."""
 _TOO_SHORT: Final = 2
 """Length of names that are part of many other names by chance."""
 

@@ -193,16 +193,16 @@ def read_capture(raw: Any) -> Any:
         try:
             pairs = list(raw.items())
         except AttributeError:
-            raise BadValueError("is none of all, metadata, off, nor these by kind") from None
+            raise BadValueError("is not all, metadata or off, or one of these by kind") from None
     modes = {str(kind).strip().upper(): _capture_mode(mode) for kind, mode in pairs}
     unknown = sorted(modes.keys() - _KINDS - {"*"})
     if unknown:
-        raise BadValueError(f"names {unknown[0]!r}, which is none of the kinds {', '.join(sorted(_KINDS))} and *")
+        raise BadValueError(f"names the unknown kind {unknown[0]!r}; known kinds: {', '.join(sorted(_KINDS))} and *")
     return modes["*"] if "*" in modes and len(set(modes.values())) == 1 else modes
 
 
 def read_spans(raw: Any) -> Any:
-    """Return the caller's function, or one of two words."""
+    """Return the caller's function, `agent` or `all`."""
     return raw if callable(raw) else one_of("agent", "all")(raw)
 
 

@@ -182,9 +182,9 @@ class Config:
 
     @property
     def shows_running_spans(self) -> bool:
-        """True if a local server at the endpoint may be told of running spans.
+        """True if a local server at the endpoint may be told about running spans.
 
-        A function that selects spans is called once per span, after its end, so it leaves no live view.
+        With a function that selects spans, there is no live view: it is called once per span, after its end.
         """
         may = self.is_local if self.live is None else self.live
         return may and self.local is None and not callable(self.spans)

@@ -40,8 +40,8 @@ class Arrivals:
     """Arriving traces of one kind, and the randomness below which they are left out.
 
     The cut is a quantile of the arrived traces, not the share itself: if another sampler has used the same randomness,
-    the traces are not spread evenly. Within the highest fifth, the randomness is assumed to be even, because a share of
-    a hundredth, for example, would leave too few traces for a quantile.
+    the traces are not spread evenly. Within the highest fifth, they are assumed to be even: a share of a hundredth
+    would leave too few traces for a quantile.
     """
 
     def __init__(self, now: float) -> None:

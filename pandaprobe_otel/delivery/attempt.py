@@ -19,7 +19,7 @@ _MOST_LOOKED_AT: Final = 16 << 20
 class Attempt:
     """A request for a job. With `is_check`, it only looks up whether the server has the trace.
 
-    A check comes before a score, and before a create is repeated whose outcome is unknown. With `is_audit`, it comes
+    A check comes before a score, and before repeating a create with an unknown outcome. With `is_audit`, it comes
     some time after a trace was accepted.
     """
 

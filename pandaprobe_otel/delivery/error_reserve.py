@@ -30,7 +30,7 @@ class ErrorReserve:
         self._errors.append(now)
 
     def tokens(self, waiting: int, now: float) -> int:
-        """Return the tokens that a trace without an error may not take while `waiting` traces wait for one."""
+        """Return the number of tokens that are reserved for errors while `waiting` traces wait for a token."""
         while self._errors and self._errors[0] < now - _REMEMBERED_S:
             self._errors.popleft()
         if waiting < OVERLOAD or not self._errors:

@@ -120,7 +120,7 @@ class OutcomeEffects:
         return Dropped(spans=sum(job.request.span_count for job in jobs), ends=len(ends))
 
     def _take_back(self, attempt: Attempt, now: float) -> None:
-        """Return the token of a process that was suspended until another process may have it.
+        """Return the token after a suspension so long that another process may have it.
 
         Nothing was sent, so ask for a new token.
         """

@@ -1,8 +1,8 @@
 """Weights of sent traces: the number of traces that each represents, so that counts can be scaled back.
 
 The weight is one over `sample_rate`. For traces admitted by chance, `sample_rate` is the probability. A later drop for
-lack of room is not by chance, so the weight of the dropped trace is added to the next trace of its kind: with the
-same name, and equal in having an error and in being slow.
+lack of room is not by chance, so the next trace of its kind gets the dropped trace's weight. Traces are of one kind if
+they have the same name and agree in having an error and in being slow.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 An overload is lasting if traces have waited for tokens for two minutes, and sending the waiting ones takes ten minutes,
 or they fill half of the room. (With a spool, only the room matters, because traces of the day may be sent at night.)
-Then traces are admitted by the randomness of their ids, at a share that follows the rate of tokens: at that backlog,
-as many as are sent; below it, up to a quarter more; above it, down to nine tenths.
+Then traces are admitted by the randomness of their ids, at a share that follows the rate of tokens. At that backlog, as
+many are admitted as are sent; at a smaller one, up to a quarter more; at a larger one, down to nine tenths.
 
 Errors come first, then slow traces and the first trace of each name in ten minutes. Each of these two kinds is cut
 only if it would take more than its part while the other traces need theirs.
@@ -29,7 +29,7 @@ _RENEW_S: Final = 1.0
 _ERRORS: Final = 0.8
 _FIRSTS: Final = 0.15
 _OTHERS: Final = 0.05
-"""Parts of the sent traces that errors, slow or first traces, and all others may take even if all need them."""
+"""Parts of the sent traces guaranteed to errors, to slow or first traces, and to all others."""
 _LEAST: Final = 0.9
 _MOST: Final = 1.25
 """Bounds on admission, as multiples of the send rate."""

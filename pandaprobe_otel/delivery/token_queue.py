@@ -2,8 +2,9 @@
 
 Errors come first, up to four fifths of the sent traces, because they alone may exceed the limit. Then comes the name
 (of the root span) that was served least in recent minutes, so that a busy endpoint does not block a rare one. Within a
-name, the newest half minute comes first, because an old trace is worth less; within it, slow traces, and then the
-highest randomness of the trace id, so that independent processes prefer the same traces, which `TailSampler` keeps too.
+name, the newest half minute comes first, because an old trace is worth less. Within that, slow traces come first, and
+then the highest randomness of the trace id. So independent processes prefer the same traces, and `TailSampler` keeps
+the same ones.
 Eviction is the reverse: from the name with the most waiting traces, the oldest half minute and the lowest randomness
 first; errors last, up to four fifths of the waiting traces.
 

@@ -53,9 +53,14 @@ _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBC
 def clean(value: object) -> Json:
     """Return the value as JSON-safe data that `orjson.dumps` accepts. Never raises.
 
-    Bytes become `{mime_type, bytes, sha256}`; sets, tuples and other collections become lists; enum members become
-    their value, dates ISO text, decimals and fractions their digits, models and dataclasses objects, exceptions
-    `Type: message`, and all other values their `repr`.
+    - bytes become `{mime_type, bytes, sha256}`
+    - sets, tuples and other collections become lists
+    - enum members become their value
+    - dates become ISO text
+    - decimals and fractions become their digits
+    - models and dataclasses become objects
+    - exceptions become `Type: message`
+    - all other values become their `repr`
     """
     return _Cleaner().clean(value)
 

@@ -125,7 +125,7 @@ class Said:
         return (key, value) in self._leaves
 
     def holds_number(self, name: str, value: float) -> bool:
-        """Return whether the body has this number other than by chance, which is likely for small numbers.
+        """Return whether the body has this number, unless it may be equal by chance, as small numbers often are.
 
         Token counts have many names, and the body uses one of them. An equal sum does not prove that the body has a
         count of a single modality.

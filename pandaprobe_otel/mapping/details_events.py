@@ -1,7 +1,7 @@
 """Content in events named `gen_ai.client.inference.operation.details`.
 
-They have the same attributes as the span, on a span event or a log record, often spread over several events (input in
-one, output in another). So they are merged into the span's attributes. If both have an attribute, the span's value is
+They have the same attributes as the span, but on span events or log records. Often one event has the input and another
+the output. So they are merged into the span's attributes. If both have an attribute, the span's value is
 used and the event's value is kept under the event's name.
 """
 

@@ -95,8 +95,8 @@ _GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
         "Trace",
         (
             ("trace.name", "Trace `name`; else the root span's name"),
-            ("trace.input", "Trace `input`; else the root span's; of a list of messages, the user's last"),
-            ("trace.output", "Trace `output`; else the root span's; of a list of messages, the assistant's last"),
+            ("trace.input", "Trace `input`; else the root span's input (of messages, the user's last)"),
+            ("trace.output", "Trace `output`; else the root span's output (of messages, the assistant's last)"),
             ("trace.status", "Trace `status`; else the root span's"),
             ("session_id", "`session_id`"),
             ("user_id", "`user_id`"),

@@ -1,7 +1,7 @@
 """Kind of a span: LLM, AGENT, TOOL, RETRIEVER, CHAIN, EMBEDDING or OTHER.
 
-The rules apply in this order: a kind that a dialect states, operation names and similar attributes, the span's name
-and scope, and last the evidence of its attributes. OpenTelemetry's own span kind and HTTP attributes are never used: an
+The rules apply in this order: kinds that a dialect states; operation names and similar attributes; the span's name and
+scope; the evidence of its attributes. OpenTelemetry's own span kind and HTTP attributes are never used: an
 LLM span of the Anthropic SDK is a CLIENT span with HTTP attributes. Usage alone proves nothing, because agents have
 sums.
 """

@@ -1,7 +1,7 @@
 """Masks: regular expressions and functions that remove text that must not leave the process.
 
-They apply to every text that is sent (names, content, errors, metadata with its keys, tags), on a copy, after the
-mapping and before any cut. They fail closed, and the text that they matched is never shown.
+They apply to every text that is sent: names, content, errors, metadata with its keys, tags. They work on a copy, after
+the mapping and before any cut. They fail closed, and the text that they matched is never shown.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def _encoded(value: Any) -> bytes:
     """Return the value as JSON, or b"" if it must be cleaned because the encoder, the store or the server would fail.
 
     Values are nearly always clean, and the encoder checks this for free: it refuses lone surrogates, big integers,
-    foreign types and too deep nesting, and writes NULs as an escape. Bodies are wrapped in four lists, which represent
+    foreign types and deep nesting. It writes NULs as an escape. Bodies are wrapped in four lists, which represent
     the trace, its list of spans and further levels around the trace; 250 levels remain for the body.
     """
     try:

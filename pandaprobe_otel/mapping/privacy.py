@@ -96,7 +96,7 @@ def silence_tools(value: Any) -> Any:
 
 
 _OF_ANY_RESULT: Final = ("role", "tool_call_id", "name", "is_error")
-"""Keys that are still sent of a removed tool result. Other keys may contain part of it."""
+"""Keys of a removed tool result that are still sent. Other keys may contain part of it."""
 
 
 def _without_tools(message: Any) -> Any:

@@ -171,7 +171,7 @@ def _plain_mapping(value: Any, levels: int) -> dict[str, Any]:
 
 
 def _plain_key(key: Any) -> str:
-    """Return a name as plain text, because an enum member, as Agent Framework uses it, is not found by its text."""
+    """Return a name as plain text: an enum member, which Agent Framework uses as a name, is not found by its text."""
     return str.__str__(key) if isinstance(key, str) else str(key)
 
 

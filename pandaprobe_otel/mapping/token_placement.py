@@ -15,7 +15,7 @@ from pandaprobe_otel.mapping.span_fields import put
 _ANY: Final = 1
 _CALLS: Final = {"LLM": 2, "EMBEDDING": 4}
 _YIELDS_TO: Final = {"LLM": 2, "EMBEDDING": 4, "RETRIEVER": 6}
-"""Calls below a span that make its own numbers a repetition, by its kind; other kinds yield to any numbers below."""
+"""Marks of calls below a span whose numbers its own ones repeat, by its kind. Other kinds repeat any numbers below."""
 
 _BORDERS: Final = frozenset({"TOOL", "AGENT"})
 """Kinds that separate model calls: Google ADK 1 nests tools and sub-agents, with calls of their own, in `call_llm`."""

@@ -35,7 +35,7 @@ def result_text(value: Any) -> str:
 
 
 def is_told_whole(value: Any) -> bool:
-    """Return whether the text of a tool's result contains everything in it, as for text and values written as JSON."""
+    """Return whether a tool's result loses nothing when it becomes text, as with text and values written as JSON."""
     kind = type_of(value)
     if kind is dict:
         return "value" not in value and "text" not in value and "content" not in value

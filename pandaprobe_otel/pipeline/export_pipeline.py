@@ -288,7 +288,7 @@ class ExportPipeline:
         return self._closed
 
     def put_score(self, body: Mapping[str, Any]) -> None:
-        """Send a score as soon as its trace is stored, from the worker thread, since a spool writes to disk."""
+        """Send a score as soon as its trace is stored, from the worker thread, because a spool writes to disk."""
         from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
         from pandaprobe_otel.mapping.clean import encode
 

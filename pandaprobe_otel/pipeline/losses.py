@@ -27,9 +27,9 @@ def tell_losses(spans: int, ends: int, last_error: str | None, *, is_late: bool)
             "pandaprobe-otel: %d spans were not delivered when the process ended (%s). %s",
             spans,
             last_error or _NO_TIME,
-            "PANDAPROBE_SHUTDOWN_TIMEOUT gives it more time, PANDAPROBE_SPOOL_DIR a place to wait in."
+            "Raise PANDAPROBE_SHUTDOWN_TIMEOUT, or set PANDAPROBE_SPOOL_DIR to keep them on disk."
             if is_late
-            else "PANDAPROBE_SPOOL_DIR gives them a place to wait in.",
+            else "Set PANDAPROBE_SPOOL_DIR to keep them on disk.",
         )
     if ends:
         _logger.warning(

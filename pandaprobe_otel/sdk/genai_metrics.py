@@ -42,8 +42,9 @@ _MAX_OPEN_SPANS: Final = 100_000
 class GenAIMetricsProcessor(SpanProcessor):
     """Processor that records tokens, duration and time to the first chunk of each model call.
 
-    Every model call counts once, sampled or not by PandaProbe: if a framework's span and the span of the client below
-    it describe the same call, the inner one counts. Spans that their `TracerProvider` does not record are not seen.
+    Every model call counts once, whether or not PandaProbe samples it. If a framework's span and the client's span
+    below it describe the same call, the inner one counts. Spans that their `TracerProvider` does not record
+    are not seen.
 
     Args:
         meter_provider: provider of the instruments; the app chooses the readers and views.
@@ -90,7 +91,7 @@ class GenAIMetricsProcessor(SpanProcessor):
             self._mark_around(parent)
 
     def _mark_around(self, parent: int | None) -> None:
-        """Mark the open spans around a counted call, so that one that describes the same call is not counted."""
+        """Mark the open spans around a counted call, so that no span of the same call is counted again."""
         while parent is not None and parent not in self._counted and parent in self._parents:
             self._counted.add(parent)
             if (around := self._parents.get(parent, _ENDED)) == _ENDED:  # in another thread, just now

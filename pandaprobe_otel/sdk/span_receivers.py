@@ -51,7 +51,7 @@ def choose(processor: Any) -> None:
             continue
         receiver.stands_aside = True
         _logger.warning(
-            "pandaprobe-otel: the tracer provider has two ways to %s; %s delivers, %s is ignored, with its settings.",
+            "pandaprobe-otel: the tracer provider sends to %s twice: %s delivers, and %s is ignored with its settings.",
             place,
             type(first).__name__,
             type(receiver).__name__,

@@ -1,4 +1,4 @@
-"""Views of spans without the attributes that hold content, whose reading would cost in proportion to its size."""
+"""Views of spans without the attributes that hold content, because reading content takes time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pandaprobe_otel.mapping.span_view import SpanView
 
 _NUMBERS: Final = frozenset({int, float, bool})
 _MAX_TEXT: Final = 1024
-"""Longest text that is kept: names and usage objects are shorter, messages longer or of no interest here."""
+"""Longest text that is kept. Names and usage objects are shorter; messages are longer or not needed here."""
 
 
 def without_content(view: SpanView) -> SpanView:

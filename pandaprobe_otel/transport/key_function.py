@@ -44,7 +44,7 @@ class KeyFunctionTransport:
         self._inner.close()
 
     def reset_after_fork(self) -> None:
-        """Replace the lock in a forked child, since a thread of the parent may have held the old one."""
+        """Replace the lock in a forked child, because a thread of the parent may have held the old one."""
         self._lock = threading.Lock()
         self._inner.reset_after_fork()
 

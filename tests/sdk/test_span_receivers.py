@@ -141,6 +141,6 @@ print(handle.status().spans_delivered, handle.config.sample_rate)
     of_init, of_exporter, counts = result.stdout.splitlines()
     assert of_init.endswith("The provider already has a PandaProbeSpanProcessor: sample_rate ignored.")
     assert of_exporter.endswith(
-        "PandaProbeSpanProcessor delivers, PandaProbeSpanExporter is ignored, with its settings."
+        "PandaProbeSpanProcessor delivers, and PandaProbeSpanExporter is ignored with its settings."
     )
     assert counts == "2 1.0"

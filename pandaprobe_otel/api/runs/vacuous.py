@@ -1,7 +1,7 @@
 """Vacuous scores: best scores that were given because there was nothing to judge.
 
-A metric that finds nothing to judge gives the best score instead of none: the coherence of an empty answer is 1.0, and
-so is the reliability of a session whose traces cannot be evaluated (measured on server 0.5.0). Such scores pass any
+A metric that finds nothing to judge gives the best score instead of none. The coherence of an empty answer is 1.0,
+and so is the reliability of a session whose traces cannot be evaluated (measured on server 0.5.0). Such scores pass any
 threshold. They are recognized by their metadata and reason.
 """
 

@@ -13,12 +13,12 @@ All keys of a fleet share one hash tag, so that a cluster keeps them in one slot
 
 A lent token is stored with the latest time at which it can be needed. If its holder dies, only that time is lost.
 
-The parts never add up to more than 100. `parts` has at least the number that each process believes it has, and a
-process gets a part only from the rest. A process sends its belief with each call. A larger part is stored here before
-the process learns of it, a smaller part after the process has repeated it. So a new process waits until the others
-know. If a process does not call, its part is kept until Redis has been reachable long enough for a call; a process
-that has not called for that long no longer uses its part. If Redis has lost its memory, it gives nothing until every
-process that believes in a part must have called.
+The parts never add up to more than 100. `parts` has at least the number that each process believes it has, and a new
+part comes only from the remaining tokens. A process sends its belief with each call. A larger part is stored here
+before the process learns of it, a smaller part after the process has repeated it. So a new process waits until the
+others know. If a process does not call, its part is kept until Redis has been reachable long enough for a call; a
+process that has not called for that long no longer uses its part. If Redis has lost its memory, it gives nothing
+until every process that believes in a part must have called.
 """
 
 from __future__ import annotations

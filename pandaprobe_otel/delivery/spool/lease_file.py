@@ -2,7 +2,7 @@
 
 The file is a row of 8-byte numbers, one for each token: the time at which the token may be lent again, by `boot_clock`.
 A lent token is stored with the latest time at which it can be needed. If its holder dies, only that time is lost. A
-time further ahead than any token is held comes from another boot of the machine, or is damage; it counts as past.
+time further ahead than the longest hold comes from another boot of the machine, or is damage; it counts as past.
 """
 
 from __future__ import annotations

@@ -20,6 +20,6 @@ def can_keep_a_spool() -> bool:
     reason = obstacle()
     if reason is not None:
         logging.getLogger("pandaprobe_otel").warning(
-            "pandaprobe-otel: there is no spool, since %s; traces wait in memory only.", reason
+            "pandaprobe-otel: the spool is disabled: %s. Traces wait in memory only.", reason
         )
     return reason is None

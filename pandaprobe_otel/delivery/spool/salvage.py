@@ -17,8 +17,8 @@ _Item = TypeVar("_Item")
 def readable_requests(file: SpoolFile) -> Iterator[tuple[Place, Kept]]:
     """Yield the intact requests of a file, oldest first.
 
-    Row numbers are read from the two tables, which are separate trees, in both directions, up to the first damaged page
-    each. Then each row is looked up by itself.
+    Row numbers are read from the two tables, which are separate trees. Each is read from both ends, up to the first
+    damaged page. Then each row is looked up by itself.
     """
     rows: set[int] = set()
     for way in RowsBy:
