@@ -233,7 +233,7 @@ def _init(
         if _current is not None:
             if _current_counts(_current, config, arguments, tracer_provider or meter_provider):
                 if meter_provider is not None:
-                    mistake("init() was called before: meter_provider of this call is ignored.")
+                    mistake("init() was called before, so this argument has no effect: meter_provider.")
                 return _current
             _retire(_current)
         if config.strict and config.problems:
@@ -263,7 +263,7 @@ def _current_counts(
     if _is_unasked:
         return provider is None and _is_same(first.config, config)
     if ignored := sorted(name for name in arguments if _differs(getattr(first.config, name, None), config, name)):
-        mistake(f"init() was called before: {', '.join(ignored)} of this call ignored.")
+        mistake(f"init() was called before, so these arguments have no effect: {', '.join(ignored)}.")
     return True
 
 
@@ -320,7 +320,7 @@ def _tell_ignored(processor: PandaProbeSpanProcessor, config: Config, arguments:
     there = processor.pipeline.config
     of_processor = arguments.keys() & ExportSettings.__annotations__.keys()
     if ignored := sorted(name for name in of_processor if _differs(getattr(there, name), config, name)):
-        mistake(f"The provider already has a PandaProbeSpanProcessor: {', '.join(ignored)} ignored.")
+        mistake(f"The provider already has a PandaProbeSpanProcessor, so these have no effect: {', '.join(ignored)}.")
 
 
 def current() -> PandaProbe | None:

@@ -45,7 +45,10 @@ def tell_of_uncaptured(
 ) -> None:
     """Warn about each name of `capture=` that no argument has, because its argument is not recorded."""
     for name in _unknown(parameters, only):
-        mistake(f"capture={name!r} names no argument of {_place(function)}, so nothing is recorded for it: correct it.")
+        mistake(
+            f"capture={name!r} names no argument of {_place(function)}, so the intended argument is not recorded: "
+            "correct the name."
+        )
 
 
 def _unknown(parameters: Sequence[inspect.Parameter], names: Collection[str]) -> list[str]:

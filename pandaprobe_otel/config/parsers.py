@@ -175,7 +175,7 @@ def one_of(*words: str) -> Callable[[Any], Any]:
     def parse(raw: Any) -> Any:
         if isinstance(raw, str) and raw.strip().lower() in words:
             return raw.strip().lower()
-        raise BadValueError("is none of " + ", ".join(words))
+        raise BadValueError("is not one of " + ", ".join(words))
 
     return parse
 

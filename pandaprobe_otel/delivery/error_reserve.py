@@ -16,7 +16,7 @@ OVERLOAD: Final = 100
 
 _REMEMBERED_S: Final = 600.0
 _ERRORS_PER_TOKEN: Final = 40
-"""Errors in ten minutes for each further token: one token for every four errors a minute, as errors come unevenly."""
+"""Errors within ten minutes that reserve one more token, which equals four errors a minute."""
 
 
 class ErrorReserve:

@@ -58,7 +58,9 @@ def _join(span: Span | None, content: Mapping[str, Any]) -> None:
     found = receivers_in(getattr(span, "_span_processor", None))
     receivers = [receiver for receiver in found if not receiver.stands_aside]
     if not receivers:
-        mistake(f"{HOOK}=pandaprobe has no effect before init(), so messages of model calls are missing in PandaProbe.")
+        mistake(
+            f"{HOOK}=pandaprobe has no effect before init(), so messages of model calls are missing: call init() first."
+        )
         return
     record, context = LogRecord(attributes={"event.name": NAME, **content}), span.get_span_context()
     record.trace_id, record.span_id = context.trace_id, context.span_id

@@ -135,7 +135,7 @@ def test_a_misspelt_name_of_what_to_capture_is_told(told: pytest.LogCaptureFixtu
     pp.tool(capture=("nubmer",))(lambda number: number)
     (line,) = told.messages
     assert "capture='nubmer' names no argument of" in line
-    assert "so nothing is recorded for it: correct it." in line
+    assert "so the intended argument is not recorded: correct the name." in line
 
 
 def test_a_counter_of_an_unknown_name_is_told_and_kept(recorder: SpanRecorder, told: pytest.LogCaptureFixture) -> None:

@@ -94,7 +94,7 @@ class JournalChange:
     rows: Sequence[JournalRow] = ()
     states: Sequence[TraceState] = ()
     cleared: str | None = None
-    """Id of a trace. If `states` has its state, the trace is not over, and its open roots stay."""
+    """Id of the trace to clear. If `states` has its state, the trace goes on, and its open roots stay."""
 
 
 def joined(spans: EncodedSpans) -> bytes:
