@@ -170,7 +170,7 @@ class LeasedBucket:
         self._asks_at = -math.inf
 
     def acquire(self, now: float, *, leave: int = 0) -> Lease | None:
-        """Take a token; return None if none is free before `next_free`, or if only the last `leave` ones are."""
+        """Take a token; return None if no token is free yet, or if only the last `leave` tokens are free."""
         episode, asked_at = self._episode, self._clock()
         if episode is None:
             token = self._tokens.take(max(self._limit.at(now) - leave, 1), now)

@@ -94,7 +94,7 @@ class OutboxEntry:
         return self._body_cap
 
     def opened(self, job: Job, now: float) -> bool:
-        """Load the job's content into memory; return False if the job must wait, or was split into others."""
+        """Load the job's content into memory; return False if the job must wait or was split."""
         if not self._outbox.open(job, now):
             return False
         if self.orphans.followed(job.request) is not job.request:

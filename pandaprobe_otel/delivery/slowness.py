@@ -1,4 +1,4 @@
-"""Detection of slow traces by name: slower than 49 of 50 recent traces, and than twice the usual time."""
+"""Detection of slow traces by name: they are slower than 49 of 50 recent ones, and take over twice the usual time."""
 
 from __future__ import annotations
 
