@@ -97,7 +97,7 @@ class Integration(BaseInstrumentor):
         return Outcome(state="adopted" if self.makes_own_spans else "hooked", reason="; ".join(reasons))
 
     def instrument(self, **kwargs: Any) -> Any:
-        """Turn the integration on. Calling it again is no error, and can only widen the recording."""
+        """Turn the integration on. Calling it again is not an error, and can only widen the recording."""
         if self._is_instrumented_by_opentelemetry:
             self._every_client = self._every_client or not kwargs.get("only_watched_clients", False)
             return None

@@ -23,7 +23,10 @@ _VERDICT: Final = frozenset({"flagged", "categories"})
 
 
 class Moderations(Unstreamed):
-    """Moderations. The verdict lists the categories that apply; scores and all other data are beside it."""
+    """Moderation of texts or pictures.
+
+    The verdict lists the categories that apply; scores and all other data are beside it.
+    """
 
     operation = "moderation"
 

@@ -229,11 +229,11 @@ class Embeddings:
         )
 
     def merged(self, events: Events) -> Body:
-        """Embeddings are not streamed."""
+        """Return nothing: embeddings are not streamed."""
         return {}
 
     def is_output(self, event: Event) -> bool:
-        """Embeddings are not streamed."""
+        """Return False: embeddings are not streamed."""
         return False
 
 

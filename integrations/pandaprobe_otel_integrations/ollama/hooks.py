@@ -43,7 +43,7 @@ class OllamaHooks:
         return around(self.opened(client, args, kwargs), wrapped, args, kwargs, show=show_response)
 
     async def raw_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return the asynchronous form."""
+        """Do the same asynchronously."""
         opened = self.opened(client, args, kwargs)
         return await around_async(opened, wrapped, args, kwargs, show=show_response)
 

@@ -68,7 +68,7 @@ class SocketHooks:
         return connection
 
     async def enter_async(self, wrapped: Wrapped, manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return the asynchronous form."""
+        """Do the same asynchronously."""
         connection = await wrapped(*args, **kwargs)
         guarded(self._opened, manager, connection)
         return connection

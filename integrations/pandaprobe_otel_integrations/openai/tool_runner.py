@@ -47,7 +47,7 @@ class ToolRunnerHooks:
         return wrapped(*args, **kwargs) if tool is None else tool.run(lambda: wrapped(*args, **kwargs))
 
     async def function_async(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return the asynchronous form."""
+        """Do the same asynchronously."""
         tool = guarded(self._open_function, args, kwargs)
         if tool is None:
             return await wrapped(*args, **kwargs)
