@@ -35,7 +35,7 @@ class StandIn(wrapt.ObjectProxy):  # type: ignore[type-arg]
 
 
 def of(method: Any, stand_in: StandIn) -> Callable[..., Any]:
-    """Return a bound method of the tool as a method of its stand-in, with all wrappers around it."""
+    """Bind the tool's method to its stand-in, and keep all wrappers around it."""
     function = getattr(method, "_self_parent", None) or method.__func__
     bound: Callable[..., Any] = function.__get__(stand_in, type(stand_in.__wrapped__))
     return bound

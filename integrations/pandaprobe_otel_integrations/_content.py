@@ -44,7 +44,7 @@ def captures_content() -> bool:
 def encoded(content: Content) -> dict[str, str]:
     """Return content as span attributes, each within MAX_ATTRIBUTE_CHARS: text unchanged, anything else as JSON text.
 
-    Empty values are left out, except those of a tool: no arguments, or no results, is content.
+    Empty values are left out. For a tool, however, empty arguments and empty results are content.
     """
     found: dict[str, str] = {}
     for name, value in content.items():

@@ -29,7 +29,7 @@ def names_of(requirements: Collection[str]) -> list[str]:
 
 
 def older_than_tested(requirements: Collection[str]) -> OlderThanTested | None:
-    """Return the first of these that is installed and older than its floor."""
+    """Return the first distribution that is installed and older than its floor."""
     for requirement in requirements:
         # This suffix makes pre-releases compare like every other version, instead of being excluded.
         conflict = get_dependency_conflicts([f"{requirement}.dev0"])

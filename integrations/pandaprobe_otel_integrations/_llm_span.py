@@ -23,7 +23,7 @@ LLM_SPAN_KEY: Final = "pandaprobe-llm-span"
 SPAN_KEY: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
 """The key of the current span, which the API does not publish."""
 _SUPPRESS_LLM_KEY: Final = "suppress_language_model_instrumentation"
-"""Key that OpenLLMetry sets around a framework's model call, whose span that framework makes."""
+"""Key that OpenLLMetry sets while a framework's model call already has a span."""
 
 
 class ModelClaim:
@@ -59,7 +59,7 @@ class CallWatch:
 
 
 def with_watch(watch: CallWatch, context: Context | None = None) -> Context:
-    """Return a context whose recorded model calls the watch notes."""
+    """Return a context in which the watch notes model calls that are recorded."""
     return set_value(LLM_SPAN_KEY, watch, context)
 
 

@@ -62,7 +62,7 @@ class ModelCall:
         keeps = recorder.replayable and recorder.with_content
         self._asked: Any = guarded(asked, body) if keeps else None
         operation = endpoint.operation
-        # All are set at the start, because setting attributes later costs as much as three attributes.
+        # All attributes are set at the start, because each later call of the API costs as much as three attributes.
         attributes: Attributes = {_OPERATION: operation, **place}
         guarded(_read_request, endpoint, body, attributes, recorder.with_content)
         if None in attributes.values():
@@ -89,7 +89,7 @@ class ModelCall:
     def answered(self, body: Body) -> None:
         """Record the answer, complete or partial, in the form of an answer without streaming.
 
-        Check first whether the span is recording: otherwise this is useless work.
+        Call this only while the span is recording; otherwise the work is useless.
         """
         answer = self.endpoint.answer(body, with_content=self._recorder.with_content)
         attributes = answer.attributes

@@ -1,4 +1,4 @@
-"""Spans that a library makes of its own model calls and that are used: clients below them make no second span."""
+"""Use of spans that a library makes of its own model calls. The clients below make no second span."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Undoable(Protocol):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Patch:
-    """One wrapped attribute; without a wrapper, one that was replaced."""
+    """One attribute that was wrapped or, without a wrapper, replaced."""
 
     owner: Any
     name: str
@@ -63,7 +63,7 @@ def _is_inside(wrapper: Any, function: Any) -> bool:
 
 
 def _is_same(function: Any, wrapper: Any) -> bool:
-    """Return whether both are the same object, or the bound form that OpenTelemetry's `unwrap` puts back."""
+    """Return whether the function is the wrapper, or a bound form of it, which OpenTelemetry's `unwrap` puts back."""
     return function is wrapper or getattr(function, "_self_parent", None) is wrapper
 
 

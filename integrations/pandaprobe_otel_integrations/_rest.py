@@ -22,7 +22,7 @@ PARAMETERS: Final = MODEL_PARAMETERS
 RESPONSE: Final = SPAN_METADATA
 """Attribute of an answer's data beside its messages, under `response`."""
 Counts = Mapping[str, Set[str] | None]
-"""Members of a usage with those of their members that attributes contain; None if an attribute has the whole member."""
+"""Member of a usage to the names inside it that attributes contain; None if an attribute has the whole member."""
 WITHHELD: Final = "[a credential, not recorded]"
 
 _CREDENTIALS: Final = re.compile(
@@ -73,7 +73,7 @@ def with_rest(part: Part, members: Object, known: Set[str]) -> Part:
 def parameters(body: Object, known: Set[str], *inner: tuple[str, Set[str]]) -> Content:
     """Return the request parameters without an attribute.
 
-    Of a member in `inner`, those of its members that are unknown are returned.
+    For a member in `inner`, only its unknown members are returned.
     """
     left = rest(body, known)
     for name, read in inner:
@@ -173,9 +173,10 @@ def _told_text(text: str, name: str) -> Any:
 
 
 def grown(before: Any, piece: Any) -> Any:
-    """Return two pieces of a value merged: lists and objects grow; for any other value, the later one counts.
+    """Merge two pieces of a value: lists and objects grow; for any other value, the later one counts.
 
-    If the later list starts with the earlier one, it replaces it. Objects of a list with the same index are merged.
+    If the later list starts with the earlier list, only the later list is kept. List items with the same index are
+    merged.
     """
     if before is None or piece is None:
         return piece if before is None else before

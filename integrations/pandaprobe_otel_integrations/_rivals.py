@@ -49,12 +49,12 @@ class Watch:
     rivals: Iterable[Rival]
     tracer: Tracer
     _known: dict[str, tuple[Any, ...]] = field(default_factory=dict[str, tuple[Any, ...]])
-    """The receivers of the spans of active rivals, by the rivals' modules."""
+    """The processors that get the spans of active rivals, by the rivals' modules."""
 
     def active(self) -> Rival | None:
         """Return the first active rival whose spans reach PandaProbe."""
         for rival in self.rivals:
-            # Each call asks this about rivals that are usually not installed.
+            # This runs in each call, for rivals that are usually not installed.
             if rival.module not in sys.modules:
                 continue
             if not rival.is_active():
@@ -67,8 +67,7 @@ class Watch:
         known = self._known.get(rival.module)
         is_new = known is None
         if known is None:
-            # The result is kept: the search asks the garbage collector for every object if a rival has its own
-            # provider.
+            # The result is kept, because the search may visit every object in the process.
             known = self._known[rival.module] = _receivers(rival, self.tracer)
         ours = _receiver(self.tracer)
         if ours is None or not known or any(each is ours or _is_for_us(each) for each in known):

@@ -20,7 +20,7 @@ RUN_KEY: Final = "pandaprobe-run"
 """Context key of the run whose body runs in the context."""
 
 MAX_OPEN: Final = 10_000
-"""Largest number of open runs. More are a leak of an app that abandons runs, and the oldest are given up."""
+"""Largest number of open runs. An app that abandons runs would collect more; the oldest ones are then dropped."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -46,7 +46,7 @@ class Run:
     answers: bool = False
     """True if the model has started to answer."""
     stopped: str | None = None
-    """The outcome of a run below that stopped before its end and has not continued since."""
+    """The outcome of a run below this one that stopped early and has not continued."""
     handling: BaseException | None = field(default_factory=lambda: sys.exc_info()[1])
     """The exception that the app was handling when the run started; it is not a failure of this run."""
     claim: ModelClaim | None = None
@@ -89,7 +89,7 @@ class Run:
         attach(self._claimed)
 
     def release_model_call(self) -> None:
-        """Release the claim because the request is sent, or will not be. Restore the caller's context if possible.
+        """Release the claim: the request was sent, or will never be sent. Restore the caller's context if possible.
 
         This is impossible if another task than the caller's calls back. A closed claim has no effect there.
         """
@@ -134,9 +134,9 @@ class OpenRuns:
             return self._remove(run_id)
 
     def take_below(self, run: Run, is_over: Callable[[Run], bool]) -> list[Run]:
-        """Remove the open runs below a removed run that end with it, and return them, the deepest first.
+        """Remove and return the runs below a removed run that end together with it, the deepest first.
 
-        The other runs move up to its parent.
+        The other runs below it move up to its parent.
         """
         with self._lock:
             found: list[Run] = []

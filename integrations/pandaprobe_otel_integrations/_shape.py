@@ -13,7 +13,7 @@ Object = Mapping[str, Any]
 
 
 def obj(value: Any) -> Object:
-    """Return `value` as an object. A pydantic model, with which the app sends back an answer, counts by its fields."""
+    """Return `value` as an object. Apps may send answers back as pydantic models, which count by their fields."""
     if type(value) is dict:
         return value  # pyright: ignore[reportUnknownVariableType]
     if value is None:

@@ -1,4 +1,4 @@
-"""One span around a framework's call, for any kind of function; the counterpart of the decorators' `wrap`."""
+"""One span around a framework's call, for any kind of function, for use with the decorators' `wrap`."""
 
 from __future__ import annotations
 

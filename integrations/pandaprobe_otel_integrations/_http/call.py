@@ -19,7 +19,7 @@ from .response import BodyFormat, is_in_memory, said_along, said_in_memory
 
 _CALL_KEY: Final = "pandaprobe-http-call"
 _MOST_SHOWN: Final = 256 << 10
-"""Largest body that is parsed while it arrives, in bytes: each look parses all of it."""
+"""Size in bytes above which a body is not parsed while it arrives: each look parses the whole body."""
 ERROR_STATUS: Final = 400
 """Lowest status of a refused request."""
 _EVENTS: Final = BodyFormat(content_type="text/event-stream", content_encoding="")

@@ -17,10 +17,10 @@ from .response import is_in_memory, said_in_memory
 
 
 class LateCall(HttpCall):
-    """A call whose span is made when the answer is there and is news. The span starts with the request.
+    """A call whose span is made when the answer has arrived and is news. The span starts with the request.
 
     `is_news` decides about the answer. `make` gets the start time (epoch ns) and the answer. A refused request gets no
-    span, nor does a request whose body the app reads itself.
+    span. A request whose body the app reads itself gets none either.
     """
 
     __slots__ = ("_endpoint", "_is_news", "_make", "_started_ns", "_told")

@@ -29,7 +29,7 @@ class Call(Protocol):
 
 C = TypeVar("C", bound=Call)
 Begun = tuple[C | None, Context]
-"""A call with the context to run it in; None and a context for a request that gets no span there."""
+"""A call and the context to run it in. If the request gets no span, the call is None."""
 Opened = tuple[HttpCall | None, Context]
 """The same for a request over HTTP."""
 Show = Callable[[C, Any], None]

@@ -48,7 +48,7 @@ def input_message(message: Object) -> Part:
 
 
 def output_messages(choices: Iterable[Object]) -> list[Part]:
-    """Return the choices of an answer, without those of which nothing has arrived."""
+    """Return the choices of an answer, without empty ones."""
     found: list[Part] = []
     for choice in choices:
         message = _output_message(choice)

@@ -56,7 +56,7 @@ def merged_chunks(chunks: Iterable[Any]) -> Body:
 
 
 def growing_text(chunk: Object) -> Place | None:
-    """Return the one text that a chunk extends: of the message, of the reasoning, or of the arguments of a call."""
+    """Return the place of the one text that a chunk extends: in the message, the reasoning, or a call's arguments."""
     choices = items(chunk.get("choices"))
     choice = obj(choices[0]) if len(choices) == 1 else obj(None)
     if choice.get("logprobs"):

@@ -27,7 +27,7 @@ class Completions(ChatCompletions):
         return sampling_attributes(body)
 
     def request_content(self, body: Body) -> Content:
-        """Return the prompt, or each of several. Token ids are shown only by their number."""
+        """Return one or several prompts. Token ids are replaced by their number."""
         prompt = body.get("prompt")
         prompts = [prompt] if isinstance(prompt, str) or _is_tokens(prompt) else items(prompt)
         messages = [{"role": "user", "parts": [parts.text(_text(one))]} for one in prompts]

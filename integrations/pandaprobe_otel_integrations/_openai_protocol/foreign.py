@@ -13,7 +13,7 @@ from .completions import Completions
 from .responses import Responses
 
 _OPENAIS: Final = frozenset({"service_tier", "system_fingerprint"})
-"""Members that are attributes only for OpenAI; other services' are kept with the members without an attribute."""
+"""Members that are attributes only on OpenAI's spans. For other services, they are kept with the rest."""
 
 
 def without_openai(attributes: Attributes) -> Attributes:

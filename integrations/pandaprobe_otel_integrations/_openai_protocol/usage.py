@@ -25,7 +25,7 @@ USAGE_NAMES: Final = (
     names.TEXT_OUTPUT_TOKENS,
     names.COST,
 )
-"""Attributes that a usage may become."""
+"""Attributes that may come from a usage."""
 _INPUT_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
 _OUTPUT_DETAILS: Final = ("completion_tokens_details", "output_tokens_details", "output_token_details")
 

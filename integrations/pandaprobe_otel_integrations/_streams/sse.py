@@ -65,7 +65,7 @@ def parse(body: bytes) -> Events:
 
 
 def _is_uniform(body: bytes) -> bool:
-    """Return whether all lines end in the same one of the two usual ways."""
+    """Return whether all lines have the same line end, in one of the two usual forms."""
     return b"\r" not in body or body.count(b"\r") == body.count(b"\r\n") == body.count(b"\n")
 
 

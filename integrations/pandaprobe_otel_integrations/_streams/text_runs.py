@@ -24,7 +24,7 @@ Place = tuple[str | int, ...]
 Growing = Callable[[Event], Place | None]
 """Finds the text in an event that the next event continues; None if there is none, or if it is empty.
 
-For two such events that are otherwise equal, the result of reading both must be that of one event with both texts.
+Reading two otherwise equal events must give the same result as reading one event with both texts.
 """
 
 MAX_MISSES: Final = 3
@@ -139,7 +139,7 @@ class _Run:
 
 
 def _run(place: Place, block: bytes, read: Read, following: bytes) -> _Run | None:
-    """Return the run that starts with an event; None if `following` does not continue it."""
+    """Return the run that starts with the event `block`; None if the event `following` is not part of it."""
     opening = _opening(str(place[-1])).search(block)
     if opening is None:
         return None
@@ -154,7 +154,7 @@ def _run(place: Place, block: bytes, read: Read, following: bytes) -> _Run | Non
 
 
 def _texts_at_first(pieces: list[bytes]) -> list[bytes]:
-    """Return the pieces before the first one that is not JSON text, or is empty."""
+    """Return the pieces before the first one that is empty or not JSON text."""
     whole = b"".join(pieces)
     if b"" not in pieces and whole.find(b'"') < 0 and whole.find(b"\\") < 0:
         return pieces

@@ -15,7 +15,7 @@ class ContentSwitch:
 
     @classmethod
     def on(cls, settings: Any) -> Self:
-        """Turn the setting on, unless the app has turned telemetry off as a whole, on which Agent Framework insists."""
+        """Turn the setting on, unless the app has turned Agent Framework's telemetry off as a whole."""
         switch = cls(settings=settings, was=bool(settings.enable_sensitive_data))
         if not settings.is_user_disabled:
             settings.enable_sensitive_data = True

@@ -126,7 +126,7 @@ class RunScope(AgnoScope):
 
 
 def _about(run: Any, *, with_content: bool) -> dict[str, Any]:
-    """Return the description of a run, and the values it works with, which the model may not see."""
+    """Return the description of a run, and its values, even those that the model does not get."""
     found = dict(obj(getattr(run, "metadata", None)))
     for name in _WORKED_WITH if with_content else ():
         value = getattr(run, name, None)

@@ -20,7 +20,7 @@ SpanBlock = AbstractContextManager[Span]
 
 
 class OpenEnded:
-    """A tracer for spans that other code than their block ends."""
+    """A tracer whose spans do not end with their block: other code ends them."""
 
     def __init__(self, tracer: Any) -> None:
         self._tracer = tracer

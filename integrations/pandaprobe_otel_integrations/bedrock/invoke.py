@@ -74,7 +74,7 @@ class Invocation:
         return {**self.model.merged(chunks), **found.beside()}
 
     def is_output(self, event: Event) -> bool:
-        """Return the decision of the model's reader about the chunk."""
+        """Return whether the chunk is output, as decided by the model's reader."""
         chunk = _chunk(event)
         return chunk is not None and self.model.is_output(chunk)
 

@@ -16,7 +16,7 @@ from pandaprobe_otel_integrations._unstreamed import Unstreamed
 from .converse import METRICS
 
 _TASK: Final = "Params"
-"""End of the name of the member with the task of Amazon's models."""
+"""Suffix of the member that contains the task, in requests to Amazon's models."""
 _GIVEN: Final = frozenset(
     {
         "image", "images", "init_image", "mask", "mask_image", "style_image", "conditionImage", "maskImage",

@@ -209,8 +209,8 @@ class Agent:
     def hears(self, content: Any, stopped: Mapping[str, str], beside: Object) -> None:
         """Record a `user` message that the CLI wrote: results of tools.
 
-        `stopped` contains the results of stopped tools, and who stopped them. `beside` is the CLI's own form of a
-        result, of which the model sees the text.
+        `stopped` maps the ids of stopped calls to the one who stopped them. `beside` is the CLI's own form of a result;
+        the model sees only the text.
         """
         results = [block for block in objects(content) if block.get("type") == "tool_result"]
         if not results:
@@ -244,7 +244,7 @@ class Agent:
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def pause(self, result: str | None = None) -> None:
-        """End the turn of the agent: `result` is its answer; without one, the model's last message is."""
+        """End the turn of the agent. Its answer is `result` or, if there is none, the model's last message."""
         self._finish_call()
         if result and self._recorder.with_content:
             self._answer = {"role": "assistant", "parts": block_parts(result)}

@@ -27,11 +27,11 @@ from .instructions import Instructions
 from .usage_estimates import Ledger
 
 RUN_NAME: Final = "ClaudeAgentSDK"
-"""Name of a run: the official SDK's, so that earlier and later traces compare."""
+"""Name of a run, which is the official SDK's, so that traces of both can be compared."""
 _ENDED: Final = frozenset({"completed", "failed", "killed", "stopped"})
 """Statuses of a task that is over."""
 _STOPPED: Final = frozenset({"user-rejected", "permission-rule"})
-"""Reasons for which a tool did not run, or not to its end, that are not failures."""
+"""Reasons for which a tool did not run, or did not finish, without being a failure."""
 
 
 class Conversation:
@@ -183,7 +183,7 @@ class Conversation:
             self._finish()
 
     def _finish(self) -> None:
-        """End the run; sub-agents in the background go on."""
+        """End the run; sub-agents in the background continue."""
         main, self._main = self._main, None
         if main is None:
             return

@@ -25,8 +25,8 @@ _MESSAGES = Messages()
 class ModelCall:
     """The LLM span of one message id.
 
-    The usage in the pieces is that of the answer's start: its input is right, its output is not. `settle` sets the real
-    output.
+    The pieces contain the usage at the start of the answer: its input count is right, its output count is not. `settle`
+    sets the real output count.
     """
 
     __slots__ = ("_about", "_before", "_blocks", "_recorder", "_stop_reason", "_usage", "chars", "ended_ns",
@@ -102,7 +102,7 @@ class ModelCall:
         self.span.set_status(Status(StatusCode.ERROR, text if self._recorder.with_content else kind))
 
     def settle(self, output_tokens: int | None, cost: float | None = None, *, shared: bool = False) -> None:
-        """Set the tokens of the answer: exact, this call's part of a sum (`shared`), or None if unknown."""
+        """Set the tokens of the answer: exact ones, this call's part of a sum (`shared`), or None if unknown."""
         self.is_settled = True
         self._usage.pop("output_tokens", None)
         if output_tokens is not None:

@@ -19,7 +19,7 @@ def merged_events(events: Iterable[Object]) -> Body:
 
 
 def growing_text(event: Object) -> Place | None:
-    """Return the text that an event continues: of the answer, of the plan, or of the arguments of a call."""
+    """Return the place of the text that an event continues: in the answer, the plan, or a call's arguments."""
     kind, message = event.get("type"), obj(obj(event.get("delta")).get("message"))
     where: tuple[str, ...] = ()
     if kind == "content-delta" and not event.get("logprobs"):
@@ -103,6 +103,6 @@ class _Block:
         pieces.append(text)
 
     def whole(self) -> dict[str, Any] | None:
-        """Return the block, of the kind that appeared last; None if nothing came."""
+        """Return the block as the kind that appeared last; None if nothing arrived."""
         texts = {name: "".join(pieces) for name, pieces in self._texts.items()}
         return {"type": next(reversed(texts)), **texts} if texts else None

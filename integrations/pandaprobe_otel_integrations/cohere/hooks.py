@@ -102,7 +102,10 @@ def _place(http: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sent(kwargs: dict[str, Any]) -> Body:
-    """Return the JSON that is sent, with marks for members that the app left out, and members from the options."""
+    """Return the JSON that is sent.
+
+    It contains marks for members that the app left out, and members from the options.
+    """
     left_out = kwargs.get("omit")
     given = {**obj(kwargs.get("data")), **obj(kwargs.get("json"))}
     body = {name: value for name, value in given.items() if value is not left_out}

@@ -190,7 +190,7 @@ def _beside(event: Any, members: tuple[str, ...]) -> Content:
 
 
 def _asked_of_memory(event: Any) -> Content:
-    """Return the query, and beside it the search options if there are more than a limit."""
+    """Return the query. With a score threshold, return the limit and the threshold too."""
     if getattr(event, "score_threshold", None) is None:
         return {names.RETRIEVAL_QUERY: event.query}
     return {ours.INPUT: _only(event, "query", "limit", "score_threshold")}
@@ -212,7 +212,7 @@ _TOLD_BESIDE: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "mcp_tool_execution_started": ("server", ("server_name", "server_url", "transport_type")),
     "hook_dispatched": ("hooks", ("interception_point", "abort_reason", "abort_source")),
 }
-"""Type of an event to the name for its members, and those members."""
+"""Type of an event to the name under which its members are recorded, and those members."""
 
 
 def _answered_by_crew(event: Any) -> Content:

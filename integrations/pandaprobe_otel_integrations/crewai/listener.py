@@ -33,10 +33,12 @@ _SCOPE = "scope"
 class EventListener:
     """A listener that gets each event in the thread and context that emits it, at that time.
 
-    Events therefore arrive in order, and need no flush: the bus's own handlers run later, in other threads. `recorder`
-    returns the tracer, and None while nothing is recorded. `leaves` returns True for a model whose client's
-    instrumentation records its calls. While nothing is recorded, `claims` returns True for a model whose calls another
-    vendor records. `values` returns session, user, tags and metadata of new traces.
+    Events therefore arrive in order, and need no flush: the bus's own handlers run later, in other threads.
+
+    - `recorder` returns the tracer, and None while nothing is recorded.
+    - `leaves` returns True for a model whose calls are recorded by the instrumentation of its client.
+    - `claims` returns True, while nothing is recorded, for a model whose calls another vendor records.
+    - `values` returns session, user, tags and metadata of new traces.
     """
 
     def __init__(
@@ -203,7 +205,7 @@ class EventListener:
             step.span.end()
 
     def _elsewhere(self, kind: str, event: Any) -> Step | None:
-        """Return the step that the event ends according to CrewAI, if it is emitted outside of that step."""
+        """Return the step that CrewAI names for the event, if the event is emitted outside of that step."""
         found = self.runs.get(string(event.started_event_id))
         return found if isinstance(found, Step) and found.kind == kind else None
 
@@ -287,7 +289,7 @@ def _has_span_above(step: Run | None) -> bool:
 
 
 def _call_id(agent: Step, event: Any) -> str | None:
-    """Return the model's id of the starting call, found by name and input, because CrewAI does not report it."""
+    """Return the model's id of the call that starts. CrewAI does not report it, so it is found by name and input."""
     arguments: Mapping[str, Any] = obj(event.tool_args)
     for call in agent.called:
         if call["name"] == event.tool_name and obj(call["arguments"]) == arguments:
@@ -297,7 +299,7 @@ def _call_id(agent: Step, event: Any) -> str | None:
 
 
 def _error_kind(event: Any) -> str:
-    """Return the exception's name: of the one in the event, or of the current one that the event quotes."""
+    """Return the name of the exception in the event, or of the current exception if the event quotes it."""
     if isinstance(event.error, BaseException):
         return type(event.error).__name__
     raised = sys.exc_info()[1]

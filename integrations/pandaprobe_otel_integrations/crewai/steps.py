@@ -136,8 +136,8 @@ def current_step() -> Step | None:
 def open_step(kind: str, event: Any, source: Any) -> Step | None:
     """Return the step of this kind that the event of `source` ends: the innermost one around the running code.
 
-    CrewAI's own `started_event_id` is not used. It names the innermost scope of any kind, and is wrong after a model
-    call that is reported as failed twice (1.15).
+    CrewAI's own `started_event_id` is not used. It names the innermost scope of any kind, and is wrong if CrewAI has
+    reported a model call as failed twice (1.15).
     """
     call_id = getattr(event, "call_id", None) if kind == "llm" else None
     step: Run | None = current_step()

@@ -47,7 +47,7 @@ def answer_attributes(response: Any) -> Mapping[str, Any]:
 
 
 def answer_content(response: Any) -> Content:
-    """Return data beside the answer: grounding, citations, log probabilities, and the app's own model class's data."""
+    """Return data beside the answer: grounding, citations, log probabilities, and data of the app's own model class."""
     answer = _members(response)
     left = rest(answer, _SAID)
     if counts := uncounted(answer.get("usageMetadata"), COUNTED):
@@ -67,7 +67,7 @@ def failure(response: Any) -> tuple[str, str] | None:
 def part(given: Any, told: Any) -> Any:
     """Return a part of a message in the conventions' form.
 
-    ADK records some only partly (`told`), and others not at all.
+    ADK records some parts incompletely (`told`), others not at all.
     """
     found = content_parts([_members(given)])
     if len(found) != 1:

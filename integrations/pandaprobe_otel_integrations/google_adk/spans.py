@@ -148,7 +148,7 @@ class SpanHooks:
             span.set_attributes(encoded({RESPONSE: {"response": {"state": told(dict(state))}}}))
 
     def _tell_agents(self, span: Any) -> None:
-        """Set the input of the agent and the run from their first model call, and their output so far from each."""
+        """Keep the input of the first model call and the output of the latest one as those of its agent and run."""
         attributes: Mapping[str, Any] = span.attributes
         above = self._above(span)
         while above is not None:

@@ -15,7 +15,7 @@ from .spans import SCOPE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracerSwap:
-    """ADK's modules hold its tracer under their own name, including modules that are loaded later."""
+    """A replacement of ADK's tracer in all modules that hold it, including modules that are loaded later."""
 
     original: Any
     replacement: Any

@@ -55,7 +55,7 @@ def system_parts(instruction: Any) -> list[Part]:
 
 
 def output_messages(candidates: Iterable[Object], reasons: Iterable[str | None]) -> list[Part]:
-    """Return one message per candidate, without candidates of which nothing has arrived."""
+    """Return one message per candidate, without empty ones."""
     found: list[Part] = []
     for candidate, reason in zip(candidates, reasons, strict=True):
         said = content_parts(objects(obj(candidate.get("content")).get("parts")))
@@ -197,7 +197,7 @@ def merged_candidates(chunks: Iterable[Object]) -> list[Object]:
 
 
 def growing_text(chunk: Object) -> Place | None:
-    """Return the text of a chunk with one candidate and only one piece."""
+    """Return the text of a chunk that has one candidate with only one piece."""
     candidates = items(chunk.get("candidates"))
     candidate = obj(candidates[0]) if len(candidates) == 1 else obj(None)
     if "logprobsResult" in candidate:

@@ -162,9 +162,9 @@ def parameters_in(body: Body, known: Set[str], *inner: tuple[str, Set[str]]) -> 
 
 
 def usage_attributes(counts: Object) -> Attributes:
-    """Return the usage:
+    """Return the usage.
 
-    Google counts reasoning beside the candidates and tool results beside the prompt; both are billed.
+    Google counts reasoning beside the answer, and tool results beside the prompt. Both are billed.
     """
     found = read(counts, _COUNTS)
     if names.INPUT_TOKENS in found:

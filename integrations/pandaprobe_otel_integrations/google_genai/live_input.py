@@ -13,7 +13,7 @@ from .contents import inline_blob, member
 
 _SOUND: Final = "audio/"
 MAX_PICTURES: Final = 100
-"""Largest number of pictures of one turn that are described; beyond it, only their number is."""
+"""Largest number of pictures of one turn that are described. If there are more, only their number is recorded."""
 
 
 class SentMedia:

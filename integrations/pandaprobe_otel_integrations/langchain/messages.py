@@ -64,7 +64,7 @@ def beside(message: Any) -> dict[str, Any]:
 
 
 def _outcome(message: Any, artifact: Any = NOT_FOR_THE_MODEL) -> dict[str, Any]:
-    """Return for a tool's message whether the tool failed, and its artifact for the app."""
+    """Return, for a tool's message, whether the tool failed, and its artifact for the app."""
     found: dict[str, Any] = {"is_error": True} if getattr(message, "status", None) == "error" else {}
     return found if is_empty(getattr(message, "artifact", None)) else {**found, "artifact": artifact}
 
@@ -110,7 +110,7 @@ def chat_message(message: Any) -> dict[str, Any]:
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Return any value that chains pass on in a JSON form: messages as chat messages, documents, commands, states."""
+    """Return any value that chains pass on, in a JSON form: messages as chat messages, documents, commands, states."""
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     if depth > _MAX_DEPTH:
@@ -148,7 +148,7 @@ def document(value: Any) -> dict[str, Any]:
 
 
 def interrupts(error: BaseException) -> list[Any]:
-    """Return the questions of a graph that interrupts itself: the values of the interrupts in its exception."""
+    """Return the questions of a graph that interrupts itself: the values in the interrupts of its exception."""
     given: Any = error.args[0] if error.args else ()
     return [plain(getattr(one, "value", one)) for one in items(given)]
 

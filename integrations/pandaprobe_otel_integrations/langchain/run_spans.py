@@ -1,8 +1,8 @@
-"""The span of a run: started below its parent's, filled, and ended together with open spans below it.
+"""The span of a run: started below its parent's, and ended together with the open spans below it.
 
 Parents are found by LangChain's own ids, because callbacks come from other threads and tasks than the run's. The
-current context counts only if it belongs to the parent run itself: then spans that the app opened in its body lie
-between.
+current context counts only if it belongs to the parent run itself: it may then contain spans that the app opened in
+that run's body.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class RunSpans:
             guarded(run.span.end)
 
     def _end(self, run: Run, is_over: Callable[[Run], bool] = lambda child: child.is_left_behind) -> None:
-        """End a run that was removed, and before it the runs that it left open."""
+        """End a removed run. The open runs below it end first."""
         for child in self._runs.take_below(run, is_over):
             self._abandon(child)
         if run.span is not None:

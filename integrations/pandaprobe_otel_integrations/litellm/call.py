@@ -30,7 +30,7 @@ class FunctionCall:
     def __init__(
         self, call: ModelCall, context: Context, function: Function, logging: Any, provider: str | None
     ) -> None:
-        """Set `provider` to the provider that the span has at this point, by the conventions' names."""
+        """Create the call. `provider` is the provider that the span has at this point, by the conventions' names."""
         self._call = call
         self._provider = provider
         self._context = context

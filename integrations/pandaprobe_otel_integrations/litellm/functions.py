@@ -91,7 +91,7 @@ def _chunk_of(chunk: Any) -> Body:
 
 
 def _member(model: Any, name: str) -> Any:
-    """Return a member or None. A missing attribute takes a pydantic model longer than everything else here."""
+    """Return a member or None. A pydantic model needs more time for a missing attribute than all other code here."""
     members: Any = getattr(model, "__dict__", None)
     if members is not None and name in members:
         return members[name]

@@ -60,7 +60,7 @@ def answered(result: Any) -> dict[str, Any]:
 
 
 def content(said: Mapping[str, Any], messages_name: str, whole_name: str) -> dict[str, Any]:
-    """Return the attribute for messages or, if there is other data, the attribute for everything."""
+    """Return the attribute for messages if there are only messages, otherwise the attribute for all data."""
     if [*said] == ["messages"]:
         return {messages_name: said["messages"]}
     return {whole_name: said}

@@ -46,7 +46,7 @@ _STREAMING_RESPONSES: Final = frozenset({"StreamingResponse", "AsyncStreamingRes
 
 
 class _Reading(ContextScope):
-    """A streamed answer during reading. Calls meanwhile belong to its run, which ends with it."""
+    """A streamed answer that is being read. Calls in this time belong to its run, which ends with it."""
 
     def __init__(self, handler: RunHandler, run: Run) -> None:
         super().__init__(run.context)
@@ -201,7 +201,10 @@ class RunHandler:
             self.end(turn, None)
 
     def _is_inside(self, name: str, parent: Run | None) -> bool:
-        """Return whether a call of the same object makes this one: around it, or in a stream during reading."""
+        """Return whether a call of the same object contains this one.
+
+        The other call is its parent, or a stream that is being read.
+        """
         if parent is not None and parent.name == name:
             return True
         claim = get_value(LLM_SPAN_KEY)  # of the stream that this task has requested, until it answers
@@ -316,7 +319,7 @@ class RunHandler:
         self.end(run, None)
 
     def end(self, run: Run, result: Any) -> None:
-        """End the run, successfully unless it has an outcome already, and everything below it."""
+        """End the run and everything below it. Without another outcome, it was successful."""
         self._streams.pop(run.run_id, None)
         if self._runs.take(run.run_id) is None:
             return
@@ -329,7 +332,8 @@ class RunHandler:
             if result is not None:
                 guarded(self._tell_result, run, run.span, result)
             elif run.is_agent and run.stopped is not None:
-                # If an app leaves a run, possibly to resume it later, it cancels it, which the dispatcher hides.
+                # An app that leaves a run, possibly to resume it later, cancels it. The dispatcher hides the
+                # cancellation.
                 run.span.set_attribute(ours.OUTCOME, run.stopped)
             guarded(run.span.end)
 
@@ -371,14 +375,14 @@ class RunHandler:
 
 
 def _set_stopped(run: Run | None, outcome: str | None) -> None:
-    """Note the outcome of work below this run on it and the runs above it; None if work goes on there."""
+    """Note on this run and the runs above it how work below them stopped; None if it continues."""
     while run is not None and run.stopped != outcome:
         run.stopped = outcome
         run = run.parent
 
 
 def _agents_above(run: Run) -> list[Run]:
-    """Return the agent that a model call belongs to, and the agents around it that have no other answer."""
+    """Return the agent that a model call belongs to, and the agents around it, whose answer this also is."""
     found: list[Run] = []
     above = run.parent
     while above is not None and (above.is_agent or above.span is None):

@@ -1,4 +1,4 @@
-"""A client's tool calls: a span each, whose context is sent in the request's `_meta`."""
+"""A client's tool calls. Each has a span, whose context is sent in the request's `_meta`."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def _meta(found: Object) -> dict[str, Any]:
 
 
 def _says(given: list[Part], structured: Any) -> bool:
-    """Return whether the texts are the structured result in writing; for a list, each text is one item."""
+    """Return whether the texts repeat the structured result; for a list, each text is one item."""
     wrapped = structured.get("result", structured) if len(structured) == 1 else structured
     texts = [str(part.get("content")) for part in given]
     said = [_read(text) for text in texts]

@@ -26,7 +26,7 @@ class MistralHooks(SpeakeasyHooks):
         super().__init__(recorder, gate, _call)
 
     def own_span(self, wrapped: Wrapped, hook: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Replace the client's own span, if ours exists already: return the request unchanged."""
+        """Return the request unchanged instead of opening the client's own span, if our span exists already."""
         if any_call_in(get_current()):
             return kwargs["request"] if "request" in kwargs else args[1]
         return wrapped(*args, **kwargs)

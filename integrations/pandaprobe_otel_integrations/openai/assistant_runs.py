@@ -99,7 +99,7 @@ class Runs:
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the state of the run with the usage, and in a stream its texts and calls."""
+        """Return the state of the run with the usage; for a stream, also its texts and calls."""
         reason = _REASONS.get(string(body.get("status")) or "")
         usage = usage_attributes(body.get("usage"))
         if names.INPUT_TOKENS in usage:

@@ -21,7 +21,7 @@ _DECISIONS: Final = Decisions()
 _READ: Final = ("response.event", "decision.event", "session.input_transcript.delta", "session.started", "session.upda")
 _MAX_TASKS: Final = 1000
 _MAX_HEARD: Final = 50_000
-"""Largest number of characters kept since the last task; of more, the latest."""
+"""Largest number of characters kept since the last task. Of longer text, the latest characters are kept."""
 _seen: Final = SeenIds()
 """Responses by id: several connections may observe one session."""
 

@@ -26,7 +26,7 @@ _HEARD: Final = "conversation.item.input_audio_transcription.completed"
 _ITEMS: Final = frozenset({"conversation.item.added", "conversation.item.created"})
 _SPOKEN: Final = "input_audio_buffer.append"
 _MAX_SAID: Final = 1000
-"""Largest number of items kept for the next turn; of more, the latest."""
+"""Largest number of items kept for the next turn. If there are more, the latest are kept."""
 
 
 @dataclass(frozen=True)

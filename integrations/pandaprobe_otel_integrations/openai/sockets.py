@@ -122,7 +122,7 @@ class _OneAtATime:
 
 
 class _Responses:
-    """Responses over one connection. In each lane, named by the app, one follows the other."""
+    """Responses over one connection. Each lane, named by the app, has one response at a time."""
 
     def __init__(self, turn: Callable[[], LiveCall]) -> None:
         self._turn = turn

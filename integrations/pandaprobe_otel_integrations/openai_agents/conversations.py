@@ -1,4 +1,4 @@
-"""The conversation of a run whose trace has none from the app: that of its `Session`."""
+"""The conversation of a run: that of its `Session`, unless the app has set one for the trace."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ def model_attributes(kind: str, data: Any, request: ModelRequest | None, *, with
 def _response(data: Any, request: ModelRequest | None, with_content: bool) -> dict[str, Any]:
     """Return the attributes of a call of the Responses API.
 
-    The response repeats the request, except for the input, but not for all services. If there is no response, the call
-    has failed, or the app keeps the SDK from recording it.
+    With most services, the response repeats the request, except for the input. If there is no response, the call has
+    failed, or the app keeps the SDK from recording it.
     """
     response = obj(data.response)
     answer = _RESPONSES.answer(response, with_content=with_content)
@@ -50,7 +50,7 @@ def _response(data: Any, request: ModelRequest | None, with_content: bool) -> di
 
 
 def _generation(data: Any, with_content: bool) -> dict[str, Any]:
-    """Return the messages of chat completions; for a streamed answer, the response that the SDK makes of it."""
+    """Return the messages of chat completions. For a streamed answer, the SDK makes a response, which is used."""
     output = objects(data.output)
     found: dict[str, Any] = {
         **sampling_attributes(obj(data.model_config)),

@@ -212,7 +212,7 @@ class RunProcessor:
             self._record_raised(run)
 
     def _tell_agents(self, run: Run, attributes: Mapping[str, Any]) -> None:
-        """Set the input of the agent and the run from their first model call, and their output so far from each."""
+        """Keep the input of the first model call and the output of the latest one as those of its agent and run."""
         above = run.parent
         while above is not None and above.is_agent:
             if above.span is not None:
@@ -255,7 +255,7 @@ def _set_stopped(run: Run | None, outcome: str | None) -> None:
 
 
 def _tell_waiting(run: Run) -> None:
-    """Mark a run that waits at its end, and the runs around it."""
+    """Mark a run that ends while it waits, and the runs around it."""
     if run.stopped is not None and run.span is not None:
         run.span.set_attribute(ours.OUTCOME, run.stopped)
         _set_stopped(run.parent, run.stopped)

@@ -91,7 +91,7 @@ _NEXT: Final[ContextVar[ModelRequest | None]] = ContextVar("pandaprobe_openai_ag
 
 
 def request_that_begins() -> ModelRequest | None:
-    """Return the call for which the SDK has just started a span; it does not belong to another span."""
+    """Take the call whose span the SDK has just started, so that no other span gets it."""
     found = _NEXT.get()
     if found is not None:
         _NEXT.set(None)

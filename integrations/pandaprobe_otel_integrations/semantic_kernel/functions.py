@@ -72,7 +72,7 @@ class FunctionScope(SpanScope):
             guarded(self._read, item)
 
     def returned(self, value: Any, /) -> None:
-        """Record the end of the function; None is also the end of one that yields."""
+        """Record the end of the function. If it yields, the value is None."""
         if self.recorder.with_content:
             guarded(self._tell, value)
         guarded(self.span.end)
@@ -94,7 +94,7 @@ def _arguments(function: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any],
 
 
 def _plain(result: Any) -> Any:
-    """Return the result of a function; for a prompt, all requested answers, whose text is that of the result."""
+    """Return the result of a function. For a prompt, return all requested answers, whose text is the result's text."""
     return str(result) if result.function.is_prompt else _told(result.value)
 
 

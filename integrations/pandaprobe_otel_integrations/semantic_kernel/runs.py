@@ -42,7 +42,7 @@ class RunScope(SpanScope):
         self._said: list[str] = []
 
     def produced(self, item: Any, /) -> None:
-        """An answer, or a piece of one."""
+        """Record an answer, or a piece of one."""
         guarded(self._read, item)
 
     def returned(self, value: Any, /) -> None:

@@ -78,7 +78,7 @@ def begin_own_model(recorder: Recorder, model: Any, args: tuple[Any, ...], kwarg
 
 def begin_model(recorder: Recorder, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ModelScope:
     """Open the span of `generate` or `generate_stream` of a model whose client has no integration of ours."""
-    is_taken(get_current())  # seen by a watch
+    is_taken(get_current())  # noted by the watch
     name, attributes = _described(recorder, model, args, kwargs)
     attributes[names.PROVIDER] = "huggingface"
     span = recorder.tracer.start_span(f"chat {name}", kind=SpanKind.CLIENT, attributes=attributes)

@@ -20,7 +20,7 @@ from .messages import answer_of, usage_of
 
 _FINAL: Final = "FinalAnswerStep"
 _DROPPED: Final = "generator ignored GeneratorExit"
-"""Python's error if the app drops the steps: smolagents' generator yields again when it is closed."""
+"""Python's error when the app drops the steps, because smolagents' generator yields again after it is closed."""
 _PLAIN: Final[frozenset[type]] = frozenset({str, int, float, bool, dict, list})
 """Types of results that are recorded unchanged."""
 
@@ -29,7 +29,7 @@ class _Scope(SpanScope):
     """One call. An external stop is not an error of it."""
 
     def returned(self, value: Any, /) -> None:
-        """Record the end, with this value, or after reading to the end."""
+        """Record the end of the call, with this value or, for a stream, after its last item."""
         guarded(self._tell, value)
         guarded(self.span.end)
 

@@ -94,7 +94,7 @@ class StrandsInstrumentor(Integration):
         return wrapped(*args, **kwargs)
 
     def _before(self, tell: Callable[..., None]) -> Callable[..., Any]:
-        """Return a wrapper that calls another function with the same arguments before the call."""
+        """Return a wrapper that first calls another function with the same arguments."""
 
         def around(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
             if self._open:

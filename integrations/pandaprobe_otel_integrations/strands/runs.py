@@ -33,7 +33,7 @@ class OpenRuns:
             span.set_attribute(_DESCRIPTION, description)
 
     def calls(self, span: Any, parent: Any) -> None:
-        """Record the parameters of a model call on its span, which is below that of a cycle, below that of the run."""
+        """Record the parameters of a model call on its span. Its parent is a cycle, whose parent is the run."""
         agent = self._agents.get(getattr(getattr(parent, "parent", None), "span_id", 0))
         if agent is None or not span.is_recording():
             return
