@@ -23,7 +23,7 @@ _CONVERSATION: Final = frozenset(
         *("prompt", "model", "stream", "tools", "toolConfig", "functions", "modelId"),
     }
 )
-"""Members of requests that messages and attributes contain."""
+"""Members of requests that are recorded in messages and attributes."""
 _OF_THE_CLIENT: Final = frozenset({"ResponseMetadata", "stream"})
 
 

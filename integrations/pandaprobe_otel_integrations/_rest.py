@@ -22,7 +22,7 @@ PARAMETERS: Final = MODEL_PARAMETERS
 RESPONSE: Final = SPAN_METADATA
 """Attribute of an answer's data beside its messages, under `response`."""
 Counts = Mapping[str, Set[str] | None]
-"""Member of a usage to the names inside it that attributes contain; None if an attribute has the whole member."""
+"""Member of a usage to the names inside it that have attributes; None if an attribute has the whole member."""
 WITHHELD: Final = "[a credential, not recorded]"
 
 _CREDENTIALS: Final = re.compile(

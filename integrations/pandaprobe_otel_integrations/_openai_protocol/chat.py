@@ -35,9 +35,9 @@ class ChatCompletions:
     operation = "chat"
     last_event: LastEvent | None = DONE
     read: Set[str] = names_of(SAMPLING, LIMITS, ("messages", "tools", "functions", "reasoning_effort"))
-    """Members of a request that attributes and messages contain."""
+    """Members of a request that are recorded in attributes or messages."""
     answered: Set[str] = names_of(ENVELOPE, ("choices", "usage", "service_tier", "system_fingerprint"))
-    """Members of an answer that attributes and messages contain, or that carry no information."""
+    """Members of an answer that are recorded in attributes or messages, or that carry no information."""
 
     def request_attributes(self, body: Body) -> Attributes:
         """Return model and parameters."""

@@ -57,9 +57,9 @@ class Responses:
     operation = "chat"
     last_event: LastEvent | None = LAST_EVENT
     read: Set[str] = names_of(SAMPLING, LIMITS, _SAID, ("previous_response_id", "conversation"))
-    """Members of a request that attributes and messages contain."""
+    """Members of a request that are recorded in attributes or messages."""
     answered: Set[str] = _TOLD | ECHOES
-    """Members of an answer that attributes and messages contain, or that repeat the request."""
+    """Members of an answer that are recorded in attributes or messages, or that repeat the request."""
 
     def request_attributes(self, body: Body) -> Attributes:
         """Return model and parameters."""

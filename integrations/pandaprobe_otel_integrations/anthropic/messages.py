@@ -109,7 +109,7 @@ _PARAMETERS: Final[Readings] = {
     "thread": (names.PREVIOUS_RESPONSE_ID, _previous),
 }
 _READ: Final = names_of(_PARAMETERS, ("messages", "system", "tools")) - {"output_config", "thread"}
-"""Members of a request that attributes and messages contain completely."""
+"""Members of a request that are completely recorded in attributes or messages."""
 _ANSWERED: Final[Readings] = {"id": (names.RESPONSE_ID, string), "model": (names.RESPONSE_MODEL, string)}
 _ANSWER: Final = names_of(_ANSWERED, ("type", "role", "content", "stop_reason", "usage", "error"))
 _COUNTS: Final[Readings] = {

@@ -107,7 +107,7 @@ _READ: Final = frozenset({"model", "stream", "modelId", "messages", "system", "t
 }
 _CONFIG: Final = names_of(_SAMPLING, ("maxTokens", "max_new_tokens"))
 _TOOLS: Final = frozenset({"tools"})
-"""Members of a request, and their members, that attributes and messages contain."""
+"""Members of a request, and their members, that are recorded in attributes or messages."""
 _ANSWER: Final = frozenset({"output", "stopReason", "usage", "error", "ResponseMetadata", "stream", METRICS})
 _COUNTS: Final[Readings] = {
     "inputTokens": (names.INPUT_TOKENS, integer),

@@ -45,7 +45,7 @@ _SAMPLING: Final[Readings] = {
 
 
 READ: Final = names_of(_SAMPLING)
-"""Members of requests that attributes contain, in all of Cohere's APIs."""
+"""Members of requests that are recorded in attributes, in all of Cohere's APIs."""
 _READ: Final = READ | {"messages", "documents", "tools"}
 _ANSWER: Final = frozenset({"id", "finish_reason", "message", "usage", "error", "logprobs"})
 

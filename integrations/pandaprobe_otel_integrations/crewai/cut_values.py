@@ -1,4 +1,4 @@
-"""Values that CrewAI's events contain only down to a depth, below which each is its Python `repr`."""
+"""Values that CrewAI's events cut at a depth. Deeper values appear as their Python `repr`."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ _PARAMETERS: Final[Readings] = {
 }
 _BODY: Final = names_of(_CALLED, ("contents", "systemInstruction", "tools", "generationConfig"))
 _CONFIG: Final = names_of(_PARAMETERS) - {"thinkingConfig", "responseMimeType"}
-"""Members of a request and its configuration that attributes and messages contain completely."""
+"""Members of a request and its configuration that are completely recorded in attributes or messages."""
 _ANSWERED: Final[Readings] = {
     "responseId": (names.RESPONSE_ID, string),
     "modelVersion": (names.RESPONSE_MODEL, string),

@@ -24,7 +24,7 @@ def is_node(tags: Sequence[str] | None) -> bool:
 
 
 def is_agent(name: str, tags: Sequence[str] | None, metadata: Mapping[str, Any], *, is_root: bool) -> bool:
-    """Return whether the data at its start marks the run as that of a whole graph or an agent.
+    """Return whether the data at the start of the run marks it as that of a whole graph or an agent.
 
     From 1.1, LangGraph writes `ls_integration` into the metadata of everything in a graph. An agent's name
     (`lc_agent_name`) is the name of its graph's run.

@@ -22,7 +22,7 @@ _READ: Final = frozenset(
         "stream", "streaming", "stream_options", "_type",
     }
 )  # fmt: skip
-"""Parameters of a call that attributes contain."""
+"""Parameters of a call that are recorded in attributes."""
 _ANSWERED: Final = frozenset(
     {
         "model_name", "model", "model_provider", "id", "finish_reason", "stop_reason", "done_reason", "stopReason",
@@ -30,7 +30,7 @@ _ANSWERED: Final = frozenset(
         "created_at", "object", "role", "type", "done", "message",
     }
 )  # fmt: skip
-"""Members beside an answer that attributes contain, and its creation time and format."""
+"""Members beside an answer that are recorded in attributes, or that are its creation time or format."""
 _COUNTED: Final = {**COUNTED, **dict.fromkeys(("cache_read_input_tokens", "cache_creation_input_tokens"))}
 _LOCAL_IDS: Final = ("run-", "lc_run-", "run--", "lc_")
 """Prefixes of the ids that LangChain gives to messages without an id from the service."""

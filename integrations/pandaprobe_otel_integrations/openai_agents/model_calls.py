@@ -17,7 +17,7 @@ from .requests import ModelRequest
 
 _RESPONSES = Responses()
 _READ: Final = names_of(SAMPLING, LIMITS, ("base_url", "model_impl", "include_usage"))
-"""Settings of a model that attributes contain, or that are the SDK's own."""
+"""Settings of a model that are recorded in attributes, or that are the SDK's own."""
 _ORIGIN: Final = frozenset({"model", "response_id"})
 
 
