@@ -207,8 +207,8 @@ def loop_in(context: Context | None = None) -> ToolLoop | None:
 def through(items: Any, open_loop: Callable[[], ToolLoop | None]) -> Iterator[Any]:
     """Yield the items of the client's generator.
 
-    The span is current while the generator runs, but not while the app does. `open_loop` and the generator are called
-    when the app starts to iterate.
+    The span is current while the generator runs, but not in the code of the app that reads it. `open_loop` and the
+    generator are called when the app starts to iterate.
     """
     loop = open_loop()
     if loop is None:
