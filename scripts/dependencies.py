@@ -29,12 +29,12 @@ COMPATIBLE: Final = re.compile(
 HEADER: Final = """\
 # Dependencies
 
-Written by `scripts/dependencies.py` from `pyproject.toml`. The first column is the extra that installs it. Versions
-start at the oldest that the tests have been run with; there is an upper bound only where the next major version is
-known to be another interface.
+`scripts/dependencies.py` writes this page from `pyproject.toml`. The first column is the extra that installs the
+package. Versions start at the oldest version that was tested. There is an upper bound only if the next major version is
+known to have another interface.
 
-The library without any extra brings {packages} packages of {megabytes} MB, bytecode aside: those below for `always`,
-and what they need themselves.
+Without any extra, the library installs {packages} packages of {megabytes} MB, not counting bytecode: those marked
+`always`, and their own dependencies.
 
 | with | package | versions | licence | for |
 | --- | --- | --- | --- | --- |

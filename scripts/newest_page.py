@@ -19,7 +19,7 @@ from typing import Final
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = REPOSITORY / "docs" / "versions.md"
 ENVIRONMENTS: Final = REPOSITORY / "tests" / "frameworks" / "environments"
-HEADING: Final = "Newest versions that were run"
+HEADING: Final = "Newest tested versions"
 CLIENTS: Final = (
     "anthropic",
     "boto3",
@@ -34,8 +34,8 @@ CLIENTS: Final = (
     "together",
 )
 INTRODUCTION: Final = """\
-`make frameworks` runs the tests of each framework with its newest version, and `scripts/newest_page.py` writes this
-table of what it said. The default tests run with these clients: {clients}.
+`make frameworks` runs the tests of each framework with its newest version. `scripts/newest_page.py` writes this table
+from the results. The default tests run with these clients: {clients}.
 
 | newest | Python | tests passed | failed | left out |
 | --- | --- | --- | --- | --- |"""

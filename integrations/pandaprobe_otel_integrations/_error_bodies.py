@@ -1,4 +1,4 @@
-"""The body of a refused or failed call: its message, in the many forms that services use, and what stands beside it."""
+"""The body of a refused or failed call: its message, in the many formats of services, and the data beside it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ._other_members import is_empty, rest
 from ._shape import items, obj, string
 
 _HOLDERS: Final = ("body", "details", "response")
-"""Attributes under which exceptions of client libraries have the answer."""
+"""Attributes in which exceptions of client libraries keep the answer."""
 _OF_BOTOCORE: Final = frozenset({"ResponseMetadata", "Error"})
-"""Headers; code and message, which its exception's text says."""
+"""Headers, code and message, which are also in the text of botocore's exception."""
 
 
 def message_in(body: Any) -> str | None:
@@ -31,13 +31,13 @@ def message_in(body: Any) -> str | None:
 
 
 def beside_message(body: Any, message: str | None) -> dict[str, Any]:
-    """Return the fields of an error body beside its message: the code, the parameter, what a filter has found."""
+    """Return the fields of an error body beside its message, such as the code, the parameter or a filter's findings."""
     left: dict[str, Any] = _without(message, rest(obj(body), _OF_BOTOCORE))
     return left
 
 
 def body_of(error: BaseException) -> Mapping[str, Any] | None:
-    """Return the answer that an exception of a client library has, unless its text says all of it."""
+    """Return the answer in an exception of a client library, unless the exception's text already contains all of it."""
     for name in _HOLDERS:
         body: Any = getattr(error, name, None)
         if isinstance(body, str):
@@ -49,9 +49,9 @@ def body_of(error: BaseException) -> Mapping[str, Any] | None:
 
 
 def _body_behind(error: BaseException) -> Mapping[str, Any] | None:
-    """The answer in the exception of the HTTP client that this one stands for: Ollama's keeps a message alone."""
+    """Return the answer in the HTTP client's exception behind this one: Ollama's own keeps only a message."""
     response: Any = getattr(error.__context__, "response", None)
-    with suppress(ValueError, RuntimeError):  # no JSON; never read
+    with suppress(ValueError, RuntimeError):  # not JSON, or never read
         content: Any = getattr(response, "content", None)
         if isinstance(content, bytes):
             return obj(json.loads(content)) or None

@@ -1,4 +1,4 @@
-"""Libraries in a version that is older than what the tests have run with."""
+"""Detection of installed libraries that are older than the tested versions."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from opentelemetry.instrumentation.dependencies import get_dependency_conflicts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OlderThanTested:
-    """A distribution that is installed in a version below the floor."""
+    """An installed distribution whose version is below the floor."""
 
     found: str
     requirement: str
 
     def __str__(self) -> str:
-        """Return one half of a sentence, for people."""
+        """Return the fact as a clause of a log line."""
         return f"{self.found} is older than the oldest version tested ({self.requirement.partition('>=')[2].strip()})"
 
 
 def names_of(requirements: Collection[str]) -> list[str]:
-    """Return the distributions alone: `openai >= 1.6` is `openai`."""
+    """Return the names of the distributions: `openai` for `openai >= 1.6`."""
     return [each.partition(">=")[0].strip() for each in requirements]
 
 
 def older_than_tested(requirements: Collection[str]) -> OlderThanTested | None:
-    """Return the first of these that is installed and older than its floor."""
+    """Return the first distribution that is installed and older than its floor."""
     for requirement in requirements:
-        # By this suffix pre-releases are compared like every other version, instead of falling outside.
+        # This suffix makes pre-releases compare like every other version, instead of being excluded.
         conflict = get_dependency_conflicts([f"{requirement}.dev0"])
         if conflict is not None and conflict.found is not None:
             return OlderThanTested(found=conflict.found, requirement=requirement)
@@ -55,12 +55,12 @@ def is_there(module: str) -> bool:
 
 
 def lacks(module: str) -> bool:
-    """Return whether the package of the module is installed, and the module itself missing."""
+    """Return whether the package of the module is installed, but not the module itself."""
     return _is_package_there(module.partition(".")[0]) and not is_there(module)
 
 
 def _is_package_there(top: str) -> bool:
     try:
         return find_spec(top) is not None
-    except ValueError:  # it stands in sys.modules without a spec
+    except ValueError:  # it is in sys.modules without a spec
         return False

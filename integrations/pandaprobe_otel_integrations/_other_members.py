@@ -1,6 +1,6 @@
-"""Members of requests and answers that no attribute is made of: none is dropped without a trace.
+"""Members of requests and answers without an attribute: none is dropped silently.
 
-Credentials are not told, and neither are pictures and sound: a mark stands in their place. What is empty is left out.
+Markers replace credentials, pictures and sound. Empty values are left out.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ._parts import Part
 from ._shape import Object, integer, obj
 
 PARAMETERS: Final = MODEL_PARAMETERS
-"""Attribute of the parameters of a request that have none of their own."""
+"""Attribute of the request parameters without their own attribute."""
 RESPONSE: Final = SPAN_METADATA
-"""Attribute of what an answer says beside what was said, under `response`."""
+"""Attribute of an answer's data beside its messages, under `response`."""
 Counts = Mapping[str, Set[str] | None]
-"""Members of a usage to those of their members that attributes tell; None where they tell the member as a whole."""
+"""Member of a usage to the names inside it that have attributes; None if an attribute has the whole member."""
 WITHHELD: Final = "[a credential, not recorded]"
 
 _CREDENTIALS: Final = re.compile(
@@ -33,18 +33,18 @@ _CREDENTIALS: Final = re.compile(
 _SEALED: Final = frozenset({"encrypted_content", "encrypted_index", "encrypted_stdout"})
 """Members that only the service can read."""
 _MAX_TEXT: Final = 2048
-"""From this length on, a text is looked at: is it bytes in disguise?"""
+"""Length from which a text is checked for encoded bytes."""
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}\s*")
 _BASE64_START: Final = 256
 _NONE_KNOWN: Final[Set[str]] = frozenset()
 _DEEPEST: Final = 200
 _PLAIN: Final = frozenset({int, float, bool})
 _SENTINELS: Final = frozenset({"NotGiven", "Omit", "Unset"})
-"""Types of the values by which client libraries say that there is none."""
+"""Types of the values with which client libraries mark an absent value."""
 
 
 def rest(members: Object, known: Set[str]) -> dict[str, Any]:
-    """Return the members that are not `known` and say something."""
+    """Return the members that are neither `known` nor empty."""
     if not members.keys() - known:
         return {}
     return {
@@ -55,23 +55,26 @@ def rest(members: Object, known: Set[str]) -> dict[str, Any]:
 
 
 def _safely_told(value: Any, name: str) -> Any:
-    found = guarded(told, value, name)  # what is known must not be lost with it
+    found = guarded(told, value, name)  # an error here must not lose the known members
     if found is None and type(value).__name__ not in _SENTINELS:
         return f"[{type(value).__name__} that cannot be read]"
     return found
 
 
 def with_rest(part: Part, members: Object, known: Set[str]) -> Part:
-    """A part or a message with those members of what it was made of that are not `known`, under their own names."""
+    """Return a part or message with the members of its source that are not `known`, under their own names."""
     for name, value in rest(members, known).items():
         before = part.setdefault(name, value)
         if before is not value and isinstance(before, dict) and isinstance(value, dict):
-            part[name] = {**value, **before}  # a choice has members of this name as well as its message
+            part[name] = {**value, **before}  # a choice has members of this name, and so has its message
     return part
 
 
 def parameters(body: Object, known: Set[str], *inner: tuple[str, Set[str]]) -> Content:
-    """The parameters of a request that no attribute has; of a member that is `inner`, those that it does not know."""
+    """Return the request parameters without an attribute.
+
+    For a member in `inner`, only its unknown members are returned.
+    """
     left = rest(body, known)
     for name, read in inner:
         if name in body:
@@ -80,7 +83,7 @@ def parameters(body: Object, known: Set[str], *inner: tuple[str, Set[str]]) -> C
 
 
 def beside(body: Object, known: Set[str], counts: Counts, usage: str = "usage") -> Content:
-    """Return the rest of an answer: its other members, and what its usage counts beside tokens."""
+    """Return the rest of an answer: its other members, and the counts of its usage that are not tokens."""
     left = rest(body, known)
     if (counted := body.get(usage)) and (more := uncounted(counted, counts)):
         left["usage"] = more
@@ -99,7 +102,7 @@ def uncounted(usage: Any, known: Counts) -> dict[str, Any]:
         if inner:
             details = obj(value)
             if not any(map(details.get, details.keys() - inner)):
-                continue  # as nearly always
+                continue  # the usual case
         if kept := _nonzero(value, inner):
             found[str(name)] = kept
     return found
@@ -114,7 +117,7 @@ def _nonzero(value: Any, known: Set[str] = frozenset()) -> Any:
 
 
 def is_empty(value: Any) -> bool:
-    """Return whether a value says nothing."""
+    """Return whether a value carries no information."""
     return value is None or (not value and type(value) in _CONTAINERS)
 
 
@@ -122,9 +125,9 @@ _CONTAINERS: Final = frozenset({str, dict, list, tuple, bytes})
 
 
 def told(value: Any, name: str = "", depth: int = 0) -> Any:
-    """Return a value as it may be told: without credentials, with marks for bytes.
+    """Return a value without credentials, with markers in place of bytes.
 
-    Raises RecursionError when it is nested more than 200 deep.
+    Raises RecursionError for more than 200 levels.
     """
     kind = value.__class__
     if kind in _PLAIN or value is None:
@@ -148,7 +151,7 @@ def told(value: Any, name: str = "", depth: int = 0) -> Any:
     if kind.__name__ in _SENTINELS:
         return None
     if isinstance(value, type):
-        schema = getattr(value, "model_json_schema", None)  # a model of pydantic, as a schema for answers
+        schema = getattr(value, "model_json_schema", None)  # a pydantic model class, as a schema for answers
         return schema() if callable(schema) else value.__name__  # pyright: ignore[reportUnknownVariableType]
     members = obj(value)
     return told(dict(members), "", depth) if members else value
@@ -170,9 +173,10 @@ def _told_text(text: str, name: str) -> Any:
 
 
 def grown(before: Any, piece: Any) -> Any:
-    """Return two pieces of a value together: lists and objects grow, of anything else the later one counts.
+    """Merge two pieces of a value: lists and objects grow; for any other value, the later one counts.
 
-    A list that begins with what came before stands for it. Objects of a list that name the same index are one.
+    If the later list starts with the earlier list, only the later list is kept. List items with the same index are
+    merged.
     """
     if before is None or piece is None:
         return piece if before is None else before
@@ -219,5 +223,5 @@ def _continued(before: Any, piece: Any) -> Any:
 
 
 def names_of(*readings: Iterable[str]) -> frozenset[str]:
-    """Return the members that some tables of readings, or lists, have."""
+    """Return the members in several tables of readings, or lists."""
     return frozenset(name for one in readings for name in one)

@@ -19,20 +19,21 @@ pip install "pandaprobe-otel[cli]"
 pandaprobe-otel --help
 ```
 
-JSON for programs (`--format json`) and tables for people go to standard output, everything else to standard error.
+Standard output has the result: tables for people, or JSON for programs (`--format json`). Everything else goes to
+standard error.
 
-| exit code | means |
+| exit code | meaning |
 |---|---|
-| 0 | ok |
-| 1 | general; also: a case failed, or a threshold was missed |
+| 0 | success |
+| 1 | general failure; also: a case failed, or a threshold was missed |
 | 2 | credentials |
 | 3 | not found |
 | 4 | bad input or settings |
-| 5 | another answer of the API |
-| 6 | no evidence: in an evaluation nothing failed, and not all was judged |
+| 5 | another error of the API |
+| 6 | no evidence: in an evaluation, nothing failed, but not everything was judged |
 | 130 | interrupted |
 
-[API client](client.md#in-the-shell) shows the commands at work."""
+[API client](client.md#in-the-shell) has examples of the commands."""
 
 
 def pages() -> Mapping[str, str]:

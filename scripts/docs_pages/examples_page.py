@@ -15,10 +15,10 @@ from docs_pages.markdown import WRITTEN, code, table
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 _COLUMNS: Final = ("file", "what it shows", "needs", "keys, to run it for real")
 _INTRODUCTION: Final = """\
-Each is one file. Without keys it runs offline in seconds: a scripted model answers, and traces go to a PandaProbe that
-the example starts itself; the last lines say what that has seen, and which command shows it. With the keys in the
-environment the same file asks the real model and sends to your PandaProbe. `make examples` runs all of them so: each
-copied out of the repository, in an environment with what its first lines install and nothing else."""
+Each example is one file. Without keys, it runs offline in seconds: a scripted model answers, and the traces go to a
+PandaProbe that the example starts itself. The last lines show the received traces, and the command that displays them.
+With the keys in the environment, the same file calls the real model and sends to your PandaProbe. `make examples` runs
+each example outside the repository, in an environment with only the packages that its first lines install."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -155,7 +155,7 @@ MESSAGES: Final[dict[str, tuple[Said, ...]]] = {
     "Spans are there, but without inputs and outputs": (
         _notes(OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT="false"),
     ),
-    "The app's provider takes no processors": (_foreign_provider,),
+    "The app's provider accepts no processors": (_foreign_provider,),
     "The app's own exporter gets nothing": (_second_provider,),
     "A setting has no effect": (
         _notes(PANDAPROBE_API_KEE="x"),
@@ -169,7 +169,7 @@ MESSAGES: Final[dict[str, tuple[Said, ...]]] = {
     "A request may or may not have happened": (lambda *_: str(OutcomeUnknown("no answer came.")),),
 }
 """The messages under each heading, in the order of the page."""
-PRINTED: Final = "Nothing arrives, and nothing is said"
+PRINTED: Final = "Nothing arrives, and the log is empty"
 """The block above its message prints it; test_blocks.py runs the block."""
 
 

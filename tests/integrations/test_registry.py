@@ -123,7 +123,7 @@ def test_library_that_is_older_and_lacks_every_module_is_reported(
     assert (result.state, record.levelname) == ("failed", "WARNING")
     assert record.getMessage() == f"openai is not instrumented: {result.reason}"
     assert result.reason == (
-        f"openai {old_openai} is older than the oldest version tested (99) and built differently "
+        f"openai {old_openai} is older than the oldest version tested (99) and has another structure "
         "(there is no openai.not_yet, openai.not.yet): upgrade to openai >= 99"
     )
     caplog.clear()

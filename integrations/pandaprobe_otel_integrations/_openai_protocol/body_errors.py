@@ -1,4 +1,4 @@
-"""Errors inside a body that came with HTTP status 200, as in the middle of a stream."""
+"""Errors inside a body with HTTP status 200, for example in the middle of a stream."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pandaprobe_otel_integrations._shape import obj, string
 
 
 def failure_in(error: Any) -> Failure | None:
-    """Return the `error` of a body, which is an object with `code`, `type` and `message`, or just a text."""
+    """Return the `error` of a body: an object with `code`, `type` and `message`, or only a text."""
     if isinstance(error, str) and error:
         return Failure(type="error", message=error)
     found = obj(error)

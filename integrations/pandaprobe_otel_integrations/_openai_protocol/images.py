@@ -35,14 +35,14 @@ class Images:
         return {**sampling_attributes(body), names.OUTPUT_TYPE: "image"}
 
     def request_content(self, body: Body) -> Content:
-        """Return the prompt, and the files by their names."""
+        """Return the prompt, and the names of the files."""
         prompt = string(body.get("prompt"))
         said = [parts.text(prompt)] if prompt else []
         said += file_parts(body, "image")
         return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [], **parameters(body, _READ)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return each image by its address, or by size and hash, and the usage."""
+        """Return each image by its address, or by its size and hash, and the usage."""
         content: Content = {}
         if with_content:
             images = [part for image in objects(body.get("data")) for part in _image(image, body)]
@@ -57,14 +57,14 @@ class Images:
         )
 
     def merged(self, events: Events) -> Body:
-        """Return the final image of a stream; the last unfinished one where it broke off."""
+        """Return the final image of a stream, or the last unfinished one if the stream broke off."""
         last = obj(last_data(events))
         if "b64_json" not in last:
             return last
         return {**last, "data": [{"b64_json": last["b64_json"]}]}
 
     def is_output(self, event: Event) -> bool:
-        """Return whether the event is any image, unfinished ones included."""
+        """Return whether the event is any image, including unfinished ones."""
         return "b64_json" in obj(event.data)
 
 

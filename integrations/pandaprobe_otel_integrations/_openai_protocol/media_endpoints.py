@@ -1,4 +1,4 @@
-"""The endpoints for pictures, videos and sound, which other services have too."""
+"""The endpoints for pictures, videos and sound, which other services also have."""
 
 from __future__ import annotations
 
@@ -22,4 +22,4 @@ MEDIA: Final[dict[str, Endpoint]] = {
     "/audio/transcriptions": Transcription(),
     "/audio/translations": Transcription(),
 }
-"""By the end of their path."""
+"""The endpoints by the end of their path."""

@@ -18,12 +18,15 @@ from .chat_messages import content_parts
 
 _READ: Final = frozenset({"model", "input"})
 ANSWERED: Final = frozenset({"id", "model", "results", "error"})
-"""Members of an answer that are told."""
+"""Members of an answer that are recorded."""
 _VERDICT: Final = frozenset({"flagged", "categories"})
 
 
 class Moderations(Unstreamed):
-    """The verdict says which categories are met; scores and what else there is of each stand beside it."""
+    """Moderation of texts or pictures.
+
+    The verdict lists the categories that apply; scores and all other data are beside it.
+    """
 
     operation = "moderation"
 
@@ -32,7 +35,7 @@ class Moderations(Unstreamed):
         return {names.REQUEST_MODEL: string(body.get("model"))}
 
     def request_content(self, body: Body) -> Content:
-        """Return the content to judge; pictures by their addresses, or by size and hash."""
+        """Return the content to judge. Pictures are shown by their address, or by their size and hash."""
         said = content_parts(body.get("input"))
         return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [], **parameters(body, _READ)}
 

@@ -1,4 +1,4 @@
-"""The protocol as other services speak it: the same, without the attributes that are OpenAI's own."""
+"""OpenAI's protocol as implemented by other services, without the attributes that belong to OpenAI alone."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .completions import Completions
 from .responses import Responses
 
 _OPENAIS: Final = frozenset({"service_tier", "system_fingerprint"})
-"""Members that are attributes of OpenAI's alone; of others, they stand with what has no attribute."""
+"""Members that are attributes only on OpenAI's spans. For other services, they are kept with the rest."""
 
 
 def without_openai(attributes: Attributes) -> Attributes:
-    """The same dictionary, with nothing in it that no other service may have."""
+    """Return the dictionary without the attributes that belong to OpenAI alone."""
     for name in names.OPENAIS_OWN:
         attributes.pop(name, None)
     return attributes
@@ -34,7 +34,7 @@ class ForeignChatCompletions(ChatCompletions):
         return without_openai(super().request_attributes(body))
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """As OpenAI's."""
+        """Return the answer like OpenAI's endpoint."""
         answer = super().answer(body, with_content=with_content)
         without_openai(answer.attributes)
         return answer
@@ -51,7 +51,7 @@ class ForeignResponses(Responses):
         return without_openai(super().request_attributes(body))
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """As OpenAI's."""
+        """Return the answer like OpenAI's endpoint."""
         answer = super().answer(body, with_content=with_content)
         without_openai(answer.attributes)
         return answer
@@ -68,7 +68,7 @@ class ForeignCompletions(Completions):
         return without_openai(super().request_attributes(body))
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """As OpenAI's."""
+        """Return the answer like OpenAI's endpoint."""
         answer = super().answer(body, with_content=with_content)
         without_openai(answer.attributes)
         return answer

@@ -1,4 +1,4 @@
-"""Streams that keep a span current while they work, and only then."""
+"""Streams that keep a span current while they work, but not between their events."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from opentelemetry.context import Context, attach, get_current
 async def steps(
     events: AsyncGenerator[Any, None], inside: Context | None = None, begin: Callable[[], object] | None = None
 ) -> AsyncGenerator[Any, None]:
-    """Yield each event, made in the context that the stream has made for itself and given in that of the reader.
+    """Yield each event, made in the stream's own context and delivered in the reader's.
 
-    Without it, a span that the stream has opened is the reader's current one between two events, and stays it when the
-    reader reads no further. `inside` is the context to begin in, by default the reader's; `begin` is called once,
-    right before the first event is asked for.
+    Otherwise, a span that the stream has opened would be current in the reader between two events, and stay current if
+    the reader stops. `inside` is the context at the start, by default the reader's. `begin` is called once, right
+    before the first event is requested.
     """
     try:
         if begin is not None:

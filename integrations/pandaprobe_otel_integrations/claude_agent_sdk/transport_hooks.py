@@ -1,4 +1,4 @@
-"""Listening at the transport between the SDK and the CLI, whichever it is, without changing what goes over it."""
+"""Observation of any transport between the SDK and the CLI, without changing the messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .conversation import Conversation
 
 
 class ObservedMessages:
-    """The messages that a transport reads, each told to the conversation before the SDK gets it."""
+    """The messages that a transport reads. The conversation gets each before the SDK."""
 
     def __init__(self, messages: AsyncIterator[Any], conversation: Conversation) -> None:
         self._messages = messages
@@ -25,18 +25,18 @@ class ObservedMessages:
     async def __anext__(self) -> Any:
         try:
             message = await self._messages.__anext__()
-        except BaseException as error:  # the end, a failure, or a loop that cancels its tasks: nothing more will come
+        except BaseException as error:  # the end, a failure, or a loop that cancels its tasks: no more messages come
             guarded(self._conversation.close, None if isinstance(error, StopAsyncIteration) else error)
             raise
         guarded(self._conversation.read, obj(message))
         return message
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._messages, name)  # `aclose` and its like
+        return getattr(self._messages, name)  # methods such as `aclose`
 
 
 def tap(transport: Any, conversation: Conversation) -> None:
-    """Listen at this transport from now on, in both directions."""
+    """Observe this transport from now on, in both directions."""
     read: Callable[[], AsyncIterator[Any]] = transport.read_messages
     write: Callable[[str], Awaitable[None]] = transport.write
 

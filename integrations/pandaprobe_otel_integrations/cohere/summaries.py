@@ -1,4 +1,4 @@
-"""Summaries and classes of texts, from the first API, and documents that are read, from the second."""
+"""Summaries and classes of texts, from the first API, and parsed documents, from the second."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ class Classify(Summarize):
     operation = "classification"
 
     def request_content(self, body: Body) -> Content:
-        """Return the texts; examples stand with the parameters."""
+        """Return the texts; examples are among the parameters."""
         return {
             names.INPUT_MESSAGES: _said("user", strings(body.get("inputs")) or []),
             **parameters(body, _CLASSIFIED),
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the classes that were found for each text."""
+        """Return the classes of each text."""
         judged = objects(body.get("classifications"))
         found = [to_json(one.get("predictions") or []) for one in judged]
         more = [rest(one, _CLASSES) for one in judged]

@@ -1,4 +1,4 @@
-"""Tools that a recording answers, of agents that call them by their model's own way, or by a text."""
+"""Tools that a recording answers, whether the agent calls them through the model's API or in text."""
 
 from __future__ import annotations
 

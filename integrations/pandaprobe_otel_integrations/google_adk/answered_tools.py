@@ -1,4 +1,4 @@
-"""Tools that a recording answers: those that are functions, with what they do to the session beside their result."""
+"""Function tools that a recording answers, with their changes to the session."""
 
 from __future__ import annotations
 
@@ -54,5 +54,5 @@ def _form(context: Any) -> Form:
 
 
 def _done(actions: Any) -> Mapping[str, Any]:
-    """Return what a tool has told the runner: what it wrote into the state, where to go on, and the like."""
+    """Return a tool's messages to the runner: changes of the state, transfers, and the like."""
     return {} if actions is None else obj(actions.model_dump(mode="json", exclude_defaults=True))

@@ -33,9 +33,9 @@ Named = Mapping[str, Any]
 
 
 class SpanHooks:
-    """Wrappers in wrapt's form. While `is_on` says no, they only pass on.
+    """Wrappers in wrapt's form. While `is_on` is False, they only pass calls on.
 
-    `values` gives session, user, tags and metadata of the traces that begin; `content_of` ADK's settings for a run.
+    `values` returns session, user, tags and metadata of new traces. `content_of` returns ADK's settings for a run.
     """
 
     def __init__(
@@ -49,10 +49,13 @@ class SpanHooks:
         self._values = values
         self._content_of = content_of
         self._open: weakref.WeakValueDictionary[tuple[int, int], Any] = weakref.WeakValueDictionary()
-        """Spans of agents and of what they run in, by trace and span; ADK holds them as long as they are open."""
+        """Open spans of agents and of the spans around them, by trace and span id.
+
+        ADK holds them while they are open.
+        """
 
     def agent_begins(self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named) -> Any:
-        """Wrap `trace_agent_invocation(span, agent, ctx)`, which is called where the span has begun."""
+        """Wrap `trace_agent_invocation(span, agent, ctx)`, which is called when the span has started."""
         result = wrapped(*args, **kwargs)
         if self._is_on():
             guarded(self._describe_agent, *args, **kwargs)
@@ -61,7 +64,7 @@ class SpanHooks:
     def model_call(
         self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named
     ) -> AbstractAsyncContextManager[Any, bool | None]:
-        """Wrap `use_inference_span(...)`, the block that a model's call is made and answered in."""
+        """Wrap `use_inference_span(...)`, the block in which a model call is made and answered."""
         block: AbstractAsyncContextManager[Any, bool | None] = wrapped(*args, **kwargs)
         if not self._is_on():
             return block
@@ -100,7 +103,7 @@ class SpanHooks:
             fail(recorded, found[0], found[1] if says else found[0])
 
     def tool_called(self, wrapped: Wrapped, _: Any, args: Arguments, kwargs: Named) -> Any:
-        """Wrap `trace_tool_call(tool, args, function_response_event, ...)`, called where the tool has run."""
+        """Wrap `trace_tool_call(tool, args, function_response_event, ...)`, called after the tool has run."""
         result = wrapped(*args, **kwargs)
         if self._is_on():
             guarded(_note_waiting, *args, **kwargs)
@@ -110,7 +113,7 @@ class SpanHooks:
     def _note_tool(
         self, tool: Any, args: Any = None, event: Any = None, error: Any = None, span: Any = None, *_: Any, **more: Any
     ) -> None:
-        """Record what a tool keeps in the session's state, and what it has raised."""
+        """Record the tool's changes to the session's state, and its exception."""
         del tool, args
         span = span or more.get("span") or get_current_span()
         event = event or more.get("function_response_event")
@@ -123,7 +126,7 @@ class SpanHooks:
             fail(span, type(error).__name__, str(error))
 
     def _says(self, invocation_context: Any) -> bool:
-        """Return whether ADK is to put content on spans."""
+        """Return whether ADK puts content on spans."""
         config = self._content_of(invocation_context)
         return bool(getattr(config, "should_add_content_to_experimental_spans", False))
 
@@ -145,7 +148,7 @@ class SpanHooks:
             span.set_attributes(encoded({RESPONSE: {"response": {"state": told(dict(state))}}}))
 
     def _tell_agents(self, span: Any) -> None:
-        """A model call's input is, when it is the first, that of its agent and its run; its output is for now too."""
+        """Keep the input of the first model call and the output of the latest one as those of its agent and run."""
         attributes: Mapping[str, Any] = span.attributes
         above = self._above(span)
         while above is not None:
@@ -160,7 +163,10 @@ class SpanHooks:
 
 
 class ModelCallBlock:
-    """ADK's block, which is told from when its span is complete; it ends the span itself, maybe before it is left."""
+    """ADK's block, which reports when its span is complete.
+
+    It ends the span itself, possibly before the block is left.
+    """
 
     def __init__(
         self,
@@ -199,7 +205,10 @@ class ModelCallBlock:
 
 
 def _make_a_step_of(around: Any) -> None:
-    """ADK before 2.13 has a span `call_llm` around that of each model call, which would be a second call."""
+    """Turn ADK's span `call_llm` (before 2.13) into a step.
+
+    It surrounds each model call, and would count as a second one.
+    """
     if scope_of(around) == SCOPE and around.name == "call_llm":
         around.set_attribute(KIND, "CHAIN")
 
@@ -217,7 +226,7 @@ def _note_first_chunk(invocation_context: Any, span: Any, llm_response: Any) -> 
 def _note_waiting(
     tool: Any, args: Any = None, function_response_event: Any = None, error: Any = None, *_: Any, **more: Any
 ) -> None:
-    """A tool that is to answer later, or only when a person confirms it, has stopped the run."""
+    """Record that the run stops for a tool that answers later, or only after a person confirms it."""
     del args
     actions = getattr(function_response_event, "actions", None)
     asks = getattr(actions, "requested_tool_confirmations", None) or getattr(actions, "requested_auth_configs", None)

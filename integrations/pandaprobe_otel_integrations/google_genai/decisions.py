@@ -1,4 +1,4 @@
-"""`POST /decisions`: questions about one input, each answered by yes or no, a choice, or a score."""
+"""`POST /decisions`: several questions about one input, each answered by yes or no, a choice, or a score."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .interact import Interactions
 
 
 class GoogleDecisions(Interactions):
-    """The input and the usage are those of an interaction; questions and answers have names."""
+    """Decisions about an input. Input and usage are those of an interaction; questions and answers have names."""
 
     read: Set[str] = Interactions.read | {"questions"}
     answered: Set[str] = Interactions.answered | {"answers"}
@@ -26,12 +26,12 @@ class GoogleDecisions(Interactions):
         return {**super().request_attributes(body), names.OUTPUT_TYPE: "json"}
 
     def request_content(self, body: Body) -> Content:
-        """Return the content to judge; the questions stand with the instructions."""
+        """Return the content to judge; the questions are part of the instructions."""
         questions = [parts.text(to_json({name: asked})) for name, asked in obj(body.get("questions")).items()]
         return {**super().request_content(body), names.SYSTEM_INSTRUCTIONS: questions}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The answers as one text, and the usage."""
+        """Return the answers as one text, and the usage."""
         answers = obj(body.get("answers"))
         message = {"role": "assistant", "parts": [parts.text(to_json(answers))], "finish_reason": "stop"}
         content: Content = {names.OUTPUT_MESSAGES: [message]} if with_content and answers else {}

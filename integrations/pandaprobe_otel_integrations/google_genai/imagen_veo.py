@@ -56,7 +56,7 @@ class Images(Unstreamed):
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return each picture by size and hash, and what was said of it."""
+        """Return each picture by size and hash, and the service's data about it."""
         made: list[Part] = []
         for one in objects(body.get("predictions")):
             if (picture := _picture(one)) is not None:
@@ -73,12 +73,12 @@ class Images(Unstreamed):
 
 
 class Videos(Images):
-    """A video: a job is begun, whose name is the answer."""
+    """A video: the request starts a job, and the answer is its name."""
 
     output_type = "video"
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the name of the job, and what is known of it."""
+        """Return the name of the job, and its known state."""
         return Answer(
             attributes={names.RESPONSE_ID: string(body.get("name"))},
             content=beside(body, _JOB, {}) if with_content else {},

@@ -1,6 +1,6 @@
-"""Live sessions: a WebSocket on which the app and the model take turns. Each turn of the model is a call of it.
+"""Live sessions: a WebSocket on which the app and the model take turns. Each turn of the model is a call.
 
-What goes over the wire is read; the session, its connection and their methods' results stay what they are.
+The messages on the wire are observed. The session, its connection and the results of their methods stay unchanged.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _SAID: Final = frozenset(
 
 @dataclass(frozen=True)
 class LiveTurn(GenerateContent):
-    """A turn of the model. `asked` is what the app has said since the last one."""
+    """A turn of the model. `asked` is the app's input since the last turn."""
 
     asked: Sequence[Part] = field(default_factory=list[Part])
     last_event: LastEvent | None = None
@@ -89,7 +89,7 @@ class LiveTurn(GenerateContent):
         return Answer(attributes=attributes, content=content)
 
     def merged(self, events: Events) -> Body:
-        """Return the messages of the server as one answer; sound in pieces is one sound."""
+        """Return the messages of the server as one answer; pieces of sound are joined."""
         pieces: list[Any] = []
         sound: dict[str, bytearray] = {}
         beside: dict[str, Any] = {}
@@ -126,14 +126,14 @@ def _hear(sound: dict[str, bytearray], data: Body) -> bool:
 
 
 class LiveHooks:
-    """A wrapper in wrapt's form. `gate` decides per session and turn; closed, it only passes on."""
+    """A wrapper in wrapt's form. `gate` decides per session and turn; if it is closed, it only passes calls on."""
 
     def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
         self._recorder = recorder
         self._gate = gate
 
     def connect(self, wrapped: Wrapped, live: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap `AsyncLive.connect`: the context manager that it returns stays, what it yields is listened to."""
+        """Wrap `AsyncLive.connect`. Its context manager stays, and the session that it yields is observed."""
         manager = wrapped(*args, **kwargs)
         guarded(self._listen, manager, live, kwargs)
         return manager
@@ -174,7 +174,7 @@ class _Connecting:
 
 
 class _Session:
-    """The input on one connection since the last turn, and the turn that goes on."""
+    """The input on one connection since the last turn, and the turn in progress."""
 
     def __init__(self, recorder: Recorder, is_open: Callable[[], bool], setup: Body, session: Any) -> None:
         client = session._api_client  # pyright: ignore[reportPrivateUsage]
@@ -188,7 +188,7 @@ class _Session:
         self._awaits_tool = False
 
     def sent(self, message: Any) -> None:
-        """The app says something."""
+        """Record a message of the app."""
         if self._awaits_tool:
             self._end("terminal")
         data = obj(from_json(message))
@@ -207,10 +207,10 @@ class _Session:
             self._begin()
 
     def received(self, message: Any) -> None:
-        """The service says something."""
+        """Record a message of the service."""
         raw: bytes = message.encode() if isinstance(message, str) else bytes(message)
         if b'"serverContent"' in raw or b'"toolCall"' in raw:
-            self._begin()  # unless the app asked, the model found that it was its turn
+            self._begin()  # unless the app asked, the model started its turn by itself
         if not self._turn.goes_on:
             return
         self._turn.keep(raw)
@@ -219,11 +219,11 @@ class _Session:
             self._end("terminal")
 
     def broken(self, error: Exception) -> None:
-        """The connection is lost, or closed by the service."""
+        """Record that the connection is lost, or closed by the service."""
         self._turn.broken(error)
 
     def closed(self) -> None:
-        """The app closes the connection."""
+        """Record that the app closes the connection."""
         self._end("closed")
 
     def _begin(self) -> None:
@@ -257,7 +257,7 @@ def _setup(model: Any, config: Any) -> Body:
 
 
 def _members(config: Any) -> Body:
-    """Return the members of a configuration: an object, or a model of pydantic, whose functions make no JSON."""
+    """Return the members of a configuration: an object, or a pydantic model, whose functions have no JSON form."""
     names_set: Any = getattr(config, "model_fields_set", None)
     return obj(config) if names_set is None else {name: getattr(config, name) for name in names_set}
 

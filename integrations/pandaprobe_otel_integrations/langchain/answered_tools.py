@@ -1,4 +1,4 @@
-"""Tools that a recording answers: what their functions return, with messages and commands among it."""
+"""Tools that a recording answers: the results of their functions, including messages and commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COMMAND: Final = "$command"
 _DOCUMENT: Final = "$document"
 _MESSAGE: Final = "$message"
 _STEERING: Final = "GraphBubbleUp"
-"""Base of the exceptions by which a tool waits for a person, or goes to a graph above."""
+"""Base of the exceptions with which a tool waits for a person, or continues in a graph above."""
 
 
 def hook_tools(module: ModuleType) -> Iterable[Undoable]:
@@ -59,7 +59,7 @@ def _steers(error: BaseException) -> bool:
 
 
 def _kept(value: Any) -> Any:
-    """Return messages, documents and commands as JSON; the rest as it is."""
+    """Return messages, documents and commands as JSON; anything else unchanged."""
     kinds = {base.__name__ for base in type(value).__mro__}
     if "BaseMessage" in kinds:
         return {_MESSAGE: import_module("langchain_core.messages").message_to_dict(value)}
@@ -76,7 +76,7 @@ def _kept(value: Any) -> Any:
 
 
 def _given(value: Any) -> Any:
-    """Return JSON with the messages, documents and commands that it stands for."""
+    """Return JSON with its messages, documents and commands restored."""
     if isinstance(value, list):
         return [_given(one) for one in items(value)]
     if not isinstance(value, dict):

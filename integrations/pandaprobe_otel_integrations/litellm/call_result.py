@@ -23,14 +23,14 @@ from .provider import named
 
 
 class FunctionCall:
-    """One call of a function of litellm's, until it returns."""
+    """One call of a function of litellm, until it returns."""
 
     __slots__ = ("_call", "_context", "_function", "_logging", "_provider")
 
     def __init__(
         self, call: ModelCall, context: Context, function: Function, logging: Any, provider: str | None
     ) -> None:
-        """`provider` is the one that the span has by now, in the conventions' words."""
+        """Create the call. `provider` is the provider that the span has at this point, by the conventions' names."""
         self._call = call
         self._provider = provider
         self._context = context
@@ -38,7 +38,7 @@ class FunctionCall:
         self._logging = logging
 
     def take(self, result: Any) -> tuple[Any, ObservedStream] | None:
-        """Take the function's result: an answer, or a stream, which comes back with its observer."""
+        """Take the function's result: an answer, or a stream, which is returned with its observer."""
         stream = self._function.stream_in(result)
         if stream is not None:
             return stream, ObservedStream(self._call, self._context, self._function, stream, result)
@@ -53,16 +53,16 @@ class FunctionCall:
         return None
 
     def raised(self, error: BaseException) -> None:
-        """The function raised."""
+        """Record that the function raised."""
         self._call.raised(error)
         self._call.end()
 
     def returned(self) -> None:
-        """All that there is to tell, `take` has told."""
+        """Do nothing: `take` has recorded the result."""
 
 
 class ObservedStream:
-    """The span of a stream; it ends with the stream, and holds nothing of it but its chunks."""
+    """The span of a stream. It ends with the stream, and keeps only the stream's chunks."""
 
     __slots__ = ("_call", "_context", "_function", "_kept", "_model", "is_being_read", "items")
 
@@ -71,7 +71,7 @@ class ObservedStream:
         self._call = call
         self._context: Context | None = context
         self._function = function
-        # Counts that the app has not asked for are not in what it reads, but among the chunks that litellm keeps.
+        # Counts that the app has not requested are not in its chunks, but in the chunks that litellm keeps.
         self._kept: Sequence[Any] = getattr(stream, "chunks", ())
         self._model: str | None = None
         self.is_being_read = False
@@ -79,20 +79,20 @@ class ObservedStream:
         self.items.watch(shown)
 
     def enter(self) -> Token[Context] | None:
-        """Before each chunk. Some providers are only asked before the first one, and that is part of this call."""
+        """Prepare the context before each chunk. Some providers send the request only then, as part of this call."""
         self.is_being_read = True
         context, self._context = self._context, None
         return attach(context) if context is not None else None
 
     def leave(self, token: Token[Context] | None) -> None:
-        """After each chunk, with what `enter` returned."""
+        """Restore the context after each chunk, from the result of `enter`."""
         self.is_being_read = False
         if token is not None:
             restore(token)
 
     def ended(self, stream: Any, how: End, error: BaseException | None = None) -> None:
-        """The stream is exhausted, closed or broken."""
-        # What the app reads names the model that it asked for; this is the one that answered.
+        """Record that the stream is exhausted, closed or broken."""
+        # The app's chunks name the model that it asked for; this one answered.
         self._model = string(getattr(stream, "_provider_response_model", None))
         self.items.end(how, error)
 
@@ -124,6 +124,6 @@ class ObservedStream:
 
 
 def _decided(logging: Any) -> str | None:
-    """Return the provider that litellm chose, in the conventions' words."""
+    """Return the provider that litellm chose, by the conventions' names."""
     details = obj(getattr(logging, "model_call_details", None))
     return named(string(details.get("custom_llm_provider")))

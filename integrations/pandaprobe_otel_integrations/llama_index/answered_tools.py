@@ -1,4 +1,4 @@
-"""Tools that a recording answers: those that are functions. One that takes the workflow's context has to run."""
+"""Function tools that a recording answers. A tool that takes the workflow's context has to run."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ def _arguments(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping
 
 
 def _takes_context(tool: Any) -> bool:
-    """A tool that does something to the run by its context, as that of a hand-off does."""
+    """Return whether the tool changes the run through its context, as a hand-off does."""
     return bool(getattr(tool, "requires_context", False))

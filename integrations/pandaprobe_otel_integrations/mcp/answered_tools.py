@@ -1,4 +1,4 @@
-"""Tool calls of a client that an open recording answers, or keeps."""
+"""A client's tool calls that an open recording answers or keeps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pandaprobe_otel.capture import tool_answers
 async def answered_call(
     wrapped: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """`ClientSession.call_tool`, answered by a recording if one is open and asks for this tool."""
+    """Run `ClientSession.call_tool`, or answer it from a recording, if one is open and wants this tool."""
     name, arguments = _asked(*args, **kwargs)
     return await tool_answers.call_async(name, arguments, lambda: wrapped(*args, **kwargs), _FORM)
 
@@ -26,7 +26,7 @@ def _kept(result: Any) -> Any:
 
 
 def _given(said: Any) -> Any:
-    """Return a result of the library's own class. One that was made from a trace is the text alone."""
+    """Return a result of the library's own class. One made from a trace has only the text."""
     kind: Any = import_module("mcp.types").CallToolResult
     if isinstance(said, dict) and "content" in said:
         return kind.model_validate(said)

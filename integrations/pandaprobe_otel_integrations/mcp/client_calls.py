@@ -1,4 +1,4 @@
-"""Tool calls on the side of the client: a span each, which goes along in the request's `_meta`."""
+"""A client's tool calls. Each has a span, whose context is sent in the request's `_meta`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def recorded_call(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    """`ClientSession.call_tool` inside a span of its own."""
+    """Run `ClientSession.call_tool` inside a span."""
     span = guarded(_begin, recorder, *args, **kwargs)
     if span is None:
         return await answered_call(wrapped, args, kwargs)
@@ -58,7 +58,7 @@ async def recorded_call(
 
 
 def without_spans_of_its_own(module: ModuleType) -> Iterable[Patch]:
-    """The library's own span of a tool call's request says less than ours and is left out; the others stay."""
+    """Leave out the library's own span of a tool call's request, because ours has more data; the others stay."""
     own = module.otel_span
     tracer: Any = import_module("mcp.shared._otel")._tracer
 
@@ -88,7 +88,7 @@ def _begin(recorder: Recorder, name: str, arguments: Any = None, *_: Any, **__: 
         names.TOOL_TYPE: "extension",
     }
     if _is_tool(get_current_span()):
-        attributes[ours.KIND] = "OTHER"  # a framework's tool is called by MCP: one tool call, not two
+        attributes[ours.KIND] = "OTHER"  # a framework's tool is called through MCP: one tool call, not two
     if recorder.with_content:
         attributes |= encoded({ours.INPUT if ours.KIND in attributes else names.TOOL_CALL_ARGUMENTS: arguments})
     return recorder.tracer.start_span(f"{TOOLS_CALL} {name}", kind=SpanKind.CLIENT, attributes=attributes)
@@ -101,7 +101,7 @@ def _is_tool(span: Span) -> bool:
 
 
 def _attributes(span: Span) -> Object:
-    """Return those of a span of OpenTelemetry's SDK; the API has no way to read them."""
+    """Return the attributes of a span of OpenTelemetry's SDK; the API cannot read them."""
     return obj(getattr(span, "attributes", None))
 
 

@@ -1,4 +1,4 @@
-"""Requests that are no tool calls, of client and server: what was asked and answered, in the library's own spans."""
+"""Requests that are not tool calls, of client and server: their content, in the library's own spans."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOLD: Final = frozenset(
 
 
 class Request:
-    """One request that is sent, from before its span is opened to after its answer."""
+    """One request, from before its span is opened until after its answer."""
 
     def __init__(self, method: str, params: Any) -> None:
         self.method = method
@@ -31,12 +31,12 @@ class Request:
         self._params = params
 
     def opened(self, span: Span) -> None:
-        """The library has opened the span."""
+        """Keep the span that the library has opened."""
         self.span = span
         guarded(lambda: span.set_attributes(encoded({ours.INPUT: asked(self._params)})))
 
     def answered(self, result: Any) -> None:
-        """The other side has answered this."""
+        """Record the answer of the other side."""
         self.span.set_attributes(encoded({ours.OUTPUT: plain(result)}))
 
 
@@ -50,7 +50,7 @@ def asked(params: Any) -> Any:
 
 
 def taken(method: Any) -> Request | None:
-    """Return the request that a span of this method is opened for."""
+    """Return the request for which a span of this method is opened."""
     request = _REQUEST.get()
     if request is None or request.method != method:
         return None
@@ -60,7 +60,7 @@ def taken(method: Any) -> Request | None:
 
 @contextmanager
 def open_ended(tracer: Any, request: Request, name: str, **options: Any) -> Generator[Span]:
-    """Yield the library's span of a request, which is ended when the answer is told."""
+    """Yield the library's span of a request, which ends when the answer is recorded."""
     with tracer.start_as_current_span(name, end_on_exit=False, **options) as span:
         request.opened(span)
         yield span
@@ -69,7 +69,7 @@ def open_ended(tracer: Any, request: Request, name: str, **options: Any) -> Gene
 async def sent(
     wrapped: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...], kwargs: dict[str, Any], request: Request
 ) -> Any:
-    """`send_raw_request` of a dispatcher, with the answer told on the span that is opened in it."""
+    """Run `send_raw_request` of a dispatcher, and record the answer on the span opened in it."""
     token = _REQUEST.set(request)
     try:
         result = await wrapped(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Requests on the side of the server: what the library's own spans lack, which is what was asked and answered."""
+"""Requests on the server's side: the library's own spans lack their content, which is added."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CallNext = Callable[[Any], Coroutine[Any, Any, Any]]
 
 
 def noting(call_next: CallNext) -> CallNext:
-    """The rest of the server's middleware, which runs inside the library's span, with its content noted there."""
+    """Run the rest of the server's middleware inside the library's span, and record its content there."""
 
     async def noted(request: Any) -> Any:
         span = get_current_span()

@@ -1,4 +1,4 @@
-"""`POST /moderations`, `/classifications` and their twins for chats: what kind of text it is."""
+"""`POST /moderations`, `/classifications` and their variants for chats: judgements of texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pandaprobe_otel_integrations._shape import items, obj, objects
 
 
 class Judgements(Moderations):
-    """Of texts, or of what was said in chats."""
+    """Moderation of texts or of chats."""
 
     def request_content(self, body: Body) -> Content:
         """Return the texts, or the messages of each chat."""
@@ -27,7 +27,7 @@ class Judgements(Moderations):
 
 
 class Classifications(Judgements):
-    """By a model that was trained for it; each result says how likely each label is."""
+    """Classification by a trained model; each result has the probability of each label."""
 
     operation = "classification"
 

@@ -1,4 +1,4 @@
-"""`POST /ocr`: a document, read page by page."""
+"""`POST /ocr`: text recognition of a document, page by page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ANSWER: Final = frozenset({"model", "pages", "document_annotation", "error"})
 
 
 class Documents(Unstreamed):
-    """Pages are what it costs, which are no tokens."""
+    """A document. Its cost is counted in pages, which are not tokens."""
 
     operation = "generate_content"
 
@@ -29,7 +29,7 @@ class Documents(Unstreamed):
         return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: "text"}
 
     def request_content(self, body: Body) -> Content:
-        """Return the document by its address, or by size and hash, and what is asked of it."""
+        """Return the document by its address, or by size and hash, and the question about it."""
         said = [*_document(obj(body.get("document")))]
         if prompt := string(body.get("document_annotation_prompt")):
             said.append(parts.text(prompt))

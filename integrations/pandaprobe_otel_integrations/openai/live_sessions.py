@@ -1,6 +1,6 @@
-"""Live sessions: a model that speaks and listens at the same time hands tasks to others, whose answers are calls.
+"""Live sessions: a model that speaks and listens at the same time delegates tasks, whose answers are calls.
 
-The speech itself has no turns: the service says neither where an answer begins or ends nor what it cost in tokens.
+The speech itself has no turns: the service reports neither where an answer starts or ends, nor its tokens.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _DECISIONS: Final = Decisions()
 _READ: Final = ("response.event", "decision.event", "session.input_transcript.delta", "session.started", "session.upda")
 _MAX_TASKS: Final = 1000
 _MAX_HEARD: Final = 50_000
-"""Characters of what was heard since the last task; of more, the latest."""
+"""Largest number of characters kept since the last task. Of longer text, the latest characters are kept."""
 _seen: Final = SeenIds()
-"""Responses by id: a session may be listened to on several connections at once."""
+"""Responses by id: several connections may observe one session."""
 
 
 class LiveSession:
-    """The tasks of one connection. `turn` makes what records one of them."""
+    """The tasks of one connection. `turn` makes the recorder of a task."""
 
     def __init__(self, turn: Callable[[], LiveCall]) -> None:
         self._turn = turn
@@ -36,10 +36,10 @@ class LiveSession:
         self._heard = ""
 
     def sent(self, message: Any) -> None:
-        """The app speaks; what of that is text, the service repeats."""
+        """Ignore the app's message; the service repeats its text."""
 
     def received(self, message: Any) -> None:
-        """The service says something, mostly sound."""
+        """Record a message of the service, in most cases sound."""
         text = message if isinstance(message, str) else bytes(message).decode()
         if not any(kind in text for kind in _READ):
             return
@@ -55,12 +55,12 @@ class LiveSession:
             self._decide(obj(obj(event.get("event")).get("decision")))
 
     def broken(self, error: Exception) -> None:
-        """The connection is lost, or closed by the service."""
+        """Record that the connection is lost, or closed by the service."""
         for turn in self._tasks.values():
             turn.broken(error)
 
     def closed(self) -> None:
-        """The app closes the connection."""
+        """Record that the app closes the connection."""
         for turn in self._tasks.values():
             turn.end("closed")
         self._tasks.clear()

@@ -1,4 +1,4 @@
-"""Tools that a recording answers: below the SDK's handling of failures, so that it forms their texts again."""
+"""Tools that a recording answers, below the SDK's handling of failures, which forms their error texts again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model's input, and the time of its first answer: the SDK's spans tell the former only of calls that go well."""
+"""A model's input, and the time of its first token. The SDK's spans have the input only for successful calls."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _ARGUMENTS: Final = (
     "previous_response_id",
     "conversation_id",
 )
-"""Of `Model.get_response` and `Model.stream_response`, in their order."""
+"""Arguments of `Model.get_response` and `Model.stream_response`, in their order."""
 _SETTINGS: Final = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "reasoning", "top_logprobs")
 _MORE_SETTINGS: Final = ("tool_choice", "parallel_tool_calls", "truncation", "metadata", "store")
-"""Those that may hold content. A service that speaks the Responses API need not repeat them."""
+"""Settings that may contain content. A service with the Responses API need not repeat them."""
 _PREPARATIONS: Final = frozenset({"response.created", "response.queued", "response.in_progress"})
 
 
 class ModelRequest:
-    """One call of a model of the SDK."""
+    """One call of the SDK's model."""
 
     __slots__ = ("_arguments", "_model", "_span")
 
@@ -44,17 +44,17 @@ class ModelRequest:
         self._span: Span | None = None
 
     def recorded_by(self, span: Span) -> None:
-        """The SDK's span of the call has begun, and this is ours."""
+        """Keep our span for the SDK's span of the call, which has started."""
         self._span = span
 
     def answers(self) -> None:
-        """The first token is here."""
+        """Record the time of the first token."""
         if self._span is not None:
             self._span.set_attributes({names.STREAM: True, ours.COMPLETION_START_TIME: time_ns()})
 
     @property
     def with_content(self) -> bool:
-        """Return whether the app lets the SDK tell what is asked (`trace_include_sensitive_data`)."""
+        """Return whether the app lets the SDK record content (`trace_include_sensitive_data`)."""
         tracing = self._arguments.get("tracing")
         return bool(tracing is None or tracing.include_data())
 
@@ -67,7 +67,7 @@ class ModelRequest:
         ]
 
     def body(self) -> dict[str, Any]:
-        """Return the call as a request of the Responses API; without content where the app wants none."""
+        """Return the call as a request of the Responses API, without content if the app wants none."""
         settings = self._get("model_settings")
         found = {name: getattr(settings, name, None) for name in _SETTINGS}
         found |= {
@@ -87,11 +87,11 @@ class ModelRequest:
 
 
 _NEXT: Final[ContextVar[ModelRequest | None]] = ContextVar("pandaprobe_openai_agents_request", default=None)
-"""The call whose span the SDK begins next."""
+"""The call whose span the SDK starts next."""
 
 
 def request_that_begins() -> ModelRequest | None:
-    """Return the call that the SDK has just begun a span of; it is not that of another span."""
+    """Take the call whose span the SDK has just started, so that no other span gets it."""
     found = _NEXT.get()
     if found is not None:
         _NEXT.set(None)
@@ -99,7 +99,7 @@ def request_that_begins() -> ModelRequest | None:
 
 
 class ModelHooks:
-    """Wrappers in wrapt's form of the methods that the SDK's `Model` has. While `is_on` says no, they only pass on."""
+    """Wrappers in wrapt's form of the methods of the SDK's `Model`. While `is_on` is False, they only pass calls on."""
 
     def __init__(self, is_on: Callable[[], bool]) -> None:
         self._is_on = is_on
@@ -145,4 +145,4 @@ def _function(tool: Any, *names_of_fields: str) -> Part:
 def _tool(tool: Any) -> Part:
     if hasattr(tool, "params_json_schema"):
         return _function(tool, "name", "description", "params_json_schema")
-    return {"type": str(getattr(tool, "name", type(tool).__name__))}  # one that the service runs itself
+    return {"type": str(getattr(tool, "name", type(tool).__name__))}  # a tool that the service runs itself

@@ -1,4 +1,4 @@
-"""Tools that a recording answers: those that are functions. Tools of MCP are answered where MCP calls them."""
+"""Function tools that a recording answers. MCP's tools are answered by the MCP integration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pandaprobe_otel_integrations._patching import Undoable, patch
 TOOLS: Final = "pydantic_ai.toolsets.function"
 _RETURN: Final = "$tool_return"
 _STEERING: Final = ("CallDeferred", "ApprovalRequired", "SkipToolExecution")
-"""Exceptions by which a tool waits for somebody, and which say nothing of a failure."""
+"""Exceptions with which a tool waits for a person; they are not failures."""
 
 
 def hook_tools(module: ModuleType) -> Iterable[Undoable]:
@@ -33,7 +33,7 @@ def _asked(name: str, tool_args: Mapping[str, Any], *_: Any, **__: Any) -> tuple
 
 
 def _kept(result: Any) -> Any:
-    """Return a result as the model gets it, with what a `ToolReturn` says beside it."""
+    """Return a result as the model gets it, with the other data of a `ToolReturn`."""
     if type(result).__name__ == "ToolReturn":
         return {_RETURN: _adapter().dump_python(result, mode="json")}
     return import_module("pydantic_core").to_jsonable_python(result)

@@ -14,13 +14,13 @@ from pandaprobe_otel_integrations._shape import items, obj
 _ATTRIBUTES: Final = frozenset(
     {"max_tokens", "top_p", "seed", "temperature", "presence_penalty", "frequency_penalty", "timeout"}
 )
-"""Settings that the spans have attributes for, and how long to wait."""
+"""Settings for which the spans have attributes, and timeouts."""
 _BINARY: Final = "BinaryContent"
 _NOT_SENT: Final = "CachePoint"
 
 
 class Beside:
-    """Wrappers in wrapt's form. While `is_on` says no, they only pass on."""
+    """Wrappers in wrapt's form. While `is_on` is False, they only pass calls on."""
 
     def __init__(self, *, is_on: Callable[[], bool]) -> None:
         self._is_on = is_on
@@ -34,7 +34,7 @@ class Beside:
         return found
 
     def embedding_settings(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Wrap the settings of an embedding, of which what goes into the request's body is left out."""
+        """Wrap the settings of an embedding. The spans leave out the settings that go into the request's body."""
         found: dict[str, Any] = wrapped(*args, **kwargs)
         given = obj(args[0] if args else kwargs.get("settings"))
         more = rest({"extra_body": given.get("extra_body")}, frozenset()) if self._is_on() else {}
@@ -46,14 +46,14 @@ class Beside:
         return (guarded(_with_beside, part.content, found) or found) if self._is_on() else found
 
     def binary_part(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Wrap binary content as a part of a message, which is told by its media type alone."""
+        """Wrap binary content as a part of a message, of which the span has only the media type."""
         found: dict[str, Any] = wrapped(*args, **kwargs)
         if self._is_on() and len(args) > 1 and callable(args[1]) and "content" not in found:
             found.update(guarded(_digest_of_text, args[1]) or {})
         return found
 
     def redacted(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Wrap a value that a tool gives, of which binary content is taken out."""
+        """Wrap a tool's value, from which binary content is removed."""
         found: Any = wrapped(*args, **kwargs)
         if self._is_on() and _is_binary(args[0]):
             return {**obj(found), **(guarded(_digest, args[0].data) or {})}

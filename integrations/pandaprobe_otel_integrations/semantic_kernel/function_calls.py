@@ -1,4 +1,4 @@
-"""The span of one call of a function: of a plugin's, which is a tool, or of a prompt, which asks a model itself."""
+"""The span of one function call: a plugin's function is a tool, and a prompt calls a model itself."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pandaprobe_otel_integrations._span_scope import SpanScope
 from pandaprobe_otel_integrations._span_writing import present
 
 _PLAIN: Final[frozenset[type]] = frozenset({str, int, float, bool, list, tuple, dict})
-"""Types that are told as they are."""
+"""Types that are recorded unchanged."""
 
 
 def begin_function(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FunctionScope:
     """Start the span of `invoke(function, kernel, arguments, metadata, **more_arguments)`, or of its streamed form."""
     function = args[0]
     given = args[2] if len(args) > 2 else kwargs.get("arguments")
-    call = obj(args[3] if len(args) > 3 else kwargs.get("metadata"))  # the model's, else empty
+    call = obj(args[3] if len(args) > 3 else kwargs.get("metadata"))  # the model's id, or empty
     name = str(function.fully_qualified_name)
     if function.is_prompt and not call:
         form = _PROMPT
@@ -48,7 +48,7 @@ def begin_function(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Form:
-    """The attributes that arguments and result are in."""
+    """The attributes of arguments and result."""
 
     given: str
     result: str
@@ -59,7 +59,7 @@ _TOOL: Final = _Form(given=names.TOOL_CALL_ARGUMENTS, result=names.TOOL_CALL_RES
 
 
 class FunctionScope(SpanScope):
-    """A call, whose result is told in the attribute `result`. One that yields lasts until it is read."""
+    """A call, whose result is in the attribute `result`. If the function yields, the call lasts until it is read."""
 
     def __init__(self, recorder: Recorder, span: Any, result: str) -> None:
         super().__init__(recorder, span)
@@ -67,18 +67,18 @@ class FunctionScope(SpanScope):
         self._pieces: list[str] = []
 
     def produced(self, item: Any, /) -> None:
-        """A part of the result, or the whole of it."""
+        """Record a part of the result, or the whole result."""
         if self.recorder.with_content:
             guarded(self._read, item)
 
     def returned(self, value: Any, /) -> None:
-        """The function has ended; None is also the end of one that yields."""
+        """Record the end of the function. If it yields, the value is None."""
         if self.recorder.with_content:
             guarded(self._tell, value)
         guarded(self.span.end)
 
     def _read(self, item: Any) -> None:
-        pieces = items(item) if isinstance(item, list) else [item]  # a prompt yields one for each answer it asks for
+        pieces = items(item) if isinstance(item, list) else [item]  # a prompt yields one for each requested answer
         self._pieces.extend(map(str, pieces))
 
     def _tell(self, value: Any) -> None:
@@ -87,19 +87,19 @@ class FunctionScope(SpanScope):
 
 
 def _arguments(function: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the arguments that the function has parameters for, and what a kernel's arguments hold besides."""
+    """Return the arguments for the function's parameters, and the kernel's other arguments."""
     known = {parameter.name for parameter in function.parameters}
     taken = {name: _told(value) for name, value in given.items() if name in known}
     return taken, {name: _told(value) for name, value in given.items() if name not in known}
 
 
 def _plain(result: Any) -> Any:
-    """Return the result of a function: of a prompt all answers that it asked for, whose text is that of the result."""
+    """Return the result of a function. For a prompt, return all requested answers, whose text is the result's text."""
     return str(result) if result.function.is_prompt else _told(result.value)
 
 
 def _told(value: Any) -> Any:
-    """Return models and data classes of the app's by their fields, the library's own objects by their text."""
+    """Return the app's models and data classes by their fields, the library's own objects as text."""
     if type(value) in _PLAIN or value is None:
         return value
     if type(value).__module__.partition(".")[0] == "semantic_kernel":

@@ -16,8 +16,8 @@ __all__ = ["TogetherInstrumentor"]
 class TogetherInstrumentor(StainlessIntegration):
     """Chat completions, completions, embeddings, pictures and sound, sync and async.
 
-    Version 2 of the client or newer is needed; before it, use `openai` with Together's address. See `Integration` for
-    the options of `instrument()`.
+    This needs version 2 of the client or newer. With an older version, use `openai` with Together's address. See
+    `Integration` for the options of `instrument()`.
     """
 
     library = "together"

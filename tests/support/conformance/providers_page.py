@@ -19,33 +19,34 @@ _SHAPES: Final = ("plain", "stream", "helper", "raw", "with_streaming_response")
 _HEAD: Final = """\
 # Libraries of model providers
 
-This page is written by the tests that it tells of: `WRITE_PAGES=1 pytest -m ""
-tests/integrations/conformance/test_conformance.py` writes it anew, and without the variable they fail when it is out of
-date. What is traced is written by another test, and what passes with the oldest versions by a command; both say so.
+The tests that this page describes also write it: `WRITE_PAGES=1 pytest -m ""
+tests/integrations/conformance/test_conformance.py`. Without the variable, they fail if the page is out of date. Another
+test and a command write the sections about traced methods and about the oldest versions.
 
 Each case runs twice against a loopback server, without and with the instrumentation. A case passes when
 
-- what the app receives is the same: types, items, the exception with its text;
-- there is exactly one span, it has ended, and it says what was sent, what was read, and (where the provider said so)
-  tokens, model, finish reason and tool calls, put together from their fragments;
-- a stream that was left early keeps what was read of it and says that it is partial; a call or a stream that was
-  cancelled says so; neither is an error, and an error of the provider is one;
-- nothing is logged as a warning, and nothing is left in the context.
+- the app receives the same: types, items, and the exception with its text;
+- there is exactly one span, and it has ended. It contains the request, the part of the answer that was read, and, if
+  the provider sent them, tokens, model, finish reason and tool calls, merged from their fragments;
+- the span of a stream that was left early contains the part that was read, and is marked as partial. A cancelled call
+  or stream is marked as cancelled. Neither is an error, but an error of the provider is one;
+- no warning is logged, and the context is restored.
 
-A client that sends its request when the app begins to read makes no call, and no span, for a stream that is never read.
+Some clients send a request only when the app starts to read. For a stream that is never read, they make no call and no
+span.
 
 ## Cases that pass
 
-Number of cases, synchronous and asynchronous. A dash: the client does not offer it.
+Number of cases, synchronous and asynchronous. A dash means that the client does not offer it.
 """
 _CUT: Final = """\
 ## Streams that stop at any byte
 
-Each night, `make outer` cuts two streams of each library after each of their bytes, with and without calls of tools:
-the body ends there, or the connection breaks, and the synchronous or the asynchronous client reads it. What the app
-sees is the same as without the instrumentation, the exception and its text included, and one span has what came.
-The streams have of each kind of event the first two, with characters of several bytes. For each change, a few of the
-places are tried.
+Each night, `make outer` cuts two streams of each library after each of their bytes, with and without tool calls. The
+body ends there, or the connection breaks, and the synchronous or asynchronous client reads it. The app receives the
+same as without the instrumentation, including the exception and its text, and one span contains the received part.
+The streams contain the first two events of each kind, with characters of several bytes. For each change, the tests
+try only some of the places.
 """
 OTHERS_WRITE: Final = ("What is traced, and what is not", "Oldest versions")
 """Sections from elsewhere: `surface.traced_methods_page` and `scripts/oldest_client.sh`."""
@@ -53,10 +54,10 @@ _BESIDE: Final = """\
 ## Beside others
 
 The same cases of the openai client with other instrumentations, executed in November 2026 (openai 3.57.0; otel-genai
-1.3b0, OpenInference 0.1.66, OpenLLMetry 0.62.4, Langfuse 5.0.4, Logfire 5.4, official PandaProbe SDK 0.6.0). T: output
-tokens recorded, O: output recorded, in small letters: not; a stream that is left early has no tokens to record.
-"raises": the app's own code fails. Below the table, of the other clients (anthropic 2.13.0, google-genai 3.6.1,
-mistralai 3.7.0, boto3 1.44.8).
+1.3b0, OpenInference 0.1.66, OpenLLMetry 0.62.4, Langfuse 5.0.4, Logfire 5.4, official PandaProbe SDK 0.6.0). T:
+output tokens recorded, O: output recorded, small letters: not recorded; a stream that is left early has no tokens to
+record. "raises": the app's own code fails. The results of the other clients are below the table (anthropic 2.13.0,
+google-genai 3.6.1, mistralai 3.7.0, boto3 1.44.8).
 """
 
 

@@ -10,9 +10,9 @@ from .census import Found, Library
 
 HEADING: Final = "What is traced, and what is not"
 INTRODUCTION: Final = """\
-Found by calling every public method of each client once, and looking for a span; `WRITE_PAGES=1 pytest
-tests/integrations/test_surface.py` writes this section. Methods are named by the synchronous client; asynchronous ones
-take the same way. A method that a newer version of a client adds is named by that test."""
+The test calls every public method of each client once, and checks whether it makes a span. `WRITE_PAGES=1 pytest
+tests/integrations/test_surface.py` writes this section. It names the methods of the synchronous client; those of the
+asynchronous client behave the same. If a newer version of a client adds a method, the test names it."""
 _TITLE: Final = re.compile(r"^### (\S+) (\S+)\n", re.MULTILINE)
 
 
