@@ -167,7 +167,7 @@ def test_module_of_the_app_with_the_name_of_a_library_is_left_alone(
     with caplog.at_level(logging.WARNING):
         (found,) = (result for result in registry.instrument_all("auto", others) if result.name == "openai")
         assert (found.state, caplog.records) == ("skipped", [])
-        assert "the app's own" in found.reason
+        assert "belongs to the app" in found.reason
         assert registry.instrument("openai").state == "failed"
         monkeypatch.setattr("sys.frozen", True, raising=False)  # as PyInstaller does: distributions are unknown
         (found,) = (result for result in registry.instrument_all("auto", others) if result.name == "openai")
