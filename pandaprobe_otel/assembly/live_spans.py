@@ -297,7 +297,8 @@ def live_spans(
         from pandaprobe_otel.transport.headers import api_key_headers
         from pandaprobe_otel.transport.socket_transport import delivery_transport
 
-        return delivery_transport(config.endpoint, api_key_headers(config.ask_key() or "", config.project_name))
+        # A function that gives the key may block, and this is the worker: only senders call it.
+        return delivery_transport(config.endpoint, api_key_headers(config.fixed_key or "", config.project_name))
 
     return LiveSpans(
         transport=transport,
