@@ -139,9 +139,14 @@ def test_a_server_that_is_not_local_is_asked_once_and_told_nothing() -> None:
 def test_a_function_that_gives_the_key_is_not_called() -> None:
     """Only sender threads call it, since it may block; a local server takes live spans without a key."""
     asked: list[str] = []
+
+    def key() -> str:
+        asked.append("sk_pp_1")
+        return asked[-1]
+
     now = 0.0
     with StrictPandaProbe() as server:
-        config = Config.resolve({"api_key": lambda: asked.append("key") or "sk_pp_1", "endpoint": server.url})
+        config = Config.resolve({"api_key": key, "endpoint": server.url})
         live = live_spans(config, MappingOptions(), timeout_s=5.0, monotonic=lambda: now)
         live.take([(SpanMaker().start("run", None, AGENT), False)])
         now = LOOK_S
