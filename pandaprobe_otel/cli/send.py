@@ -51,7 +51,7 @@ def send(file: Path, from_line: int, output_format: str, **connection: Any) -> i
         print_json({**asdict(result), "endpoint": config.endpoint, "project": config.project_name})
     else:
         _print(result, config)
-    return ExitCode.API if result.dropped or result.stopped_at else ExitCode.OK
+    return ExitCode.API if result.dropped or result.scores_dropped or result.stopped_at else ExitCode.OK
 
 
 def _config(connection: dict[str, Any]) -> Config:
@@ -75,6 +75,8 @@ def _print(result: Sent, config: Config) -> None:
     click.echo(f"{sent} sent to {config.endpoint}, project {config.project_name}")
     for reason, count in result.dropped.items():
         click.echo(f"{counted(count, 'span')} not sent: {reason} ({result.last_error})", err=True)
+    for reason, count in result.scores_dropped.items():
+        click.echo(f"{counted(count, 'score')} not sent: {reason} ({result.last_error})", err=True)
     for line, why in result.bad_lines[:10]:
         click.echo(f"line {line} left out: {why}", err=True)
     if len(result.bad_lines) > 10:

@@ -131,6 +131,7 @@ class Gateway:
             "spans_delivered": status.spans_delivered,
             "spans_pending": status.spans_pending,
             "spans_dropped": dict(status.spans_dropped),
+            "scores_dropped": dict(status.scores_dropped),
             "fill": round(self.pipeline.fill(), 3),
         }
 

@@ -96,6 +96,22 @@ def test_send_says_where_to_go_on(file: Path, tmp_path: Path) -> None:
     assert "refuses the API key" in refused.stderr
 
 
+def test_send_reports_a_refused_score(file: Path, server: LocalServer, tmp_path: Path) -> None:
+    """A score that the server refuses is no success: the command names it, and fails."""
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    score = next(line["score"] for line in lines if "score" in line)
+    trace = next(line for line in lines if line.get("trace_id") == score["trace_id"] and "started_at" in line)
+    refused = {"score": {**score, "value": "7", "data_type": "NUMERIC"}}
+    file = tmp_path / "refused.jsonl"
+    file.write_text("\n".join(json.dumps(line) for line in (trace, refused)), encoding="utf-8")
+    environment = clean_environment(tmp_path, **server.environment("refused"))
+    result = run_command_line("send", str(file), environment=environment)
+    assert result.returncode == 5
+    assert "1 score not sent: refused (" in result.stderr
+    shown = run_command_line("send", str(file), "--format", "json", environment=environment)
+    assert json.loads(shown.stdout)["scores_dropped"] == {"refused": 1}
+
+
 def test_the_old_name_of_send_says_so_once(file: Path, tmp_path: Path) -> None:
     """`replay FILE` does what it did, says what it is called now, and stands in no list of commands."""
     environment = clean_environment(tmp_path, PANDAPROBE_ENDPOINT="http://127.0.0.1:9")
