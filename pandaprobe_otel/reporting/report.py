@@ -17,7 +17,8 @@ class Status:
     """Delivery status at one moment: spans_ended = spans_delivered + sum(spans_dropped.values()) + spans_pending.
 
     `scores_dropped` counts the scores that were not delivered, by reason. `answers` counts the server's answers by
-    meaning. `settings` holds (value, source) of each setting, with secrets masked. `instrumented` states for each library whether it is hooked, and if not, why.
+    meaning. `settings` holds (value, source) of each setting, with secrets masked. `instrumented` states for each
+    library whether it is hooked, and if not, why.
     """
 
     enabled: bool
