@@ -1,10 +1,10 @@
-"""The order of calls: each comes after those that it must have waited for, as far as that can be seen.
+"""The order of calls: each comes after the calls that it must have waited for, as far as this is observable.
 
-Time alone says too much. Branches that run side by side take turns as the network has it, and take other turns the next
-time. So a call comes after another one that had ended when it began if that ran in the same task or thread, in one that
-was started from there, or before this one was started; and, of tasks in the recording's own thread that know nothing
-of each other, if it had ended before the first call of this task. Other threads are in no order: those of a pool take
-what comes, and without a context it cannot be told what belongs together; unless the spans around calls tell it
+Time alone says too much, since the order of concurrent branches depends on the network and changes between runs. So a
+call comes after an earlier one that had ended only in three cases: both ran in the same task or thread, the earlier one
+ran in a task that was started from there, or it had ended before this task was started. For independent tasks in the
+recording's own thread, it must have ended before the first call of this task. Calls in other threads have no order: a
+pool runs whatever comes, and without a context their relations are unknown, unless the spans around the calls show them
 (`places`).
 """
 
@@ -20,18 +20,18 @@ from pandaprobe_otel.replay.flows import Flow, flow_here
 
 @dataclass(slots=True, eq=False)
 class _Branch:
-    """A task or a thread, from its first call on. Sets of calls are the bits of numbers."""
+    """A task or a thread, from its first call on. Bits of integers represent sets of calls."""
 
     flow: Flow
     above: _Branch | None
     before: int = 0
-    """Calls that had ended when it began."""
+    """Calls that had ended at its start."""
     ended: int = 0
-    """Calls that have ended in it, and in those below it."""
+    """Calls that have ended in it and in its descendants."""
 
 
 class _Here(NamedTuple):
-    """The state of a context, which the tasks that start in it inherit."""
+    """State of a context, which tasks that start in it inherit."""
 
     calls: CallsSoFar
     branch: _Branch
@@ -42,7 +42,7 @@ _here: Final[ContextVar[_Here | None]] = ContextVar("pandaprobe_recorded_calls",
 
 
 class CallsSoFar:
-    """The order of the calls of one recording. Thread-safe."""
+    """Order of the calls of one recording. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -53,9 +53,9 @@ class CallsSoFar:
         self._branches: dict[int, _Branch] = {}
 
     def began(self, number: int, before: int = 0) -> tuple[int, ...]:
-        """Note the beginning of a call; return the calls that it comes after, without those that these imply.
+        """Note the start of a call; return the calls that directly precede it.
 
-        `before` are calls that it comes after, as the spans around it tell.
+        Calls that these imply are omitted. `before` has calls that precede it according to the spans around it.
         """
         flow = flow_here()
         here = _here.get()
@@ -75,7 +75,7 @@ class CallsSoFar:
         return after
 
     def ended(self, number: int) -> None:
-        """Note the end of a call, once. It may come from another thread than its beginning."""
+        """Note the end of a call, once. The thread may differ from that of the start."""
         bit = 1 << number
         with self._lock:
             branch: _Branch | None = self._branches.get(number)
@@ -89,7 +89,7 @@ class CallsSoFar:
                 branch = branch.above
 
     def _last_of(self, calls: int) -> tuple[tuple[int, ...], int]:
-        """Return the calls that imply all of these, and all that they imply."""
+        """Return the smallest set of calls that implies all of these, and everything that it implies."""
         found: list[int] = []
         implied = 0
         while calls:
