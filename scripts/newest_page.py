@@ -2,8 +2,8 @@
 
     python tests/frameworks/run.py --all | tee said; python scripts/newest_page.py .frameworks <said
 
-The output of the tests is read from standard input; the versions from the environments in the folder. Those of the
-client libraries are the ones in constraints.txt, with which the default tests run.
+The output of the tests is read from standard input, and the versions from the environments in the folder. The versions
+of client libraries are those in constraints.txt, which the default tests use.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CLIENTS: Final = (
 )
 INTRODUCTION: Final = """\
 `make frameworks` runs the tests of each framework with its newest version, and `scripts/newest_page.py` writes this
-table of what it said. The default tests run with these clients: {clients}.
+table from its output. The default tests run with these clients: {clients}.
 
 | newest | Python | tests passed | failed | left out |
 | --- | --- | --- | --- | --- |"""

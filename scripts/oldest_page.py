@@ -21,7 +21,7 @@ PAGE: Final = REPOSITORY / "docs" / "providers.md"
 HEADING: Final = "Oldest versions"
 INTRODUCTION: Final = """\
 Each library's tests with the oldest version that is claimed; `WRITE_PAGES=1 scripts/oldest_client.sh` writes this
-section. A test is left out where that version does not offer what it is about.
+section. A test is skipped if that version lacks the tested feature.
 
 | oldest | Python | tests passed | failed | left out | because of it |
 | --- | --- | --- | --- | --- | --- |"""
@@ -61,7 +61,7 @@ def _named(requirements: list[str]) -> str:
 
 
 def _short(reason: str) -> str:
-    """Return a reason without the version with which the line begins anyway."""
+    """Return a reason without its leading version, which the line has anyway."""
     return re.sub(r"^\S+ [\d.]+ has no ", "no ", reason).replace("|", "/").strip()
 
 

@@ -16,7 +16,7 @@ MESSAGES: Final[list[dict[str, Any]]] = [
     {"role": "system", "content": "You are a weather bot that answers in one sentence."},
     {"role": "user", "content": QUESTION},
 ]
-_WORDS: Final = (" sunny", " mild") * (CHUNKS // 2)  # litellm takes a model that repeats itself for a broken one
+_WORDS: Final = (" sunny", " mild") * (CHUNKS // 2)  # litellm treats a model that repeats itself as broken.
 _AWS_EVENTS: Final = "application/vnd.amazon.eventstream"
 
 

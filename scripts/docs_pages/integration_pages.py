@@ -16,14 +16,14 @@ from pandaprobe_otel import registry
 ROOT: Final = Path(__file__).parents[2]
 SNIPPETS: Final = Path(__file__).with_name("snippets")
 _BUILT_ON: Final = {"langgraph": "langchain", "deepagents": "langchain"}
-"""The integration of examples that are named after something else."""
+"""Integration of examples whose names differ from it."""
 
 _OPTIONS: Final = "See `Integration` for the options of `instrument()`."
 
 _INTRODUCTION: Final = """\
-`init()` records the calls of every library below that is installed, whether it is imported before or after. Nothing of
-the library is imported for that, and what your code receives stays what it is: same types, same objects, same timing
-([every way of asking and ending that is tested](providers.md)).
+`init()` records the calls of every installed library below, whether it is imported before or after. The library is
+not imported for this, and your code receives the same types and objects at the same time
+([all tested calls and endings](providers.md)).
 
 ```python
 import pandaprobe_otel
@@ -33,12 +33,12 @@ pandaprobe_otel.uninstrument("anthropic")  # and every change to it is undone
 print(pandaprobe_otel.instrument("anthropic").state)  # hooked, adopted, skipped or failed
 ```
 
-One model call is one span, also where a framework calls a client that is recorded as well. While another vendor's
+One model call is one span, even if a framework calls a client that is recorded too. While another vendor's
 instrumentation of a library is active, our integration is disabled, and its spans are used: those of OpenTelemetry's
 GenAI conventions, OpenInference, OpenLLMetry and [other dialects](dialects.md) become the same traces
-([which were run](live-instrumentors.md)). `pandaprobe-otel doctor` says what becomes of each library.
+([which were run](live-instrumentors.md)). `pandaprobe-otel doctor` shows the state of each library.
 
-[Agent frameworks](frameworks.md) have a page of their own. Anything that is not listed:
+[Agent frameworks](frameworks.md) have a page of their own. For anything else:
 [decorators](decorators.md), or any OpenTelemetry instrumentation of it."""
 
 _TURNING_OFF: Final = """\
@@ -95,13 +95,13 @@ def _in_code(name: str) -> str:
     parts: list[str] = []
     snippet = SNIPPETS / f"{name}.py"
     if snippet.exists():
-        parts.append("With `PANDAPROBE_API_KEY`, and the keys that the program itself needs, in the environment:")
+        parts.append("With `PANDAPROBE_API_KEY` and the keys that the program needs in the environment:")
         parts.append(code("python", snippet.read_text(encoding="utf-8")))
     if (wrap := _wrapper(name)) is not None:
         parts.append(f"To record one client alone, leave `{name}` out of `instrument` and call `{wrap}(client)`.")
     if found := _examples_of(name):
         listed = "\n".join(f"- [{each.path}](../{each.page}): {each.shows}" for each in found)
-        parts.append(f"Whole programs, which run without a key:\n\n{listed}")
+        parts.append(f"Whole programs that run without a key:\n\n{listed}")
     return "\n\n".join(parts)
 
 

@@ -9,28 +9,29 @@ from docs_pages.markdown import WRITTEN, table
 from pandaprobe_otel.config.settings import SETTINGS, Setting
 
 _INTRODUCTION = """\
-An argument of `init()` goes before its variable, the variable before OpenTelemetry's own (`OTEL_SERVICE_NAME`,
-`OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SDK_DISABLED`), that before the file `~/.pandaprobe/config.yaml` (which the
-`pandaprobe` command line shares), and that before the default. An empty variable counts as unset. A value that cannot
-be used is named in one warning with its source, and the default is used instead; where that could send what was not
-meant to be sent, nothing is sent. With `strict=True`, `init()` raises `ConfigError`.
+An argument of `init()` overrides its variable, the variable overrides OpenTelemetry's own (`OTEL_SERVICE_NAME`,
+`OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SDK_DISABLED`), these override the file `~/.pandaprobe/config.yaml` (which the
+`pandaprobe` command line shares), and the file overrides the default. An empty variable counts as unset. An invalid
+value is named in one warning with its source, and the default is used instead. If the default could send data against
+your intention, nothing is sent. With `strict=True`, `init()` raises `ConfigError`.
 
-`pandaprobe-otel doctor` shows each setting with its value and where that came from, and so does
+`pandaprobe-otel doctor` shows each setting with its value and source, and so does
 `pandaprobe_otel.status().settings` in the program."""
 
 _ALSO = """\
 ## Accepted, and without effect
 
-`batch_size`, `flush_interval` and `max_queue_size` are arguments of the official SDK's `init()`. They are accepted, so
-that its users need not change the call: a trace is sent when it is complete, and memory is bounded in bytes.
+`batch_size`, `flush_interval` and `max_queue_size` are arguments of the official SDK's `init()`. They are accepted,
+so that its users need not change the call. A trace is sent as soon as it is complete, and memory is bounded in bytes.
 
-Two arguments are no settings: `tracer_provider`, the provider to join if it is not the global one, and
+Two arguments are not settings: `tracer_provider`, the provider to join if it is not the global one, and
 `meter_provider`, which [records GenAI metrics](genai-metrics.md).
 
 ## Variables that `init()` sets
 
-Official GenAI instrumentations write no messages unless told. So that there is something to look at and to evaluate,
-`init()` sets these before it instruments, never over a value of yours, and not with `capture="metadata"` or `"off"`:
+Official GenAI instrumentations record no messages by default. Since traces need content for evaluation, `init()` sets
+these variables before it instruments. It never overrides a value of yours, and sets none with `capture="metadata"` or
+`"off"`:
 
 """
 
