@@ -29,11 +29,10 @@ HEADER: Final = """\
 # Dependencies
 
 Written by `scripts/dependencies.py` from `pyproject.toml`. The first column is the extra that installs it. Versions
-start at the oldest that the tests have been run with; there is an upper bound only where the next major version is
-known to be another interface.
+start at the oldest tested one. An upper bound exists only if the next major version is known to change the interface.
 
-The library without any extra brings {packages} packages of {megabytes} MB, bytecode aside: those below for `always`,
-and what they need themselves.
+Without any extra, the library installs {packages} packages of {megabytes} MB, not counting bytecode: those below for
+`always`, and their own dependencies.
 
 | with | package | versions | licence | for |
 | --- | --- | --- | --- | --- |

@@ -1,8 +1,8 @@
 """Find the oldest version of an agent framework with which its tests pass, by bisection over days.
 
-    python scripts/find_floor.py mcp agno                        # the first days of the last twelve months python
-        scripts/find_floor.py mcp --days 2026-02-01 2026-08-01 python scripts/find_floor.py mcp --every
-        # no bisection: all of the days
+    python scripts/find_floor.py mcp agno                        # the first days of the last twelve months
+    python scripts/find_floor.py mcp --days 2026-02-01 2026-08-01
+    python scripts/find_floor.py mcp --every                     # no bisection: all of the days
 
 Each run uses the versions of the framework and its dependencies on one day. The last line of pytest and the versions
 are printed as a table, and the output of each run is saved in `--directory`. The floor is the version of the oldest day

@@ -1,5 +1,4 @@
-"""The model of the programs on the pages of integrations. It calls a tool to track the parcel, then reports the "
-"result."""
+"""Model of the programs on the pages of integrations. It calls a tool to track the parcel, then reports the result."""
 
 from __future__ import annotations
 
@@ -37,8 +36,7 @@ def _by_fields(messages: Sequence[Message]) -> Reply:
 
 
 def _by_a_last_tool(messages: Sequence[Message]) -> Reply:
-    """Reply with a call of `final_answer`, as smolagents expects the answer. It sends tool results as a user "
-    "message."""
+    """Reply with a call of `final_answer`, as smolagents expects. It sends tool results as a user message."""
     if _FOUND in text_of(messages[-1]["content"]):
         return Reply(tool_calls=(ToolCall(name="final_answer", arguments={"answer": f"It {_FOUND}."}),))
     return Reply(tool_calls=(ToolCall(name="track_parcel", arguments=_PARCEL),))

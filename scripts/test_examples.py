@@ -1,7 +1,7 @@
 """Run each example as its reader does: alone, with the packages named in its first text, and without a key.
 
-    python scripts/test_examples.py                       every example python scripts/test_examples.py
-        langchain_agent.py    these
+    python scripts/test_examples.py                       every example
+    python scripts/test_examples.py langchain_agent.py    these
 
 Each is copied into an empty folder, and the first command below its `pip install` is run. It must end with 0 and
 without a warning of this library. Its last lines must name the traces and their path, and the traces must be there.

@@ -1,6 +1,7 @@
 """Install each extra alone, and run the program on its page as a reader would.
 
-    python scripts/test_extras.py              every extra python scripts/test_extras.py langchain    these
+    python scripts/test_extras.py              every extra
+    python scripts/test_extras.py langchain    these
 
 Each gets an environment with `pandaprobe-otel[NAME]` and nothing else, from the wheel of this checkout. Environment
 variables point to a scripted model and to a local PandaProbe, which run here. The program must succeed without a

@@ -48,8 +48,9 @@ def limit(peer: str, workload: str, url: str, seconds: float) -> dict[str, float
 
 
 def tasks(peer: str, workload: str, url: str) -> dict[str, float]:
-    """Return the CPU of the loop's thread in us, while a thousand tasks make a trace each and await between its "
-    "spans."""
+    """Return the CPU of the loop's thread in us, for a thousand tasks that make a trace each and await between its
+    spans.
+    """
     pipeline = load(peer, url)
     tracer = pipeline.tracer
     chat = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.input.messages": "x" * 2000}

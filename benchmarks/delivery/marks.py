@@ -2,11 +2,14 @@
 
     python benchmarks/delivery/marks.py [limit tasks idle large first queued stalled exit] [--repeats 3] [--seconds 60]
 
-    limit    CPU of a minute with 100 W1 traces, as fast as the limit allows tasks    CPU of a span in a thousand
-        asyncio tasks, x the SDK without a processor idle     10,000 open traces while nothing happens large    CPU for
-        each KB of a large value first    from nothing loaded until the first W1 trace has arrived, x the OTLP exporter
-        queued   memory of a W1 trace that waits for a stalled server stalled  losses among 20,000 W2 traces while the
-        server stalls exit     end of a program with 20 traces waiting, while the server refuses or stalls
+    limit    CPU of a minute with 100 W1 traces, as fast as the limit allows
+    tasks    CPU of a span in a thousand asyncio tasks, x the SDK without a processor
+    idle     10,000 open traces while nothing happens
+    large    CPU for each KB of a large value
+    first    from nothing loaded until the first W1 trace has arrived, x the OTLP exporter
+    queued   memory of a W1 trace that waits for a stalled server
+    stalled  losses among 20,000 W2 traces while the server stalls
+    exit     end of a program with 20 traces waiting, while the server refuses or stalls
 
 Each runs in a fresh process, alternating with its reference. The figure is the median. Use an idle machine: the load is
 printed first.

@@ -115,7 +115,7 @@ class Saturated:
 
 
 def main() -> int:
-    """Run the benchmark; exit code 0 if every mark holds."""
+    """Run the benchmark; exit code 0 if every mark is met."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5.0, help="at least 2")
     parser.add_argument("--windows", nargs="+", choices=WINDOWS, default=list(WINDOWS))

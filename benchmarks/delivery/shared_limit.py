@@ -1,8 +1,8 @@
 """Many processes, or one that restarts, with one key in real time: whether they keep and use the limit.
 
-    python benchmarks/delivery/shared_limit.py [--processes 8] [--minutes 5] [--kill-every 5] python
-        benchmarks/delivery/shared_limit.py --processes 1 --restart-every 30 python benchmarks/delivery/shared_limit.py
-        --redis [--away-from 120 --away-until 300] [--join-over 60]
+    python benchmarks/delivery/shared_limit.py [--processes 8] [--minutes 5] [--kill-every 5]
+    python benchmarks/delivery/shared_limit.py --processes 1 --restart-every 30
+    python benchmarks/delivery/shared_limit.py --redis [--away-from 120 --away-until 300] [--join-over 60]
 
 They share a spool directory or, with `--redis`, a Redis that this program starts. Together they offer three times the
 limit to the strict server (100 in a fixed window of 60 s, answers after 5 to 500 ms each way).
@@ -81,7 +81,7 @@ class Fleet:
 
 
 def main() -> int:
-    """Run the benchmark; exit code 0 if every mark holds."""
+    """Run the benchmark; exit code 0 if every mark is met."""
     options = _options()
     every_s = options.restart_every or options.kill_every
     number = signal.SIGTERM if options.restart_every else signal.SIGKILL

@@ -131,15 +131,14 @@ def outages(server: StrictPandaProbe, scale: float, seed: int, ended: threading.
 
 
 def remembered_mb_an_hour(hours: float) -> float:
-    """Return the memory growth in MB an hour from the end of the warm-up until the app remembers its maximum of "
-    "traces."""
+    """Return the memory growth in MB an hour between the end of the warm-up and the maximum of remembered traces."""
     full_after = REMEMBERED_TRACES / (A_MINUTE * 60)
     filling = max(min(hours, full_after) - hours * WARM_UP, 0.0)
     return A_MINUTE * 60 * REMEMBERED_BYTES / 2**20 * filling / (hours * (1 - WARM_UP))
 
 
 def main() -> int:
-    """Run the soak; exit code 0 if every mark holds."""
+    """Run the soak; exit code 0 if every mark is met."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--scale", type=float, default=1.0)
@@ -184,8 +183,8 @@ def main() -> int:
     print("memory at each tenth, MB: " + " ".join(f"{each:.1f}" for each in tenths))
     remembered = remembered_mb_an_hour(hours)
     print(
-        f"memory {warm[0].memory_mb:.1f} to {warm[-1].memory_mb:.1f} MB, {growth:+.2f} MB an hour, of which "
-        f"{remembered:.2f} are of the traces that are remembered"
+        f"memory {warm[0].memory_mb:.1f} to {warm[-1].memory_mb:.1f} MB, {growth:+.2f} MB an hour, including "
+        f"{remembered:.2f} for remembered traces"
     )
     print(f"more at the end than at the beginning (medians): {more}")
     whole = stored == made and last == {"delivered": made, "pending": 0, "dropped": {}} and not code and not left

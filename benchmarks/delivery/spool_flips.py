@@ -24,7 +24,7 @@ from spools import Run
 
 
 def main() -> int:
-    """Run the benchmark; exit code 0 if every mark holds."""
+    """Run the benchmark; exit code 0 if every mark is met."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--flips", type=int, default=1000)
     parser.add_argument("--requests", type=int, default=500)

@@ -22,7 +22,7 @@ from strict_pandaprobe import StrictPandaProbe
 
 
 def main() -> int:
-    """Run the loop; exit code 0 if every mark holds."""
+    """Run the loop; exit code 0 if every mark is met."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--workers", type=int, default=4)

@@ -50,7 +50,7 @@ import os; os._exit(0)
 
 
 def main() -> int:
-    """Run the benchmark; exit code 0 if every mark holds."""
+    """Run the benchmark; exit code 0 if every mark is met."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=26_000)
     parser.add_argument("--bytes", type=int, default=19_800)

@@ -1,7 +1,9 @@
 """Four shapes of agent traces, as data, and their emission by instrumentations or users of the official SDK.
 
-    W1  21 spans, about 32 KB: an agent, eight model calls with their messages, eight tools, four steps W2  three tiny
-        spans W3  2,000 spans W4  two spans, one of them with a prompt of 200 KB
+    W1  21 spans, about 32 KB: an agent, eight model calls with their messages, eight tools, four steps
+    W2  three tiny spans
+    W3  2,000 spans
+    W4  two spans, one of them with a prompt of 200 KB
 
 The text is CPython's own documentation (pydoc topics): prose with newlines and quotes, one message in four not ASCII.
 Every string is a new object, as in an app, so that the memory of pipelines that keep references is counted.

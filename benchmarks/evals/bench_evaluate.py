@@ -1,6 +1,7 @@
 """Cost of `evaluate()` compared with pydantic-evals: the same cases, task and scorers, each in its own process.
 
-    pip install pydantic-evals python benchmarks/evals/bench_evaluate.py [--repeats 7] [--cases 200]
+    pip install pydantic-evals
+    python benchmarks/evals/bench_evaluate.py [--repeats 7] [--cases 200]
 
 The task waits twice for 5 ms, for a scripted model and a tool. Our side records a trace of each case with model and
 tool spans, and makes the report's table. pydantic-evals has no tracing configured, and prints its own table. Runs

@@ -28,9 +28,9 @@ MINUTES = 3
 
 
 def main() -> int:
-    """Run them; exit code 0 if every mark holds."""
+    """Run them; exit code 0 if every mark is met."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--at-once", type=int, default=3, help="runs side by side, each with a server of its own")
+    parser.add_argument("--at-once", type=int, default=3, help="runs concurrently, each with its own server")
     options = parser.parse_args()
     print("processes, budget: accepted in each minute | refused | arrived of offered | processes", flush=True)
     with ThreadPoolExecutor(options.at_once) as pool:

@@ -60,7 +60,7 @@ _SHOWN: Final = 10
     "--max-evals",
     type=click.IntRange(0),
     metavar="N",
-    help="Most questions to the judge. If more are needed, none is asked.",
+    help="Upper limit of questions to the judge. If more are needed, none is asked.",
 )
 @click.option("--allow-no-evidence", is_flag=True, help="Exit with code 0 even if there are too few cases to decide.")
 @format_option

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--live-tools",
     metavar="NAMES",
-    help="Tools that really run instead of being played back: `all`, or names with commas.",
+    help="Tools that really run instead of being played back: `all`, or names separated by commas.",
 )
 @click.option("--session", is_flag=True, help="Make one test of all traces in the trace's session.")
 @click.option(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Trees = Literal["failed", "all", "none"]
 
 _MOST_TREES: Final = 10
-"""Most cases whose traces are printed. Cases that passed are omitted unless all are requested."""
+"""Most cases whose traces are printed. Passed cases are omitted unless all are requested."""
 _MOST_LINES: Final[dict[Trees, int | None]] = {"failed": 60, "all": None, "none": 0}
 """Most lines of a case's traces. None: no limit."""
 _MOST_CHARACTERS: Final = 240

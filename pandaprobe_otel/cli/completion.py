@@ -1,4 +1,4 @@
-"""`pandaprobe-otel completion`: the script with which a shell completes commands and options."""
+"""`pandaprobe-otel completion`: the script that lets a shell complete commands and options."""
 
 from __future__ import annotations
 

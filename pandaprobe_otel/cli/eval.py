@@ -72,7 +72,7 @@ _TOGETHER: Final = (("--judge-url", "judge_url", "--judge", "judge"), ("--refres
     "--max-evals",
     type=click.IntRange(0),
     metavar="N",
-    help="Most billed judgements. If more are needed, nothing is judged.",
+    help="Upper limit of billed judgements. If more are needed, nothing is judged.",
 )
 @click.option(
     "--cache",

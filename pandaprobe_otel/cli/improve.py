@@ -62,7 +62,7 @@ def improve() -> None:
 @click.option("--max-calls", type=click.IntRange(0), default=0, show_default=True, help="Most calls of models.")
 @folder_option
 def start_command(traces: Path, entry: str, group: str | None, folder: Path, **given: Any) -> int:
-    """Make cases of the failed and passed traces in a file, and evidence of the failures that may be seen.
+    """Split the failed and passed traces of a file into cases, and write evidence of the failures that may be seen.
 
     TRACES is a file that `init(local=FILE)` or `traces export` wrote. All settings are final from here on.
     """

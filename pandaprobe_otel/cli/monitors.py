@@ -129,8 +129,15 @@ def diff(client: Client, file: str, prune: bool, output_format: str) -> None:
 def apply(client: Client, file: str, prune: bool, output_format: str) -> None:
     """Create and change monitors, matched by name, as a TOML file declares them.
 
-    \b [[monitor]] name = "nightly" target_type = "TRACE" metrics = ["task_completion"] cadence = "daily" sampling_rate
-    = 0.2 filters = { tags = ["production"] } paused = false
+    \b
+    [[monitor]]
+    name = "nightly"
+    target_type = "TRACE"
+    metrics = ["task_completion"]
+    cadence = "daily"
+    sampling_rate = 0.2
+    filters = { tags = ["production"] }
+    paused = false
     """
     _show_plan(client.monitors.apply(file, prune=prune), output_format)
 

@@ -32,7 +32,7 @@ def print_json(value: Any) -> None:
 
 
 def console() -> Console:
-    """Return a console on the terminal, or on the stream that replaces it as standard output."""
+    """Return a console that writes to standard output."""
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES)

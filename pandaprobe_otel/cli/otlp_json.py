@@ -1,6 +1,6 @@
 """Traces as OTLP/JSON (opentelemetry-proto, `ExportTraceServiceRequest`).
 
-Attributes have OpenTelemetry's GenAI names, or this library's own names if there is no GenAI name. So any backend can
+Attributes have the names of OpenTelemetry's GenAI conventions, or else this library's own names. So any backend can
 read the traces, and PandaProbe restores them unchanged.
 """
 

@@ -1,4 +1,4 @@
-"""Comment on the pull request, or a fallback: the job's summary, or standard output."""
+"""Delivery of a comment: to the pull request, or else to the job's summary, or else to standard output."""
 
 from __future__ import annotations
 

@@ -44,7 +44,10 @@ if TYPE_CHECKING:
 )
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Forks to run.")
 @click.option(
-    "--live-tools", metavar="NAMES", default="", help="Tools that may run, separated by commas. Others are played back."
+    "--live-tools",
+    metavar="NAMES",
+    default="",
+    help="Names of tools that may run, separated by commas. Other tools are played back.",
 )
 @click.option("--ignore", multiple=True, metavar="PATH", help="Paths in requests that may differ from the recording.")
 @click.option(
@@ -67,9 +70,10 @@ def rerun_command(connect: Callable[[], Client], recorded: str, **options: Any) 
     """Run a recorded program again: played back up to a span, live from there.
 
     The recording is a cassette (.yaml), a file with one trace, or the id of a trace on the server. The program first
-    runs with the whole recording, as a check that it still behaves the same. It then runs with the calls that had ended
-    before SPAN began. Later calls are sent, and billed by the provider. Tools are played back. A tool call that was not
-    recorded with its arguments runs only if --live-tools names the tool. Each rerun is saved as a cassette.
+    runs with the whole recording, as a check that it still behaves the same. It then runs again: calls that had ended
+    before SPAN began are played back, and later calls are sent and billed by the provider. Tools are played back. A
+    tool call that was not recorded with its arguments runs only if --live-tools names the tool. Each rerun is saved as
+    a cassette.
 
     Exit code 1: a rerun failed, a metric is below its threshold, or the program no longer matches the recording. 6: no
     evidence.

@@ -1,4 +1,4 @@
-"""A test trace that is sent as an app sends it, and read back."""
+"""Round trip of a test trace, which is sent as an app would send it and then read back."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def find_command(name: str, current: Mapping[str, str]) -> str | None:
 
 
 def environment(current: Mapping[str, str], *, cwd: Path) -> dict[str, str]:
-    """Return the environment in which Python loads OpenTelemetry's auto-instrumentation at its start."""
+    """Return an environment with which Python loads OpenTelemetry's auto-instrumentation at its start."""
     variables = {**_DEFAULTS, **{name: value for name, value in current.items() if value or name not in _DEFAULTS}}
     # Traces reach PandaProbe through our instrumentor, with and without a distribution. The exporter of the same name
     # needs a distribution, and disables the instrumentor.

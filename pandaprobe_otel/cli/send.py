@@ -57,7 +57,7 @@ def send(file: Path, from_line: int, output_format: str, **connection: Any) -> i
 
 
 def _config(connection: dict[str, Any]) -> Config:
-    """Return the settings, without PANDAPROBE_LOCAL: it may still name the file, which is the source here."""
+    """Return the settings without PANDAPROBE_LOCAL, which may still name the file to send."""
     from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.errors import ConfigError
 

@@ -25,7 +25,7 @@ def skill() -> None:
     "agents",
     multiple=True,
     type=click.Choice(list(AGENTS)),
-    help="Coding agent to install it for too. May be repeated.",
+    help="Another coding agent to install the skill for. May be repeated.",
 )
 @_user
 @format_option

@@ -100,7 +100,8 @@ def show(number: int, directory: Path | None) -> int:
 def retry(numbers: Sequence[int], everything: bool, other_keys: bool, directory: Path | None) -> int:
     """Send refused requests again after the cause has been fixed.
 
-    A process that uses the directory with the same settings sends them: a running one at once, otherwise the next one.
+    They are sent by a process that uses the directory with the same settings: at once if one is running, otherwise by
+    the next one.
     """
     from pandaprobe_otel.delivery.spool.inspection import send_again
 

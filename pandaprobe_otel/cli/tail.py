@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PAUSE_S: Final = 2.0
 """Seconds between polls: 30 requests a minute, where the server allows 200."""
 _LATE: Final = timedelta(minutes=10)
-"""Overlap of the polls. A trace is listed by its start once it has ended, so traces that started this long ago may
+"""Overlap of the polls. Traces are listed by start but only after their end, so traces that started this long ago may
 still appear.
 """
 _REMEMBERED: Final = 10_000

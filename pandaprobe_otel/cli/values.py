@@ -57,7 +57,7 @@ class Json(ParamType):
         self._is_object = is_object
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse the value. With `or_text`, invalid JSON is a text; with `is_object`, only an object is valid."""
+        """Parse the value. With `or_text`, invalid JSON becomes a text. With `is_object`, only an object is valid."""
         if not isinstance(value, str):
             return value
         found: object = self._read(value)

@@ -81,7 +81,7 @@ def _with(command: Any, options: Sequence[Callable[[Any], Any]]) -> Any:
 
 
 def thresholds_in(options: Mapping[str, Any]) -> dict[str, float]:
-    """Return the given thresholds by metric; "" stands for all others. `NAME=MIN` has priority over `--threshold`."""
+    """Return the given thresholds by metric, with "" for all other metrics. `NAME=MIN` overrides `--threshold`."""
     return dict(options["thresholds"]) | {name: value for name, value in options["metrics"] if value is not None}
 
 

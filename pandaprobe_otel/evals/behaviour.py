@@ -21,7 +21,7 @@ _NOT_BEHAVIOUR: Final = re.compile(
 """Ignored names in metadata: the source of a recording, and numbers and counters of providers."""
 _CALL_IDS: Final = frozenset({"tool_call_id", "call_id", "tool_use_id", "toolCallId", "toolUseId", "response_id"})
 _CALL_MARKS: Final = frozenset({"function", "arguments", "args", "role", "tool_calls"})
-"""Keys beside which an `id` belongs to a call or a message."""
+"""Keys that mark an `id` beside them as that of a call or a message."""
 _CALL_TYPES: Final = frozenset({"tool_use", "tool_call", "function_call", "reasoning", "message", "custom_tool_call"})
 _SEALED: Final = frozenset({"signature", "thought_signature", "encrypted_content"})
 _LONG: Final = 8
@@ -31,8 +31,8 @@ _LONG: Final = 8
 def behaviour_text(body: Mapping[str, Any]) -> str:
     """Return the behaviour as JSON. A judge sees no difference between traces with equal texts.
 
-    The ids that a provider gives to answers and calls become numbers, in order of occurrence. So ids that connect two
-    values still connect them.
+    The ids that a provider gives to answers and calls become numbers, in order of occurrence. So values that shared an
+    id still share it.
     """
     spans: Sequence[Mapping[str, Any]] = body.get("spans") or ()
     places = {span.get("span_id"): number for number, span in enumerate(spans)}

@@ -20,7 +20,7 @@ class JudgementCache:
     """
 
     def __init__(self, path: Path, *, judge: str, refresh: bool = False) -> None:
-        """`judge` names the judge of questions without one: the server's address, or a model.
+        """`judge` is the judge of questions that name none: the server's address, or a model.
 
         refresh: ignore the existing entries and replace them.
         """

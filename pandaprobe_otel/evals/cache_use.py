@@ -34,7 +34,7 @@ class CacheUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptCacheUse:
-    """Input tokens of a model, and the cached part of them, over the calls that report both."""
+    """Input tokens of a model, and how many of them were cached, over the calls that report both."""
 
     model: str
     read: int

@@ -27,8 +27,8 @@ class Rules:
     repetition: Repetition
 
     def settled(self, runs: Sequence[TaskRun]) -> bool:
-        """Return whether further runs cannot change the result: a metric cannot pass any more, or all passed and none
-        is billed.
+        """Return whether further runs cannot change the result: a metric cannot pass any more, or all passed without
+        billing.
 
         A run that PandaProbe has not judged yet may still fail, so it never counts as passed.
         """
@@ -40,7 +40,7 @@ class Rules:
         return "out of reach" in states or all(state == "reached" for state in states)
 
     def is_lost(self, runs: Sequence[TaskRun]) -> bool:
-        """Return whether the case has failed, whatever the judgements that are still missing."""
+        """Return whether the case has failed, regardless of missing judgements."""
         lost = [run.error is not None for run in runs]
         if self.repetition.settled(passed=0, failed=sum(lost)) == "out of reach":
             return True

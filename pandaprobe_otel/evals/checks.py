@@ -159,7 +159,7 @@ def _call(tool: str | ToolCall | Mapping[str, Any]) -> ToolCall:
 
 
 def _in_any_order(wanted: Sequence[ToolCall], calls: Sequence[SpanRecord]) -> dict[int, int]:
-    """Return the index of the call that matches each expected one, with as many matches as possible.
+    """Return for each expected call the index of the matching call, with as many matches as possible.
 
     This is a bipartite matching by augmenting paths.
     """

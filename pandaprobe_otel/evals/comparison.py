@@ -24,8 +24,8 @@ _Z: Final = 1.645
 class MetricChange:
     """Change of a metric over the cases that both reports have scored.
 
-    `p` is the probability that chance alone changes the mean as much (one-sided sign-flip permutation test, in the
-    direction of the change). `p_lost` is the probability of such a loss of passed cases (exact McNemar test).
+    `p` is the probability of at least this change of the mean by chance (one-sided sign-flip permutation test).
+    `p_lost` is the probability of at least this loss of passed cases by chance (exact McNemar test).
     """
 
     metric: str
@@ -58,8 +58,7 @@ class MetricChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Changes of all metrics that two reports share, and of `passed`, which is 1 for a passed case and 0 for any "
-    "other."""
+    """Changes of all metrics that two reports share, and of `passed` (1 for a passed case, 0 for any other)."""
 
     changes: tuple[MetricChange, ...]
     only_before: tuple[str, ...]
@@ -76,8 +75,7 @@ class Comparison:
 
     @property
     def outcome(self) -> Outcome:
-        """Failed with a regression; no evidence if nothing can be compared. Thresholds of the report apply in "
-        "addition."""
+        """Failed with a regression; no evidence if nothing can be compared. The report's thresholds apply too."""
         if not self.changes:
             return Outcome.NO_EVIDENCE
         return Outcome.FAILED if self.regressions else Outcome.PASSED

@@ -140,6 +140,6 @@ def _spans(pair: SpanPair) -> Iterator[str]:
     left, right = ("" if span is None else f"{indent}{span_line(span)}{mark}" for span in (pair.before, pair.after))
     yield _cells(left, right, pair.change)
     if pair.before is not None and pair.after is not None and pair.fields:
-        shown = (name for name in pair.fields if name != "order")  # Not a value that can occur.
+        shown = (name for name in pair.fields if name != "order")  # A value that cannot occur.
         fields = "".join(_value(name, pair.before.body.get(name), pair.after.body.get(name)) for name in shown)
         yield f"<details><summary>{escape(', '.join(pair.fields))} changed</summary>{fields}</details>"

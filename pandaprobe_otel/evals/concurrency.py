@@ -9,12 +9,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 Watch = Callable[[Sequence[Future[T]]], None]
-"""Called with the running jobs; may wait for them."""
+"""Function that is called with the running jobs, and may wait for them."""
 
 
 def all_at_once(jobs: Iterable[Callable[[], T]], *, threads: int, name: str, watch: Watch[T]) -> list[T]:
-    """Return the results of the jobs in their order, with `threads` jobs at a time. Raises the first job's "
-    "exception."""
+    """Return the results of the jobs in order, running `threads` jobs at a time. Raises the first job's exception."""
     with ThreadPoolExecutor(max_workers=threads, thread_name_prefix=name) as pool:
         futures = [pool.submit(job) for job in jobs]
         try:

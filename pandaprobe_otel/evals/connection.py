@@ -30,7 +30,7 @@ _DEFAULT_TIMEOUT_S: Final = 600.0
 
 
 class Connection:
-    """Sending of traces, or its prevention."""
+    """Setting for the sending of traces, which may prevent it."""
 
     def __init__(self, mode: str, settings: Mapping[str, str | None]) -> None:
         self.judge = _judge_of(settings) if mode == "eval" else None
@@ -151,8 +151,7 @@ def _judge_of(settings: Mapping[str, str | None]) -> LocalJudge | None:
 
 
 def _mode_of_sending(mode: str, judge: LocalJudge | None) -> str:
-    """Return the mode of sending. Traces that are judged locally need no server, and are sent only if there is a "
-    "key."""
+    """Return the mode of sending. Locally judged traces need no server, and are sent only if there is a key."""
     if judge is None:
         return mode
     from pandaprobe_otel.config.resolve import Config

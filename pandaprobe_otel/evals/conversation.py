@@ -35,7 +35,7 @@ class Ended(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Conversation:
-    """The messages so far, which personas and agents receive."""
+    """Messages of a conversation so far, as personas and agents receive them."""
 
     session: str = field(default_factory=lambda: f"simulated-{uuid.uuid4()}")
     """Session id of its traces."""

@@ -1,4 +1,4 @@
-"""The judgements of a metric about the runs of a case, complete enough to decide again with another threshold."""
+"""Judgements of a metric about the runs of a case. They suffice to decide again with another threshold."""
 
 from __future__ import annotations
 

@@ -79,9 +79,8 @@ def evaluate(
     say: called with a line of text for each event, such as the bill, and every 10 s with the progress. Default: print
     to standard error, and update the progress in place on a terminal.
 
-    With names of metrics, `init()` is called unless the app has called it. Without, nothing is sent, and the libraries
-    that are instrumented meanwhile are restored at the end. If a task fails, its case has an error and the other cases
-    continue.
+    If `metrics` has names, `init()` is called unless the app has called it. Otherwise nothing is sent, and the
+    instrumented libraries are restored at the end. If a task fails, its case has an error and the other cases continue.
 
     Raises:
         ValueError: the dataset, the metrics, the thresholds or a number is invalid.

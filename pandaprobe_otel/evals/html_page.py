@@ -1,4 +1,4 @@
-"""Parts of the report pages, which are single files with one script, no network access, and everything escaped."""
+"""Parts of the report pages. Each page is one file with one script and no network access, and everything is escaped."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Final
 class _Borrowed:
     """Count of concurrent evaluations. The first one instruments the libraries, and the last one restores them.
 
-    If an `init()` that sends runs meanwhile, it takes over the instrumented libraries, and they stay instrumented.
+    An `init()` that sends may run meanwhile. It then takes over the instrumented libraries, and they stay instrumented.
     """
 
     def __init__(self) -> None:

@@ -37,7 +37,7 @@ _ENDPOINTS: Final = {
     "anthropic": ("https://api.anthropic.com", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY"),
     "google_genai": ("https://generativelanguage.googleapis.com", "GOOGLE_GEMINI_BASE_URL", "GEMINI_API_KEY"),
 }
-"""For each provider: address, and the environment variables of its client for another address and for the key."""
+"""For each provider: its address, and the environment variables of its client that set another address and the key."""
 
 
 @dataclass(frozen=True, slots=True)

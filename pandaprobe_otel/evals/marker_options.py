@@ -81,7 +81,7 @@ class Demand:
 
 
 def parse_metrics(text: str | None) -> Mapping[str, float | None]:
-    """Parse `task_completion, tool_correctness=0.8`: names with their thresholds, None if not given.
+    """Parse `task_completion, tool_correctness=0.8`: names with their thresholds. None: the name has no threshold.
 
     Raises ValueError for a threshold that is not a number between 0 and 1.
     """

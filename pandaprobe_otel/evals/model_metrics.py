@@ -44,7 +44,7 @@ class Claims(BaseModel):
 
 
 class Opinion(BaseModel):
-    """A grade. The reason comes first, because models grade better after writing it."""
+    """A grade. The reason comes first, because models grade better after writing a reason."""
 
     reason: str
     score: Annotated[float, Field(ge=0.0, le=1.0)]

@@ -1,5 +1,4 @@
-"""Answer of a model that plays a user. It is a separate module because it needs pydantic, which few evaluations "
-"load."""
+"""Answer of a model that plays a user. It needs pydantic, which few evaluations load, so it is a separate module."""
 
 from __future__ import annotations
 

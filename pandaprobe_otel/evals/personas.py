@@ -73,7 +73,7 @@ class ScriptedPersona:
     def __call__(self, conversation: Conversation) -> str | End:
         """Return the next message, or the end at the goal or after the last message."""
         if self.until is not None and conversation.turns and is_reached(self.until, conversation):
-            return End(reached=True, reason="the agent has said it")
+            return End(reached=True, reason="the agent has said what the goal requires")
         if conversation.turns >= len(self.messages):
             return End(reached=None if self.until is None else False, reason="the script is over")
         message = self.messages[conversation.turns]

@@ -128,8 +128,10 @@ class Probe:
     def evaluate(self, metrics: Metrics | None = None) -> Mapping[str, Judgement]:
         """Judge the traces now and return the judgement of each metric. Of several traces, the worst counts.
 
-        metrics: default: those of the marker. Without `--pandaprobe=eval`, the test is skipped here, since it cannot
-        continue without the numbers. Raises the errors of `client.evaluations.run`.
+        metrics: names of metrics. Default: those of the marker.
+
+        Without `--pandaprobe=eval`, the test is skipped here, since it cannot continue without the numbers. Raises the
+        errors of `client.evaluations.run`.
         """
         __tracebackhide__ = True
         return self._services.evaluate(self, metrics)

@@ -32,7 +32,7 @@ class RefusedError(Exception):
 
 
 class _LaterError(Exception):
-    """Error for an answer that asks to try later, or for a missing one."""
+    """Error for an answer that asks to try later, or for no answer at all."""
 
     def __init__(self, said: str, wait_s: float) -> None:
         super().__init__(said)

@@ -116,7 +116,7 @@ class SpanRecorder(SpanProcessor):
         tracer: Any = current_tracer()
         draw_from_system(provider)  # Not from `random`, since plugins seed it before each test.
         draw_from_system(tracer)
-        # A tracer of the SDK has the processor of its provider, which accepts further processors.
+        # The SDK's tracer has the processor of its provider, to which others can be added.
         for target in (provider, getattr(tracer, "span_processor", None)):
             self._join(getattr(target, "_active_span_processor", target))
 

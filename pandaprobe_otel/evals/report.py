@@ -225,7 +225,7 @@ class Report:
         return compare(self, baseline, alpha=alpha)
 
     def against(self, baseline: Report) -> Self:
-        """Return the report with an earlier one as a gate: a regression then fails it, whatever the thresholds."""
+        """Return the report with an earlier one as a gate: a regression then fails it, regardless of the thresholds."""
         return replace(self, comparison=self.compare(baseline))
 
     def rows(self) -> list[dict[str, Any]]:
@@ -326,7 +326,7 @@ def _sum(values: Iterable[N | None]) -> N | None:
 
 
 def check_form(path: str | PathLike[str]) -> None:
-    """Raise ValueError if the suffix is no form of reports, or if the file cannot be written."""
+    """Raise ValueError for an unknown suffix, and for a file that cannot be written."""
     if Path(path).suffix not in (".json", ".md", ".html", ".htm"):
         raise ValueError(f"the report {path} must end in .json, .md or .html")
     target = Path(path).expanduser().absolute()

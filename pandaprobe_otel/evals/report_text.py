@@ -96,7 +96,7 @@ def baseline_complaints(report: Report) -> list[str]:
 
 
 def totals(report: Report) -> str:
-    """Return totals on one line: cases, traces, tokens and cost as far as spans state them, time."""
+    """Return totals on one line: cases, traces, time, and the tokens and cost that spans state."""
     parts = [counted(len(report.cases), "case"), counted(sum(len(case.traces) for case in report.cases), "trace")]
     parts += [f"{report.tokens:,} tokens"] if report.tokens is not None else []
     parts += [f"${report.cost:.4g}"] if report.cost is not None else []

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _PAUSE_S: Final = 0.4
 _SPARE_S: Final = 2.0
 UNDELIVERED_WITHIN_S: Final = 30.0
-"""Seconds to look for traces after a delivery that ended incomplete."""
+"""Seconds to look for traces even if not all of them were delivered in time."""
 
 
 class ServerBench(Bench):
@@ -62,7 +62,7 @@ class ServerBench(Bench):
         return run.wait(self._timeout_s, progress=self._progress)
 
     def _readable(self, groups: Sequence[Group]) -> tuple[list[Group], Mapping[str, str]]:
-        """Wait until the traces are readable. Return the groups without the others, and the reasons for those.
+        """Wait until the traces are readable. Return the groups without unreadable traces, and the reasons for these.
 
         The server counts a missing trace as evaluated and gives it no score.
         """

@@ -98,7 +98,7 @@ class Simulation:
     # -- turns --------------------------------------------------------------------------------------------------------
 
     def _steps(self, persona: Persona, conversation: Conversation) -> _Steps:
-        """Yield the return values of the agent and the persona, and receive their results."""
+        """Yield the calls of the agent and the persona, and receive their results."""
         with _recording() as recording:
             while (message := (yield from self._message(persona, conversation))) is not None:
                 if (bound := self._bound(conversation, recording)) is not None:

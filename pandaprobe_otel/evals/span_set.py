@@ -1,4 +1,4 @@
-"""Assertions about spans, which cost nothing and whose messages show the agent's actions."""
+"""Assertions about spans. They cost nothing, and their messages show the agent's actions."""
 
 from __future__ import annotations
 
@@ -134,8 +134,8 @@ class SpanSet(Sequence[SpanRecord]):
         return self
 
     def succeeded(self) -> SpanSet:
-        """Assert that there is at least one, and that none failed, was cancelled, interrupted or abandoned, or timed
-        out.
+        """Assert that there is at least one, and that each succeeded: no failure, cancellation, timeout or
+        interruption.
         """
         __tracebackhide__ = True
         self.called()

@@ -18,7 +18,7 @@ _EXACT_UP_TO: Final = 30
 class Rate:
     """Number of `total` that passed, with the 95 % Wilson score interval of the share (0 to 1).
 
-    `unknown` more have no evidence and count in neither.
+    `unknown` is the number without evidence, which is not part of `total`.
     """
 
     passed: int
@@ -47,7 +47,7 @@ def rate(passed: int, total: int, unknown: int = 0) -> Rate:
     share, z2 = passed / total, _Z_95 * _Z_95
     centre = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = _Z_95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
-    # Rounding must not move the ends of 0 of n and n of n inside.
+    # Rounding must not make the interval of 0 of n, or of n of n, exclude its end.
     low = 0.0 if passed == 0 else max(centre - half, 0.0)
     high = 1.0 if passed == total else min(centre + half, 1.0)
     return Rate(passed=passed, total=total, low=low, high=high, unknown=unknown)
@@ -59,7 +59,7 @@ def needed(min_pass: float, total: int) -> int:
 
 
 def decided(*, passed: int, failed: int, total: int, needed: int) -> Literal["reached", "out of reach"] | None:
-    """Return whether the outcome of `total` repetitions is decided, whatever the remaining ones give."""
+    """Return whether the outcome of `total` repetitions is decided, regardless of the remaining ones."""
     if passed >= needed:
         return "reached"
     return "out of reach" if failed > total - needed else None

@@ -114,7 +114,7 @@ def by_test(runs: Iterable[TestRun]) -> dict[str, list[TestRun]]:
 
 
 def repeat_verdicts(runs: Iterable[TestRun]) -> list[Verdict]:
-    """Return the verdict on the repetitions of each repeated test."""
+    """Return the verdict on the repetitions, for each repeated test."""
     verdicts: list[Verdict] = []
     for nodeid, group in by_test(runs).items():
         repetition, ran = group[0].demand.repetition, [run for run in group if run.ran]

@@ -32,7 +32,7 @@ class Services:
             score(trace_id, name, value, reason=reason)
 
     def evaluate(self, probe: Probe, metrics: Metrics | None) -> Mapping[str, Judgement]:
-        """Judge the traces of the test now. Without the mode eval, skip the test here."""
+        """Judge the traces of the test now. In any mode other than eval, skip the test here."""
         __tracebackhide__ = True
         if self._suite.mode != "eval":
             pytest.skip(

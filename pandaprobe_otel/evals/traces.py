@@ -1,4 +1,4 @@
-"""Traces as tests see them: spans that ended, in PandaProbe's form, without a server."""
+"""Traces as tests see them: the ended spans in PandaProbe's form, read without a server."""
 
 from __future__ import annotations
 

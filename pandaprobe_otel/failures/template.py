@@ -56,8 +56,7 @@ def template_of(text: str, *, known: Iterable[str | None] = ()) -> str:
 
 
 def split_type(text: str) -> tuple[str | None, str]:
-    """Split a text that begins with the name of an exception (`LookupError: no order`); return the name and the "
-    "rest."""
+    """Split a text that begins with an exception's name (`LookupError: no order`). Return the name and the rest."""
     found = _TYPE.match(text[:_READ])
     return (None, text) if found is None else (found[1].rpartition(".")[2], text[found.end() :])
 

@@ -58,8 +58,7 @@ class SpanReader:
         read: Callable[[Any], Any],
         encoded: Iterable[Any],
     ) -> Iterator[Found]:
-        """Yield each span of a scope, or the reason for its rejection. `read` makes its message, which is not "
-        "stored."""
+        """Yield each span of a scope, or the reason for its rejection. `read` makes its message, which is not kept."""
         if isinstance(resource, Rejected):
             return (resource for _ in encoded)
         if isinstance(scope, Rejected):

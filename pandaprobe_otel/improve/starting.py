@@ -62,8 +62,8 @@ def start(
     unseen = sum(part == "unseen" for part in parts.values())
     if unseen < MIN_UNSEEN or len(kept) < MIN_PROTECTED:
         raise CannotStart(
-            f"too few cases: {unseen} unseen failures and {len(kept)} passing runs, of at least {MIN_UNSEEN} and "
-            f"{MIN_PROTECTED}; {len(left_out)} traces could not be used." + _first_reason(left_out)
+            f"too few cases: {unseen} unseen failures and {len(kept)} passing runs, but at least {MIN_UNSEEN} and "
+            f"{MIN_PROTECTED} are needed; {len(left_out)} traces could not be used." + _first_reason(left_out)
         )
     runs = most_runs(unseen=unseen, repeats=settings.repeats, protected=len(kept), shown=len(parts) - unseen)
     calls = max(len(each.cassette.interactions) for each in [*mended, *kept])

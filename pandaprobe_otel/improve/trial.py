@@ -1,5 +1,4 @@
-"""Trial of a candidate: shown cases once, unseen failures in several looks, protected cases in pairs, and the "
-"verdict."""
+"""Trial of a candidate: shown cases once, unseen failures in several looks, protected cases in pairs, and a verdict."""
 
 from __future__ import annotations
 

@@ -318,8 +318,7 @@ def serve(
 
 @contextlib.contextmanager
 def _on_interrupt(react: Callable[[], object]) -> Generator[None]:
-    """Call `react` on Ctrl-C and SIGTERM. Does nothing outside of the main thread, which alone has signals in "
-    "Python."""
+    """Call `react` on Ctrl-C and SIGTERM. Do nothing outside the main thread, since only that has signals in Python."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -339,7 +338,7 @@ def _announce(server: LocalServer, out: IO[str]) -> None:
     lines = [
         f"PandaProbe is running at {server.url}",
         f"  pages     {server.url}/ui",
-        f"  data      {'in memory, gone when this ends' if server.in_memory else server.database_path}",
+        f"  data      {'in memory, until this process ends' if server.in_memory else server.database_path}",
         f"  API key   {server.api_key}",
     ]
     if server.token is not None:

@@ -129,8 +129,7 @@ class ReaderTools:
     def get_scores(
         self, target: str, metric: str | None = None, limit: Limit = 10, cursor: str | None = None
     ) -> CallToolResult:
-        """Show scores with their reasons: of a trace id, of `session:ID` or `run:ID`; or totals over a query's "
-        "traces."""
+        """Show scores with reasons: of a trace id, of `session:ID` or `run:ID`; or totals over a query's traces."""
         kind, _, name = target.partition(":")
         client = self._reading.client
         if kind == "session" and name:

@@ -97,7 +97,7 @@ class WriterTools:
         try:
             result = run.wait(_WAIT_S)
         except WaitTimeout:
-            text = f'run {run.id} still goes on\nNext: get_scores(target="run:{run.id}")'
+            text = f'run {run.id} has not ended yet\nNext: get_scores(target="run:{run.id}")'
             return answer(text, {"run_id": str(run.id), "scores": 0})
         lines = [_score_line(self._reading.shown(score)) for score in result.scores]
         text = self._reading.fence().around("\n".join(lines) or "no scores")

@@ -2,7 +2,7 @@
 
 A trace records who said what, the tool calls with their results, and the available tools. It does not record how the
 request expressed this: one message or two, a text or a list of texts, instructions or a system message, thoughts and
-their signatures. It also lacks some parameters. These count only in recorded requests.
+their signatures. It also lacks some parameters. All these are compared only if the cassette was recorded.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def said(turns: Any, instructions: Any = None) -> Iterator[dict[str, Any]]:
 
 
 def _by_its_call(item: Any) -> Any:
-    """Return an item of the Responses API whose id is the one that results refer to, instead of the item's own."""
+    """Return an item of the Responses API with the id of its call in place of its own id, since results refer to the
+    call.
+    """
     if not isinstance(item, Mapping) or "call_id" not in item:
         return cast("Any", item)
     return {name: value for name, value in cast("Mapping[str, Any]", item).items() if name != "id"}
@@ -97,7 +99,7 @@ def _parts_of(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             media.append(str(found.get("type") or next(iter(found), "part")))
     text = "\n".join(filter(None, texts))
     if role == "tool":
-        answered = message.get("tool_call_id") or message.get("name")  # Gemini's may have no id
+        answered = message.get("tool_call_id") or message.get("name")  # Gemini's results may have no id
         yield {"role": "tool", "tool_call_id": answered, "content": text}
         return
     if text or media:

@@ -1,11 +1,16 @@
 """The order of calls: each comes after the calls that it must have waited for, as far as this is observable.
 
-Time alone says too much, since the order of concurrent branches depends on the network and changes between runs. So a
-call comes after an earlier one that had ended only in three cases: both ran in the same task or thread, the earlier one
-ran in a task that was started from there, or it had ended before this task was started. For independent tasks in the
-recording's own thread, it must have ended before the first call of this task. Calls in other threads have no order: a
-pool runs whatever comes, and without a context their relations are unknown, unless the spans around the calls show them
-(`places`).
+Times alone are not enough, since the order of concurrent branches depends on the network and changes between runs. A
+call comes after an earlier call, which must have ended before, in these cases:
+
+- Both ran in the same task or thread.
+- The earlier call ran in a task that was started from there.
+- The earlier call had ended before this task was started.
+- Both ran in independent tasks of the recording's own thread, and the earlier call had ended before the first call of
+  this task.
+
+Calls in other threads have no order. A pool runs its work in any order, and without a context the relations of its
+calls are unknown, unless the spans around them show these (`places`).
 """
 
 from __future__ import annotations
@@ -89,7 +94,7 @@ class CallsSoFar:
                 branch = branch.above
 
     def _last_of(self, calls: int) -> tuple[tuple[int, ...], int]:
-        """Return the smallest set of calls that implies all of these, and everything that it implies."""
+        """Return the smallest set of calls that implies all of these, and the set of all calls that it implies."""
         found: list[int] = []
         implied = 0
         while calls:

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class CannotCapture(ValueError):
-    """Error of a trace that lacks something a test needs. The text names it and its place."""
+    """A trace lacks something that a test needs. The text names the missing part and its place."""

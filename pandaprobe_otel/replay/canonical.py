@@ -50,7 +50,7 @@ _EXACT: Final = 1 << 53
 
 
 class Id(str):
-    """A generated id. Comparisons use the values that it connects, not its characters."""
+    """A generated id. Its characters do not count, only the places at which it occurs."""
 
     __slots__ = ()
 
@@ -118,7 +118,7 @@ def meaning_of(value: Any, *, key: str = "", data: bool = False, patterns: Seque
         value: A result of a JSON parser.
         key: The key of the value.
         data: Whether the app or the model has filled it. Ids, nulls and cache hints are then ordinary data.
-        patterns: Patterns of parts to hide in texts.
+        patterns: Patterns of the parts of texts that are hidden.
     """
     kind = type_of(value)
     if kind is str:
@@ -212,7 +212,7 @@ class Ignored:
         return cls(paths, patterns, any(len(path) > 1 and path[1].isdigit() for path in paths))
 
     def applied(self, value: Any, *, at: Sequence[str], gone: Callable[[], Any]) -> Any:
-        """Return a value at these steps without its ignored parts; return `gone` if nothing is left."""
+        """Return the part of a value at these steps that is not ignored; return `gone` if nothing is left."""
         for path in self.paths:
             if len(path) >= len(at) and all(_fits(one, other) for one, other in zip(path, at, strict=False)):
                 rest = path[len(at) :]

@@ -32,11 +32,11 @@ from pandaprobe_otel.replay.shared_parts import Sharing
 FORMAT: Final = 1
 MAX_FILE_BYTES: Final = 64 << 20
 MAX_BLOB_BYTES: Final = 256 << 20
-"""Largest total size of the blobs of a cassette."""
+"""Most bytes of all blobs of a cassette."""
 MAX_DEPTH: Final = 48
 """Most levels of YAML. A cassette has eight, and tool results add their own."""
 BLOB_BYTES: Final = 256 << 10
-"""Size above which an answer is saved beside the file."""
+"""Size above which an answer is saved in its own file."""
 _BLOB_NAME: Final = re.compile(r"[0-9a-f]{16}\.[a-z]{2,6}")
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -146,7 +146,7 @@ def _line_of_request(node: Any) -> int:
 
 
 class _Blobs:
-    """Answers that are saved beside a cassette, read one by one."""
+    """Answers of a cassette that are saved in their own files, read one by one."""
 
     def __init__(self, path: Path) -> None:
         self._folder = _folder(path)

@@ -49,7 +49,7 @@ def _members(value: Mapping[str, Any], indent: str) -> Iterator[str]:
 
 
 def _value(value: Any, indent: str) -> str:
-    """Return the part after a colon, including the line end."""
+    """Return a value as it is written after a colon, including the line end."""
     if isinstance(value, Text):
         return f" {_block(value, indent)}"
     if isinstance(value, bytes):

@@ -43,7 +43,10 @@ class Difference:
 
 
 def differences(recorded: ModelRequest, asked: ModelRequest) -> list[Difference]:
-    """Return the differences, in a reader's order. The result is empty exactly if both requests have the same key."""
+    """Return the differences, in a reader's order.
+
+    The result is empty if and only if both requests have the same key.
+    """
     found = [
         Difference(name, one, other)
         for name in ("protocol", "operation", "model")

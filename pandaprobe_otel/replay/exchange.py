@@ -1,4 +1,4 @@
-"""A request and its answer while they are transferred, as the hooks report them, independent of HTTP libraries."""
+"""A request and its answer during the transfer, as the hooks report them. This module knows no HTTP library."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LAST_EVENTS: Final = (
 )
 """End of a complete stream. Clients stop reading there, before the end of the body."""
 _TAIL: Final = 128 << 10
-"""Bytes before the end in which the last event begins. The last event of the Responses API repeats the whole answer."""
+"""Number of bytes at the end that contain the last event. In the Responses API, it repeats the whole answer."""
 
 
 class Keeper(Protocol):
@@ -37,7 +37,7 @@ class Keeper(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Exchange:
-    """A request as it was sent and its answer, which is `played` from a cassette or saved as it arrives.
+    """A request and its answer, which is either `played` from a cassette or saved as it arrives.
 
     The app's thread calls all methods, so each only stores a reference and the time. The first call of `ended`,
     `failed` or `left` ends the exchange.
@@ -45,7 +45,7 @@ class Exchange:
     Attributes:
         number: The number of the call in its cassette.
         is_plain: Whether the library has decompressed the answer already.
-        instead: The request that the hook sends in place of the program's; None: the program's own.
+        instead: The request that the hook sends in place of the program's. None: it sends the program's.
     """
 
     keeper: Keeper

@@ -41,8 +41,8 @@ class ItemRecording:
             self.recording.write()
 
     def failed(self, error: BaseException) -> None:
-        """Raise the cause of a test's failure, unless it is the error itself: frameworks wrap the exceptions that they
-        catch.
+        """Raise the cause of a test's failure, since frameworks wrap exceptions. Return if the error itself is the
+        cause.
         """
         if isinstance(error, EndOfRecording):
             raise RecordingError(
@@ -97,8 +97,7 @@ def _within(path: Path, root: Path) -> Path:
 
 
 def _file_name(item: pytest.Item) -> str:
-    """Return a file name for a test and its class that is valid on every system. Different tests get different "
-    "names."""
+    """Return a file name for a test and its class. It is valid on every system and unique for each test."""
     owner = getattr(item, "cls", None)
     name = item.name if owner is None else f"{owner.__name__}.{item.name}"
     safe = re.sub(r"[^\w.-]+", "_", name).strip("_")

@@ -45,8 +45,8 @@ class Interaction:
 
     Attributes:
         call: The number of the call in its cassette, from 1, in the order of sending.
-        at: The names of the spans around the call, outermost first, joined by ` > `. Of several with the same name and
-            parent, each has its ordinal (`search (2nd)`). Empty outside of spans.
+        at: The names of the spans around the call, outermost first, joined by ` > `. Spans with the same name and
+            parent have an ordinal (`search (2nd)`). Empty outside of spans.
         after: Numbers of the calls that directly precede this one.
         source: The place of its request, as `file:line`; empty if it was not read from a file.
     """

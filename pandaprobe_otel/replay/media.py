@@ -12,7 +12,7 @@ from typing import Any, Final
 DIGEST: Final = "$sha256"
 """Key that marks an object as a replacement for media."""
 MIN_CHARS: Final = 256
-"""Shorter base64 stays, since its digest would not be much shorter."""
+"""Length of the shortest base64 that is replaced. The digest of a shorter one would hardly save space."""
 KEYS: Final = frozenset(
     {"data", "bytes", "file_data", "fileData", "image", "images", "audio", "video", "b64_json", "bytesBase64Encoded"}
 )

@@ -1,4 +1,4 @@
-"""Recording of a request: that of its OpenTelemetry context, or the only open one of the process."""
+"""The recording that a request belongs to: that of its OpenTelemetry context, or the only open one of the process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs of generated ids: one of a recording, and one of the compared run."""
+"""Pairs of generated ids: one from a recording, and one from the run that is compared with it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Pairing:
-    """Pairs of ids. If an id would have two partners, more than the ids has changed."""
+    """Pairs of ids. If an id needs two partners, the requests differ in more than their ids."""
 
     there: dict[str, str] = field(default_factory=dict[str, str])
     back: dict[str, str] = field(default_factory=dict[str, str])

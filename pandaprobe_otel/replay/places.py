@@ -2,7 +2,7 @@
 according to spans.
 
 If a span begins in the same task as its parent, it comes after the siblings that began there and have ended. So calls
-in it come after calls in those siblings, in whatever thread or task a framework has made them.
+in it come after calls in those siblings, in any thread or task.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Place:
     calls: int = 0
     """Calls in it and its descendants."""
     below: list[_Place] = field(default_factory=list["_Place"])
-    """Spans with calls that began in the same task, and may not have ended."""
+    """Spans with calls that began in the same task, and may still be running."""
 
 
 class Places:

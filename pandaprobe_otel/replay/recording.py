@@ -164,8 +164,8 @@ class Recording:
     def close(self, error: BaseException | None = None) -> None:
         """Stop recording, and write the cassette unless there was an error.
 
-        Raises the first divergence, also in place of an error that it caused; an error for calls that were not made; or
-        RecordingError.
+        Raises the first divergence, even if another error followed from it. Raises an error for calls that were never
+        made, and RecordingError.
         """
         self.stop()
         if error is None:
@@ -184,14 +184,15 @@ class Recording:
                 raise
 
     def check(self) -> None:
-        """Raise the first problem of the run so far: RecordingError, the first divergence, or calls that were not "
-        "made."""
+        """Raise the first problem of the run so far: RecordingError, the first divergence, or calls that were never
+        made.
+        """
         self._run.check()
 
     def explain(self, error: BaseException) -> None:
-        """Raise the cause of an app's error, because frameworks wrap the exceptions that they catch.
+        """Raise the divergence that caused an app's error, since frameworks wrap exceptions.
 
-        Return if the error is the cause itself.
+        Return if there is none.
         """
         found = self._run.failure
         if found is not None and isinstance(error, Exception) and not isinstance(error, type(found)):

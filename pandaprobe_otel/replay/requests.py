@@ -29,7 +29,7 @@ from pandaprobe_otel.replay.protocols.results import in_order
 _PROTOCOLS: Final = (bedrock.read, anthropic.read, gemini.read, openai.read, ollama.read, cohere.read)
 _GONE: Final = object()
 _MAX_KNOWN_BYTES: Final = 16 << 20
-"""Most JSON values whose pieces are cached, since messages occur again in each request of a conversation."""
+"""Most JSON values whose pieces are cached. Each request of a conversation repeats the earlier messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class ModelRequest:
         return found.hexdigest()
 
     def similarity(self, other: ModelRequest) -> float:
-        """Return the share of the content that two requests have in common; 1 if they are equal except for ids."""
+        """Return the share of content that two requests have in common; 1 if only their ids differ."""
         mine, others = ({(piece.name, piece.digest) for piece in one.pieces} for one in (self, other))
         return len(mine & others) / (len(mine | others) or 1)
 

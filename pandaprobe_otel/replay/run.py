@@ -156,8 +156,9 @@ class Run:
             exchange.left()
 
     def check(self) -> None:
-        """Raise the first problem of the run so far: RecordingError, the first divergence, or calls that were not "
-        "made."""
+        """Raise the first problem of the run so far: RecordingError, the first divergence, or calls that were never
+        made.
+        """
         found = self.failure
         if found is not None:
             raise found
@@ -226,8 +227,10 @@ class Run:
         return exchange
 
     def _answer(self, request: RecordedRequest, at: str) -> tuple[Interaction | None, int]:
-        """Return the recorded call that answers; otherwise None, and the number of the call that the live one "
-        "replaces."""
+        """Return the recorded call that answers.
+
+        If there is none, return None and the number of the call that the live one replaces.
+        """
         assert self._script is not None
         if self._is_live:
             return None, 0
@@ -290,7 +293,7 @@ class Run:
             return None
 
     def tool_runs(self, name: str) -> RunningTool:
-        """Return the running call of a tool, with its position among the others."""
+        """Return a new record of a running tool call, with its position among the others."""
         above = here()
         tool = RunningTool(name, above)
         (self._tools if above is None else above.below).append(tool)

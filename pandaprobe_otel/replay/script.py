@@ -1,4 +1,4 @@
-"""Playback of a cassette: each recorded call once, in an order that respects which calls waited for which."""
+"""Playback of a cassette: each recorded call is used once, and not before the calls that it had waited for."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class Script:
     """Choice of the recorded call that answers a request. Threads may share it.
 
     A request takes the first unused entry with the same request, preferably one with the same path. All calls that had
-    ended before the entry was recorded must have been made. So concurrent branches may swap, but a summary cannot come
-    before the branches. The first request without an answer is stored and raised again for each later one, since
-    frameworks catch exceptions and continue.
+    ended before the entry was recorded must have been made. So concurrent branches may change their order, but a
+    summary of them cannot come first. The first request without an answer is stored and raised again for each later
+    one, since frameworks catch exceptions and continue.
 
     Args:
         cassette: The recording.
@@ -250,7 +250,7 @@ class Script:
         return max(left, key=lambda one: self._nearness(one, asked, at), default=None)
 
     def _nearness(self, entry: _Entry, asked: ModelRequest, at: str) -> float:
-        """Return the likelihood that a request was meant to be an entry. Its order counts most, then its path."""
+        """Return how likely a request was meant to be this entry. Its order counts most, then its path."""
         recorded = self._request(entry)
         same = (recorded.protocol, recorded.operation) == (asked.protocol, asked.operation)
         return (

@@ -1,9 +1,9 @@
 """Scrubbing: secrets are removed from requests before they are compared, and from everything that is saved.
 
-Headers are saved by an allow list. Bodies, URLs and tool calls lose: the values of environment variables with names of
-secrets, of secret headers and of cookies, in every encoding; texts in the form of a known service's key; the values of
-fields with names of secrets; and matches of the configured `mask`. A secret that is split over several pieces of a
-stream is removed too.
+Headers are saved by an allow list. These values are removed from bodies, URLs and tool calls: values of environment
+variables with names of secrets, of secret headers and of cookies, in every encoding; texts in the form of a known
+service's key; values of fields with names of secrets; and matches of the configured `mask`. A secret that is split over
+several pieces of a stream is removed too.
 """
 
 from __future__ import annotations
@@ -272,7 +272,7 @@ class Scrubber:
         if self._masks[0] is not mask:
             try:
                 self._masks = (mask, compile_masks(mask))
-            except (TypeError, ValueError):  # It is reported where it is configured, and fails closed.
+            except (TypeError, ValueError):  # reported at its configuration; fails closed
                 self._masks = (mask, (mask_everything,))
         return self._masks[1]
 
@@ -282,7 +282,7 @@ def _is_secret_parameter(name: str) -> bool:
 
 
 def _deltas(content: Any, shared: Path = (), path: Path = ()) -> Iterator[tuple[Path, Path]]:
-    """Yield the texts of an event that continue those of other events: their common key, and their path."""
+    """Yield the texts of an event that continue texts of earlier events, with their common key and their path."""
     if isinstance(content, dict):
         mapping = cast("dict[str, Any]", content)
         index: Any = mapping.get("index", mapping.get("contentBlockIndex", mapping.get("output_index")))

@@ -14,7 +14,7 @@ SHOWN: Final = "[scrubbed]"
 SHORTEST: Final = 8
 """Shortest secret, in characters. A shorter one would occur in many texts."""
 MOST: Final = 200
-"""Most secrets that are searched for, newest first. A program does not send as many."""
+"""Most secrets that are searched for, newest first. No program sends that many."""
 
 _NO_SECRET: Final = re.compile(r"[a-z _-]*|\[scrubbed\]")
 _WORDS: Final = frozenset(

@@ -1,5 +1,5 @@
-"""Requests without parts that earlier ones have: `{"$same": 1}` is a field of call 1, and `{"$same": [1, 2]}` its first
-two items.
+"""Requests that refer to parts of earlier ones: `{"$same": 1}` is a field of call 1, `{"$same": [1, 2]}` its first two
+items.
 
 Each request of a conversation repeats the previous ones, so a file without references would grow quadratically.
 """
@@ -67,7 +67,7 @@ class Sharing:
                 if shared > length:
                     best, length = call, shared
                 if length and length >= len(cast("Any", value)) - _FEW:
-                    break  # Hardly any other call can share more.
+                    break  # No other call is likely to share more.
             items = cast("Sequence[Any]", value)
             if length and _is_worth_it(items[:length]):
                 return [{SAME: [best, length]}, *items[length:]]
@@ -75,7 +75,7 @@ class Sharing:
 
 
 def _is_worth_it(value: Mapping[str, Any] | Sequence[Any]) -> bool:
-    """Return whether a reference would be shorter, by the beginning of the value."""
+    """Estimate from the beginning of a value whether a reference would be shorter."""
     some: Any = dict(islice(value.items(), _FEW)) if isinstance(value, Mapping) else value[:_FEW]
     return len(dump(some)) >= _WORTH
 
@@ -152,7 +152,7 @@ class Expansion:
 
     def _named(self, call: Any, key: str) -> Any:
         if not isinstance(call, int) or call not in self._seen or key not in self._seen[call]:
-            raise BadReferenceError(f"no call {dump(call)} with {key!r} stands above")
+            raise BadReferenceError(f"there is no earlier call {dump(call)} with {key!r}")
         return self._seen[call][key]
 
 

@@ -63,7 +63,7 @@ class Ran:
         return self._tool.running()
 
     def returned(self, result: Any) -> None:
-        """Save the result. For a result that JSON cannot restore, the recording fails but the tool does not."""
+        """Save the result. If JSON cannot restore the result, the recording fails but the tool does not."""
         name = self._tool.name
         if _is_json(result):
             self._tool.call = self._run.kept_tool(
@@ -90,7 +90,7 @@ class Ran:
             )
 
     def runs_always(self) -> None:
-        """Let it run during playback too."""
+        """Let the tool run during playback too."""
         self._tool.mark()
 
 

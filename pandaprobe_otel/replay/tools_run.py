@@ -45,7 +45,7 @@ class RunningTool:
                 _here.reset(token)
 
     def mark(self) -> None:
-        """Let it and all calls around it always run."""
+        """Mark this call and all calls around it to always run."""
         tool: RunningTool | None = self
         while tool is not None and not tool.must_run:
             tool.must_run = True

@@ -251,7 +251,7 @@ BAD = {
     "half a chunk": (HEAD + CALL.format(call="1, chunks: [[1]]", body=""), "one.yaml:3: the entry cannot be used"),
     "nothing above": (
         HEAD + CALL.format(call=1, body='{"a": {"$same": 1}}'),
-        "one.yaml:4: no call 1 with 'a' stands above",
+        "one.yaml:4: there is no earlier call 1 with 'a'",
     ),
     "itself": (HEAD + CALL.format(call=1, body='{"a": [{"$same": [1, 2]}]}'), "one.yaml:4: no call 1 with 'a'"),
     "too many items": (

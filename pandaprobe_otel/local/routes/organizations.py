@@ -90,8 +90,7 @@ def update_organization(services: Developer, org_id: UUID, body: UpdateOrganizat
 
 @router.delete("/organizations/{org_id}", status_code=204, response_model=None)
 def delete_organization(services: Developer, org_id: UUID) -> None:
-    """Delete an organization with its content. The first one cannot be deleted, since keys from the start belong to "
-    "it."""
+    """Delete an organization with its content. The first one stays, since keys from the start belong to it."""
     organization = organization_of(services, org_id)
     if organization is services.accounts.home:
         raise HTTPException(403, "The first organization of a local server cannot be deleted.")

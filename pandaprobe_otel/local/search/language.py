@@ -1,8 +1,9 @@
 """From a text to a query.
 
-    query = and { "OR" and } ;        and  = term { ["AND"] term } ; term  = ["-" | "NOT"] ( "(" query ")" | field |
-        flag | text ) ; field = key (":" | "=" | ">" | ">=" | "<" | "<=") value { "," value } | "score:" name comparison
-        number ; flag  = "error" | "running" | "scored" ;   text = word ["*"] | '"' phrase '"' ;
+    query = and { "OR" and } ;        and  = term { ["AND"] term } ;
+    term  = ["-" | "NOT"] ( "(" query ")" | field | flag | text ) ;
+    field = key (":" | "=" | ">" | ">=" | "<" | "<=") value { "," value } | "score:" name comparison number ;
+    flag  = "error" | "running" | "scored" ;   text = word ["*"] | '"' phrase '"' ;
 
 Within a phrase, `\\"` is a quotation mark. An unknown key is text, so that addresses and code can be searched for.
 """

@@ -266,8 +266,10 @@ class Accounts:
     def add_key(
         self, org_id: str, name: str, *, secret: str | None = None, expires_at: int | None = None
     ) -> tuple[ApiKey, str]:
-        """Create a key and return it with its secret, which is not stored. For a known secret, return the existing "
-        "key."""
+        """Create a key and return it with its secret, which is not stored.
+
+        For a known secret, return its existing key.
+        """
         secret = secret or "sk_pp_" + secrets.token_hex(32)
         digest = hash_of(secret)
         with self._lock:

@@ -202,8 +202,7 @@ class FailureGroups:
         return self._change(project_id, fingerprint, columns)
 
     def merge(self, project_id: str, fingerprint: str, into: str) -> bool:
-        """Merge a group, including those merged into it, into another one. Return False if one of them does not "
-        "exist."""
+        """Merge a group, including those merged into it, into another one. Return False if one of them is missing."""
         with self._database.write() as connection:
             one, other = _row(connection, project_id, fingerprint), _row(connection, project_id, into)
             if one is None or other is None:

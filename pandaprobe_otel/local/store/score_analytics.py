@@ -51,8 +51,9 @@ class ScoreAnalytics:
     def distribution(
         self, project_id: str, name: str, after: int | None, before: int | None, buckets: int
     ) -> list[dict[str, Any]]:
-        """Count a metric's scores by value. A score of exactly 1.0 has its own bucket after the last, as on the "
-        "server."""
+        """Count a metric's scores by value. A score of exactly 1.0 has its own bucket after the last (as on the
+        server).
+        """
         step = 1.0 / buckets
         counts = Counter(
             min(int(number * buckets), buckets) + 1 for _, number in self._numbers(project_id, name, after, before)

@@ -13,7 +13,8 @@ from pandaprobe_otel.replay.answers.model_answer import ModelAnswer, Tokens
 from pandaprobe_otel.replay.answers.pieces import pieces
 
 INVENTED_SIGNATURE: Final = "cmVidWlsdA=="
-"""Replaces the signature of a thought, which traces do not have. It works in playback, but no service accepts it."""
+"""Placeholder for the signature of a thought, which traces do not have. It works in playback, but services refuse it.
+"""
 _REASONS: Final = {
     "stop": "end_turn",
     "length": "max_tokens",

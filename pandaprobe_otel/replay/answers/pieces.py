@@ -9,5 +9,5 @@ _WORD: Final = re.compile(r"\s*\S+\s?|\s+")
 
 
 def pieces(text: str) -> list[str]:
-    """Return a text in pieces that end after words; joined, they are the text."""
+    """Return the pieces of a text, each of which ends after a word."""
     return _WORD.findall(text)

@@ -1,6 +1,6 @@
 """Requests to models, rebuilt from the spans of their calls.
 
-They ask the same as the program did, in the form of the protocol. A trace does not record headers and the exact form of
+They ask the same as the program did, in the form of the protocol. A trace records neither headers nor the exact form of
 messages, so a test compares only the recorded parts (`replay/as_traced.py`).
 """
 

@@ -290,7 +290,7 @@ def _short(text: str | None) -> str:
 
 
 def _unfinished(trace: StoredTrace) -> Iterator[Finding]:
-    """Find a run that was cancelled, timed out or was abandoned."""
+    """Find a run that was cancelled, timed out, or was abandoned."""
     root = trace.root
     if root.outcome in UNFINISHED:
         fits = f".where(lambda span: span.outcome == {literal(root.outcome)})"

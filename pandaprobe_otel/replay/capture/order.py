@@ -1,7 +1,7 @@
 """The order of the calls of a trace: each comes after those that it must have waited for, as far as spans show this.
 
-Time alone says too much: a branch may have ended by chance before another one began. Steps below one span that overlap,
-directly or through steps between them, are branches. Calls in one branch do not wait for those in another.
+Times alone are not enough: a branch may have ended by chance before another one began. Steps below one span that
+overlap, directly or through steps between them, are branches. Calls in one branch do not wait for those in another.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def _check_call(span: SpanRecord) -> None:
 
 
 def warnings_of(trace: StoredTrace) -> Iterator[str]:
-    """Yield the reasons why a test can be made but may differ from its trace."""
+    """Yield the reasons why a test may differ from its trace."""
     for span in trace.model_calls:
         try:
             check_whole(span.input, "its request")

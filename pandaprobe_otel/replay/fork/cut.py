@@ -1,7 +1,7 @@
-"""The cut of a recorded run: calls that had ended before a span began stay; later calls are made again.
+"""The cut of a recorded run: calls that had ended before a span began are played back; later calls are made again.
 
-Calls have no single order, so concurrent branches of the span may stay too. They are played back as long as their
-requests stay the same. A branch that receives a live answer makes other requests, which are sent.
+Calls have no single order, so branches that ran beside the span may be played back too, as long as their requests stay
+the same. A branch that receives a live answer makes other requests, which are sent.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _place_in(at: list[str], wanted: list[str]) -> str | None:
 
 
 def _is_called(step: str, wanted: str) -> bool:
-    """Return whether a step of a path has a name. A name without an ordinal matches all spans of that name."""
+    """Return whether a step of a path has this name. A name without an ordinal matches all spans of that name."""
     return wanted in (step, _ORDINAL.sub("", step), f"{step} (1st)")
 
 
@@ -100,7 +100,7 @@ def _cut(cassette: Cassette, chosen: Collection[int]) -> Cut:
 
 
 def _waited_for(cassette: Cassette) -> dict[int, frozenset[int]]:
-    """Return for each call all calls that had ended before it began."""
+    """Return for each call the calls that had ended before it began."""
     above: dict[int, frozenset[int]] = {}
     for one in sorted(cassette.interactions, key=lambda one: one.call):
         nearest = [number for number in one.after if number in above]

@@ -122,9 +122,7 @@ def _in_any_order(cassette: Cassette) -> Cassette:
 
 
 def _check_signatures(sent: RecordedRequest) -> None:
-    """Refuse a request after an answer with an invented signature, which stands in for one that the trace does not
-    have.
-    """
+    """Refuse a request that repeats a thought with an invented signature."""
     if INVENTED_SIGNATURE.encode() in sent.body:
         raise RecordingError(
             "a request repeats a thought whose signature the trace does not have, and services refuse an invented "

@@ -22,7 +22,7 @@ from pandaprobe_otel.replay.scrubbing import Scrubber
 
 
 def recorded_in(trace: StoredTrace) -> Cassette:
-    """Return the recording of a trace. Raises RecordingError that names a missing part."""
+    """Return the recording of a trace. Raises RecordingError, which names the missing part."""
     try:
         check(trace)
         cassette = scrubbed(cassette_of(trace), Scrubber())

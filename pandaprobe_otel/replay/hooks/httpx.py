@@ -22,7 +22,7 @@ from pandaprobe_otel.replay.run import Run
 _BEGINNING: Final = 300
 _OF_BODY: Final = ("content-length", "content-encoding", "transfer-encoding")
 _TRIES_AGAIN: Final = "x-stainless-retry-count"
-"""Header of clients that retry after any exception: those of OpenAI, Anthropic, Groq and Together."""
+"""Header that stops retries in clients that otherwise retry after any exception: OpenAI, Anthropic, Groq, Together."""
 _AT_ONCE: Final = {"x-should-retry": "false"}
 _IN_PROCESS: Final = ("ASGITransport", "WSGITransport")
 
@@ -161,7 +161,9 @@ class _Transport:
         return self._pieces.listen(response, exchange)
 
     def _begun(self, sent: RecordedRequest, request: Any) -> Any:
-        """Return the exchange of a request. For a client that would retry, exceptions become an answer."""
+        """Return the exchange of a request. If the client would retry after an exception, return that as an answer
+        instead.
+        """
         try:
             return self._run.begin(sent)
         except (Divergence, RecordingError) as error:
@@ -214,12 +216,12 @@ class _KeptStream:
         self._exchange.ended()
 
     def close(self) -> None:
-        """Close the connection. The app needs no more."""
+        """Close the connection, because the app needs no more."""
         self._exchange.left()
         self._inner.close()
 
     async def aclose(self) -> None:
-        """Close the connection. The app needs no more."""
+        """Close the connection, because the app needs no more."""
         self._exchange.left()
         await self._inner.aclose()
 

@@ -20,8 +20,7 @@ class Patch:
     wrapper: Any
 
     def undo(self) -> None:
-        """Restore the original. If another wrapper was added meanwhile, ours stays inside it and passes calls "
-        "through."""
+        """Restore the original. If another wrapper was added meanwhile, ours stays inside it and forwards calls."""
         if _own(self.owner).get(self.name) is self.wrapper:
             setattr(self.owner, self.name, self.original)
 

@@ -1,4 +1,4 @@
-"""Connections to models without a single answer. They cannot be recorded, so they raise instead of going live."""
+"""Connections to models that have no single answer. They cannot be recorded, so they raise instead of going live."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def _start(original: Any, transport: Any, *arguments: Any, **options: Any)
 
 
 def _check(what: str, uri: str) -> None:
-    """Refuse a connection to a model. Other connections, as to a browser or a Collector, are not recorded anyway."""
+    """Refuse a connection to a model. Other connections, such as those to a browser or a Collector, are allowed."""
     url = urlsplit(uri)
     is_model = f".{url.hostname or ''}".endswith(_HOSTS) or any(path in url.path for path in _PATHS)
     if is_model and (run := current()) is not None:

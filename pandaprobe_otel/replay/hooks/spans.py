@@ -1,4 +1,4 @@
-"""OpenTelemetry's SDK: the recording is told of each span that starts, since spans name the paths of calls."""
+"""OpenTelemetry's SDK: each started span is reported to the recording, since spans name the paths of calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _start_span(original: Any, tracer: Any, name: str, *arguments: Any, **option
     span = original(tracer, name, *arguments, **options)
     try:
         run = owner()
-    except RecordingError:  # The span itself is not recorded, and a request below it will raise the same error.
+    except RecordingError:  # The span is not recorded itself. A request below it will raise the same error.
         return span
     if run is not None:
         run.places.started(span, name)

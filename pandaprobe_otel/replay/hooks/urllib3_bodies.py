@@ -56,12 +56,12 @@ class KeptBody:
         return list(self)
 
     def close(self) -> None:
-        """Close the connection. The app needs no more."""
+        """Close the connection, because the app needs no more."""
         self._exchange.left()
         self._inner.close()
 
     def release_conn(self) -> None:
-        """Release the connection. The app needs no more."""
+        """Release the connection, because the app needs no more."""
         self._exchange.left()
         self._inner.release_conn()
 

@@ -36,7 +36,7 @@ def body_of(content: bytes, content_type: str) -> Any:
 
 
 def by_field(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the values by name. A repeated name has a list."""
+    """Return the values by name, with a list for a repeated name."""
     fields: dict[str, list[Any]] = {}
     for name, value in pairs:
         fields.setdefault(name, []).append(value)
@@ -44,7 +44,7 @@ def by_field(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _parts(content: bytes) -> list[tuple[str, Any]]:
-    """Return the fields of a multipart form. Its separator is random and is its first line."""
+    """Return the fields of a multipart form. Its separator is random, and is on the first line."""
     boundary = content.partition(b"\r\n")[0].removeprefix(b"--").decode("latin-1")
     head = f'Content-Type: multipart/form-data; boundary="{boundary}"\r\n\r\n'.encode("latin-1")
     message = BytesParser(policy=HTTP).parsebytes(head + content)
