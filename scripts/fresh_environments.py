@@ -22,9 +22,9 @@ _OF_THE_CALLER: Final = re.compile(
     r"(PANDAPROBE|OTEL|OPENAI|ANTHROPIC|GOOGLE|GEMINI|AWS|LANGSMITH|LANGCHAIN|PYTEST)_"
     r"|(PYTHONPATH|PYTHONHOME|VIRTUAL_ENV|HOME|USERPROFILE|CI)$"
 )
-"""Variables of the caller that are removed, since a reader has set nothing."""
+"""Variables that a program does not get from the caller, since a reader has not set them."""
 _NO_WARNING: Final = re.compile(r"^pandaprobe: |\bINFO\b")
-"""Patterns of progress lines, and of lines from programs that print such output."""
+"""Pattern of lines that are not warnings: progress, and log lines with the level INFO."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Run a notebook from its first cell to its last, and store the printed outputs in it.
 
-python scripts/run_notebook.py NOTEBOOK            write the outputs into it python scripts/run_notebook.py NOTEBOOK
---check    exit with 1 if its outputs differ from those
+python scripts/run_notebook.py NOTEBOOK            write the outputs into it
+python scripts/run_notebook.py NOTEBOOK --check    exit with 1 if its outputs differ from those
 
 Cells are plain Python, so no kernel is needed. Output that differs between runs, such as the path of its traces, is
 printed but not stored.

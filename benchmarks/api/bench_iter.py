@@ -75,7 +75,7 @@ def by_hand(url: str) -> int:
 
 
 def by_client(url: str) -> int:
-    """Read the list with the client, which leaves limits to the server, as the hand-written loop does."""
+    """Read the list with the client. It keeps no rate limit, because the hand-written loop keeps none."""
     count = 0
     with Client("sk_pp_bench", "bench", url, rate_limits=None) as client:
         for _trace in client.traces.iter(page_size=PAGE):

@@ -46,7 +46,7 @@ class Runs:
         self._seconds = seconds
 
     def limit(self) -> Iterator[Figure]:
-        """CPU at the service's limit; the program's own spans are subtracted."""
+        """CPU at the service's limit, without the CPU for making the spans."""
         ours, floor = self._each("limit", "W1", "ms_a_minute", str(self._seconds), peers=(OURS, "floor"))
         yield Figure("100 W1 traces a minute, without making their spans", ours - floor, 150, "ms of CPU a minute")
 

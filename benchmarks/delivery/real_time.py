@@ -3,7 +3,7 @@
     python benchmarks/delivery/real_time.py [--minutes 5] [--windows fixed moving calendar]
 
 Each kind of window has a server with the real limiter (100 per minute and key, no Retry-After) and a processor that
-always has more traces than it may send. All run concurrently. Each way to a server takes 5 to 500 ms, uniformly random.
+always has more traces than it may send. All run concurrently. Each direction takes 5 to 500 ms, uniformly random.
 Prints for each the accepted and refused requests, the accepted ones per minute after the first minute, and the most in
 any 60 s. Exit code 0 if nothing was refused and at least 98.5 a minute were accepted. Ctrl-C ends it early.
 """

@@ -1,18 +1,20 @@
-"""Many processes, or one that restarts, with one key in real time: whether they keep and use the limit.
+"""Many processes, or one that restarts, with one key in real time: refused requests, and the used share of the limit.
 
     python benchmarks/delivery/shared_limit.py [--processes 8] [--minutes 5] [--kill-every 5]
     python benchmarks/delivery/shared_limit.py --processes 1 --restart-every 30
     python benchmarks/delivery/shared_limit.py --redis [--away-from 120 --away-until 300] [--join-over 60]
 
 They share a spool directory or, with `--redis`, a Redis that this program starts. Together they offer three times the
-limit to the strict server (100 in a fixed window of 60 s, answers after 5 to 500 ms each way).
+limit to the strict server. It allows 100 requests in a fixed window of 60 s, and each direction takes 5 to 500 ms.
 
-`--kill-every`: kill one process at a time by kill -9 and replace it (0: none). `--restart-every`: end it normally
-instead. `--away-from`, `--away-until`: kill Redis at this second, and start it again, empty, at that second.
-`--join-over`: start the processes one by one within this many seconds.
+--kill-every: seconds between two kills (kill -9). Each kill ends one process, which is replaced. 0: no kills.
+--restart-every: the same, but processes end normally.
+--away-from, --away-until: the seconds at which Redis is killed, and started again without its data.
+--join-over: the seconds within which the processes start, one by one.
 
-Marks: no 429, and at least 97 accepted a minute after the first minute. With Redis away: 60 meanwhile (three minutes,
-if all processes had connected half a minute before), and 95 from 20 s after its return.
+Marks: No 429. After the first minute, at least 97 requests are accepted per minute. With `--away-from`, at least 60 are
+accepted per minute while Redis is away for three minutes, and at least 95 from 20 s after its return. The mark of 60
+is only checked if all processes were started half a minute before Redis is killed.
 """
 
 from __future__ import annotations

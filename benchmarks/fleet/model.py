@@ -94,7 +94,7 @@ class Outcome:
 
 
 class Fleet:
-    """Processes, and the events of their time."""
+    """Processes, and the events in their simulated time."""
 
     def __init__(self, processes: int, *, shared: bool, offered: float) -> None:
         self.rng = random.Random(f"{processes} {shared} {offered}")

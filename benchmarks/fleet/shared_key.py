@@ -1,5 +1,4 @@
-"""Eight real processes with one key against the real limit, in real time: whether they keep and use the limit, and
-losses.
+"""Eight real processes with one key, in real time: refused requests, losses, and the used share of the limit.
 
     python benchmarks/fleet/shared_key.py [--at-once 3]
 

@@ -27,7 +27,7 @@ from otlp_senders import delimited, request_of_span
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 HEAD = b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Length: 100000\r\n\r\n"
 COSTLY_EACH = 50
-"""Number of a malformed sender's requests among which one is costly."""
+"""One in this many requests of a malformed sender is costly."""
 
 
 def costly() -> bytes:

@@ -9,8 +9,8 @@ is one of a stream of two hundred, and includes its share of the span's cost.
     python benchmarks/integrations/bench_providers.py [rounds] [sync|async] [calls|chunks] [library ...]
     python benchmarks/integrations/bench_providers.py forgotten [streams] [sync|async] [library ...]
 
-A library has 80 seconds of rounds (BENCH_SECONDS), even if not all of them fit in. `forgotten` instead reports the
-memory that the given number of streams (10,000) leave behind if they are read a little and dropped.
+Each library is measured for at most 80 seconds (BENCH_SECONDS), even if not all rounds are done. `forgotten` instead
+reports the memory that the given number of streams (10,000) leave behind if they are read a little and dropped.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ def _turn(
 
 
 def _unit_us(form: Form, times: int) -> float:
-    gc.collect()  # It empties the processor's caches, so it does not run before each sample.
+    gc.collect()  # A collection empties the processor's caches, so there is none before each sample.
     form.run(2 * times)
     return min(_cpu_us(form, times) for _ in range(SAMPLES)) / (times * form.units)
 

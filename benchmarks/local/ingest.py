@@ -33,7 +33,7 @@ LONGEST_POST_S = 0.05
 LONGEST_LIST_S = 0.05
 PROJECTS = 5
 SEARCHES = ("refund", "blender", '"refund 9"', "status:error", "user:user-7 refund", "latency>4s", "tag:shop shipping")
-"""Searches of the pages: texts that many traces have and that none has, names, fields."""
+"""Searches of the pages: for texts in many traces, for a text in no trace, and for fields."""
 START = 1_767_000_000_000_000
 TEXT = "The order was delivered on time and the customer asked for a refund of the shipping fee. " * 12
 

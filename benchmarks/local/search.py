@@ -146,7 +146,7 @@ def fill(services: Services, project_id: str, count: int, spans: int) -> None:
 
 
 def kinds(count: int) -> dict[str, Callable[[int], str]]:
-    """Return the queries: addresses with a number, which makes each different."""
+    """Return functions that make queries from numbers. Each number makes a different query."""
 
     def ask(query: str, **more: Any) -> str:
         return str(httpx.URL("/ui", params={"q": query, **more}))

@@ -27,7 +27,10 @@ class EntryPoint:
 
 
 def entry_points(sources: Sources, commands: Mapping[str, str]) -> tuple[EntryPoint, ...]:
-    """Return the entry points of the strongest kind; only those that reach a supported library, if there are any."""
+    """Return the entry points of the most reliable kind that is found.
+
+    Entry points that reach a supported library come first. If there are any, the others are omitted.
+    """
     finders: tuple[Callable[[], Iterator[EntryPoint]], ...] = (
         lambda: _handlers(sources),
         lambda: _commands(sources, commands),

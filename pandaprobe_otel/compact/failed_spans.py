@@ -18,7 +18,7 @@ _PATH: Final = 3
 _LEAST: Final = 24
 """Least tokens of each value of a failure."""
 _ERROR: Final = 0.45
-"""Share of a failure's room for its error. The rest is for its input and, if any, its output."""
+"""Share of a failure's tokens that its error may use. The rest is for its input and its output."""
 _NUMBERS: Final = re.compile(r"\d+")
 
 

@@ -32,12 +32,12 @@ def tokens_in(text: str) -> int:
 
 
 def with_margin(cost: float) -> int:
-    """Return the tokens of pieces with this total cost."""
+    """Return the number of tokens for a total cost of pieces, with the margin."""
     return int(cost * _MARGIN + 0.999)
 
 
 def affordable(tokens: int) -> float:
-    """Return the total cost of pieces that stays within a number of tokens."""
+    """Return the total cost of pieces that a number of tokens allows, with the margin."""
     return tokens / _MARGIN
 
 

@@ -67,10 +67,10 @@ class TreeText:
             yield self._range(begin, len(self._spans))
 
     def fitting(self, order: Sequence[int], tokens: int) -> tuple[list[str], int]:
-        """Return as many lines of spans, in this order, as fit into a number of tokens, and the number of spans.
+        """Return the lines of the first spans of an order, as many as fit, and the number of these spans.
 
-        A range is longer the more it omits, so more spans may need fewer tokens. The search is therefore only
-        approximate.
+        A line for a range is longer if it omits more spans, so more spans may need fewer tokens. The search is
+        therefore only approximate.
         """
         low, high = 0, len(order)
         best = [line for line, _ in self.lines(())]

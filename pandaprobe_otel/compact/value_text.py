@@ -15,7 +15,7 @@ _LONGEST: Final = 17
 _MARK: Final = 8
 """Tokens of the mark of a cut."""
 _HEAD: Final = 0.65
-"""Share of a cut text for its beginning."""
+"""Share of a cut text that is from the beginning. The rest is from the end."""
 
 
 def text_of(value: Any) -> str:

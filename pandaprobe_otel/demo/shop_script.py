@@ -34,7 +34,7 @@ def _to_customer(messages: Sequence[Message]) -> Reply:
 
 
 def _to_tool_result(content: str) -> Reply:
-    # The tool describes the form of an order number, and a model would try again with that.
+    # The tool's error describes the form of an order number, and a model would try again in that form.
     corrected = re.search(r"no order '(\w+)'.*such as ([A-Z])-", content)
     if corrected:
         number = f"{corrected[2]}-{corrected[1]}"

@@ -51,7 +51,7 @@ def _has_failed(step: Step) -> bool:
 
 
 def _was_made_good(trace: Trace, step: Step) -> bool:
-    """Return whether a later success made the failure good: the trace succeeded, or failed for another reason."""
+    """Return whether a failure had no effect: the trace succeeded, or failed for another reason."""
     if not trace.failed:
         return True
     _, text = split_type(step.error)

@@ -24,7 +24,7 @@ def find_failures(trace: Mapping[str, Any], scores: Iterable[Mapping[str, Any]] 
     trace: a trace in the form of `GET /traces/{id}` or `POST /traces`.
     scores: the latest score of each name, in the form of the API.
 
-    Accepts any JSON and raises nothing. Findings with `recovered` are not failures.
+    Any JSON is accepted, and nothing is raised. Findings with `recovered` are not failures.
     """
     read = Trace(trace)
     found = [finding for rule in _RULES for finding in rule(read)]
@@ -41,7 +41,7 @@ def find_failures(trace: Mapping[str, Any], scores: Iterable[Mapping[str, Any]] 
 
 
 def _marked(trace: Trace, found: list[Finding]) -> list[Finding]:
-    """Give findings the program's own fingerprint: that of the trace, or else of their span or its nearest ancestor."""
+    """Give findings the fingerprint that the program set on the trace, the span, or the nearest ancestor with one."""
     of_all = _mark(trace.metadata)
     marks = {step.id: mark for step in trace.steps if (mark := _mark(step.metadata)) is not None}
     if of_all is None and not marks:

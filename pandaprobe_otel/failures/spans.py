@@ -1,4 +1,4 @@
-"""A trace in the form that the rules read, made from any form of a trace: its ordered spans, each with its path."""
+"""A trace in the form that the rules read: its spans in order, each with its ancestors."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Step:
 
 
 class Trace:
-    """A trace, with its steps by start, parents before children."""
+    """A trace. Its steps are sorted by start, and parents come before children."""
 
     __slots__ = ("_by_id", "body", "failed", "metadata", "name", "steps")
 

@@ -8,16 +8,16 @@ from typing import Final
 MOST_FRAMES: Final = 100_000
 """Spans, scopes and resources of a request. A Collector sends 8,192 spans by default."""
 MOST_ITEMS: Final = 4096
-"""Attributes, events and links of a span, for each of the three. `init()` has the same limit for attributes."""
+"""Attributes of a span. `init()` has the same limit. Events and links have this limit too, each by themselves."""
 MOST_FIELDS: Final = 200_000
 """Fields of a span, including those in its values. An attribute has three, and an element of a list two."""
 MOST_IN_REQUEST: Final = 1_000_000
-"""Total of attributes and elements of lists and maps, plus four for each event or link. The bound is about a second of
-CPU.
+"""Attributes and elements of lists and maps in a request. Each event or link counts as four more. It takes about a
+second of CPU to read as many as this.
 """
 JSON_VALUES: Final = 250_000
 JSON_BYTES_A_VALUE: Final = 13
-"""The allowed number of JSON values of a span: JSON_VALUES, plus one for each JSON_BYTES_A_VALUE bytes of the span."""
+"""A span may have JSON_VALUES values in JSON, and one more for each JSON_BYTES_A_VALUE bytes of its size."""
 
 
 @dataclass(slots=True)

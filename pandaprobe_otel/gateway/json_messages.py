@@ -81,7 +81,7 @@ class _Table:
 
 def _reader(field: FieldDescriptor) -> Read:
     read = _single_reader(field)
-    if not isinstance(field.default_value, list):  # Newer libraries have this attribute, older ones another.
+    if not isinstance(field.default_value, list):  # Older and newer libraries share no attribute for repeated fields.
         return read
 
     def read_list(value: Any, depth: int) -> list[Any]:

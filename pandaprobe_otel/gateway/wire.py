@@ -1,7 +1,7 @@
 """Frames of Protobuf: the positions of a message's parts, found without building objects.
 
-The library builds all parts at once. The smallest part has two bytes in a body, but takes sixty of memory, or
-thirty-six if it is only put into a list of bytes. So this module first counts everything that may occur too often.
+The library builds all parts at once. The smallest part has two bytes in a body, but takes sixty bytes of memory, or
+thirty-six in a list of bytes. So this module first counts the parts that may be too many.
 """
 
 from __future__ import annotations

@@ -16,15 +16,17 @@ from typing import Final
 from pandaprobe_otel.evals.statistics import chance_of_drop
 
 MIN_UNSEEN: Final = 6
-"""Least failures for a decision. Without a tie, 2^-6 is the largest chance below 0.05 / 3."""
+"""Least number of unseen failures for a decision. If all six improve, the probability by chance is 2^-6, which is
+below 0.05 / 3. Five would not be enough.
+"""
 MIN_PROTECTED: Final = 1
 MIN_GAIN: Final = 0.2
 """Least mean gain in the share of passing runs, over the unseen failures."""
 _EARLY: Final = 0.001
-"""Chance below which a look before the last one accepts."""
+"""Highest probability by chance at which a look before the last one accepts."""
 _HOPELESS: Final = 0.5
 _LOSSES_ALONE: Final = 3
-"""Net losses in fresh pairs of one protected case that reject."""
+"""Net losses of one protected case in its fresh pairs, from which the change is rejected."""
 _CHANCE_TOGETHER: Final = 0.05
 
 
@@ -96,7 +98,7 @@ def broken(confirmations: Sequence[CasePairs]) -> tuple[CasePairs, ...]:
 
 
 def chance_of_fall(protected: Sequence[CasePairs]) -> float:
-    """Return the probability of such losses over all protected cases by chance."""
+    """Return the probability that chance alone causes these losses of the protected cases."""
     return chance_of_drop([each.gain for each in protected])
 
 

@@ -20,7 +20,7 @@ from pandaprobe_otel.improve.trial import CandidateResult
 
 
 class NoCandidate(Exception):
-    """A candidate that does not exist or exceeds the limit."""
+    """There is no such candidate, or it exceeds the limit."""
 
 
 def propose(folder: Path, proposer: Proposer) -> Candidate:

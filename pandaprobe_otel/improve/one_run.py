@@ -98,8 +98,9 @@ class _CountedRun(ForkedRun):
         return exchange
 
     def tool_answer(self, name: str, arguments: Mapping[str, Any]) -> ToolCall | None:
-        """Return the recorded call of a tool. A tool that may run always runs, since its recorded result would hide a
-        fix.
+        """Return the recorded call of a tool; None if the tool may run.
+
+        Such tools always run, since a recorded result would hide the effect of a fix.
         """
         return None if name in self._fork.live_tools else super().tool_answer(name, arguments)
 

@@ -71,8 +71,8 @@ def validation_body(errors: Sequence[tuple[str, str]]) -> JSONResponse:
 def install_error_handlers(app: FastAPI, *, retry_after: bool) -> None:
     """Register the answers to all exceptions.
 
-    With `retry_after`, a rate limit has that header, as documented. A request that makes the real server fail gets a
-    422 with the reason. Without it, both are as measured.
+    With `retry_after`, a rate limit has that header, as documented, and a request that makes the real server fail gets
+    a 422 with the reason. Without `retry_after`, both answers are as measured.
     """
 
     async def on_validation_error(_request: Request, error: Exception) -> Response:

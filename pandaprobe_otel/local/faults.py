@@ -15,10 +15,11 @@ Fault = int | Literal["drop", "drop_after"]
 class Faults:
     """Faults of a running server. Every field may be changed at any time.
 
-    `fail`: share (0 to 1) of API requests answered with a plain-text 500 and a closed connection, unprocessed.
-    `slow_s`: seconds that every API request waits before it is handled. `quota_used_up`: requests that count against a
-    plan's quota are refused with the real server's 429 `detail` body. `seed`: makes the choice of failing requests
-    repeatable.
+    fail: the share (0 to 1) of API requests that are not processed. The answer is a 500 as plain text, after which the
+    connection is closed.
+    slow_s: seconds that every API request waits before it is handled.
+    quota_used_up: whether requests that count against a plan's quota get the real server's 429 with `detail`.
+    seed: makes the choice of failing requests repeatable.
     """
 
     fail: float = 0.0

@@ -36,7 +36,7 @@ def approved_evaluate(writers: WriterTools) -> Any:
 
 
 def _can_ask(context: Context[Any, Any]) -> bool:
-    """Return whether the client shows forms. One that names no kind does, since forms were once the only kind."""
+    """Return whether the client shows forms. Older clients name no kind of question, and forms were the only one."""
     told = context.client_capabilities
     asking = None if told is None else told.elicitation
     return asking is not None and (asking.form is not None or asking.url is None)

@@ -82,7 +82,7 @@ def _first_sentence(command: click.Command) -> str:
 
 
 def commands() -> Iterator[tuple[click.Command, click.Context]]:
-    """Return every executable command with the context of its name, the shortest if it has several."""
+    """Return every executable command with the context of its shortest name."""
     found = list(_below(app, click.Context(app, info_name="pandaprobe-otel", **app.context_settings)))
     shortest = {id(command): context.command_path for command, context in sorted(found, key=_length, reverse=True)}
     return (each for each in found if each[1].command_path == shortest[id(each[0])])

@@ -1,7 +1,7 @@
 """Question to the judge for each metric, and the structure of its answer.
 
-A question contains the whole trace as JSON, where to look, and how to grade. In the answer, evidence precedes the
-score, because models grade better after writing it down.
+A question contains the whole trace as JSON, where to look, and how to grade. The answer states the evidence before the
+score, because models grade better if they have written down the evidence.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def annotate(
     name: Annotated[str, Query(min_length=1, max_length=255)] = "quality",
     at: Annotated[int, Query(ge=0, le=MOST_CHOSEN)] = 0,
 ) -> Response:
-    """Show one trace of a queue with the form of its score. The count includes only traces that have a score."""
+    """Show one trace of a queue with a form for its score, and the numbers of traces with and without a score."""
     ids = [str(each) for each in chosen]
     here = None if at >= len(ids) else load_trace(request, chosen[at])
     context = context_of(request, None, "traces") if here is None else here.context

@@ -133,7 +133,7 @@ def _more(count: int) -> Markup:
 
 
 def _fits_a_line(value: Sized) -> bool:
-    """Return whether a value fits on one line, without writing a long one."""
+    """Return whether a value fits on one line. Long values are not encoded to find out."""
     return len(value) <= ONE_LINE // 3 and len(json.dumps(value, ensure_ascii=False)) <= ONE_LINE
 
 

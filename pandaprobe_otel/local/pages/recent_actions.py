@@ -12,7 +12,7 @@ _MOST: Final = 100
 
 
 class RecentActions:
-    """Most recent actions of one server, under tokens that no other page can guess. Thread-safe."""
+    """The latest actions on one server, by tokens that no other page can guess. Thread-safe."""
 
     def __init__(self) -> None:
         self._actions: dict[str, Equivalent] = {}

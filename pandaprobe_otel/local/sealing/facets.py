@@ -1,4 +1,4 @@
-"""Facets: common properties of traces, such as a model or a tool, with the set of traces that have each."""
+"""Facets: properties that traces share, such as a model or a tool. The index has the set of traces for each facet."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pandaprobe_otel.local.sealing.stored_trace import StoredTrace
 
 KINDS: Final = {"TOOL": "tool", "AGENT": "agent", "RETRIEVER": "retriever"}
 INDEXED: Final = ("", "indexed")
-"""Facet of each trace that its facets describe completely."""
+"""Facet of the traces whose other facets are complete."""
 UNINDEXED: Final = ("", "unindexed")
-"""Facet of a trace with numbers that cannot be stored as bits, such as a negative duration."""
+"""Facet of the traces with a number that cannot be stored as bits, such as a negative duration."""
 ERROR: Final = ("", "error")
 COST_UNITS: Final = 1e9
-"""Factor of costs, which are compared in billionths of a dollar."""
+"""Costs are multiplied by this, since they are compared in billionths of a dollar."""
 MOST_VALUES: Final = 1000
 LONGEST_VALUE: Final = 200
 LONGEST_ERROR_TYPE: Final = 80
 NUMBERS: Final = frozenset(
     f"#{column}" for column in ("started", "latency", "tokens", "spans", "cost", "shortest ttft", "longest ttft")
 )
-"""Keys of the sets of binary digits. Their values are digit positions, and `known`."""
+"""Keys of facets that store a number in binary: one set for each digit, and the set `known`."""
 _LARGEST: Final = 2**62
 
 

@@ -77,7 +77,7 @@ def _clear(connection: sqlite3.Connection) -> None:
 
 
 def _low_scores(connection: sqlite3.Connection, trace_id: str) -> list[Mapping[str, Any]]:
-    """Return the latest score of each name that counts as a failure."""
+    """Return the latest score of each name, if it is low enough to count as a failure."""
     rows = connection.execute(
         "SELECT name, value, data_type, reason FROM trace_scores WHERE trace_id = ? AND status = 'SUCCESS'"
         " ORDER BY created_at, seq",
@@ -88,4 +88,4 @@ def _low_scores(connection: sqlite3.Connection, trace_id: str) -> list[Mapping[s
 
 
 FINDINGS: Final = Derivation(name="findings", version=1, derive=_derive, keep=_keep, forget=_forget, clear=_clear)
-"""The version is not that of the rules, because findings of older rules stay in their groups."""
+"""The version stays the same when the rules change, because older findings stay in their groups."""

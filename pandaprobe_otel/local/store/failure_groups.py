@@ -347,7 +347,7 @@ def _chosen(connection: sqlite3.Connection, project_id: str, wanted: TraceFilter
 
 
 def _further(connection: sqlite3.Connection, project_id: str, fingerprints: Sequence[str], handling: Handling) -> int:
-    """Return the numbers of a group's traces after it was handled that count as its return."""
+    """Return how many traces since a group was handled count as a recurrence."""
     rows = connection.execute(
         "SELECT found.release, found.n, releases.first_at FROM (SELECT release, COUNT(*) AS n FROM findings"
         f" WHERE {_OF_GROUP} AND started_at > ? GROUP BY release) AS found"

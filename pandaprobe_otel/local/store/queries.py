@@ -115,9 +115,9 @@ class Queries:
         return None if row is None else str(row["project_id"])
 
     def payloads(self, trace_ids: list[str]) -> dict[str, tuple[Any, Any, str | None]]:
-        """Return the beginnings of input and output of traces by id, for previews, and their outcome, if any.
+        """Return the input, output and outcome of traces by id, for previews.
 
-        Parts of long payloads are returned as plain text.
+        Of a long payload, only the beginning is returned, as plain text. The outcome may be None.
         """
         ids = dumps(trace_ids).decode()
         with self._database.read() as connection:

@@ -85,8 +85,9 @@ def _read_in_order(connection: sqlite3.Connection, project_id: str, found: Found
 
 
 def _start_of(connection: sqlite3.Connection, found: Found, offset: int) -> tuple[Any, int]:
-    """Return a start that no trace of the page exceeds, and the number of found traces after it; None for the first
-    pages.
+    """Return a latest start for the traces of the page, and the number of found traces that start later.
+
+    The start is None for the first pages.
     """
     rank = found.indexed.bit_count() - 1 - (offset - len(found.loose))
     if offset < _FEW or rank < 0:
