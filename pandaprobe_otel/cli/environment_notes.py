@@ -18,7 +18,7 @@ _OF_OTHERS: Final = {
 _OF_THE_COMMANDS: Final = frozenset({"PANDAPROBE_FORMAT", "PANDAPROBE_AUTH_URL", "PANDAPROBE_TIMEOUT"})
 # Switches of other vendors' instrumentations. Evaluations need the content that they remove.
 _GENERAL: Final = frozenset(switch.name for switch in SWITCHES if switch.is_general)
-_OF_ALL: Final = "inputs and outputs out of all traces, unless capture is set, and "
+_OF_ALL: Final = "Unless capture is set, it keeps inputs and outputs out of all traces too. "
 _CONTENT_SWITCHES: Final = {
     "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": frozenset({"false", "no_content"}),
     "TRACELOOP_TRACE_CONTENT": frozenset({"false"}),
@@ -51,8 +51,8 @@ def _unknown(environ: Mapping[str, str]) -> list[str]:
 
 def _without_content(environ: Mapping[str, str]) -> list[str]:
     return [
-        f"{name}={environ[name]} keeps {_OF_ALL if name in _GENERAL else ''}messages out of the spans of libraries "
-        "that obey it, so evaluations of these spans have no content to judge."
+        f"{name}={environ[name]} keeps messages out of the spans of libraries that obey it. "
+        f"{_OF_ALL if name in _GENERAL else ''}Evaluations then have no content to judge."
         for name, off in _CONTENT_SWITCHES.items()
         if environ.get(name, "").strip().lower() in off
     ]

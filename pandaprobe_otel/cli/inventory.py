@@ -64,8 +64,9 @@ def libraries(config: Config) -> list[Library]:
 
 
 def _distributions() -> dict[str, str]:
-    """Return the distribution of each integration, from the extras: several distributions share modules such as
-    `google`.
+    """Return the distribution of each integration.
+
+    The extras name it. The name of a module is not enough, since several distributions share modules such as `google`.
     """
     try:
         required = requires("pandaprobe-otel") or ()

@@ -28,9 +28,7 @@ Then run the program, with one of these in its environment:
 @click.option("--dry-run", is_flag=True, help="Show the changes without making them.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation. Refused if git has uncommitted changes.")
 @click.option("--entry", type=click.Path(dir_okay=False, path_type=Path), help="File in which the program starts.")
-@click.option(
-    "--install/--no-install", default=None, help="Run the command that installs the package, or leave it to you."
-)
+@click.option("--install/--no-install", default=None, help="Whether to run the command that installs the package.")
 @click.option("--undo", "is_undo", is_flag=True, help="Restore the original files.")
 def setup(folder: Path, dry_run: bool, yes: bool, entry: Path | None, install: bool | None, is_undo: bool) -> int:
     """Add tracing to a project: the dependency, and two lines where the program starts.

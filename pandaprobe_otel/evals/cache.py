@@ -20,8 +20,9 @@ class JudgementCache:
     """
 
     def __init__(self, path: Path, *, judge: str, refresh: bool = False) -> None:
-        """`judge` is the judge of questions that name none: the server's address, or a model.
+        """Open the file.
 
+        judge: the default judge, for questions that name no judge: the server's address, or a model.
         refresh: ignore the existing entries and replace them.
         """
         self._refresh = refresh

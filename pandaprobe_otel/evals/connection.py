@@ -30,7 +30,7 @@ _DEFAULT_TIMEOUT_S: Final = 600.0
 
 
 class Connection:
-    """Setting for the sending of traces, which may prevent it."""
+    """The connection of one test run."""
 
     def __init__(self, mode: str, settings: Mapping[str, str | None]) -> None:
         self.judge = _judge_of(settings) if mode == "eval" else None

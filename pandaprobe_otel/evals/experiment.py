@@ -67,7 +67,7 @@ def evaluate(
     concurrency: the number of cases that run at once, in threads.
     client: the client for the judge. Default: a client of the project that receives the traces.
     judge: a model that is called from here, such as `openai/gpt-4o-mini`. This needs no server and sends nothing by
-    itself. If `init()` sends traces, their scores follow them.
+    itself. If `init()` sends traces, their scores are sent too.
     model, confirm, allow_vacuous: as in the pytest marker.
     max_evaluations: judge nothing if more evaluations would be billed.
     repeat, min_pass: the number of runs of each case, and the share of them that must pass for each metric. Runs stop

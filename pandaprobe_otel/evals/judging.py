@@ -203,7 +203,7 @@ class Bench(ABC):
 
     @abstractmethod
     def _readable(self, groups: Sequence[Group]) -> tuple[list[Group], Mapping[str, str]]:
-        """Return the groups without targets that cannot be judged, and the reasons why these cannot be judged."""
+        """Remove targets that cannot be judged. Return the remaining groups, and the reasons by removed target."""
 
     @abstractmethod
     def _answers(self, group: Group) -> Judgements:

@@ -43,7 +43,7 @@ class End:
 Persona = Callable[[Conversation], str | End | Awaitable[str | End]]
 """A simulated user: a function or coroutine function of the conversation so far, or an object with such a `__call__`.
 
-It returns the next message, or an `End`. It draws random numbers from `conversation.random`, so that a seed repeats it.
+It returns the next message, or an `End`. Random choices must use `conversation.random`, so that a seed repeats them.
 """
 Until = str | re.Pattern[str] | Callable[[Conversation], bool]
 """Condition of a reached goal: a text in the agent's answer (in any case), a pattern found in it, or a function."""
@@ -119,7 +119,7 @@ class ModelPersona:
 
     @classmethod
     def of_session(cls, session: Session, model: Model, *, goal: str | None = None) -> Self:
-        """Return a user who opens, writes and wants the same as the user of a stored session."""
+        """Return a user with the opening, the style and the goal of the user of a stored session."""
         said = said_in(session)
         text = "You are the user who wrote the samples: you know what they know, and want what they want."
         return cls(text, model, goal=goal, opening=said[0] if said else None, samples=said)

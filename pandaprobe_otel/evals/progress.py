@@ -112,7 +112,7 @@ def shown(say: Callable[[str], None], *, live: bool) -> Generator[Show]:
 
 
 def follow(futures: Sequence[Future[T]], tally: Tally, count: Callable[[Tally, T], None], show: Show) -> None:
-    """Show the state until all are done or one raises. The exception is left to the reader of the results."""
+    """Show the state until all are done or one raises. The exception is not raised here."""
     finished: SimpleQueue[Future[T]] = SimpleQueue()
     for future in futures:
         future.add_done_callback(finished.put)

@@ -62,7 +62,7 @@ class ServerBench(Bench):
         return run.wait(self._timeout_s, progress=self._progress)
 
     def _readable(self, groups: Sequence[Group]) -> tuple[list[Group], Mapping[str, str]]:
-        """Wait until the traces are readable. Return the groups without unreadable traces, and the reasons for these.
+        """Wait until the traces are readable, and remove those that are not.
 
         The server counts a missing trace as evaluated and gives it no score.
         """

@@ -101,8 +101,8 @@ def paired_spans(before: TraceRecord | None, after: TraceRecord | None) -> tuple
 def first_difference(traces: Iterable[Sequence[SpanPair]]) -> SpanPair | None:
     """Return the pair in which two runs diverge: the earliest one that differs by itself.
 
-    If only the output of a span differs and a descendant differs too, the span has only passed it on. A span that is
-    only shifted in time counts if there is no other.
+    A span does not count if only its output differs and a descendant differs too: it then passed the difference on. A
+    span that is only shifted in time counts if no other span differs.
     """
     found = [pair for spans in traces for pair in _by_themselves(spans)]
     return min(found, key=lambda pair: (pair.fields == ("order",), pair.span.started), default=None)

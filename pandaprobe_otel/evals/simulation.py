@@ -110,7 +110,7 @@ class Simulation:
         return conversation
 
     def _message(self, persona: Persona, conversation: Conversation) -> Generator[Any, Any, str | None]:
-        """Ask for the next message. None: the user has no more messages, which also happens after the last answer."""
+        """Ask for the next message. None: the user has no more messages, and the reason is set."""
         try:
             said: object = yield persona(conversation)
             if not isinstance(said, str | End):

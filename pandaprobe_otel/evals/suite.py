@@ -85,7 +85,7 @@ class Suite:
         return demand_of(node, self._metrics)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """In the mode eval, refuse unknown metrics now: after the tests it would be late."""
+        """In the mode eval, refuse unknown metrics before the tests run."""
         self._order = {item.nodeid: number for number, item in enumerate(session.items)}
         self._marked = sum(item.get_closest_marker("pandaprobe") is not None for item in session.items)
         if self.mode != "eval" or hasattr(self._config, "workerinput"):

@@ -91,7 +91,7 @@ def _bench(
 
 
 def _traces_of(runs: Sequence[TestRun]) -> dict[str, list[TraceRecord]]:
-    """Return the traces by the ids of what is judged: traces, or their sessions."""
+    """Return the traces by the id of the judged target: a trace or a session."""
     found: dict[str, list[TraceRecord]] = {}
     for run in runs:
         for trace in run.traces:

@@ -111,7 +111,7 @@ def _matches(query: Query, asked: _Asked) -> bool:
 
 
 def _weight(query: Query) -> int:
-    """Order terms so that those which rows can answer come first. The others may then need no trace."""
+    """Put the terms first that the rows of a list can answer. Traces are then read for fewer rows."""
     match query:
         case All(parts) | AnyOf(parts):
             return max(map(_weight, parts), default=0)

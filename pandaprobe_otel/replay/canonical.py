@@ -46,7 +46,7 @@ _OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
 _SEGMENT: Final = re.compile(r'\["([^"]*)"\]|\[([^\]]*)\]|([^.\[\]]+)')
 _HIDDEN: Final = "…"
 _EXACT: Final = 1 << 53
-"""Largest integer that equals its float."""
+"""Floats up to this are exact if they are integers, so they then equal the integer."""
 
 
 class Id(str):

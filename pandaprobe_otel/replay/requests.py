@@ -2,8 +2,8 @@
 
 The key includes the protocol, operation, model, messages, tools by name, sampling, limits, and every unknown field. It
 does not include the host, headers, white space, the order of keys, names of the caller, and cache hints
-(`protocols.asked`, `canonical`). Generated ids are numbered by their first appearance. So a result for another call is
-another request, but a request with new ids is the same.
+(`protocols.asked`, `canonical`). Generated ids are numbered by their first appearance. So a request with new ids is the
+same, but a request with a result for another call is not.
 """
 
 from __future__ import annotations

@@ -144,8 +144,8 @@ class Script:
     ) -> Divergence | None:
         """Return the divergence of calls that were never made; None if there was another divergence before.
 
-        With `among`, only calls with these numbers count. Tool calls count only for tools that `tools` accepts, and
-        only if all calls must be made: after a call at which the recording may end, no tool need be called.
+        With `among`, only calls with these numbers count. Tool calls count only for tools that `tools` accepts. If
+        the recording may end before its last call, no tool calls count.
         """
         with self._lock:
             if self._first is not None:

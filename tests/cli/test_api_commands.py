@@ -132,7 +132,7 @@ def test_traces_within_a_budget(command: Command, trace: str) -> None:
     assert (tree["spans"], tree["next"], same["differing"]) == (1, None, 0)
     assert "no difference" in command.table("traces", "compare", trace, trace)
     command.table("traces", "get", trace, "--budget", "800", "--part", "#9", code=ExitCode.VALIDATION)
-    assert "spans #1 to #1" in command.error_output
+    assert "no span #9, only #1 to #1" in command.error_output
     command.table("traces", "get", trace, "--part", "tree", code=ExitCode.VALIDATION)
     assert "need --budget" in command.error_output
 

@@ -1,4 +1,4 @@
-"""Text of a captured test: the call of the program, assertions that held in the trace, and those that must be fixed."""
+"""Text of a captured test: the call of the program, assertions that held in the trace, and assertions that failed."""
 
 from __future__ import annotations
 

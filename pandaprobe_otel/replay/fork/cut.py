@@ -90,7 +90,7 @@ def _is_called(step: str, wanted: str) -> bool:
 
 
 def _cut(cassette: Cassette, chosen: Collection[int]) -> Cut:
-    """Return the cut at some calls, without these calls and those that had waited for one of them."""
+    """Return the cut without these calls, and without the calls that had waited for one of them."""
     above = _waited_for(cassette)
     gone = {number for number, others in above.items() if number in chosen or not others.isdisjoint(chosen)}
     kept = tuple(one for one in cassette.interactions if one.call not in gone)
