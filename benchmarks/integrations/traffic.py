@@ -22,7 +22,7 @@ _AWS_EVENTS: Final = "application/vnd.amazon.eventstream"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """An answer, and a stream as the pieces in which it comes."""
+    """An answer as a whole, and the pieces of a streamed answer."""
 
     answer: bytes
     pieces: tuple[bytes, ...]

@@ -25,7 +25,7 @@ def gated(
     thresholds: thresholds by metric; "" stands for all others. Repetitions of a test are not a metric and count as
     before.
 
-    Raises ValueError for a metric that the run does not have, and for a report without the judgements to decide again.
+    Raises ValueError for a metric that the run does not have, and for a report that has only verdicts, no judgements.
     """
     thresholds = thresholds or {}
     known = [metric for metric in report.metrics if metric != REPEAT]

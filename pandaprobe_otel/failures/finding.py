@@ -49,8 +49,8 @@ RULE_OF: Final[Mapping[FailureKind, str]] = {
     ),
     FailureKind.TRUNCATED: "An answer ended at its token limit. The group has the same call name.",
     FailureKind.REFUSED: (
-        "A model, or a filter around it, refused to answer. The group has the same call name and the same one of the "
-        "two; the wording does not count."
+        "A model, or a filter around it, refused to answer. The group has the same call name and the same kind of "
+        "refusal (model or filter); the wording does not count."
     ),
     FailureKind.HAND_OFF: (
         "An agent handed over to another one, which handed back. The group has the same two agents; others do not "

@@ -58,8 +58,8 @@ def state_of(handling: Handling | None, *, first_at: int, now: int, further: int
 def counts_as_recurrence(release_first_at: int | None, resolved_first_at: int | None, *, has_release: bool) -> bool:
     """Return whether a trace that started after a group was resolved in a release counts as a recurrence.
 
-    It counts if its release was first seen no earlier than that release: older releases continue to fail for a while. A
-    trace without a release counts, since it may belong to any.
+    A trace of an older release does not count, since older releases continue to fail for a while. Releases are compared
+    by the moments at which they were first seen. A trace without a release counts, since it may belong to any.
     """
     if not has_release:
         return True

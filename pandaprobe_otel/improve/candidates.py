@@ -26,7 +26,7 @@ class NoCandidate(Exception):
 def propose(folder: Path, proposer: Proposer) -> Candidate:
     """Request the next candidate, check it and save it. Raises NoCandidate with the reason if it may not run.
 
-    Each attempt counts, including refused ones, since the level of the test was divided by their number at the start.
+    Each attempt counts, even if it is refused: the level of the test depends on the number of attempts allowed.
     """
     settings, number = read_settings(folder), _next_number(folder)
     if number > settings.candidates:

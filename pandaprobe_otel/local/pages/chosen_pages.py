@@ -124,7 +124,7 @@ def _projects(services: Services) -> list[str]:
 
 
 def _loaded(request: Request, chosen: Sequence[UUID]) -> list[Loaded]:
-    """Return the selected traces that exist, without duplicates, if they are in the project of the first one."""
+    """Return the selected traces of one project, that of the first trace. Duplicates and deleted traces are omitted."""
     found = [one for trace_id in dict.fromkeys(chosen) if (one := load_trace(request, trace_id)) is not None]
     return [one for one in found if one.context.project_id == found[0].context.project_id]
 

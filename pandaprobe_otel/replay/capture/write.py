@@ -171,7 +171,7 @@ def _joined(parts: Sequence[_Part]) -> tuple[Cassette, tuple[Finding, ...]]:
 
 
 def _last_of(interactions: Sequence[Interaction]) -> tuple[int, ...]:
-    """Return the calls that precede none of the others."""
+    """Return the last calls. Several calls are last if they ran concurrently."""
     followed = {number for one in interactions for number in one.after}
     return tuple(one.call for one in interactions if one.call not in followed)
 
