@@ -79,7 +79,7 @@ def sdist_faults(sdist: Path) -> Iterable[str]:
 
 
 def described_well(wheel: Path, sdist: Path) -> bool:
-    """Return whether the package index would accept both and show their description."""
+    """Return whether the package index would accept the wheel and the source distribution, and show the description."""
     command = [sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist)]
     return subprocess.run(command, check=False).returncode == 0
 

@@ -23,7 +23,7 @@ N = TypeVar("N", int, float)
 
 _DELIVER_WITHIN_S: Final = 60.0
 _A_SIGN_WITHIN_S: Final = 15.0
-"""Seconds to wait for a server that does not answer, for a person at a terminal."""
+"""Seconds to wait for a server that does not answer. Few, since a person may wait at a terminal."""
 _NO: Final = frozenset({"unavailable", "credentials refused", "project refused", "not found", "redirected"})
 """Values of `VerdictKind`."""
 _DEFAULT_TIMEOUT_S: Final = 600.0

@@ -37,7 +37,7 @@ class ItemState:
 
     recording: Recording
     outer: Recording | None
-    """Previous recording, for a suite that runs this one inside a test."""
+    """The recording to restore after the attempt. An outer suite has one if this suite runs inside a test."""
     demand: Demand | None
     number: int = 1
     passed: bool = False

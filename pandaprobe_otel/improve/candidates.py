@@ -20,7 +20,7 @@ from pandaprobe_otel.improve.trial import CandidateResult
 
 
 class NoCandidate(Exception):
-    """There is no such candidate, or it exceeds the limit."""
+    """The candidate does not exist, or it exceeds the limit."""
 
 
 def propose(folder: Path, proposer: Proposer) -> Candidate:

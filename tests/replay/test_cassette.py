@@ -253,7 +253,10 @@ BAD = {
         HEAD + CALL.format(call=1, body='{"a": {"$same": 1}}'),
         "one.yaml:4: there is no earlier call 1 with 'a'",
     ),
-    "itself": (HEAD + CALL.format(call=1, body='{"a": [{"$same": [1, 2]}]}'), "one.yaml:4: no call 1 with 'a'"),
+    "itself": (
+        HEAD + CALL.format(call=1, body='{"a": [{"$same": [1, 2]}]}'),
+        "one.yaml:4: there is no earlier call 1 with 'a'",
+    ),
     "too many items": (
         HEAD + CALL.format(call=1, body='{"a": [1]}') + CALL.format(call=2, body='{"a": [{"$same": [1, 2]}]}'),
         "one.yaml:7: call 1 has no 2 items in 'a'",

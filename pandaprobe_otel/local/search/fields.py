@@ -42,7 +42,7 @@ class FieldKind(Enum):
 
     @property
     def is_ordered(self) -> bool:
-        """True if values can be less or greater than others."""
+        """True if values can be compared with < and >."""
         return self in (FieldKind.NUMBER, FieldKind.DURATION, FieldKind.SCORE)
 
 
