@@ -67,7 +67,7 @@ def reason_for(place: str, value: str | float) -> str | None:
     if place.startswith(":"):
         return "an ordinary log record, not a span's"
     if event == "exception":
-        return "is the beginning of a stack trace, of which the last 4,096 characters are kept"
+        return "is the beginning of a stack trace: only the last 4,096 characters are kept"
     return left_out(attribute)
 
 

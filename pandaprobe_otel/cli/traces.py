@@ -213,7 +213,7 @@ def users(client: Client, given: dict[str, Any], everything: bool, output_format
 
 
 def show_trace(trace: Trace, output_format: str) -> None:
-    """Print a trace, for people as a tree."""
+    """Print a trace: as a tree for people, as JSON for programs."""
     if output_format == "json":
         show(trace, output_format)
         return

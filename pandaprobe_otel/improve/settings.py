@@ -72,8 +72,9 @@ class Journal:
         return found
 
     def live_calls(self) -> int:
-        """Return the number of calls sent to models so far. An interrupted run counts with the most calls it might have
-        sent.
+        """Return the number of calls sent to models so far.
+
+        It is not known how many calls an interrupted run has sent, so its limit is added.
         """
         sent: dict[str, int] = {}
         for event in self.events():
