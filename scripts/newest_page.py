@@ -2,8 +2,8 @@
 
     python tests/frameworks/run.py --all | tee said; python scripts/newest_page.py .frameworks <said
 
-The output of the tests is read from standard input; the versions from the environments in the folder. Those of the
-client libraries are the ones in constraints.txt, with which the default tests run.
+The output of the tests is read from standard input, and the versions from the environments in the folder. The versions
+of client libraries are those in constraints.txt, which the default tests use.
 """
 
 from __future__ import annotations

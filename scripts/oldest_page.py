@@ -61,7 +61,7 @@ def _named(requirements: list[str]) -> str:
 
 
 def _short(reason: str) -> str:
-    """Return a reason without the version with which the line begins anyway."""
+    """Return a reason without the version at its start, since the line of the table names the version."""
     return re.sub(r"^\S+ [\d.]+ has no ", "no ", reason).replace("|", "/").strip()
 
 

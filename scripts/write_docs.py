@@ -69,7 +69,7 @@ def main() -> int:
     if sys.argv[1:] == ["--check"]:
         found = stale()
         for path in found:
-            sys.stderr.write(f"{path} is not what the source says: run `make docs`.\n")
+            sys.stderr.write(f"{path} is out of date: run `make docs`.\n")
         return 1 if found else 0
     for path, text in written().items():
         if _text(ROOT / path) != text:

@@ -1,4 +1,4 @@
-"""Application of edits to a project, and its undoing, byte for byte."""
+"""Application of edits to a project, and their exact reversal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RECORD: Final = Path(".pandaprobe") / "setup.json"
 
 
 class FilesChanged(Exception):
-    """Files that are not as expected, so that nothing was written."""
+    """Files that are not as expected. Nothing was written."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = tuple(paths)
@@ -27,9 +27,9 @@ class FilesChanged(Exception):
 
 
 def apply(root: Path, edits: Sequence[Edit]) -> None:
-    """Write all edits, each file at once, after a record that can undo them.
+    """Write all edits, each file atomically, after a record that can revert them.
 
-    Raises FilesChanged if a file is no longer what the edit was made for, or a record of an earlier set-up exists.
+    Raises FilesChanged if a file has changed since the edit was made, or if a record of an earlier set-up exists.
     """
     changed = [edit.path for edit in edits if _bytes(root / edit.path) != edit.before]
     if changed or (root / RECORD).exists():
@@ -41,15 +41,15 @@ def apply(root: Path, edits: Sequence[Edit]) -> None:
 
 
 def undo(root: Path) -> tuple[Path, ...]:
-    """Restore the bytes from before `apply`, and remove its record; return the restored files.
+    """Restore the bytes from before `apply` and remove its record. Return the restored files.
 
-    Raises FilesChanged if a file was changed since, and FileNotFoundError without a record.
+    Raises FilesChanged if a file was changed after `apply`, and FileNotFoundError without a record.
     """
     record: dict[str, Any] = json.loads((root / RECORD).read_bytes())
     files = [
         (_inside(root, each["path"]), each["sha256"], base64.b64decode(each["before"])) for each in record["files"]
     ]
-    # A file that is as it was needs nothing: an earlier `undo` or `apply` was interrupted.
+    # The file is in its original state, since an earlier `undo` or `apply` was interrupted.
     open_files = [(path, digest, before) for path, digest, before in files if _bytes(root / path) != before]
     if changed := [path for path, digest, _ in open_files if _digest(_bytes(root / path)) != digest]:
         raise FilesChanged(changed)
@@ -70,7 +70,7 @@ def _entry(edit: Edit) -> dict[str, str]:
 
 
 def _inside(root: Path, name: str) -> Path:
-    """Return the path, which must lie in the project: the record is a file that anybody may have written."""
+    """Return the path if it is inside the project, because anybody may have written the record."""
     path = Path(name)
     if path.is_absolute() or not (root / path).resolve().is_relative_to(root.resolve()):
         raise ValueError(f"{RECORD.as_posix()} names {name}, which is outside of the project")
@@ -89,7 +89,7 @@ def _bytes(path: Path) -> bytes | None:
 
 
 def _write(path: Path, data: bytes, *, private: bool = False) -> None:
-    """Replace a file at once, with the permissions that it has."""
+    """Replace a file atomically, keeping its permissions."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

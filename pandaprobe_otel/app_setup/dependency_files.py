@@ -20,7 +20,7 @@ INSTALLERS: Final = (
     ("pdm.lock", "pdm install"),
     ("Pipfile", "pipenv install"),
 )
-"""Files of package managers, and the commands that install what is declared."""
+"""Files of package managers, and the commands that install the declared dependencies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Declaration:
 
 
 def declaration(root: Path, requirement: str) -> Declaration | None:
-    """Return the edit that adds a requirement, or None if no file of a known form declares dependencies."""
+    """Return the edit that adds a requirement; None if no known file declares dependencies."""
     pyproject = root / "pyproject.toml"
     if pyproject.is_file() and (found := _in_pyproject(pyproject, requirement)) is not None:
         return found

@@ -1,4 +1,4 @@
-"""Exit codes: the same as those of the `pandaprobe` command, so that scripts can use either."""
+"""Exit codes. They are those of the `pandaprobe` command, so that scripts work with either."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ExitCode(IntEnum):
-    """The code that a command ends with."""
+    """Exit code of a command."""
 
     OK = 0
     GENERAL = 1
@@ -29,20 +29,21 @@ class ExitCode(IntEnum):
     VALIDATION = 4
     API = 5
     NO_EVIDENCE = 6
-    """An evaluation in which nothing failed, and not all was judged: ours alone."""
+    """An evaluation in which nothing failed but not everything was judged. The `pandaprobe` command has no such code.
+    """
     INTERRUPTED = 130
-    """Ctrl-C, by the convention of shells: 128 and the number of the signal."""
+    """Ctrl-C. Shells use 128 plus the number of the signal."""
 
 
 def exit_code_of_outcome(outcome: Outcome, *, allow_no_evidence: bool = False) -> ExitCode:
-    """Return the exit code that a verdict stands for."""
+    """Return the exit code of a verdict."""
     if outcome == "no evidence":
         return ExitCode.OK if allow_no_evidence else ExitCode.NO_EVIDENCE
     return ExitCode.OK if outcome == "passed" else ExitCode.GENERAL
 
 
 def exit_code_of(error: PandaProbeError) -> ExitCode:
-    """Return the exit code that an error of the library stands for."""
+    """Return the exit code of an error of the library."""
     match error:
         case AuthError() | PermissionDenied():
             return ExitCode.AUTH

@@ -1,4 +1,4 @@
-"""The end of every command that comes to a report: files, the terminal, GitHub, and the exit code."""
+"""Last step of every command that makes a report: files, terminal, GitHub, and the exit code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _METRICS = (
         type=Metric(),
         multiple=True,
         metavar="NAME[=MIN]",
-        help="A metric, and the score that passes; may be repeated.",
+        help="Metric, and its lowest passing score (NAME=MIN). May be repeated.",
     ),
     click.option(
         "--threshold",
@@ -35,15 +35,23 @@ _METRICS = (
         type=Threshold(),
         multiple=True,
         metavar="NUMBER|METRIC=NUMBER",
-        help="Score that passes, for scorers and metrics without MIN. May be repeated.",
+        help="Lowest passing score, for scorers and metrics without MIN. May be repeated.",
     ),
 )
 _ENDS = (
-    click.option("--allow-no-evidence", is_flag=True, help="End with 0 if nothing failed, though not all was judged."),
     click.option(
-        "--report", "reports", multiple=True, metavar="FILE", help="Write .json, .md or .html; may be repeated."
+        "--allow-no-evidence",
+        is_flag=True,
+        help="Exit with code 0 if nothing failed, even if not everything was judged.",
     ),
-    click.option("--baseline", type=click.Path(exists=True, dir_okay=False), help="A .json report to compare with."),
+    click.option(
+        "--report",
+        "reports",
+        multiple=True,
+        metavar="FILE",
+        help="Report to write (.json, .md or .html). May be repeated.",
+    ),
+    click.option("--baseline", type=click.Path(exists=True, dir_okay=False), help="The .json report to compare with."),
     click.option(
         "--tree",
         "trees",
@@ -57,7 +65,7 @@ _ENDS = (
 
 
 def metric_options(command: Any) -> Any:
-    """Give a command the options about metrics and thresholds."""
+    """Give a command the options for metrics and thresholds."""
     return _with(command, _METRICS)
 
 
@@ -73,15 +81,15 @@ def _with(command: Any, options: Sequence[Callable[[Any], Any]]) -> Any:
 
 
 def thresholds_in(options: Mapping[str, Any]) -> dict[str, float]:
-    """Return the thresholds that are given, by metric, "" for all others. `NAME=MIN` goes before `--threshold`."""
+    """Return the given thresholds by metric, with "" for all other metrics. `NAME=MIN` overrides `--threshold`."""
     return dict(options["thresholds"]) | {name: value for name, value in options["metrics"] if value is not None}
 
 
 def concluded(options: Mapping[str, Any], make: Callable[[], Report]) -> ExitCode:
-    """Make a report, hold it against the baseline, save and show it, tell GitHub, and return the exit code.
+    """Make a report, compare it with the baseline, save and show it, report to GitHub, and return the exit code.
 
-    What cannot be meant is refused before anything is made. After Ctrl-C the report is of what was done until then, and
-    that of an earlier run is not left in place.
+    Invalid options are refused before the report is made. After Ctrl-C, the report covers the cases so far, and
+    replaces the file of an earlier run.
     """
     from pandaprobe_otel.evals.report import EvaluationStopped, check_form
 
@@ -104,14 +112,14 @@ def concluded(options: Mapping[str, Any], make: Callable[[], Report]) -> ExitCod
 
 
 def load(path: str) -> Report:
-    """Read a .json report. Raises UsageError for a file that is none."""
+    """Load a .json report. Raises UsageError if the file is not a report."""
     from pandaprobe_otel.evals.report import Report
 
     return usable(lambda: Report.load(path))
 
 
 def usable(action: Callable[[], T]) -> T:
-    """Return what an action returns. Raises UsageError for its ValueError."""
+    """Return the result of an action. Raises UsageError in place of its ValueError."""
     try:
         return action()
     except ValueError as error:

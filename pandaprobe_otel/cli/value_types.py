@@ -1,4 +1,4 @@
-"""Types of values on the command line."""
+"""Types of command-line values."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w":
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]
 else:
-    ParamType = click.ParamType  # older versions of click have no type arguments
+    ParamType = click.ParamType  # Older versions of click have no type arguments.
 
 
 class Moment(ParamType):
-    """A moment: an ISO date and time with its zone, or how long ago."""
+    """An ISO date and time with a zone, or an age such as 24h."""
 
     name = "moment"
 
@@ -35,16 +35,16 @@ class Moment(ParamType):
         try:
             moment = datetime.fromisoformat(value.strip())
         except ValueError:
-            self.fail(f"{value!r} is neither a time such as 2026-01-02T03:04:05Z nor how long ago, such as 24h.")
+            self.fail(f"{value!r} is neither a time such as 2026-01-02T03:04:05Z nor an age such as 24h.")
         if moment.tzinfo is None and len(value.strip()) > len("2026-01-02"):
-            self.fail(f"{value!r} has no time zone: end it with Z for UTC, or with an offset such as +02:00.")
+            self.fail(f"{value!r} has no time zone: add Z for UTC, or an offset such as +02:00.")
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
     def _ago(self, value: str, count: int, unit: str) -> datetime:
         try:
             return datetime.now(UTC) - timedelta(**{unit: count})
         except OverflowError:
-            self.fail(f"{value!r} is longer ago than the calendar goes back.")
+            self.fail(f"{value!r} is before the first year of the calendar.")
 
 
 class Json(ParamType):
@@ -57,7 +57,7 @@ class Json(ParamType):
         self._is_object = is_object
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Read the value. With `or_text`, what is no JSON is a text; with `is_object`, only an object will do."""
+        """Parse the value. With `or_text`, invalid JSON becomes a text. With `is_object`, only an object is valid."""
         if not isinstance(value, str):
             return value
         found: object = self._read(value)
@@ -102,7 +102,7 @@ class Metric(ParamType):
     name = "metric"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float | None]:
-        """Read it as a name and a threshold, None for none."""
+        """Parse a name and a threshold, which is None if not given."""
         if isinstance(value, tuple):
             return cast("tuple[str, float | None]", value)
         name, sign, number = str(value).partition("=")
@@ -118,12 +118,12 @@ class Metric(ParamType):
 
 
 class Threshold(ParamType):
-    """A threshold for all metrics, or `METRIC=NUMBER` for one."""
+    """Threshold of all metrics, or `METRIC=NUMBER` for one metric."""
 
     name = "threshold"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
-        """Read it as a metric, empty for all, and a number."""
+        """Parse a metric, which is empty for all metrics, and a number."""
         if isinstance(value, tuple):
             return cast("tuple[str, float]", value)
         metric, _, number = str(value).rpartition("=")
@@ -137,15 +137,15 @@ class Threshold(ParamType):
 
 
 class Link(ParamType):
-    """`NAME=URL`, an address of the web under a name."""
+    """A named link: `NAME=URL`."""
 
     name = "link"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """Read it as a name and an address."""
+        """Parse a name and an address."""
         if isinstance(value, tuple):
             return cast("tuple[str, str]", value)
         name, _, url = str(value).partition("=")
         if not name or not url.startswith(("http://", "https://")):
-            self.fail(f"{value!r} is not NAME=URL, with a URL of the web.")
+            self.fail(f"{value!r} is not NAME=URL with an http or https URL.")
         return name, url

@@ -1,4 +1,4 @@
-"""Numbers of spans, times and tokens, as short as they go."""
+"""Numbers of spans, durations and tokens, in short form."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pandaprobe_otel.evals.traces import SpanRecord
 
 
 def duration_text(span: SpanRecord) -> str:
-    """Return how long a span took: `12ms`, `3.0s`; `running` without an end."""
+    """Return the duration of a span: `12ms`, `3.0s`; `running` without an end."""
     if not span.body.get("ended_at"):
         return "running"
     return seconds_text((span.ended - span.started).total_seconds())
@@ -22,7 +22,7 @@ def seconds_text(seconds: float) -> str:
 
 
 def usage_text(span: SpanRecord) -> str:
-    """Return tokens of a model call as `2914→85t`; nothing where none are told."""
+    """Return the tokens of a model call as `2914→85t`; empty if unknown."""
     told: Any = span.body.get("token_usage")
     usage: Mapping[str, Any] = cast("Mapping[str, Any]", told) if isinstance(told, Mapping) else {}
     counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
@@ -30,7 +30,7 @@ def usage_text(span: SpanRecord) -> str:
 
 
 def ranges(numbers: Iterable[int]) -> Iterator[str]:
-    """Yield rising numbers as `#3` and `#5–#9`."""
+    """Yield ascending numbers as `#3` and `#5–#9`."""
     found = list(numbers)
     if not found:
         return
@@ -42,6 +42,6 @@ def ranges(numbers: Iterable[int]) -> Iterator[str]:
 
 
 def some_ranges(numbers: Iterable[int], most: int = 8) -> str:
-    """Return the first ranges of numbers, and how many more there are."""
+    """Return the first ranges of numbers, and the number of the others."""
     found = list(ranges(numbers))
     return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")

@@ -1,4 +1,4 @@
-"""A trace with numbered spans: parents before children, so that a number is a place in the tree."""
+"""A trace with numbered spans, parents before children, so that a number is a position in the tree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KINDS: Final = ("llm", "tool", "agent", "retriever", "chain", "embedding")
 
 @dataclass(frozen=True)
 class NumberedSpan:
-    """A span with its number, which begins at 1, its depth, and the number of its parent (0: none)."""
+    """A span with its number from 1, its depth, and the number of its parent (0: none)."""
 
     number: int
     depth: int
@@ -25,7 +25,7 @@ class NumberedSpan:
 
     @cached_property
     def kind(self) -> str:
-        """Kind in small letters; `other` for one that is not known."""
+        """Kind in lower case; `other` for an unknown kind."""
         kind = self.record.kind.lower()
         return kind if kind in KINDS else "other"
 
@@ -41,7 +41,7 @@ class NumberedSpan:
 
 
 class NumberedTrace:
-    """A trace, as the API returns it, whose spans have numbers. Its texts are inert (`fences`)."""
+    """A trace in the form of the API, whose spans have numbers. Its texts are inert (`fences`)."""
 
     def __init__(self, body: Mapping[str, Any]) -> None:
         self.body: Mapping[str, Any] = inert_value(body)
@@ -59,7 +59,7 @@ class NumberedTrace:
         return self.spans[number - 1]
 
     def path(self, span: NumberedSpan) -> list[NumberedSpan]:
-        """Return the spans from the root to one, itself included."""
+        """Return the spans from the root to a span, including it."""
         found = [span]
         while found[-1].parent:
             found.append(self[found[-1].parent])
@@ -67,7 +67,7 @@ class NumberedTrace:
 
     @cached_property
     def origins(self) -> Sequence[NumberedSpan]:
-        """The spans that failed without a failing child: where failures come from."""
+        """Spans that failed without a failing child, which are the origins of failures."""
         passed_on = {span.parent for span in self.spans if span.failed}
         return [span for span in self.spans if span.failed and span.number not in passed_on]
 

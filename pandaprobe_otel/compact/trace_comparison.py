@@ -1,4 +1,4 @@
-"""Two traces held against each other, within a budget of tokens: where they part first, then which spans differ."""
+"""Comparison of two traces within a token budget: first where they diverge, then which spans differ."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LINE: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Two traces, as text; `first_difference` is kind and name of the span in which they part."""
+    """Comparison of two traces, as text. `first_difference` is kind and name of the span at which they diverge."""
 
     text: str
     differing: int
@@ -31,7 +31,7 @@ class Compared:
 
 
 def compared(a: Mapping[str, Any], b: Mapping[str, Any], budget: int, fence: Fence) -> Compared:
-    """Return how trace b differs from trace a, in at most `budget` tokens."""
+    """Return the differences of trace b from trace a, in at most `budget` tokens."""
     left, right = NumberedTrace(a), NumberedTrace(b)
     pairs = paired_spans(left.record, right.record)
     differing = [pair for pair in pairs if pair.change != "same"]
@@ -65,12 +65,12 @@ def _first(pair: SpanPair, tokens: int) -> Iterator[str]:
 
 
 def _common(one: str, other: str) -> int:
-    """Return how many characters both begin with."""
+    """Return the length of the common beginning."""
     return next((at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), 0)
 
 
 def _spans(pairs: Sequence[SpanPair], tokens: int) -> Iterator[str]:
-    """Yield the spans that differ, counting those between them that do not."""
+    """Yield the spans that differ, with counts of the equal ones between them."""
     same = 0
     for place, pair in enumerate(pairs):
         if pair.change == "same":
@@ -80,7 +80,7 @@ def _spans(pairs: Sequence[SpanPair], tokens: int) -> Iterator[str]:
         line = (
             f"{_MARKS[pair.change]} {' ' * min(pair.depth, 12)}{clipped(one_line(span_line(pair.span)), _LINE)}{fields}"
         )
-        before = f"= {same} the same\n" if same else ""
+        before = f"= {same} equal\n" if same else ""
         tokens -= tokens_in(before + line) + 2
         if tokens < 16:
             yield f"and {sum(one.change != 'same' for one in pairs[place:])} more that differ"

@@ -1,4 +1,4 @@
-"""Parts of a trace, by the handles that its overview gives: `tree`, `#15`, `#15.input[4000:]`, `output`."""
+"""Parts of a trace, by the handles in its overview: `tree`, `#15`, `#15.input[4000:]`, `output`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _CURSOR: Final = re.compile(r"(\d{1,9})\.(\d{1,9})")
 
 
 class NoPart(ValueError):
-    """A handle or cursor that names nothing in this trace; the text says what would."""
+    """A handle or cursor that does not exist in this trace. The text names valid ones."""
 
 
 class StaleCursor(NoPart):
-    """A cursor from before the trace had all the spans that it has now."""
+    """A cursor from before the trace had all of its current spans."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +38,32 @@ class _Handle:
 
 
 def part_of(body: Mapping[str, Any], part: str, budget: int, fence: Fence, *, cursor: str | None = None) -> Compact:
-    """Return a part of a trace in at most `budget` tokens. Raises NoPart, which says what there is."""
+    """Return a part of a trace in at most `budget` tokens. Raises NoPart, which names the existing parts."""
     trace = NumberedTrace(body)
     if part == "tree":
         return _tree(trace, budget, fence, _start(trace, cursor))
     handle = _read(part)
     if handle.number is None:
         if handle.field not in FIELDS:
-            raise NoPart(f"a trace has input, output and metadata, no {part!r}; a span is #15, its input #15.input")
+            raise NoPart(
+                f"a trace has no part {part!r}, only input, output and metadata; write a span as #15 and its input as "
+                "#15.input"
+            )
         return _value(trace, trace.body.get(str(handle.field)), part, handle.begin, budget, fence)
     if not 1 <= handle.number <= len(trace.spans):
-        raise NoPart(f"the trace has spans #1 to #{len(trace.spans)}, no #{handle.number}")
+        raise NoPart(f"the trace has no span #{handle.number}, only #1 to #{len(trace.spans)}")
     span = trace[handle.number]
     if handle.field is None:
         return _span(trace, span, budget, fence)
     if handle.field not in FIELDS:
-        raise NoPart(f"a span has {', '.join(FIELDS)}, no {handle.field!r}")
+        raise NoPart(f"a span has no field {handle.field!r}, only {', '.join(FIELDS)}")
     return _value(trace, span.record.body.get(handle.field), part, handle.begin, budget, fence)
 
 
 def _read(part: str) -> _Handle:
     found = _HANDLE.fullmatch(part.strip().strip("⟨⟩"))
     if found is None:
-        raise NoPart("a part is written tree, input, output, #15, #15.input or #15.input[4000:]")
+        raise NoPart("write a part as tree, input, output, #15, #15.input or #15.input[4000:]")
     number = found["number"]
     field = found["of_span"] if number else found["of_trace"]
     return _Handle(int(number) if number else None, field, int(found["begin"] or 0))
@@ -71,9 +74,9 @@ def _start(trace: NumberedTrace, cursor: str | None) -> int:
         return 1
     found = _CURSOR.fullmatch(cursor)
     if found is None or not 1 <= int(found[1]) <= len(trace.spans):
-        raise StaleCursor("this cursor belongs to no place of this trace: ask without it")
+        raise StaleCursor("this cursor does not belong to this trace: ask without it")
     if int(found[2]) != len(trace.spans):
-        raise StaleCursor("the trace has got more spans since this cursor was given: ask without it")
+        raise StaleCursor("the trace has more spans now than when this cursor was issued: ask without it")
     return int(found[1])
 
 
@@ -90,7 +93,7 @@ def _span(trace: NumberedTrace, span: NumberedSpan, budget: int, fence: Fence) -
     lines = [span_line(span).strip(), f"path: {path_text(trace, span)}"]
     told = [name for name in FIELDS if span.record.body.get(name) not in (None, "", {}, [])]
     room -= sum(tokens_in(line) + 1 for line in lines)
-    for place, name in enumerate(reversed(told)):  # the shorter ones leave room for what was taken and given
+    for place, name in enumerate(reversed(told)):  # The shorter ones leave room that others can use.
         whole = one_line(text_of(span.record.body[name]))
         text = clipped(whole, max(room // (len(told) - place) - 14, 12))
         handle = "" if text == whole else f" ⟨#{span.number}.{name}⟩"

@@ -16,6 +16,7 @@ class LedgerCounts:
     ended: int
     delivered: int
     dropped: Mapping[str, int]
+    scores_dropped: Mapping[str, int]
     traces_delivered: int
     answers: Mapping[str, int]
     leases: int
@@ -42,6 +43,7 @@ class Ledger:
         self._traces = 0
         self._leases, self._wait_s = 0, 0.0
         self._dropped: Counter[str] = Counter()
+        self._scores_dropped: Counter[str] = Counter()
         self._answers: Counter[str] = Counter()
 
     def ended(self, spans: int) -> None:
@@ -72,6 +74,11 @@ class Ledger:
             with self._lock:
                 self._dropped[reason] += spans
 
+    def score_dropped(self, reason: str) -> None:
+        """Count a score that will not be delivered, under a named reason."""
+        with self._lock:
+            self._scores_dropped[reason] += 1
+
     def dropped_so_far(self) -> Mapping[str, int]:
         """Return the dropped spans by reason, without the other counts."""
         if not self._dropped:
@@ -91,6 +98,7 @@ class Ledger:
                 ended=self._ended,
                 delivered=self._delivered,
                 dropped=MappingProxyType(dict(self._dropped)),
+                scores_dropped=MappingProxyType(dict(self._scores_dropped)),
                 traces_delivered=self._traces,
                 answers=MappingProxyType(dict(self._answers)),
                 leases=self._leases,

@@ -6,7 +6,7 @@ import logging
 from typing import Final
 
 from pandaprobe_otel.delivery.notices import Notices
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.transport.verdict import Verdict, lacks_key
 
 _HAD_TO_GO: Final = {
@@ -97,7 +97,7 @@ class Causes:
         self._notices.say(
             f"{reason}: {verdict.message[:60]}",
             f"PandaProbe refused {request.method} {request.path} ({request.name!r}): {verdict.message}. "
-            f"Its {len(request.spans)} spans are dropped.",
+            + _cost(request),
             level=logging.ERROR,
         )
 
@@ -124,8 +124,23 @@ class Causes:
             "are dropped.",
         )
 
+    def no_trace_of_score(self, request: OutgoingRequest, after_s: float) -> None:
+        """Report a score whose trace never appears on the server."""
+        self._notices.say(
+            "trace_not_found",
+            f"PandaProbe does not have trace {request.trace_id} after {after_s:.0f} s, so the score {request.name!r} "
+            "is dropped. Pass the id of a trace that is sent to this project, as current_trace_id() returns it.",
+        )
+
     def lost(self, request: OutgoingRequest) -> None:
         """Report an accepted trace that an audit did not find."""
         self._notices.say(
             "lost", f"PandaProbe accepted trace {request.trace_id} and then lost it; it is sent once more."
         )
+
+
+def _cost(request: OutgoingRequest) -> str:
+    """Return the sentence that names what a refused request costs."""
+    if request.step is Step.SCORE:
+        return f"The score {request.name!r} is dropped."
+    return f"Its {len(request.spans)} spans are dropped."

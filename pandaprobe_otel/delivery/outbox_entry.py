@@ -49,7 +49,7 @@ class OutboxEntry:
         """Take over a new request, unless its trace is left out: see `TailSampler`."""
         admitted = self.admission.admit(request, now)
         if admitted is None:
-            self._ledger.dropped("overload", request.span_count)
+            self.count_dropped(request, "overload")
             self._causes.overload()
         else:
             self.put(admitted, now)
@@ -87,6 +87,12 @@ class OutboxEntry:
         if inspection.body_cap is not None:
             self._body_cap = max(min(inspection.body_cap, self._body_cap), SMALLEST_CAP)
 
+    def count_dropped(self, request: OutgoingRequest, reason: str) -> None:
+        """Count the spans, or the score, of a request that is given up."""
+        self._ledger.dropped(reason, request.span_count)
+        if request.step is Step.SCORE:
+            self._ledger.score_dropped(reason)
+
     def too_large(self, size: int) -> int:
         """Halve the bound on bodies, because one of this size was refused; return the new bound."""
         self._body_cap = max(min(size, self._body_cap) // 2, SMALLEST_CAP)
@@ -122,7 +128,7 @@ class OutboxEntry:
                 self._had_to_go(other, why)
 
     def _had_to_go(self, job: Job, reason: str) -> None:
-        self._ledger.dropped(reason, job.request.span_count)
+        self.count_dropped(job.request, reason)
         if job.request.step is Step.CREATE:
             self.admission.evicted(job.request.trace_id)
             self.attached.evicted(job.request)

@@ -35,14 +35,15 @@ POISON_AFTER_ERRORS: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dropped:
-    """Spans and ends of traces that were given up."""
+    """Spans, scores and ends of traces that were given up."""
 
     spans: int = 0
+    scores: int = 0
     ends: int = 0
     """Ends of traces that PandaProbe has and will show as RUNNING for ever."""
 
     def __bool__(self) -> bool:
-        return bool(self.spans or self.ends)
+        return bool(self.spans or self.scores or self.ends)
 
 
 class OutcomeEffects:
@@ -117,7 +118,8 @@ class OutcomeEffects:
             self._drop(job, reason, math.inf)
         posted = {job.request.trace_id for job in jobs if job.request.step is Step.CREATE}
         ends = [job for job in jobs if job.request.step is Step.FINISH and job.request.trace_id not in posted]
-        return Dropped(spans=sum(job.request.span_count for job in jobs), ends=len(ends))
+        scores = sum(job.request.step is Step.SCORE for job in jobs)
+        return Dropped(spans=sum(job.request.span_count for job in jobs), scores=scores, ends=len(ends))
 
     def _take_back(self, attempt: Attempt, now: float) -> None:
         """Return the token after a suspension so long that another process may have it.
@@ -263,8 +265,12 @@ class OutcomeEffects:
             if self._has_no_root(job, waited, now):
                 return
         elif waited >= MISSING_AFTER_S:
-            self._drop(job, "trace_lost", now)
-            self._causes.never_stored(job.request, MISSING_AFTER_S)
+            if job.request.step is Step.SCORE:
+                self._drop(job, "trace_not_found", now)
+                self._causes.no_trace_of_score(job.request, MISSING_AFTER_S)
+            else:
+                self._drop(job, "trace_lost", now)
+                self._causes.never_stored(job.request, MISSING_AFTER_S)
             return
         self._outbox.retry(job, now + self._entry.admission.look_again_s(job))
 
@@ -288,7 +294,7 @@ class OutcomeEffects:
         self._causes.refused(reason, job.request, verdict)
 
     def _drop(self, job: Job, reason: str, now: float) -> None:
-        self._ledger.dropped(reason, job.request.span_count)
+        self._incoming.count_dropped(job.request, reason)
         if job.request.step is Step.CREATE:
             self._entry.attached.gone(job.request)
         self._outbox.finish(job, now)

@@ -37,6 +37,7 @@ class Sent:
     traces: int
     spans: int
     dropped: Mapping[str, int]
+    scores_dropped: Mapping[str, int]
     bad_lines: tuple[tuple[int, str], ...]
     last_error: str | None
     stopped_at: int | None
@@ -90,11 +91,17 @@ def send_file(
     return Sent(
         traces=counts.traces_delivered,
         spans=counts.delivered,
-        dropped={reason: count for reason, count in counts.dropped.items() if reason != "shutdown"},
+        dropped=_before_end(counts.dropped),
+        scores_dropped=_before_end(counts.scores_dropped),
         bad_lines=tuple(bad),
         last_error=last_error,
         stopped_at=stopped_at,
     )
+
+
+def _before_end(dropped: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts without those of the end: after a stop, the rest of the file is sent by the next call."""
+    return {reason: count for reason, count in dropped.items() if reason != "shutdown"}
 
 
 def _wait(pool: SenderPool, ledger: Ledger) -> bool:

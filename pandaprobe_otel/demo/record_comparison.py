@@ -15,14 +15,14 @@ Fields = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One statement about the traces. `wrong` has the deviations, and is empty if the statement holds."""
+    """A statement about the traces. `wrong` lists the deviations, and is empty if the statement is true."""
 
     statement: str
     wrong: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """True if the statement holds."""
+        """True if the statement is true."""
         return not self.wrong
 
 

@@ -1,4 +1,4 @@
-"""The agent's actions, as recorded by the endpoint it talked to: the reference for checking its traces."""
+"""The agent's actions as its endpoint recorded them: the reference for checking its traces."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, Final
 from pandaprobe_otel.demo.scripted_endpoint import Exchange
 
 _FAILED: Final = "error: "
-"""Prefix with which the quickstart tells the model that a tool failed."""
+"""Prefix with which the quickstart reports a failed tool to the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolRun:
-    """A tool call by the model, and the agent's answer. `error` is None if the tool succeeded."""
+    """A tool call by the model, and the tool's result. `error` is None if the tool succeeded."""
 
     name: str
     arguments: Mapping[str, Any]

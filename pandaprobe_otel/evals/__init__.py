@@ -1,6 +1,6 @@
-"""Evaluation: span assertions, judges, repetitions and reports, under pytest and without it.
+"""Evaluation with and without pytest: span assertions, judges, repetitions and reports.
 
-Names are loaded on first use, since the pytest plugin imports this package.
+Names are imported on first use, since the pytest plugin imports this package in every test run.
 """
 
 from __future__ import annotations
@@ -134,5 +134,5 @@ __all__ = [
     "measure_judge",
 ]
 
-if not TYPE_CHECKING:  # a type checker would take any name for one of these, also a misspelt one
+if not TYPE_CHECKING:  # Hidden from type checkers, which would otherwise accept any misspelt name.
     __getattr__, __dir__ = lazy_names(__name__, _HOMES)

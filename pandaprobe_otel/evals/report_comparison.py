@@ -1,4 +1,4 @@
-"""Comparison of two reports, case by case: what is worse, what is better, and whether chance explains it."""
+"""Comparison of two reports, case by case: regressions, improvements, and whether chance explains them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Change = Literal["regression", "improvement", "no significant change", "too few 
 
 _WEIGHT: Final[tuple[Change, ...]] = ("regression", "improvement", "too few cases to tell", "no significant change")
 _LEAST: Final = 5
-"""Fewer cases than this cannot be significant at 5 %, whatever happens to them: 1 in 2⁴ is chance."""
+"""Smallest number of cases that can be significant at 5 %: with four, chance alone gives 1 in 2⁴."""
 _Z: Final = 1.645
 """95 % quantile of the standard normal distribution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricChange:
-    """The change of a metric over the cases that both reports have scored.
+    """Change of a metric over the cases that both reports have scored.
 
-    `p` is how often chance alone gives such a change of the mean (sign-flip permutation test, one-sided, in the
-    direction of the change), `p_lost` such a loss of passed cases (exact McNemar test).
+    `p` is the probability of at least this change of the mean by chance (one-sided sign-flip permutation test).
+    `p_lost` is the probability of at least this loss of passed cases by chance (exact McNemar test).
     """
 
     metric: str
@@ -38,12 +38,14 @@ class MetricChange:
     p_lost: float
     change: Change
     cases_to_tell: int | None = None
-    """The number of cases that would make such a change significant; None without a change, or if it is."""
+    """Number of cases with which this change would be significant. None: there is no change, or it is significant
+    already.
+    """
 
     @property
     def verdict(self) -> str:
-        """The change in words, with the number of cases that would tell."""
-        enough = "" if self.cases_to_tell is None else f": {self.cases_to_tell} or more would do"
+        """The change in words, with the number of cases that would be enough to decide."""
+        enough = "" if self.cases_to_tell is None else f": {self.cases_to_tell} or more would be enough"
         return f"{self.change}{enough}"
 
     def __str__(self) -> str:
@@ -56,36 +58,36 @@ class MetricChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """All metrics that two reports share, and `passed`: whether the case as a whole passed (1) or not (0)."""
+    """Changes of all metrics that two reports share, and of `passed` (1 for a passed case, 0 for any other)."""
 
     changes: tuple[MetricChange, ...]
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
     metrics_before: tuple[str, ...] = ()
-    """Metrics of the earlier report that the later one lacks."""
+    """Metrics that only the earlier report has."""
     metrics_after: tuple[str, ...] = ()
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """The metrics that only one of the reports has, in words."""
+        """Sentences about metrics that only one of the reports has."""
         named = (("metrics of the earlier report only", self.metrics_before), ("new metrics", self.metrics_after))
         return tuple(f"{words}: {', '.join(names)}" for words, names in named if names)
 
     @property
     def outcome(self) -> Outcome:
-        """Failed with a regression, no evidence if nothing could be compared; thresholds apply as well."""
+        """Failed with a regression; no evidence if nothing can be compared. The report's thresholds apply too."""
         if not self.changes:
             return Outcome.NO_EVIDENCE
         return Outcome.FAILED if self.regressions else Outcome.PASSED
 
     @property
     def regressions(self) -> tuple[MetricChange, ...]:
-        """The changes for the worse, beyond chance."""
+        """Significant changes for the worse."""
         return tuple(change for change in self.changes if change.change == "regression")
 
     @property
     def by_weight(self) -> tuple[MetricChange, ...]:
-        """The changes: significantly worse first, then significantly better, then the rest."""
+        """The changes: first significant regressions, then significant improvements, then the others."""
         return tuple(sorted(self.changes, key=lambda change: _WEIGHT.index(change.change)))
 
     def __str__(self) -> str:
@@ -150,13 +152,13 @@ def _change(metric: str | None, pairs: Mapping[str, tuple[Any, Any]], alpha: flo
 
 
 def _cases_to_tell(differences: Sequence[float]) -> int:
-    """Return how many cases that change as these do would be significant, in about half of all tries."""
+    """Return how many cases with such changes would be significant in about half of all runs."""
     squares, total = math.fsum(value * value for value in differences), math.fsum(differences)
     return max(_LEAST, math.ceil(_Z * _Z * squares * len(differences) / (total * total)))
 
 
 def _value(case: CaseResult, metric: str | None) -> tuple[float, bool] | None:
-    """Return the score of a case and whether it passed; None where nothing was scored on evidence."""
+    """Return the score of a case, and whether it passed. None: there is no score with evidence."""
     if metric is None:
         return None if case.outcome is Outcome.NO_EVIDENCE else (float(case.passed), case.passed)
     result = case.result(metric)

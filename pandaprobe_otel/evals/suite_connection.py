@@ -1,4 +1,4 @@
-"""The suite's connection to PandaProbe, by mode: nothing is sent, traces are sent, or traces are sent and judged."""
+"""Connection of the test suite to PandaProbe, by mode: send nothing, send traces, or send and judge traces."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ N = TypeVar("N", int, float)
 
 _DELIVER_WITHIN_S: Final = 60.0
 _A_SIGN_WITHIN_S: Final = 15.0
-"""A person at a terminal does not wait long for a server that is not there."""
+"""Seconds to wait for a server that does not answer. Few, since a person may wait at a terminal."""
 _NO: Final = frozenset({"unavailable", "credentials refused", "project refused", "not found", "redirected"})
 """Values of `VerdictKind`."""
 _DEFAULT_TIMEOUT_S: Final = 600.0
 
 
 class Connection:
-    """The sending of traces, or its prevention."""
+    """The connection of one test run."""
 
     def __init__(self, mode: str, settings: Mapping[str, str | None]) -> None:
         self.judge = _judge_of(settings) if mode == "eval" else None
@@ -47,7 +47,7 @@ class Connection:
         self.caches = Caches(None if file is None else Path(file).expanduser(), refresh=is_set(settings, "refresh"))
 
     def check(self) -> None:
-        """Raise UsageError (exit code 4) for a mode that needs a key where there is none."""
+        """Raise UsageError (exit code 4) if the mode needs a key and there is none."""
         if self._mode == "off":
             return
         from pandaprobe_otel.config.resolve import Config
@@ -55,10 +55,10 @@ class Connection:
         config = Config.resolve()
         if not config.usable:
             why = " ".join(problem.message for problem in config.problems) or "PANDAPROBE_ENABLED is false."
-            raise pytest.UsageError(f"--pandaprobe={self._mode} cannot work: {why}")
+            raise pytest.UsageError(f"--pandaprobe={self._mode} cannot send: {why}")
 
     def prepare(self) -> None:
-        """Prepare for collected tests: with the mode off, no later `init()` of the app sends anything."""
+        """Prepare for collected tests. With the mode off, no later `init()` of the app sends anything."""
         if self._mode != "off" or self._silenced:
             return
         self._silenced = True
@@ -68,11 +68,11 @@ class Connection:
         if handle is not None and handle.enabled:
             handle.shutdown(0.0)
         if handle is None or handle.is_shut_down:
-            silent = bootstrap.init(enabled=False, instrument=False)  # the first call counts, also for one of the app
+            silent = bootstrap.init(enabled=False, instrument=False)  # an `init()` of the app has no effect then
             self._undone.callback(bootstrap.forget, silent)
 
     def open(self) -> None:
-        """Set the sending up after a test's fixtures, unless the app has done so."""
+        """Start sending after a test's fixtures have run, unless the app has done so."""
         if self._mode == "off":
             return
         from pandaprobe_otel import bootstrap
@@ -87,11 +87,11 @@ class Connection:
             self._undone.enter_context(instrumentation())
 
     def close(self) -> None:
-        """Undo what was set up for the suite; a pipeline that sends goes on until the process ends."""
+        """Undo the set-up of the suite. A pipeline that sends continues until the process ends."""
         self._undone.close()
 
     def flush(self) -> str | None:
-        """Deliver; return the problem if something was not delivered."""
+        """Deliver all spans; return a description of the problem if some were not delivered."""
         from pandaprobe_otel import bootstrap
 
         handle = bootstrap.current()
@@ -101,7 +101,7 @@ class Connection:
             return f"{lost} spans were dropped: {status.last_error}" if status is not None and lost > 0 else None
         status = handle.status()
         waited_s = self._a_sign_within_s if _is_hopeless(status) else self._deliver_within_s
-        return f"traces still wait after {waited_s:g} s ({status.last_error or 'no error is known'})"
+        return f"some traces still wait to be sent after {waited_s:g} s ({status.last_error or 'no error is known'})"
 
     def _is_delivered(self, handle: PandaProbe) -> bool:
         if handle.flush(self._a_sign_within_s):
@@ -110,31 +110,31 @@ class Connection:
         return more_s > 0 and not _is_hopeless(handle.status()) and handle.flush(more_s)
 
     def client(self) -> Client:
-        """Return a client of the project that the traces went to."""
+        """Return a client of the project that receives the traces."""
         from pandaprobe_otel import bootstrap
         from pandaprobe_otel.api import Client
 
-        handle = bootstrap.current()  # none on the controller of xdist, where the environment says the same
+        handle = bootstrap.current()  # The controller of xdist has no pipeline, but the same environment.
         if handle is None or not handle.enabled:
             return Client()
         config = handle.config
         return Client(config.ask_key(), config.project_name, config.endpoint)
 
     def trace_url(self) -> str | None:
-        """Return the address of the traces' pages, with `{trace_id}` in it; None where nothing is sent."""
+        """Return the address of trace pages, with `{trace_id}` in it; None if nothing is sent."""
         if self._mode == "off":
             return None
         from pandaprobe_otel import bootstrap
         from pandaprobe_otel.config.resolve import Config
         from pandaprobe_otel.reporting.trace_links import trace_template
 
-        handle = bootstrap.current()  # none on the controller of xdist
+        handle = bootstrap.current()  # The controller of xdist has no pipeline.
         config = Config.resolve() if handle is None else handle.config
         return trace_template(config.endpoint, named=config.trace_url)
 
 
 def is_set(settings: Mapping[str, str | None], name: str) -> bool:
-    """Return whether an option without a value is given, by itself or by its twins."""
+    """Return whether a flag is given, under its own name or an equivalent one."""
     return (settings.get(name) or "").lower() in ("1", "true", "yes", "on")
 
 
@@ -151,7 +151,7 @@ def _judge_of(settings: Mapping[str, str | None]) -> LocalJudge | None:
 
 
 def _mode_of_sending(mode: str, judge: LocalJudge | None) -> str:
-    """Return the mode of sending: traces that are judged here need no server, and are sent if there is a key."""
+    """Return the mode of sending. Locally judged traces need no server, and are sent only if there is a key."""
     if judge is None:
         return mode
     from pandaprobe_otel.config.resolve import Config
@@ -160,7 +160,7 @@ def _mode_of_sending(mode: str, judge: LocalJudge | None) -> str:
 
 
 def _is_hopeless(status: Status) -> bool:
-    """Return whether every answer so far shows that the server is away, or refuses us."""
+    """Return whether every answer so far shows that the server is unreachable or refuses the settings."""
     return bool(status.answers) and _NO.issuperset(status.answers)
 
 
@@ -172,6 +172,6 @@ def _number(settings: Mapping[str, str | None], name: str, kind: type[N]) -> N |
         value = kind(text)
     except ValueError:
         value = kind(-1)
-    if not value >= 0:  # NaN as well
+    if not value >= 0:  # also true for NaN
         raise pytest.UsageError(f"--pandaprobe-{name}={text} is not a number of 0 or more")
     return value

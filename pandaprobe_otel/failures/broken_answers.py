@@ -1,4 +1,4 @@
-"""Answers of models that are no answers: broken JSON, cut off at the limit, refused."""
+"""Unusable answers of models: broken JSON, truncated at the limit, or refused."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _READ: Final = 4000
 
 
 def answers(trace: Trace) -> Iterator[Finding]:
-    """Yield a finding for each answer that is broken, cut off or refused."""
+    """Yield a finding for each answer that is broken, truncated or refused."""
     for step in trace.steps:
         if step.kind != "LLM" or step.failed:
             continue
@@ -53,7 +53,7 @@ def answers(trace: Trace) -> Iterator[Finding]:
 
 
 def broken_answer(trace: Trace, failed: Step, kind: str) -> Finding | None:
-    """Return a finding where a span failed to read JSON that a model had written before; None for other failures."""
+    """Return a finding if a span failed to parse JSON that a model had written before; None for other failures."""
     if kind not in _JSON_ERRORS and _JSON_TEXT.search(failed.error[:_READ]) is None:
         return None
     asked = [step for step in trace.steps if step.kind == "LLM" and not step.failed and step.ended <= failed.ended]
@@ -70,12 +70,12 @@ def is_filtered(error: str) -> bool:
 
 
 def refusal_of(step: Step, who: str) -> Finding:
-    """Return the finding of a refusal, by the `model` or by a `filter`."""
+    """Return the finding of a refusal, either by the `model` or by a `filter`."""
     return _of_call(FailureKind.REFUSED, step, f"Refused by the {who}", ("by", who))
 
 
 def fault_of_json(text: str, *, is_cut: bool) -> str | None:
-    """Return the fault of a text that is to be JSON: fenced, cut, prose or syntax; None without one."""
+    """Return the fault of a text that should be JSON: fenced, cut, prose or syntax; None without a fault."""
     text = text.strip()
     if not text or len(text) > _MAX_TEXT:
         return None
@@ -92,7 +92,7 @@ def fault_of_json(text: str, *, is_cut: bool) -> str | None:
 
 
 def asked_tools(step: Step) -> Iterator[tuple[str, Any]]:
-    """Yield the calls that a model asked for: names of tools, and their arguments as the model wrote them."""
+    """Yield the calls that a model requested: names of tools, and their arguments as the model wrote them."""
     for message in items(members(step.output).get("messages")):
         for call in items(members(message).get("tool_calls")):
             function = members(members(call).get("function"))
@@ -106,11 +106,11 @@ def _reasons(step: Step) -> frozenset[str]:
 
 
 def _end_of_json(text: str) -> int | None:
-    """Return where JSON stops being some; None for a text that is JSON."""
+    """Return the index at which a text stops being valid JSON; None for valid JSON."""
     try:
         json.loads(text)
     except json.JSONDecodeError as error:
-        # A text that is left open within a value is told of at its beginning.
+        # For a string that is not closed, the error is reported at its beginning.
         return len(text) if error.msg.startswith("Unterminated") else error.pos
     except (RecursionError, ValueError):
         return None
@@ -118,7 +118,7 @@ def _end_of_json(text: str) -> int | None:
 
 
 def _fault_of(step: Step, *, is_cut: bool) -> str | None:
-    """Return the fault of the first answer that has one; a call may have several answers."""
+    """Return the fault of the first answer with a fault. A call may have several answers."""
     faults = (fault_of_json(text, is_cut=is_cut) for text in _answers_of(step))
     return next((fault for fault in faults if fault is not None), None)
 

@@ -1,4 +1,4 @@
-"""A trace as the rules read it: its spans in order, each with its place, from whatever form the trace has."""
+"""A trace in the form that the rules read: its spans in order, each with its ancestors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NOTHING: Final[Mapping[str, Any]] = {}
 
 
 class Step:
-    """One span: the fields that rules read."""
+    """A span with the fields that rules read."""
 
     __slots__ = ("body", "ended", "error", "failed", "id", "kind", "metadata", "name", "parent_id", "started")
 
@@ -33,7 +33,7 @@ class Step:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Names of the model that was asked."""
+        """Names of the requested model."""
         named = (self.body.get("model"), self.metadata.get("request_model"), self.metadata.get("response_model"))
         return tuple(name for name in named if isinstance(name, str) and name)
 
@@ -49,7 +49,7 @@ class Step:
 
 
 class Trace:
-    """A trace: its steps by their start, parents before children."""
+    """A trace. Its steps are sorted by start, and parents come before children."""
 
     __slots__ = ("_by_id", "body", "failed", "metadata", "name", "steps")
 
@@ -64,7 +64,7 @@ class Trace:
         self.steps: Sequence[Step] = steps
 
     def above(self, step: Step) -> Iterator[Step]:
-        """Yield the steps around one, from the inside out; each once, also where they go in a circle."""
+        """Yield the ancestors of a step, innermost first, each once even if they form a cycle."""
         seen = {step.id}
         parent = self._by_id.get(step.parent_id or "")
         while parent is not None and parent.id not in seen:
@@ -74,23 +74,23 @@ class Trace:
 
     @property
     def known_values(self) -> tuple[str | None, ...]:
-        """Values of this run that messages may repeat."""
+        """Values of this run that error messages may repeat."""
         values = (self.body.get(name) for name in ("trace_id", "session_id", "user_id", "release"))
         return tuple(value for value in values if isinstance(value, str))
 
 
 def members(value: Any) -> Mapping[str, Any]:
-    """Return a value that is an object; an empty one for any other."""
+    """Return a value if it is an object; otherwise an empty one."""
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else _NOTHING
 
 
 def items(value: Any) -> Iterable[Any]:
-    """Return a value that is a list; an empty one for any other."""
+    """Return a value if it is a list; otherwise an empty one."""
     return cast("Iterable[Any]", value) if isinstance(value, list | tuple) else ()
 
 
 def _moment(value: Any) -> float:
-    """Return a moment in seconds: of ISO 8601 text, or of microseconds as the local store has them."""
+    """Return a moment in seconds, from ISO 8601 text or from the local store's microseconds."""
     if isinstance(value, int | float):
         return value / 1e6
     try:

@@ -1,4 +1,4 @@
-"""Arguments that a tool refused, as Python, pydantic and JSON Schema say it."""
+"""Arguments that a tool refused, from the error texts of Python, pydantic and JSON Schema."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class BadArgument(NamedTuple):
 
 
 def bad_argument(text: str) -> BadArgument | None:
-    """Return the first fault of arguments that an error's text tells of; None where it tells of none."""
+    """Return the first fault of arguments in an error's text; None if there is none."""
     text = text[:_MAX_TEXT]
     found = _PYDANTIC.search(text)
     if found is not None:
@@ -59,5 +59,5 @@ def bad_argument(text: str) -> BadArgument | None:
 
 
 def _plain(field: str) -> str:
-    """Return the path of an argument without quotes, and without places in lists."""
+    """Return the path of an argument without quotes and list indexes."""
     return _INDEX.sub("*", re.sub(r"['\"`]|\]", "", field.replace("[", ".")).strip(".").strip())

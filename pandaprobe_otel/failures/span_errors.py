@@ -1,4 +1,4 @@
-"""Spans that failed: exceptions, timeouts and refused arguments, each where it began."""
+"""Failed spans: exceptions, timeouts and refused arguments, each at its origin."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _TIMEOUT_TEXT: Final = re.compile(
     re.IGNORECASE,
 )
 _TEXT: Final = 4000
-"""Characters of an error in which signs of a timeout are looked for."""
+"""Most characters of an error that are searched for signs of a timeout."""
 
 
 def failed_spans(trace: Trace) -> Iterator[Finding]:
-    """Yield a finding for each span that failed by itself, the earliest first."""
+    """Yield a finding for each span that failed by itself, earliest first."""
     failed = [step for step in trace.steps if _has_failed(step)]
     if not failed:
         if trace.failed:
@@ -38,7 +38,7 @@ def failed_spans(trace: Trace) -> Iterator[Finding]:
     covered: set[str] = set()
     for step in reversed(failed):
         if step.id in covered:
-            continue  # a span below it failed: that is where it began
+            continue  # A descendant failed, and is the origin.
         recovered = latest.get((step.kind, step.name), -1.0) >= step.ended and _was_made_good(trace, step)
         if not recovered:
             covered.update(one.id for one in trace.above(step))
@@ -51,12 +51,12 @@ def _has_failed(step: Step) -> bool:
 
 
 def _was_made_good(trace: Trace, step: Step) -> bool:
-    """Return whether the trace went well after a later success, or failed of something else."""
+    """Return whether a failure had no effect: the trace succeeded, or failed for another reason."""
     if not trace.failed:
         return True
     _, text = split_type(step.error)
     failed_above = [other for other in trace.above(step) if other.failed]
-    # Without a failed span above nothing says of what else the trace failed.
+    # Without a failed ancestor, nothing shows another reason of the trace's failure.
     return bool(failed_above) and not any(text[:MAX_LENGTH] in other.error for other in failed_above)
 
 
@@ -101,7 +101,7 @@ def _timeout(step: Step) -> Finding:
 
 
 def _failed_trace(trace: Trace) -> Finding:
-    """A trace that failed without a span that did."""
+    """Yield a finding for a trace that failed without a failed span."""
     return Finding(
         kind=FailureKind.EXCEPTION,
         parts=(("kind", "trace"), ("name", trace.name), ("type", ""), ("message", "")),

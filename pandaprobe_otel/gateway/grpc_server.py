@@ -30,11 +30,11 @@ from pandaprobe_otel.gateway.request_threads import RequestThreads
 
 _SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
 _ARRIVING: Final = 32
-"""Messages that may be arriving. The library keeps their bytes until they are complete, without reporting a count."""
+"""Most messages that may be arriving. The library buffers them until they are complete, without reporting a count."""
 _WAITING: Final = 256
 _HANDSHAKE_MS: Final = 10_000
 _IDLE_MS: Final = 60_000
-"""A connection without calls is closed; senders open another one with their next call."""
+"""Seconds after which a connection without calls is closed. Senders open another one for their next call."""
 _CODES: Final = {
     INVALID_ARGUMENT: grpc.StatusCode.INVALID_ARGUMENT,
     DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -45,7 +45,7 @@ _CODES: Final = {
 
 @asynccontextmanager
 async def grpc_server(threads: RequestThreads, address: str, access: Access, *, within_s: float) -> AsyncGenerator[int]:
-    """Listen on an address and yield the port; stop within `within_s` seconds. Raises OSError if it cannot."""
+    """Listen on an address and yield the port; stop within `within_s` seconds. Raises OSError if the port is in use."""
     options = (
         ("grpc.max_receive_message_length", threads.max_body),
         ("grpc.so_reuseport", 0),
@@ -53,8 +53,8 @@ async def grpc_server(threads: RequestThreads, address: str, access: Access, *, 
         ("grpc.max_connection_idle_ms", _IDLE_MS),
     )
     server: Any = grpc.aio.server(options=options)
-    # The single message is read as a stream, so that the wait for it has a limit. Its bytes are decoded here, so that
-    # malformed ones are the sender's error and not the server's.
+    # The single message is read as a stream, which allows a limit on the wait. It is decoded here, so that malformed
+    # bytes are the sender's error and not the server's.
     exports = _Exports(threads, access)
     handler = cast("Any", grpc).stream_unary_rpc_method_handler(exports.export)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {"Export": handler}),))
@@ -108,7 +108,7 @@ class _Exports:
                 body = await anext(aiter(messages), None)
                 self.arrivals.grew(room, len(body or b""))
             if body is None:
-                raise unreadable("there is no message")
+                raise unreadable("the request has no message")
             return await self._threads.take(body, "", read_protobuf)
 
 

@@ -30,9 +30,9 @@ _WAITING: Final = 512
 
 
 def make_app(threads: RequestThreads, access: Access, *, counts: Callable[[], dict[str, Any]]) -> Starlette:
-    """Return the application. `counts` is the answer of `GET /health` to those who may send.
+    """Return the application. `counts` returns the answer of `GET /health` for authorised senders.
 
-    Call `state.end` of it when the server stops: bodies that are incomplete then get 503.
+    Call its `state.end` when the server stops. Incomplete bodies then get status 503.
     """
     traces = _Traces(threads, access)
 
@@ -42,7 +42,7 @@ def make_app(threads: RequestThreads, access: Access, *, counts: Callable[[], di
 
     async def not_traces(request: Request) -> Response:
         return _answer(
-            RefusedError("PandaProbe keeps traces only: send them to /v1/traces.", http_status=404), _kind(request)
+            RefusedError("PandaProbe accepts traces only: send them to /v1/traces.", http_status=404), _kind(request)
         )
 
     app = Starlette(
@@ -71,13 +71,13 @@ class _Traces:
             try:
                 self._access.check(_authorization(request))
                 if kind not in (PROTOBUF, JSON):
-                    raise RefusedError(f"Content-Type is neither {PROTOBUF} nor {JSON}", http_status=415)
+                    raise RefusedError(f"Content-Type must be {PROTOBUF} or {JSON}", http_status=415)
                 self._threads.intake.check_room()
                 return _success(await self._take(request, kind, room), kind)
             except RefusedError as error:
                 answer = _answer(error, kind)
                 if room.gave_way or error.http_status == 408:
-                    answer.headers["Connection"] = "close"  # otherwise the server waits for the rest of the body
+                    answer.headers["Connection"] = "close"  # Otherwise, the server waits for the rest of the body.
                 return answer
             except ClientDisconnect:
                 return Response(status_code=400)

@@ -1,4 +1,4 @@
-"""Silent connections: they are closed after a time, and the oldest make room for new ones."""
+"""Silent connections. They are closed after a time, and the oldest are closed if new ones need room."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, Final, cast
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 SILENT_S: Final = 10.0
-"""Seconds between two requests, and until the head of the first has arrived."""
+"""Most seconds between two requests, and from the connection to the headers of its first request."""
 MOST_SILENT: Final = 300
-"""A share of the thousand files that a process may open by default."""
+"""Most silent connections. A process may open about a thousand files by default."""
 
 _Base: Any = AutoHTTPProtocol
 
@@ -32,7 +32,7 @@ def connections(*, silent_s: float = SILENT_S, most_silent: int = MOST_SILENT) -
             self.app = self._serve
 
         def connection_made(self, transport: Any) -> None:
-            """Start to wait for a request."""
+            """Start waiting for a request."""
             _Base.connection_made(self, transport)
             self._wait()
 

@@ -1,7 +1,7 @@
-"""The frames of Protobuf: the positions of a message's parts, without building objects.
+"""Frames of Protobuf: the positions of a message's parts, found without building objects.
 
-The library builds all parts at once. The smallest takes two bytes of a body and sixty of memory, or thirty-six if it is
-only put into a list of bytes. So this module first counts what may be too much.
+The library builds all parts at once. The smallest part has two bytes in a body, but takes sixty bytes of memory, or
+thirty-six in a list of bytes. So this module first counts the parts that may be too many.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ Buffer = bytes | bytearray | memoryview
 _MALFORMED: Final = "the body is not an ExportTraceServiceRequest"
 _LARGEST_TAG: Final = (1 << 32) - 1
 _DEEPEST: Final = 100
-"""Deepest nesting of messages; the library's limit is the same."""
+"""Deepest nesting of messages, as in the library."""
 _FIXED: Final = {1: 8, 5: 4}
 
 
 def parts(data: Buffer, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield number, start and end of each field; the start is -1 if the field has a number instead of bytes.
+    """Yield number, start and end of each field. The start is -1 if the field has a number instead of bytes.
 
     Raises RefusedError (400) for malformed frames.
     """
@@ -60,7 +60,7 @@ def _varint(data: Buffer, at: int, end: int) -> tuple[int, int]:
 
 
 class Counter:
-    """A counter of the fields in messages of one type, including those of nested messages."""
+    """Counter of the fields in messages of one type, including nested messages."""
 
     def __init__(self, descriptor: Any) -> None:
         self._inner: dict[str, dict[int, str]] = {}
@@ -77,7 +77,7 @@ class Counter:
                 self._learn(field.message_type)
 
     def count(self, data: Buffer, most: int) -> int:
-        """Return the number of fields; raise OverBoundError above `most`, RefusedError for bad frames."""
+        """Return the number of fields. Raises OverBoundError above `most`, and RefusedError for malformed frames."""
         count = 0
         inner: Mapping[int, str] = self._inner[self._root]
         ways = [(parts(data, 0, len(data)), inner)]
@@ -89,7 +89,7 @@ class Counter:
                     raise OverBoundError
                 if start >= 0 and number in inner:
                     if len(ways) >= _DEEPEST:
-                        raise unreadable(f"{_MALFORMED}: it is too deep")
+                        raise unreadable(f"{_MALFORMED}: it is nested too deep")
                     ways.append((parts(data, start, end), self._inner[inner[number]]))
                     break
             else:

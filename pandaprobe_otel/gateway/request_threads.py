@@ -1,4 +1,4 @@
-"""Turns for the work on requests: decompressing, reading and handing over. Small requests never wait for large ones."""
+"""Scheduling of the work on requests: decompressing, reading, passing on. Small requests never wait for large ones."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pandaprobe_otel.gateway.otlp_spans import Found
 Read = Callable[[bytes | bytearray, Allowance], Iterator[Found]]
 
 _SMALL: Final = 1 << 20
-"""Bytes of a small body after decompression: at most a tenth of a second of CPU."""
+"""Largest small body in bytes, after decompression. It takes at most a tenth of a second of CPU."""
 _SMALL_AT_ONCE: Final = 4
 _LARGE_AT_ONCE: Final = 1
-"""More would only delay the small ones: reading holds the interpreter lock."""
+"""More would only delay small requests, because reading holds the interpreter lock."""
 
 
 class RequestThreads:
-    """Threads that take requests, for any protocol and from any loop."""
+    """Threads that process requests, of any protocol and from any loop."""
 
     def __init__(self, intake: Intake, *, max_body: int) -> None:
         self.intake = intake
@@ -33,7 +33,7 @@ class RequestThreads:
         self._large = ThreadPoolExecutor(_LARGE_AT_ONCE, thread_name_prefix="pandaprobe-large")
 
     async def take(self, body: bytes | bytearray, encoding: str, read: Read) -> Taken:
-        """Take a request when it is its turn; raises RefusedError if it is refused."""
+        """Process a request when it is its turn. Raises RefusedError if it is refused."""
         loop = asyncio.get_running_loop()
         small = min(_SMALL, self.max_body)
         if len(body) <= small:
@@ -45,7 +45,7 @@ class RequestThreads:
         return await loop.run_in_executor(self._large, self._take, body, encoding, read, self.max_body)
 
     def close(self) -> None:
-        """Stop when the current requests have ended."""
+        """Stop after the current requests."""
         self._small.shutdown(cancel_futures=True)
         self._large.shutdown(cancel_futures=True)
 

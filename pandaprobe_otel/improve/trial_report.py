@@ -1,4 +1,4 @@
-"""Text of a test: what was changed, what it was held against, and what could not have been seen."""
+"""Text of a test: the change, the evidence for and against it, and the limits of the test."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from pandaprobe_otel.improve.settings import Settings
 from pandaprobe_otel.improve.trial import CandidateResult
 
 _BLIND: Final = (
-    "A loss of ten points in every protected case is seen in a third of tests with 20 cases, in five of six with 50.",
-    "Inputs unlike those recorded, and tools that were answered from recordings, were not tried.",
+    (
+        "A loss of ten points in every protected case is detected in a third of tests with 20 cases, and in five of "
+        "six with 50."
+    ),
+    "Not tested: inputs unlike the recorded ones, and tools that were played back.",
 )
 
 
@@ -44,7 +47,7 @@ def report(folder: Path, settings: Settings, candidate: Candidate, result: Candi
     if result.protected:
         lines += ["", "Protected cases, passes of old → new:", "", *_table(result.protected)]
         if unstable := [each.case for each in result.protected if not any(each.old)]:
-            lines += ["", f"The old program does not pass {', '.join(unstable)} today: set aside."]
+            lines += ["", f"The old program does not pass {', '.join(unstable)} today, so these cases were set aside."]
     if result.confirmed:
         lines += ["", "Fresh pairs of cases with a loss:", "", *_table(result.confirmed)]
     lines += ["", "Not seen:", "", *(f"- {line}" for line in _BLIND), ""]

@@ -1,7 +1,7 @@
 """The embedded PandaProbe: the HTTP API, a SQLite store, evaluation and web pages in one process.
 
 `LocalServer` runs it in a background thread (tests, notebooks); `serve` runs it until interrupted (command line).
-Everything is loaded on first use. It needs the extra `local` (FastAPI, uvicorn, jinja2).
+Modules are imported on first use. They need the extra `local` (FastAPI, uvicorn, jinja2).
 """
 
 from __future__ import annotations
@@ -27,5 +27,5 @@ _HOMES = {
 
 __all__ = ["DatabaseInUseError", "Faults", "LocalServer", "serve"]
 
-if not TYPE_CHECKING:  # else a type checker would accept any name, even a misspelt one
+if not TYPE_CHECKING:  # Hidden from type checkers, which would otherwise accept any misspelt name.
     __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -44,8 +44,8 @@ from pandaprobe_otel.local.routes import (
 from pandaprobe_otel.local.services import Services
 from pandaprobe_otel.local.settings import SERVER_VERSION
 
-# Fixed paths (/traces/users, /traces/analytics) must precede those with a parameter. For a path with several methods,
-# the first router gives the `Allow` of a 405, which is POST for /traces on the real server.
+# Fixed paths (/traces/users, /traces/analytics) must precede those with a parameter. If a path has several methods, the
+# first router determines the `Allow` header of a 405. On the real server, that is POST for /traces.
 _ROUTERS = (
     ingest,
     analytics,
@@ -88,7 +88,7 @@ def create_app(services: Services) -> FastAPI:
         # The interactive documentation loads scripts from the network, which a local server must not cause.
         docs_url=None,
         redoc_url=None,
-        # FastAPI may trace requests with the provider of the process; its spans would come back here as traces.
+        # FastAPI may trace requests with the provider of the process. Its spans would then arrive here as traces.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services

@@ -27,7 +27,7 @@ _MAX_SPANS: Final = 500
 
 
 def load(server: LocalServer, entries: Iterable[Entry]) -> list[tuple[int, str]]:
-    """Store a file's entries in the project `file` of a running server; return the failed lines with the reasons."""
+    """Store a file's entries in the project `file` of a running server. Return the failed lines with the reasons."""
     transport = SocketTransport(server.url, api_key_headers(server.api_key, PROJECT))
     problems: list[tuple[int, str]] = []
     try:
@@ -46,7 +46,7 @@ def load(server: LocalServer, entries: Iterable[Entry]) -> list[tuple[int, str]]
 
 
 def _in_order(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """Yield each entry after its trace. In a file, a score may precede its trace."""
+    """Yield each entry after its trace, since a score may precede its trace in a file."""
     known: set[str] = set()
     early: list[Entry] = []
     for entry in entries:
@@ -65,7 +65,7 @@ def _in_order(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 
 def records_of(server: LocalServer, most: int) -> tuple[list[TraceRecord], int]:
-    """Return the newest loaded traces, in their order and with their scores, and the number of all."""
+    """Return the newest loaded traces, in order and with their scores, and the number of all traces."""
     services = server.services
     project = services.accounts.project_named(services.accounts.home.id, PROJECT).id
     newest, total = services.queries.traces(

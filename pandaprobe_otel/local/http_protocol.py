@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol, extended so that a request can reach its own connection and a fault can drop it."""
+"""HTTP protocol for uvicorn, extended so that requests can access their connection and faults can drop it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ class LocalProtocol(H11Protocol):
     """HTTP/1.1 with the transport in each request's state."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Remember the transport of a new connection."""
+        """Store the transport of a new connection."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, TRANSPORT: transport}

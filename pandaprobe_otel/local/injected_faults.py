@@ -1,4 +1,4 @@
-"""Faults on demand, for testing what a client library must survive."""
+"""Faults on demand, to test how a client library handles them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ Fault = int | Literal["drop", "drop_after"]
 
 @dataclass(slots=True, kw_only=True)
 class Faults:
-    """Faults of a running server; every field may be changed at any time.
+    """Faults of a running server. Every field may be changed at any time.
 
-    `fail`: share (0 to 1) of API requests answered with a plain-text 500 and a closed connection, unprocessed.
-    `slow_s`: seconds that every API request waits before it is handled.
-    `quota_used_up`: requests that count against a plan's quota are refused with the real server's 429 `detail` body.
-    `seed`: makes the choice of failing requests repeatable.
+    fail: the share (0 to 1) of API requests that are not processed. The answer is a 500 as plain text, after which the
+    connection is closed.
+    slow_s: seconds that every API request waits before it is handled.
+    quota_used_up: whether requests that count against a plan's quota get the real server's 429 with `detail`.
+    seed: makes the choice of failing requests repeatable.
     """
 
     fail: float = 0.0
@@ -32,7 +33,7 @@ class Faults:
     def next(self, *faults: Fault) -> None:
         """Queue one fault for each of the next API requests.
 
-        A number is a status to answer without processing; `drop` closes the connection without processing;
+        A number is the status of an answer without processing. `drop` closes the connection without processing.
         `drop_after` processes the request and then closes the connection without an answer.
         """
         with self._lock:

@@ -1,4 +1,4 @@
-"""The services that the routes of one server share."""
+"""Services that the routes of one server share."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Services:
         return (self.settings.now_micros or now_micros)()
 
     def close(self, timeout_s: float) -> None:
-        """End the threads of evaluation and sealing and close everything that is open."""
+        """End the threads of evaluation and sealing, and close all open resources."""
         self.evaluation.worker.stop(timeout_s)
         self.sealer.stop(timeout_s)
         if self.http_judge is not None:
@@ -76,7 +76,7 @@ class Services:
 
 
 def build_services(settings: LocalSettings, database: Database, faults: Faults) -> Services:
-    """Connect the parts of one server to a database."""
+    """Create the parts of one server for a database."""
     now = settings.now_micros or now_micros
     accounts = Accounts(database, now)
     for secret in settings.api_keys:
@@ -120,7 +120,7 @@ def build_services(settings: LocalSettings, database: Database, faults: Faults) 
 
 @cache
 def _warn_once() -> None:
-    _log.warning("pandaprobe local: this SQLite has no FTS5, so searches for words read all traces and take longer.")
+    _log.warning("pandaprobe local: this SQLite has no FTS5, so word searches read all traces and take longer.")
 
 
 def _http_judge(settings: LocalSettings) -> HttpJudge | None:

@@ -19,24 +19,24 @@ TRACE_URI = "pandaprobe://trace/{trace_id}"
 
 @dataclass(frozen=True)
 class Reading:
-    """Reads through one client, whose rate limits all tools share."""
+    """Reader through one client, whose rate limits all tools share."""
 
     client: SearchingClient
     new_number: Callable[[], str] = lambda: secrets.token_hex(4)
     scrubber: Scrubber = field(default_factory=Scrubber)
 
     def __post_init__(self) -> None:
-        """Make the searches."""
+        """Create the searches."""
         object.__setattr__(self, "searches", Searches(self.client))
 
     searches: Searches = field(init=False)
 
     def fence(self) -> Fence:
-        """Return a fence with a number that nothing recorded can have."""
+        """Return a fence with a new random number, which recorded content cannot contain."""
         return Fence(self.new_number())
 
     def trace(self, trace_id: str) -> Trace:
-        """Return a trace as it is stored."""
+        """Return a trace in its stored form."""
         return self.client.traces.get(trace_id.strip())
 
     def body(self, trace_id: str) -> Mapping[str, Any]:

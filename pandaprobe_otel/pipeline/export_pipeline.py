@@ -268,19 +268,19 @@ class ExportPipeline:
             self._live.close()
         senders = self._senders
         if senders is None:
-            return self._told_loss(late, 0, deadline)
+            return self._told_loss(late, 0, 0, deadline)
         dropped = senders.close(deadline)
         if dropped is None:
-            return self._told_loss(max(late, self._ledger.read().pending), 0, deadline)
+            return self._told_loss(max(late, self._ledger.read().pending), 0, 0, deadline)
         if senders.left_behind:
             tell_left_behind(senders.left_behind, self._config.spool, senders.last_error)
-        return self._told_loss(late + dropped.spans, dropped.ends, deadline)
+        return self._told_loss(late + dropped.spans, dropped.scores, dropped.ends, deadline)
 
-    def _told_loss(self, spans: int, ends: int, deadline: float) -> bool:
+    def _told_loss(self, spans: int, scores: int, ends: int, deadline: float) -> bool:
         """Log the losses at the end of the process; return True if there are none."""
         last_error = None if self._senders is None else self._senders.last_error
-        tell_losses(spans, ends, last_error, is_late=self._monotonic() >= deadline)
-        return not (spans or ends)
+        tell_losses(spans, scores, ends, last_error, is_late=self._monotonic() >= deadline)
+        return not (spans or scores or ends)
 
     @property
     def is_closed(self) -> bool:
@@ -327,6 +327,7 @@ class ExportPipeline:
         except Exception as error:  # noqa: BLE001 - protects the worker and the app, which both call this
             for _ in scores:
                 failed("sending a score", error)
+                self._ledger.score_dropped("internal_error")
 
     def trace_url(self, trace_id: str) -> str | None:
         """Return the address of a trace's page; None if it is not known. The first use may ask a local server."""
@@ -354,6 +355,7 @@ class ExportPipeline:
             spans_delivered=counts.delivered,
             spans_pending=counts.pending,
             spans_dropped=counts.dropped,
+            scores_dropped=counts.scores_dropped,
             traces_delivered=counts.traces_delivered,
             answers=counts.answers,
             last_error=None if self._senders is None else self._senders.last_error,

@@ -1,4 +1,4 @@
-"""The units of a body: a document, lines of a stream of events, or AWS's frames; and where chunks end in them."""
+"""Units of a body: a document, lines of an event stream, or AWS frames; and the chunks that contain them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pandaprobe_otel.replay.json_text import dump, load
 
 Chunks = tuple[tuple[float, int], ...]
 NO_JSON: Final = object()
-"""The content of a unit that has none: a comment, an empty line, `[DONE]`, text."""
+"""Content of a unit without JSON: a comment, an empty line, `[DONE]`, or text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A part of a body. `content` is its JSON; `head` and `tail` are the bytes around that."""
+    """Part of a body. `content` is its JSON; `head` and `tail` are the bytes around it."""
 
     raw: bytes
     content: Any = NO_JSON
@@ -39,7 +39,7 @@ class Unit:
 
 
 def units_of(body: bytes, content_type: str) -> list[Unit]:
-    """Cut a body into units; together they are the body."""
+    """Cut a body into units. Joined, they are the body."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind == aws_frames.CONTENT_TYPE:
         return [_frame(frame) for frame in aws_frames.frames_of(body)]
@@ -82,12 +82,12 @@ def _json(text: bytes) -> Any:
 
 
 def joined(units: Sequence[Unit]) -> bytes:
-    """Return the body of units."""
+    """Return the body that consists of units."""
     return b"".join(unit.raw for unit in units)
 
 
 def moved(chunks: Chunks, before: Sequence[Unit], after: Sequence[Unit]) -> Chunks:
-    """Return the chunks of a body whose units have changed: each ends in the unit where it ended."""
+    """Return the chunks of a body whose units have changed. Each chunk ends in the same unit as before."""
     if not chunks:
         return ()
     old = [0, *accumulate(len(unit.raw) for unit in before)]
@@ -106,22 +106,22 @@ def moved(chunks: Chunks, before: Sequence[Unit], after: Sequence[Unit]) -> Chun
 
 
 def recut(body: bytes, content_type: str, chunks: Chunks) -> Chunks:
-    """Return chunks that add up to a body which was edited by hand: they end where its events end.
+    """Return chunks for a body that was edited by hand. They end where its events end.
 
-    The times are kept as far as there are some; what is left comes at once.
+    Existing times are kept in order; the remaining events arrive at once.
     """
     if sum(length for _, length in chunks) == len(body):
         return chunks
     lengths = [len(event) for event in events_of(body, content_type)]
     times = [time for time, _ in chunks]
-    if len(lengths) < len(times):  # the rest of the time passes before the last event
+    if len(lengths) < len(times):  # The rest of the time passes before the last event.
         times = [*times[: len(lengths) - 1], sum(times[len(lengths) - 1 :])] if lengths else []
     times += [0.0] * (len(lengths) - len(times))
     return tuple(zip(times, lengths, strict=True))
 
 
 def events_of(body: bytes, content_type: str) -> list[bytes]:
-    """Cut a body where its events end."""
+    """Cut a body after each of its events."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind == aws_frames.CONTENT_TYPE:
         return list(aws_frames.frames_of(body))

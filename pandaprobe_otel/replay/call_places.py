@@ -1,8 +1,8 @@
-"""The places of calls: the names of the spans around them, with ordinals where a name comes again; and what spans tell
-of the order of calls.
+"""Paths of calls: the names of the spans around them, with ordinals for repeated names; and the order of calls
+according to spans.
 
-A span that begins where the one around it began comes after those that had begun there, too, and have ended. So calls
-in it come after calls in those, in whatever thread or task a framework has made them.
+If a span begins in the same task as its parent, it comes after the siblings that began there and have ended. So calls
+in it come after calls in those siblings, in any thread or task.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from opentelemetry.trace import get_current_span
 from pandaprobe_otel.replay.current_task import Flow, flow_here
 
 MAX_PLACES: Final = 100_000
-"""Spans of one recording whose places are known; calls below later ones have none."""
+"""Most spans of a recording whose paths are known. Calls below later spans have none."""
 
 _Key = tuple[int, int]
 
 
 @dataclass(slots=True, eq=False)
 class _Place:
-    """A span, or all that is outside of spans. Sets of calls are the bits of numbers."""
+    """A span, or everything outside of spans. Bits of integers represent sets of calls."""
 
     name: str
     flow: Flow
@@ -32,15 +32,15 @@ class _Place:
     before: int = 0
     """Calls in spans that had ended before it began."""
     done: int = 0
-    """Calls in spans below it that began where it did, and have ended."""
+    """Calls in child spans that began in the same task as it, and have ended."""
     calls: int = 0
-    """Calls in it, and below it."""
+    """Calls in it and its descendants."""
     below: list[_Place] = field(default_factory=list["_Place"])
-    """Spans with calls that began where it did, and may not have ended."""
+    """Spans with calls that began in the same task, and may still be running."""
 
 
 class Places:
-    """The spans that have started since a recording was opened. Thread-safe."""
+    """Spans that have started since a recording was opened. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -49,7 +49,7 @@ class Places:
         self._times: dict[tuple[str, str], int] = {}
 
     def started(self, span: Any, name: str) -> None:
-        """Take note of a span."""
+        """Note the start of a span."""
         context = span.get_span_context()
         if not context.is_valid or len(self._places) >= MAX_PLACES:
             return
@@ -64,11 +64,11 @@ class Places:
             )
 
     def current(self) -> str:
-        """Return the place of what runs now; empty outside of the spans that are known."""
+        """Return the path of the running code; empty outside of known spans."""
         return self._here().name
 
     def began(self, number: int) -> int:
-        """Note a call in the current place; return the calls that it comes after, as the spans tell."""
+        """Note a call in the current span; return the calls that precede it according to the spans."""
         flow = flow_here()
         with self._lock:
             place = self._here()
@@ -87,7 +87,7 @@ class Places:
 
 
 def _before(above: _Place, flow: Flow) -> int:
-    """Return the calls that come before what begins below a span in this thread and task."""
+    """Return the calls that precede anything that begins below a span in this thread and task."""
     if flow != above.flow:
         return above.before
     for one in [one for one in above.below if getattr(one.span, "end_time", None) is not None]:
@@ -97,6 +97,6 @@ def _before(above: _Place, flow: Flow) -> int:
 
 
 def ordinal(number: int) -> str:
-    """Return a number as the place in a row."""
+    """Return a number as an ordinal."""
     last = number % 10 if number % 100 not in (11, 12, 13) else 0
     return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }".replace(" ", "")

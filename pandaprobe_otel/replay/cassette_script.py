@@ -1,4 +1,4 @@
-"""A cassette as what answers: each recorded call once, in the order in which calls waited for one another."""
+"""Playback of a cassette: each recorded call is used once, and not before the calls that it had waited for."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from pandaprobe_otel.replay.tool_script import ToolScript
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """A recorded call, and how far it has come."""
+    """A recorded call and its state."""
 
     interaction: Interaction
     waits_for: int = 0
-    """Number of calls that must be asked before it."""
+    """Number of calls that must be made before it."""
     followers: list[_Entry] = field(default_factory=list["_Entry"])
     asked: bool = False
     request: ModelRequest | None = None
-    """None until it is needed: an entry is read when its turn has come."""
+    """None until it is needed: an entry is parsed when all of its predecessors were made."""
 
 
 class Script:
-    """Tells which recorded call answers a request. Threads may share it.
+    """Choice of the recorded call that answers a request. Threads may share it.
 
-    A request takes the first entry that asks the same and that no other request has taken, one from the same place
-    first. All calls that had ended before it was recorded must have been asked; so branches that ran side by side may
-    swap, and a summary cannot come before them. The first request that none answers is kept, and raised for each one
-    after it: frameworks catch exceptions and go on.
+    A request takes the first unused entry with the same request, preferably one with the same path. All calls that had
+    ended before the entry was recorded must have been made. So concurrent branches may change their order, but a
+    summary of them cannot come first. The first request without an answer is stored and raised again for each later
+    one, since frameworks catch exceptions and continue.
 
     Args:
-        cassette: What was recorded.
-        ignore: Dotted paths, and patterns of texts, that count nowhere.
-        ends_at: The number of the last call that must be asked. Later ones may be, and a request that is unknown then
+        cassette: The recording.
+        ignore: Dotted paths, and patterns of texts, that do not count.
+        ends_at: The number of the last call that must be made. Later ones may be made, and an unknown request then
             raises `EndOfRecording`.
     """
 
@@ -69,15 +69,15 @@ class Script:
 
     @property
     def divergence(self) -> Divergence | None:
-        """Return the first request that nothing answered; None so far."""
+        """The first request without an answer; None so far."""
         return self._first
 
     def take(self, request: RecordedRequest, *, at: str) -> Interaction:
-        """Return the recorded call that answers a request, which no other request gets from then on.
+        """Return the recorded call that answers a request, and mark it as used.
 
         Raises:
-            Divergence: None does, or none did to an earlier request.
-            EndOfRecording: None does, and all up to `ends_at` were asked.
+            Divergence: No call answers this request, or an earlier one had no answer.
+            EndOfRecording: No call answers, and all calls up to `ends_at` were made.
         """
         with self._lock:
             self._raise_first()
@@ -88,23 +88,23 @@ class Script:
             return self._taken(entry, asked)
 
     def take_known(self, request: RecordedRequest, *, at: str) -> Interaction | None:
-        """Return the recorded call that answers a request, as `take` does; None where that would refuse it."""
+        """Return the recorded call that answers a request, as `take` does, but None instead of an error."""
         with self._lock:
             asked = self._reader.read(request)
             entry = self._answering(asked, at)
             return None if entry is None else self._taken(entry, asked)
 
     def take_tool(self, name: str, arguments: Mapping[str, Any], *, at: str) -> ToolCall | None:
-        """Return the recorded call of a tool with these arguments; None if the cassette knows no call of that tool.
+        """Return the recorded call of a tool with these arguments; None if the cassette has no call of that tool.
 
         Args:
             name: The tool's name.
-            arguments: As the cassette would hold them: with their secrets taken out.
+            arguments: The arguments without secrets, as in the cassette.
             at: The names of the spans around the call.
 
         Raises:
-            Divergence: The tool is known, but not with these arguments, or not so often.
-            EndOfRecording: The same, after all model calls up to `ends_at` were asked.
+            Divergence: The tool was recorded with other arguments, or less often.
+            EndOfRecording: The same, after all model calls up to `ends_at` were made.
         """
         with self._lock:
             if not self._tools.knows(name):
@@ -117,19 +117,19 @@ class Script:
             raise self._kept(self._tools.refusal(name, arguments, at=at, after=self._last_asked))
 
     def take_known_tool(self, name: str, arguments: Mapping[str, Any], *, at: str) -> ToolCall | None:
-        """Return the recorded call of a tool, as `take_tool` does; None where that would refuse it."""
+        """Return the recorded call of a tool, as `take_tool` does, but None instead of an error."""
         with self._lock:
             return self._tools.take(name, arguments, at=at) if self._tools.knows(name) else None
 
     def has_asked(self, calls: Collection[int]) -> bool:
-        """Tell whether all recorded calls of these numbers were asked."""
+        """Return whether all recorded calls with these numbers were made."""
         with self._lock:
             return all(entry.asked for entry in self._entries if entry.interaction.call in calls)
 
     def nearest(self, request: RecordedRequest, *, at: str) -> Interaction | None:
-        """Return the entry that is nearest to a request, for who accepts the change: it counts as asked.
+        """Return the entry that is nearest to a request and mark it as used, for a user who accepts the change.
 
-        The divergence that it settles is forgotten. None if every entry has been asked.
+        The divergence is then resolved and forgotten. None: every entry has been used.
         """
         with self._lock:
             asked = self._reader.read(request)
@@ -142,10 +142,10 @@ class Script:
     def never_asked(
         self, *, among: Collection[int] | None = None, tools: Callable[[str], bool] = lambda _: False
     ) -> Divergence | None:
-        """Return the divergence that calls remain which nobody has asked for; None if there was one before.
+        """Return the divergence of calls that were never made; None if there was another divergence before.
 
-        With `among`, only calls of these numbers count. Calls of tools count for those that `tools` says yes to, and
-        where all is to be asked: after a call that the recording may end at, no tool need be called.
+        With `among`, only calls with these numbers count. Tool calls count only for tools that `tools` accepts. If
+        the recording may end before its last call, no tool calls count.
         """
         with self._lock:
             if self._first is not None:
@@ -174,9 +174,9 @@ class Script:
         return entry.request
 
     def _answering(self, asked: ModelRequest, at: str) -> _Entry | None:
-        """Return the entry that asks the same, and whose turn it is.
+        """Return an entry with the same request whose predecessors were all made.
 
-        Of several, one with the same ids comes first: parallel requests may differ in nothing else.
+        An entry with the same ids has priority, since concurrent requests may differ in nothing else.
         """
         for entry in self._ready:
             self._by_key.setdefault(self._request(entry).key, []).append(entry)
@@ -221,10 +221,10 @@ class Script:
 
     def _end(self) -> None:
         if self._ends_at is not None and not any(map(self._is_due, self._entries)):
-            raise EndOfRecording(f"the program asks more than was recorded up to call {self._ends_at}")
+            raise EndOfRecording(f"the program makes more requests than were recorded up to call {self._ends_at}")
 
     def _refusal(self, asked: ModelRequest, at: str) -> Divergence:
-        """Return why no entry answers a request."""
+        """Return the reason why no entry answers a request."""
         self._end()
         key = asked.key
         same = [entry for entry in self._entries if self._request(entry).key == key]
@@ -250,7 +250,7 @@ class Script:
         return max(left, key=lambda one: self._nearness(one, asked, at), default=None)
 
     def _nearness(self, entry: _Entry, asked: ModelRequest, at: str) -> float:
-        """Return how likely an entry is what a request was meant to be: its turn counts most, then its place."""
+        """Return how likely a request was meant to be this entry. Its order counts most, then its path."""
         recorded = self._request(entry)
         same = (recorded.protocol, recorded.operation) == (asked.protocol, asked.operation)
         return (
@@ -262,7 +262,7 @@ class Script:
         )
 
     def _place(self, entry: _Entry) -> Place:
-        """Return what a text says of an entry. Entries before it that are alike count."""
+        """Return the description of an entry, with its ordinal among similar ones."""
         mine = where(entry.interaction.at, self._request(entry))
         before = self._entries[: self._entries.index(entry)]
         number = 1 + sum(where(one.interaction.at, self._request(one)) == mine for one in before)

@@ -1,4 +1,4 @@
-"""The identity of what runs: a thread, and a task of it."""
+"""Identity of running code: its thread and task."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ Flow = tuple[int, int]
 
 
 def flow_here() -> Flow:
-    """Return the thread, and the task in it, that this code runs in."""
+    """Return the current thread, and the current task in it."""
     try:
         task = asyncio.current_task()
-    except RuntimeError:  # no loop runs in this thread
+    except RuntimeError:  # no loop is running in this thread
         task = None
     return threading.get_ident(), id(task) if task is not None else 0

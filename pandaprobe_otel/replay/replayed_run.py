@@ -1,6 +1,6 @@
-"""One run of a program inside a recording: what answers its requests, and what is kept of them.
+"""One run of a program inside a recording: the source of its answers, and the data to save.
 
-The hooks ask it; all of that may be called by any thread of the app, and only takes references.
+The hooks call it from any thread of the app, so it only stores references.
 """
 
 from __future__ import annotations
@@ -29,14 +29,17 @@ from pandaprobe_otel.replay.secrets import of_headers
 from pandaprobe_otel.replay.tools_run import RunningTool, asked_model, here, to_keep
 
 Mode = Literal["none", "once", "new", "all"]
-"""`none` plays, and refuses the unknown; `once` records when there is no file; `new` plays the known and adds the
-unknown; `all` records anew."""
+"""`none` plays back and refuses unknown requests. `once` records if there is no file. `new` plays back the known calls
+and adds the unknown ones. `all` records again.
+"""
 Diverge = Literal["fail", "accept", "rerecord", "live"]
-"""The fate of an unknown request: it fails; it gets the nearest answer, and takes the place of the request that had
-it; it is sent, and replaces the nearest call; it is sent, as are all after it, and nothing is kept."""
+"""Reaction to an unknown request. `fail`: it fails. `accept`: it gets the nearest answer, and replaces the recorded
+request. `rerecord`: it is sent, and replaces the nearest call. `live`: it and all later ones are sent, and nothing is
+saved.
+"""
 _USER: Final = re.compile(r"(?<=://)[^/@]*@")
 MAX_KEPT_BYTES: Final = 512 << 20
-"""Of requests and answers that one recording holds in memory."""
+"""Most bytes of requests and answers that one recording keeps in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class RecordedCall:
     Attributes:
         number: Its number in the cassette.
         at: The names of the spans around it.
-        status: The status of its answer; 0 if there is none.
+        status: The status of its answer; 0 without one.
         played: Whether the answer came from the cassette.
     """
 
@@ -74,7 +77,7 @@ class RecordingOptions:
 
 
 class Run:
-    """The calls of one recording. Thread-safe."""
+    """Calls of one recording. Thread-safe."""
 
     def __init__(self, options: RecordingOptions, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self._options = options
@@ -106,12 +109,12 @@ class Run:
 
     @property
     def delays(self) -> bool:
-        """True if answers are played as slowly as they came."""
+        """True if answers are played back as slowly as they arrived."""
         return self._options.delays
 
     @property
     def calls(self) -> Sequence[RecordedCall]:
-        """The requests so far, in the order in which they were sent."""
+        """The requests so far, in the order of sending."""
         return [_call_of(exchange) for exchange in list(self._exchanges)]
 
     @property
@@ -127,7 +130,7 @@ class Run:
         return self._failure or self.divergence
 
     def read(self) -> None:
-        """Read the cassette, if it is to answer. Raises RecordingError."""
+        """Read the cassette if it is used for playback. Raises RecordingError."""
         mode = "none" if self._options.mode == "once" and _is_ci() else self._options.mode
         if mode == "all":
             return
@@ -138,7 +141,7 @@ class Run:
                 return
             why = "CI is set, so nothing is recorded" if self._options.mode == "once" else "mode='none' only plays"
             raise RecordingError(
-                f"{self.path}: there is no such cassette, and {why}. Record it where the program has its keys "
+                f"{self.path}: the cassette does not exist, and {why}. Record it where the program has its keys "
                 "(--pandaprobe-record=once, or mode='once'), and commit it."
             ) from None
         ignore = tuple(one for one in self._options.ignore if one not in self._left_alone)
@@ -148,12 +151,14 @@ class Run:
             self.started_at = _moment(self._old.started_at, self.started_at)
 
     def stop(self) -> None:
-        """End the answers that are still being read, as ones that were left."""
+        """End the answers that are still being read, as if the app had left them."""
         for exchange in list(self._exchanges):
             exchange.left()
 
     def check(self) -> None:
-        """Raise what is wrong with the run so far: RecordingError, the first divergence, calls that nobody asked."""
+        """Raise the first problem of the run so far: RecordingError, the first divergence, or calls that were never
+        made.
+        """
         found = self.failure
         if found is not None:
             raise found
@@ -164,13 +169,13 @@ class Run:
             raise unused
 
     def write(self) -> None:
-        """Write the cassette, if there is something new. Raises RecordingError; the old file stays then."""
+        """Write the cassette if there is something new. Raises RecordingError, and the old file then stays."""
         tools = self._new_tool_calls()
         is_changed = self._script is None or self._new or self._replaced or tools
         if self._is_live or not is_changed:
             return
         interactions = {one.call: one for one in self._old.interactions} | self._replaced
-        for exchange in self._new.values():  # before anything is scrubbed: answers repeat what later requests send
+        for exchange in self._new.values():  # before any scrubbing, since later requests repeat parts of answers
             self._scrubber.learn(of_headers({**exchange.headers, **exchange.request.headers}))
         for number, exchange in self._new.items():
             interactions[number] = interaction_of(exchange, self._scrubber)
@@ -185,13 +190,13 @@ class Run:
         save(self.path, cassette)
 
     def leaves_alone(self, uri: str) -> bool:
-        """Tell whether a request is none of this recording's, since `ignore` names its URL."""
+        """Return whether `ignore` excludes the URL of a request."""
         return bool(self._left_alone) and uri.startswith(self._left_alone)
 
     def begin(self, sent: RecordedRequest) -> Exchange:
-        """Return the exchange of a request that is about to be sent: `played`, if it is not to be sent at all.
+        """Return the exchange of a request before it is sent. If it is `played`, the request is not sent.
 
-        Raises Divergence, EndOfRecording, RecordingError.
+        Raises Divergence, EndOfRecording or RecordingError.
         """
         at = self.places.current()
         asked_model()
@@ -222,7 +227,10 @@ class Run:
         return exchange
 
     def _answer(self, request: RecordedRequest, at: str) -> tuple[Interaction | None, int]:
-        """Return the recorded call that answers; else None, and the number of the call that the live one replaces."""
+        """Return the recorded call that answers.
+
+        If there is none, return None and the number of the call that the live one replaces.
+        """
         assert self._script is not None
         if self._is_live:
             return None, 0
@@ -245,7 +253,7 @@ class Run:
             return nearest, 0
 
     def kept(self, size: int) -> bool:
-        """Count bytes that are kept; from a bound on, nothing more is, and the recording fails."""
+        """Count saved bytes. Above the bound, nothing more is saved and the recording fails."""
         self._kept_bytes += size
         if self._kept_bytes <= MAX_KEPT_BYTES:
             return True
@@ -261,16 +269,16 @@ class Run:
             self._order.ended(exchange.number)
 
     def fail(self, error: RecordingError) -> NoReturn:
-        """Keep what went wrong, so that the block fails also if the app catches it, and raise it."""
+        """Store an error and raise it, so that the block fails even if the app catches it."""
         self._failure = self._failure or error
         raise error
 
     def wants_tool(self, name: str) -> bool:
-        """Tell whether calls of this tool are recorded."""
+        """Return whether calls of this tool are recorded."""
         return self._options.tools is True or (self._options.tools is not False and name in self._options.tools)
 
     def tool_answer(self, name: str, arguments: Mapping[str, Any]) -> ToolCall | None:
-        """Return the recorded call of a tool; None if it is to run. Raises Divergence, EndOfRecording."""
+        """Return the recorded call of a tool; None if the tool must run. Raises Divergence or EndOfRecording."""
         if self._script is None or self._is_live:
             return None
         given = self._scrubber.value(dict(arguments))
@@ -285,14 +293,14 @@ class Run:
             return None
 
     def tool_runs(self, name: str) -> RunningTool:
-        """Return the place of a call of a tool that is about to run, among the others."""
+        """Return a new record of a running tool call, with its position among the others."""
         above = here()
         tool = RunningTool(name, above)
         (self._tools if above is None else above.below).append(tool)
         return tool
 
     def kept_tool(self, call: ToolCall) -> ToolCall:
-        """Return what is kept of a call of a tool, without its secrets."""
+        """Return a tool call without secrets, as it is saved."""
         error = None if call.error is None else self._scrubber.text(call.error)
         return replace(
             call,
@@ -302,7 +310,7 @@ class Run:
         )
 
     def _new_tool_calls(self) -> tuple[ToolCall, ...]:
-        """Return the calls of tools that were not in the cassette. Raises RecordingError."""
+        """Return the tool calls that the cassette did not have. Raises RecordingError."""
         is_kept = self._script is None or self._options.mode == "new"
         return tuple(to_keep(self._tools)) if is_kept else ()
 
@@ -327,7 +335,7 @@ def _moment(text: str, default: datetime) -> datetime:
 
 
 def _configured_mask() -> Any:
-    """Return the mask of the settings in use."""
+    """Return the mask function of the current settings."""
     from pandaprobe_otel.bootstrap import settings_in_use
 
     config = settings_in_use()

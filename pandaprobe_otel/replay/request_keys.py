@@ -1,9 +1,9 @@
-"""A request to a model's service as what it asks: two that ask the same have one key.
+"""A request to a model service, reduced to its meaning. Two requests with the same meaning have the same key.
 
-What counts are protocol, operation, model, messages, tools by name, sampling, limits, and every field that is not known
-to decide nothing. Host and headers do not count, nor spaces, the order of keys, what names the caller, hints for caches
-(`protocols.asked`, `canonical`). Ids that are made up anew each time are named by their first appearance: a result that
-is given to another call is another request, one whose ids are merely others is the same.
+The key includes the protocol, operation, model, messages, tools by name, sampling, limits, and every unknown field. It
+does not include the host, headers, white space, the order of keys, names of the caller, and cache hints
+(`protocols.asked`, `canonical`). Generated ids are numbered by their first appearance. So a request with new ids is the
+same, but a request with a result for another call is not.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ from pandaprobe_otel.replay.traced_requests import as_traced
 _PROTOCOLS: Final = (bedrock.read, anthropic.read, gemini.read, openai.read, ollama.read, cohere.read)
 _GONE: Final = object()
 _MAX_KNOWN_BYTES: Final = 16 << 20
-"""JSON whose pieces a reader remembers: messages come again in each request of a conversation."""
+"""Most JSON values whose pieces are cached. Each request of a conversation repeats the earlier messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """A request as what it asks.
+    """A request, reduced to its meaning.
 
     Attributes:
-        protocol: `openai`, `anthropic`, `gemini`, `bedrock`, `cohere`, `ollama`; `http` for all that is unknown.
-        operation: What is asked of it, as `chat`; the method of an `http` request.
-        fields: What decides the answer. Texts that are JSON are parsed, media are digests, tools stand by their name.
+        protocol: `openai`, `anthropic`, `gemini`, `bedrock`, `cohere`, `ollama`; `http` for unknown protocols.
+        operation: The operation, such as `chat`; the method of an `http` request.
+        fields: The values that affect the answer. JSON texts are parsed, media are digests, and tools are keyed by
+            name.
         pieces: The same, turn by turn, with digests.
     """
 
@@ -51,12 +52,12 @@ class ModelRequest:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Return the made-up ids in it, each as often as it occurs: those of requests with one key are partners."""
+        """Return its generated ids, with repetitions. Ids of requests with the same key are partners."""
         return tuple(one for piece in self.pieces for one in piece.ids)
 
     @property
     def key(self) -> str:
-        """Return the digest of what is asked, ids renamed by first appearance."""
+        """Return the digest of the request, with ids renamed by first appearance."""
         pieces = self.pieces or tuple(_pieces_of(self.fields))
         found = blake2b(f"{self.protocol}\0{self.operation}\0{self.model}".encode("utf-8", "replace"), digest_size=16)
         numbers: dict[str, int] = {}
@@ -68,32 +69,32 @@ class ModelRequest:
         return found.hexdigest()
 
     def similarity(self, other: ModelRequest) -> float:
-        """Return the part of what either request holds that both do: 1 if they are equal but for ids."""
+        """Return the share of content that two requests have in common; 1 if only their ids differ."""
         mine, others = ({(piece.name, piece.digest) for piece in one.pieces} for one in (self, other))
         return len(mine & others) / (len(mine | others) or 1)
 
 
 def read_request(request: RecordedRequest, *, ignore: Sequence[str | re.Pattern[str]] = ()) -> ModelRequest:
-    """Return what a request asks, without what `ignore` names: dotted paths, and patterns of what texts may hold."""
+    """Parse a request without the parts that `ignore` names: dotted paths, and patterns of parts of texts."""
     return RequestReader(ignore).read(request)
 
 
 class RequestReader:
-    """Reads requests, and remembers the pieces of those before: a conversation repeats its messages each time."""
+    """Parser of requests that caches pieces, since a conversation repeats its messages in every request."""
 
     def __init__(self, ignore: Sequence[str | re.Pattern[str]] = (), *, only_traced: bool = False) -> None:
-        """`only_traced`: what a trace does not hold counts nowhere."""
+        """`only_traced`: ignore the parts that a trace does not record."""
         self._ignored = Ignored.of(ignore)
         self._only_traced = only_traced
         self._known: dict[tuple[str, bool, int | None, bytes], Piece | None] = {}
         self._known_bytes = 0
 
     def read(self, request: RecordedRequest) -> ModelRequest:
-        """Return what a request asks; never raises for what it holds."""
+        """Parse a request. Never raises, whatever the content."""
         asked = as_traced(_asked(request)) if self._only_traced else _asked(request)
         try:
             pieces = tuple(self._pieces(asked))
-        except (RecursionError, TypeError, ValueError):  # deeper than any client sends, or half a character
+        except (RecursionError, TypeError, ValueError):  # Deeper than any client sends, or a lone surrogate.
             asked = _unread(request)
             pieces = tuple(self._pieces(asked))
         model = self._ignored.applied(asked.model, at=("model",), gone=lambda: None)
@@ -138,7 +139,7 @@ class RequestReader:
 
 
 def _asked(request: RecordedRequest) -> Asked:
-    """Return a request as its protocol reads it."""
+    """Return a request as parsed by its protocol."""
     url = urlsplit(request.uri)
     body = _json_of(request.body)
     if type_of(body) is dict and request.method.upper() == "POST":
@@ -152,9 +153,9 @@ def _asked(request: RecordedRequest) -> Asked:
 
 
 def _unread(request: RecordedRequest) -> Asked:
-    """Return a request with its body as mere text, since it cannot be read otherwise."""
+    """Return a request with its body as plain text, because it cannot be parsed."""
     url = urlsplit(request.uri)
-    # With a word before it, so that it is not taken for a text that is JSON.
+    # With a word before it, so that it is not parsed as JSON.
     return plain_http.read(request.method, url.path, url.query, f"unread: {request.body.decode('utf-8', 'replace')}")
 
 
@@ -180,7 +181,7 @@ def _fields_of(pieces: Iterable[Piece]) -> dict[str, Any]:
 
 
 def _pieces_of(fields: Mapping[str, Any]) -> Iterator[Piece]:
-    """Return the pieces of fields that were not read from a request."""
+    """Return the pieces of fields that do not come from a request."""
     whole = partial(Piece, index=None)
     for name in sorted(fields):
         digest, ids = digest_of(fields[name])

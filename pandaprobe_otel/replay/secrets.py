@@ -1,4 +1,4 @@
-"""Secrets: how they are recognised in text, whatever they are called, and what in a process is one."""
+"""Secrets: patterns and names that identify them in texts, and the secrets of a process."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 SHOWN: Final = "[scrubbed]"
 SHORTEST: Final = 8
-"""Characters of a secret; less would be found in any text."""
+"""Shortest secret, in characters. A shorter one would occur in many texts."""
 MOST: Final = 200
-"""Secrets that are looked for, the newest; a program does not send so many."""
+"""Most secrets that are searched for, newest first. No program sends that many."""
 
 _NO_SECRET: Final = re.compile(r"[a-z _-]*|\[scrubbed\]")
 _WORDS: Final = frozenset(
@@ -29,7 +29,7 @@ _SECRET_HEADERS: Final = frozenset(
 )  # fmt: skip
 
 _PATTERNS: Final = (
-    # What it begins with, so that most texts need no look at the rest; then all of it.
+    # First the prefix, so that most texts need no further search; then the whole pattern.
     ("sk-", r"\bsk-[A-Za-z0-9_-]{16,}"),
     ("sk_", r"\bsk_(?:live|test)_[A-Za-z0-9]{10,}"),
     ("AKIA", r"\bAKIA[A-Z0-9]{16}\b"),
@@ -66,30 +66,30 @@ _ENDS: Final = (
     "key", "token", "secret", "password", "passwd", "passphrase", "authorization", "credential", "credentials",
     "assertion", "cookie",
 )  # fmt: skip
-"""In what the names above end, except `sig`, which only URLs have."""
+"""Suffixes of the names above, except `sig`, which only URLs have."""
 _BYTE_ENDS: Final = tuple(end.encode() for end in _ENDS)
 _KEY_END: Final = b'":'
 _LONGEST_END: Final = 16
 
 
 def may_have_secret_names(body: bytes) -> bool:
-    """Tell quickly whether JSON may have a field with the name of a secret."""
+    """Return quickly whether JSON may have a field with the name of a secret."""
     parts = body.split(_KEY_END)
     return any(part[-_LONGEST_END:].rstrip(b"\\").lower().endswith(_BYTE_ENDS) for part in parts)
 
 
 def is_secret_name(name: str) -> bool:
-    """Tell whether what has this name in an object, or in a URL, is a secret."""
+    """Return whether a field of an object or URL with this name has a secret."""
     return name.lower().replace("-", "").replace("_", "") in _SECRET_NAMES
 
 
 def is_secret(value: str) -> bool:
-    """Tell whether a value can be one: it is long enough, and no word that stands where a key would ("not-needed")."""
+    """Return whether a value can be a secret: it is long enough, and not a placeholder for a key ("not-needed")."""
     return len(value) >= SHORTEST and (len(value) >= 16 or not _NO_SECRET.fullmatch(value))
 
 
 def of_environment(environ: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Yield the values of variables that are named like secrets."""
+    """Yield the values of variables with names of secrets."""
     for name, value in (os.environ if environ is None else environ).items():
         parts = name.upper().split("_")
         while len(parts) > 1 and parts[-1] in _AFTER:
@@ -99,7 +99,7 @@ def of_environment(environ: Mapping[str, str] | None = None) -> Iterator[str]:
 
 
 def of_headers(headers: Mapping[str, str]) -> Iterator[str]:
-    """Yield the secrets that the headers of a request or an answer hold. Their names are in small letters."""
+    """Yield the secrets in the headers of a request or an answer. Names are lower case."""
     for name, value in headers.items():
         if name not in _SECRET_HEADERS:
             continue
@@ -122,7 +122,7 @@ def _basic(text: str) -> Iterator[str]:
 
 
 def forms_of(secret: str) -> Iterator[str]:
-    """Yield the ways in which a text can hold a secret: as it is, in a URL, in JSON, in base64 at any place of it."""
+    """Yield the encodings in which a text can contain a secret: plain, in a URL, in JSON, in base64 at any offset."""
     yield secret
     yield quote(secret, safe="")
     escaped = json.dumps(secret)[1:-1]
@@ -137,14 +137,14 @@ def forms_of(secret: str) -> Iterator[str]:
 
 
 def may_match(body: bytes) -> bool:
-    """Tell quickly whether a body may hold what looks like a secret."""
+    """Return quickly whether a body may contain a text in the form of a secret."""
     if not any(begin in body for begin in _BEGINNINGS):
         return False
     return next(patterns_in(body.decode("latin-1")), None) is not None
 
 
 def patterns_in(text: str) -> Iterator[re.Match[str]]:
-    """Find what looks like a secret."""
+    """Find texts in the form of a secret."""
     for begin, pattern in _COMPILED:
         if begin in text:
             yield from pattern.finditer(text)

@@ -1,5 +1,7 @@
-"""Requests without what earlier ones said already: `{"$same": 1}` for a field of call 1, `{"$same": [1, 2]}` for its
-first two items. A conversation repeats itself with every call; a file that did so too would grow with its square.
+"""Requests that refer to parts of earlier ones: `{"$same": 1}` is a field of call 1, `{"$same": [1, 2]}` its first two
+items.
+
+Each request of a conversation repeats the previous ones, so a file without references would grow quadratically.
 """
 
 from __future__ import annotations
@@ -13,30 +15,32 @@ from pandaprobe_otel.replay.media import KEYS, digest_of_text
 
 SAME: Final = "$same"
 MAX_BYTES: Final = 256 << 20
-"""Of all requests of a cassette with their shared parts put in."""
+"""Largest total size of a cassette's requests after all references are resolved."""
 _WORTH: Final = 48
-"""Characters below which a reference would say less than what it stands for."""
+"""Shortest value, in characters, that is replaced by a reference."""
 _FEW: Final = 8
-"""Items of a value that are looked at."""
+"""Most items of a value that are compared."""
 _MEDIA_KEYS: Final = tuple(f'"{key}'.encode() for key in KEYS)
 _LOOKED_AT: Final = 16
-"""Earlier calls that are compared, the newest first."""
+"""Most earlier calls that are compared, newest first."""
 
 Document = dict[str, Any]
 
 
 class BadReferenceError(ValueError):
-    """A `$same` names nothing that was there before, or too much."""
+    """Error for a `$same` that refers to nothing before it, or that expands to too much."""
 
 
 class Sharing:
-    """Writes the bodies of requests one after the other."""
+    """Writer of the bodies of requests, in sequence."""
 
     def __init__(self) -> None:
         self._seen: list[tuple[int, Document]] = []
 
     def shorten(self, call: int, body: bytes) -> str | None:
-        """Return the text of a JSON body; None for a body that is no object, or that has such references itself."""
+        """Return the text of a JSON body; None for a body that is not an object, or that contains such references
+        itself.
+        """
         if f'"{SAME}"'.encode() in body:
             return None
         try:
@@ -63,7 +67,7 @@ class Sharing:
                 if shared > length:
                     best, length = call, shared
                 if length and length >= len(cast("Any", value)) - _FEW:
-                    break  # hardly any other can have more
+                    break  # No other call is likely to share more.
             items = cast("Sequence[Any]", value)
             if length and _is_worth_it(items[:length]):
                 return [{SAME: [best, length]}, *items[length:]]
@@ -71,7 +75,7 @@ class Sharing:
 
 
 def _is_worth_it(value: Mapping[str, Any] | Sequence[Any]) -> bool:
-    """Tell whether a reference would be shorter, by the beginning of the value."""
+    """Estimate from the beginning of a value whether a reference would be shorter."""
     some: Any = dict(islice(value.items(), _FEW)) if isinstance(value, Mapping) else value[:_FEW]
     return len(dump(some)) >= _WORTH
 
@@ -104,14 +108,16 @@ def _without_media(value: Any, key: str = "") -> Any:
 
 
 class Expansion:
-    """Reads bodies back, one after the other."""
+    """Reader of the bodies, in sequence."""
 
     def __init__(self) -> None:
         self._seen: dict[int, Document] = {}
         self._size = 0
 
     def whole(self, call: int, text: str) -> bytes:
-        """Return the whole body of a call. Raises BadReferenceError; text that is no JSON object stays as it is."""
+        """Return the whole body of a call. Raises BadReferenceError. Text that is not a JSON object is returned
+        unchanged.
+        """
         try:
             document = load(text)
         except (ValueError, RecursionError):
@@ -123,7 +129,7 @@ class Expansion:
         body = dump_bytes(whole)
         self._size += len(body)
         if self._size > MAX_BYTES:
-            raise BadReferenceError(f"with their shared parts, the requests have more than {MAX_BYTES >> 20} MB")
+            raise BadReferenceError(f"with their references resolved, the requests have more than {MAX_BYTES >> 20} MB")
         return body
 
     def _field(self, key: str, value: Any) -> Any:
@@ -146,7 +152,7 @@ class Expansion:
 
     def _named(self, call: Any, key: str) -> Any:
         if not isinstance(call, int) or call not in self._seen or key not in self._seen[call]:
-            raise BadReferenceError(f"no call {dump(call)} with {key!r} stands above")
+            raise BadReferenceError(f"there is no earlier call {dump(call)} with {key!r}")
         return self._seen[call][key]
 
 

@@ -1,8 +1,8 @@
-"""A request as the span of its call tells it: what both can be compared by, where one is made of a trace.
+"""A request reduced to the parts that a trace records, for comparison with cassettes that are made from traces.
 
-A trace holds who said what, the calls of tools and their results, and which tools there were. How that was written down
-(one message or two, a text or a list of texts, instructions or a system message, thoughts and their signatures) it does
-not hold, nor every parameter: these count for recorded requests only.
+A trace records who said what, the tool calls with their results, and the available tools. It does not record how the
+request expressed this: one message or two, a text or a list of texts, instructions or a system message, thoughts and
+their signatures. It also lacks some parameters. All these are compared only if the cassette was recorded.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SCHEMAS: Final = (
 
 
 def as_traced(asked: Asked) -> Asked:
-    """Return a request with nothing but what a trace holds of it; one without messages as it is."""
+    """Return the parts of a request that a trace records; a request without messages is returned unchanged."""
     turns = asked.body.get(asked.turns) if asked.turns else None
     if not isinstance(turns, list):
         return asked
@@ -43,7 +43,7 @@ def as_traced(asked: Asked) -> Asked:
 
 
 def said(turns: Any, instructions: Any = None) -> Iterator[dict[str, Any]]:
-    """Yield the messages of any protocol in that of chat completions: one for each text, call and result."""
+    """Yield the messages of any protocol in the form of chat completions: one for each text, call and result."""
     talk = Conversation()
     talk.add_all(turns, "user")
     if instructions:
@@ -53,14 +53,16 @@ def said(turns: Any, instructions: Any = None) -> Iterator[dict[str, Any]]:
 
 
 def _by_its_call(item: Any) -> Any:
-    """An item of the Responses API with the id that its call is answered by, and not that of the item."""
+    """Return an item of the Responses API with the id of its call in place of its own id, since results refer to the
+    call.
+    """
     if not isinstance(item, Mapping) or "call_id" not in item:
         return cast("Any", item)
     return {name: value for name, value in cast("Mapping[str, Any]", item).items() if name != "id"}
 
 
 def _with_bare_results(turn: Any) -> Any:
-    """A message of Bedrock's, with results of tools that are one JSON value as that value."""
+    """Return a message of Bedrock whose tool results are plain values, if they consist of one JSON value."""
     content: Any = _object(turn).get("content")
     if not isinstance(content, list):
         return turn
@@ -97,7 +99,7 @@ def _parts_of(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             media.append(str(found.get("type") or next(iter(found), "part")))
     text = "\n".join(filter(None, texts))
     if role == "tool":
-        answered = message.get("tool_call_id") or message.get("name")  # Gemini's results may go by the name alone
+        answered = message.get("tool_call_id") or message.get("name")  # Gemini's results may have no id
         yield {"role": "tool", "tool_call_id": answered, "content": text}
         return
     if text or media:
@@ -113,7 +115,7 @@ def _tools(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _definition(tool: Mapping[str, Any]) -> dict[str, Any]:
     schema: Any = next((tool[name] for name in _SCHEMAS if tool.get(name) is not None), None)
-    if [*_object(schema)] == ["json"]:  # Bedrock's
+    if [*_object(schema)] == ["json"]:  # the form of Bedrock
         schema = schema["json"]
     given: dict[str, Any] = {"description": tool.get("description"), "parameters": schema}
     return {name: value for name, value in given.items() if value is not None}

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class Status:
     """Delivery status at one moment: spans_ended = spans_delivered + sum(spans_dropped.values()) + spans_pending.
 
-    `answers` counts the server's answers by meaning. `settings` holds (value, source) of each setting, with secrets
-    masked. `instrumented` states for each library whether it is hooked, and if not, why.
+    `scores_dropped` counts the scores that were not delivered, by reason. `answers` counts the server's answers by
+    meaning. `settings` holds (value, source) of each setting, with secrets masked. `instrumented` states for each
+    library whether it is hooked, and if not, why.
     """
 
     enabled: bool
@@ -27,6 +28,7 @@ class Status:
     spans_delivered: int = 0
     spans_pending: int = 0
     spans_dropped: Mapping[str, int] = field(default_factory=dict[str, int])
+    scores_dropped: Mapping[str, int] = field(default_factory=dict[str, int])
     traces_delivered: int = 0
     answers: Mapping[str, int] = field(default_factory=dict[str, int])
     last_error: str | None = None
@@ -38,10 +40,12 @@ class Status:
         """Return the counts in a few lines, for `print`; `repr` has all fields."""
         where = f"project {self.project_name!r} at {self.endpoint}" if self.enabled else "not sending"
         dropped = "".join(f", {count} {reason}" for reason, count in self.spans_dropped.items() if count)
+        scores = ", ".join(f"{count} {reason}" for reason, count in self.scores_dropped.items())
         lines = [
             f"PandaProbe: {where}",
             f"spans: {self.spans_ended} ended, {self.spans_delivered} delivered, {self.spans_pending} waiting{dropped}",
             f"traces: {self.traces_delivered} delivered",
+            *([f"scores dropped: {scores}"] if scores else []),
             *(f"problem: {problem}" for problem in self.problems),
         ]
         if self.last_error is not None:

@@ -69,7 +69,7 @@ def _page(group: str, found: list[tuple[click.Command, click.Context]]) -> str:
 
 
 def _connection(command: click.Command) -> list[click.Option]:
-    """Return the options about the connection, which a page explains once; empty for commands without them."""
+    """Return the connection options, which a page explains once; empty for commands without them."""
     found = [each for each in command.params if isinstance(each, click.Option) and each.opts[0] in _CONNECTION]
     return found if len(found) == len(_CONNECTION) else []
 
@@ -83,7 +83,7 @@ def _first_sentence(command: click.Command) -> str:
 
 
 def commands() -> Iterator[tuple[click.Command, click.Context]]:
-    """Return every command that does something, with the context of its name: the shortest if it has several."""
+    """Return every executable command with the context of its shortest name."""
     found = list(_below(app, click.Context(app, info_name="pandaprobe-otel", **app.context_settings)))
     shortest = {id(command): context.command_path for command, context in sorted(found, key=_length, reverse=True)}
     return (each for each in found if each[1].command_path == shortest[id(each[0])])
@@ -127,8 +127,8 @@ def _paragraph(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    escaped = re.sub(r"<(\w+)>", r"\\<\1>", text)  # angle brackets would be HTML
-    return re.sub(r"\]\s+\[", r"] \\[", escaped)  # two brackets side by side would be a link
+    escaped = re.sub(r"<(\w+)>", r"\\<\1>", text)  # Angle brackets would be HTML.
+    return re.sub(r"\]\s+\[", r"] \\[", escaped)  # Two adjacent brackets would be a link.
 
 
 def _row(option: click.Option, context: click.Context) -> tuple[str, str]:

@@ -72,7 +72,7 @@ def _row(example: Example, name: str) -> tuple[str, ...]:
 
 def _source(example: Example) -> str:
     if not example.source:
-        return f"It is long: see the file `examples/{example.path}`."
+        return f"The file is long: see `examples/{example.path}`."
     language = "yaml" if example.path.endswith("yaml") else "python"
     return code(language, example.source, title=f"examples/{example.path}")
 
@@ -92,7 +92,7 @@ def _read(path: Path) -> Example:
         source = text
     shows = " ".join(said.partition("\n\n")[0].removeprefix("# ").split()).rstrip(":")
     if not shows:
-        raise ValueError(f"{path} does not say what it shows")
+        raise ValueError(f"{path} has no description in its first text")
     needs = re.search(r"pip install ([^`\n]+)", said)
     keys = tuple(dict.fromkeys(re.findall(r"\b[A-Z]+(?:_[A-Z]+)*_KEY(?:_ID)?\b", said)))
     return Example(

@@ -16,7 +16,7 @@ from pandaprobe_otel import registry
 ROOT: Final = Path(__file__).parents[2]
 SNIPPETS: Final = Path(__file__).with_name("snippets")
 _BUILT_ON: Final = {"langgraph": "langchain", "deepagents": "langchain"}
-"""The integration of examples that are named after something else."""
+"""Integrations by the names in examples, where the two differ."""
 
 _OPTIONS: Final = "See `Integration` for the options of `instrument()`."
 

@@ -29,7 +29,7 @@ def test_help_lists_the_commands(tmp_path: Path, arguments: tuple[str, ...]) -> 
     done = run_here(*arguments, environment=clean_environment(tmp_path))
 
     assert done.returncode == 0
-    for words in ("demo", "doctor", "local", "run", "Exit codes: 0 ok"):
+    for words in ("demo", "doctor", "local", "run", "Exit codes: 0 success"):
         assert words in done.stdout
 
 

@@ -38,7 +38,7 @@ def test_every_request_that_is_not_repeated_has_a_command(endpoint: Endpoint[Any
     said = with_look_up_hint(lost(endpoint.method, path, SCORE))
     words, _, command = said.partition("2026-01-02T03:04:05Z: ")
 
-    assert words == "No answer came. Check before you repeat it, for what was made since "
+    assert words == "No answer came. Before you repeat it, look for objects created since "
     name, *arguments = shlex.split(command)
     assert name == "pandaprobe-otel"
     assert app_module.run([*arguments, "--help"]) == ExitCode.OK
@@ -47,7 +47,7 @@ def test_every_request_that_is_not_repeated_has_a_command(endpoint: Endpoint[Any
 def test_what_the_command_line_never_sends_has_no_command() -> None:
     """The client is not named where there is none."""
     for error in (lost("POST", "/organizations", {"name": "o"}), OutcomeUnknown("No answer came.")):
-        assert with_look_up_hint(error) == "No answer came. Check before you repeat it."
+        assert with_look_up_hint(error) == "No answer came. Check whether it was carried out before you repeat it."
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_purge_deletes_what_it_is_told_and_nothing_else(refused: Path, tmp_path:
     ("arguments", "code", "words"),
     [
         (("ls",), 4, "PANDAPROBE_SPOOL_DIR"),
-        (("ls", "--spool", "/nowhere/at/all"), 4, "is no directory"),
+        (("ls", "--spool", "/nowhere/at/all"), 4, "is not a directory"),
         (("retry", "--spool", "/tmp"), 4, "or --all"),
         (("purge", "--spool", "/tmp"), 4, "or --all"),
         (("show", "7", "--spool", "/tmp"), 3, "no refused request 7"),

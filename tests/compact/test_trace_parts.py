@@ -71,8 +71,8 @@ def test_a_span_is_shown_with_all_that_it_has() -> None:
         ("#99", "#1 to #4"),
         ("#2.inputs", "input, output"),
         ("output[99999:]", "characters"),
-        ("$(rm)", "is written"),
-        ("x", "no 'x'"),
+        ("$(rm)", "write a part as"),
+        ("x", "no part 'x'"),
     ],
 )
 def test_a_part_that_is_none_says_what_there_is(part: str, told: str) -> None:

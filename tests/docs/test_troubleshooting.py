@@ -165,7 +165,7 @@ MESSAGES: Final[dict[str, tuple[Said, ...]]] = {
     "The command line is missing": (_no_click,),
     "The local PandaProbe does not start": (_taken_port, _command("local", "--host", "0.0.0.0")),
     "An evaluation passes, or fails, on nothing": (_nothing_to_judge,),
-    "pytest: cannot work": (_no_key_for_pytest,),
+    "pytest: cannot send": (_no_key_for_pytest,),
     "A request may or may not have happened": (lambda *_: str(OutcomeUnknown("no answer came.")),),
 }
 """The messages under each heading, in the order of the page."""

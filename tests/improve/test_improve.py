@@ -159,7 +159,7 @@ def test_false_mends_are_rejected(shop: Shop, name: str) -> None:
     ("files", "reason"),
     [
         ({}, "no change"),
-        ({"tests/test_shop.py": "x = 1\n"}, "touches the measure"),
+        ({"tests/test_shop.py": "x = 1\n"}, "changes a file that judges runs"),
         ({"app.py": "x = 1\n"}, "not allowed"),
         ({"../other.md": "x\n"}, "not allowed"),
         ({PROMPT: "When asked: Please pay back my blender. Please pay back my kettle."}, None),

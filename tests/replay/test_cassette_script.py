@@ -74,7 +74,7 @@ def test_equal_requests_take_answers_in_turn() -> None:
     script = Script(recorded(*(entry(number, "again", after=range(1, number)) for number in (1, 2, 3))))
 
     assert [script.take(ask("again"), at="").call for _ in range(3)] == [1, 2, 3]
-    with pytest.raises(Divergence, match="call 1 was asked once more than it was recorded"):
+    with pytest.raises(Divergence, match="call 1 was made once more than it was recorded"):
         script.take(ask("again"), at="")
 
 
@@ -147,7 +147,7 @@ def test_calls_that_nobody_asks_for_are_told() -> None:
 
     assert left is not None
     assert left.call == 2
-    assert "never asked: calls 2..4 of 4\n  left > chat m\n" in str(left)
+    assert "never made: calls 2..4 of 4\n  left > chat m\n" in str(left)
 
 
 def test_the_nearest_entry_is_taken_by_who_accepts_it() -> None:
@@ -336,7 +336,7 @@ def test_a_divergence_reads_like_this() -> None:
         "+   false\n"
         "  equal: model, 2 tools, messages[0..3]; calls 1 and 2 as recorded\n"
         "  nearest: cassettes/shop.yaml:60\n"
-        "  accept: --pandaprobe-diverge=accept    this call anew: =rerecord    live from here: =live"
+        "  accept: --pandaprobe-diverge=accept    record this call again: =rerecord    live from here: =live"
     )
 
 

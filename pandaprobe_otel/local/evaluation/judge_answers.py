@@ -14,25 +14,25 @@ _FENCE: Final = re.compile(r"\A```(?:json)?\s*(.*?)\s*```\Z", re.DOTALL)
 
 
 def schema_of(structure: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON Schema of an answer, with every field required, as strict decoders need it."""
+    """Return the JSON Schema of an answer. All fields are required, because strict decoders need that."""
     schema: dict[str, Any] = _strict(structure.model_json_schema())
     return schema
 
 
 def with_schema(prompt: str, schema: Mapping[str, Any]) -> str:
-    """Return a prompt that contains the schema, for models that get it in no other way."""
+    """Return a prompt that contains the schema, for models without another way to receive it."""
     return f"{prompt}\n\nThe structure, as JSON Schema:\n{json.dumps(schema)}"
 
 
 def object_in(content: str) -> Mapping[str, Any]:
-    """Return the JSON object that a model wrote, with or without a code fence around it; raises ValueError."""
+    """Return the JSON object that a model wrote, with or without a code fence around it. Raises ValueError."""
     text = content.strip()
     if (fenced := _FENCE.match(text)) is not None:
         text = fenced.group(1)
     value = json.loads(text)
     if isinstance(value, dict):
         return cast("dict[str, Any]", value)
-    raise ValueError("the answer is no JSON object")
+    raise ValueError("the answer is not a JSON object")
 
 
 def _strict(schema: Any) -> Any:

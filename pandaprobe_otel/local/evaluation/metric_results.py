@@ -19,10 +19,10 @@ class Result:
 
     @property
     def value(self) -> str:
-        """The score as it is stored: text, rounded to four digits."""
+        """The score in its stored form: text, rounded to four digits."""
         return str(round(self.score, 4))
 
 
 def verdict(score: float) -> dict[str, Any]:
-    """Return the metadata that tells whether a score reaches its threshold."""
+    """Return metadata that states whether a score reaches its threshold."""
     return {"threshold": THRESHOLD, "success": score >= THRESHOLD}

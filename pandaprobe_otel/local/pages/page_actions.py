@@ -1,6 +1,6 @@
 """Actions on the pages: scores by hand, tags, deletion, evaluation, monitors.
 
-Each is a form that works without scripts, and calls the route of the API that the command line calls. Only POST changes
+Each action is a form that works without scripts, and calls the same API route as the command line. Only POST changes
 anything, after the checks of the outer layer (Host, Origin, Sec-Fetch-Site).
 """
 
@@ -36,7 +36,7 @@ from pandaprobe_otel.local.services import services_of
 router = APIRouter(prefix="/ui/act", include_in_schema=False, dependencies=[Depends(signed_in)])
 
 RATINGS: Final[Mapping[str, float]] = {"1": 0.0, "2": 0.25, "3": 0.5, "4": 0.75, "5": 1.0}
-"""The value of each key: PandaProbe's numbers are from 0 to 1."""
+"""The score of each key, since PandaProbe's numbers are from 0 to 1."""
 _MOST_FIELDS: Final = 2_000
 _LARGEST_FORM: Final = 1 << 20
 _HERE: Final = re.compile(r"/ui(?:[/?#][!-\[\]-~]*)?")
@@ -62,7 +62,7 @@ Sent = Annotated[Form, Depends(form_of)]
 
 @router.post("/score")
 def score(request: Request, form: Sent) -> Response:
-    """Give a trace a score from 1 to 5, with a note."""
+    """Add a score from 1 to 5 to a trace, with a note."""
     name, note = _one(form, "name"), _one(form, "note")
 
     def act(scope: ProjectScope, place: Place) -> Equivalent:
@@ -86,7 +86,7 @@ def score(request: Request, form: Sent) -> Response:
 
 @router.post("/tag")
 def tag(request: Request, form: Sent) -> Response:
-    """Add tags to traces and remove others."""
+    """Add tags to traces and remove tags from them."""
     add, remove = _listed(form, "add"), _listed(form, "remove")
 
     def act(scope: ProjectScope, place: Place) -> Equivalent:
@@ -128,7 +128,7 @@ def evaluate(request: Request, form: Sent) -> Response:
 
 @router.post("/monitor")
 def make_monitor(request: Request, form: Sent) -> Response:
-    """Make a monitor that evaluates new traces."""
+    """Create a monitor that evaluates new traces."""
     name, cadence = _one(form, "name"), _one(form, "cadence")
     metrics, tags = [*form.get("metric", ())], _listed(form, "tags")
 
@@ -165,12 +165,12 @@ def change_monitor(request: Request, monitor_id: UUID, form: Sent) -> Response:
 
 
 def place_of(request: Request, project: str) -> Place:
-    """Return the server as the browser knows it, and the name of a project."""
+    """Return the server's address as the browser sees it, and the name of a project."""
     return Place(endpoint=str(request.base_url).rstrip("/"), project=project)
 
 
 def _done(request: Request, form: Form, act: Act) -> Response:
-    """Act, and return to the page of the form, which then tells what was done; or tell why it could not be done."""
+    """Act and return to the form's page, which then shows the action; or show why it failed."""
     back = _back(form)
     try:
         scope = _scope(request, _one(form, "project"))
@@ -182,7 +182,7 @@ def _done(request: Request, form: Form, act: Act) -> Response:
         return _refused(request, f"{first['loc'][-1] if first['loc'] else 'form'}: {first['msg']}", 422, back)
     except InvalidFieldError as error:
         return _refused(request, f"{error.field}: {error}", 422, back)
-    except ValueError as error:  # an id that is none
+    except ValueError as error:  # an invalid id
         return _refused(request, str(error), 422, back)
     except RateLimitedError as error:
         return _refused(request, str(error), 429, back)
@@ -219,7 +219,7 @@ def _one(form: Form, name: str) -> str:
 
 
 def _listed(form: Form, name: str) -> list[str]:
-    """Return the values of a field that takes several, separated by commas."""
+    """Return the values of a field that accepts several, separated by commas."""
     return [value.strip() for value in _one(form, name).split(",") if value.strip()]
 
 

@@ -1,4 +1,4 @@
-"""Facts about a trace at a glance."""
+"""Main facts about a trace."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BOTTLENECKS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bottleneck:
-    """A span on the critical path, and its own share of the trace's time."""
+    """A span on the critical path, and its share of the trace's time."""
 
     node: Node
     share: float
@@ -22,7 +22,7 @@ class Bottleneck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Counts and sums of a trace; None where no span says anything of them."""
+    """Counts and sums of a trace. None: no span states the value."""
 
     duration_ms: float | None
     llm_calls: int

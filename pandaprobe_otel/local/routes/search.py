@@ -1,4 +1,4 @@
-"""`GET /local/traces`: traces that a search finds, for programs. Only a local PandaProbe has it."""
+"""`GET /local/traces`: results of a search, for programs. Only a local PandaProbe has it."""
 
 from __future__ import annotations
 

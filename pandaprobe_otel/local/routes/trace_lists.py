@@ -37,7 +37,7 @@ def list_traces(
     sort_by: TraceSortBy = TraceSortBy.STARTED_AT,
     sort_order: SortOrder = SortOrder.DESC,
 ) -> Response:
-    """List traces. `tags` matches any of them; `name` matches a part of the name in any case."""
+    """List traces. `tags` matches any of the tags, and `name` matches part of the name in any case."""
     wanted = TraceFilter(
         session_id=session_id,
         status=status,

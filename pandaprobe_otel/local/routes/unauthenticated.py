@@ -19,7 +19,7 @@ router = APIRouter(route_class=ApiRoute, tags=["health"])
 
 @router.get("/health", response_model=dict[str, Any])
 def health_check(request: Request) -> Response:
-    """Report that the server is up."""
+    """Report that the server is running."""
     return answer(
         {
             "status": "healthy",
@@ -33,7 +33,7 @@ def health_check(request: Request) -> Response:
 
 @router.get("/", response_model=dict[str, Any])
 def root(request: Request) -> Response:
-    """Describe the server; redirect a browser to the pages."""
+    """Describe the server, or redirect a browser to the pages."""
     if "text/html" in request.headers.get("accept", ""):
         return RedirectResponse("/ui", status_code=303)
     return answer(
@@ -50,5 +50,5 @@ def root(request: Request) -> Response:
 @router.get("/docs", include_in_schema=False)
 @router.get("/scalar", include_in_schema=False)
 def documentation() -> Response:
-    """Redirect to the description of the API: pages that show it to people load scripts from the network."""
+    """Redirect to the API description, since pages that display it load scripts from the network."""
     return RedirectResponse("/openapi.json")

@@ -1,7 +1,7 @@
-"""Inputs and outputs of the spans of a sealed trace, compressed together.
+"""Compressed inputs and outputs of all spans of a sealed trace.
 
-A conversation repeats what was said with each model call. Long strings are stored once, which zlib alone does not do
-beyond its window of 32 kB: a trace of 42 kB takes 6 to 7 kB, and 21 kB where each span is compressed by itself.
+In a conversation, each model call repeats the previous messages. Long strings are stored once, which zlib cannot do
+beyond its window of 32 kB. A trace of 42 kB takes 6 to 7 kB, or 21 kB if each span is compressed separately.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import orjson
 from pandaprobe_otel.local.sealing.stored_trace import StoredTrace
 
 Payloads: TypeAlias = Mapping[str, tuple[str | None, str | None]]
-"""Input and output of spans as JSON text, by the spans' ids."""
+"""Input and output of spans as JSON text, by span id."""
 
 SHORTEST: Final = 48
-"""Characters from which a string is stored once."""
-# JSON text has no control characters of its own, so that one of them can stand around the place of a string.
+"""Length from which a string is stored once."""
+# JSON text contains no raw control characters, so one of them can mark the place of a string.
 _MARK: Final = "\x00"
 _STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _PLACE: Final = re.compile(f"{_MARK}([0-9]+){_MARK}")
 
 
 def packed(payloads: Payloads) -> bytes:
-    """Return a block. Payloads are JSON texts and come back as they are, character by character."""
+    """Return a block. Payloads are JSON texts, and are restored exactly."""
     places: dict[str, int] = {}
 
     def place(found: re.Match[str]) -> str:
@@ -68,9 +68,9 @@ def add_function(connection: sqlite3.Connection) -> None:
 
 
 def keep(connection: sqlite3.Connection, trace: StoredTrace, block: bytes) -> None:
-    """Store a block in the place of a trace's payloads.
+    """Store a block in place of a trace's payloads.
 
-    The spans' rows are written anew, since rows that shrink in their place leave their pages half empty.
+    The spans' rows are inserted again, since rows that shrink leave their pages half empty.
     """
     connection.execute("INSERT OR REPLACE INTO blocks (seq, data) VALUES (?, ?)", (trace.seq, block))
     connection.execute(
@@ -81,7 +81,7 @@ def keep(connection: sqlite3.Connection, trace: StoredTrace, block: bytes) -> No
 
 
 def give_back(connection: sqlite3.Connection, seq: int) -> None:
-    """Put the payloads of a trace back into the rows of its spans, before they change."""
+    """Move the payloads of a trace back into the rows of its spans, before they change."""
     row = connection.execute("SELECT data FROM blocks WHERE seq = ?", (seq,)).fetchone()
     if row is None:
         return
@@ -96,7 +96,7 @@ _COLUMNS: Final = (
     "span_id, trace_seq, parent_span_id, kind, status, started_at, ended_at, completion_start_time, prompt_tokens,"
     " completion_tokens, total_cost, name, model, token_usage, model_parameters, cost, metadata, error"
 )
-# A trace is read span by span, and each of them asks for both of its payloads.
+# A trace is read span by span, and each span reads both of its payloads.
 _read: Final = lru_cache(maxsize=4)(unpacked)
 
 

@@ -1,4 +1,4 @@
-"""Everything that is derived from a trace, by one pure function."""
+"""All data that is derived from a trace, by one pure function."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ DERIVATIONS: Final[Sequence[Derivation]] = (FINDINGS, FACETS, *([WORDS] if has_f
 
 
 def derive(trace: StoredTrace, derivations: Sequence[Derivation] = DERIVATIONS) -> Derived:
-    """Return everything that is derived from a trace."""
+    """Return all data that is derived from a trace."""
     return {derivation.name: derivation.derive(trace) for derivation in derivations}

@@ -1,4 +1,4 @@
-"""SQLite's full-text index of the words of traces: one table for each project, gone with it."""
+"""Full-text index of the words of traces in SQLite: one table for each project, deleted with the project."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORM: Final = "USING fts5(body, content='', columnsize=0, tokenize='unicode61 re
 
 
 def strings_of(trace: StoredTrace) -> list[str]:
-    """Return the distinct strings of a trace that can be searched for: names, errors, inputs and outputs."""
+    """Return the distinct searchable strings of a trace: names, errors, inputs and outputs."""
     found: dict[str, None] = {trace.row["name"]: None}
     for row in (trace.row, *trace.spans):
         for payload in (row["input"], row["output"]):
@@ -42,7 +42,7 @@ def has_full_text() -> bool:
 
 
 def matching(connection: sqlite3.Connection, project: int, phrase: Phrase) -> list[tuple[int]]:
-    """Return the numbers of the sealed traces of a project that have a phrase."""
+    """Return the numbers of the sealed traces of a project that contain a phrase."""
     cursor = connection.cursor()
     cursor.row_factory = None
     table = f"words_{project}"
@@ -57,7 +57,7 @@ def document(trace: StoredTrace) -> str:
 
 
 def joined(texts: Iterable[str]) -> str:
-    """Return texts as one, in which no phrase reaches from one into another."""
+    """Join texts so that no phrase spans two of them."""
     return f" {BETWEEN} ".join(plain(text.replace(BETWEEN, " ")) for text in texts if not is_data(text))
 
 
@@ -78,7 +78,7 @@ def _forget(connection: sqlite3.Connection, trace: StoredTrace, text: str) -> No
 
 
 def _clear(connection: sqlite3.Connection) -> None:
-    """Leave it to the next trace to drop the tables: those of all projects that have left the index."""
+    """Mark the tables of all removed projects; the next trace drops them."""
 
 
 def _exists(connection: sqlite3.Connection, table: str) -> bool:

@@ -1,4 +1,4 @@
-"""The fields that can be searched for, and what their values are."""
+"""Searchable fields and the types of their values."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from enum import Enum, StrEnum
 from typing import Final, TypeAlias
 
 Operand: TypeAlias = str | float
-"""A text, which may have `*` for any characters, or a number: microseconds of times and moments."""
+"""A text, in which `*` matches any characters, or a number: microseconds for times and moments."""
 
 
 class SearchError(ValueError):
-    """A search that cannot be read; `position` counts its characters from 0."""
+    """Error for an invalid search. `position` counts its characters from 0."""
 
     def __init__(self, message: str, position: int) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class Comparison(StrEnum):
 
 
 class FieldKind(Enum):
-    """The kind of a field's values."""
+    """Type of a field's values."""
 
     TEXT = "text"
     NUMBER = "number"
@@ -42,13 +42,13 @@ class FieldKind(Enum):
 
     @property
     def is_ordered(self) -> bool:
-        """True if values are less or more than others."""
+        """True if values can be compared with < and >."""
         return self in (FieldKind.NUMBER, FieldKind.DURATION, FieldKind.SCORE)
 
 
 @dataclass(frozen=True, slots=True)
 class SearchField:
-    """A field: its name, what its values are, and an example for those who got it wrong."""
+    """A field: its name, the type of its values, and an example for error messages."""
 
     key: str
     kind: FieldKind
@@ -95,16 +95,16 @@ _SIGNS: Final = {FieldKind.MOMENT: ":", FieldKind.DURATION: ">", FieldKind.NUMBE
 
 
 def read_operand(field: SearchField, text: str, at: int, comparison: Comparison) -> Operand:
-    """Return the value that a text means for a field; raises SearchError where it means none.
+    """Return the value of a text for a field. Raises SearchError for an invalid one.
 
-    An age (`after:2d`) is negative: the reader counts it back from now.
+    An age (`after:2d`) is negative; the reader subtracts it from the current time.
     """
     if field.kind is FieldKind.TEXT:
         return text
     if field.kind is FieldKind.MOMENT:
         return _moment(field, text, at)
     if field.kind is FieldKind.DURATION and comparison is Comparison.EQUAL:
-        raise SearchError(f"{field.key} is compared: {field.example}", at)
+        raise SearchError(f"{field.key} needs a comparison: {field.example}", at)
     found = _NUMBER.fullmatch(text)
     units = _UNITS if field.kind is FieldKind.DURATION else _FACTORS
     factor = units.get(found[2].lower()) if found is not None else None
@@ -126,5 +126,5 @@ def _moment(field: SearchField, text: str, at: int) -> float:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e6
     except (ValueError, OverflowError):
         raise SearchError(
-            f"{field.key} has no moment “{text[:40]}”: try {field.key}:2d or {field.key}:2026-01-31", at
+            f"{field.key} cannot read “{text[:40]}” as a time: try {field.key}:2d or {field.key}:2026-01-31", at
         ) from None

@@ -1,6 +1,6 @@
-"""Figures of an overview: what a project's traces did over time, and by model, tool, release and environment.
+"""Figures of an overview: statistics of a project's traces over time, and by model, tool, release and environment.
 
-Traces in the index are counted by sets of bits; the others are rows, and stand beside them.
+Indexed traces are counted by sets of bits. The others are read as rows and added.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pandaprobe_otel.local.search.searchable_fields import Comparison
 
 BUCKETS: Final = 45
 SAMPLED: Final = 300
-"""The newest traces, whose calls are timed."""
+"""Number of the newest traces whose calls are timed."""
 _MOST_GROUPS: Final = 12
 _COLUMNS: Final = ("latency", "longest ttft", "tokens", "cost")
 _STATUS: Final = ("status", "ERROR")
@@ -37,10 +37,10 @@ class Row(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Counts, sums and times of some traces. Times are milliseconds, None where nothing has ended.
+    """Counts, sums and times of some traces. Times are milliseconds; None if no trace has ended.
 
-    Percentiles are of the nearest rank: a value that occurred. `first_token_ms` is the longest wait of a trace for the
-    first token of a model call; half of the traces waited no longer.
+    Percentiles are by nearest rank, so they are actual values. `first_token_ms` is the median over traces of their
+    longest wait for the first token of a model call.
     """
 
     count: int
@@ -54,7 +54,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
-    """The figures of the traces that started within a part of the range, in microseconds; `end` is exclusive."""
+    """Figures of the traces that started in an interval. Bounds are microseconds, and `end` is exclusive."""
 
     start: int
     end: int
@@ -63,9 +63,9 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """The figures of the traces of one name, and the search that finds them.
+    """Figures of the traces with one name, and the search that finds them.
 
-    `calls` are the times of its calls in the newest traces, p50 and p95; None for what is not called.
+    `calls` are the durations of its calls in the newest traces, as p50 and p95; None for names without calls.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Overview:
 
 
 class Measured:
-    """Traces that a search has found: those in the index as bits, the others as rows."""
+    """Traces of a search: those in the index as bits, the others as rows."""
 
     def __init__(self, connection: sqlite3.Connection, found: Found) -> None:
         self._connection = connection
@@ -127,7 +127,7 @@ class Measured:
         )
 
     def buckets(self, start: int, end: int) -> list[Bucket]:
-        """Return the figures of equal parts of a range."""
+        """Return the figures of equal intervals of a range."""
         width = max(math.ceil((end - start) / BUCKETS), 1)
         places: list[list[Row]] = [[] for _ in range(BUCKETS)]
         for row in self.rows:
@@ -182,9 +182,9 @@ class Measured:
         ]
 
     def _times(self, kind: str, column: str) -> dict[str, list[int]]:
-        """Return how long calls took in the newest traces, by the name of what was called."""
+        """Return the durations of calls in the newest traces, by the name of the called model or tool."""
         newest = [self.found.base + at for at in last_of(self.found.bits, SAMPLED)]
-        # As one text for each name, since a row for each call takes longer than all the rest.
+        # One text for each name, since one row for each call takes longer than all the rest.
         rows = self._connection.execute(
             f"SELECT {column} AS called, group_concat(ended_at - started_at) AS times FROM spans"
             " WHERE trace_seq IN (SELECT value FROM json_each(?)) AND kind = ? AND called IS NOT NULL GROUP BY called",
@@ -202,7 +202,7 @@ class Measured:
 
 
 def overview_of(connection: sqlite3.Connection, found: Found, start: int | None, end: int | None) -> Overview | None:
-    """Return the figures of traces, from `start` to before `end` or of all; None without traces."""
+    """Return the figures of traces from `start` until before `end`, or of all traces; None without traces."""
     measured = Measured(connection, found)
     ends = measured.range()
     if ends is None:

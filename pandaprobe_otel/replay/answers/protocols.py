@@ -1,4 +1,4 @@
-"""The protocols whose answers can be rebuilt, and which one the call of a span was made in."""
+"""Protocols whose answers can be rebuilt, and the protocol of a span's call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Protocol:
         document: Makes an answer in one piece.
         chunks: Cuts such an answer into the encoded pieces of a stream.
         refusal: Makes the body of an HTTP error.
-        member: What every answer in one piece has.
+        member: A member that every answer in one piece has.
     """
 
     name: str
@@ -127,11 +127,11 @@ _BY_PROVIDER: Final[Mapping[str, Protocol]] = {
         CHAT,
     ),
 }  # fmt: skip
-"""By the name of a provider: litellm and frameworks speak to each in its own protocol."""
+"""Protocols by the name of a provider: litellm and frameworks use each provider's own protocol."""
 
 
 def protocol_of(span: Mapping[str, Any]) -> Protocol | None:
-    """Return the protocol of an LLM span's call; None for one that is not known."""
+    """Return the protocol of an LLM span's call; None if it is not supported."""
     metadata = mapping(span.get("metadata"))
     api: Any = mapping(metadata.get("attributes")).get("openai.api.type")
     if api is not None:

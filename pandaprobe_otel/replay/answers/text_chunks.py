@@ -1,4 +1,4 @@
-"""Texts cut into the pieces that a stream has them in."""
+"""Texts, cut into pieces as in a stream."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ _WORD: Final = re.compile(r"\s*\S+\s?|\s+")
 
 
 def pieces(text: str) -> list[str]:
-    """A text cut after words: its pieces in a row are the text."""
+    """Return the pieces of a text, each of which ends after a word."""
     return _WORD.findall(text)

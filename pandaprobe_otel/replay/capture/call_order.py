@@ -1,7 +1,7 @@
-"""The order of the calls of a trace: each comes after those that it must have waited for, as far as spans tell.
+"""The order of the calls of a trace: each comes after those that it must have waited for, as far as spans show this.
 
-Time alone says too much: a branch may have ended before another one began, by chance. Steps below one span that
-overlap, be it by others between them, are branches; what is in one of them waits for nothing in another one.
+Times alone are not enough: a branch may have ended by chance before another one began. Steps below one span that
+overlap, directly or through steps between them, are branches. Calls in one branch do not wait for those in another.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _ROOTS = ""
 
 
 def order_of(trace: StoredTrace) -> Mapping[int, tuple[int, ...]]:
-    """Return for each call of a model, by its number, those that it comes after, without those that these imply."""
+    """Return for each model call, by number, the calls that directly precede it."""
     calls = trace.model_calls
     groups = _groups(trace)
     ways = [[id_of(one) for one in (*reversed(list(trace.above(call))), call)] for call in calls]
@@ -35,7 +35,7 @@ def order_of(trace: StoredTrace) -> Mapping[int, tuple[int, ...]]:
 
 
 def _are_branches(way: Sequence[str], other: Sequence[str], groups: Mapping[str, int]) -> bool:
-    """Tell whether two ways from the root part at steps that run side by side."""
+    """Return whether two paths from the root separate at concurrent steps."""
     for one, two in zip(way, other, strict=False):
         if one != two:
             return groups[one] == groups[two]
@@ -43,7 +43,7 @@ def _are_branches(way: Sequence[str], other: Sequence[str], groups: Mapping[str,
 
 
 def _groups(trace: StoredTrace) -> Mapping[str, int]:
-    """Return for each span, by its id, which group of steps below one span it is in: those of a group overlap."""
+    """Return for each span id its group of overlapping steps below the same parent."""
     below: dict[str, list[SpanRecord]] = {}
     for span in trace.in_order:
         parent = trace.parent_of(span)

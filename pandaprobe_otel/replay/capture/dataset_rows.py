@@ -1,4 +1,4 @@
-"""Rows of a dataset: what the program was asked, for `evaluate()`."""
+"""Rows of a dataset for `evaluate()`, from the inputs of a program."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
 
 
 def add_rows(file: Path, traces: Iterable[StoredTrace]) -> int:
-    """Add a line for each trace that a dataset does not have yet; return how many.
+    """Append a line for each trace that a dataset does not have yet; return the number of added lines.
 
-    Raises ValueError for a file that is no dataset, OSError for one that cannot be written.
+    Raises ValueError for an invalid dataset, and OSError if it cannot be written.
     """
     if file.suffix not in (".jsonl", ".ndjson"):
         raise ValueError(f"the dataset {file} is not .jsonl: rows cannot be added to it")
@@ -28,7 +28,7 @@ def add_rows(file: Path, traces: Iterable[StoredTrace]) -> int:
 
 
 def row_of(trace: StoredTrace) -> dict[str, Any]:
-    """Return the case of a trace: what was asked, where it is from, and what went wrong then."""
+    """Return the case of a trace: its input, its source, and its failures."""
     wrong = [one.told for one in findings(trace)]
     return {"id": trace.trace_id, "input": trace.root.input, **({"went_wrong": wrong} if wrong else {})}
 

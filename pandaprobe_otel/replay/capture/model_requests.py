@@ -1,7 +1,7 @@
-"""Requests of models, put together from the spans of their calls.
+"""Requests to models, rebuilt from the spans of their calls.
 
-They ask what the program has asked, in the words of the protocol; headers, and how messages were written down, no trace
-holds. A test compares them by what a trace does hold (`replay/traced_requests.py`).
+They ask the same as the program did, in the form of the protocol. A trace records neither headers nor the exact form of
+messages, so a test compares only the recorded parts (`replay/traced_requests.py`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def request_of(span: Mapping[str, Any], protocol: Protocol) -> RecordedRequest:
 
 
 def _kept(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The members of the request that `init(replayable=True)` has kept: as they were sent, unless litellm made them."""
+    """Return the members of the request that `init(replayable=True)` has saved: unchanged, unless litellm made them."""
     if str(metadata.get("scope")).endswith("litellm"):
         return {}
     return dict(mapping(mapping(metadata.get("replay")).get("request")))
@@ -62,7 +62,7 @@ def _messages(span: Mapping[str, Any]) -> list[_Message]:
         return [{"role": "user", "content": asked}]
     found: Any = mapping(asked).get("messages")
     if not isinstance(found, list) or not found:
-        raise CannotCapture("it holds no messages: their content was not captured, or the call is none of a chat")
+        raise CannotCapture("it has no messages: their content was not captured, or the call is not a chat")
     return [mapping(message) for message in found]  # pyright: ignore[reportUnknownVariableType]
 
 
@@ -75,7 +75,7 @@ _SAME_EVERYWHERE: Final = ("temperature", "top_p", "seed", "max_tokens", "freque
 
 
 def _parameters(span: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
-    """The parameters whose names the protocols of OpenAI and Anthropic share: for who reads the file, or asks live."""
+    """Return the parameters whose names OpenAI and Anthropic share, for readers of the file and for live calls."""
     given = mapping(span.get("model_parameters"))
     if protocol not in (CHAT, MESSAGES):
         return {}
@@ -171,7 +171,7 @@ def _turns(
     call: Callable[[AskedTool], dict[str, Any]],
     text: Callable[[str], dict[str, Any]] = lambda said: {"type": "text", "text": said},
 ) -> Iterator[dict[str, Any]]:
-    """The messages of a protocol that has results of tools in messages of the user, and calls among its blocks."""
+    """Return messages for a protocol with tool results in user messages and calls among content blocks."""
     waiting: list[dict[str, Any]] = []
     for message in messages:
         role = message.get("role")

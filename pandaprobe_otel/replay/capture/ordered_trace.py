@@ -1,4 +1,4 @@
-"""A stored trace: its spans by their start, in their places, told apart by what a test can answer."""
+"""A stored trace: its spans in order, with their paths, and the calls that a test can play back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOOLS: Final = "TOOL"
 
 
 class StoredTrace(TraceRecord):
-    """A trace, with the way from each of its spans to the root."""
+    """A trace, with the path from each of its spans to the root."""
 
     @cached_property
     def _by_id(self) -> Mapping[str, SpanRecord]:
@@ -25,20 +25,20 @@ class StoredTrace(TraceRecord):
 
     @cached_property
     def in_order(self) -> tuple[SpanRecord, ...]:
-        """All spans by their start."""
+        """All spans, by start."""
         return tuple(sorted(self.spans, key=lambda span: span.started))
 
     @cached_property
     def root(self) -> SpanRecord:
-        """The span that all others stand below, or the first one."""
+        """The span that is above all others, or the first one."""
         return next((span for span in self.in_order if self.parent_of(span) is None), self.in_order[0])
 
     def parent_of(self, span: SpanRecord) -> SpanRecord | None:
-        """The span around one; None for a root, and where it is missing."""
+        """The parent of a span; None for a root, or if the parent is missing."""
         return self._by_id.get(str(span.body.get("parent_span_id")))
 
     def above(self, span: SpanRecord) -> Iterator[SpanRecord]:
-        """The spans around one, from the inside out."""
+        """The ancestors of a span, innermost first."""
         seen = {id_of(span)}
         parent = self.parent_of(span)
         while parent is not None and id_of(parent) not in seen:
@@ -48,12 +48,12 @@ class StoredTrace(TraceRecord):
 
     @cached_property
     def model_calls(self) -> tuple[SpanRecord, ...]:
-        """The calls of models that a test asks for, and that were answered."""
+        """The model calls that got an answer, and that a test makes."""
         return tuple(span for span in self.in_order if span.kind == MODELS and not _was_never_answered(span))
 
     @cached_property
     def played_tools(self) -> tuple[SpanRecord, ...]:
-        """The calls of tools that are answered, the outermost ones. Those that ask a model themselves run."""
+        """The tool calls that are played back: the outermost ones. Tools that call a model themselves run."""
         return tuple(
             span
             for span in self.in_order
@@ -65,19 +65,19 @@ class StoredTrace(TraceRecord):
 
     @cached_property
     def _ask_models(self) -> frozenset[str]:
-        """Ids of spans with a call of a model somewhere below."""
+        """Return the ids of spans with a model call among their descendants."""
         return frozenset(id_of(one) for span in self.spans if span.kind == MODELS for one in self.above(span))
 
     def _is_in_played_tool(self, span: SpanRecord) -> bool:
         return any(one.kind == TOOLS and id_of(one) not in self._ask_models for one in self.above(span))
 
     def place_of(self, span: SpanRecord) -> str:
-        """The names of the spans around one, outermost first, with ordinals."""
+        """Return the names of a span's ancestors, outermost first, with ordinals."""
         return " > ".join(self._names[id_of(one)] for one in reversed(list(self.above(span))))
 
     @cached_property
     def _names(self) -> Mapping[str, str]:
-        """Names with the ordinals of those that come again below the same span."""
+        """Return names, with ordinals for those that occur several times below the same span."""
         times: dict[tuple[str, str], int] = {}
         found: dict[str, str] = {}
         for span in self.in_order:
@@ -87,12 +87,12 @@ class StoredTrace(TraceRecord):
         return found
 
     def ended_before(self, span: SpanRecord) -> int:
-        """The number of calls of models that had ended when a span began: the last one that a test of it must ask."""
+        """Return the number of model calls that had ended when a span began. A test of the span must make these."""
         return max((number for number, call in enumerate(self.model_calls, 1) if call.ended <= span.started), default=0)
 
 
 def id_of(span: SpanRecord) -> str:
-    """The id of a span."""
+    """Return the id of a span."""
     return str(span.body.get("span_id"))
 
 
@@ -103,14 +103,14 @@ def metadata_of(span: SpanRecord) -> Mapping[str, Any]:
 
 
 def _was_never_answered(span: SpanRecord) -> bool:
-    """Return whether a call was given up before its answer, so that there is nothing to play."""
+    """Return whether a call was abandoned before its answer, so that there is nothing to play back."""
     return span.outcome is not None and not span.output and not metadata_of(span).get("response_id")
 
 
 def traces_in(path: Path) -> list[StoredTrace]:
-    """Return the traces of a file: one that `init(local=FILE)` wrote, or an exported one.
+    """Return the traces of a file that `init(local=FILE)` or `traces export` wrote.
 
-    Raises ValueError for a file without traces, OSError for one that cannot be read.
+    Raises ValueError for a file without traces, and OSError if it cannot be read.
     """
     bodies: dict[str, dict[str, Any]] = {}
     for entry in read_entries(path):
@@ -123,7 +123,7 @@ def traces_in(path: Path) -> list[StoredTrace]:
         elif entry.kind is EntryKind.UPDATE and entry.trace_id in bodies:
             bodies[entry.trace_id].update(entry.content)
     if not bodies:
-        raise ValueError(f"{path} holds no traces")
+        raise ValueError(f"{path} contains no traces")
     return [StoredTrace(body) for body in bodies.values()]
 
 

@@ -1,4 +1,4 @@
-"""The cassette of a trace without secrets: as a recording would have kept it, so that requests of now fit."""
+"""Cassette of a trace without secrets. Recordings remove the same values, so new requests match it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pandaprobe_otel.replay.scrubbing import Scrubber
 
 
 def scrubbed(cassette: Cassette, cleaner: Scrubber) -> Cassette:
-    """Return the cassette with the values of secrets taken out; what was, stands in `scrubbed` by its sort."""
+    """Return the cassette without secrets. `scrubbed` names the kinds of removed values."""
     clean = replace(
         cassette,
         interactions=tuple(_interaction(one, cleaner) for one in cassette.interactions),

@@ -1,4 +1,4 @@
-"""Many traces at once: those that failed in the same way are one test."""
+"""Groups of traces that failed in the same way and become one test."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from pandaprobe_otel.replay.capture.findings import Finding, findings
 from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
 
 Scores = Mapping[str, Sequence[Mapping[str, Any]]]
-"""The latest scores of traces, by their ids, as the API has them."""
+"""Latest scores of traces by trace id, in the form of the API."""
 
 _NO_SCORES: Final[Scores] = MappingProxyType({})
 _IN_FAILURES: Final = frozenset({"exception", "given out cut"})
-"""Kinds of findings that the failures of a trace tell of as well."""
+"""Kinds of findings that the failures of a trace cover too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Traces of one program that failed alike; the first one stands for all."""
+    """Traces of one program that failed alike. The first one represents all."""
 
     traces: tuple[StoredTrace, ...]
 
     @property
     def first(self) -> StoredTrace:
-        """The trace that a test is made of."""
+        """The trace that becomes the test."""
         return self.traces[0]
 
 
 def alike(traces: Iterable[StoredTrace], scores: Scores = _NO_SCORES) -> Sequence[Group]:
-    """Return traces in groups: same program, same failures by their fingerprints, same kinds of findings."""
+    """Return traces in groups with the same program, the same failure fingerprints and the same kinds of findings."""
     groups: dict[tuple[str, ...], list[StoredTrace]] = {}
     for trace in traces:
         groups.setdefault(_likeness(trace, scores), []).append(trace)
@@ -43,7 +43,7 @@ def alike(traces: Iterable[StoredTrace], scores: Scores = _NO_SCORES) -> Sequenc
 def _likeness(trace: StoredTrace, scores: Scores) -> tuple[str, ...]:
     failed = find_failures(trace.body, scores.get(trace.trace_id, ()))
     marks = {one.fingerprint for one in failed if not one.recovered}
-    # Deviations of the program from what its model asked, which only a test that runs it can look at.
+    # Deviations of the program from the model's requests, which only a test that runs the program can check.
     marks |= {f"{one.kind}: {_subject(one)}" for one in findings(trace) if one.kind not in _IN_FAILURES}
     return (trace.root.name, *(sorted(marks) or _tools(trace)))
 

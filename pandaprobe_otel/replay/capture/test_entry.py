@@ -1,4 +1,4 @@
-"""The entry of a test: the function around which the trace's root span was, and its arguments."""
+"""Entry of a test: the function that the trace's root span belongs to, and its arguments."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _MAX_SOURCE: Final = 4 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A function to call. `module` is None where nobody has said which one: a line is left to fill in."""
+    """A function to call. `module` is None if it is unknown, and the test then has a line to fill in."""
 
     module: str | None
     name: str
     parameters: tuple[str, ...] | None = None
-    """Names of its parameters; None where its source was not found."""
+    """Names of its parameters; None if its source was not found."""
     is_coroutine: bool = False
     is_generator: bool = False
 
 
 def entry_of(trace: StoredTrace, *, given: str | None = None, folder: Path | None = None) -> Entry:
-    """Return the function to call: the one that was named, the trace's own, or that of pyproject.toml.
+    """Return the function to call: the given one, the trace's own, or that of pyproject.toml.
 
-    Raises ValueError for a name that is none.
+    Raises ValueError for an invalid name.
     """
     base = folder or Path.cwd()
     told = given or _told_by(trace) or _configured(base)
@@ -44,7 +44,7 @@ def entry_of(trace: StoredTrace, *, given: str | None = None, folder: Path | Non
         return Entry(module=None, name=_plain(trace.root.name))
     match = _ENTRY.match(told)
     if match is None:
-        raise ValueError(f"{told!r} names no function: it is written module:function, such as app.agents:answer")
+        raise ValueError(f"{told!r} is not the name of a function: write module:function, such as app.agents:answer")
     module, name = match[1], match[2]
     found = _defined(module, name, base)
     if found is None:
@@ -59,12 +59,12 @@ def entry_of(trace: StoredTrace, *, given: str | None = None, folder: Path | Non
 
 
 def arguments_of(trace: StoredTrace, entry: Entry) -> tuple[str, ...]:
-    """Return the arguments of the root span as Python. Raises CannotCapture for ones that are no JSON."""
+    """Return the arguments of the root span as Python code. Raises CannotCapture for arguments that are not JSON."""
     root = trace.root
     given: Any = root.input
     check_whole(given, "the program's input")
     if any(REPR.search(text) for text in texts_in(given)):
-        raise CannotCapture("an argument of the program is an object, of which a trace holds only its name")
+        raise CannotCapture("an argument of the program is an object, and the trace has only its name")
     if given is None:
         return ()
     if _is_by_name(given, entry, has_defaults="defaults" in metadata_of(root)):
@@ -73,7 +73,7 @@ def arguments_of(trace: StoredTrace, entry: Entry) -> tuple[str, ...]:
 
 
 def _is_by_name(given: Any, entry: Entry, *, has_defaults: bool) -> bool:
-    """Return whether an input is the arguments by their names, not the only argument itself."""
+    """Return whether an input maps argument names to values, and is not itself the only argument."""
     if not isinstance(given, Mapping) or not given or has_defaults:
         return False
     names = [str(name) for name in given]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
@@ -83,13 +83,13 @@ def _is_by_name(given: Any, entry: Entry, *, has_defaults: bool) -> bool:
 
 
 def _told_by(trace: StoredTrace) -> str | None:
-    """The root span's function, where an import finds it: no method, and none within another function."""
+    """Return the root span's function if it can be imported: not a method, and not nested in another function."""
     told = str(metadata_of(trace.root).get("code.function.name") or "")
     module, _, name = told.rpartition(".")
     if not module or "<" in told or not name.isidentifier() or module == "__main__":
         return None
     if any(part[:1].isupper() for part in module.split(".")):
-        return None  # a method: which object it is to be called on, no trace says
+        return None  # A method is not usable, since the trace does not identify its object.
     return f"{module}:{name}"
 
 
@@ -107,7 +107,7 @@ def _configured(folder: Path) -> str | None:
 
 
 def _defined(module: str, name: str, folder: Path) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
-    """Return the definition of a function, without importing anything: that might run the program."""
+    """Return the definition of a function without importing anything, since an import might run the program."""
     parts = module.split(".")
     for place in dict.fromkeys([folder, folder / "src", *map(Path, sys.path)]):
         for file in (place.joinpath(*parts).with_suffix(".py"), place.joinpath(*parts, "__init__.py")):
@@ -129,7 +129,7 @@ def _names_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[str, ..
 
 
 def _yields(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Return whether a function is a generator: it yields itself, not only functions within it."""
+    """Return whether a function is a generator. A yield in a nested function does not count."""
     waiting: list[ast.AST] = list(function.body)
     while waiting:
         node = waiting.pop()
@@ -141,6 +141,6 @@ def _yields(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 
 def _plain(name: str) -> str:
-    """A name as Python takes it."""
+    """Return a name as a valid Python identifier."""
     plain = re.sub(r"\W+", "_", name).strip("_").lower()
     return plain if plain.isidentifier() else f"run_{plain}"

@@ -1,4 +1,4 @@
-"""The cassette of a trace: its calls of models as requests and answers, its tools as arguments and results."""
+"""Cassette of a trace: model calls as requests and answers, tool calls as arguments and results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pandaprobe_otel.replay.interactions import Cassette, Interaction, ToolCall
 
 
 def cassette_of(trace: StoredTrace, *, plays_tools: bool = True) -> Cassette:
-    """Return the cassette that answers as the trace did. Raises CannotCapture, with the span that it is about."""
+    """Return the cassette that answers as the trace did. The text of a CannotCapture names the span."""
     after = order_of(trace)
     return Cassette(
         interactions=tuple(
@@ -49,7 +49,7 @@ def _interaction(trace: StoredTrace, number: int, span: SpanRecord, after: tuple
 
 
 def tool_call(trace: StoredTrace, span: SpanRecord) -> ToolCall:
-    """Return the call of a tool. Raises CannotCapture for a result that is masked or cut."""
+    """Return a tool call. Raises CannotCapture for a result that is masked or cut."""
     check_whole(span.output, "its result")
     check_whole(span.input, "its arguments")
     metadata = metadata_of(span)
@@ -67,7 +67,7 @@ def tool_call(trace: StoredTrace, span: SpanRecord) -> ToolCall:
 
 
 def decoded(text: Any) -> Mapping[str, Any]:
-    """Arguments as JSON text has them; empty for what is none."""
+    """Parse the arguments; return an empty object if they are not a JSON object."""
     try:
         return mapping(json.loads(text)) if isinstance(text, str) else mapping(text)
     except ValueError:

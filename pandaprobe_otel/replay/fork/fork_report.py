@@ -1,4 +1,4 @@
-"""A recorded run and its forks side by side, as text: the first difference, the spans, the sums, the verdicts."""
+"""A recorded run and its forks side by side, as text: first difference, spans, totals, verdicts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_SPANS: Final = 200
 
 
 def fork_text(forks: Forks) -> str:
-    """Return what the forks did otherwise. Of several, the spans of the first are shown, the verdicts of all."""
+    """Return how the forks differ. The text shows the spans of the first fork and the verdicts of all."""
     pairs = paired(forks.before, forks.after)
     shown = next((pair for pair in pairs if any(one.differing for one in pair.traces)), pairs[0])
     lines = [*_head(forks), *_first_difference(shown), *_spans(shown), *_sums(forks), *_verdicts(forks)]
@@ -33,7 +33,7 @@ def _head(forks: Forks) -> Iterator[str]:
     start = f"from {options.span}" if options.span else "from its first call"
     yield f"fork of {forks.after.name} {start}{', ' if changes else ''}{' and '.join(changes)}"
     if cut.gone:
-        yield f"  recorded there and after: {calls(cut.gone)}"
+        yield f"  recorded from there on: {calls(cut.gone)}"
     for number, requests in enumerate(forks.calls, 1):
         sent = sum(not one.played for one in requests)
         which = f"fork {number}: " if len(forks.calls) > 1 else ""
@@ -67,7 +67,7 @@ def _spans(pair: CasePair) -> Iterator[str]:
 
 
 def _sums(forks: Forks) -> Iterator[str]:
-    lines = [line for line in sums(forks.before, forks.after) if line.name != "seconds"]  # played answers take none
+    lines = [line for line in sums(forks.before, forks.after) if line.name != "seconds"]  # played answers take no time
     if lines:
         yield ""
     of_runs = f" of {len(forks.after.cases)} runs" if len(forks.after.cases) > 1 else ""
@@ -88,10 +88,10 @@ def _verdicts(forks: Forks) -> Iterator[str]:
         yield f"  {case.id}: {_verdict(case)}"
     if before.results:
         yield from (f"  {change}" for change in forks.comparison.by_weight)
-        yield "  (the recorded run is one sample: what it would do each time is not known)"
+        yield "  (the recorded run is a single sample: repeated runs might vary)"
 
 
 def _verdict(case: CaseResult) -> str:
     if case.error is not None:
         return f"failed: {case.error}"
-    return "; ".join(result.text for result in case.results) or "came to its end"
+    return "; ".join(result.text for result in case.results) or "ran to the end"

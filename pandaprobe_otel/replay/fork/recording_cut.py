@@ -1,7 +1,7 @@
-"""The cut of a recorded run: calls that had ended before a span began stay; the span and later calls go.
+"""The cut of a recorded run: calls that had ended before a span began are played back; later calls are made again.
 
-Calls have no single order: branches that ran side by side of the span may stay as well. They are played as long as
-they ask the same; one that gets to see a live answer asks something else, and is sent by itself.
+Calls have no single order, so branches that ran beside the span may be played back too, as long as their requests stay
+the same. A branch that receives a live answer makes other requests, which are sent.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ _ORDINAL = re.compile(r" \(\d+(?:st|nd|rd|th)\)\Z")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """A cassette without what is asked anew.
+    """A cassette without the calls that are made again.
 
     Attributes:
-        kept: What is played.
-        before: Numbers of the calls that had ended before the span began: nothing is sent until all were asked.
-        gone: Numbers of the recorded calls that are not played.
-        first: The first of those; None if nothing goes.
+        kept: The calls that are played back.
+        before: Numbers of the calls that had ended before the span began. All of them must be made before anything is
+            sent.
+        gone: Numbers of the recorded calls that are not played back.
+        first: The first of those; None if there are none.
     """
 
     kept: Cassette
@@ -35,18 +36,18 @@ class Cut:
 
 
 def whole(cassette: Cassette) -> Cut:
-    """Return the cut of which nothing goes: the recorded run itself."""
+    """Return the cut that plays back everything: the recorded run itself."""
     return Cut(kept=cassette, before=frozenset(one.call for one in cassette.interactions))
 
 
 def cut_from(cassette: Cassette, span: str | None) -> Cut:
-    """Return the cut at a span; without one, nothing stays of the calls.
+    """Return the cut at a span. Without a span, no model call is played back.
 
     Args:
         cassette: The recorded run.
-        span: The place of a span (`shop > search (2nd)`), its name if only one has it, or the number of a call.
+        span: The path of a span (`shop > search (2nd)`), a unique name, or the number of a call.
 
-    Raises RecordingError if no recorded call, or several spans, can be meant.
+    Raises RecordingError if the span matches no recorded call or several spans.
     """
     if span is None:
         return _cut(cassette, {one.call for one in cassette.interactions})
@@ -54,7 +55,7 @@ def cut_from(cassette: Cassette, span: str | None) -> Cut:
 
 
 def _calls_of(cassette: Cassette, span: str) -> set[int]:
-    """Return the calls that were made inside of a span."""
+    """Return the calls that were made inside a span."""
     if span.isdecimal():
         numbers = {one.call for one in cassette.interactions} & {int(span)}
         if not numbers:
@@ -71,12 +72,12 @@ def _calls_of(cassette: Cassette, span: str) -> set[int]:
         raise RecordingError(f"{span!r} is the name of several spans: {names}. Name one of them.")
     if not places:
         known = sorted({one.at or f"call {one.call}" for one in cassette.interactions})
-        raise RecordingError(f"no recorded call was made inside of {span!r}. There are: {'; '.join(known[:8])}.")
+        raise RecordingError(f"no recorded call was made inside {span!r}. Spans with calls: {'; '.join(known[:8])}.")
     return next(iter(places.values()))
 
 
 def _place_in(at: list[str], wanted: list[str]) -> str | None:
-    """Return the way to the span that is wanted, if it is on the way to a call."""
+    """Return the path to the requested span, if it is on the path to a call."""
     for end in range(len(wanted), len(at) + 1):
         if all(map(_is_called, at[end - len(wanted) : end], wanted)):
             return _STEP.join(at[:end])
@@ -84,12 +85,12 @@ def _place_in(at: list[str], wanted: list[str]) -> str | None:
 
 
 def _is_called(step: str, wanted: str) -> bool:
-    """Tell whether a step of a way has a name; a name without an ordinal is that of all of them."""
+    """Return whether a step of a path has this name. A name without an ordinal matches all spans of that name."""
     return wanted in (step, _ORDINAL.sub("", step), f"{step} (1st)")
 
 
 def _cut(cassette: Cassette, chosen: Collection[int]) -> Cut:
-    """Return the cut at some calls: they go, with those that had waited for one of them."""
+    """Return the cut without these calls, and without the calls that had waited for one of them."""
     above = _waited_for(cassette)
     gone = {number for number, others in above.items() if number in chosen or not others.isdisjoint(chosen)}
     kept = tuple(one for one in cassette.interactions if one.call not in gone)
@@ -99,7 +100,7 @@ def _cut(cassette: Cassette, chosen: Collection[int]) -> Cut:
 
 
 def _waited_for(cassette: Cassette) -> dict[int, frozenset[int]]:
-    """Return for each call all that had ended before it began."""
+    """Return for each call the calls that had ended before it began."""
     above: dict[int, frozenset[int]] = {}
     for one in sorted(cassette.interactions, key=lambda one: one.call):
         nearest = [number for number in one.after if number in above]

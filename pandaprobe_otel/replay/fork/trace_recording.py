@@ -1,4 +1,4 @@
-"""A stored trace as a recorded run: its cassette, the program's function and what that was called with."""
+"""A stored trace as a recorded run: its cassette, the program's function and its arguments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pandaprobe_otel.replay.scrubbing import Scrubber
 
 
 def recorded_in(trace: StoredTrace) -> Cassette:
-    """Return the recording that a trace stands for. Raises RecordingError where it lacks something, and says what."""
+    """Return the recording of a trace. Raises RecordingError, which names the missing part."""
     try:
         check(trace)
         cassette = scrubbed(cassette_of(trace), Scrubber())
@@ -38,12 +38,12 @@ def entry_in(trace: StoredTrace) -> str | None:
 
 
 def arguments_in(trace: StoredTrace, entry: Callable[..., Any]) -> Any:
-    """Return what the program was called with: by name where these are its parameters, else its only argument."""
+    """Return the arguments of the program: by name if they are its parameters, otherwise as its only argument."""
     given = trace.root.input
     try:
         check_whole(given, "the program's input")
     except CannotCapture as error:
-        raise RecordingError(f"{error}: say it with --arguments.") from error
+        raise RecordingError(f"{error}: pass it with --arguments.") from error
     by_name = object_in(given)
     return given if given is None or (by_name is not None and _takes(entry, by_name)) else [given]
 
@@ -57,7 +57,7 @@ def _takes(entry: Callable[..., Any], given: Mapping[str, Any]) -> bool:
 
 
 def _with_own_places(trace: StoredTrace, cassette: Cassette) -> Iterator[Interaction]:
-    """Yield the calls with their own spans at the end of their places, as a recording has them."""
+    """Yield the calls with their own spans at the end of their paths, as in a recording."""
     times: dict[tuple[str, str], int] = {}
     for one, span in zip(cassette.interactions, trace.model_calls, strict=True):
         number = times[one.at, span.name] = times.get((one.at, span.name), 0) + 1

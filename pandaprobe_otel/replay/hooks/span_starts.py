@@ -1,4 +1,4 @@
-"""OpenTelemetry's SDK: each span that starts is told to the recording, which names the places of calls by them."""
+"""OpenTelemetry's SDK: each started span is reported to the recording, since spans name the paths of calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _start_span(original: Any, tracer: Any, name: str, *arguments: Any, **option
     span = original(tracer, name, *arguments, **options)
     try:
         run = owner()
-    except RecordingError:  # a span is none of a recording's business; a request here will be told
+    except RecordingError:  # The span is not recorded itself. A request below it will raise the same error.
         return span
     if run is not None:
         run.places.started(span, name)

@@ -1,4 +1,4 @@
-"""Ways to a model that have no single answer, so that they cannot be recorded: they say so instead of going live."""
+"""Connections to models that have no single answer. They cannot be recorded, so they raise instead of going live."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PATHS: Final = ("/realtime", "BidiGenerateContent")
 
 
 def install(module: Any) -> list[Patch]:
-    """Hook the function, or the class, of a library by which connections are made."""
+    """Hook the function or class through which a library connects."""
     match module.__name__:
         case "websockets.asyncio.client":
             return [patch(module.connect, "__init__", _connect_later)]
@@ -42,21 +42,21 @@ def _open_channel(original: Any, target: str, *arguments: Any, **options: Any) -
 
 
 async def _start(original: Any, transport: Any, *arguments: Any, **options: Any) -> Any:
-    """Refuse Claude's command line: it asks its model, and runs its tools, in a process of its own."""
+    """Refuse Claude's command line, which calls its model and runs its tools in another process."""
     if (run := current()) is not None:
         raise RecordingError(
-            f"Claude's command line cannot be recorded by {run.path}: it asks its model and runs its tools in a "
-            "process of its own, which would go live in a replay. Open no recording around the Claude Agent SDK."
+            f"Claude's command line cannot be recorded by {run.path}: it calls its model and runs its tools in "
+            "another process, which would go live during playback. Do not open a recording around the Claude Agent SDK."
         )
     return await original(transport, *arguments, **options)
 
 
 def _check(what: str, uri: str) -> None:
-    """Refuse a connection to a model. Others, as to a browser or a collector, are none of a recording's business."""
+    """Refuse a connection to a model. Other connections, such as those to a browser or a Collector, are allowed."""
     url = urlsplit(uri)
     is_model = f".{url.hostname or ''}".endswith(_HOSTS) or any(path in url.path for path in _PATHS)
     if is_model and (run := current()) is not None:
         raise RecordingError(
-            f"{what} ({url.hostname}) cannot be recorded by {run.path}: only HTTP requests with one answer can. "
-            "Use the client's HTTP interface, or open no recording around this."
+            f"{what} ({url.hostname}) cannot be recorded by {run.path}: a recording supports only HTTP requests with "
+            "a single answer. Use the client's HTTP interface, or do not open a recording around this."
         )

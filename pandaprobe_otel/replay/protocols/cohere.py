@@ -12,7 +12,7 @@ _PATH: Final = re.compile(r"/v[12]/(chat|generate|embed|rerank)$")
 
 
 def read(path: str, body: Mapping[str, Any]) -> Asked | None:
-    """Return the request; None if it is of another protocol."""
+    """Return the request; None if it has another protocol."""
     found = _PATH.search(path)
     if found is None:
         return None

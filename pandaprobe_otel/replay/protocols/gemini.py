@@ -1,4 +1,4 @@
-"""Gemini's protocol, of the Gemini API and of Vertex AI: the model and the operation are in the path."""
+"""Gemini's protocol, of the Gemini API and of Vertex AI. The path names the model and the operation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _IGNORED: Final = NAMES_THE_CALLER | {"labels"}
 
 
 def read(path: str, body: Mapping[str, Any]) -> Asked | None:
-    """Return the request; None if it is of another protocol."""
+    """Return the request; None if it has another protocol."""
     found = _PATH.search(path)
     if found is None:
         return None

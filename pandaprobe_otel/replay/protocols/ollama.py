@@ -13,7 +13,7 @@ _IGNORED: Final = NAMES_THE_CALLER | {"keep_alive", "stream"}
 
 
 def read(path: str, body: Mapping[str, Any]) -> Asked | None:
-    """Return the request; None if it is of another protocol."""
+    """Return the request; None if it has another protocol."""
     found = _PATH.search(path)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""A request to a service, as its protocol reads it: the values that each module of this package returns."""
+"""A request to a service, as parsed by its protocol: the result of each module of this package."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ NAMES_THE_CALLER: Final = frozenset(
         *("service_tier", "stream_options"),
     }
 )
-"""Fields that tell a service who asks, what to keep and how to deliver: no answer depends on them."""
+"""Fields about the caller, storage and delivery, which do not affect the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A request.
+    """A parsed request.
 
     Attributes:
-        body: Its fields, without those that decide no answer; tools are in `tools`, by their name.
+        body: Its fields, without those that do not affect the answer. `tools` has the tools by name.
         turns: The field whose items are compared one by one: the messages of a conversation.
-        data: Whether nothing is known of the fields, so that no `id` among them is taken for one that is made up.
+        data: Whether the fields are unknown. Then no `id` among them counts as generated.
     """
 
     protocol: str
@@ -36,7 +36,7 @@ class Asked:
 
 
 def fields_of(body: Mapping[str, Any], ignored: frozenset[str] = NAMES_THE_CALLER) -> dict[str, Any]:
-    """Return the fields of a body that decide its answer, without those that say what holds anyway."""
+    """Return the fields of a body that affect its answer, without those that only repeat a default."""
     return {
         name: value
         for name, value in body.items()
@@ -51,7 +51,9 @@ def model_of(body: Mapping[str, Any], otherwise: str | None = None) -> str | Non
 
 
 def by_name(tools: Any) -> Any:
-    """Return tools by their name: their order decides nothing. What is no list of tools is returned as it is."""
+    """Return tools by name, since their order does not matter. A value that is not a list of tools is returned
+    unchanged.
+    """
     if type_of(tools) is not list:
         return tools
     named: dict[str, Any] = {}
@@ -70,7 +72,7 @@ def _defined(tool: Any) -> list[tuple[str, Any]]:
         return [(str(tool), tool)]
     found = cast("dict[str, Any]", tool)
     declared = found.get("functionDeclarations") or found.get("function_declarations")
-    if type_of(declared) is list:  # Gemini: several in one
+    if type_of(declared) is list:  # Gemini has several in one.
         return [one for declaration in cast("list[Any]", declared) for one in _defined(declaration)]
     for wrapper in ("function", "toolSpec"):  # OpenAI's chat completions, Cohere and Ollama; Bedrock
         inner = found.get(wrapper)

@@ -1,4 +1,4 @@
-"""Requests that are of no protocol known here: method, path, query and whatever the body says."""
+"""Requests of unknown protocols: method, path, query and body."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FORM: Final = "application/x-www-form-urlencoded"
 
 
 def read(method: str, path: str, query: str, body: Any) -> Asked:
-    """Return the request; `body` is JSON that has been read, or None."""
+    """Return the request. `body` is parsed JSON, or None."""
     fields: dict[str, Any] = {"path": path}
     if query:
         fields["query"] = by_field(parse_qsl(query, keep_blank_values=True))
@@ -26,7 +26,7 @@ def read(method: str, path: str, query: str, body: Any) -> Asked:
 
 
 def body_of(content: bytes, content_type: str) -> Any:
-    """Return a body that is no JSON: a form by its fields, however it is written; else its text, else its digest."""
+    """Return a body that is not JSON: the fields of a form in any encoding, or else its text, or else its digest."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind == _FORM:
         return by_field(parse_qsl(content.decode("utf-8", "replace"), keep_blank_values=True))
@@ -36,7 +36,7 @@ def body_of(content: bytes, content_type: str) -> Any:
 
 
 def by_field(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the values by name; one that comes several times has a list."""
+    """Return the values by name, with a list for a repeated name."""
     fields: dict[str, list[Any]] = {}
     for name, value in pairs:
         fields.setdefault(name, []).append(value)
@@ -44,7 +44,7 @@ def by_field(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _parts(content: bytes) -> list[tuple[str, Any]]:
-    """Return the fields of a multipart form. What separates them is drawn by chance, and its first line says it."""
+    """Return the fields of a multipart form. Its separator is random, and is on the first line."""
     boundary = content.partition(b"\r\n")[0].removeprefix(b"--").decode("latin-1")
     head = f'Content-Type: multipart/form-data; boundary="{boundary}"\r\n\r\n'.encode("latin-1")
     message = BytesParser(policy=HTTP).parsebytes(head + content)

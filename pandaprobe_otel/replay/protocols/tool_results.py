@@ -1,7 +1,7 @@
-"""Results of tools in the order in which the model has asked for them.
+"""Tool results in the order in which the model requested them.
 
-Frameworks that run tools side by side often add each result as it comes: their order is chance, and says nothing, since
-each result names its call.
+Frameworks that run tools concurrently often add each result as it arrives. That order is random and has no meaning,
+since each result names its call.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PARTS: Final = ("content", "parts")
 
 
 def in_order(asked: Asked) -> Asked:
-    """Return a request whose results stand in the order of their calls."""
+    """Return a request whose results are in the order of their calls."""
     turns = asked.body.get(asked.turns) if asked.turns else None
     if type_of(turns) is not list:
         return asked
@@ -46,7 +46,7 @@ def _turns_in_order(turns: list[Any]) -> list[Any]:
 
 
 def _sorted(items: list[Any], places: Mapping[str, int]) -> list[Any]:
-    """Return a list in which neighbours that are results stand in the order of their calls; itself, if they do."""
+    """Return a list with neighbouring results in the order of their calls; the same list if they are already."""
     found: list[Any] | None = None
     for begin, end in _runs_of_results(items, places):
         some = items[begin:end]
@@ -71,7 +71,7 @@ def _runs_of_results(items: Sequence[Any], places: Mapping[str, int]) -> Iterato
 
 
 def _answered(item: Any) -> str | None:
-    """Return the id of the call whose result this is; None if it is none."""
+    """Return the id of the call that this result belongs to; None if it is not a result."""
     if type_of(item) is not dict:
         return None
     if item.get("role") == "tool":
@@ -88,7 +88,7 @@ def _answered(item: Any) -> str | None:
 
 
 def _calls_of(turn: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the ids of the calls that a turn has, in their order."""
+    """Yield the ids of the calls in a turn, in order."""
     if turn.get("type") == "function_call":
         yield from _known(turn.get("call_id"))
     for call in _objects(turn.get("tool_calls")):

@@ -16,15 +16,15 @@ GOOD = call(1, 2, said="Here.")
 PICTURE = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
 REFUSED: dict[str, tuple[StoredTrace, str]] = {
     "no spans": (StoredTrace({"trace_id": "1", "name": "n", "started_at": "", "spans": []}), "sampled out"),
-    "nothing to answer": (trace(), "no call of a model or a tool"),
+    "nothing to answer": (trace(), "no call of a model or tool"),
     "not captured": (
         trace({**GOOD, "input": None, "output": None, "metadata": {"provider": "openai"}}),
         "not captured",
     ),
-    "no messages": (trace({**GOOD, "input": None}), "holds no messages"),
+    "no messages": (trace({**GOOD, "input": None}), "has no messages"),
     "masked": (trace(call(1, 2, said="Call [masked] now.")), "the answer is masked"),
     "cut": (trace(call(1, 2, said="Call …[cut 90 of 100 characters]")), "the answer is cut off"),
-    "a picture": (trace(call(1, 2, said=PICTURE)), "more than text (image_url)"),
+    "a picture": (trace(call(1, 2, said=PICTURE)), "other than text (image_url)"),
     "not ended": (trace(GOOD, span("step", "CHAIN", 3, None)), "has not ended"),
     "a missing parent": (trace(GOOD, span("step", "CHAIN", 3, 4, parent_span_id="gone")), "is missing"),
     "two roots": (trace(GOOD, span("other", "AGENT", 3, 4, parent_span_id=None)), "several roots"),
