@@ -294,7 +294,7 @@ class OutcomeEffects:
         self._causes.refused(reason, job.request, verdict)
 
     def _drop(self, job: Job, reason: str, now: float) -> None:
-        self._incoming.count_dropped(job.request, reason)
+        self._entry.count_dropped(job.request, reason)
         if job.request.step is Step.CREATE:
             self._entry.attached.gone(job.request)
         self._outbox.finish(job, now)

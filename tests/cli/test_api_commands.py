@@ -314,7 +314,7 @@ def test_monitors(command: Command, trace: str, tmp_path: Path) -> None:
             "Missing option '--since'",
         ),
         (("scores", "submit", str(uuid4()), "n", "maybe", "--type", "boolean"), "neither true nor false"),
-        (("evals", "run", "-m", "nope", "--all"), "nope unknown; of traces there are"),
+        (("evals", "run", "-m", "nope", "--all"), "nope unknown; metrics of traces:"),
         (("evals", "run", "-m", "coherence"), "nothing to evaluate: pass --trace, --session"),
         (("evals", "run", "-m", "coherence", "--all", "--sampling-rate", "0"), "not in the range"),
         (("evals", "run", "-m", "coherence", "--session", "s", "--signal-weights", "[]"), "must be a JSON object"),
