@@ -56,6 +56,8 @@ class Outbox:
         self._count = self._saved = 0
         self._lines: OrderedDict[str, Line] = OrderedDict()
         self._schedule = Schedule(self._lines, keeps_all=keeps_all)
+        self._unpacked: dict[Job, None] = {}
+        """Jobs that came while little was waiting. Above `PACK_ABOVE`, each newer one packs one of them."""
 
     @property
     def bytes(self) -> int:
@@ -112,11 +114,14 @@ class Outbox:
 
         A create is put before requests that wait for its trace to be stored.
         """
-        if self._store is None and self._bytes > PACK_ABOVE:
+        if is_crowded := self._store is None and self._bytes > PACK_ABOVE:
             request = request.closed()
+            self._pack_one()
         job = Job(request, since=now, in_doubt=request.step is Step.SCORE)
         self._append(job, now, now)
         if self._store is None:
+            if not is_crowded:
+                self._unpacked[job] = None
             return self._evict() if self._bytes > self._max_bytes else []
         self._note_added(job)
         return [] if self._writes else self._evict()  # what the store takes leaves the memory a moment later
@@ -332,7 +337,15 @@ class Outbox:
         self._bytes += request.size - job.request.size
         job.request = request
 
+    def _pack_one(self) -> None:
+        while self._unpacked:
+            job, _ = self._unpacked.popitem()
+            if not job.in_flight:
+                self._exchange(job, job.request.closed())
+                return
+
     def _gone(self, job: Job) -> None:
+        self._unpacked.pop(job, None)
         self._bytes -= job.request.size
         self._count -= 1
         self._changes.added.pop(job, None)
