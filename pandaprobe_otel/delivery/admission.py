@@ -6,12 +6,12 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
 
+from pandaprobe_otel.delivery.attached_metadata import with_chance
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.job import Job
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.randomness import randomness_of_uuid
-from pandaprobe_otel.delivery.sample_weights import with_chance
 from pandaprobe_otel.delivery.tail_sampler import TailSampler
 
 ADOPT_AFTER_S: Final = 300.0
