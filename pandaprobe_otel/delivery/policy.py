@@ -7,13 +7,13 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.audit import Audit
 from pandaprobe_otel.delivery.blockage import Blockage
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.causes import Causes
 from pandaprobe_otel.delivery.consequences import Consequences, Dropped
 from pandaprobe_otel.delivery.incoming import Incoming
+from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox

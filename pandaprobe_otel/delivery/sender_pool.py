@@ -9,9 +9,9 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S
 from pandaprobe_otel.delivery.consequences import Dropped
+from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.process.guard import counted

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pandaprobe_otel.delivery.attempt import Attempt
+from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.outgoing_request import Step, adopted_id
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, LeasedBucket, Tokens
+from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
