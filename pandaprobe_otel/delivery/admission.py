@@ -99,7 +99,7 @@ class Admission:
         return LOOK_BELOW_CUT_S if job.is_below_cut else min(FIRST_LOOK_S * 2 ** (job.attempts - 1), _LAST_LOOK_S)
 
     def _chance(self, request: OutgoingRequest, now: float) -> float:
-        waiting = self._outbox.waiting_for_tokens
+        waiting = self._outbox.schedule.waiting_for_tokens
         if self._keeps_all or not waiting:
             return self._sampler.calm(request, now)
         blocked, fill = self._blocked(now), self._outbox.fill

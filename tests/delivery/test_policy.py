@@ -438,7 +438,7 @@ def test_a_score_waits_for_its_trace_and_is_sent_once() -> None:
     delivery.run(30)
 
     assert delivery.count("POST", "/evaluations/trace-scores") == 1
-    assert delivery.policy.idle
+    assert delivery.policy.outbox.is_done
 
 
 def test_an_audited_trace_that_the_server_lost_is_sent_once_more(caplog: pytest.LogCaptureFixture) -> None:
