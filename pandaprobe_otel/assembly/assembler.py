@@ -148,6 +148,13 @@ class Assembler:
                 self._touched.add(buffer)
         yield from self._over_the_bound(now)
 
+    @property
+    def next_look(self) -> float:
+        """The time of the next call of `due`, if nothing changes before."""
+        if self._touched:
+            return -math.inf
+        return self._looks[0][0] if self._looks else math.inf
+
     def flush(self, now: float) -> Iterator[TraceSegment]:
         """Yield the traces whose root has ended, without waiting for late spans."""
         for buffer in list(self._buffers.values()):

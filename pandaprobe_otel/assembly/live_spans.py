@@ -104,8 +104,13 @@ class LiveSpans:
 
     @property
     def is_off(self) -> bool:
-        """True if the server accepts no live spans or has failed recently."""
-        return self._is_able is False or self._monotonic() < self._off_until
+        """True if the server takes none, or has failed a short while ago."""
+        return self.is_refused or self._monotonic() < self._off_until
+
+    @property
+    def is_refused(self) -> bool:
+        """True if the server is none that takes live spans."""
+        return self._is_able is False
 
     def take(self, events: Sequence[SpanEvent]) -> None:
         """Take starts and ends of spans, in order."""

@@ -1,8 +1,8 @@
 """Hand-over of spans from the app's threads, and the single thread that assembles traces.
 
-An app thread puts a started span into a dict. When the span ends, its fields replace it in the dict; if the worker has
-already taken the start, they go into a deque. App threads take no lock, do no I/O and encode nothing. The worker polls
-both while traces are open, and sleeps otherwise.
+An app thread puts a started span into a dict. When the span ends, its fields replace it there or, if the worker has
+already taken the start, go into a deque. App threads take no lock, do no I/O and encode nothing. The worker polls both
+while spans come, and sleeps otherwise.
 """
 
 from __future__ import annotations
@@ -38,9 +38,8 @@ if TYPE_CHECKING:
     from pandaprobe_otel.assembly.journal import SpanEvent
 
 _PLACE: Final = SMALLEST_SPAN
-"""Bytes of a place. The bound is counted in places, because a queue's length is known without a lock. A span takes one
-place, and one empty place for every further `_PLACE` bytes of its text."""
-_EMPTY: Final = (None,)
+"""Bytes of a place. The bound is counted in places, because the length of a queue is known without a lock. A span takes
+one place, and an empty one for every further `_PLACE` bytes of its text."""
 _FEWEST_SHARE: Final = 8
 """Divisor of the memory bound: this share is always available here, however much data waits elsewhere."""
 _MANY: Final = 64
@@ -49,6 +48,8 @@ _MANY_PLACES: Final = (4 << 20) // _PLACE
 _MOST_LOST: Final = 8_192
 _CUT_TO: Final = 65_536
 _POLL_S: Final = 0.1
+_LONGEST_REST_S: Final = 0.5
+"""Longest time without a look while traces are open: log records wait for it, and each look takes 0.1 ms."""
 _JOURNAL_POLL_S: Final = 0.02
 """Poll interval with a journal: an ended span is on disk within 50 ms, including the write."""
 
@@ -91,7 +92,6 @@ class Worker:
         self._journal = journal
         self._watch = watch
         self._errand = errand
-        self._is_followed = journal is not None or watch is not None
         self._poll_s = _POLL_S if journal is None else _JOURNAL_POLL_S
         self._notices = notices
         self._on_first_span = on_first_span
@@ -169,7 +169,7 @@ class Worker:
             self._refuse(span)
             more = 0
         if more:
-            self._ended.extend(_EMPTY * more)
+            self._ended.extend((None,) * more)
         if self._thread is None:
             self._start()
         elif self._asleep or (more and waiting >= _MANY_PLACES):
@@ -205,10 +205,9 @@ class Worker:
             self._start()
         self._wake.set()
 
-    @property
-    def held_spans(self) -> int:
-        """Approximate number of ended spans that are not yet passed to delivery (no lock is taken)."""
-        return self._assembler.ended_spans
+    def stop_watching(self) -> None:
+        """Tell `watch` of no more starts and ends."""
+        self._watch = None
 
     def flush(self, deadline: float) -> bool:
         """Deliver every trace whose root has ended; return False if the deadline passes before the worker is free."""
@@ -257,16 +256,23 @@ class Worker:
                 errand = self._errand()
             if errand is not None:
                 errand()
-            if is_idle:
-                self._asleep = True
-                if not (self._new or self._ended):  # if a span arrives after this check, it sets the event
-                    self._wake.wait()
-                self._asleep = False
-                self._wake.clear()
-                self._wake_at = _MANY
-            else:
+            if not is_idle:
                 self._pause()
+            self._sleep(is_idle=is_idle)
         self._give_up()
+
+    def _sleep(self, *, is_idle: bool) -> None:
+        """Wait for a span if none has arrived, at most until a trace is due."""
+        with self._work_lock:
+            left_s = min(self._assembler.next_look - self._monotonic(), _LONGEST_REST_S)
+        if not is_idle and (left_s <= 0 or self._watch is not None or len(self._logs)):
+            return
+        self._asleep = True
+        if not (self._new or self._ended):  # a span that arrives after this check sets the event
+            self._wake.wait(None if is_idle else left_s)
+        self._asleep = False
+        self._wake.clear()
+        self._wake_at = _MANY
 
     def _give_up(self) -> None:
         """Count the spans that arrived too late for delivery as dropped."""
@@ -320,8 +326,7 @@ class Worker:
         self._take_arrived()
         now = self._monotonic()
         for _ in range(len(self._lost)):
-            ids = self._lost.popleft()
-            self._assembler.lost(*ids, now)
+            self._assembler.lost(*self._lost.popleft(), now)
         for record in self._logs.take(logs):
             self._assembler.logged(record)
         if (refused := self._logs.take_refused() + self._assembler.take_refused_logs()) > 0:
@@ -357,7 +362,7 @@ class Worker:
             context = seen.context
             if context is not None and context.trace_flags & _SAMPLED:
                 self._assembler.started(seen, now)
-                if self._is_followed:
+                if self._journal is not None or self._watch is not None:
                     self._events.append((seen, False))
             if isinstance(new, tuple):  # it has ended since the copy, and children may have arrived: next round
                 self._ended.append(new)
@@ -371,7 +376,7 @@ class Worker:
         context = span[0]
         if context is None or not context[3] & _SAMPLED:  # a tuple, because its properties are Python calls
             return False
-        if self._is_followed:
+        if self._journal is not None or self._watch is not None:
             self._events.append((span, self._assembler.has_open(*context[:2])))
         self._assembler.ended(span, now)
         return True
@@ -387,12 +392,9 @@ class Worker:
             self._ledger.ended(ended)
         events, self._events = self._events, []
         if self._journal is not None and events:
-            self._write_down(self._journal, events)
+            try:
+                self._journal(events)
+            except Exception as error:  # noqa: BLE001 - protects the worker: only the recovery after a crash is lost
+                self._notices.say("journal", f"Open traces could not be written down ({error!r}); please report this.")
         if self._watch is not None and events:
             self._watch(events)
-
-    def _write_down(self, journal: Callable[[Sequence[SpanEvent]], None], events: Sequence[SpanEvent]) -> None:
-        try:
-            journal(events)
-        except Exception as error:  # noqa: BLE001 - protects the worker: only the recovery after a crash is lost
-            self._notices.say("journal", f"Open traces could not be journaled ({error!r}); please report this.")

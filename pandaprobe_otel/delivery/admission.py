@@ -6,12 +6,12 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
 
+from pandaprobe_otel.delivery.attached_metadata import with_chance
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.delivery.job import Job
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.randomness import randomness_of_uuid
-from pandaprobe_otel.delivery.sample_weights import with_chance
 from pandaprobe_otel.delivery.tail_sampler import TailSampler
 
 ADOPT_AFTER_S: Final = 300.0
@@ -99,7 +99,7 @@ class Admission:
         return LOOK_BELOW_CUT_S if job.is_below_cut else min(FIRST_LOOK_S * 2 ** (job.attempts - 1), _LAST_LOOK_S)
 
     def _chance(self, request: OutgoingRequest, now: float) -> float:
-        waiting = self._outbox.waiting_for_tokens
+        waiting = self._outbox.schedule.waiting_for_tokens
         if self._keeps_all or not waiting:
             return self._sampler.calm(request, now)
         blocked, fill = self._blocked(now), self._outbox.fill

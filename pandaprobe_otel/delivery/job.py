@@ -1,11 +1,19 @@
-"""A request on its way through the outbox, and the queue of one trace's requests."""
+"""A request on its way through the outbox, the line of those of one trace, and an attempt to send one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
+from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, Lease
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.store import Place
+from pandaprobe_otel.transport.request_outcome import Request, for_ever
+
+_MOST_READ: Final = 128 << 10
+"""Bytes read of an answer. An error that names five hundred refused fields takes 75 KB; a success is not read."""
+_MOST_LOOKED_AT: Final = 16 << 20
+"""Bytes read of a trace that is looked up. The spans of a larger one cannot be determined."""
 
 
 @dataclass(slots=True, eq=False)
@@ -54,3 +62,38 @@ class Inspection:
     """Unreadable spans from other processes."""
     gone: tuple[tuple[Job, str], ...] = ()
     body_cap: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A request for a job. With `is_check`, it only looks up whether the server has the trace.
+
+    A check precedes a score, and the repetition of a create whose outcome is unknown. With `is_audit`, it follows some
+    time after a trace was accepted.
+    """
+
+    job: Job
+    lease: Lease | None = None
+    is_check: bool = False
+    is_audit: bool = False
+
+    def request(self, timeout_s: float = REQUEST_TIMEOUT_S) -> Request:
+        """Return the HTTP request of this attempt."""
+        return Request(
+            method=self.method,
+            path=self.path,
+            body=None if self.is_check else self.job.request.body(),
+            timeout_s=timeout_s,
+            most_read=_MOST_LOOKED_AT if self.is_check else _MOST_READ,
+            time_left_s=for_ever if self.lease is None else self.lease.time_left_s,
+        )
+
+    @property
+    def method(self) -> str:
+        """HTTP method of the request."""
+        return "GET" if self.is_check else self.job.request.method
+
+    @property
+    def path(self) -> str:
+        """Path of the request below the endpoint."""
+        return f"/traces/{self.job.request.trace_id}" if self.is_check else self.job.request.path

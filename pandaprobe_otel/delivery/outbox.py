@@ -55,7 +55,10 @@ class Outbox:
         self._bytes = 0
         self._count = self._saved = 0
         self._lines: OrderedDict[str, Line] = OrderedDict()
-        self._schedule = Schedule(self._lines, keeps_all=keeps_all)
+        self.schedule = Schedule(self._lines, keeps_all=keeps_all)
+        self.next_create, self.next_other = self.schedule.next_create, self.schedule.next_other
+        self._unpacked: dict[Job, None] = {}
+        """Jobs that came while little was waiting. Above `PACK_ABOVE`, each newer one packs one of them."""
 
     @property
     def bytes(self) -> int:
@@ -75,11 +78,6 @@ class Outbox:
         A store has room for hours, so traces of the day may be sent at night.
         """
         return PATIENCE_MIN if self._store is None else math.inf
-
-    @property
-    def waiting_for_tokens(self) -> int:
-        """Number of traces that wait for a token."""
-        return self._schedule.waiting_for_tokens
 
     @property
     def is_done(self) -> bool:
@@ -112,37 +110,26 @@ class Outbox:
 
         A create is added before requests that wait for its trace to be stored.
         """
-        if self._store is None and self._bytes > PACK_ABOVE:
+        if is_crowded := self._store is None and self._bytes > PACK_ABOVE:
             request = request.closed()
+            self._pack_one()
         job = Job(request, since=now, in_doubt=request.step is Step.SCORE)
         self._append(job, now, now)
         if self._store is None:
+            if not is_crowded:
+                self._unpacked[job] = None
             return self._evict() if self._bytes > self._max_bytes else []
         self._note_added(job)
         return [] if self._writes else self._evict()  # the store is about to take the content out of memory
-
-    def next_create(self, now: float) -> Job | None:
-        """Return the next create; None if none is due."""
-        line = self._schedule.next_create(now)
-        return None if line is None else line.jobs[0]
-
-    def next_other(self, now: float) -> Job | None:
-        """Return the next append, finish or score; None if none is due."""
-        line = self._schedule.next_other(now)
-        return None if line is None else line.jobs[0]
-
-    def next_due(self, now: float) -> tuple[float | None, float | None]:
-        """Return the times at which the first create and the first other job are due; None for a kind without jobs."""
-        return self._schedule.next_due(now)
 
     def start(self, job: Job, now: float) -> None:
         """Mark an opened job as under way: no other request of its trace may be sent meanwhile."""
         job.in_flight = True
         if job.request.step is Step.CREATE:
-            self._schedule.serve(job.request, now)
+            self.schedule.serve(job.request, now)
             if job.place is not None and not job.in_doubt:
                 self._changes.started.append(job.place)
-        self._schedule.remove(self._lines[job.request.line])
+        self.schedule.remove(self._lines[job.request.line])
 
     def open(self, job: Job, now: float) -> bool:
         """Load the job's content in the form to send; return False if the job must wait for that."""
@@ -167,7 +154,7 @@ class Outbox:
         if self.has_create(job):
             line.jobs[:2] = line.jobs[1], job
             at = line.jobs[0].since
-        self._schedule.add(job.request.line, line, at)
+        self.schedule.add(job.request.line, line, at)
 
     def has_create(self, job: Job) -> bool:
         """Return whether this process is about to post the trace that the job adds to."""
@@ -187,11 +174,11 @@ class Outbox:
         line = self._lines.get(key)
         if line is None or job not in line.jobs:
             return
-        self._schedule.remove(line)
+        self.schedule.remove(line)
         line.jobs.remove(job)
         self._gone(job)
         if line.jobs:
-            self._schedule.add(key, line, now if next_at is None else next_at)
+            self.schedule.add(key, line, now if next_at is None else next_at)
         else:
             del self._lines[key]
 
@@ -332,7 +319,15 @@ class Outbox:
         self._bytes += request.size - job.request.size
         job.request = request
 
+    def _pack_one(self) -> None:
+        while self._unpacked:
+            job, _ = self._unpacked.popitem()
+            if not job.in_flight:
+                self._exchange(job, job.request.closed())
+                return
+
     def _gone(self, job: Job) -> None:
+        self._unpacked.pop(job, None)
         self._bytes -= job.request.size
         self._count -= 1
         self._changes.added.pop(job, None)
@@ -351,7 +346,7 @@ class Outbox:
         index = is_held if comes_first else len(line.jobs)
         self._insert(line, index, job)
         if index == 0:
-            self._schedule.add(request.line, line, at, now)
+            self.schedule.add(request.line, line, at, now)
 
     def _insert(self, line: Line, index: int, job: Job) -> None:
         line.jobs.insert(index, job)
@@ -365,7 +360,7 @@ class Outbox:
             return evicted
         excess = 0 if self._store is None else self._store.excess
         while self._bytes > self._max_bytes or excess > 0:
-            line = self._schedule.victim()
+            line = self.schedule.victim()
             if line is None:
                 line = next((line for line in self._lines.values() if not line.jobs[0].in_flight), None)
             if line is None:

@@ -114,7 +114,7 @@ class OutboxEntry:
 
     def left_to_errors(self, job: Job, now: float) -> int:
         """Return the tokens that the job may not take."""
-        return 0 if job.request.is_error else self._reserve.tokens(self._outbox.waiting_for_tokens, now)
+        return 0 if job.request.is_error else self._reserve.tokens(self._outbox.schedule.waiting_for_tokens, now)
 
     def _evicted(self, gone: list[tuple[Job, str]], now: float) -> None:
         unposted = {job.request.trace_id for job, _ in gone if job.request.step is Step.CREATE}

@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.audit import Audit
 from pandaprobe_otel.delivery.blockage import Blockage
 from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.log_causes import Causes
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.outbox_entry import OutboxEntry
 from pandaprobe_otel.delivery.outcome_effects import Dropped, OutcomeEffects
-from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.transport.request_outcome import Outcome
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.delivery.spool.rows import JournalChange
+    pass
 
 _AFTER_FAULT_S: Final = 1.0
 
 
 class DeliveryPolicy:
-    """Choice of the next request, and effects of its outcome. Not thread-safe: `SenderPool` calls it under one lock."""
+    """Choice of the next request, and effects of its outcome.
+
+    Not thread-safe: `SenderPool` calls it, its outbox and its blockage under one lock.
+    """
 
     def __init__(
         self,
@@ -42,11 +44,11 @@ class DeliveryPolicy:
         max_traces_per_day: int | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self._outbox = outbox
+        self.outbox = outbox
         self._bucket = bucket
         self._ledger = ledger
         self._causes = Causes(notices)
-        self._blockage = Blockage(self._causes, max_traces_per_day=max_traces_per_day, uniform=uniform)
+        self.blockage = Blockage(self._causes, max_traces_per_day=max_traces_per_day, uniform=uniform)
         self._audit = Audit(verify) if verify else None
         self._entry = OutboxEntry(
             outbox=outbox, bucket=bucket, ledger=ledger, causes=self._causes, project=project, blocked=self._is_blocked
@@ -56,7 +58,7 @@ class DeliveryPolicy:
             bucket=bucket,
             ledger=ledger,
             causes=self._causes,
-            blockage=self._blockage,
+            blockage=self.blockage,
             entry=self._entry,
             audit=self._audit,
             project=project,
@@ -65,14 +67,10 @@ class DeliveryPolicy:
         self.closing = False
         """True while the process ends; see `close`."""
         self.expected_at = math.inf
-        """Time of the next heartbeat to the processes that share the budget. It is due even if all senders are busy."""
+        """Time of the next heartbeat to those that share the budget. It is due even while all senders are busy."""
+        self.offer = self._entry.offer
         self.put = self._entry.put
         self.drop_all: Callable[[str], Dropped] = self._effects.drop_all
-
-    @property
-    def fill(self) -> float:
-        """Share of the memory bound that waiting requests take, from 0 to 1."""
-        return self._outbox.fill
 
     @property
     def kept_share(self) -> float:
@@ -84,42 +82,9 @@ class DeliveryPolicy:
         return self.kept_share < 1.0 and not self._is_blocked(now)
 
     @property
-    def idle(self) -> bool:
-        """True if nothing waits, nothing is under way, and the disk has been searched."""
-        return self._outbox.is_done
-
-    @property
-    def is_kept(self) -> bool:
-        """True if all waiting requests would survive the process."""
-        return self._outbox.is_kept
-
-    @property
-    def saved_spans(self) -> int:
-        """Spans that wait on disk."""
-        return self._outbox.saved_spans
-
-    @property
-    def has_ready(self) -> bool:
-        """True if a trace waits only for a token and a sender."""
-        return self._outbox.waiting_for_tokens > 0
-
-    @property
-    def unreachable(self) -> bool:
-        """True if the newest request got no answer from any server."""
-        return self._blockage.unreachable
-
-    @property
     def last_error(self) -> str | None:
         """Newest failure, if it still matters."""
         return self._effects.last_error
-
-    def save(self, journal: Sequence[JournalChange] = ()) -> None:
-        """Write the changes to the store, if there is one. Call this before releasing the lock."""
-        self._outbox.save(journal)
-
-    def offer(self, request: OutgoingRequest, now: float) -> None:
-        """Take over a new request, unless its trace is left out."""
-        self._entry.offer(request, now)
 
     def close(self) -> None:
         """Decide at once from now on, instead of waiting for another process, because this process ends."""
@@ -128,18 +93,7 @@ class DeliveryPolicy:
     def leave(self) -> None:
         """Tell the processes that share the budget, and the store, that this process sends nothing more."""
         self._bucket.leave()
-        self._outbox.leave()
-
-    def before_fork(self) -> None:
-        """Close, in the parent, everything that must not cross a fork."""
-        self._outbox.before_fork()
-
-    def abandon(self, *, is_quiet: bool) -> None:
-        """Give up, in a forked child, all requests on disk, because they belong to the parent.
-
-        `is_quiet`: no thread wrote to the disk during the fork.
-        """
-        self._outbox.abandon(is_quiet=is_quiet)
+        self.outbox.leave()
 
     def next(self, now: float) -> Attempt | float:
         """Return the next request, or the time at which to ask again. Never raises.
@@ -168,43 +122,43 @@ class DeliveryPolicy:
     # -- choosing ---------------------------------------------------------------------------------------------------
 
     def _step(self, now: float) -> Attempt | float:
-        if now >= self._outbox.inspect_at:
-            self._entry.inspected(self._outbox.inspect(now), now)
+        if now >= self.outbox.inspect_at:
+            self._entry.inspected(self.outbox.inspect(now), now)
         if not self._bucket.is_shared:
             step = self._choose(now)
         else:
             self._heartbeat(now)
             step = self._choose(now)
             self._heartbeat(now)
-        return step if isinstance(step, Attempt) else min(step, self.expected_at, self._outbox.inspect_at)
+        return step if isinstance(step, Attempt) else min(step, self.expected_at, self.outbox.inspect_at)
 
     def _heartbeat(self, now: float) -> None:
         self.expected_at = math.inf if self.closing else self._bucket.heartbeat(now)
 
     def _is_blocked(self, now: float) -> bool:
-        """Return whether a cause other than the budget prevents sending traces now."""
-        return self._bucket.paused or max(self._blockage.opens_at(), self._blockage.creates_from(now)) > now
+        """Return whether no trace can be sent now for a cause other than the budget."""
+        return self._bucket.paused or max(self.blockage.opens_at(), self.blockage.creates_from(now)) > now
 
     def _choose(self, now: float) -> Attempt | float:
-        blocked_until = self._blockage.opens_at()
+        blocked_until = self.blockage.opens_at()
         if blocked_until > now:
             return blocked_until
         return self._next_other(now) or self._next_create(now) or self._next_audit(now) or self._wake_at(now)
 
     def _next_other(self, now: float) -> Attempt | None:
-        job = self._outbox.next_other(now)
+        job = self.outbox.next_other(now)
         if job is None or not self._entry.opened(job, now):
             return None
         return self._start(Attempt(job=job, is_check=job.in_doubt), now)
 
     def _next_create(self, now: float) -> Attempt | None:
-        job = self._outbox.next_create(now)
+        job = self.outbox.next_create(now)
         if job is None:
             return None
         entry = self._entry
         if job.in_doubt:
             return self._start(Attempt(job=job, is_check=True), now) if entry.opened(job, now) else None
-        if self._blockage.creates_from(now) > now:
+        if self.blockage.creates_from(now) > now:
             return None
         lease = self._bucket.acquire(now, leave=entry.left_to_errors(job, now))
         if lease is None:
@@ -212,14 +166,14 @@ class DeliveryPolicy:
         if not entry.opened(job, now):
             self._bucket.release(lease, now)
             return None
-        self._blockage.posting(now)
+        self.blockage.posting(now)
         entry.admission.sent()
         self._ledger.leased(now - job.since)
         dropped = self._ledger.dropped_so_far()
         if dropped or entry.attached.has_something:
             reported = entry.attached.attach(job.request, dropped)
             if reported is not job.request:
-                self._outbox.amend(job, reported)
+                self.outbox.amend(job, reported)
         return self._start(Attempt(job=job, lease=lease), now)
 
     def _next_audit(self, now: float) -> Attempt | None:
@@ -227,17 +181,17 @@ class DeliveryPolicy:
         return None if job is None else Attempt(job=job, is_check=True, is_audit=True)
 
     def _start(self, attempt: Attempt, now: float) -> Attempt:
-        self._blockage.enter(now, is_create=attempt.lease is not None)
+        self.blockage.enter(now, is_create=attempt.lease is not None)
         attempt.job.attempts += 1
-        self._outbox.start(attempt.job, now)
+        self.outbox.start(attempt.job, now)
         return attempt
 
     def _wake_at(self, now: float) -> float:
-        create_at, other_at = self._outbox.next_due(now)
-        job = self._outbox.next_create(now)
+        create_at, other_at = self.outbox.schedule.next_due(now)
+        job = self.outbox.next_create(now)
         if job is not None:
             free_at = self._bucket.next_free(now, leave=self._entry.left_to_errors(job, now))
-            create_at = max(free_at, self._blockage.creates_from(now))
+            create_at = max(free_at, self.blockage.creates_from(now))
         audit_at = None if self._audit is None else self._audit.next_due()
         times = [at for at in (create_at, other_at, audit_at) if at is not None]
         return min(times, default=math.inf)

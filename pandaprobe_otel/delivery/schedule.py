@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Mapping
 
-from pandaprobe_otel.delivery.job import Line
+from pandaprobe_otel.delivery.job import Job, Line
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.token_queue import TokenQueue
 
@@ -30,17 +30,17 @@ class Schedule:
         """Number of lines that wait for a token."""
         return len(self._token_queue)
 
-    def next_create(self, now: float) -> Line | None:
-        """Return the line that is next to take a token; None if none waits."""
+    def next_create(self, now: float) -> Job | None:
+        """Return the create whose turn it is to take a token, or None."""
         if self._creates:
             self._queue_for_tokens(now)
         key = self._token_queue.next()
-        return None if key is None else self._lines[key]
+        return None if key is None else self._lines[key].jobs[0]
 
-    def next_other(self, now: float) -> Line | None:
-        """Return a line that is due with an append, finish or score; None if there is none."""
+    def next_other(self, now: float) -> Job | None:
+        """Return the append, finish or score that is due, or None."""
         at = self._first(self._others) if self._others else None
-        return None if at is None or at > now else self._lines[self._others[0][2]]
+        return None if at is None or at > now else self._lines[self._others[0][2]].jobs[0]
 
     def next_due(self, now: float) -> tuple[float | None, float | None]:
         """Return the times at which the first create and the first other job are due; None for a kind without jobs."""

@@ -9,8 +9,8 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S
+from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.outcome_effects import Dropped
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
@@ -103,15 +103,15 @@ class SenderPool:
             if self._stopped:
                 self._policy.drop_all("shutdown")
             else:
-                self._policy.save(journal)
-            self._due_at = 0.0  # unknown until the senders have checked again
-            if not self._policy.idle:
+                self._policy.outbox.save(journal)
+            self._due_at = 0.0  # unknown until the senders have looked again
+            if not self._policy.outbox.is_done:
                 self._call_sender()
 
     @property
     def fill(self) -> float:
-        """Used share of the bound on waiting requests, from 0 to 1."""
-        return self._policy.fill
+        """The filled share of the room for waiting requests, from 0 to 1."""
+        return self._policy.outbox.fill
 
     @property
     def kept_share(self) -> float:
@@ -131,9 +131,9 @@ class SenderPool:
         if not self._has_live_sender():
             self._send_until(deadline)
         with self._locked(deadline) as is_locked:
-            while is_locked and not self._policy.idle:
+            while is_locked and not self._policy.outbox.is_done:
                 now = self._monotonic()
-                may_stay = self._policy.is_kept
+                may_stay = self._policy.outbox.is_kept
                 if now >= deadline or self._is_hopeless(now, deadline, may_stay=may_stay):
                     return may_stay
                 looks_again = may_stay or self._policy.closing
@@ -162,7 +162,7 @@ class SenderPool:
             self._stopped = True
             if not is_locked:
                 return None
-            self.left_behind = self._policy.saved_spans
+            self.left_behind = self._policy.outbox.saved_spans
             dropped = self._policy.drop_all("shutdown")
             self._policy.leave()
             self._work.notify_all()
@@ -174,7 +174,7 @@ class SenderPool:
         """Stop the other threads in the parent while no file of the spool is open: a fork must not inherit one."""
         held = self._fork.held = self._changed.acquire(timeout=_FORK_WAIT_S)  # several threads may fork at once
         if held:
-            self._policy.before_fork()
+            self._policy.outbox.before_fork()
 
     def after_fork_in_parent(self) -> None:
         """Let the other threads of the parent continue."""
@@ -183,8 +183,8 @@ class SenderPool:
             self._changed.release()
 
     def reset_after_fork(self) -> None:
-        """Start empty with new locks in a forked child. The parent sends its own requests."""
-        self._policy.abandon(is_quiet=getattr(self._fork, "held", False))
+        """Start empty with new locks in a forked child. The parent sends what it has."""
+        self._policy.outbox.abandon(is_quiet=getattr(self._fork, "held", False))
         self._transport.reset_after_fork()
         self._start_fresh()
 
@@ -214,7 +214,7 @@ class SenderPool:
         return self._waiting == alive and (self._due_at > end or now >= end)
 
     def _end(self, deadline: float) -> float:
-        return min(deadline, self._patient_until) if self._policy.unreachable else deadline
+        return min(deadline, self._patient_until) if self._policy.blockage.unreachable else deadline
 
     # -- senders ------------------------------------------------------------------------------------------------------
 
@@ -266,8 +266,8 @@ class SenderPool:
             self._policy.give_up(attempt, outcome, now)
         else:
             self._policy.done(attempt, outcome, now)
-        self._policy.save()
-        if self._policy.idle or self._policy.closing:
+        self._policy.outbox.save()
+        if self._policy.outbox.is_done or self._policy.closing:
             self._changed.notify_all()
 
     def _next(self, deadline: float) -> Attempt | None:
@@ -279,17 +279,18 @@ class SenderPool:
                 self._watch()
                 continue
             step = self._policy.next(now)
-            self._policy.save()
+            self._policy.outbox.save()
             if isinstance(step, Attempt):
                 self._in_flight += 1
                 self._newest_request_at = now
-                if self._waiting == 0 and (self._policy.has_ready or self._policy.expected_at < math.inf):
+                has_ready = self._policy.outbox.schedule.waiting_for_tokens > 0
+                if self._waiting == 0 and (has_ready or self._policy.expected_at < math.inf):
                     self._add_sender()  # the new sender checks whether this one keeps up
-                elif self._waiting and not self._is_watched and self._policy.has_ready:
+                elif self._waiting and not self._is_watched and has_ready:
                     self._work.notify()
                 return step
             end = self._end(deadline)
-            if not is_own_thread and (self._policy.idle or end <= now or step > end):
+            if not is_own_thread and (self._policy.outbox.is_done or end <= now or step > end):
                 return None
             self._due_at = step
             self._changed.notify_all()  # waiting may be pointless for callers of `wait_idle`

@@ -314,6 +314,8 @@ class ExportPipeline:
                         timeout_s=self._timing.live_timeout_s,
                         monotonic=self._monotonic,
                     )
+            if self._live.is_refused:
+                self._worker.stop_watching()
             self._live.take(events)
         except Exception as error:  # noqa: BLE001 - protects the worker: only the live view is lost
             failed("the live view", error)

@@ -6,6 +6,8 @@ import gc
 import weakref
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from opentelemetry.sdk.trace import Span, TracerProvider
 
 from pandaprobe_otel.assembly import assembler as assembling
@@ -141,3 +143,41 @@ def test_too_many_open_spans_are_given_up_and_that_is_said(
         worker.ended(maker.end(span))
     worker.close(1e9)
     assert sum(len(segment.ended) for segment in segments) == 11
+
+
+STEPS = ("root", "child", "end", "forget", "look")
+
+
+@settings(max_examples=8)
+@given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 99)), min_size=60, max_size=120))
+def test_whatever_starts_and_never_ends_the_open_spans_are_counted_and_bounded(steps: list[tuple[str, int]]) -> None:
+    """Spans start in old traces and new ones, end in any order, or are forgotten by the app."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(assembling, "MAX_OPEN_SPANS", 12)
+        patched.setattr(assembling, "MAX_OPEN_TRACES", 7)
+        assembler, maker, held = an_assembler(), SpanMaker(), list[Span]()
+        parent: Span | None = None
+        for number, (step, which) in enumerate(steps):
+            now = number * 7.0
+            if step in ("root", "child"):
+                parent = held[which % len(held)] if step == "child" and held else None
+                held.append(maker.start("span", parent))
+                assembler.started(held[-1], now)
+            elif step == "look":
+                list(assembler.due(now))
+                assert assembler._open_spans <= 12
+                assert len(assembler) <= 7
+            elif held:
+                if step == "end":
+                    assembler.ended(fields_of(maker.end(held[which % len(held)])), now)
+                del held[which % len(held)]
+            assert assembler._open_spans == sum(len(buffer.open) for buffer in assembler._buffers.values())
+        parent = None
+        held.clear()
+        maker.exporter.clear()
+        gc.collect()
+        list(assembler.due(1e6))
+        list(assembler.due(2e6))
+        list(assembler.due(3e6))
+
+    assert (len(assembler), assembler._open_spans, assembler.bytes) == (0, 0, 0)

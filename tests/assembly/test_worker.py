@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.mapping.sdk_span import span_of
 from spans import SpanMaker
+from waiting import wait_until
 
 PATIENT = Timing(settle_s=math.inf)
 
@@ -55,6 +57,37 @@ def test_a_trace_is_not_complete_while_its_root_is_open() -> None:
 
     assert before == []
     assert [[span_of(span).name for span in segment.ended] for segment in segments] == [["first", "second", "root"]]
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["its end", "nothing"])
+def test_a_trace_that_waits_is_looked_at_a_few_times_only(is_open: bool) -> None:
+    """The worker sleeps until the trace is due or something comes; each look would cost the idle app 0.1 ms."""
+    looks: list[float] = []
+
+    class Counted(Assembler):
+        def due(self, now: float) -> Iterator[TraceSegment]:
+            looks.append(now)
+            return super().due(now)
+
+    segments: list[TraceSegment] = []
+    worker = Worker(
+        assembler=lambda: Counted(timing=Timing(), counts_starts=True, max_bytes=1 << 30),
+        deliver=segments.append,
+        ledger=Ledger(),
+        notices=Notices(lambda: 0.0),
+    )
+    maker = SpanMaker()
+    root = maker.start("root")
+    worker.started(root)
+    if is_open:
+        time.sleep(0.8)
+    else:
+        worker.ended(maker.end(root))
+        wait_until(lambda: len(segments) == 1)
+    worker.close(math.inf)
+
+    assert 1 <= len(looks) <= 5
+    assert len(segments) == int(not is_open)
 
 
 def test_spans_with_equal_span_ids_in_different_traces_are_kept_apart() -> None:

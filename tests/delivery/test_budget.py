@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 import random
 
@@ -109,6 +110,26 @@ def test_a_refused_client_probes_at_the_end_of_the_window_and_then_less_and_less
     assert probes(bucket, 800.0) == pytest.approx([20.1, 40.1, 60.2, 120.2, 240.2, 480.2, 720.2])
     bucket.accepted(800.0)
     assert not bucket.paused
+
+
+@given(opens=st.floats(0.0, 60.0), drawn=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=9))
+def test_a_refused_client_is_back_soon_after_the_window_opens_whenever_that_is(
+    opens: float, drawn: list[float]
+) -> None:
+    """Another process has filled the window at any time before: nothing is idle for long after it has reopened."""
+    turn = itertools.cycle(drawn)
+    bucket = LeasedBucket(uniform=lambda low, high: low + (high - low) * next(turn))
+    bucket.limited(0.0, None)
+    now = bucket.next_free(0.0)
+    while now < opens:
+        probe = bucket.acquire(now)
+        assert probe is not None
+        bucket.release(probe, now)
+        bucket.limited(now, None)
+        now = bucket.next_free(now)
+
+    assert now - opens <= 35.0
+    assert now <= 60.1
 
 
 @pytest.mark.parametrize(("asked_s", "waits"), [(1.0, [1.0, 2.0, 4.0, 5.0, 5.0]), (7.0, [7.0] * 5)])

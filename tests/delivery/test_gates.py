@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from pandaprobe_otel.delivery.gates import AUTH, OUTAGE, Gate
 
 
@@ -59,6 +64,28 @@ def test_an_outage_is_tried_for_again_within_a_quarter_of_its_age() -> None:
         assert gate.enter(gate.opens_at())
 
     assert drawn == [(1.0, 2.0), (1.0, 2.0), (2.5, 5.0), (12.5, 25.0), (30.0, 60.0)]
+
+
+@given(
+    down_s=st.floats(0.0, 200.0) | st.floats(0.0, 24 * 3600.0),
+    drawn=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=9),
+    answer_s=st.floats(0.0, 1.0),
+)
+def test_after_an_outage_of_any_length_the_server_is_found_again_soon(
+    down_s: float, drawn: list[float], answer_s: float
+) -> None:
+    """At most a quarter of the outage later, and never more than a minute; in an hour few probes go."""
+    turn = itertools.cycle(drawn)
+    gate = Gate(OUTAGE, lambda low, high: low + (high - low) * next(turn))
+    gate.close(0.0)
+    probes = [gate.opens_at()]
+    while probes[-1] < down_s:
+        assert gate.enter(probes[-1])
+        gate.close(probes[-1] + answer_s)
+        probes.append(gate.opens_at())
+
+    assert probes[-1] - down_s <= max(2.0, min(60.0, 0.25 * (down_s + 1.0))) + 1.0
+    assert all(sum(start <= at < start + 3600 for at in probes) <= 180 for start in probes[::50])
 
 
 def test_an_opened_gate_starts_over() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pandaprobe_otel.delivery.attempt import Attempt
+from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.outgoing_request import Step, adopted_id
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
@@ -438,7 +438,7 @@ def test_a_score_waits_for_its_trace_and_is_sent_once() -> None:
     delivery.run(30)
 
     assert delivery.count("POST", "/evaluations/trace-scores") == 1
-    assert delivery.policy.idle
+    assert delivery.policy.outbox.is_done
 
 
 def test_a_score_of_a_trace_that_never_comes_is_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -450,7 +450,7 @@ def test_a_score_of_a_trace_that_never_comes_is_counted_and_logged_once(caplog: 
         delivery.run(600)
 
     counts = delivery.ledger.read()
-    assert delivery.policy.idle
+    assert delivery.policy.outbox.is_done
     assert counts.scores_dropped == {"trace_not_found": 2}
     assert counts.dropped == {}
     (line,) = [record.getMessage() for record in caplog.records]

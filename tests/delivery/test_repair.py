@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.body_splitting import fit
+from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.repair import MARK, repair
 from pandaprobe_otel.errors import FieldError

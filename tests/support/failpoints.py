@@ -1,15 +1,18 @@
-"""A check that kills a process using a spool between any two lines of the spool's code, and examines the rest.
+"""A check that kills a process using a spool at any line or write of the spool's code, and examines the rest.
 
 Run as a program: `python failpoints.py FOLDER POINTS SEED`. It forks one child for each point; the child goes through
-a whole life (adopt, insert, start, remove, divide, fork, end) and dies by kill -9 after this many executed lines.
+a whole life (adopt, insert, start, remove, divide, fork, end) and dies after this many executed lines, or when any of
+its files would grow beyond this many bytes. What it adopts was left with a damaged log.
 Prints a JSON object: the points tried, the lines of a whole life, and every violation.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -19,13 +22,21 @@ from types import FrameType
 from typing import Any
 
 from pandaprobe_otel.delivery.outgoing_request import Step
+from pandaprobe_otel.delivery.spool.dead_letters import NAME, DeadLetters
+from pandaprobe_otel.delivery.spool.lease_file import FileTokens
 from simulated_delivery import create
-from spools import Run
+from spools import DESTINATION, Run
 
 _WATCHED = "pandaprobe_otel/delivery/spool/"
 LEFT_BEHIND = 3
 """Requests of the earlier process, which also ended by kill -9."""
 INSERTED = 8
+STAYS = {NAME, f"{NAME}.lock", "leases", "leases.cut", f"body-cap-{DESTINATION.digest}"}
+"""Files that outlive everything that waits."""
+_LARGEST = 200_000
+"""Bytes of the largest file of a life."""
+_CHECKSUM = 32 + 16
+"""Offset of the first checksum of a log, whose damage hides all of it from SQLite."""
 
 
 class Killer:
@@ -36,7 +47,7 @@ class Killer:
         self._at = at
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if _WATCHED not in frame.f_code.co_filename:
+        if _WATCHED not in frame.f_code.co_filename or frame.f_code.co_name == "_checksum":  # most lines are its loop
             return None
         if event == "line":
             self.lines += 1
@@ -58,8 +69,14 @@ def live(folder: Path, report: Any) -> None:
         report("leaving", number)
         run.done(jobs[number])
         report("gone", number)
+    tokens = FileTokens(folder / "leases")
+    tokens.take(100, 0.0)
+    tokens.publish_cutoff(0.5, 0.0)
+    run.outbox.remember_cap(1 << 20)
     run.start(jobs[1])
+    run.outbox.refused(jobs[1], "no")
     run.outbox.retry(jobs[1], 0.0)
+    run.outbox.save()
     run.start(jobs[4])
     whole = jobs[4].request
     rest = replace(whole, step=Step.APPEND, spans=whole.spans[1:])
@@ -89,19 +106,40 @@ def examine(folder: Path, said: list[list[Any]]) -> list[str]:
     problems += [f"{reason}: {count}" for reason, count in heir.gone.items() if count]
     heir.done(*heir.outbox)
     heir.outbox.leave()
-    problems += [f"left: {path.name}" for path in folder.iterdir()]
+    words = [letter.words for letter in DeadLetters(folder).all()]
+    problems += [f"letters: {words}"] if words not in ([], ["no"]) else []
+    problems += [f"left: {path.name}" for path in folder.iterdir() if path.name not in STAYS]
     return problems
 
 
-def life(folder: Path, at: int | None) -> tuple[int, list[list[Any]]]:
-    """Run a life in a forked child, killed at a line; return its number of lines (if it lived) and what it said."""
+def leave_a_damaged_log(folder: Path) -> None:
+    """Let a process put requests and die; flip a bit in its log."""
+    child = os.fork()
+    if child == 0:
+        before = Run(folder)
+        for number in range(LEFT_BEHIND):
+            before.put(create(100 + number, size=500))
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    (log,) = folder.glob("*-wal")
+    content = bytearray(log.read_bytes())
+    content[_CHECKSUM] ^= 1
+    log.write_bytes(content)
+
+
+def life(folder: Path, at: int | None, largest: int | None = None) -> tuple[int, list[list[Any]]]:
+    """Run a life in a forked child, killed at a line, or when a file would grow beyond `largest` bytes.
+
+    Return its number of lines (if it lived) and what it said.
+    """
     shutil.rmtree(folder, ignore_errors=True)
-    before = Run(folder)
-    before.put(*(create(100 + number, size=500) for number in range(LEFT_BEHIND)))
-    before.die()
+    leave_a_damaged_log(folder)
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
+        if largest is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
         killer = Killer(at)
         sys.settrace(killer)
         live(folder, lambda kind, number: os.write(writing, json.dumps([kind, number]).encode() + b"\n"))
@@ -117,6 +155,7 @@ def life(folder: Path, at: int | None) -> tuple[int, list[list[Any]]]:
 
 def main() -> int:
     """Try this many points, spread over the whole life."""
+    logging.disable(logging.WARNING)
     folder, points, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     lines, said = life(folder, None)
     violations = {"end": problems} if (problems := examine(folder, said)) else {}
@@ -125,6 +164,10 @@ def main() -> int:
         _, said = life(folder, at)
         if problems := examine(folder, said):
             violations[str(at)] = problems
+    for largest in random.Random(seed).sample(range(1, _LARGEST), min(points, 3000) // 3):
+        _, said = life(folder, None, largest)
+        if problems := examine(folder, said):
+            violations[f"{largest} bytes"] = problems
     sys.stdout.write(json.dumps({"tried": len(tried), "lines": lines, "violations": violations}))
     return 0
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox

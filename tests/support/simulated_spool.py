@@ -86,7 +86,7 @@ class SpooledProcess(Process):
 
     def fork(self) -> None:
         """Do the parent's steps around a fork."""
-        self.policy.before_fork()
+        self.policy.outbox.before_fork()
 
     def fail_to_write_once(self) -> None:
         """Refuse the next write to its own file."""

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, LeasedBucket, Tokens
+from pandaprobe_otel.delivery.job import Attempt
 from pandaprobe_otel.delivery.ledger import Ledger
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
@@ -307,12 +307,12 @@ class Process:
         """Accept spans that were counted when they ended and are ready to be sent."""
         for request in requests:
             self.policy.offer(request, self.clock())
-        self.policy.save(journal)
+        self.policy.outbox.save(journal)
         self._look_at(self.world.now + self._look_every_s)
 
     def write_down(self, changes: Sequence[JournalChange], *ended: str) -> None:
         """Write to the journal, if there is one; `ended`: ids of spans that are in it from now on."""
-        self.policy.save(changes)
+        self.policy.outbox.save(changes)
 
     @property
     def is_alive(self) -> bool:
@@ -340,7 +340,7 @@ class Process:
         while self._busy < self._senders:
             self.looks += 1
             step = self.policy.next(self.clock())
-            self.policy.save()
+            self.policy.outbox.save()
             if not isinstance(step, Attempt):
                 self._look_at(step / self._clock_rate + 1e-9 if step != math.inf else step)
                 return
@@ -374,7 +374,7 @@ class Process:
             self.doubtful.append(attempt.job.request.trace_id)
         self.answered.append((self.world.now, attempt.request()))
         self.policy.done(attempt, outcome, self.clock())
-        self.policy.save()
+        self.policy.outbox.save()
         self._look_at(self.world.now)
 
     def _draw(self) -> float:

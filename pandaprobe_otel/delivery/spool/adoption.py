@@ -11,20 +11,16 @@ from typing import Final
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.spool.folder import SpoolFolder
-from pandaprobe_otel.delivery.spool.log_repair import LogState, repair_log
+from pandaprobe_otel.delivery.spool.log_repair import LogState
 from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
 from pandaprobe_otel.delivery.spool.salvage import readable_journal, readable_requests
-from pandaprobe_otel.delivery.spool.schema import is_damage
+from pandaprobe_otel.delivery.spool.schema import is_damage, restore_first_page
 from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
 from pandaprobe_otel.delivery.store import Tended
 
 _SMALL: Final = 16 << 20
 """Size up to which a file is checked completely and may receive further requests."""
 _RESCUED_AT_ONCE: Final = 200
-_WORDS: Final = {
-    LogState.DAMAGED: "a damaged log ({}); its readable requests are sent",
-    LogState.TORN: "a log whose last write is incomplete ({}); everything before it is sent",
-}
 
 Recover = Callable[[Sequence[JournalRow], Sequence[TraceState]], Sequence[OutgoingRequest]]
 """Function that makes requests from the spans of incomplete traces. Never raises."""
@@ -54,20 +50,21 @@ class Adoption:
 
     def _adopt(self, file: SpoolFile, rows: Iterator[int], tended: Tended) -> None:
         try:
-            if (state := repair_log(file.path)) in _WORDS:
-                self._say(f"has {_WORDS[state].format(file.path.name + '-wal')}")
             self._take_whole(file, rows, tended)
         except sqlite3.NotSupportedError as error:
             self._folder.ignore(file)
             self._say(f"has a file that cannot be used ({file.path.name} {error}); it is left alone")
         except (sqlite3.Error, OSError) as error:
-            if is_damage(error, is_adopted=True):
+            if is_damage(error):
                 self._take_damaged(file, error, rows, tended)
             else:
                 file.release()
                 self._say(f"has a file that cannot be used now ({file.path.name}: {error})")
+        if file.log_state is not LogState.SOUND:
+            self._say(f"has {file.log_state.value} ({file.path.name})")
 
     def _take_whole(self, file: SpoolFile, rows: Iterator[int], tended: Tended) -> None:
+        file.open()
         is_small = file.bytes_on_disk <= _SMALL
         if is_small and not file.is_sound():
             raise sqlite3.DatabaseError("its structure is damaged")
@@ -91,6 +88,8 @@ class Adoption:
         try:
             own = self._folder.open_own()
             before = own.last_row()
+            file.close()
+            restore_first_page(file.path)
             for _, kept in readable_requests(file):
                 batch.append((kept.request, kept.in_doubt))
                 if len(batch) == _RESCUED_AT_ONCE:

@@ -30,8 +30,8 @@ class BodyCap:
 
     def write(self, size: int) -> None:
         """Store the size for later processes."""
-        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         with suppress(OSError):
-            draft.write_text(str(size), "ascii")
-            draft.chmod(0o600)
-            draft.replace(self._path)
+            # In place and always as long: a kill can leave neither a part of it nor a draft.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+            with os.fdopen(os.open(self._path, flags, 0o600), "wb", buffering=0) as file:
+                file.write(b"%20d" % size)

@@ -16,7 +16,7 @@ _CUT: Final = struct.Struct("<dd")
 
 
 class CutFile:
-    """File with the highest cut of the last ten minutes. Writes are atomic; a lost write is repeated within seconds."""
+    """The highest cut of the last ten minutes. A write replaces all of it; a lost one is repeated within seconds."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = boot_clock) -> None:
         self._path = path
@@ -39,11 +39,7 @@ class CutFile:
         return cut if 0.0 <= cut <= 1.0 and now < until <= now + CUT_COUNTS_S else 0.0
 
     def _write(self, cut: float, until: float) -> None:
-        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         with suppress(OSError):
-            try:
-                draft.touch(0o600)
-                draft.write_bytes(_CUT.pack(cut, until))
-                os.replace(draft, self._path)
-            except OSError:
-                draft.unlink(missing_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+            with os.fdopen(os.open(self._path, flags, 0o600), "wb", buffering=0) as file:
+                file.write(_CUT.pack(cut, until))

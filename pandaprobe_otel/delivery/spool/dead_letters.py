@@ -19,7 +19,7 @@ from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.spool.destination import Destination
 from pandaprobe_otel.delivery.spool.lock_file import LockFile
 from pandaprobe_otel.delivery.spool.rows import checksum, joined, request_of
-from pandaprobe_otel.delivery.spool.schema import is_damage
+from pandaprobe_otel.delivery.spool.schema import is_damage, set_up
 from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, lock_path
 
 NAME: Final = "dead-letters.db"
@@ -28,7 +28,8 @@ _LOCK_TRIES: Final = 100
 _LOCK_PAUSE_S: Final = 0.01
 
 _TABLE: Final = """
-CREATE TABLE IF NOT EXISTS letter (
+PRAGMA auto_vacuum = FULL;
+CREATE TABLE letter (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     at REAL NOT NULL,
     digest TEXT NOT NULL,
@@ -44,7 +45,7 @@ CREATE TABLE IF NOT EXISTS letter (
     crc INTEGER NOT NULL,
     fields BLOB NOT NULL,
     spans BLOB NOT NULL
-)
+);
 """
 _LETTER: Final = """
 SELECT number, step, trace_id, name, is_error, is_remote, 0, crc, fields, spans, at, digest, endpoint, project, words
@@ -142,9 +143,8 @@ def _connected(path: Path) -> Generator[sqlite3.Connection]:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
     try:
-        db.execute("PRAGMA auto_vacuum = FULL")
+        set_up(db, path, _TABLE)
         db.execute("BEGIN IMMEDIATE")
-        db.execute(_TABLE)
         try:
             yield db
             db.execute("COMMIT")
@@ -176,7 +176,7 @@ def _letter(row: tuple[Any, ...]) -> Letter:
     at, digest, endpoint, project, words = row[10:]
     return Letter(
         number=int(row[0]),
-        at=float(at),
+        at=at if isinstance(at, float) else 0.0,  # damaged
         digest=str(digest),
         endpoint=str(endpoint),
         project=str(project),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import sqlite3
 import time
@@ -14,10 +15,12 @@ from typing import Any, Final, Literal, cast
 
 from pandaprobe_otel.delivery.spool.dead_letters import Letter
 from pandaprobe_otel.delivery.spool.destination import SUFFIX, Destination
+from pandaprobe_otel.delivery.spool.log_repair import LogState
 from pandaprobe_otel.delivery.spool.rows import OWN
 from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, SpoolFile, lock_path
 
 _DIGEST_LENGTH: Final = 16
+_logger = logging.getLogger("pandaprobe_otel")
 
 State = Literal["in use", "waiting", "unreadable", "damaged"]
 
@@ -73,7 +76,10 @@ def take_to(folder: Path, destination: Destination) -> int:
         if file is None:
             continue
         file.open()
-        file.close()  # the log is now in the database, so only one file must be renamed
+        file.close()
+        if Path(f"{path}-wal").exists():  # the disk is full; else the log is in the database now
+            file.release()
+            continue
         path.rename(path.with_name(destination.digest + path.name[_DIGEST_LENGTH:]))
         file.lock.remove()
         moved += report.requests or 0
@@ -107,6 +113,8 @@ def _report(path: Path) -> FileReport:
         return FileReport(name=path.name, state="in use", bytes=size, **numbers, **about)
     try:
         count = file.count()
+        if file.log_state is not LogState.SOUND:  # its next owner finds a sound one
+            _logger.warning("pandaprobe-otel: the spool file %s has %s.", path.name, file.log_state.value)
         return FileReport(
             name=path.name, state="waiting", bytes=size, requests=count.requests, spans=count.spans, **about
         )

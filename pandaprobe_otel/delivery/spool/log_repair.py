@@ -12,6 +12,7 @@ before a page that does not belong to it.
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 from array import array
@@ -25,29 +26,38 @@ _LITTLE: Final = 0x377F0682
 _BIG: Final = 0x377F0683
 _VERSION: Final = 3007000
 PAGE_SIZE: Final = 4096
+DRAFT_SUFFIX: Final = ".repaired"
 _MOST_BYTES: Final = 64 << 20
 """Size above which a log is left alone. SQLite cuts a spool's log to 4 MB after each checkpoint."""
 _WORD: Final = 0xFFFFFFFF
 
 
 class LogState(Enum):
-    """State in which a log was found."""
+    """The state in which a log was found, in words for the user."""
 
-    SOUND = "sound"
-    DAMAGED = "damaged"
-    TORN = "torn"
-    """The process ended while it wrote the last transaction, or that transaction is damaged."""
+    SOUND = "a sound log"
+    DAMAGED = "a damaged log; what can be read of it is sent"
+    TORN = "a log whose last write is incomplete; all before it is sent"
+    """The process ended while it wrote the last transaction, or that one is damaged."""
 
 
 def repair_log(database: Path) -> LogState:
-    """Make every whole transaction in a database's log count; return the log's state. Raises OSError."""
-    log = database.with_name(database.name + "-wal")
+    """Make every whole transaction in a database's log count; return what was found. Raises OSError.
+
+    Call this before SQLite opens the database, since SQLite deletes the rest of the log when it closes it.
+    """
+    log = Path(f"{database}-wal")
     if not log.exists() or log.stat().st_size > _MOST_BYTES:
         return LogState.SOUND
     content = bytearray(log.read_bytes())
     state = _repair(content)
     if state is LogState.DAMAGED:
-        log.write_bytes(content)
+        draft = Path(f"{log}{DRAFT_SUFFIX}")
+        draft.touch(0o600)
+        with draft.open("wb") as file:
+            file.write(content)
+            os.fsync(file.fileno())
+        draft.replace(log)  # at once: killed while it writes, this process must not lose what it was about to save
     return state
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pandaprobe_otel.delivery.spool.log_repair import PAGE_SIZE
 
 VERSION: Final = 1
 
-# Bodies have a separate table, so that counting and choosing requests does not read them.
-_TABLES: Final = """
-CREATE TABLE IF NOT EXISTS parcel (
+# Bodies have a table of their own, so that counting and choosing requests does not read them.
+_TABLES: Final = f"""
+BEGIN;
+CREATE TABLE parcel (
     row INTEGER PRIMARY KEY,
     line TEXT NOT NULL,
     step TEXT NOT NULL,
@@ -27,8 +30,8 @@ CREATE TABLE IF NOT EXISTS parcel (
     in_doubt INTEGER NOT NULL,
     crc INTEGER NOT NULL
 );
-CREATE TABLE IF NOT EXISTS body (row INTEGER PRIMARY KEY, fields BLOB NOT NULL, spans BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS journal (
+CREATE TABLE body (row INTEGER PRIMARY KEY, fields BLOB NOT NULL, spans BLOB NOT NULL);
+CREATE TABLE journal (
     number INTEGER PRIMARY KEY,
     trace_id TEXT NOT NULL,
     span_id TEXT NOT NULL,
@@ -36,14 +39,19 @@ CREATE TABLE IF NOT EXISTS journal (
     data BLOB NOT NULL,
     crc INTEGER NOT NULL
 );
-CREATE UNIQUE INDEX IF NOT EXISTS journal_by_span ON journal (trace_id, span_id);
-CREATE TABLE IF NOT EXISTS open_trace (trace_id TEXT PRIMARY KEY, state TEXT NOT NULL);
+CREATE UNIQUE INDEX journal_by_span ON journal (trace_id, span_id);
+CREATE TABLE open_trace (trace_id TEXT PRIMARY KEY, state TEXT NOT NULL);
+PRAGMA user_version = {VERSION};
+COMMIT;
 """
 _LARGEST_LOG: Final = 4 << 20
+_WRITE_AHEAD: Final = b"\2\2"
+_FORMS: Final = (b"", b"\1\1", _WRITE_AHEAD)
+"""The bytes of the head that name the form of the file: of an empty one, with and without a log."""
+_COUNTS: Final = (slice(24, 40), slice(92, 100))
+"""The parts of the first page that differ from file to file: its changes, its size, its free pages, its writer."""
 
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
-_WRONG_TABLES: Final = sqlite3.SQLITE_ERROR
-"""Error code of a missing table or column: the damaged bit is in its name."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -54,35 +62,81 @@ def connect(path: Path) -> sqlite3.Connection:
     """
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
     try:
-        db.text_factory = _text
-        db.execute(f"PRAGMA page_size = {PAGE_SIZE}")
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        db.execute("PRAGMA journal_mode = WAL")
+        set_up(db, path, _TABLES, journal_mode="WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute(f"PRAGMA journal_size_limit = {_LARGEST_LOG}")
         db.execute("PRAGMA cell_size_check = ON")
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, VERSION):
-            raise sqlite3.NotSupportedError(f"has version {version}, but this library writes version {VERSION}")
-        if version == 0:
-            db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
     except BaseException:
         db.close()
         raise
     return db
 
 
-def is_damage(error: Exception, *, is_adopted: bool = False) -> bool:
-    """Return whether the error means damaged content, not a file that cannot be reached or written.
+def set_up(db: sqlite3.Connection, path: Path, tables: str, *, journal_mode: str = "DELETE") -> None:
+    """Create the tables of a new database, or check those of another. Raises sqlite3.Error."""
+    db.text_factory = _text
+    with path.open("rb") as file:
+        if file.read(20)[18:] not in _FORMS:  # SQLite takes it for that of a later version, and would only read it
+            raise sqlite3.DatabaseError("its head is damaged")
+    try:
+        db.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+        db.execute(f"PRAGMA journal_mode = {journal_mode}")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, VERSION):
+            raise sqlite3.NotSupportedError(f"is of version {version}; this library writes version {VERSION}")
+        found = _tables(db)
+    except (UnicodeDecodeError, sqlite3.OperationalError) as error:  # the former of a message with a damaged name
+        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) != sqlite3.SQLITE_ERROR:
+            raise
+        raise sqlite3.DatabaseError("its tables are damaged") from error
+    if not found:
+        db.executescript(tables)
+    elif found != _new(tables)[0]:
+        raise sqlite3.DatabaseError("its tables are damaged")
 
-    `is_adopted`: another process has written the file, so wrong tables are damage and not an error of this library.
+
+def restore_first_page(path: Path) -> None:
+    """Write the head and the tables anew, which are the same in every file; without them nothing can be read.
+
+    The list of free pages is emptied, and the size left to be determined from that of the file. Raises OSError.
     """
+    page = bytearray(_new(_TABLES)[1])
+    with path.open("r+b") as file:
+        old = file.read(PAGE_SIZE)
+        if not page or len(old) < PAGE_SIZE:
+            return
+        for part in _COUNTS:
+            page[part] = old[part]
+        page[18:20] = _WRITE_AHEAD
+        page[32:40] = bytes(8)
+        page[92:96] = bytes(byte ^ 0xFF for byte in page[24:28])  # the size in the head counts if the two are equal
+        file.seek(0)
+        file.write(page)
+
+
+@cache
+def _new(tables: str) -> tuple[list[Any], bytes]:
+    """Return the tables as a connection shows them, and the first page of a new file (b"" if unknown)."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        db.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+        db.executescript(tables)
+        content: bytes = db.serialize() if hasattr(db, "serialize") else b""  # SQLite may be built without it
+        return _tables(db), content[:PAGE_SIZE]
+
+
+def _tables(db: sqlite3.Connection) -> list[Any]:
+    return db.execute("SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master ORDER BY rowid").fetchall()
+
+
+def is_damage(error: Exception) -> bool:
+    """Return whether the error means broken content, rather than a file that cannot be reached or written."""
     code = getattr(error, "sqlite_errorcode", None)
     if isinstance(error, sqlite3.NotSupportedError):
         return False
     if code is None:
         return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
-    return code & 0xFF in _DAMAGE or (is_adopted and code == _WRONG_TABLES)
+    return code & 0xFF in _DAMAGE
 
 
 def _text(raw: bytes) -> str:

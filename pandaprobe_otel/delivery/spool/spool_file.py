@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.spool.lock_file import LockFile
+from pandaprobe_otel.delivery.spool.log_repair import DRAFT_SUFFIX, LogState, repair_log
 from pandaprobe_otel.delivery.spool.rows import (
     Count,
     JournalChange,
@@ -62,7 +63,9 @@ class SpoolFile:
         self._connection: sqlite3.Connection | None = None
         self._inode: int | None = None
         self.bytes = 0
-        """Bytes of the waiting requests, once the file has been opened."""
+        """Bytes that the waiting requests count for, once the file has been opened."""
+        self.log_state = LogState.SOUND
+        """The state in which the log of a dead process was found when the file was opened."""
 
     @classmethod
     def create(cls, path: Path, number: int) -> SpoolFile | None:
@@ -96,6 +99,8 @@ class SpoolFile:
     def open(self) -> sqlite3.Connection:
         """Return the connection; open it if necessary."""
         if self._connection is None:
+            if (state := repair_log(self.path)) is not LogState.SOUND:
+                self.log_state = state
             self._connection = connect(self.path)
             self._inode = os.stat(self.path).st_ino
             self.bytes = int(self._connection.execute("SELECT total(size) FROM parcel").fetchone()[0])
@@ -122,7 +127,7 @@ class SpoolFile:
     def remove(self) -> None:
         """Delete the file and its lock."""
         self.close()
-        for name in (f"{self.path}-wal", f"{self.path}-shm", str(self.path)):
+        for name in (f"{self.path}-wal{DRAFT_SUFFIX}", f"{self.path}-wal", f"{self.path}-shm", str(self.path)):
             with suppress(OSError):
                 os.unlink(name)
         self.lock.remove()
