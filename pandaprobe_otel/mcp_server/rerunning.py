@@ -77,7 +77,8 @@ class RerunTools:
         try:
             return len(cut_from(recorded_in(trace), from_span).gone)
         except (CannotCapture, RecordingError) as error:
-            raise Refused("refused", str(error), "choose another trace or span") from None
+            why = "this trace cannot be run again from there"
+            raise Refused("refused", why, "choose another trace or span", recorded=str(error)) from None
 
     def _run(self, trace: StoredTrace, options: list[str], prompt: str | None) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="pandaprobe-") as folder:
@@ -104,8 +105,8 @@ class RerunTools:
         try:
             told: dict[str, Any] = json.loads(done.stdout[begin:])
         except ValueError:
-            why = self._reading.scrubber.text(done.stderr.strip()[-400:])
-            raise Refused("upstream", f"the program could not be run again: {why}") from None
+            last = done.stderr.strip()[-400:]
+            raise Refused("upstream", "the program could not be run again", recorded=last) from None
         return told
 
     def _kept(self, told: dict[str, Any]) -> None:

@@ -91,7 +91,7 @@ def server_of(reading: Reading, options: ServerOptions) -> MCPServer:
     )
     for name, (tool, hints) in tools.items():
         server.add_tool(
-            _refusing(tool),
+            _refusing(reading, tool),
             name=name,
             description=_description(tool),
             annotations=hints,
@@ -110,7 +110,7 @@ def server_of(reading: Reading, options: ServerOptions) -> MCPServer:
     return server
 
 
-def _refusing(tool: Tool) -> Tool:
+def _refusing(reading: Reading, tool: Tool) -> Tool:
     """Return a tool whose errors are answers with a code and the next step."""
 
     @functools.wraps(tool)
@@ -119,7 +119,7 @@ def _refusing(tool: Tool) -> Tool:
             with told():
                 return tool(**arguments)
         except Refused as error:
-            return refusal(error)
+            return refusal(error, reading.fenced(error.recorded) if error.recorded else "")
 
     return call
 

@@ -66,11 +66,13 @@ class WriterTools:
         try:
             made = capture([stored], file, Wishes(entry=self._options.entry, folder=self._options.folder))
         except CannotCapture as error:
-            raise Refused("refused", f"no test can be made of this trace: {error}", "choose another one") from None
+            why = "no test can be made of this trace"
+            raise Refused("refused", why, "choose another one", recorded=str(error)) from None
         except FileExistsError:
             raise _exists(file) from None
         except (ValueError, RecordingError, OSError) as error:
-            raise Refused("bad_arguments", str(error), "tell the person; --entry names the program") from None
+            step = "tell the person; --entry names the program"
+            raise Refused("bad_arguments", "the test could not be made", step, recorded=str(error)) from None
         return self._told(made)
 
     def _judgements(self, sessions: list[str], traces: list[str], metrics: list[str]) -> int:
