@@ -24,6 +24,7 @@ OUTER_FILES: Final = frozenset(
     HERE / name
     for name in (
         "api/test_tables.py",  # needs pandas
+        "compat/test_reflect.py",  # needs bashkit, which Reflect works in
         "delivery/fleet/test_eight_processes.py",  # takes minutes at the limit, needs gunicorn
         "evals/test_report_in_browser.py",
         "evals/test_statistics_against_scipy.py",
