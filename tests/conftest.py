@@ -34,6 +34,7 @@ OUTER_FILES: Final = frozenset(
         "local/test_any_request.py",  # needs schemathesis
         "mapping/test_live.py",  # runs each instrumentor in its own process
         "replay/capture/test_ten_failures.py",  # starts fifty processes
+        "mcp_server/test_improving.py",  # runs a program some fifty times
         "mcp_server/test_inspector.py",  # starts Node.js some thirty times
         "mcp_server/test_protocol.py",  # imports MCP's SDK, which takes a second in each worker
         "mcp_server/test_readers.py",
@@ -47,7 +48,12 @@ OUTER_FILES: Final = frozenset(
 )
 
 NIGHT_FILES: Final = frozenset(
-    HERE / name for name in ("delivery/fleet/test_eight_processes.py", "typing/test_client_types.py")
+    HERE / name
+    for name in (
+        "delivery/fleet/test_eight_processes.py",
+        "mcp_server/test_improving.py",
+        "typing/test_client_types.py",
+    )
 )
 """Files of the outer ring that take a minute or more each, while the inner ring has samples of what they hold."""
 

@@ -16,6 +16,8 @@ class ServerOptions:
         tests: The folder that tests are written to.
         max_evaluations: Judgements that may be billed until the server ends.
         max_calls: Calls of models that may be sent until the server ends; 0: everything is played.
+        allowed: Patterns of the files that an improvement may change; without one there is none.
+        live_tools: Tools that really run in the runs of an improvement.
         folder: The program's folder.
         command: What a rerun is started with, before its arguments.
     """
@@ -25,5 +27,7 @@ class ServerOptions:
     tests: Path = Path("tests")
     max_evaluations: int = 50
     max_calls: int = 0
+    allowed: tuple[str, ...] = ()
+    live_tools: tuple[str, ...] = ()
     folder: Path = field(default_factory=Path.cwd)
     command: tuple[str, ...] = ()

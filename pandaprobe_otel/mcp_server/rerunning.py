@@ -19,6 +19,7 @@ from pydantic import Field
 from pandaprobe_otel.compact.value_text import clipped, one_line, text_of
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.mcp_server.answers import answer
+from pandaprobe_otel.mcp_server.bills import Bills
 from pandaprobe_otel.mcp_server.options import ServerOptions
 from pandaprobe_otel.mcp_server.reading import Reading
 from pandaprobe_otel.mcp_server.refusals import Refused
@@ -34,15 +35,10 @@ _LONGEST_S: Final = 600.0
 class RerunTools:
     """Runs the program that the command line names."""
 
-    def __init__(self, reading: Reading, options: ServerOptions) -> None:
+    def __init__(self, reading: Reading, options: ServerOptions, calls: Bills) -> None:
         self._reading = reading
         self._options = options
-        self._calls_left = options.max_calls
-
-    @property
-    def calls_left(self) -> int:
-        """Calls of models that may still be sent."""
-        return self._calls_left
+        self._calls = calls
 
     def replay(
         self,
@@ -58,18 +54,18 @@ class RerunTools:
         """
         trace = StoredTrace(self._reading.trace(target).model_dump(mode="json"))
         expected = self._expected(trace, from_span) * repeat
-        if expected > self._calls_left:
+        # Also spent by a run that fails: nobody can tell what it has sent.
+        if not self._calls.spend(expected):
             raise Refused(
                 "refused",
-                f"at least {expected} calls of models would be sent, and {self._calls_left} are left",
+                f"at least {expected} calls of models would be sent, and {self._calls.limit} are left",
                 "choose a later span or fewer repeats; the person raises it with --max-calls",
             )
-        self._calls_left -= expected  # also spent by a run that fails: nobody can tell what it has sent
         options = ["--from", from_span, "--repeat", str(repeat), "--entry", str(self._options.entry)]
         told = self._run(trace, [*options, *(("--model", model) if model is not None else ())], prompt)
         self._kept(told)
         sent = sum(told["sent"])
-        self._calls_left = max(self._calls_left + expected - sent, 0)
+        self._calls.give_back(expected - sent)
         return self._told(told, sent)
 
     def _expected(self, trace: StoredTrace, from_span: str) -> int:
@@ -125,6 +121,6 @@ class RerunTools:
             outcome = f"failed: {case['error']}" if case.get("error") else text_of(case.get("output"))
             lines.append(f"{case['id']}: {clipped(one_line(self._reading.scrubber.text(outcome)), 150)}")
         failed = sum(bool(case.get("error")) for case in told["forks"])
-        head = f"{len(told['forks'])} runs, {failed} failed, {sent} calls sent, {self._calls_left} left"
+        head = f"{len(told['forks'])} runs, {failed} failed, {sent} calls sent, {self._calls.limit} left"
         text = f"{head}\n{self._reading.fence().around(chr(10).join(lines))}"
         return answer(text, {"runs": len(told["forks"]), "failed": failed, "calls": sent})

@@ -15,8 +15,9 @@ from mcp.types import CallToolResult, ToolAnnotations
 from pandaprobe_otel.compact.fences import inert_value
 from pandaprobe_otel.errors import PandaProbeError
 from pandaprobe_otel.mcp_server.answers import answer, refusal
-from pandaprobe_otel.mcp_server.approval import approved_evaluate
+from pandaprobe_otel.mcp_server.approval import approved_evaluate, approved_improve
 from pandaprobe_otel.mcp_server.bills import Bills
+from pandaprobe_otel.mcp_server.improving import ImproveTools
 from pandaprobe_otel.mcp_server.options import ServerOptions
 from pandaprobe_otel.mcp_server.reader_tools import ReaderTools
 from pandaprobe_otel.mcp_server.reading import TRACE_URI, Reading
@@ -44,6 +45,10 @@ _MORE: Final[Mapping[str, str]] = {
         "cassette or loosen an assertion."
     ),
     "replay": "replay sends calls of models: they cost money.",
+    "improve": (
+        "improve proves a change of a prompt or rule: write the general rule, not the example; rejected and undecided "
+        "are results. Only the person applies it."
+    ),
 }
 _READ_ONLY: Final = "This server only reads."
 
@@ -62,14 +67,16 @@ def tools_of(reading: Reading, options: ServerOptions) -> dict[str, tuple[Tool, 
             readers.get_scores,
         )
     }
-    rerun = RerunTools(reading, options)
+    calls = Bills(options.max_calls, "calls of models would be sent", "--max-calls")
     if options.writes:
         writers = WriterTools(reading, options, bills)
         allowed: tuple[Tool, ...] = (approved_evaluate(writers), writers.add_score, writers.capture_test)
         tools |= {tool.__name__: (tool, _WRITE) for tool in allowed}
         if options.entry is not None:
-            tools["replay"] = (rerun.replay, _WRITE)
-    tools["doctor"] = (functools.partial(_doctor, reading, options, bills, rerun), _READ)
+            tools["replay"] = (RerunTools(reading, options, calls).replay, _WRITE)
+            if options.allowed:
+                tools["improve"] = (approved_improve(ImproveTools(reading, options, calls)), _WRITE)
+    tools["doctor"] = (functools.partial(_doctor, reading, options, bills, calls), _READ)
     return tools
 
 
@@ -129,7 +136,7 @@ def _description(tool: Tool) -> str:
     return " ".join((found.__doc__ or "").split())
 
 
-def _doctor(reading: Reading, options: ServerOptions, bills: Bills, rerun: RerunTools) -> CallToolResult:
+def _doctor(reading: Reading, options: ServerOptions, bills: Bills, calls: Bills) -> CallToolResult:
     """Tell which PandaProbe is asked, whether it answers, and what this server may do."""
     credentials = reading.client.credentials
     problems: list[str] = []
@@ -143,7 +150,7 @@ def _doctor(reading: Reading, options: ServerOptions, bills: Bills, rerun: Rerun
         "writes": options.writes,
         "entry": options.entry,
         "tests": str(options.tests) if options.writes else None,
-        "budget_left": {"evaluations": bills.limit, "calls": rerun.calls_left} if options.writes else None,
+        "budget_left": {"evaluations": bills.limit, "calls": calls.limit} if options.writes else None,
         "problems": problems,
     }
     return answer("\n".join(f"{name}: {value}" for name, value in facts.items() if value is not None), facts)

@@ -37,14 +37,14 @@ class WriterTools:
         Without `confirm` it tells the bill and a code. Tell the person the number, then call again with the code.
         """
         sessions, traces = _targets(target)
-        bill = Bill(target=target, metrics=tuple(metrics), judgements=self._judgements(sessions, traces, metrics))
+        bill = Bill(target=target, metrics=tuple(metrics), count=self._judgements(sessions, traces, metrics))
         if confirm is None:
             code = self._bills.tell(bill)
             text = (
-                f"{bill.judgements} judgements would be billed; {self._bills.limit} are left.\n"
+                f"{bill.count} judgements would be billed; {self._bills.limit} are left.\n"
                 f'Next: tell the person, then evaluate with the same arguments and confirm="{code}"'
             )
-            return answer(text, {"judgements": bill.judgements, "left": self._bills.limit, "confirm": code})
+            return answer(text, {"judgements": bill.count, "left": self._bills.limit, "confirm": code})
         self._bills.take(confirm, bill)
         if not approved:
             raise Refused("refused", "the person did not approve", "do not ask again for the same")
@@ -52,7 +52,7 @@ class WriterTools:
 
     def judgements_of(self, confirm: str | None) -> int | None:
         """Return the judgements of a bill by its code; None for no code, and for one that is not good."""
-        return None if confirm is None else self._bills.judgements_of(confirm)
+        return None if confirm is None else self._bills.count_of(confirm)
 
     def add_score(self, target: str, name: str, value: float | bool | str, reason: str | None = None) -> CallToolResult:
         """Give a trace a score: 0 to 1, true or false, or a label; with the reason."""

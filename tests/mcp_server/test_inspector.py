@@ -15,7 +15,7 @@ from command_line import COMMAND, clean_environment
 from failing_programs import PROGRAMS
 from hosted_answers import GIVES, SESSION, TRACE
 from inspector import called, inspected, require_inspector
-from mcp_calls import EVERY, READERS, arguments_of
+from mcp_calls import EVERY, READERS, arguments_of, everything_allowed
 from mcp_command import serving
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
@@ -54,8 +54,7 @@ def results(server: list[str], calls: Mapping[str, Mapping[str, Any]], *options:
 
 def test_every_tool_against_recorded_answers(serve: Callable[..., str], replayed: Asked, tmp_path: Path) -> None:
     """With the newest protocol; what each makes of the answers, and one score is all that is written."""
-    allowed = {"writes": True, "entry": "shop:answer", "tests": tmp_path, "folder": tmp_path, "max_calls": 9}
-    server = [serve(**allowed)]
+    server = [serve(**everything_allowed(tmp_path))]
     assert names(server, "--protocol-era", "modern") == {*EVERY}
     given = {tool: arguments_of(tool, TRACE, SESSION) for tool in EVERY}
     for tool, result in results(server, given, "--protocol-era", "modern").items():
@@ -72,7 +71,7 @@ def test_every_tool_against_a_local_pandaprobe(pandaprobe: LocalServer, tmp_path
         environment = clean_environment(tmp_path, **variables, OPENAI_BASE_URL=model.base_url)
         (tmp_path / "shop.py").write_text(PROGRAM.text, encoding="utf-8")
         subprocess.run([sys.executable, "shop.py"], cwd=tmp_path, env=environment, check=True, timeout=120)
-        options = ("--allow-writes", "--entry", "shop:answer", "--max-calls", "3")
+        options = ("--allow-writes", "--entry", "shop:answer", "--allow", "prompts/*.md", "--max-calls", "3")
         with serving(environment, *options, folder=tmp_path) as address:
             assert names([address]) == {*EVERY}
             found = called([address], "find_traces", {})["result"]["structuredContent"]["trace_ids"]
@@ -85,7 +84,9 @@ def test_every_tool_against_a_local_pandaprobe(pandaprobe: LocalServer, tmp_path
             confirm = made["evaluate"]["structuredContent"]["confirm"]
             judged = called([address], "evaluate", {**given["evaluate"], "confirm": confirm})["result"]
 
-    assert not [(tool, result) for tool, result in made.items() if result.get("isError")]
+    failed = [(tool, result) for tool, result in made.items() if result.get("isError")]
+    assert [tool for tool, _ in failed] == ["improve"], failed
+    assert "too few cases: 0 unseen failures" in made["improve"]["content"][0]["text"]
     numbers = {tool: result["structuredContent"] for tool, result in made.items()}
     assert [group["example"] for group in numbers["find_failures"]["groups"]] == [planted]
     assert {*numbers["find_traces"]["trace_ids"]} == {planted, shop}

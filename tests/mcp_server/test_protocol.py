@@ -68,11 +68,14 @@ def test_http_with_a_token(pandaprobe: LocalServer, tmp_path: Path) -> None:
 
 
 def test_an_address_that_others_reach_needs_a_token(tmp_path: Path) -> None:
-    """As a program needs the permission to write."""
+    """As a program needs the permission to write, and files that may change need a program."""
     environment = clean_environment(tmp_path, PANDAPROBE_API_KEY="sk_pp_mcp", PANDAPROBE_PROJECT_NAME="p")
     reached = run_here("mcp", "--http", "--host", "0.0.0.0", environment=environment)
     entry = run_here("mcp", "--entry", "app:agent", environment=environment)
 
-    assert (reached.returncode, entry.returncode) == (4, 4)
+    allow = run_here("mcp", "--allow-writes", "--allow", "*.md", environment=environment)
+
+    assert (reached.returncode, entry.returncode, allow.returncode) == (4, 4, 4)
     assert "--token" in reached.stderr
     assert "--allow-writes" in entry.stderr
+    assert "--entry" in allow.stderr

@@ -8,7 +8,7 @@ import pytest
 
 from hosted_answers import GIVES, RUN, SESSION, TRACE
 from mcp_answers import text_of
-from mcp_calls import EVERY, METRIC, arguments_of
+from mcp_calls import EVERY, METRIC, arguments_of, everything_allowed
 
 from .conftest import Asked, Connect
 
@@ -16,11 +16,11 @@ from .conftest import Asked, Connect
 @pytest.mark.parametrize("tool", EVERY)
 async def test_every_tool(connect: Connect, replayed: Asked, tmp_path: Path, tool: str) -> None:
     """The numbers of each; readers write nothing, and nobody is billed."""
-    async with connect(writes=True, entry="shop:answer", tests=tmp_path, folder=tmp_path, max_calls=9) as mcp:
+    async with connect(**everything_allowed(tmp_path)) as mcp:
         result = await mcp.call_tool(tool, dict(arguments_of(tool, TRACE, SESSION)))
 
     assert GIVES[tool](result.structured_content), text_of(result)
-    assert result.is_error is (tool in ("capture_test", "replay"))
+    assert result.is_error is (tool in ("capture_test", "replay", "improve"))
     assert replayed.writes == ([("POST", "/evaluations/trace-scores")] if tool == "add_score" else [])
 
 

@@ -30,6 +30,7 @@ GIVES: Final[Mapping[str, Callable[[Any], bool]]] = {
     # The recorded calls of models name no provider, whose answers could be rebuilt.
     "capture_test": lambda made: made == {"code": "refused", "next": "choose another one"},
     "replay": lambda made: made == {"code": "refused", "next": "choose another trace or span"},
+    "improve": lambda made: made == {"code": "refused", "next": "another query or group"},  # none of them has failed
 }
 """Of each tool, whether these are the numbers that it makes of the recorded answers."""
 

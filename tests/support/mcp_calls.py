@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 READERS: Final = (
@@ -14,8 +16,8 @@ READERS: Final = (
     "get_scores",
     "doctor",
 )
-WRITERS: Final = ("evaluate", "add_score", "capture_test", "replay")
-"""Tools that are there with `--allow-writes`; the last also needs `--entry`."""
+WRITERS: Final = ("evaluate", "add_score", "capture_test", "replay", "improve")
+"""Tools that are there with `--allow-writes`; `replay` also needs `--entry`, `improve` `--allow` as well."""
 EVERY: Final = (*READERS, *WRITERS)
 METRIC: Final = "argument_correctness"
 """A metric that PandaProbe has."""
@@ -35,5 +37,19 @@ def arguments_of(tool: str, trace_id: str, session_id: str, *, other: str | None
         "add_score": {"target": trace_id, "name": "right", "value": 0.5, "reason": "it went wrong"},
         "capture_test": {"target": trace_id, "path": "test_made.py"},
         "replay": {"target": trace_id, "from_span": "1"},
+        "improve": {"step": "start", "query": ""},
     }
     return calls[tool]
+
+
+def everything_allowed(folder: Path) -> dict[str, Any]:
+    """Return options with which every tool is there, for a program in this folder."""
+    return {
+        "writes": True,
+        "entry": "shop:answer",
+        "allowed": ("prompts/*.md",),
+        "tests": folder / "tests",
+        "folder": folder,
+        "max_calls": 9,
+        "command": (sys.executable, "-m", "pandaprobe_otel.cli"),
+    }
