@@ -24,6 +24,7 @@ OUTER_FILES: Final = frozenset(
     HERE / name
     for name in (
         "api/test_tables.py",  # needs pandas
+        "compat/test_reflect.py",  # needs bashkit, which Reflect works in
         "delivery/fleet/test_eight_processes.py",  # takes minutes at the limit, needs gunicorn
         "evals/test_report_in_browser.py",
         "evals/test_statistics_against_scipy.py",
@@ -33,6 +34,8 @@ OUTER_FILES: Final = frozenset(
         "local/test_any_request.py",  # needs schemathesis
         "mapping/test_live.py",  # runs each instrumentor in its own process
         "replay/capture/test_ten_failures.py",  # starts fifty processes
+        "mcp_server/test_improving.py",  # runs a program some fifty times
+        "mcp_server/test_inspector.py",  # starts Node.js some thirty times
         "mcp_server/test_protocol.py",  # imports MCP's SDK, which takes a second in each worker
         "mcp_server/test_readers.py",
         "mcp_server/test_recorded.py",
@@ -45,7 +48,12 @@ OUTER_FILES: Final = frozenset(
 )
 
 NIGHT_FILES: Final = frozenset(
-    HERE / name for name in ("delivery/fleet/test_eight_processes.py", "typing/test_client_types.py")
+    HERE / name
+    for name in (
+        "delivery/fleet/test_eight_processes.py",
+        "mcp_server/test_improving.py",
+        "typing/test_client_types.py",
+    )
 )
 """Files of the outer ring that take a minute or more each, while the inner ring has samples of what they hold."""
 

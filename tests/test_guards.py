@@ -49,7 +49,8 @@ GUARDS = {
     "sdk/completion_hook.py": {"PandaProbeCompletionHook.on_completion"},
     "sdk/genai_metrics.py": {"GenAIMetricsProcessor.on_end"},
     "sdk/processor.py": {"PandaProbeSpanProcessor.on_start"},
-    "assembly/span_filter.py": {"_is_chosen"},
+    "assembly/span_filter.py": {"is_chosen"},
+    "compat/reflect.py": {"_Scopes.on_end"},
     "assembly/worker.py": {"Worker._work", "Worker._write_down"},
     "transport/key_function.py": {"KeyFunctionTransport._renew"},
 }

@@ -106,7 +106,7 @@ class SpanFilter:
         if is_dropped(view):
             return False
         if callable(self._selection):
-            return _is_chosen(self._selection, span_of(span))
+            return is_chosen(self._selection, span_of(span))
         if self._selection == "all":
             return True
         if _is_root(view, here):
@@ -123,8 +123,8 @@ def _is_plain_work(view: SpanView) -> bool:
     return is_work(view) and view.scope_name not in _MACHINERY and not view.parent_is_remote
 
 
-def _is_chosen(choose: Callable[..., bool], span: ReadableSpan) -> bool:
-    """Return whether the app's function selects the span; False if it fails, so that the span is not sent."""
+def is_chosen(choose: Callable[..., bool], span: ReadableSpan) -> bool:
+    """Return whether the app's function selects the span; if it fails, the span must not be sent."""
     try:
         return bool(choose(guarded(span)))
     except BaseException as error:  # noqa: BLE001 - the app's function ran in our thread; counted and logged

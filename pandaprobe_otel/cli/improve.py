@@ -131,15 +131,16 @@ def propose_command(command: str | None, files: Sequence[str], rationale: str, f
 
 @improve.command("test")
 @candidate_option
+@click.option("--max-calls", type=click.IntRange(0), help="Most calls of this test. [default: all that are left]")
 @folder_option
-def test_command(candidate: int | None, folder: Path) -> int:
-    """Run a candidate against the cases. Exit code 0: accepted. 1: rejected. 6: undecided."""
+def test_command(candidate: int | None, max_calls: int | None, folder: Path) -> int:
+    """Run a candidate against the cases. Exit code 0: accepted; 1: rejected; 6: undecided."""
     from pandaprobe_otel.improve.candidates import NoCandidate, read_candidate, write_report
     from pandaprobe_otel.improve.trial import try_candidate
 
     try:
         chosen = read_candidate(folder, candidate)
-        result = try_candidate(folder, chosen, say=lambda line: click.echo(line, err=True))
+        result = try_candidate(folder, chosen, say=lambda line: click.echo(line, err=True), most_calls=max_calls)
     except (NoCandidate, OSError) as error:
         raise click.UsageError(str(error)) from None
     click.echo(f"{result.verdict}: {result.reason}\n{write_report(folder, chosen, result)}")

@@ -55,7 +55,7 @@ def turns_text(
         text="\n".join([f"{len(traces)} turns", fence.around("\n".join([name, *lines])), *note]),
         turns=len(traces),
         shown=at - start,
-        failed=tuple(str(one["trace_id"]) for one in traces if NumberedTrace(one).origins)[:50],
+        failed=tuple(str(one["trace_id"]) for one in traces if _is_failed(one))[:50],
         next=following,
     )
 
@@ -76,6 +76,11 @@ def _turn(number: int, trace: NumberedTrace, tokens: int) -> str:
     asked = clipped(one_line(last_of(trace.body.get("input"), "user")), left * 2 // 5)
     answered = clipped(one_line(last_of(trace.body.get("output"), "assistant")), left - tokens_in(asked))
     return f"{head}\n   {asked or 'no input'}\n   {answered or 'no output'}"
+
+
+def _is_failed(trace: Mapping[str, Any]) -> bool:
+    """Return whether a trace has failed; one that says so need not have a span that does."""
+    return trace.get("status") == "ERROR" or bool(NumberedTrace(trace).origins)
 
 
 def _failed(trace: NumberedTrace) -> list[str]:

@@ -48,13 +48,19 @@ class CandidateResult:
         return json.dumps(asdict(self), indent=1, default=str)
 
 
-def try_candidate(folder: Path, candidate: Candidate, *, say: Callable[[str], None]) -> CandidateResult:
+def try_candidate(
+    folder: Path, candidate: Candidate, *, say: Callable[[str], None], most_calls: int | None = None
+) -> CandidateResult:
     """Run a candidate against the cases, and write the verdict into its folder.
 
-    Pairs from before an interruption are not repeated. A failed run raises nothing: the verdict is then undecided, with
-    the reason.
+    It sends at most `most_calls` calls to models, or what is left of all that were allowed at the start.
+
+    Pairs that were made before an interruption are not made again. Never raises for a run that fails: the verdict is
+    then undecided, with the reason.
     """
     settings, journal = read_settings(folder), Journal(folder)
+    if most_calls is not None:
+        settings = replace(settings, most_live=min(settings.most_live, journal.live_calls() + most_calls))
     journal.note("test began", candidate=candidate.number)
     with tempfile.TemporaryDirectory(prefix="pandaprobe-improve-") as work:
         copy = Path(work) / "project"

@@ -1,4 +1,4 @@
-"""Bills: the cost of an evaluation before it runs, with a code that runs exactly this evaluation once."""
+"""Bills: what something would cost, told before it is run, with a code that runs exactly that, once."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ _MOST: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
-    """Targets and metrics of an evaluation, and the number of judgements."""
+    """Target and metrics of what is to be run, and how many judgements or calls of models that may take."""
 
     target: str
     metrics: Sequence[str]
-    judgements: int
+    count: int
 
 
 @dataclass(slots=True)
 class Bills:
-    """Issued bills, and the remaining judgements of `limit`. Thread-safe."""
+    """Bills that were told, and what is left of `limit`. Thread-safe."""
 
     limit: int
+    unit: str = "judgements would be billed"
+    option: str = "--max-evaluations"
     clock: Callable[[], float] = time.monotonic
     new_code: Callable[[], str] = lambda: secrets.token_hex(3)
     _told: dict[str, tuple[float, Bill]] = field(default_factory=dict[str, tuple[float, Bill]])
@@ -45,11 +47,24 @@ class Bills:
             self._told[code] = (self.clock() + GOOD_FOR_S, bill)
             return code
 
-    def judgements_of(self, code: str) -> int | None:
-        """Return the judgements of a bill; None for an invalid code."""
+    def count_of(self, code: str) -> int | None:
+        """Return the count of a bill; None for a code that is not good."""
         with self._lock:
             _, bill = self._told.get(code, (0.0, None))
-            return None if bill is None else bill.judgements
+            return None if bill is None else bill.count
+
+    def spend(self, count: int) -> bool:
+        """Take from what is left without a bill; return False, and take nothing, if that is not enough."""
+        with self._lock:
+            if count > self.limit:
+                return False
+            self.limit -= count
+            return True
+
+    def give_back(self, count: int) -> None:
+        """Return what was taken and not used; a negative count takes what was used beyond it."""
+        with self._lock:
+            self.limit = max(self.limit + count, 0)
 
     def take(self, code: str, bill: Bill) -> None:
         """Use up a code, for the evaluation it was issued for. Raises Refused for any other and for an expired one."""
@@ -70,12 +85,12 @@ class Bills:
                     "ask for the bill again, without `confirm`",
                 )
             self._check(bill)
-            self.limit -= bill.judgements
+            self.limit -= bill.count
 
     def _check(self, bill: Bill) -> None:
-        if bill.judgements > self.limit:
+        if bill.count > self.limit:
             raise Refused(
                 "refused",
-                f"{bill.judgements} judgements would be billed, but only {self.limit} are left",
-                "choose fewer targets or metrics; the person can raise the limit with --max-evaluations",
+                f"{bill.count} {self.unit}, and {self.limit} are left",
+                f"choose fewer targets or metrics; the person raises it with {self.option}",
             )

@@ -20,10 +20,10 @@ def answer(text: str, numbers: Mapping[str, Any], *, links: Sequence[ResourceLin
     return CallToolResult(content=content, structured_content=dict(numbers))
 
 
-def refusal(error: Refused) -> CallToolResult:
-    """Return an error in the forms for a model and for a program."""
-    why = inert(str(error))[:_MOST]
-    text = f"{error.code}: {why}" + (f"\nNext: {error.step}" if error.step else "")
+def refusal(error: Refused, recorded: str) -> CallToolResult:
+    """Return an error as a model reads it, and as a program does; `recorded` stands in a fence already, or is empty."""
+    lines = [f"{error.code}: {inert(str(error))[:_MOST]}", recorded, f"Next: {error.step}" if error.step else ""]
+    text = "\n".join(filter(None, lines))
     return CallToolResult(
         content=[TextContent(type="text", text=text)],
         structured_content={"code": error.code, "next": error.step},

@@ -11,11 +11,13 @@ class ServerOptions:
     """Permissions of the person who starts the server.
 
     Attributes:
-        writes: Whether tools that judge, score and make tests exist.
-        entry: The program's function as `module:function`. None: nothing is run.
-        tests: The folder for new tests.
-        max_evaluations: Most billed judgements until the server ends.
-        max_calls: Most calls of models until the server ends. 0: everything is played back.
+        writes: Tools that judge, score and make tests are there.
+        entry: The program's function as `module:function`; without one nothing is run.
+        tests: The folder that tests are written to.
+        max_evaluations: Judgements that may be billed until the server ends.
+        max_calls: Calls of models that may be sent until the server ends; 0: everything is played.
+        allowed: Patterns of the files that an improvement may change; without one there is none.
+        live_tools: Tools that really run in the runs of an improvement.
         folder: The program's folder.
         command: The command of a rerun, before its arguments.
     """
@@ -25,5 +27,7 @@ class ServerOptions:
     tests: Path = Path("tests")
     max_evaluations: int = 50
     max_calls: int = 0
+    allowed: tuple[str, ...] = ()
+    live_tools: tuple[str, ...] = ()
     folder: Path = field(default_factory=Path.cwd)
     command: tuple[str, ...] = ()

@@ -26,12 +26,16 @@ Code = Literal[
 
 
 class Refused(Exception):
-    """A refused call: its code, the reason, and the next step."""
+    """A call that is not carried out: its code, why, and the next step.
 
-    def __init__(self, code: Code, why: str, step: str = "") -> None:
+    `recorded` is what a traced program may have written, such as names of its spans: it is shown in a fence.
+    """
+
+    def __init__(self, code: Code, why: str, step: str = "", *, recorded: str = "") -> None:
         super().__init__(why)
         self.code = code
         self.step = step
+        self.recorded = recorded
 
 
 @contextmanager

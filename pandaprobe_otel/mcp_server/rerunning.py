@@ -18,6 +18,7 @@ from pydantic import Field
 
 from pandaprobe_otel.compact.value_text import clipped, one_line, text_of
 from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.mcp_server.bills import Bills
 from pandaprobe_otel.mcp_server.fenced_answers import answer
 from pandaprobe_otel.mcp_server.options import ServerOptions
 from pandaprobe_otel.mcp_server.refusals import Refused
@@ -34,15 +35,10 @@ _LONGEST_S: Final = 600.0
 class RerunTools:
     """Runner of the program that the command line names."""
 
-    def __init__(self, reading: Reading, options: ServerOptions) -> None:
+    def __init__(self, reading: Reading, options: ServerOptions, calls: Bills) -> None:
         self._reading = reading
         self._options = options
-        self._calls_left = options.max_calls
-
-    @property
-    def calls_left(self) -> int:
-        """Calls of models that may still be sent."""
-        return self._calls_left
+        self._calls = calls
 
     def replay(
         self,
@@ -58,18 +54,18 @@ class RerunTools:
         """
         trace = StoredTrace(self._reading.trace(target).model_dump(mode="json"))
         expected = self._expected(trace, from_span) * repeat
-        if expected > self._calls_left:
+        # Also spent by a run that fails: nobody can tell what it has sent.
+        if not self._calls.spend(expected):
             raise Refused(
                 "refused",
-                f"at least {expected} calls of models would be sent, but only {self._calls_left} are left",
-                "choose a later span or fewer repeats; the person can raise the limit with --max-calls",
+                f"at least {expected} calls of models would be sent, and {self._calls.limit} are left",
+                "choose a later span or fewer repeats; the person raises it with --max-calls",
             )
-        self._calls_left -= expected  # A failed run uses them up too, since nobody knows how many calls it has sent.
         options = ["--from", from_span, "--repeat", str(repeat), "--entry", str(self._options.entry)]
         told = self._run(trace, [*options, *(("--model", model) if model is not None else ())], prompt)
         self._kept(told)
         sent = sum(told["sent"])
-        self._calls_left = max(self._calls_left + expected - sent, 0)
+        self._calls.give_back(expected - sent)
         return self._told(told, sent)
 
     def _expected(self, trace: StoredTrace, from_span: str) -> int:
@@ -77,7 +73,8 @@ class RerunTools:
         try:
             return len(cut_from(recorded_in(trace), from_span).gone)
         except (CannotCapture, RecordingError) as error:
-            raise Refused("refused", str(error), "choose another trace or span") from None
+            why = "this trace cannot be run again from there"
+            raise Refused("refused", why, "choose another trace or span", recorded=str(error)) from None
 
     def _run(self, trace: StoredTrace, options: list[str], prompt: str | None) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="pandaprobe-") as folder:
@@ -104,8 +101,8 @@ class RerunTools:
         try:
             told: dict[str, Any] = json.loads(done.stdout[begin:])
         except ValueError:
-            why = self._reading.scrubber.text(done.stderr.strip()[-400:])
-            raise Refused("upstream", f"the program could not be run again: {why}") from None
+            last = done.stderr.strip()[-400:]
+            raise Refused("upstream", "the program could not be run again", recorded=last) from None
         return told
 
     def _kept(self, told: dict[str, Any]) -> None:
@@ -124,6 +121,6 @@ class RerunTools:
             outcome = f"failed: {case['error']}" if case.get("error") else text_of(case.get("output"))
             lines.append(f"{case['id']}: {clipped(one_line(self._reading.scrubber.text(outcome)), 150)}")
         failed = sum(bool(case.get("error")) for case in told["forks"])
-        head = f"{len(told['forks'])} runs, {failed} failed, {sent} calls sent, {self._calls_left} left"
+        head = f"{len(told['forks'])} runs, {failed} failed, {sent} calls sent, {self._calls.limit} left"
         text = f"{head}\n{self._reading.fence().around(chr(10).join(lines))}"
         return answer(text, {"runs": len(told["forks"]), "failed": failed, "calls": sent})

@@ -14,9 +14,10 @@ from mcp.types import CallToolResult, ToolAnnotations
 
 from pandaprobe_otel.compact.fences import inert_value
 from pandaprobe_otel.errors import PandaProbeError
-from pandaprobe_otel.mcp_server.approval import approved_evaluate
+from pandaprobe_otel.mcp_server.approval import approved_evaluate, approved_improve
 from pandaprobe_otel.mcp_server.bills import Bills
 from pandaprobe_otel.mcp_server.fenced_answers import answer, refusal
+from pandaprobe_otel.mcp_server.improving import ImproveTools
 from pandaprobe_otel.mcp_server.options import ServerOptions
 from pandaprobe_otel.mcp_server.reader_tools import ReaderTools
 from pandaprobe_otel.mcp_server.refusals import Refused, told
@@ -44,6 +45,10 @@ _MORE: Final[Mapping[str, str]] = {
         "cassette or loosen an assertion."
     ),
     "replay": "replay sends calls of models: they cost money.",
+    "improve": (
+        "improve proves a change of a prompt or rule: write the general rule, not the example; rejected and undecided "
+        "are results. Only the person applies it."
+    ),
 }
 _READ_ONLY: Final = "This server only reads."
 
@@ -62,14 +67,16 @@ def tools_of(reading: Reading, options: ServerOptions) -> dict[str, tuple[Tool, 
             readers.get_scores,
         )
     }
-    rerun = RerunTools(reading, options)
+    calls = Bills(options.max_calls, "calls of models would be sent", "--max-calls")
     if options.writes:
         writers = WriterTools(reading, options, bills)
         allowed: tuple[Tool, ...] = (approved_evaluate(writers), writers.add_score, writers.capture_test)
         tools |= {tool.__name__: (tool, _WRITE) for tool in allowed}
         if options.entry is not None:
-            tools["replay"] = (rerun.replay, _WRITE)
-    tools["doctor"] = (functools.partial(_doctor, reading, options, bills, rerun), _READ)
+            tools["replay"] = (RerunTools(reading, options, calls).replay, _WRITE)
+            if options.allowed:
+                tools["improve"] = (approved_improve(ImproveTools(reading, options, calls)), _WRITE)
+    tools["doctor"] = (functools.partial(_doctor, reading, options, bills, calls), _READ)
     return tools
 
 
@@ -91,7 +98,7 @@ def server_of(reading: Reading, options: ServerOptions) -> MCPServer:
     )
     for name, (tool, hints) in tools.items():
         server.add_tool(
-            _refusing(tool),
+            _refusing(reading, tool),
             name=name,
             description=_description(tool),
             annotations=hints,
@@ -110,8 +117,8 @@ def server_of(reading: Reading, options: ServerOptions) -> MCPServer:
     return server
 
 
-def _refusing(tool: Tool) -> Tool:
-    """Return a tool whose errors become answers with a code and the next step."""
+def _refusing(reading: Reading, tool: Tool) -> Tool:
+    """Return a tool whose errors are answers with a code and the next step."""
 
     @functools.wraps(tool)
     def call(**arguments: Any) -> CallToolResult:
@@ -119,7 +126,7 @@ def _refusing(tool: Tool) -> Tool:
             with told():
                 return tool(**arguments)
         except Refused as error:
-            return refusal(error)
+            return refusal(error, reading.fenced(error.recorded) if error.recorded else "")
 
     return call
 
@@ -129,8 +136,8 @@ def _description(tool: Tool) -> str:
     return " ".join((found.__doc__ or "").split())
 
 
-def _doctor(reading: Reading, options: ServerOptions, bills: Bills, rerun: RerunTools) -> CallToolResult:
-    """Report which PandaProbe is used, whether it answers, and what this server may do."""
+def _doctor(reading: Reading, options: ServerOptions, bills: Bills, calls: Bills) -> CallToolResult:
+    """Tell which PandaProbe is asked, whether it answers, and what this server may do."""
     credentials = reading.client.credentials
     problems: list[str] = []
     try:
@@ -143,7 +150,7 @@ def _doctor(reading: Reading, options: ServerOptions, bills: Bills, rerun: Rerun
         "writes": options.writes,
         "entry": options.entry,
         "tests": str(options.tests) if options.writes else None,
-        "budget_left": {"evaluations": bills.limit, "calls": rerun.calls_left} if options.writes else None,
+        "budget_left": {"evaluations": bills.limit, "calls": calls.limit} if options.writes else None,
         "problems": problems,
     }
     return answer("\n".join(f"{name}: {value}" for name, value in facts.items() if value is not None), facts)

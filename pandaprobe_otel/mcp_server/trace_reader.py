@@ -5,16 +5,18 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from mcp.types import ResourceLink
 
 from pandaprobe_otel.api.models import Model, Trace
 from pandaprobe_otel.compact.fences import Fence
+from pandaprobe_otel.compact.value_text import clipped
 from pandaprobe_otel.mcp_server.searching import Searches, SearchingClient
 from pandaprobe_otel.replay.scrubbing import Scrubber
 
 TRACE_URI = "pandaprobe://trace/{trace_id}"
+_MOST_TOKENS: Final = 200
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,10 @@ class Reading:
     def fence(self) -> Fence:
         """Return a fence with a new random number, which recorded content cannot contain."""
         return Fence(self.new_number())
+
+    def fenced(self, text: str) -> str:
+        """Return recorded text without secrets, cut where it is long, in a fence."""
+        return self.fence().around(clipped(self.scrubber.text(text), _MOST_TOKENS))
 
     def trace(self, trace_id: str) -> Trace:
         """Return a trace in its stored form."""

@@ -37,22 +37,22 @@ class WriterTools:
         Without `confirm`, it returns the bill and a code. Tell the person the number, then call again with the code.
         """
         sessions, traces = _targets(target)
-        bill = Bill(target=target, metrics=tuple(metrics), judgements=self._judgements(sessions, traces, metrics))
+        bill = Bill(target=target, metrics=tuple(metrics), count=self._judgements(sessions, traces, metrics))
         if confirm is None:
             code = self._bills.tell(bill)
             text = (
-                f"{bill.judgements} judgements would be billed; {self._bills.limit} are left.\n"
+                f"{bill.count} judgements would be billed; {self._bills.limit} are left.\n"
                 f'Next: tell the person, then evaluate with the same arguments and confirm="{code}"'
             )
-            return answer(text, {"judgements": bill.judgements, "left": self._bills.limit, "confirm": code})
+            return answer(text, {"judgements": bill.count, "left": self._bills.limit, "confirm": code})
         self._bills.take(confirm, bill)
         if not approved:
             raise Refused("refused", "the person did not approve", "do not ask again for the same")
         return self._judged(sessions, traces, metrics)
 
     def judgements_of(self, confirm: str | None) -> int | None:
-        """Return the judgements of a bill by its code; None without a code or for an invalid one."""
-        return None if confirm is None else self._bills.judgements_of(confirm)
+        """Return the judgements of a bill by its code; None for no code, and for one that is not good."""
+        return None if confirm is None else self._bills.count_of(confirm)
 
     def add_score(self, target: str, name: str, value: float | bool | str, reason: str | None = None) -> CallToolResult:
         """Add a score to a trace: 0 to 1, true or false, or a label; with the reason."""
@@ -66,11 +66,13 @@ class WriterTools:
         try:
             made = capture([stored], file, Wishes(entry=self._options.entry, folder=self._options.folder))
         except CannotCapture as error:
-            raise Refused("refused", f"no test can be made of this trace: {error}", "choose another one") from None
+            why = "no test can be made of this trace"
+            raise Refused("refused", why, "choose another one", recorded=str(error)) from None
         except FileExistsError:
             raise _exists(file) from None
         except (ValueError, RecordingError, OSError) as error:
-            raise Refused("bad_arguments", str(error), "tell the person; --entry names the program") from None
+            step = "tell the person; --entry names the program"
+            raise Refused("bad_arguments", "the test could not be made", step, recorded=str(error)) from None
         return self._told(made)
 
     def _judgements(self, sessions: list[str], traces: list[str], metrics: list[str]) -> int:

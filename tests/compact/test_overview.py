@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pandaprobe_otel.compact.fences import Fence
 from pandaprobe_otel.compact.overview import Compact, overview
 from pandaprobe_otel.compact.tokens import tokens_in
-from planted_traces import trace_of
+from planted_traces import WORDS, trace_of
 from rings import IN_FULL
+from vocabularies import most_tokens
 
 FENCE = Fence("7f3a91c2")
 ODD_TEXTS = st.one_of(
@@ -82,19 +83,51 @@ def test_a_planted_failure_is_shown_in_any_budget(_: str, **any_trace: Any) -> N
     _any_trace(**any_trace)
 
 
+def _path(trace: dict[str, Any], place: int) -> str:
+    """Return a pattern of the path to a span, by its parents: a long one has three names at each end, and a count."""
+    spans = {span["span_id"]: span for span in trace["spans"]}
+    names: list[str] = []
+    above = trace["spans"][place]
+    while above is not None:
+        names.insert(0, rf"#\d+ {above['name']}")
+        above = spans.get(above["parent_span_id"])
+    shown = names if len(names) <= 6 else [*names[:3], f"… {len(names) - 6} spans …", *names[-3:]]
+    return " › ".join(shown)
+
+
 @pytest.mark.parametrize(("chain", "place"), [(False, 333), (True, 499)])
 def test_five_hundred_spans_in_two_thousand_tokens(chain: bool, place: int) -> None:
     """The one that failed, its input and the way to it are there, beside its neighbours and the root."""
-    made = overview(trace_of(500, failing={place}, chain=chain), 2000, FENCE)
+    trace = trace_of(500, failing={place}, chain=chain)
+    made = overview(trace, 2000, FENCE)
 
     _is_sound(made, 2000)
+    _has_the_failure(made, trace, place)
     (failed,) = made.failed
-    assert "it broke" in made.text
-    assert f'input: {{"planted":{place},"text":"please refund order 88123' in made.text
-    assert re.search(rf"  path: #1 step 0 › .*#{failed} step \d\n", made.text), made.text
-    assert re.search(rf"\n *#{failed} \w+ step \d .*ERROR", made.text), made.text
     assert re.search(rf"\n *#{failed - 1} ", made.text), made.text
     assert made.next == "1.500"
+
+
+def _has_the_failure(made: Compact, trace: dict[str, Any], place: int) -> None:
+    """Check that the failed span is told with its error, its input and its path, and stands in the tree."""
+    (failed,) = made.failed
+    assert re.search(rf"\nFAILED #{failed} \w+ {trace['spans'][place]['name']} ", made.text), made.text
+    assert re.search(rf"\n  path: {_path(trace, place)}\n", made.text), made.text
+    assert re.search(rf"\n  error: PlantedError: it broke \w+ {place}⏎", made.text), made.text
+    assert f'\n  input: {{"planted":{place},"text":"{WORDS}"}}\n' in made.text
+    assert re.search(rf"\n *#{failed} \w+ step \d .*ERROR", made.text), made.text
+
+
+@pytest.mark.outer
+@pytest.mark.parametrize("chain", [False, True])
+def test_vocabularies_count_fewer_than_two_thousand_tokens(chain: bool) -> None:
+    """Of any of three, in ten traces of 500 spans, wherever the failure is; nothing that tells of it is left out."""
+    for seed in range(10):
+        place = seed * 53 + 22
+        trace = trace_of(500, failing={place}, chain=chain, seed=seed)
+        made = overview(trace, 2000, FENCE)
+        assert most_tokens(made.text) <= 2000
+        _has_the_failure(made, trace, place)
 
 
 def test_hundreds_of_failures_are_grouped_and_counted() -> None:

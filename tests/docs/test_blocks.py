@@ -103,7 +103,7 @@ def test_few_blocks_are_not_run() -> None:
         "docs/migration/langfuse.md": 1,
         "docs/migration/langsmith.md": 1,
         "docs/migration/logfire.md": 1,
-        "docs/migration/official-sdk.md": 2,
+        "docs/migration/official-sdk.md": 3,
         "docs/migration/openllmetry.md": 1,
         "docs/migration/phoenix.md": 1,
         "docs/simulated-users.md": 1,

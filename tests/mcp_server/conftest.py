@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 
+from hosted_answers import HostedAnswers
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mcp_server.options import ServerOptions
 from pandaprobe_otel.mcp_server.searching import SearchingClient
@@ -74,3 +78,40 @@ def connect(client: SearchingClient) -> Connect:
         return McpClient(server, mode=mode, elicitation_callback=elicitation_callback)
 
     return connected
+
+
+@pytest.fixture
+def replayed(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """Answer from recordings of a hosted PandaProbe, whatever the query."""
+    answers = HostedAnswers()
+
+    def answering(_transport: HttpTransport, request: Request) -> Outcome:
+        asked.requests.append((request.method, request.path.partition("?")[0]))
+        return answers.to(request)
+
+    monkeypatch.setattr(HttpTransport, "send", answering)
+    return asked
+
+
+@pytest.fixture
+def serve(client: SearchingClient) -> Iterator[Callable[..., str]]:
+    """Serve MCP over HTTP in this process, with these options, until the test ends; return the address."""
+    import uvicorn
+
+    from pandaprobe_otel.mcp_server.server import server_of
+    from pandaprobe_otel.mcp_server.serving import http_app
+    from pandaprobe_otel.mcp_server.trace_reader import Reading
+
+    with ExitStack() as running:
+
+        def served(**options: Any) -> str:
+            app = http_app(server_of(Reading(client), ServerOptions(**options)), "127.0.0.1", None)
+            server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+            listening = socket.create_server(("127.0.0.1", 0))
+            thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+            thread.start()
+            running.callback(thread.join, 60)
+            running.callback(setattr, server, "should_exit", True)
+            return f"http://127.0.0.1:{listening.getsockname()[1]}/mcp"
+
+        yield served

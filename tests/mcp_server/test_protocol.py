@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,6 +12,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from command_line import COMMAND, clean_environment, run_here
 from mcp_answers import text_of
+from mcp_command import serving
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.local import LocalServer
 from planted_traces import trace_of
@@ -44,31 +41,11 @@ async def test_standard_input_and_output(pandaprobe: LocalServer, tmp_path: Path
     assert "FAILED #" in text_of(shown)
 
 
-@contextmanager
-def _serving(pandaprobe: LocalServer, folder: Path, project: str, *options: str) -> Iterator[str]:
-    """Run the command with --http and yield its address."""
-    process = subprocess.Popen(
-        [COMMAND, "mcp", "--http", "--port", "0", *options],
-        env=_environment(pandaprobe, folder, project),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    try:
-        address = re.match(r"(http://\S+)", process.stderr.readline())
-        assert address is not None
-        yield address[1]
-    finally:
-        process.terminate()
-        process.wait(60)
-        process.stderr.close()
-
-
 async def test_http(pandaprobe: LocalServer, tmp_path: Path) -> None:
     """Both protocols; other hosts and origins are refused."""
     project = f"p-{uuid4()}"
     (trace_id,) = _traces(pandaprobe, project, 3001)
-    with _serving(pandaprobe, tmp_path, project) as address:
+    with serving(_environment(pandaprobe, tmp_path, project)) as address:
         for mode in ("auto", "legacy"):
             async with McpClient(address, mode=mode) as mcp:
                 assert trace_id in text_of(await mcp.call_tool("find_traces", {}))
@@ -82,7 +59,7 @@ async def test_http(pandaprobe: LocalServer, tmp_path: Path) -> None:
 def test_http_with_a_token(pandaprobe: LocalServer, tmp_path: Path) -> None:
     """Nothing is answered without it."""
     with (
-        _serving(pandaprobe, tmp_path, "p", "--token", "let-me-in") as address,
+        serving(_environment(pandaprobe, tmp_path, "p"), "--token", "let-me-in") as address,
         httpx.Client(trust_env=False) as http,
     ):
         for given in ("", "Bearer other", "let-me-in"):
@@ -91,11 +68,14 @@ def test_http_with_a_token(pandaprobe: LocalServer, tmp_path: Path) -> None:
 
 
 def test_an_address_that_others_reach_needs_a_token(tmp_path: Path) -> None:
-    """As a program needs the permission to write."""
+    """As a program needs the permission to write, and files that may change need a program."""
     environment = clean_environment(tmp_path, PANDAPROBE_API_KEY="sk_pp_mcp", PANDAPROBE_PROJECT_NAME="p")
     reached = run_here("mcp", "--http", "--host", "0.0.0.0", environment=environment)
     entry = run_here("mcp", "--entry", "app:agent", environment=environment)
 
-    assert (reached.returncode, entry.returncode) == (4, 4)
+    allow = run_here("mcp", "--allow-writes", "--allow", "*.md", environment=environment)
+
+    assert (reached.returncode, entry.returncode, allow.returncode) == (4, 4, 4)
     assert "--token" in reached.stderr
     assert "--allow-writes" in entry.stderr
+    assert "--entry" in allow.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -14,7 +13,7 @@ from pandaprobe_otel.mcp_server.searching import SearchingClient
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
 from planted_traces import BEGIN, trace_of
-from sent_traces import send_traces
+from sent_traces import send_traces, with_new_ids
 
 from .conftest import Asked, Connect
 
@@ -56,19 +55,10 @@ QUERIES = [
 @pytest.fixture
 def ids(client: SearchingClient) -> list[str]:
     """Traces of any kind, two of which have scores."""
-    made = send_traces(client, ({**trace, "trace_id": str(uuid4()), "spans": _new(trace)} for trace in TRACES))
+    made = send_traces(client, map(with_new_ids, TRACES))
     client.score(made[0], "quality", 0.2, reason="it refunded the wrong order")
     client.score(made[1], "quality", 0.9)
     return made
-
-
-def _new(trace: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the spans with ids of their own: they are global."""
-    new = {span["span_id"]: str(uuid4()) for span in trace["spans"]}
-    return [
-        {**span, "span_id": new[span["span_id"]], "parent_span_id": new.get(span["parent_span_id"])}
-        for span in trace["spans"]
-    ]
 
 
 async def test_compare_sessions_failures_scores(connect: Connect, ids: list[str], pandaprobe: Any) -> None:

@@ -2,53 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from pathlib import Path
 
 import pytest
-import yaml
 
+from hosted_answers import GIVES, RUN, SESSION, TRACE
 from mcp_answers import text_of
-from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
-from recorded_api import CASSETTES
+from mcp_calls import EVERY, METRIC, arguments_of, everything_allowed
 
 from .conftest import Asked, Connect
 
-TRACE: Final = "ca55e77e-0000-4000-8000-000000000001"
-NAMES: Final = ("traces_list_filters", "trace_get", "sessions", "scores_crud", "eval_run_judge", "session_run")
-METRIC: Final = "argument_correctness"
-RUN: Final = "ba343234-f98f-4b5d-9e90-eadee9047db4"
 
+@pytest.mark.parametrize("tool", EVERY)
+async def test_every_tool(connect: Connect, replayed: Asked, tmp_path: Path, tool: str) -> None:
+    """The numbers of each; readers write nothing, and nobody is billed."""
+    async with connect(**everything_allowed(tmp_path)) as mcp:
+        result = await mcp.call_tool(tool, dict(arguments_of(tool, TRACE, SESSION)))
 
-def _recorded() -> dict[tuple[str, str], Answer]:
-    """Return the last answer to each method and path, and for the list the one with the most rows."""
-    found: dict[tuple[str, str], Answer] = {}
-    for name in NAMES:
-        loaded: Any = yaml.safe_load((CASSETTES / f"{name}.yaml").read_text(encoding="utf-8"))
-        for one in loaded["interactions"]:
-            request, response = one["request"], one["response"]
-            key = (request["method"], "/" + request["uri"].split("/", 3)[3].partition("?")[0])
-            body = response["body"]["string"]
-            content = body.encode() if isinstance(body, str) else body
-            if response["status"]["code"] < 300 and (key not in found or len(content) >= len(found[key].body)):
-                found[key] = Answer(status=response["status"]["code"], body=content)
-    return found
-
-
-@pytest.fixture
-def replayed(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """Answer from the recordings, whatever the query."""
-    answers = _recorded()
-
-    def answering(_transport: HttpTransport, request: Request) -> Outcome:
-        key = (request.method, request.path.partition("?")[0])
-        asked.requests.append(key)
-        if key[1].startswith("/evaluations/trace-scores/"):
-            return answers.get(key, Answer(status=200, body=b"[]"))  # so it answers for a trace without scores
-        return answers.get(key, Answer(status=404, body=b'{"detail": "Not Found"}'))
-
-    monkeypatch.setattr(HttpTransport, "send", answering)
-    return asked
+    assert GIVES[tool](result.structured_content), text_of(result)
+    assert result.is_error is (tool in ("capture_test", "replay", "improve"))
+    assert replayed.writes == ([("POST", "/evaluations/trace-scores")] if tool == "add_score" else [])
 
 
 async def test_every_reader(connect: Connect, replayed: Asked) -> None:
@@ -58,7 +31,7 @@ async def test_every_reader(connect: Connect, replayed: Asked) -> None:
         shown = text_of(await mcp.call_tool("get_trace", {"trace_id": TRACE}))
         part = text_of(await mcp.call_tool("get_trace", {"trace_id": TRACE, "part": "#1"}))
         same = await mcp.call_tool("compare_traces", {"a": TRACE, "b": TRACE})
-        session = text_of(await mcp.call_tool("get_session", {"session_id": "s1"}))
+        session = text_of(await mcp.call_tool("get_session", {"session_id": SESSION}))
         scores = text_of(await mcp.call_tool("get_scores", {"target": TRACE}))
         of_session = text_of(await mcp.call_tool("get_scores", {"target": "session:chat-1"}))
         doctor = await mcp.call_tool("doctor", {})

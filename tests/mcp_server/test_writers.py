@@ -9,15 +9,11 @@ import pytest
 from mcp.types import ElicitResult
 
 from mcp_answers import text_of
-from pandaprobe_otel.mcp_server.bills import Bill
 from pandaprobe_otel.mcp_server.searching import SearchingClient
 from planted_traces import trace_of
 from sent_traces import send_traces
 
 from .conftest import Asked, Connect
-
-WRITERS = ("evaluate", "add_score", "capture_test", "replay")
-BILL = Bill(target="t", metrics=("m",), judgements=3)
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])

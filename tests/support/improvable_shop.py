@@ -15,22 +15,21 @@ from provider_server import Received, Reply, json_reply
 FILES: Final[Mapping[str, str]] = {
     "prompts/refund.md": "You refund orders.\n",
     "tools.py": '''\
-from pandaprobe_otel import tool
-
-
-@tool
 def refund_order(order: str, amount: str) -> str:
     """Refund an order."""
     return f"{order}: {float(amount):.2f}"
 ''',
-    "app.py": """\
+}
+APP: Final = """\
 import json
 from pathlib import Path
 
 from openai import OpenAI
-from pandaprobe_otel import agent
+from pandaprobe_otel import agent, tool
 
 import tools
+
+refund_order = tool(tools.refund_order)
 
 
 @agent
@@ -40,9 +39,29 @@ def support(question: str) -> str:
     said = OpenAI().chat.completions.create(model="m", messages=messages).choices[0].message
     if not said.tool_calls:
         raise RuntimeError(f"the model asked for no refund: {said.content}")
-    return tools.refund_order(**json.loads(said.tool_calls[0].function.arguments))
-""",
-}
+    return refund_order(**json.loads(said.tool_calls[0].function.arguments))
+"""
+"""The program, on OpenAI's client."""
+PYDANTIC_AI_APP: Final = """\
+from pathlib import Path
+
+from pandaprobe_otel import agent
+from pydantic_ai import Agent, Tool
+from pydantic_ai.messages import ToolReturnPart
+
+import tools
+
+
+@agent
+def support(question: str) -> str:
+    prompt = (Path(__file__).parent / "prompts" / "refund.md").read_text(encoding="utf-8")
+    clerk = Agent("openai-chat:m", instructions=prompt, tools=[Tool(tools.refund_order)])
+    done = clerk.run_sync(question)
+    if not any(isinstance(part, ToolReturnPart) for message in done.all_messages() for part in message.parts):
+        raise RuntimeError(f"the model asked for no refund: {done.output}")
+    return done.output
+"""
+"""The same with an agent of Pydantic AI."""
 PRODUCTS: Final = (
     "blender",
     "kettle",
@@ -68,7 +87,10 @@ def question(product: str) -> str:
 
 def answer(asked: Received) -> Reply:
     """Answer with the call of the tool, as the directives of the prompt have it."""
-    prompt, said = (message["content"] for message in asked.json["messages"])
+    said_by = {message["role"]: _text(message["content"]) for message in asked.json["messages"]}
+    if "tool" in said_by:
+        return _reply({"role": "assistant", "content": f"Paid back. {said_by['tool']}"})
+    prompt, said = said_by["system"], said_by["user"]
     product = said.removeprefix("Please pay back my ").removesuffix(".")
     if "never refund gifts" in prompt and product == "gift":
         return _reply({"role": "assistant", "content": "Gifts are not paid back."})
@@ -80,22 +102,28 @@ def answer(asked: Received) -> Reply:
     )
 
 
+def _text(content: Any) -> str:
+    """Return the text of a message, which some clients send in parts."""
+    return content if isinstance(content, str) else "".join(part["text"] for part in content or ())
+
+
 def _reply(message: Mapping[str, Any]) -> Reply:
+    finish = "tool_calls" if "tool_calls" in message else "stop"
     return json_reply(
         {
             "id": "chatcmpl-1",
             "object": "chat.completion",
             "created": 1,
             "model": "m",
-            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+            "choices": [{"index": 0, "finish_reason": finish, "message": message}],
             "usage": {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10},
         }
     )
 
 
-def written(root: Path) -> Path:
+def written(root: Path, *, app: str = APP) -> Path:
     """Write the project and return its folder."""
-    for name, text in FILES.items():
+    for name, text in {**FILES, "app.py": app}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
     return root

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
+from uuid import uuid4
 
 from pandaprobe_otel.api import Client
 
@@ -28,3 +29,13 @@ def send_traces(client: Client, traces: Iterable[Mapping[str, Any]]) -> list[str
 
 def _chosen(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: values[name] for name in names if values.get(name) is not None}
+
+
+def with_new_ids(trace: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same trace with ids of its own, which are global: it can be sent to one more project."""
+    new = {span["span_id"]: str(uuid4()) for span in trace["spans"]}
+    spans = [
+        {**span, "span_id": new[span["span_id"]], "parent_span_id": new.get(span["parent_span_id"])}
+        for span in trace["spans"]
+    ]
+    return {**trace, "trace_id": str(uuid4()), "spans": spans}

@@ -1,0 +1,1 @@
+"""Pieces that make this library work with parts of the official SDK."""

@@ -1,0 +1,69 @@
+"""The tool `improve`, by MCP's own client: from failures in PandaProbe to a proven change, which a person applies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import improvable_shop
+from command_line import clean_environment, run_here
+from improvements import PROMPT, traced
+from mcp_answers import text_of
+from mcp_calls import everything_allowed
+from pandaprobe_otel.local import LocalServer
+from pandaprobe_otel.mcp_server.searching import SearchingClient
+
+from .conftest import Connect
+
+
+async def _step(mcp: Any, step: str, **more: Any) -> tuple[dict[str, Any], str]:
+    result = await mcp.call_tool("improve", {"step": step, "run": "a1", **more})
+    assert result.structured_content is not None, text_of(result)
+    return result.structured_content, text_of(result)
+
+
+async def _tested(mcp: Any, text: str) -> tuple[dict[str, Any], str]:
+    """Propose a prompt, test it within its bill, and wait for the verdict."""
+    await _step(mcp, "propose", files={PROMPT: f"You refund orders.\n{text}\n"}, rationale="Commas.")
+    bill, told = await _step(mcp, "test")
+    assert f"at most {bill['calls']} calls of models would be sent" in told
+    state, told = await _step(mcp, "test", confirm=bill["confirm"])
+    while state["state"] == "testing":
+        state, told = await _step(mcp, "report")
+    assert state["calls"] <= 500
+    return state, told
+
+
+@pytest.mark.timeout(3600)
+async def test_a_change_is_proven_and_not_applied(
+    connect: Connect, client: SearchingClient, pandaprobe: LocalServer, tmp_path: Path
+) -> None:
+    """One without effect is rejected, a general rule accepted; the budget goes down by what was sent."""
+    (tmp_path / "traced").mkdir()
+    with traced(tmp_path / "traced") as traces:
+        project = improvable_shop.written(tmp_path / "project")
+        sent = clean_environment(tmp_path, **pandaprobe.environment(client.credentials.project_name))
+        done = run_here("send", str(traces.path), environment=sent)
+        assert done.returncode == 0, done.stderr
+        options = {**everything_allowed(project), "entry": "app:support", "live_tools": ("refund_order",)}
+        async with connect(**{**options, "max_calls": 500}) as mcp:
+            state, told = await _step(mcp, "start", query="")
+            assert state == {"run": "a1", "state": "started", "calls": 0}, told
+            assert "12 failures, 3 to look at; the others decide" in told
+            assert "failed: ValueError in refund_order" in told.partition("<<data ")[2].partition("<<end ")[0]
+            again, _ = await _step(mcp, "start", query="")
+            assert again["code"] == "refused"
+
+            state, told = await _tested(mcp, "Be polite.")
+            assert (state["state"], "no effect" in told) == ("rejected", True), told
+            refused, told = await _step(mcp, "propose", files={"tests/test_app.py": "x = 1\n"})
+            assert (refused["code"], "touches the measure" in told) == ("refused", True)
+            state, told = await _tested(mcp, "Write amounts with a decimal point.")
+            assert state["state"] == "accepted", told
+            assert "pandaprobe-otel improve apply --folder .pandaprobe/improve/a1" in told
+            doctor = (await mcp.call_tool("doctor", {})).structured_content
+            assert doctor is not None
+            assert doctor["budget_left"]["calls"] == 500 - state["calls"]
+    assert (project / PROMPT).read_text(encoding="utf-8") == improvable_shop.FILES[PROMPT]

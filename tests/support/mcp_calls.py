@@ -1,0 +1,55 @@
+"""A call of each tool of the MCP server, for tests that must not forget one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+READERS: Final = (
+    "find_failures",
+    "find_traces",
+    "get_trace",
+    "compare_traces",
+    "get_session",
+    "get_scores",
+    "doctor",
+)
+WRITERS: Final = ("evaluate", "add_score", "capture_test", "replay", "improve")
+"""Tools that are there with `--allow-writes`; `replay` also needs `--entry`, `improve` `--allow` as well."""
+EVERY: Final = (*READERS, *WRITERS)
+METRIC: Final = "argument_correctness"
+"""A metric that PandaProbe has."""
+
+
+def arguments_of(tool: str, trace_id: str, session_id: str, *, other: str | None = None) -> Mapping[str, Any]:
+    """Return arguments with which a tool reads a trace or its session. A tool that is not known here fails the test."""
+    calls: Mapping[str, Mapping[str, Any]] = {
+        "find_failures": {"query": ""},
+        "find_traces": {"limit": 50},
+        "get_trace": {"trace_id": trace_id},
+        "compare_traces": {"a": other or trace_id, "b": trace_id},
+        "get_session": {"session_id": session_id},
+        "get_scores": {"target": trace_id},
+        "doctor": {},
+        "evaluate": {"target": trace_id, "metrics": [METRIC]},
+        "add_score": {"target": trace_id, "name": "right", "value": 0.5, "reason": "it went wrong"},
+        "capture_test": {"target": trace_id, "path": "test_made.py"},
+        "replay": {"target": trace_id, "from_span": "1"},
+        "improve": {"step": "start", "query": ""},
+    }
+    return calls[tool]
+
+
+def everything_allowed(folder: Path) -> dict[str, Any]:
+    """Return options with which every tool is there, for a program in this folder."""
+    return {
+        "writes": True,
+        "entry": "shop:answer",
+        "allowed": ("prompts/*.md",),
+        "tests": folder / "tests",
+        "folder": folder,
+        "max_calls": 9,
+        "command": (sys.executable, "-m", "pandaprobe_otel.cli"),
+    }
