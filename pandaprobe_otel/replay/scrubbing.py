@@ -9,15 +9,18 @@ stream has in several pieces goes as well.
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.mapping.masks import Mask, compile_masks, mask_everything, masked_text
+from pandaprobe_otel.replay.earlier_bodies import EarlierBodies
 from pandaprobe_otel.replay.interactions import RecordedAnswer, RecordedRequest
 from pandaprobe_otel.replay.json_text import dump
 from pandaprobe_otel.replay.secrets import (
@@ -32,7 +35,7 @@ from pandaprobe_otel.replay.secrets import (
     of_headers,
     patterns_in,
 )
-from pandaprobe_otel.replay.units import NO_JSON, Unit, joined, moved, units_of
+from pandaprobe_otel.replay.units import NO_JSON, Unit, joined, may_be_events, moved, units_of
 
 Scrub = Callable[[Any], Any]
 
@@ -53,6 +56,12 @@ _DELTAS: Final = frozenset(
     }
 )  # fmt: skip
 """Fields whose texts a client joins over the events of a stream."""
+
+_NO_TEXT: Final = re.compile(r"[\udc80-\udcff]")
+"""Bytes that UTF-8 does not read, as "surrogateescape" has them."""
+_REMEMBERED: Final = 1024
+"""Texts whose results are remembered: a conversation repeats them in each request."""
+_LONGEST_REMEMBERED: Final = 64 << 10
 
 Path = tuple[str | int, ...]
 
@@ -79,6 +88,7 @@ class Scrubber:
         self._masks: tuple[Any, tuple[Mask, ...]] = (None, ())
         self._scrub = scrub
         self._taken: set[str] = set()
+        self._forget()
         self.learn(of_environment(environ))
 
     @property
@@ -100,14 +110,21 @@ class Scrubber:
                 sorted({form for forms in self._secrets.values() for form in forms}, key=len, reverse=True)
             )
             self._byte_forms = tuple(form.encode("utf-8", "surrogatepass") for form in self._forms)
+            self._forget()
+
+    def _forget(self) -> None:
+        """Look anew at what was looked at before. Called after what is looked for has changed, never before."""
+        self._clean = EarlierBodies()
+        self._strings = lru_cache(_REMEMBERED)(self._string)
+        self._keys = lru_cache(_REMEMBERED)(self.text)
 
     def request(self, sent: RecordedRequest) -> RecordedRequest:
         """Return a request as it may be kept, and compared."""
         self.learn(of_headers(sent.headers))
         headers = self._headers(sent.headers, lambda name: name in _REQUEST_HEADERS)
         uri = self._uri(sent.uri)
-        body, _ = self._body(sent.body, sent.headers.get("content-type", ""), ())
-        return replace(sent, uri=uri, headers=headers, body=body)
+        body, _ = self._body(sent.body, sent.headers.get("content-type", ""), (), earlier=self._clean)
+        return RecordedRequest(sent.method, uri, headers, body)
 
     def answer(self, answer: RecordedAnswer) -> RecordedAnswer:
         """Return an answer, decompressed, as it may be kept."""
@@ -146,9 +163,14 @@ class Scrubber:
         return self.text(urlunsplit(url._replace(netloc=place, query=query)))
 
     def _body(
-        self, body: bytes, content_type: str, chunks: tuple[tuple[float, int], ...]
+        self,
+        body: bytes,
+        content_type: str,
+        chunks: tuple[tuple[float, int], ...],
+        *,
+        earlier: EarlierBodies | None = None,
     ) -> tuple[bytes, tuple[tuple[float, int], ...]]:
-        if not body or not (len(chunks) > 1 or self._has_work(body)):
+        if not body or not (may_be_events(body, content_type) or self._has_work(body, earlier)):
             return body, chunks
         before = units_of(body, content_type)
         after = [self._unit(unit) for unit in before]
@@ -158,25 +180,38 @@ class Scrubber:
             return body, chunks
         return joined(after), moved(chunks, before, after)
 
-    def _has_work(self, body: bytes) -> bool:
-        """Tell quickly whether a body may hold something; most hold nothing."""
+    def _has_work(self, body: bytes, earlier: EarlierBodies | None) -> bool:
+        """Tell quickly whether a body may hold something. Most hold nothing: these are the `earlier` ones of a next."""
         if self._scrub is not None or self._current_masks():
             return True
-        return any(form in body for form in self._byte_forms) or may_have_secret_names(body) or may_match(body)
+        begin, end = (0, len(body)) if earlier is None else earlier.new_part(body)
+        if any(body.find(form, max(begin - len(form), 0), end + len(form)) >= 0 for form in self._byte_forms):
+            return True
+        if may_have_secret_names(body, begin, end) or may_match(body, begin, end):
+            return True
+        if earlier is not None:
+            earlier.add(body)
+        return False
 
     def _unit(self, unit: Unit) -> Unit:
         if unit.content is NO_JSON:
-            try:
-                text = unit.raw.decode()
-            except UnicodeDecodeError:
-                return unit
-            if self._scrub is not None and text.strip():
-                text = self._by_app(text)
-                if not isinstance(text, str):
-                    raise RecordingError("scrub= must return a text for a text.")
-            return unit.with_text(self.text(text).encode())
+            return self._plain(unit)
         content = self.value(unit.content)
         return unit if content == unit.content else unit.with_content(content)
+
+    def _plain(self, unit: Unit) -> Unit:
+        """Scrub a unit without JSON; of one that is no text either, such as a file in a form, what it has of text."""
+        try:
+            text = unit.raw.decode()
+        except UnicodeDecodeError:
+            text = self._without_secrets(unit.raw.decode("utf-8", "surrogateescape"))
+            lines = [line if _NO_TEXT.search(line) else self._masked(line) for line in text.splitlines(keepends=True)]
+            return unit.with_text("".join(lines).encode("utf-8", "surrogateescape"))
+        if self._scrub is not None and text.strip():
+            text = self._by_app(text)
+            if not isinstance(text, str):
+                raise RecordingError("scrub= must return a text for a text.")
+        return unit.with_text(self.text(text).encode())
 
     def _by_app(self, value: Any) -> Any:
         assert self._scrub is not None
@@ -187,12 +222,16 @@ class Scrubber:
 
     def _tree(self, value: Any) -> Any:
         if isinstance(value, str):
-            return self.text(self._inside(value))
+            self._current_masks()
+            return self._strings(value) if len(value) <= _LONGEST_REMEMBERED else self._string(value)
         if isinstance(value, dict):
-            return {self.text(key): self._named(key, item) for key, item in cast("dict[str, Any]", value).items()}
+            return {self._keys(key): self._named(key, item) for key, item in cast("dict[str, Any]", value).items()}
         if isinstance(value, list):
             return [self._tree(item) for item in cast("Sequence[Any]", value)]
         return value
+
+    def _string(self, text: str) -> str:
+        return self.text(self._inside(text))
 
     def _inside(self, text: str) -> str:
         """Look into JSON that is a text of other JSON, as arguments of tools are."""
@@ -273,6 +312,7 @@ class Scrubber:
                 self._masks = (mask, compile_masks(mask))
             except (TypeError, ValueError):  # told where it is configured; it fails closed
                 self._masks = (mask, (mask_everything,))
+            self._forget()
         return self._masks[1]
 
 
