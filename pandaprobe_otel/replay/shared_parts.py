@@ -4,21 +4,25 @@ first two items. A conversation repeats itself with every call; a file that did 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, cast
 
+from pandaprobe_otel.replay.earlier_bodies import EarlierBodies
 from pandaprobe_otel.replay.json_text import dump, dump_bytes, dump_in_lines, load
 from pandaprobe_otel.replay.media import KEYS, digest_of_text
 
 SAME: Final = "$same"
 MAX_BYTES: Final = 256 << 20
 """Of all requests of a cassette with their shared parts put in."""
+_REFERENCE: Final = f'"{SAME}"'.encode()
 _WORTH: Final = 48
-"""Characters below which a reference would say less than what it stands for."""
+"""Bytes below which a reference would say less than what it stands for."""
 _FEW: Final = 8
 """Items of a value that are looked at."""
 _MEDIA_KEYS: Final = tuple(f'"{key}'.encode() for key in KEYS)
+_LONGEST_KEY: Final = max(map(len, _MEDIA_KEYS)) + len(b'":')
 _LOOKED_AT: Final = 16
 """Earlier calls that are compared, the newest first."""
 
@@ -33,11 +37,14 @@ class Sharing:
     """Writes the bodies of requests one after the other."""
 
     def __init__(self) -> None:
-        self._seen: list[tuple[int, Document]] = []
+        self._seen: deque[tuple[int, Document]] = deque(maxlen=_LOOKED_AT)
+        self._bodies = EarlierBodies()
+        """Those with neither references nor media."""
 
     def shorten(self, call: int, body: bytes) -> str | None:
         """Return the text of a JSON body; None for a body that is no object, or that has such references itself."""
-        if f'"{SAME}"'.encode() in body:
+        begin, end = self._bodies.new_part(body)
+        if _may_have(_REFERENCE, body, begin, end):
             return None
         try:
             read = load(body)
@@ -46,26 +53,32 @@ class Sharing:
         if not isinstance(read, dict):
             return None
         document = cast("Document", read)
-        if _may_have_media(body):
+        if _may_have_media(body, begin, end):
             document = cast("Document", _without_media(document))
-        short = {key: self._field(key, value) for key, value in document.items()}
+        else:
+            self._bodies.add(body)
+        short = {key: self._field(key, value, document) for key, value in document.items()}
         self._seen.append((call, document))
         return dump_in_lines(short)
 
-    def _field(self, key: str, value: Any) -> Any:
+    def _field(self, key: str, value: Any, document: Document) -> Any:
+        """Return what is written of a field; its document gets the very parts that it shares with an earlier one."""
         if isinstance(value, (dict, list)) and _is_worth_it(cast("Any", value)):
             best, length = 0, 0
-            for call, earlier in reversed(self._seen[-_LOOKED_AT:]):
+            shared: Any = None
+            for call, earlier in reversed(self._seen):
                 other = earlier.get(key)
                 if other == value:
+                    document[key] = other
                     return {SAME: call}
-                shared = _common(value, other)
-                if shared > length:
-                    best, length = call, shared
+                common = _common(value, other)
+                if common > length:
+                    best, length, shared = call, common, other
                 if length and length >= len(cast("Any", value)) - _FEW:
                     break  # hardly any other can have more
-            items = cast("Sequence[Any]", value)
+            items = cast("list[Any]", value)
             if length and _is_worth_it(items[:length]):
+                items[:length] = shared[:length]
                 return [{SAME: [best, length]}, *items[length:]]
         return cast("Any", value)
 
@@ -73,11 +86,19 @@ class Sharing:
 def _is_worth_it(value: Mapping[str, Any] | Sequence[Any]) -> bool:
     """Tell whether a reference would be shorter, by the beginning of the value."""
     some: Any = dict(islice(value.items(), _FEW)) if isinstance(value, Mapping) else value[:_FEW]
-    return len(dump(some)) >= _WORTH
+    return len(dump_bytes(some)) >= _WORTH
 
 
-def _may_have_media(body: bytes) -> bool:
-    return b";base64," in body or any(part.endswith(_MEDIA_KEYS) for part in body.split(b'":'))
+def _may_have(text: bytes, body: bytes, begin: int, end: int) -> bool:
+    return body.find(text, max(begin - len(text), 0), end + len(text)) >= 0
+
+
+def _may_have_media(body: bytes, begin: int, end: int) -> bool:
+    """Tell quickly whether there may be media in this part of a body."""
+    if _may_have(b";base64,", body, begin, end):
+        return True
+    part = body[max(begin - _LONGEST_KEY, 0) : end + _LONGEST_KEY]
+    return any(before.endswith(_MEDIA_KEYS) for before in part.split(b'":'))
 
 
 def _common(value: Any, other: Any) -> int:
