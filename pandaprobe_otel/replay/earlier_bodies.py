@@ -12,6 +12,8 @@ _MOST: Final = 8
 _FEW: Final = 512
 """New bytes that are few enough to look no further."""
 _STEP: Final = 1024
+"""Bytes that are compared first: twice as many if they are the same, half of them if not, until there are too few."""
+_FINEST: Final = 64
 
 
 class EarlierBodies:
@@ -31,10 +33,14 @@ class EarlierBodies:
 
         All before and all after it is in one earlier body, at its beginning and at its end.
         """
+        best = (0, len(body))
+        if len(body) <= _FEW:
+            return best
         with self._lock:
             earlier = tuple(self._bodies)
-        best = (0, len(body))
         for other in reversed(earlier):
+            if body == other:
+                return len(body), len(body)
             begin = _same_at_beginning(body, other)
             end = len(body) - _same_at_end(body, other, min(len(body), len(other)) - begin)
             best = min(best, (begin, end), key=_length)
@@ -59,16 +65,12 @@ def _same_at_end(one: bytes, other: bytes, most: int) -> int:
 
 
 def _longest(most: int, is_same: Callable[[int, int], bool]) -> int:
-    """Return how many bytes are the same, of these at most. Few are compared twice, and none far behind the first."""
-    low, step = 0, _STEP
-    while low + step <= most and is_same(low, low + step):
-        low += step
-        step *= 2
-    high = min(low + step, most)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if is_same(low, middle):
-            low = middle
+    """Return how many bytes are the same, of these at most; a few less if that is not worth another look."""
+    same, step = 0, _STEP
+    while step >= _FINEST:
+        if same + step <= most and is_same(same, same + step):
+            same += step
+            step *= 2
         else:
-            high = middle - 1
-    return low
+            step //= 2
+    return same

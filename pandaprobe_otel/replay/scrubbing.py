@@ -13,7 +13,6 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -42,6 +41,7 @@ Scrub = Callable[[Any], Any]
 _REQUEST_HEADERS: Final = frozenset(
     {"accept", "anthropic-beta", "anthropic-version", "content-type", "openai-beta", "x-amz-target"}
 )
+_KEY_HEADERS: Final = frozenset({"authorization", "cookie", "set-cookie", "x-api-key", "api-key", "x-goog-api-key"})
 _ANSWER_HEADERS: Final = frozenset(
     {
         "content-encoding", "content-type", "location", "openai-version", "request-id", "retry-after", "retry-after-ms",
@@ -116,25 +116,26 @@ class Scrubber:
         """Look anew at what was looked at before. Called after what is looked for has changed, never before."""
         self._clean = EarlierBodies()
         self._strings = lru_cache(_REMEMBERED)(self._string)
-        self._keys = lru_cache(_REMEMBERED)(self.text)
+        self._texts = lru_cache(_REMEMBERED)(self.text)
+        self._uris = lru_cache(_REMEMBERED)(self._uri)
 
     def request(self, sent: RecordedRequest) -> RecordedRequest:
         """Return a request as it may be kept, and compared."""
         self.learn(of_headers(sent.headers))
-        headers = self._headers(sent.headers, lambda name: name in _REQUEST_HEADERS)
-        uri = self._uri(sent.uri)
+        headers = self._headers(sent.headers, [name for name in sent.headers if name in _REQUEST_HEADERS])
+        self._current_masks()
+        uri = self._uris(sent.uri)
         body, _ = self._body(sent.body, sent.headers.get("content-type", ""), (), earlier=self._clean)
         return RecordedRequest(sent.method, uri, headers, body)
 
     def answer(self, answer: RecordedAnswer) -> RecordedAnswer:
         """Return an answer, decompressed, as it may be kept."""
         self.learn(of_headers(answer.headers))
-        headers = self._headers(
-            answer.headers, lambda name: name in _ANSWER_HEADERS or name.startswith(_ANSWER_BEGINNINGS)
-        )
+        names = [one for one in answer.headers if one in _ANSWER_HEADERS or one.startswith(_ANSWER_BEGINNINGS)]
+        headers = self._headers(answer.headers, names)
         body, chunks = self._body(answer.body, answer.headers.get("content-type", ""), answer.chunks)
         error = None if answer.error is None else self.text(answer.error)
-        return replace(answer, headers=headers, body=body, chunks=chunks, reason=self.text(answer.reason), error=error)
+        return RecordedAnswer(answer.status, self._known(answer.reason), headers, body, chunks, answer.end, error)
 
     def value(self, value: Any) -> Any:
         """Return the JSON of a tool's arguments or result as it may be kept."""
@@ -144,10 +145,14 @@ class Scrubber:
         """Return a text as it may be shown."""
         return self._masked(self._without_secrets(text))
 
-    def _headers(self, headers: Mapping[str, str], is_kept: Callable[[str], bool]) -> dict[str, str]:
-        left_out = headers.keys() & {"authorization", "cookie", "set-cookie", "x-api-key", "api-key", "x-goog-api-key"}
-        self._taken.update(left_out)
-        return {name: self.text(value) for name, value in headers.items() if is_kept(name)}
+    def _headers(self, headers: Mapping[str, str], kept: Sequence[str]) -> dict[str, str]:
+        self._taken.update(headers.keys() & _KEY_HEADERS)
+        return {name: self._known(headers[name]) for name in kept}
+
+    def _known(self, text: str) -> str:
+        """Return a text as it may be shown, from memory if it was scrubbed before."""
+        self._current_masks()
+        return self._texts(text) if len(text) <= _LONGEST_REMEMBERED else self.text(text)
 
     def _uri(self, uri: str) -> str:
         url = urlsplit(uri)
@@ -225,7 +230,7 @@ class Scrubber:
             self._current_masks()
             return self._strings(value) if len(value) <= _LONGEST_REMEMBERED else self._string(value)
         if isinstance(value, dict):
-            return {self._keys(key): self._named(key, item) for key, item in cast("dict[str, Any]", value).items()}
+            return {self._known(key): self._named(key, item) for key, item in cast("dict[str, Any]", value).items()}
         if isinstance(value, list):
             return [self._tree(item) for item in cast("Sequence[Any]", value)]
         return value

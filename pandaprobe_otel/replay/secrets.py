@@ -133,9 +133,8 @@ def of_environment(environ: Mapping[str, str] | None = None) -> Iterator[str]:
 
 def of_headers(headers: Mapping[str, str]) -> Iterator[str]:
     """Yield the secrets that the headers of a request or an answer hold. Their names are in small letters."""
-    for name, value in headers.items():
-        if name not in _SECRET_HEADERS:
-            continue
+    for name in sorted(headers.keys() & _SECRET_HEADERS):
+        value = headers[name]
         if "cookie" in name:
             pairs = value.split(";") if name == "cookie" else value.split(";")[:1]
             yield from (pair.partition("=")[2].strip() for pair in pairs)
