@@ -121,7 +121,7 @@ def test_a_secret_that_one_byte_completes(field: str) -> None:
 
 
 def test_a_mask_that_is_set_later_acts_on_texts_that_were_seen() -> None:
-    """What was remembered of a text without it does not count any more."""
+    """It also acts on a text that is remembered as it was without the mask."""
     masked: list[Any] = [None]
     scrubber = Scrubber(environ={"A_KEY": PLANTED}, mask=lambda: masked[0])
     request = RecordedRequest("POST", "http://x/", {}, json.dumps({"word": ["a word", PLANTED]}).encode())
