@@ -5,7 +5,7 @@ PYTHON ?= python
 PYTHONS ?= 3.11 3.13
 TYPED = pandaprobe_otel integrations/pandaprobe_otel_integrations
 
-.PHONY: help install constraints check lint format type test outer frameworks oldest-frameworks live bench scan fuzz load build wheel-tests extras examples oldest-clients licences docs demo ci
+.PHONY: help install constraints check lint format type test outer frameworks oldest-frameworks live bench scan fuzz load build wheel-tests extras examples oldest-clients licences docs prose demo ci
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -88,6 +88,12 @@ licences:  ## docs/dependencies.md, and that every licence of a dependency is co
 docs:  ## the documentation, into site/: the pages that are written from the source first
 	$(PYTHON) scripts/write_docs.py
 	$(PYTHON) scripts/build_docs.py
+
+PROSE = textlint@15.8.0 @textlint-rule/textlint-rule-preset-google@0.1.2 textlint-rule-write-good@2.0.0 \
+	textlint-filter-rule-allowlist@4.0.0
+
+prose:  ## the hand-written pages against Google's developer style and write-good (.textlintrc.json); needs Node.js 20
+	npx --yes $(addprefix --package=,$(PROSE)) textlint "*.md" "docs/**/*.md"
 
 demo:  ## trace a small agent against a local PandaProbe
 	$(PYTHON) -m pandaprobe_otel.cli demo

@@ -1,7 +1,7 @@
 """PandaProbe for OpenTelemetry: traces, evaluations and a local server.
 
-An app needs only `init()`. This file lists every public name and loads each on first use, because every test run
-of every user imports this package (the pytest plugin is a stub inside it).
+An app needs only `init()`. This file lists every public name and loads it on first use. The pytest plugin is part of
+this package, so every test run of every user imports it.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from pandaprobe_otel.bootstrap import shutdown as shutdown
     from pandaprobe_otel.bootstrap import status as status
     from pandaprobe_otel.bootstrap import trace_url as trace_url
-    from pandaprobe_otel.capture.public import agent as agent
-    from pandaprobe_otel.capture.public import chain as chain
-    from pandaprobe_otel.capture.public import embedding as embedding
-    from pandaprobe_otel.capture.public import llm as llm
-    from pandaprobe_otel.capture.public import retriever as retriever
-    from pandaprobe_otel.capture.public import span as span
-    from pandaprobe_otel.capture.public import start_trace as start_trace
-    from pandaprobe_otel.capture.public import tool as tool
-    from pandaprobe_otel.capture.public import trace as trace
+    from pandaprobe_otel.capture.public_names import agent as agent
+    from pandaprobe_otel.capture.public_names import chain as chain
+    from pandaprobe_otel.capture.public_names import embedding as embedding
+    from pandaprobe_otel.capture.public_names import llm as llm
+    from pandaprobe_otel.capture.public_names import retriever as retriever
+    from pandaprobe_otel.capture.public_names import span as span
+    from pandaprobe_otel.capture.public_names import start_trace as start_trace
+    from pandaprobe_otel.capture.public_names import tool as tool
+    from pandaprobe_otel.capture.public_names import trace as trace
     from pandaprobe_otel.capture.scores import score as score
     from pandaprobe_otel.capture.trace_context import context as context
     from pandaprobe_otel.capture.trace_context import context_executor as context_executor
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "api": ("AsyncClient", "Client"),
     "bootstrap": ("PandaProbe", "aflush", "flush", "get_client", "init", "shutdown", "status", "trace_url"),
-    "capture.public": ("agent", "chain", "embedding", "llm", "retriever", "span", "start_trace", "tool", "trace"),
+    "capture.public_names": ("agent", "chain", "embedding", "llm", "retriever", "span", "start_trace", "tool", "trace"),
     "serverless": ("flush_on_return",),
     "enums": ("ScoreDataType", "SpanKind", "SpanStatusCode", "TraceStatus"),
     "errors": ("PandaProbeError",),
@@ -162,7 +162,7 @@ __all__ = [  # noqa: RUF022 - sorted by purpose, as in the documentation
 ]
 
 
-if not TYPE_CHECKING:  # a type checker would accept every name, even a misspelt one
+if not TYPE_CHECKING:  # else a type checker would accept any name, even a misspelt one
 
     def __getattr__(name: str) -> Any:
         if name == "__version__":

@@ -1,4 +1,4 @@
-"""`init()`: one line in an app. Joins or creates the provider, adds the processor, instruments the libraries."""
+"""`init()`: set up tracing in one line. Joins or creates the provider, adds the processor, instruments libraries."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pandaprobe_otel.config.resolve import Config, ExportSettings
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.pipeline.interface import IdlePipeline, Pipeline
 from pandaprobe_otel.process.guard import mistake, mistakes
-from pandaprobe_otel.process.life import end_on_sigterm
-from pandaprobe_otel.reporting.report import Status
+from pandaprobe_otel.process.process_events import end_on_sigterm
+from pandaprobe_otel.reporting.delivery_status import Status
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -34,7 +34,7 @@ CONTENT_SWITCHES: Final = {
     "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
     _ON_SPANS: "SPAN_ONLY",
 }
-"""Switches with which the official instrumentations write messages on spans. Set only where the user set nothing."""
+"""Switches that make the official instrumentations write messages on spans. Set only if the user has not set them."""
 
 
 class PandaProbe:
@@ -62,34 +62,34 @@ class PandaProbe:
     def flush(self, timeout: float = 30.0) -> bool:
         """Deliver every trace whose root span has ended.
 
-        Returns within `timeout` seconds: True when all of them were delivered, False when some still wait.
+        Return within `timeout` seconds: True if all were delivered, False if some still wait.
         """
         return self._pipeline.flush(timeout)
 
     async def aflush(self, timeout: float = 30.0) -> bool:  # noqa: ASYNC109 - the bound of `flush`, not of the task
-        """`flush` for event loops: other tasks go on meanwhile. Cancelled, the delivery goes on in the background."""
+        """`flush` for event loops: other tasks go on meanwhile. If cancelled, delivery goes on in the background."""
         import asyncio
 
         return await asyncio.to_thread(self.flush, timeout)
 
     def shutdown(self, timeout: float | None = None) -> bool:
-        """Deliver what can be delivered within `timeout` seconds, then stop; `init()` starts anew.
+        """Deliver as much as possible within `timeout` seconds, then stop. A later `init()` starts anew.
 
-        Returns True when nothing was dropped. What was dropped is counted, and named in one log line. The end of
-        the process does this by itself. Default timeout: the setting `shutdown_timeout_s`.
+        Return True if nothing was dropped. Drops are counted and reported in one log line. This happens automatically
+        at the end of the process. Default timeout: the setting `shutdown_timeout_s`.
         """
         return self._pipeline.shutdown(timeout)
 
     def trace(self, name: str, **options: Any) -> TraceHandle:
-        """`pandaprobe_otel.start_trace`, which the official SDK's client has as a method; same arguments."""
-        from pandaprobe_otel.capture.public import start_trace
+        """Same as `pandaprobe_otel.start_trace`, with the same arguments; the official SDK's client has this method."""
+        from pandaprobe_otel.capture.public_names import start_trace
 
         return start_trace(name, **options)
 
     def score(self, trace_id: str | UUID | None, name: str, value: float | bool | str, **options: Any) -> None:
-        """`pandaprobe_otel.score`, which the official SDK's client has as a method; same arguments.
+        """Same as `pandaprobe_otel.score`, with the same arguments; the official SDK's client has this method.
 
-        Raises InvalidRequest when the score cannot be one.
+        Raises InvalidRequest if the score is invalid.
         """
         from pandaprobe_otel.capture.scores import score_with
 
@@ -100,14 +100,14 @@ class PandaProbe:
         self._pipeline.put_score(body)
 
     def trace_url(self, trace_id: str | UUID | None = None) -> str | None:
-        """`pandaprobe_otel.trace_url`, of this handle's destination."""
+        """Same as `pandaprobe_otel.trace_url`, for this handle's destination."""
         from pandaprobe_otel.capture.trace_context import current_trace_id
 
         wanted = current_trace_id() if trace_id is None else str(trace_id)
         return None if wanted is None else self._pipeline.trace_url(wanted)
 
     def status(self) -> Status:
-        """Read the counts of spans, the server's answers, the settings and what is instrumented."""
+        """Return the counts of spans, the server's answers, the settings and the instrumented libraries."""
         from pandaprobe_otel.registry import instrumented
 
         hooked = {result.name: f"{result.state}: {result.reason}".rstrip(": ") for result in instrumented()}
@@ -162,13 +162,13 @@ def init(
 ) -> PandaProbe:
     """Send this app's agent traces to PandaProbe.
 
-    Joins the app's `TracerProvider` (or creates one when there is none, and never replaces one), and instruments the
-    supported libraries that are installed. Does no network I/O and starts no thread.
+    Joins the app's `TracerProvider`, or creates one if there is none; never replaces one. Instruments the installed
+    libraries that are supported. Does no network I/O and starts no thread.
 
-    A second call changes nothing and returns the first one's handle. It takes effect only if the first one had no API
-    key or was shut down, or if a decorator or wrapper started the tracing before any call.
+    A second call changes nothing and returns the handle of the first one. It takes effect only if the first call had
+    no API key or was shut down, or if a decorator or wrapper started the tracing before any call.
 
-    An argument that is left out comes from its environment variable, then from the configuration file, then from the
+    An argument that is left out comes from its environment variable, else from the configuration file, else from the
     default. The table of settings lists all of them.
 
     Args:
@@ -181,7 +181,7 @@ def init(
         enabled: False traces nothing and sends nothing. Default: True.
         instrument: `"auto"` (default) for all supported libraries that are installed, names of some, or False.
         exclude: Names of libraries that `instrument="auto"` leaves alone.
-        spans: `"agent"` (default) for traces of agents and models only, `"all"`, or a function that says which spans.
+        spans: `"agent"` (default) for traces of agents and models only, `"all"`, or a function that selects spans.
         capture: `"all"` (default), `"metadata"` without inputs and outputs, `"off"`, or one of these by kind of span.
         replayable: True keeps each model call's parameters and answer, so that a test can be made of the trace.
         mask: Regular expressions or functions that remove text before it leaves the process.
@@ -193,12 +193,12 @@ def init(
         spool: A directory in which waiting traces survive crashes and restarts. Default: memory only.
         redis_url: Redis through which machines share the limit of one key.
         console: True also prints each finished trace as a tree to standard error.
-        live: True tells a local PandaProbe of spans that run; False never does. Default: one on this machine.
+        live: True tells a local PandaProbe about running spans; False does not. Default: only one on this machine.
         debug: True sets the log level of `pandaprobe_otel` to DEBUG.
         strict: True raises ConfigError for a setting that cannot be used. Default: one warning.
         max_traces_per_day: Most traces that this process posts in 24 hours; each is billed.
-        verify: Share of the delivered traces to look up afterwards; a lost one is sent again. Default: 0.
-        handle_sigterm: True delivers what waits when the process gets SIGTERM, then exits with 143.
+        verify: Share of the delivered traces to look up afterwards; lost traces are sent again. Default: 0.
+        handle_sigterm: True delivers waiting traces when the process gets SIGTERM, then exits with 143.
         batch_size: Accepted for users of the official SDK, without effect: a complete trace is sent at once.
         flush_interval: Accepted for users of the official SDK, without effect.
         max_queue_size: Accepted for users of the official SDK, without effect: memory is bounded in bytes.
@@ -216,7 +216,7 @@ def init(
 
 
 def begin_from_environment() -> None:
-    """Do what `init()` does, for an app that has not called it; a call that says something else takes its place."""
+    """Do the same as `init()` for an app that has not called it. A later call with other settings replaces this one."""
     _init({"strict": False}, None, is_unasked=True)
 
 
@@ -233,7 +233,7 @@ def _init(
         if _current is not None:
             if _current_counts(_current, config, arguments, tracer_provider or meter_provider):
                 if meter_provider is not None:
-                    mistake("init() was called before, and its first call counts: meter_provider of this one ignored.")
+                    mistake("init() was called before, so this argument has no effect: meter_provider.")
                 return _current
             _retire(_current)
         if config.strict and config.problems:
@@ -249,10 +249,10 @@ def _init(
 def _current_counts(
     first: PandaProbe, config: Config, arguments: Mapping[str, Any], provider: TracerProvider | MeterProvider | None
 ) -> bool:
-    """Return whether a later call of `init` changes nothing, which is said where it was meant to.
+    """Return whether a later call of `init` changes nothing; it warns if the call has other arguments.
 
-    One that could not work, for want of a key, was none: the cell of a notebook is run again when the key is there.
-    Neither does one count that nobody has called, if this one says something else.
+    A first call without a key does not count: the cell of a notebook is run again once the key is set. Neither does
+    a start by the first use, if this call has other settings.
     """
     if not first.config.enabled:
         return True
@@ -263,7 +263,7 @@ def _current_counts(
     if _is_unasked:
         return provider is None and _is_same(first.config, config)
     if ignored := sorted(name for name in arguments if _differs(getattr(first.config, name, None), config, name)):
-        mistake(f"init() was called before, and its first call counts: {', '.join(ignored)} of this one ignored.")
+        mistake(f"init() was called before, so these arguments have no effect: {', '.join(ignored)}.")
     return True
 
 
@@ -272,14 +272,14 @@ def _is_same(before: Config, config: Config) -> bool:
 
 
 def _retire(handle: PandaProbe) -> None:
-    """Deliver what an earlier pipeline holds, beside the app; the end of the process waits for its thread."""
+    """Deliver the spans of an earlier pipeline in a thread; the end of the process waits for that thread."""
     if handle.enabled and not handle.is_shut_down:
         threading.Thread(target=handle.shutdown, name="pandaprobe-retire", daemon=False).start()
 
 
 def _differs(before: Any, config: Config, name: str) -> bool:
     now = getattr(config, name, None)
-    # A function is another one each time that the line which makes it is run.
+    # Each run of a line that creates a function creates another one.
     return name != "mask" and before != now and not (callable(before) and callable(now))
 
 
@@ -291,45 +291,45 @@ def _set_up(
 ) -> PandaProbe:
     from pandaprobe_otel.pipeline.opening import open_pipeline
 
-    piece = connections.processor_of_the_app(config, provider)
-    pipeline = open_pipeline(config, counts_starts=True) if piece is None else piece.pipeline
-    if piece is not None:
-        _tell_ignored(piece, config, arguments)
-    elif config.strict and (problems := pipeline.status().problems):  # masks and vendors' switches, read just now
+    processor = connections.processor_of_the_app(config, provider)
+    pipeline = open_pipeline(config, counts_starts=True) if processor is None else processor.pipeline
+    if processor is not None:
+        _tell_ignored(processor, config, arguments)
+    elif config.strict and (problems := pipeline.status().problems):  # about masks and vendors' switches, just read
         raise ConfigError(" ".join(problems))
     if isinstance(pipeline, IdlePipeline):
         return PandaProbe(pipeline, config)
     if config.captures_content:
         _switch_content_on()
-    connections.lead(pipeline, config, provider, meter_provider, has_processor=piece is not None)
+    connections.lead(pipeline, config, provider, meter_provider, has_processor=processor is not None)
     if config.handle_sigterm:
         end_on_sigterm()
     _logger.info("pandaprobe-otel: project=%s endpoint=%s", config.project_name, config.destination)
-    return PandaProbe(pipeline, config if piece is None else pipeline.config)
+    return PandaProbe(pipeline, config if processor is None else pipeline.config)
 
 
 def _switch_content_on() -> None:
-    """Have the official instrumentations write messages on spans, unless our completion hook takes them."""
+    """Make the official instrumentations write messages on spans, unless our completion hook takes them."""
     has_hook = os.environ.get("OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK") == "pandaprobe"
     for name, value in CONTENT_SWITCHES.items():
         if not (has_hook and name == _ON_SPANS):
             os.environ.setdefault(name, value)
 
 
-def _tell_ignored(piece: PandaProbeSpanProcessor, config: Config, arguments: Mapping[str, Any]) -> None:
-    there = piece.pipeline.config
-    of_pieces = arguments.keys() & ExportSettings.__annotations__.keys()
-    if ignored := sorted(name for name in of_pieces if _differs(getattr(there, name), config, name)):
-        mistake(f"The provider has a PandaProbeSpanProcessor, which counts: {', '.join(ignored)} ignored.")
+def _tell_ignored(processor: PandaProbeSpanProcessor, config: Config, arguments: Mapping[str, Any]) -> None:
+    there = processor.pipeline.config
+    of_processor = arguments.keys() & ExportSettings.__annotations__.keys()
+    if ignored := sorted(name for name in of_processor if _differs(getattr(there, name), config, name)):
+        mistake(f"The provider already has a PandaProbeSpanProcessor, so these have no effect: {', '.join(ignored)}.")
 
 
 def current() -> PandaProbe | None:
-    """The handle of `init`, or None before it was called."""
+    """Return the handle of `init`; None before the first call."""
     return _current
 
 
 def forget(handle: PandaProbe) -> None:
-    """Let a later `init()` count, if this handle is the one of the first and does not send."""
+    """Let a later `init()` take effect, if this handle is the first one's and does not send."""
     global _current
     with _lock:
         if _current is handle and not handle.enabled:
@@ -337,7 +337,7 @@ def forget(handle: PandaProbe) -> None:
 
 
 def flush(timeout: float = 30.0) -> bool:
-    """Deliver every trace whose root span has ended; True when all were, in `timeout` seconds at most."""
+    """Deliver every trace whose root span has ended; return True if all were delivered within `timeout` seconds."""
     return _current.flush(timeout) if _current is not None else True
 
 
@@ -347,22 +347,22 @@ async def aflush(timeout: float = 30.0) -> bool:  # noqa: ASYNC109 - the bound o
 
 
 def shutdown(timeout: float | None = None) -> bool:
-    """Deliver what can be delivered in `timeout` seconds, then stop; True when nothing was dropped."""
+    """Deliver as much as possible within `timeout` seconds, then stop; return True if nothing was dropped."""
     return _current.shutdown(timeout) if _current is not None else True
 
 
 def trace_url(trace_id: str | UUID | None = None) -> str | None:
-    """Return the address of the page of a trace; by default of the one that is open here.
+    """Return the address of a trace's page; by default, of the current trace.
 
-    None outside of a trace, before `init()`, and where no address is known. A local server is asked once, for at most a
-    second. For the hosted PandaProbe, set PANDAPROBE_TRACE_URL to the address with `{trace_id}` in it: the API does not
-    state the identifiers that it contains.
+    None outside of a trace, before `init()`, and if no address is known. A local server is asked once, for at most a
+    second. For the hosted PandaProbe, set PANDAPROBE_TRACE_URL to the address with `{trace_id}` in it, because the API
+    does not state the identifiers that it contains.
     """
     return None if _current is None else _current.trace_url(trace_id)
 
 
 def status() -> Status:
-    """Return the counts of spans and the state of delivery; all zero before `init`."""
+    """Return the counts of spans and the state of delivery; all counts are zero before `init`."""
     if _current is not None:
         return _current.status()
     config = Config.resolve()
@@ -370,12 +370,12 @@ def status() -> Status:
 
 
 def settings_in_use() -> Config | None:
-    """The settings of `init`; None before its call. Starts nothing."""
+    """Return the settings of `init`; None before its call. Starts nothing."""
     return None if _current is None else _current.config
 
 
 def get_client() -> PandaProbe | None:
-    """The handle of `init`; before its call that of what the environment asks for, or None (an official name)."""
+    """Return the handle of `init`; before its call, start from the environment or return None (an official name)."""
     if _current is None:
         first_use.begin(quietly=True)
     return _current

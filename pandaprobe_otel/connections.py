@@ -1,7 +1,7 @@
-"""Connections of a pipeline: the app's span and log providers, and the instrumented libraries.
+"""Connections of a pipeline with the app's span and log providers, and with the instrumented libraries.
 
-A processor cannot be removed from a provider. So when `init()` runs again, the processor that was added is pointed at
-the new pipeline, and the libraries stay instrumented.
+A processor cannot be removed from a provider. So if `init()` runs again, the existing processor is pointed at the new
+pipeline, and the libraries stay instrumented.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("pandaprobe_otel")
 
 _SPAN_ATTRIBUTE_LIMIT: Final = 4096
-"""With the SDK's default of 128, long chats silently lose messages in dialects that write one attribute for each."""
+"""Bound on attributes. With the SDK's 128, dialects with one attribute per message silently lose parts of chats."""
 
 
 class _Joined:
-    """The connections of the last `init()`, kept with their providers: an app may have another one by the next call."""
+    """Connections of the last `init()`, with their providers: the app may have another provider by the next call."""
 
     def __init__(self) -> None:
         self.spans: tuple[Any, PandaProbeSpanProcessor] | None = None
@@ -49,16 +49,16 @@ def processor_of_the_app(config: Config, provider: TracerProvider | None) -> Pan
     """
     from opentelemetry import trace
 
-    from pandaprobe_otel.sdk.pieces import pieces_in
     from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
+    from pandaprobe_otel.sdk.span_receivers import receivers_in
 
     target: Any = provider or trace.get_tracer_provider()
     own = _last.spans[1] if _last.spans is not None else None
-    for piece in pieces_in(getattr(target, "_active_span_processor", None)) if config.usable else ():
-        if not isinstance(piece, PandaProbeSpanProcessor) or piece is own:
+    for receiver in receivers_in(getattr(target, "_active_span_processor", None)) if config.usable else ():
+        if not isinstance(receiver, PandaProbeSpanProcessor) or receiver is own:
             continue
-        if piece.pipeline.destination == config.destination and not piece.pipeline.is_closed:
-            return piece
+        if receiver.pipeline.destination == config.destination and not receiver.pipeline.is_closed:
+            return receiver
     return None
 
 
@@ -70,7 +70,7 @@ def lead(
     *,
     has_processor: bool,
 ) -> None:
-    """Connect spans, metrics, log records and library calls to this pipeline instead of that of an earlier `init()`.
+    """Connect spans, metrics, log records and library calls to this pipeline, and disconnect the earlier one.
 
     `has_processor`: the provider already sends its spans there.
     """
@@ -105,15 +105,15 @@ def _lead_spans(pipeline: Pipeline, config: Config, provider: TracerProvider | N
     if not hasattr(target, "add_span_processor"):
         if not isinstance(target, trace.ProxyTracerProvider):
             _logger.warning(
-                "pandaprobe-otel: the app's tracer provider (%s) takes no span processors; no traces are sent. "
-                "Pass tracer_provider=... with one of the OpenTelemetry SDK.",
+                "pandaprobe-otel: the app's tracer provider (%s) accepts no span processors; no traces are sent. "
+                "Pass tracer_provider=... with a provider of the OpenTelemetry SDK.",
                 type(target).__name__,
             )
             return None
         target = _new_provider(config)
         trace.set_tracer_provider(target)
     elif provider is not None:
-        use_tracer_provider(provider)  # so that the decorators use it too, although it is not the global one
+        use_tracer_provider(provider)  # the decorators use it too, although it is not the global one
     draw_from_system(target)
     if _last.spans is not None and _last.spans[0] is target:
         _last.spans[1].lead_to(pipeline)
@@ -124,9 +124,9 @@ def _lead_spans(pipeline: Pipeline, config: Config, provider: TracerProvider | N
 
 
 def _add_processor(target: Any, processor: PandaProbeSpanProcessor) -> None:
-    """Add a processor, and keep those that are there.
+    """Add a processor, and keep the existing ones.
 
-    Phoenix's provider (arize-phoenix-otel 0.17) shuts its own exporter down for the first processor that an app adds,
+    Phoenix's provider (arize-phoenix-otel 0.17) shuts its own exporter down when an app adds its first processor,
     unless told otherwise.
     """
     options = {}
@@ -170,8 +170,8 @@ def _lead_logs(pipeline: Pipeline) -> None:
 
 
 def _forward_events(logger_provider: Any) -> None:
-    """Connect events to the log provider: until OpenTelemetry 1.38 they had their own, which nothing else connects."""
-    # From 1.39 until their removal, importing these modules gives a deprecation warning that the app cannot act on.
+    """Connect events to the log provider: until OpenTelemetry 1.38, they had a provider of their own."""
+    # From 1.39 until their removal, importing these modules gives a deprecation warning, which the app cannot act on.
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         try:
             events: Any = import_module("opentelemetry._events")

@@ -1,4 +1,4 @@
-"""The enumerations of the PandaProbe API, under the official SDK's names."""
+"""Enumerations of the PandaProbe API, under the official SDK's names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SpanStatusCode(StrEnum):
 
 
 class TraceStatus(StrEnum):
-    """State of a trace."""
+    """Status of a trace."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"

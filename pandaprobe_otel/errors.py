@@ -1,4 +1,4 @@
-"""The exceptions of this library.
+"""Exceptions of this library.
 
     PandaProbeError
     ├── ConfigError            a setting is missing or wrong (raised only with strict=True, or by the clients)
@@ -18,8 +18,8 @@
     ├── InsufficientEvidence   scores are meaningless because there was nothing to judge, or one is missing
     └── RecordingError         a recording cannot be made, read or written; or it cannot answer what was asked
 
-Exporters, processors, decorators and integrations never raise any of them into the app; an open recording raises the
-last one where the app asks a model.
+Exporters, processors, decorators and integrations never raise any of these into the app. An open recording raises the
+last one in the app's call of a model.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class FieldError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentRequest:
-    """A request whose outcome is unknown, described so that it can be looked up. `body` is its decoded JSON."""
+    """Request whose outcome is unknown, described so that it can be looked up. `body` is its decoded JSON."""
 
     method: str
     path: str
@@ -148,7 +148,7 @@ class OutcomeUnknown(PandaProbeError):
     If it did, `client.look_up(error)` returns the created object. `request` is None if nothing is known about it.
     """
 
-    advice = "Look before you repeat it: client.look_up(error)."
+    advice = "Check before you repeat it: client.look_up(error)."
 
     def __init__(
         self,

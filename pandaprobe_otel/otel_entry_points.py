@@ -14,7 +14,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 from pandaprobe_otel.id_generator import draw_from_system
 from pandaprobe_otel.sdk.exporter import PandaProbeSpanExporter
-from pandaprobe_otel.sdk.pieces import pieces_in
+from pandaprobe_otel.sdk.span_receivers import receivers_in
 
 __all__ = ["PandaProbeInstrumentor", "PandaProbeSpanExporter"]
 
@@ -24,8 +24,8 @@ _logger = logging.getLogger("pandaprobe_otel")
 class PandaProbeInstrumentor(BaseInstrumentor):
     """Instrumentor that adds the span processor to the launcher's provider, as `init()` would.
 
-    It does nothing if the provider already has our exporter (through `OTEL_TRACES_EXPORTER=pandaprobe` or
-    OpenTelemetry's configuration file, and a configurator that follows them), so that nothing is sent twice.
+    It does nothing if the provider already has our exporter, so that nothing is sent twice. The exporter may come from
+    `OTEL_TRACES_EXPORTER=pandaprobe`, or from OpenTelemetry's configuration file and a configurator that reads it.
     `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=pandaprobe` disables it.
     """
 
@@ -37,7 +37,7 @@ class PandaProbeInstrumentor(BaseInstrumentor):
         try:
             provider = kwargs.get("tracer_provider") or trace.get_tracer_provider()
             if _is_in_place(provider):
-                _logger.debug("The tracer provider has an exporter or processor of ours already: it counts")
+                _logger.debug("The tracer provider already has our exporter or processor, which is used")
                 draw_from_system(provider)
                 return
             from pandaprobe_otel.bootstrap import init
@@ -57,6 +57,6 @@ class PandaProbeInstrumentor(BaseInstrumentor):
 def _is_in_place(provider: Any) -> bool:
     """Return whether the provider has our processor or exporter, from a variable, a configuration file or app code.
 
-    Without a configurator, nothing reads OTEL_TRACES_EXPORTER or the file: there is no provider, so nothing of ours.
+    Without a configurator, nothing reads OTEL_TRACES_EXPORTER or the file, so there is no provider.
     """
-    return any(True for _ in pieces_in(getattr(provider, "_active_span_processor", None)))
+    return any(True for _ in receivers_in(getattr(provider, "_active_span_processor", None)))

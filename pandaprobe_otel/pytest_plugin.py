@@ -1,7 +1,7 @@
-"""The pytest plugin, as far as every test run of every user loads it: options, and the way to the rest.
+"""Pytest plugin, as loaded by every test run of every user: its options, and hooks that load the rest.
 
-Only the standard library and pytest are imported here. `pandaprobe_otel.evals` follows when a marker `pandaprobe`,
-one of the fixtures, or another mode than `off` is used.
+Only the standard library and pytest are imported here. `pandaprobe_otel.evals` is loaded when a marker `pandaprobe`,
+one of the fixtures or a mode other than `off` is used.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ _MODES: Final = ("off", "record", "eval")
 _MARKER: Final = "pandaprobe"
 _CASSETTE: Final = "pandaprobe_cassette"
 _open_modes: list[str] = []
-"""Modes of the runs that are configured now: a test may run pytest in its own process."""
+"""Modes of the current test runs; there may be several, because a test may run pytest in its own process."""
 OPTIONS: Final = (
-    ("", "{off,record,eval}", "off (default): traces stay in memory; record: they are sent; eval: and judged"),
+    ("", "{off,record,eval}", "off (default): traces stay in memory; record: they are sent; eval: sent and judged"),
     ("metrics", "NAMES", "metrics of marked tests that name none: task_completion,tool_correctness=0.8"),
     ("max-evals", "N", "with eval: start no evaluation when more than N would be billed"),
     ("report", "FILE", "write a report of the verdicts; the suffix is one of .html .md .json"),
     ("cache", "FILE", "with eval: take judgements about unchanged behaviour from this file, and add new ones"),
-    ("refresh", "", "with the cache: judge all the same, and renew what the file knows"),
-    ("judge", "MODEL", "with eval: a model that is asked from here, such as openai/gpt-4o-mini; needs no server"),
+    ("refresh", "", "with the cache: judge anyway, and renew the judgements in the file"),
+    ("judge", "MODEL", "with eval: a model that judges without a server, such as openai/gpt-4o-mini"),
     ("judge-url", "URL", "an OpenAI-compatible endpoint with that model, if not the provider's own"),
-    ("allow-no-evidence", "", "with eval: a verdict for which there is no evidence is skipped, and fails nothing"),
-    ("timeout", "SECONDS", "with eval: how long traces may take to be readable, and a run of evaluations (600)"),
-    ("deliver-within", "SECONDS", "how long to wait at the end for traces to be delivered (default: 60)"),
-    ("record", "{none,once,new,all}", "recordings: none plays; once (default; none in CI) records what has no file"),
-    ("cassettes", "DIR", "where cassettes are, instead of beside the tests"),
+    ("allow-no-evidence", "", "with eval: skip tests without evidence for a verdict, instead of failing them"),
+    ("timeout", "SECONDS", "with eval: longest wait for traces to become readable, and for a run of evaluations (600)"),
+    ("deliver-within", "SECONDS", "longest wait for delivery at the end (default: 60)"),
+    ("record", "{none,once,new,all}", "recordings: none plays only; once (default; in CI: none) records missing files"),
+    ("cassettes", "DIR", "folder of the cassettes, instead of beside the tests"),
     ("delays", "", "play recorded answers as slowly as they came"),
-    ("diverge", "{fail,accept,rerecord,live}", "what a request does that was not recorded: fail is the default"),
+    ("diverge", "{fail,accept,rerecord,live}", "effect of a request that was not recorded (default: fail)"),
 )
-"""Name without `pandaprobe-`, value, help. The twins of `--pandaprobe-max-evals` are `pandaprobe_max_evals` in the
-configuration file and `PANDAPROBE_PYTEST_MAX_EVALS` in the environment."""
+"""Name without `pandaprobe-`, value, help. Each option can also be set in the configuration file and in the
+environment: `--pandaprobe-max-evals` as `pandaprobe_max_evals` and as `PANDAPROBE_PYTEST_MAX_EVALS`."""
 _LINE: Final = (
     "pandaprobe(metrics=(), threshold=0.5, repeat=1, min_pass=1.0, session=False, confirm=1, allow_vacuous=False, "
     "model=None): judge the traces of this test with PandaProbe's metrics"
@@ -56,7 +56,7 @@ _CASSETTE_LINE: Final = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options and their twins in the configuration file. Those of the environment need no declaration."""
+    """Add the options, also for the configuration file. Variables need no declaration."""
     group = parser.getgroup("pandaprobe", "evaluation with PandaProbe")
     for name, value, text in OPTIONS:
         full = f"pandaprobe-{name}".rstrip("-")
@@ -66,48 +66,48 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addini(dest, text, default=None)
 
 
-@pytest.hookimpl(trylast=True)  # a conftest.py may set variables of the environment in its own hook
+@pytest.hookimpl(trylast=True)  # a conftest.py may set environment variables in its own hook
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker, read the settings and begin to listen. More is loaded here only when a mode asks for it."""
+    """Declare the marker, read the settings and start listening. Loads more only if a mode needs it."""
     config.addinivalue_line("markers", _LINE)
     config.addinivalue_line("markers", _CASSETTE_LINE)
     settings = settings_of(config)
     mode = settings[""] or "off"
     if mode not in _MODES:
-        raise pytest.UsageError(f"--pandaprobe={mode}: the mode is none of {', '.join(_MODES)}")
-    door = config.stash[_DOOR] = Door(config, settings)
+        raise pytest.UsageError(f"--pandaprobe={mode}: the mode is not one of {', '.join(_MODES)}")
+    plugin = config.stash[_PLUGIN] = LazyPlugin(config, settings)
     _open_modes.append(mode)
-    config.pluginmanager.register(door, "pandaprobe_door")
+    config.pluginmanager.register(plugin, "pandaprobe_lazy_plugin")
     if mode != "off":
-        door.suite()
+        plugin.suite()
 
 
 def pytest_unconfigure() -> None:
-    """Tests are over."""
+    """Forget the mode of a test run that has ended."""
     if _open_modes:
         _open_modes.pop()
 
 
 def is_off() -> bool:
-    """Return whether tests run in this process with the mode that sends nothing: no first use starts anything, then."""
+    """Return whether tests run here in the mode that sends nothing. If so, a first use starts nothing."""
     return bool(_open_modes) and _open_modes[-1] == "off"
 
 
 def settings_of(config: pytest.Config) -> dict[str, str | None]:
-    """Return the value of each option by its name without `pandaprobe-`; the mode is the one without a name."""
+    """Return the value of each option by its name without `pandaprobe-`; the mode has an empty name."""
     return {name: _setting(config, name) for name, _, _ in OPTIONS}
 
 
 def _setting(config: pytest.Config, name: str) -> str | None:
-    """Return a setting: the option, else `PANDAPROBE_PYTEST[_NAME]`, else the configuration file; None for none."""
+    """Return a setting: the option, else `PANDAPROBE_PYTEST[_NAME]`, else the configuration file, else None."""
     dest = f"pandaprobe_{name}".rstrip("_").replace("-", "_")
     variable = f"PANDAPROBE_PYTEST_{name}".rstrip("_").replace("-", "_").upper()
     value: Any = config.getoption(dest) or os.environ.get(variable, "").strip() or config.getini(dest)
     return str(value) if value else None
 
 
-class Door:
-    """Hooks that cost nothing, and load the rest when it is needed."""
+class LazyPlugin:
+    """Hooks that cost nothing and load the rest when it is needed."""
 
     def __init__(self, config: pytest.Config, settings: Mapping[str, str | None]) -> None:
         self._config = config
@@ -115,7 +115,7 @@ class Door:
         self._suite: Suite | None = None
 
     def suite(self) -> Suite:
-        """Return the plugin proper; the first call loads it."""
+        """Return the plugin itself; the first call loads it."""
         if self._suite is None:
             from pandaprobe_otel.evals.suite import Suite
 
@@ -124,13 +124,13 @@ class Door:
         return self._suite
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
-        """Load the rest with the first test that is marked."""
+        """Load the rest with the first marked test."""
         if item.get_closest_marker(_MARKER) is not None:
             self.suite().check(item)
         if item.get_closest_marker(_CASSETTE) is not None:
             names: list[str] = getattr(item, "fixturenames", [])
             if "pandaprobe_recording" not in names:
-                names.append("pandaprobe_recording")  # last: what other fixtures ask is not the test's
+                names.append("pandaprobe_recording")  # last, because requests of other fixtures are not the test's
 
     def recording(self, item: pytest.Item) -> ItemRecording:
         """Return the recording of a test."""
@@ -141,7 +141,7 @@ class Door:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Fail a test whose calls were not those that were recorded, also if it has swallowed that."""
+        """Fail a test whose calls differ from the recorded ones, even if it swallowed the exception."""
         try:
             result = yield
         except BaseException as error:
@@ -153,7 +153,7 @@ class Door:
         return result
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep what a test told about itself, also from the worker of xdist where it ran."""
+        """Keep the results that a test reported, also if it ran in a worker of xdist."""
         if "pandaprobe" in report.__dict__:
             self.suite().observe(report)
         elif self._suite is not None and report.when == "setup":
@@ -161,13 +161,13 @@ class Door:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Take over what a worker of xdist could not deliver."""
+        """Take over the traces that a worker of xdist could not deliver."""
         if problem := getattr(node, "workeroutput", {}).get("pandaprobe"):
             self.suite().problems.append(str(problem))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
-        """Judge after the last test. An interruption, also `-x`, passes by as an exception: then nothing is judged."""
+        """Judge after the last test. An interruption, also by `-x`, passes as an exception; then nothing is judged."""
         try:
             result = yield
             if self._suite is not None:
@@ -179,25 +179,25 @@ class Door:
         return result
 
 
-_DOOR: Final = pytest.StashKey[Door]()
+_PLUGIN: Final = pytest.StashKey[LazyPlugin]()
 _RECORDING: Final[pytest.StashKey[ItemRecording]] = pytest.StashKey()
 
 
 @pytest.fixture
 def pandaprobe_recording(request: pytest.FixtureRequest) -> Iterator[Recording]:
-    """The recording of this test: its calls, and when they were recorded. Marked tests have one in any case."""
-    yield from request.config.stash[_DOOR].recording(request.node).open()
+    """Recording of this test: its calls, and when they were recorded. Marked tests always have one."""
+    yield from request.config.stash[_PLUGIN].recording(request.node).open()
 
 
 @pytest.fixture
 def probe(request: pytest.FixtureRequest) -> Probe:
-    """The traces of this test: assertions about spans, budgets, scores and judgements."""
-    return request.config.stash[_DOOR].suite().probe(request.node)
+    """Traces of this test: assertions about spans, budgets, scores and judgements."""
+    return request.config.stash[_PLUGIN].suite().probe(request.node)
 
 
 @pytest.fixture
 def pandaprobe_repetition(request: pytest.FixtureRequest) -> int:
-    """The number of this run of a repeated test, from 1."""
+    """Number of this run of a repeated test, from 1."""
     from pandaprobe_otel.evals.suite import number_of
 
     return number_of(request.node)
@@ -205,7 +205,7 @@ def pandaprobe_repetition(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def pandaprobe_server() -> Iterator[LocalServer]:
-    """A local PandaProbe on a free port, empty, for this test alone. Needs the extra `local`."""
+    """Empty local PandaProbe on a free port, for this test alone. Needs the extra `local`."""
     from pandaprobe_otel.local import LocalServer
 
     with LocalServer(limit=None) as server:
@@ -214,7 +214,7 @@ def pandaprobe_server() -> Iterator[LocalServer]:
 
 @pytest.fixture(scope="session")
 def pandaprobe_session_server() -> Iterator[LocalServer]:
-    """A local PandaProbe on a free port for the whole session; tests share it. Needs the extra `local`."""
+    """Local PandaProbe on a free port for the whole session; tests share it. Needs the extra `local`."""
     from pandaprobe_otel.local import LocalServer
 
     with LocalServer(limit=None) as server:

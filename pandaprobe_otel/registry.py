@@ -1,4 +1,4 @@
-"""Registry of our own instrumentations, by name, and functions that switch them on and off.
+"""Registry of our own instrumentations by name, and functions that switch them on and off.
 
 The core never imports them: it holds the path of each class as a string and imports it on demand.
 """
@@ -87,7 +87,7 @@ class InstrumentResult:
     """Result of instrumenting one library.
 
     `hooked`: its calls are recorded. `adopted`: it creates spans itself, which are used. `skipped`: it is left alone
-    on purpose. `failed`: it could not be instrumented. `reason` may be empty for the first two.
+    on purpose. `failed`: it could not be instrumented. `reason` may be empty for `hooked` and `adopted`.
     """
 
     name: str
@@ -178,7 +178,7 @@ def wrap_groq(client: _Client) -> _Client:
 
 
 def wrap_litellm(module: _Client) -> _Client:
-    """Record the calls of the litellm module, which has no clients; see `wrap_openai`. A Router uses the module."""
+    """Record the calls of the litellm module, which has no clients; see `wrap_openai`. Routers use the module, too."""
     return _wrap("litellm", module)
 
 
@@ -207,7 +207,7 @@ def _instrument(name: str, options: Mapping[str, Any], *, was_named: bool) -> In
         return _result(name, instrumentor)
     except Exception as error:  # noqa: BLE001 - one library's failure must not reach the app or the other libraries
         if not was_named and _is_the_apps_own(error):
-            reason = f"the module {LIBRARIES[name]} is the app's own: no library of this name is installed"
+            reason = f"the module {LIBRARIES[name]} belongs to the app: no library of this name is installed"
             return InstrumentResult(name=name, state="skipped", reason=reason)
         result = InstrumentResult(name=name, state="failed", reason=str(error) or type(error).__name__)
         _logger.warning("%s is not instrumented: %s", name, result.reason)
@@ -228,7 +228,7 @@ def _instrumentor(name: str) -> Any:
     if name not in _made:
         target = INTEGRATIONS.get(name)
         if target is None:
-            raise LookupError(f"there is no integration of this name; there are: {', '.join(INTEGRATIONS)}")
+            raise LookupError(f"there is no integration of this name; known names: {', '.join(INTEGRATIONS)}")
         module, _, class_name = target.partition(":")
         _made[name] = getattr(import_module(module), class_name)()
     return _made[name]

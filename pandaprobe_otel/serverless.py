@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 _TIMEOUT_S: Final = 2.0
 _RESERVE_S: Final = 0.2
-"""Part of the call's time limit that is left to the platform."""
+"""Part of the call's time limit that is left for the platform."""
 
 
 @overload
@@ -26,9 +26,9 @@ def flush_on_return(*, timeout: float = _TIMEOUT_S) -> Callable[[Callable[P, R]]
 def flush_on_return(function: Callable[P, R] | None = None, /, *, timeout: float = _TIMEOUT_S) -> Any:
     """Deliver this call's traces before it returns, within `timeout` seconds.
 
-    For handlers of AWS Lambda and similar platforms, whose process may be frozen as soon as they return. Put it
+    For handlers of AWS Lambda and similar platforms, which may freeze the process as soon as they return. Put it
     outside the decorator that traces the handler. If a Lambda context is among the arguments, delivery never exceeds
-    its remaining time. The function's result and exceptions pass unchanged; sync and async functions are supported.
+    its remaining time. The function's result and exceptions pass unchanged. Sync and async functions are supported.
     """
     if function is None:
         return partial(_flushing, timeout=timeout)

@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def plain(path: str) -> str:
-    """Return a page's source, with the API reference that it only names written out."""
+    """Return a page's source, with the API reference in place of the names of its objects."""
     text = (DOCS / path).read_text(encoding="utf-8")
     return _DIRECTIVE.sub(lambda found: reference_text.described(found[1]), text)
 
@@ -88,7 +88,7 @@ def loaded_from_elsewhere() -> Iterator[str]:
 
 
 def without_place(copies: Mapping[str, str]) -> list[str]:
-    """Return the pages that are missing from the navigation, so that no reader would find them."""
+    """Return the pages that are missing from the navigation, so that no reader could find them."""
     return sorted({path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} - copies.keys())
 
 

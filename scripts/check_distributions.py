@@ -23,12 +23,12 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PACKAGES: Final = ("pandaprobe_otel", "pandaprobe_otel_integrations")
-MARKERS: Final = tuple(f"{package}/py.typed" for package in PACKAGES)  # without it no type checker reads the types
+MARKERS: Final = tuple(f"{package}/py.typed" for package in PACKAGES)  # Without it, type checkers ignore the types.
 IN_THE_SDIST: Final = ("tests/", "examples/", "docs/", "benchmarks/", "scripts/", "LICENSE", "CHANGELOG.md")
-# About twice their sizes: a recording or a picture added by mistake exceeds them.
+# About twice the actual sizes. A recording or picture that was added by mistake exceeds them.
 LARGEST_WHEEL: Final = 2_000_000
 LARGEST_SDIST: Final = 4_000_000
-# Share of the symbols in every module; the rest are constants whose type is inferred from their value.
+# Share of the symbols in all modules. The rest are constants whose type is inferred from their value.
 TYPED_PERCENT: Final = 90.0
 
 
@@ -54,7 +54,7 @@ def wheel_faults(wheel: Path) -> Iterable[str]:
         yield f"the wheel would put {sorted(tops)} into site-packages"
     yield from (f"the wheel has no {marker}" for marker in MARKERS if marker not in names)
     if f"{distribution}/licenses/LICENSE" not in names:
-        yield "the wheel has no licence"
+        yield "the wheel has no licence file"
     if strange := [name for name in names if re.search(r"(^|/)(tests?|__pycache__)/|\.(pyc|ya?ml|log)$", name)]:
         yield f"the wheel has files that no user needs: {strange[:5]}"
     if metadata["Requires-Python"] != ">=3.11":
@@ -79,7 +79,7 @@ def sdist_faults(sdist: Path) -> Iterable[str]:
 
 
 def described_well(wheel: Path, sdist: Path) -> bool:
-    """Return whether the index would accept both and show their description."""
+    """Return whether the package index would accept the wheel and the source distribution, and show the description."""
     command = [sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist)]
     return subprocess.run(command, check=False).returncode == 0
 
@@ -107,13 +107,13 @@ def typed_percent(wheel: Path) -> float:
 def main() -> int:
     """Parse the command line, build and check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=Path, help="where both are put; must have no other distribution")
+    parser.add_argument("directory", type=Path, help="folder for both; it must not contain another distribution")
     parser.add_argument("--types", action="store_true", help="also install the wheel and measure its types (a minute)")
     chosen = parser.parse_args()
     wheel, sdist = build(chosen.directory)
     faults = [*wheel_faults(wheel), *sdist_faults(sdist)]
     if not described_well(wheel, sdist):
-        faults.append("twine would not upload them")
+        faults.append("twine would refuse to upload them")
     if chosen.types:
         percent = typed_percent(wheel)
         print(f"{percent} % of all symbols have a declared type")

@@ -1,4 +1,4 @@
-"""Check that a tag may be released: it is the version in pyproject.toml, and CHANGELOG.md has a section for it.
+"""Check that a tag may be released: it equals the version in pyproject.toml, and CHANGELOG.md has a section for it.
 
 python scripts/check_version.py v0.1.0
 """

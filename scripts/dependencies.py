@@ -21,20 +21,19 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 NOT_FOR_USERS: Final = frozenset({"dev", "docs", "lint", "outer"})
 CORE: Final = "always"
-# Licences that let anybody use, change and pass on. The Mozilla licence requires this for changes of its own files
-# only.
+# Licences that allow use, change and redistribution. The Mozilla licence requires redistribution only of its own files.
 COMPATIBLE: Final = re.compile(
     r"\b(Apache|MIT|0?BSD|ISC|PSF|Python Software Foundation|Unlicense|MPL|Mozilla Public|HPND|CNRI)\b", re.IGNORECASE
 )
 HEADER: Final = """\
 # Dependencies
 
-Written by `scripts/dependencies.py` from `pyproject.toml`. The first column is the extra that installs it. Versions
-start at the oldest that the tests have been run with; there is an upper bound only where the next major version is
-known to be another interface.
+`scripts/dependencies.py` writes this page from `pyproject.toml`. The first column is the extra that installs the
+package. Versions start at the oldest version that was tested. There is an upper bound only if the next major version is
+known to have another interface.
 
-The library without any extra brings {packages} packages of {megabytes} MB, bytecode aside: those below for `always`,
-and what they need themselves.
+Without any extra, the library installs {packages} packages of {megabytes} MB, not counting bytecode: those marked
+`always`, and their own dependencies.
 
 | with | package | versions | licence | for |
 | --- | --- | --- | --- | --- |
@@ -125,7 +124,7 @@ def page(dependencies: Iterable[Dependency]) -> str:
     return header + "".join(
         f"| {each.extra} | `{each.name}` | `{each.versions}` | {said} | {each.reason} |\n"
         for each in dependencies
-        if (said := licence(each.name))  # a framework is not installed: it has its own environment
+        if (said := licence(each.name))  # A framework is not installed here, since it has its own environment.
     )
 
 
@@ -140,7 +139,7 @@ def main() -> int:
         return 0
     everything = sorted(needed_by(each.name for each in dependencies))
     unknown = [(name, said) for name in everything if not COMPATIBLE.search(said := licence(name) or "")]
-    print(f"{len(everything)} packages, {len(unknown)} with a licence that has to be looked at")
+    print(f"{len(everything)} packages, {len(unknown)} with a licence that needs a review")
     for name, said in unknown:
         print(f"{name}: {said}", file=sys.stderr)
     return 1 if unknown else 0

@@ -4,10 +4,10 @@
     python scripts/find_floor.py mcp --days 2026-02-01 2026-08-01
     python scripts/find_floor.py mcp --every                     # no bisection: all of the days
 
-On each day, the framework and its dependencies are the versions of that time. The last line of pytest and the versions
-are printed as a table; the output of each run is kept in `--directory`. The floor is the version of the oldest day
-that passes: it goes into `pyproject.toml`, into `requirements` of the instrumentor and, with the day, into
-`tests/frameworks/environments/`. It needs `uv` and a minute or two a step.
+Each run uses the versions of the framework and its dependencies on one day. The last line of pytest and the versions
+are printed as a table, and the output of each run is saved in `--directory`. The floor is the version of the oldest day
+that passes. Put it into `pyproject.toml`, into `requirements` of the instrumentor and, with the day, into
+`tests/frameworks/environments/`. Needs `uv`, and one or two minutes per step.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MONTHS: Final = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
-    """One run of a framework's tests, with the versions of one day."""
+    """A run of a framework's tests, with the versions of one day."""
 
     name: str
     day: str
@@ -51,7 +51,7 @@ def first_days(today: date, months: int = MONTHS) -> list[str]:
 
 
 def tried(name: str, day: str, directory: Path) -> Try:
-    """Make the environment and run its tests, keeping the output of pytest beside it."""
+    """Make the environment and run its tests, saving the output of pytest beside it."""
     where = ["--day", day, "--directory", str(directory)]
     command = [sys.executable, str(RUN), name, *where, "--", "-q", "--maxfail=10"]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -113,7 +113,7 @@ def main() -> int:
             print(each, flush=True)
             passed += [each] if each.passed else []
         if passed:
-            print(f"{name}: the oldest is that of {min(one.day for one in passed)}", flush=True)
+            print(f"{name}: the oldest passing version is that of {min(one.day for one in passed)}", flush=True)
         else:
             without.append(name)
     if without:

@@ -22,9 +22,9 @@ _OF_THE_CALLER: Final = re.compile(
     r"(PANDAPROBE|OTEL|OPENAI|ANTHROPIC|GOOGLE|GEMINI|AWS|LANGSMITH|LANGCHAIN|PYTEST)_"
     r"|(PYTHONPATH|PYTHONHOME|VIRTUAL_ENV|HOME|USERPROFILE|CI)$"
 )
-"""Variables of the caller that a reader, who has set nothing, would not have."""
+"""Variables that a program does not get from the caller, since a reader has not set them."""
 _NO_WARNING: Final = re.compile(r"^pandaprobe: |\bINFO\b")
-"""Progress lines, and lines of programs that turn such output on."""
+"""Pattern of lines that are not warnings: progress, and log lines with the level INFO."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +54,11 @@ class Environment:
     def run(self, command: str, variables: Mapping[str, str], *, timeout_s: float = 180.0) -> Ran:
         """Run a shell command in the folder, with this environment's `python` and only these variables."""
         kept = {name: value for name, value in os.environ.items() if not _OF_THE_CALLER.match(name)}
-        kept["PANDAPROBE_SHUTDOWN_TIMEOUT"] = "60"  # the machine may be busy; how fast it is, is not asked here
+        kept["PANDAPROBE_SHUTDOWN_TIMEOUT"] = "60"  # The machine may be busy, and its speed does not matter here.
         path = os.pathsep.join([str(self.programs), kept.get("PATH", os.defpath)])
         home = {"HOME": str(self.folder), "USERPROFILE": str(self.folder), "TMPDIR": str(self.folder)}
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-            # Files, not pipes: a process that the program leaves running would keep a pipe open.
+            # Files instead of pipes: a process that the program leaves running would keep a pipe open.
             done = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", command],
                 cwd=self.folder,
@@ -85,7 +85,7 @@ def built_wheel() -> Generator[Path]:
 
 @contextmanager
 def fresh_environment(wheel: Path, requirements: Iterable[str]) -> Generator[Environment]:
-    """Yield an environment with `requirements`, as `pip install` makes it; it is deleted when the block ends.
+    """Yield an environment with `requirements`, as `pip install` makes it, and delete it after the block.
 
     `pandaprobe-otel` among them is `wheel`. Raises CalledProcessError if they cannot be installed.
     """

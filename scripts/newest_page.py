@@ -2,8 +2,8 @@
 
     python tests/frameworks/run.py --all | tee said; python scripts/newest_page.py .frameworks <said
 
-The output of the tests is read from standard input; the versions from the environments in the folder. Those of the
-client libraries are the ones in constraints.txt, with which the default tests run.
+The output of the tests is read from standard input, and the versions from the environments in the folder. The versions
+of client libraries are those in constraints.txt, which the default tests use.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = REPOSITORY / "docs" / "versions.md"
 ENVIRONMENTS: Final = REPOSITORY / "tests" / "frameworks" / "environments"
-HEADING: Final = "Newest versions that were run"
+HEADING: Final = "Newest tested versions"
 CLIENTS: Final = (
     "anthropic",
     "boto3",
@@ -34,8 +34,8 @@ CLIENTS: Final = (
     "together",
 )
 INTRODUCTION: Final = """\
-`make frameworks` runs the tests of each framework with its newest version, and `scripts/newest_page.py` writes this
-table of what it said. The default tests run with these clients: {clients}.
+`make frameworks` runs the tests of each framework with its newest version. `scripts/newest_page.py` writes this table
+from the results. The default tests run with these clients: {clients}.
 
 | newest | Python | tests passed | failed | left out |
 | --- | --- | --- | --- | --- |"""

@@ -20,8 +20,8 @@ REPOSITORY: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = REPOSITORY / "docs" / "providers.md"
 HEADING: Final = "Oldest versions"
 INTRODUCTION: Final = """\
-Each library's tests with the oldest version that is claimed; `WRITE_PAGES=1 scripts/oldest_client.sh` writes this
-section. A test is left out where that version does not offer what it is about.
+Results of each library's tests with its oldest supported version. `WRITE_PAGES=1 scripts/oldest_client.sh` writes this
+section. A test is left out if that version lacks the tested feature.
 
 | oldest | Python | tests passed | failed | left out | because of it |
 | --- | --- | --- | --- | --- | --- |"""
@@ -61,7 +61,7 @@ def _named(requirements: list[str]) -> str:
 
 
 def _short(reason: str) -> str:
-    """Return a reason without the version with which the line begins anyway."""
+    """Return a reason without the version at its start, since the line of the table names the version."""
     return re.sub(r"^\S+ [\d.]+ has no ", "no ", reason).replace("|", "/").strip()
 
 

@@ -1,4 +1,4 @@
-"""Programs for the extras that are not integrations, from their pages, with the expected output.
+"""Programs for the extras other than integrations, from their pages, with the expected output.
 
 A program finds a local PandaProbe by its environment variables, and a Redis at `$REDIS`.
 """

@@ -1,4 +1,4 @@
-"""The model of the programs on the pages of integrations: it has the parcel tracked, then reports where it is."""
+"""Model of the programs on the pages of integrations. It calls a tool to track the parcel, then reports the result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FOUND: Final = "arrives on Tuesday"
 
 
 def _without_notes(messages: Sequence[Message]) -> Reply:
-    """Reply without the notes that Claude's program adds; it names tools after their server."""
+    """Reply without the prefixes of Claude's program, which adds the server's name to each tool."""
     said = [message for message in messages if message["role"] != "system"]
     return parcel_script("mcp__shop__track_parcel")(said)
 
@@ -36,7 +36,7 @@ def _by_fields(messages: Sequence[Message]) -> Reply:
 
 
 def _by_a_last_tool(messages: Sequence[Message]) -> Reply:
-    """Reply with a call of `final_answer`, which smolagents takes for the answer; it sends results as a user."""
+    """Reply with a call of `final_answer`, as smolagents expects. It sends tool results as a user message."""
     if _FOUND in text_of(messages[-1]["content"]):
         return Reply(tool_calls=(ToolCall(name="final_answer", arguments={"answer": f"It {_FOUND}."}),))
     return Reply(tool_calls=(ToolCall(name="track_parcel", arguments=_PARCEL),))

@@ -1,4 +1,4 @@
-"""Take the pictures of the pages for README.md and docs/local.md.
+"""Take screenshots of the pages for README.md and docs/local.md.
 
 python scripts/pictures.py    writes docs/images/*.png; needs Chromium and the extra `dev`
 """
@@ -27,7 +27,7 @@ PICTURES: Final[dict[str, tuple[str, Literal["light", "dark"]]]] = {
 
 
 def main() -> None:
-    """Fill a server with two weeks of a shop's conversations, and picture its pages."""
+    """Fill a server with two weeks of a shop's conversations, and take screenshots of its pages."""
     with LocalServer(limit=None, scripted_judge=True) as server, chromium() as browser:
         shop.fill(server, days=DAYS)
         for name, (path, scheme) in PICTURES.items():

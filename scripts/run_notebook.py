@@ -3,7 +3,7 @@
 python scripts/run_notebook.py NOTEBOOK            write the outputs into it
 python scripts/run_notebook.py NOTEBOOK --check    exit with 1 if its outputs differ from those
 
-Cells are plain Python, so no kernel is needed. Output that is true of one run only, such as the place of its traces, is
+Cells are plain Python, so no kernel is needed. Output that differs between runs, such as the path of its traces, is
 printed but not stored.
 """
 

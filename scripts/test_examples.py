@@ -3,9 +3,9 @@
     python scripts/test_examples.py                       every example
     python scripts/test_examples.py langchain_agent.py    these
 
-Each is copied into an empty folder, and the first command below its `pip install` is run. It must end with 0, without a
-warning of ours. Its last lines must name the traces and their place, and the traces must be there. Needs the extra
-`dev`, and minutes.
+Each is copied into an empty folder, and the first command below its `pip install` is run. It must end with 0 and
+without a warning of this library. Its last lines must name the traces and their path, and the traces must be there.
+Needs the extra `dev`, and takes minutes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pandaprobe_otel.local import LocalServer
 
 _SEEN: Final = re.compile(r"Traces: (?P<told>\d.*)\nLook at them: pandaprobe-otel local --db (?P<file>\S+)$")
 _TESTED: Final = re.compile(r"--runxfail shows the trace\n=+ 6 passed, 2 xfailed in .*$")
-"""Last lines of an example that pytest runs: it leaves no traces."""
+"""Last lines of an example that pytest runs, which leaves no traces."""
 
 
 def programs() -> list[Example]:
@@ -41,7 +41,7 @@ def command_of(example: Example) -> str:
         return f"python {ROOT / 'scripts' / 'run_notebook.py'} {example.path}"
     found = re.search(r"pip install .*\n *((?:python|pytest) [^#\n]+)", example.source)
     if found is None:
-        raise ValueError(f"{example.path} does not say below `pip install` how it is run")
+        raise ValueError(f"{example.path} does not name the command to run it below `pip install`")
     return found[1].strip()
 
 
@@ -56,7 +56,7 @@ def faults_of(ran: Ran) -> list[str]:
     told = sum(int(count) for count in re.findall(r"\d+(?= in session | without a session)", seen["told"]))
     with LocalServer(seen["file"]) as server, Client(server.api_key, endpoint=server.url) as client:
         there = len(list(client.traces.iter()))
-    return [] if told == there > 0 else [f"it tells of {told} traces, and shows {there}"]
+    return [] if told == there > 0 else [f"it reports {told} traces, but {there} are stored"]
 
 
 def run(example: Example, environment: Environment) -> Ran:
@@ -81,7 +81,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="FILE", help="below examples/; default: all")
     names: list[str] = parser.parse_args().names or [*known]
     if strange := [name for name in names if name not in known]:
-        parser.error(f"there is no example {', '.join(strange)}; there are: {', '.join(known)}")
+        parser.error(f"there is no example {', '.join(strange)}; the examples are: {', '.join(known)}")
     verdicts: list[bool] = []
     with built_wheel() as wheel:
         for name in names:

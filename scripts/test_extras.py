@@ -5,7 +5,8 @@
 
 Each gets an environment with `pandaprobe-otel[NAME]` and nothing else, from the wheel of this checkout. Environment
 variables point to a scripted model and to a local PandaProbe, which run here. The program must succeed without a
-warning of ours, and PandaProbe must have its spans. Needs what `make install` installs, redis-server, and minutes.
+warning of this library, and PandaProbe must have its spans. Needs the packages of `make install` and redis-server, and
+takes minutes.
 """
 
 from __future__ import annotations
@@ -64,9 +65,7 @@ def _missing(name: str, server: LocalServer) -> list[str]:
     with Client(server.api_key, name, server.url) as client:
         kinds = {span.kind for trace in client.traces.iter() for span in client.traces.get(trace).spans}
     return [
-        f"no {kind} span in its traces, which have {sorted(kinds)}"
-        for kind in wanted
-        if wanted[kind] and kind not in kinds
+        f"its traces have no {kind} span, only {sorted(kinds)}" for kind in wanted if wanted[kind] and kind not in kinds
     ]
 
 
@@ -78,7 +77,7 @@ def faults_of_other(name: str, environment: Environment, server: LocalServer, re
     variables = {**server.environment(name), "REDIS": redis}
     ran = environment.run("python app.py" if program.is_python else program.text, variables)
     said = ran.out + ran.err
-    return ran.faults or ([] if program.says in said else [f"it does not say {program.says!r}, but:\n{said}"])
+    return ran.faults or ([] if program.says in said else [f"its output does not contain {program.says!r}:\n{said}"])
 
 
 def faults(name: str, wheel: Path, server: LocalServer, redis: str) -> list[str]:
@@ -99,7 +98,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; default: all")
     names: list[str] = parser.parse_args().names or known
     if strange := [name for name in names if name not in known]:
-        parser.error(f"there is no extra {', '.join(strange)} with a page; there are: {', '.join(known)}")
+        parser.error(f"there is no extra {', '.join(strange)} with a page; the extras are: {', '.join(known)}")
     verdicts: list[bool] = []
     with built_wheel() as wheel, LocalServer(limit=None) as server, RedisServer() as redis:
         for name in names:

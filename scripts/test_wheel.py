@@ -26,7 +26,7 @@ from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SOURCES: Final = ("pandaprobe_otel", "integrations")
-# The library's own extras, and two clients, for the demo and for spans that a client makes itself.
+# The library's own extras, and two clients for the demo and for spans that clients make themselves.
 LIBRARY_EXTRAS: Final = ("cli", "cost", "gateway", "local", "pandas", "redis")
 CLIENT_EXTRAS: Final = ("openai", "anthropic")
 OF_OTHER_CLIENTS: Final = ("aiobotocore", "boto3", "pandaprobe-otel[all]")
@@ -34,12 +34,12 @@ NEED_EVERY_CLIENT: Final = ("tests/docs", "tests/integrations", "tests/demo/test
 
 
 def floors(requirements: Sequence[str]) -> list[str]:
-    """Return the same requirements, each at its oldest version. Raises ValueError for one that names none."""
+    """Return the same requirements, each at its oldest version. Raises ValueError for a requirement without one."""
     pinned: set[str] = set()
     for requirement in requirements:
         oldest = re.match(r"([A-Za-z0-9_.-]+)>=([^,;]+)", requirement)
         if oldest is None:
-            raise ValueError(f"{requirement!r} in pyproject.toml does not say its oldest version first")
+            raise ValueError(f"{requirement!r} in pyproject.toml must name its oldest version first")
         pinned.add(f"{oldest[1]}=={oldest[2]}")
     return sorted(pinned)
 

@@ -16,7 +16,7 @@ ROOT: Final = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "integrations")]
 
 from docs_pages import command_line_page, examples_page, integration_pages, settings_page  # noqa: E402
-from pandaprobe_otel.mapping import page as dialects_page  # noqa: E402
+from pandaprobe_otel.mapping import dialects_page as dialects_page  # noqa: E402
 from pandaprobe_otel.registry import INTEGRATIONS  # noqa: E402
 
 _PLACES: Final = re.compile(
@@ -69,7 +69,7 @@ def main() -> int:
     if sys.argv[1:] == ["--check"]:
         found = stale()
         for path in found:
-            sys.stderr.write(f"{path} is not what the source says: run `make docs`.\n")
+            sys.stderr.write(f"{path} is out of date: run `make docs`.\n")
         return 1 if found else 0
     for path, text in written().items():
         if _text(ROOT / path) != text:

@@ -173,7 +173,7 @@ def test_a_pull_request_from_a_fork(tmp_path: Path, github: GitHubApi) -> None:
     report(0.9).save(tmp_path / "run.json")
     job = Job(tmp_path, github, FORK)
     assert job.run(run="run.json") == 0, job.said
-    assert "as that of a pull request from a fork" in job.said
+    assert "as in every pull request from a fork" in job.said
     assert "### ✔ `shop`: passed" in (tmp_path / "summary.md").read_text()
 
 

@@ -164,7 +164,7 @@ def test_a_cell_that_is_run_again_counts_when_the_key_is_there() -> None:
         assert len(server.posts()) == 1
     no_key, ignored = result.stderr.splitlines()
     assert "no API key" in no_key
-    assert ignored.endswith("its first call counts: project_name of this one ignored.")
+    assert ignored.endswith("was called before, so these arguments have no effect: project_name.")
 
 
 def test_after_a_shutdown_init_starts_anew() -> None:

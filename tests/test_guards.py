@@ -21,12 +21,12 @@ GUARDS = {
     "_integration.py": {"Integration._hook_loaded"},
     "_streams/decoding.py": {"_tolerant.decode_or_nothing"},
     "_streams/reading.py": {"_keeper.keep"},
-    "capture/activity.py": {"Activity.end", "start"},
+    "capture/span_lifetime.py": {"Activity.end", "start"},
     "capture/arguments.py": {"_says_something", "parameters_of"},
-    "capture/call.py": {"Call._show", "Call.produced", "Call.show_input"},
+    "capture/call_scope.py": {"Call._show", "Call.produced", "Call.show_input"},
     "capture/content.py": {"stream_text"},
     "capture/handles.py": {"SpanHandle._do"},
-    "capture/outcome.py": {"_message", "_stack_trace"},
+    "capture/recorded_exceptions.py": {"_message", "_stack_trace"},
     "delivery/sender_pool.py": {"SenderPool._outcome_of"},
     "delivery/policy.py": {"DeliveryPolicy.done", "DeliveryPolicy.next"},
     "assembly/live_spans.py": {"LiveSpans._texts_of", "LiveSpans.errand"},
@@ -51,7 +51,7 @@ GUARDS = {
     "sdk/processor.py": {"PandaProbeSpanProcessor.on_start"},
     "assembly/span_filter.py": {"_is_chosen"},
     "assembly/worker.py": {"Worker._work", "Worker._write_down"},
-    "transport/asked_key.py": {"AskedKeyTransport._renew"},
+    "transport/key_function.py": {"KeyFunctionTransport._renew"},
 }
 """Functions, by module, whose broad handlers end a fault here. A new one needs a reason: could it be narrower?"""
 

@@ -1,8 +1,8 @@
 """Cost of `traces.iter()` over 10,000 traces, compared with a hand-written loop.
 
-Both request pages of 200 from a local PandaProbe in another process, and decode the same JSON into the same models;
-the loop does nothing else. They alternate, so that a noisy machine affects both. The figure is the median of
-the ratios of wall time, with its quartiles, and the same for the client's own processor time.
+Both request pages of 200 from a local PandaProbe in another process, and decode the same JSON into the same models. The
+loop does nothing else. They alternate, so that a noisy machine affects both. The figures are the medians of the ratios
+of wall time and of the client's CPU time, with quartiles.
 
     python benchmarks/api/bench_iter.py [repeats]
 """
@@ -30,7 +30,7 @@ PAGE = 200
 
 
 def serve(pipe: Connection) -> None:
-    """Run a server without limits until told to stop."""
+    """Run a server without limits until it is told to stop."""
     with LocalServer(limit=None) as server:
         pipe.send(server.url)
         pipe.recv()
@@ -60,7 +60,7 @@ def headers() -> dict[str, str]:
 
 
 def by_hand(url: str) -> int:
-    """Read the list as one would without the client."""
+    """Read the list as a user would without the client."""
     count = offset = 0
     with httpx.Client(base_url=url, headers=headers()) as client:
         while True:
@@ -75,7 +75,7 @@ def by_hand(url: str) -> int:
 
 
 def by_client(url: str) -> int:
-    """Read the list with the client; limits are left to the server, as in the hand-written loop."""
+    """Read the list with the client. It keeps no rate limit, because the hand-written loop keeps none."""
     count = 0
     with Client("sk_pp_bench", "bench", url, rate_limits=None) as client:
         for _trace in client.traces.iter(page_size=PAGE):
@@ -84,7 +84,7 @@ def by_client(url: str) -> int:
 
 
 def timed(walk: Callable[[str], int], url: str) -> tuple[float, float]:
-    """Return the wall and processor seconds of one walk."""
+    """Return the wall and CPU seconds of one pass."""
     wall, processor = time.perf_counter(), time.process_time()
     count = walk(url)
     if count != TRACES:

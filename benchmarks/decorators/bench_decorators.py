@@ -114,7 +114,7 @@ def read_loop(function: Callable[..., Iterator[str]]) -> Callable[[], None]:
 
 
 def stamp_loop() -> None:
-    """Stamp `CALLS` spans while nothing is set."""
+    """Stamp `CALLS` spans while there is nothing to set."""
     context = Context()
     for _ in range(CALLS):
         stamp(INVALID_SPAN, context)

@@ -1,11 +1,11 @@
-"""CPU of a span: in the thread that makes it, and in the whole process until it has arrived at a server.
+"""CPU of a span: in the calling thread, and in the whole process until the span has arrived at a server.
 
     python benchmarks/delivery/bench_cpu.py [W1 W2 W3 W4] [--repeats 5]
 
-"floor" is the SDK without a processor, "batch-noop" a batch processor whose exporter does nothing, "otlp" one with
-the OTLP/HTTP exporter, "sdk" the official pandaprobe SDK. Fresh processes alternate; the figures are ratios of medians.
-Our rate limit is lifted: a hundred traces a minute cost too little to be measured. (The official SDK sends nothing in
-W3: its trace of more than 500 spans fails its own validation.)
+"floor" is the SDK without a processor, "batch-noop" a batch processor whose exporter does nothing, "otlp" one with the
+OTLP/HTTP exporter, "sdk" the official pandaprobe SDK. Fresh processes alternate, and the figures are ratios of medians.
+Our rate limit is disabled, since a hundred traces a minute cost too little to be measured. (The official SDK sends
+nothing in W3: its trace of more than 500 spans fails its own validation.)
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Time that a program takes to end while the server refuses connections or stalls. Twenty traces wait.
+"""Seconds until a program with twenty waiting traces ends, while the server refuses connections or stalls.
 
     python benchmarks/delivery/bench_exit.py
 
-It is measured from the last statement of the program to the end of its process, in seconds, with each peer's defaults.
+The time is from the last statement of the program to the end of its process, with the defaults of each peer.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
     python benchmarks/delivery/bench_loop.py [--tasks 1000]
 
-A heartbeat sleeps for a millisecond repeatedly; the lag is the time by which it oversleeps. It is compared with no span
-processor and with a `BatchSpanProcessor` whose exporter does nothing, each in its own process. The lag is wall time,
-which includes the time that other processes have the core. The CPU is that of the loop's thread between two heartbeats.
+A heartbeat sleeps for a millisecond repeatedly; the lag is the time by which it oversleeps. The references are a
+provider without a span processor, and one with a `BatchSpanProcessor` whose exporter does nothing, each in its own
+process. The lag is wall time, so it grows when other processes use the core. The CPU is that of the loop's thread
+between two heartbeats.
 """
 
 from __future__ import annotations

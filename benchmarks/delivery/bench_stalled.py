@@ -3,8 +3,8 @@
     python benchmarks/delivery/bench_stalled.py [--traces 1000] [--gap-ms 2] [W1 W2]
 
 Memory is the growth of the resident set after garbage collection and trimming, per trace offered. Each peer keeps as
-many traces as its defaults allow (OTLP: 2,048 spans, the official SDK: 1,000 traces). With more traces its figure is
-low because the rest is lost; "lost" has the number. For 20,000 traces: `--traces 20000 --gap-ms 0.2 W2`.
+many traces as its defaults allow (OTLP: 2,048 spans, the official SDK: 1,000 traces). With more traces, its memory is
+low because the rest is lost; the column "lost" has the share. For 20,000 traces: `--traces 20000 --gap-ms 0.2 W2`.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python benchmarks/delivery/bench_threads.py [--spans 1000000]
 
-It is compared with a `BatchSpanProcessor` whose exporter does nothing, each in its own process. The time is that of
-`on_end` alone, on the wall clock, which includes the interpreter's switches between fifty threads. The CPU is that of
-the thread itself meanwhile, to which neither those switches nor other processes add.
+The reference is a `BatchSpanProcessor` whose exporter does nothing, each in its own process. The time is the wall time
+of `on_end` alone, which includes the interpreter's switches between fifty threads. The CPU is that of the thread,
+without these switches and other processes.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def resident_kb() -> int:
 
 
 def settled_kb() -> int:
-    """Return the resident memory after free memory was returned to the system."""
+    """Return the resident memory after free memory was returned to the operating system."""
     import ctypes
 
     gc.collect()
@@ -39,7 +39,9 @@ def settled_kb() -> int:
 
 
 def cpu(peer: str, workload: str, url: str) -> dict[str, float]:
-    """Return the CPU of the calling thread for emission, and of the process until all has arrived; us per span."""
+    """Return the CPU of the calling thread for emission, and of the process until all spans have arrived, in us per
+    span.
+    """
     shape = WORKLOADS[workload]
     pipeline = load(peer, url)
     for story in stories(workload, 1 if workload == "W3" else 10, first=10_000_000):
@@ -63,7 +65,7 @@ def cpu(peer: str, workload: str, url: str) -> dict[str, float]:
 
 
 def stall(peer: str, workload: str, url: str, count: float = 1000, gap_s: float = 0.002) -> dict[str, float]:
-    """Measure a stalled server while traces come every few milliseconds: memory of each, latency, survivors."""
+    """Measure a stalled server while traces come every few milliseconds: memory per trace, latency, survivors."""
     shape = WORKLOADS[workload]
     count = int(count)
     pipeline = load(peer, url)
@@ -98,7 +100,7 @@ def stall(peer: str, workload: str, url: str, count: float = 1000, gap_s: float 
 
 
 def leave(peer: str, workload: str, url: str) -> dict[str, float]:
-    """Emit, then end as a program does; the parent measures the time from now on."""
+    """Emit, then end like a program. The parent measures the time from here on."""
     pipeline = load(peer, url, limited=True)
     for story in stories(workload, 20):
         pipeline.emit(story)

@@ -15,7 +15,7 @@ LARGE = {"100 KB": 100_000, "1 MB": 1_000_000, "5 MB": 5_000_000}
 
 
 def first(peer: str, workload: str, url: str) -> dict[str, float]:
-    """Return the milliseconds until the first trace has arrived from a cold start, and those of the calling thread."""
+    """Return the milliseconds from a cold start until the first trace has arrived, and those of the calling thread."""
     (story,) = stories(workload, 1)
     begun, cpu = time.perf_counter(), time.process_time()
     pipeline = load(peer, url, limited=True)
@@ -48,7 +48,9 @@ def limit(peer: str, workload: str, url: str, seconds: float) -> dict[str, float
 
 
 def tasks(peer: str, workload: str, url: str) -> dict[str, float]:
-    """Return the CPU of the loop's thread while a thousand tasks make a trace each, awaiting between its spans; us."""
+    """Return the CPU of the loop's thread in us, for a thousand tasks that make a trace each and await between its
+    spans.
+    """
     pipeline = load(peer, url)
     tracer = pipeline.tracer
     chat = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.input.messages": "x" * 2000}
@@ -88,7 +90,7 @@ def idle(peer: str, workload: str, url: str, seconds: float) -> dict[str, float]
 
 
 def large(peer: str, workload: str, url: str) -> dict[str, float]:
-    """Return the CPU until a span with one large value has arrived, in us for each KB of it."""
+    """Return the CPU until a span with one large value has arrived, in us per KB of the value."""
     pipeline = load(peer, url)
     for story in stories(workload, 10, first=10_000_000):
         pipeline.emit(story)

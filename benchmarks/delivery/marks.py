@@ -1,4 +1,4 @@
-"""Costs that have a mark: what they are, and whether they meet it.
+"""Costs with a mark, and whether they meet it.
 
     python benchmarks/delivery/marks.py [limit tasks idle large first queued stalled exit] [--repeats 3] [--seconds 60]
 
@@ -11,8 +11,8 @@
     stalled  losses among 20,000 W2 traces while the server stalls
     exit     end of a program with 20 traces waiting, while the server refuses or stalls
 
-Each runs in a fresh process, in turns with its reference; the figure is the median. Run it on an idle machine: the load
-is printed first.
+Each runs in a fresh process, alternating with its reference. The figure is the median. Use an idle machine: the load is
+printed first.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from runs import run, sink
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure with its mark: at most this much."""
+    """A figure with its mark, which is its upper bound."""
 
     what: str
     value: float
@@ -46,7 +46,7 @@ class Runs:
         self._seconds = seconds
 
     def limit(self) -> Iterator[Figure]:
-        """CPU at the service's limit; the program's own spans are subtracted."""
+        """CPU at the service's limit, without the CPU for making the spans."""
         ours, floor = self._each("limit", "W1", "ms_a_minute", str(self._seconds), peers=(OURS, "floor"))
         yield Figure("100 W1 traces a minute, without making their spans", ours - floor, 150, "ms of CPU a minute")
 
@@ -74,7 +74,7 @@ class Runs:
                 yield Figure(f"the first trace, {what} ({ours:.0f} and {otlp:.0f} ms)", ours / otlp, 1.3, "x OTLP")
 
     def queued(self) -> Iterator[Figure]:
-        """Memory of what waits."""
+        """Memory of queued traces."""
         (ours,) = self._each("stall", "W1", "kb_per_trace", peers=(OURS,))
         yield Figure("a queued W1 trace, of 1,000", ours, 14, "KB")
 

@@ -3,7 +3,7 @@
     python benchmarks/delivery/peers.py install      # virtual environments for the two peers that are not ours
 
 The environments are below BENCH_VENVS (default: pandaprobe-otel-bench in the temporary directory). A peer without one
-is left out, with a printed line.
+is skipped, with a printed line.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def python_of(peer: str) -> Path | None:
 
 
 def installed(peers: tuple[str, ...]) -> list[str]:
-    """Return the peers that can be measured; print the others."""
+    """Return the installed peers; print the others."""
     for peer in peers:
         if python_of(peer) is None:
-            print(f"{peer}: left out, not installed (python benchmarks/delivery/peers.py install)")
+            print(f"{peer}: skipped, not installed (python benchmarks/delivery/peers.py install)")
     return [peer for peer in peers if python_of(peer) is not None]
 
 
@@ -61,7 +61,7 @@ class Pipeline:
 
 
 def load(peer: str, url: str, *, limited: bool = False) -> Pipeline:
-    """Import and set up a peer. `limited`: with our rate limit in force, as in production."""
+    """Import and set up a peer. `limited`: apply our rate limit, as in production."""
     return _sdk(url) if peer == "sdk" else _otel(peer, url, limited)
 
 

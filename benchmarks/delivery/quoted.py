@@ -1,10 +1,10 @@
-"""All numbers in README.md about speed, memory and ends of programs, next to the peers, in one run.
+"""All numbers in README.md about speed, memory and ends of programs, compared with the peers, in one run.
 
     python benchmarks/delivery/quoted.py [--repeats 3] [--slow]
 
-Peers and we alternate in fresh processes. A ratio is the median of the ratios within a turn, with the lowest and the
-highest. A peer that is not installed is left out (`python benchmarks/delivery/peers.py install`). `--slow` adds the
-burst of 300 traces and the 200 kills, which take two minutes and more each, in real time.
+We and the peers alternate in fresh processes. A ratio is the median of the ratios within a round, with the lowest and
+the highest. A peer that is not installed is skipped (`python benchmarks/delivery/peers.py install`). `--slow` adds the
+burst of 300 traces and the 200 kills, which run in real time and take at least two minutes each.
 """
 
 from __future__ import annotations

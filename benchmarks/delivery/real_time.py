@@ -2,11 +2,10 @@
 
     python benchmarks/delivery/real_time.py [--minutes 5] [--windows fixed moving calendar]
 
-Each kind of window has a server with the real limiter (100 a minute and key, no Retry-After) and a processor that
-always has more traces than it may send; all of them run side by side. Each way to a server and back takes 5 to
-500 ms, drawn evenly. Prints for each the requests accepted and refused, those accepted a minute after
-the first minute, and the most in any 60 s on the server. Exit code 0 if nothing was refused and at least
-98.5 a minute were accepted. Ctrl-C ends it early.
+Each kind of window has a server with the real limiter (100 per minute and key, no Retry-After) and a processor that
+always has more traces than it may send. All run concurrently. Each direction takes 5 to 500 ms, uniformly random.
+Prints for each the accepted and refused requests, the accepted ones per minute after the first minute, and the most in
+any 60 s. Exit code 0 if nothing was refused and at least 98.5 a minute were accepted. Ctrl-C ends it early.
 """
 
 from __future__ import annotations
@@ -45,13 +44,13 @@ class Figures:
 
     @property
     def a_minute(self) -> float:
-        """Accepted requests a minute after the first minute."""
+        """Accepted requests per minute, after the first minute."""
         later = sum(WINDOW_S <= at < self.minutes * 60 for at in self.accepted)
         return later / (self.minutes - 1)
 
     @property
     def most_in_a_window(self) -> int:
-        """The most accepted requests in any 60 s, however aligned."""
+        """Most accepted requests in any 60 s, aligned or not."""
         most, first = 0, 0
         for index, at in enumerate(self.accepted):
             while self.accepted[first] <= at - WINDOW_S:
@@ -116,7 +115,7 @@ class Saturated:
 
 
 def main() -> int:
-    """Run the benchmark; exit code 0 if every mark holds."""
+    """Run the benchmark; exit code 0 if every mark is met."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5.0, help="at least 2")
     parser.add_argument("--windows", nargs="+", choices=WINDOWS, default=list(WINDOWS))

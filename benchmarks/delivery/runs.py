@@ -1,4 +1,4 @@
-"""Start of the sink and of the child processes, and tables of their results."""
+"""Start of the sink and the child processes, and tables of their results."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run(
 ) -> dict[str, float] | None:
     """Return one measurement in a fresh process; None, with a printed line, if it failed.
 
-    `exit_s` is the time that the process took to end after its last statement.
+    `exit_s` is the time from the last statement of the process to its end.
     """
     command = [str(python_of(peer)), str(HERE / "child.py"), measure, peer, workload, url, *more]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PANDAPROBE_"))}

@@ -4,8 +4,8 @@ Control: /_mode/ok, /_mode/stall, /_stats, /_reset.
 
     python sink.py PORT [MARK]
 
-Spans are counted by their ids, or by a text that only the spans to be counted have. The server reads requests and
-answers them at once; when stalled, it does not answer until the mode is `ok` again.
+Spans are counted by their ids, or by a text that only the counted spans have. The server answers requests at once. If
+it is stalled, it answers when the mode is `ok` again.
 """
 
 from __future__ import annotations

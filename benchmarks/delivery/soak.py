@@ -2,15 +2,15 @@
 
     python benchmarks/delivery/soak.py [--minutes 60] [--scale 1] [--seed 1]
 
-The app makes 50 agent traces of three spans a minute. Of the requests, 3 % get 503, 1 % get 500, 2 % are executed and
-then reset, and about every ten minutes the server is away for half a minute. `--scale 30` runs everything, including
-the limiter's window, thirty times as fast, so that ten minutes stand for five hours. Memory, descriptors and threads of
-the app are read from /proc, from 60 % of the time on. Its memory of the last ten thousand traces, about 400
-bytes each, fills up in the first 3.3 hours; a run that ends earlier is allowed that much more.
+The app makes 50 agent traces of three spans a minute. Of the requests, 3 % get 503, 1 % get 500, and 2 % are executed
+and then reset. About every ten minutes, the server is away for half a minute. `--scale 30` runs everything, including
+the limiter's window, thirty times as fast, so that ten minutes represent five hours. Memory, descriptors and threads of
+the app are read from /proc, from 60 % of the time on. The app remembers the last ten thousand traces with about 400
+bytes each, so its memory grows during the first 3.3 hours. The bound of a shorter run includes this growth.
 
-Exit code 0 if every span is stored, none was dropped, nothing was refused for the rate, memory grew by less than
-1 MB an hour (of the time that the run stands for) apart from the remembered traces, descriptors and threads did not
-grow, and the spool is empty at the end.
+Exit code 0 if all marks are met: Every span is stored and none was dropped. No request was refused for the rate. Memory
+grew by less than 1 MB per represented hour, apart from the remembered traces. Descriptors and threads did not grow. The
+spool is empty at the end.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ OUTAGE_EVERY_S, OUTAGE_S = 600.0, 30.0
 MOST_GROWTH_MB_AN_HOUR = 1.0
 WARM_UP = 0.6
 REMEMBERED_BYTES = 400
-"""Bytes of each trace; measured by tracemalloc with a spool: 390."""
+"""Bytes of a remembered trace. With a spool, tracemalloc measures 390."""
 
 APP = """
 import json, sys, time
@@ -99,7 +99,7 @@ def read(pid: int, at: float) -> Reading:
 
 
 def slope(readings: Sequence[Reading]) -> float:
-    """Return the growth of the memory in MB a second: the straight line with the least squares."""
+    """Return the growth of the memory in MB a second, by a least-squares line."""
     at = sum(each.at for each in readings) / len(readings)
     memory = sum(each.memory_mb for each in readings) / len(readings)
     spread = sum((each.at - at) ** 2 for each in readings)
@@ -131,14 +131,14 @@ def outages(server: StrictPandaProbe, scale: float, seed: int, ended: threading.
 
 
 def remembered_mb_an_hour(hours: float) -> float:
-    """Return the growth of the memory from the end of the warm-up until it remembers as many traces as it may."""
+    """Return the memory growth in MB an hour between the end of the warm-up and the maximum of remembered traces."""
     full_after = REMEMBERED_TRACES / (A_MINUTE * 60)
     filling = max(min(hours, full_after) - hours * WARM_UP, 0.0)
     return A_MINUTE * 60 * REMEMBERED_BYTES / 2**20 * filling / (hours * (1 - WARM_UP))
 
 
 def main() -> int:
-    """Run the soak; exit code 0 if every mark holds."""
+    """Run the soak; exit code 0 if every mark is met."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--scale", type=float, default=1.0)
@@ -183,13 +183,13 @@ def main() -> int:
     print("memory at each tenth, MB: " + " ".join(f"{each:.1f}" for each in tenths))
     remembered = remembered_mb_an_hour(hours)
     print(
-        f"memory {warm[0].memory_mb:.1f} to {warm[-1].memory_mb:.1f} MB, {growth:+.2f} MB an hour, of which "
-        f"{remembered:.2f} are of the traces that are remembered"
+        f"memory {warm[0].memory_mb:.1f} to {warm[-1].memory_mb:.1f} MB, {growth:+.2f} MB an hour, including "
+        f"{remembered:.2f} for remembered traces"
     )
     print(f"more at the end than at the beginning (medians): {more}")
     whole = stored == made and last == {"delivered": made, "pending": 0, "dropped": {}} and not code and not left
     ok = whole and refused == 0 and growth - remembered < MOST_GROWTH_MB_AN_HOUR and max(more.values()) <= 0
-    print("every mark holds" if ok else "a mark does not hold")
+    print("every mark holds" if ok else "a mark is not met")
     return 0 if ok else 1
 
 

@@ -2,9 +2,10 @@
 
     python benchmarks/delivery/spool_start.py [--items 26000] [--bytes 19800]
 
-Fills a directory with that many traces of that many bytes, as a dead process would leave them, then starts a process
-on it and watches the strict server. Marks: first request within 3 s of the start of the process, resident memory
-grown by less than 100 MB. Then offers more than the bound of 512 MiB and checks which traces were evicted.
+Fills a directory with that many traces of that many bytes, as a killed process would leave them. Then starts a process
+with this directory and watches the strict server. Marks: first request within 3 s of the start of the process, and less
+than 100 MB growth of resident memory. Finally offers more than the bound of 512 MiB and checks which traces were
+evicted.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ import os; os._exit(0)
 
 
 def main() -> int:
-    """Run the benchmark; exit code 0 if every mark holds."""
+    """Run the benchmark; exit code 0 if every mark is met."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=26_000)
     parser.add_argument("--bytes", type=int, default=19_800)
@@ -70,12 +71,12 @@ def main() -> int:
         print(f"resident memory {before:.0f} MB, at most {highest:.0f} MB")
     evicted = over_the_bound()
     ok = first <= 3.0 and highest - before <= 100.0 and evicted
-    print("every mark holds" if ok else "a mark does not hold")
+    print("every mark holds" if ok else "a mark is not met")
     return 0 if ok else 1
 
 
 def fill(folder: Path, url: str, items: int, size: int) -> float:
-    """Store `items` traces in a directory; return the seconds that took."""
+    """Store `items` traces in a directory; return the seconds that this took."""
     begun = time.monotonic()
     run = Run(folder, destination=Destination(endpoint=url, project="shop", api_key="sk_pp_1"))
     for start in range(0, items, 1000):

@@ -1,7 +1,7 @@
 """CPU of one POST on loopback, and of loading its client: our transport, httpcore and httpx.
 
-Each pair of client and size runs in its own process, alternating; medians of 30 batches of 50 requests, whose server
-is another process. httpcore, like our transport, has one deadline for each exchange.
+Each pair of client and size runs in its own process, alternating. The server is another process. The figures are
+medians of 30 batches of 50 requests. httpcore, like our transport, has one deadline for each exchange.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def take(connection: socket.socket) -> bool:
 
 def ours(url: str, body: bytes) -> Callable[[], int]:
     """Return a POST through httptools, as in delivery."""
-    from pandaprobe_otel.transport.direct import DirectTransport
-    from pandaprobe_otel.transport.messages import Request
+    from pandaprobe_otel.transport.request_outcome import Request
+    from pandaprobe_otel.transport.socket_transport import SocketTransport
 
-    transport = DirectTransport(url, HEADERS)
+    transport = SocketTransport(url, HEADERS)
     request = Request(method="POST", path="/traces", body=body)
     transport._connected(10.0).hang_up()
     return lambda: getattr(transport.send(request), "status", 0)
@@ -103,7 +103,7 @@ def measure(name: str, size: int) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     server = multiprocessing.get_context("fork").Process(target=serve, args=(listener,), daemon=True)
     server.start()
-    import pandaprobe_otel.delivery.setup  # noqa: F401 - what a process has loaded when its first trace is sent
+    import pandaprobe_otel.delivery.delivery_setup  # noqa: F401 - what a process has loaded when its first trace is sent
 
     begun = time.process_time()
     post = CARRIERS[name](f"http://127.0.0.1:{listener.getsockname()[1]}", b"x" * size)

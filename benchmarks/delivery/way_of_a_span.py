@@ -2,8 +2,8 @@
 
     python benchmarks/delivery/way_of_a_span.py [--spool] [--list]
 
-All threads are profiled. Counted are the files and functions of this package that run for an agent call with a
-model call inside, after a first one has loaded everything. `--list` prints them by file.
+All threads are profiled. The counts are the files and functions of this package that run for an agent call with a model
+call inside, after a first one has loaded everything. `--list` prints them by file.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
     W4  two spans, one of them with a prompt of 200 KB
 
 The text is CPython's own documentation (pydoc topics): prose with newlines and quotes, one message in four not ASCII.
-Every string is a new object, as in an app, so that a pipeline which keeps references pays for them.
+Every string is a new object, as in an app, so that the memory of pipelines that keep references is counted.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Story:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A fair sample of a shape: traces in all, and between two flushes (so that no queue overflows)."""
+    """A fair sample of a shape: the number of traces in total, and between two flushes (so that no queue overflows)."""
 
     name: str
     spans: int

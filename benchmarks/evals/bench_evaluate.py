@@ -3,9 +3,9 @@
     pip install pydantic-evals
     python benchmarks/evals/bench_evaluate.py [--repeats 7] [--cases 200]
 
-The task waits 5 ms for a scripted model, twice. Ours records a trace of each case, with spans of model and tool, and
-makes the report's table; pydantic-evals has no tracing configured, and prints its own. Runs alternate; the figures are
-medians.
+The task waits twice for 5 ms, for a scripted model and a tool. Our side records a trace of each case with model and
+tool spans, and makes the report's table. pydantic-evals has no tracing configured, and prints its own table. Runs
+alternate, and the figures are medians.
 """
 
 from __future__ import annotations

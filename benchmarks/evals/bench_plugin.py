@@ -2,8 +2,8 @@
 
     python benchmarks/evals/bench_plugin.py [--repeats 15]
 
-Both suites are the same file with one empty test; the runs alternate. The cost of importing the plugin and of its hooks
-is also measured within one process, since the difference of two whole runs drowns in noise.
+Both suites are the same file with one empty test, and the runs alternate. The cost of importing the plugin and of its
+hooks is also measured inside one process, since it is smaller than the noise of two whole runs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _OFF = "-pno:pandaprobe"
 
 
 def suite(folder: Path, *options: str) -> tuple[float, int]:
-    """Return the CPU of a run in milliseconds, and the number of modules it had loaded."""
+    """Return the CPU of a run in milliseconds, and the number of loaded modules."""
     before = os.times()
     command = [sys.executable, "-m", "pytest", "-q", "-pno:cacheprovider", f"-c{os.devnull}", *options]
     subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, check=True)

@@ -1,9 +1,10 @@
-"""The cost of recordings: CPU of a replayed call above the client's own, and of a recorded one above tracing.
+"""Cost of recordings: CPU of a replayed call compared with the client's own, and of a recorded call compared with
+tracing.
 
     python benchmarks/evals/bench_replay.py [--calls 200] [--repeats 7]
 
-The client is openai's on a mock transport, so that no network is measured. Calls are conversations of 4 and of 84 kB
-that end differently. Ways alternate; the best of all repeats counts. Reading and writing the cassette is included.
+The client is openai's on a mock transport, so that no network is measured. Calls are conversations of 4 and 84 kB with
+different ends. The ways alternate, and the best of all repeats counts. Reading and writing the cassette is included.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ Way = Callable[[], Any]
 
 
 def conversation(number: int, kilobytes: int) -> list[Any]:
-    """The messages of a call: of this size, with an end of their own."""
+    """Return the messages of a call of this size, with a unique end."""
     roles = ("user", "assistant")
     messages = [{"role": roles[turn % 2], "content": f"turn {turn} " + "word " * 92} for turn in range(kilobytes * 2)]
     return [*messages, {"role": "user", "content": f"question {number}"}]
@@ -53,7 +54,7 @@ def _client() -> openai.OpenAI:
 
 
 def spent(way: Way, calls: int, kilobytes: int) -> float:
-    """CPU of a call in milliseconds."""
+    """Return the CPU of a call in milliseconds."""
     client = _client()
     asked = [conversation(number, kilobytes) for number in range(calls)]
     begun = time.process_time()
@@ -74,7 +75,7 @@ def _traced(inner: Way = nullcontext) -> Iterator[None]:
 
 
 def measure(calls: int, kilobytes: int, repeats: int, folder: Path) -> dict[str, float]:
-    """The best CPU of a call by way."""
+    """Return the best CPU of a call, by way."""
     path = folder / f"{kilobytes}.yaml"
     kept = folder / f"kept-{kilobytes}.yaml"
 

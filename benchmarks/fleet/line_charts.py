@@ -1,4 +1,4 @@
-"""Line charts side by side, as a small SVG that is readable on a light and on a dark page."""
+"""Line charts side by side, as a small SVG for light and dark pages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WIDTH, _HEIGHT, _LEFT, _TOP, _GAP = 240, 190, 46, 24, 36
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Lines by name; values that are not numbers leave a gap."""
+    """Lines by name. Values that are not numbers leave a gap."""
 
     title: str
     lines: Mapping[str, Sequence[float]]

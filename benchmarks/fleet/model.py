@@ -2,9 +2,9 @@
 
     python benchmarks/fleet/model.py            writes docs/images/fleet-model.svg, and prints the numbers
 
-The bucket, the fixed shares and the sampling are the real ones. Simulated are the clock, the requests (50 to 300 ms, as
-measured on loopback and over a network) and the apps: traces come at random to any process, with 300 names in the
-proportions of Zipf's law, 2 % with an error. Each process has room for 3000 traces and sends errors first, then the
+The bucket, the fixed shares and the sampling are the real ones. The clock, the requests (50 to 300 ms, as measured on
+loopback and over a network) and the apps are simulated. Traces start at random in any process, with 300 names
+distributed by Zipf's law, and 2 % have an error. Each process has room for 3000 traces and sends errors first, then the
 newest. The model runs for forty minutes, of which the last twenty-five count.
 """
 
@@ -60,7 +60,7 @@ class Worker:
         return len(self.errors) + len(self.others)
 
     def offer(self, request: OutgoingRequest, now: float) -> None:
-        """Offer a completed trace, which may be left out."""
+        """Offer a completed trace, which may be dropped."""
         fill = self.waiting / ROOM
         if not self.sampler.chance(request, waiting=self.waiting, fill=fill, blocked=False, now=now):
             return
@@ -76,7 +76,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The result of the measured time: traces a minute offered and delivered, and delays in seconds, ascending."""
+    """Result of the measured time: traces offered and delivered per minute, and delays in seconds, ascending."""
 
     offered: float
     delivered: float
@@ -84,7 +84,7 @@ class Outcome:
 
     @property
     def lost_share(self) -> float:
-        """The lost share of the offered traces."""
+        """Share of the offered traces that is lost."""
         return max(1 - self.delivered / self.offered, 0.0)
 
     @property
@@ -94,7 +94,7 @@ class Outcome:
 
 
 class Fleet:
-    """Processes, and the events of their time."""
+    """Processes, and the events in their simulated time."""
 
     def __init__(self, processes: int, *, shared: bool, offered: float) -> None:
         self.rng = random.Random(f"{processes} {shared} {offered}")

@@ -1,12 +1,12 @@
-"""Eight real processes with one key against the real limit, in real time: respect and use of the limit, and losses.
+"""Eight real processes with one key, in real time: refused requests, losses, and the used share of the limit.
 
     python benchmarks/fleet/shared_key.py [--at-once 3]
 
-They are forked by gunicorn (with and without `--preload`) and spawned by multiprocessing. They share the budget in a
-real Redis, in one that is killed and restarted in the middle, and by the file lock of a spool directory. Each of the
-nine runs offers 120 traces a minute for three minutes, and ends when all have arrived (within ten minutes). Marks:
-no answer but 202, every trace delivered, some from each process, and 97 % of the limit in the first three minutes
-(with Redis away for 30 s, nothing is sent until the leases it forgot are over, so that mark does not apply there).
+They are forked by gunicorn (with and without `--preload`) or spawned by multiprocessing. They share the budget through
+a real Redis, through one that is killed and restarted, or through the file lock of a spool directory. Each of the nine
+runs offers 120 traces a minute for three minutes, and ends when all have arrived (within ten minutes). Marks: only
+answers with 202, every trace delivered, some from each process, and 97 % of the limit in the first three minutes. The
+last mark does not apply if Redis is away for 30 s, since nothing is sent until the leases that it forgot have expired.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ MINUTES = 3
 
 
 def main() -> int:
-    """Run them; exit code 0 if every mark holds."""
+    """Run them; exit code 0 if every mark is met."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--at-once", type=int, default=3, help="runs side by side, each with a server of its own")
+    parser.add_argument("--at-once", type=int, default=3, help="runs concurrently, each with its own server")
     options = parser.parse_args()
     print("processes, budget: accepted in each minute | refused | arrived of offered | processes", flush=True)
     with ThreadPoolExecutor(options.at_once) as pool:
         held = list(pool.map(lambda pair: _run(*pair), product(Way, Budget)))
-    print("every mark holds" if all(held) else "a mark does not hold")
+    print("every mark holds" if all(held) else "a mark is not met")
     return 0 if all(held) else 1
 
 
@@ -46,7 +46,7 @@ def _run(way: Way, budget: Budget) -> bool:
     each = [result.accepted_until((n + 1) * 60.0) - result.accepted_until(n * 60.0) for n in range(minutes)]
     print(
         f"{way}, {budget}: {' '.join(map(str, each))} | {result.refused} | {result.stored} of {result.offered} | "
-        f"{result.processes}{'' if held else '  A MARK DOES NOT HOLD'}",
+        f"{result.processes}{'' if held else '  A MARK IS NOT MET'}",
         flush=True,
     )
     return held

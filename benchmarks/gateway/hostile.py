@@ -2,9 +2,9 @@
 
     python benchmarks/gateway/hostile.py HTTP_PORT GRPC_PORT SLOW MALFORMED
 
-Half of the slow ones send a body over HTTP, a byte a second; the other half call gRPC and send no message. The
-malformed ones send bodies from `tests/support/otlp_mutations.py`, one request a second each, and from time to time the
-largest allowed body of what is most costly to read. All continue until the process is ended.
+Half of the slow senders send a body over HTTP, one byte per second. The other half call gRPC and send no message. The
+malformed senders send bodies from `tests/support/otlp_mutations.py`, one request per second each, and occasionally the
+most costly body of the largest allowed size. All continue until the process is ended.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from otlp_senders import delimited, request_of_span
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 HEAD = b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Length: 100000\r\n\r\n"
 COSTLY_EACH = 50
-"""Number of a malformed sender's requests of which one is costly."""
+"""One in this many requests of a malformed sender is costly."""
 
 
 def costly() -> bytes:

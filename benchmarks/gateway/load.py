@@ -1,14 +1,15 @@
-"""Check that the gateway keeps what it acknowledges, next to senders that are slow or send anything.
+"""Check that the gateway keeps acknowledged spans, next to slow and malformed senders.
 
     python benchmarks/gateway/load.py [--minutes 10] [--rate 5000] [--slow 64] [--malformed 64] [--spool-mb 512]
 
 Four senders, two over HTTP and two over gRPC, send traces of 10,000 spans in twenty requests each, on schedule. Thirty
-such traces a minute are less than half of what the gateway may post; the malformed senders want the rest and more,
-since many of their requests can be read. Behind the gateway is a server that accepts everything.
+such traces a minute are less than half of the number that the gateway may post. The malformed senders use the rest and
+more, since many of their requests are readable. Behind the gateway is a server that accepts everything.
 
-Printed: spans acknowledged, delivered, waiting on disk when the gateway has ended, and lost; the latency of answers
-from the scheduled time of the request; memory of the gateway. Exit code 1 if an acknowledged span was lost, or the rate
-was not kept. (With a small spool, what the malformed senders leave waiting fills it, and senders have to wait.)
+Prints the spans that were acknowledged, delivered, waiting on disk at the gateway's end, and lost; the latency of
+answers from the scheduled time of the request; and the memory of the gateway. Exit code 1 if an acknowledged span was
+lost, or if the rate was not reached. (With a small spool, spans of the malformed senders fill it, and all senders have
+to wait.)
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from subprocesses import environment
 
 HERE = Path(__file__).resolve().parent
 REQUEST_SPANS, REQUESTS = 500, 20
-"""Requests of a trace. The last one has the root."""
+"""Requests per trace. The last one has the root."""
 MARK = "span-of-load"
 NAME = "load"
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -56,7 +57,7 @@ class Traces:
     def __init__(self) -> None:
         model = ExportTraceServiceRequest.FromString(body_of(agent_trace(2, text=MARK + "x" * 500)))
         chat, root = model.resource_spans[0].scope_spans[0].spans
-        chat.name = root.name = NAME  # names take turns, and the malformed requests have another one
+        chat.name = root.name = NAME  # Names alternate, and the malformed requests have another name.
         self._rng = random.Random(1)
         self._shapes: list[ExportTraceServiceRequest] = []
         for number in range(REQUESTS):
@@ -123,7 +124,7 @@ def over_grpc(port: int) -> Callable[[bytes], bool]:
 def healthy(
     send: Callable[[bytes], bool], traces: Traces, begun: float, every_s: float, until: float, seen: Seen
 ) -> None:
-    """Send on schedule until the end; refused requests are sent again, as exporters do."""
+    """Send on schedule until the end. Refused requests are sent again, as exporters do."""
     while time.monotonic() < until:
         number, body = traces.next()
         due = begun + number * every_s
@@ -195,11 +196,11 @@ def run(options: argparse.Namespace, spool: str) -> int:
         http_port = int(lines[1].split(":")[-1].partition("/")[0])
         grpc_port = int(lines[2].split(":")[-1])
         ports = [str(number) for number in (http_port, grpc_port, options.slow, options.malformed)]
-        # It ends in the middle of calls, and reports that.
+        # The process ends during calls, and reports that.
         command = [sys.executable, str(HERE / "hostile.py"), *ports]
         others.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, text=True))
         traces, seen = Traces(), Seen()
-        time.sleep(3)  # until the others have started
+        time.sleep(3)  # until the other senders have started
         start_mb = memory_mb(gateway.pid, "VmRSS")
         begun = time.monotonic()
         until = begun + options.minutes * 60

@@ -1,10 +1,10 @@
-"""Spans a second that the gateway accepts, and its memory, while PandaProbe is down.
+"""Spans per second that the gateway accepts, and its memory, while PandaProbe is down.
 
     python benchmarks/gateway/throughput.py [--seconds 20] [--no-spool] [--grpc]
 
-PandaProbe refuses every connection. One sender (a separate process, bodies encoded beforehand, 10 traces of 20
-spans each) sends as fast as the gateway answers. Printed: spans accepted a second, CPU of the gateway per span, its
-peak memory, and the number of requests that had to wait. Aim: 5,000 spans a second on two cores.
+PandaProbe refuses every connection. One sender (a separate process, bodies encoded beforehand, 10 traces of 20 spans
+each) sends as fast as the gateway answers. Prints the accepted spans per second, the gateway's CPU per span, its peak
+memory, and the number of requests that had to wait. Goal: 5,000 spans per second on two cores.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
 def bodies(count: int) -> list[bytes]:
-    """Return different traces of one shape: about 1 KB a span."""
+    """Return different traces of one shape, about 1 KB per span."""
     model = ExportTraceServiceRequest.FromString(body_of(agent_trace(SPANS, text="x" * 500)))
     rng = random.Random(1)
     made: list[bytes] = []

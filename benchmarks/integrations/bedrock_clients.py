@@ -1,4 +1,4 @@
-"""boto3 and aiobotocore, whose events let a function answer a request before it is sent."""
+"""boto3 and aiobotocore. Their events let a function answer a request before it is sent."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _provider(response: Any, raw: Any) -> Callable[..., Any]:
 def _session() -> Any:
     import boto3
 
-    return boto3.Session(**_KEYS)  # it caches what it has read about the services
+    return boto3.Session(**_KEYS)  # It caches the service models that it has read.
 
 
 @cache

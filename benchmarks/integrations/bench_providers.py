@@ -1,17 +1,16 @@
 """Cost of recording for each client library, in CPU time, next to other vendors' instrumentations.
 
-The client talks to a transport in this process, so nothing waits for a socket. Each figure is the median of the added
-cost in paired rounds, with quartiles and with the difference of the cheapest rounds: the same calls with no
-instrumentation and with each, alternating, each in a child of one process.
-The provider has one span processor, which counts. A chunk is one of a stream of two hundred, and includes its share of
-the span's cost.
+The client uses a transport in this process, so nothing waits for a socket. The same calls run without instrumentation
+and with each one, alternating, each in a child process. A figure is the median of the added cost in paired rounds, with
+quartiles and the difference of the cheapest rounds. The tracer provider has one span processor, which counts. A chunk
+is one of a stream of two hundred, and includes its share of the span's cost.
 
     python benchmarks/integrations/vendors.py install   # once, the vendors in an environment, in which the rest runs
     python benchmarks/integrations/bench_providers.py [rounds] [sync|async] [calls|chunks] [library ...]
     python benchmarks/integrations/bench_providers.py forgotten [streams] [sync|async] [library ...]
 
-A library has 80 seconds of rounds (BENCH_SECONDS), even if not all of them fit in. `forgotten` instead reports the
-memory that the given number of streams (10,000) leave behind if they are read a little and dropped.
+Each library is measured for at most 80 seconds (BENCH_SECONDS), even if not all rounds are done. `forgotten` instead
+reports the memory that the given number of streams (10,000) leave behind if they are read a little and dropped.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ def compared(library: str, make: Callable[[], Sequence[Form]], rounds: int) -> I
         except ImportError as error:
             yield f"{library}: without {vendor.distribution}, which {error}"
     make()  # imports the client
-    gc.freeze()  # the libraries' own objects are not searched repeatedly, nor copied by the children
+    gc.freeze()  # keeps the libraries' objects out of collections, and child processes from copying them
     figures = measured(make, instrumentations, rounds, time.monotonic() + SECONDS)
     for form in make():
         yield line(library, form, figures[form.name])
@@ -81,7 +80,9 @@ def compared(library: str, make: Callable[[], Sequence[Form]], rounds: int) -> I
 
 
 def line(library: str, form: Form, figures: Figures) -> str:
-    """Return a row: the form, a unit without instrumentation, our added cost, the verdict, the others' added cost."""
+    """Return a row: the form, the cost of a unit without instrumentation, our added cost, the verdict, the others'
+    added cost.
+    """
     others = {name: figures.added(name) for name in figures.spent if name != OURS and name not in figures.failures}
     ours = figures.added(OURS)
     told = [f"{name} {_told(found)}" for name, found in others.items()]

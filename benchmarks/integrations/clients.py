@@ -108,7 +108,7 @@ def _google() -> tuple[Form, ...]:
     }
     client = genai.Client(api_key="none", vertexai=False, http_options=options)
     asked: Any = {"model": "gemini-3.8-flash", "contents": QUESTION}
-    # Through the client each time, which closes its connections when nobody refers to it.
+    # Each function refers to `client`. Without a reference, the client would close its connections.
     return (
         *sync_forms(
             lambda: client.models.generate_content(**asked), lambda: client.models.generate_content_stream(**asked)
@@ -168,7 +168,7 @@ def _litellm() -> tuple[Form, ...]:
     sync, asynchronous = _stainless("openai", "OpenAI", traffic.openai())
     asked = {"messages": MESSAGES, "model": "openai/gpt-5-mini", "api_key": "none"}
     litellm.suppress_debug_info = True
-    # Its logging after a call, in its own threads, takes the interpreter from the measured calls.
+    # After a call, litellm logs in threads of its own, which would slow down the measured calls.
     litellm.utils.executor.submit = lambda *args, **kwargs: None
     return (
         *sync_forms(

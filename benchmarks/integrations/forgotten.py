@@ -36,5 +36,5 @@ def _many(forget: Callable[[], None], count: int) -> None:
         forget()
     gc.collect()
     for _ in range(3):
-        LOOP.run_until_complete(asyncio.sleep(0))  # the loop closes dropped asynchronous generators
+        LOOP.run_until_complete(asyncio.sleep(0))  # The loop closes dropped asynchronous generators.
     gc.collect()

@@ -1,7 +1,7 @@
 """Paired measurements: the same work with each instrumentation and with none, alternating.
 
-Each turn is a child of one process in which nothing was ever instrumented: some vendors leave their wrappers behind
-when they are turned off, and add more the next time, which would slow down all later turns.
+Each turn is a child of one process in which nothing was ever instrumented. Some vendors leave their wrappers behind
+when they are turned off and add more the next time, which would slow down all later turns.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ WORK_S: Final = 0.015
 """Approximate CPU time of one sample: dozens of calls.
 
 Before the first sample, the interpreter gets twice that time to adapt: turning an instrumentation on changes classes,
-and all code that uses them becomes slow for a while.
+and code that uses them becomes slow for a while.
 """
 MIN_CALLS: Final = 10
 """Least number of calls in a sample, however long they take."""
 SAMPLES: Final = 3
-"""Samples of which the smallest counts: a busy machine only ever adds time."""
+"""Number of samples, of which the smallest counts: a busy machine only ever adds time."""
 
 
 class Counting(SpanProcessor):
@@ -71,7 +71,7 @@ def ours_of(library: str) -> Instrumentation:
 
 
 def of_vendor(vendor: Vendor) -> Instrumentation:
-    """Return another vendor's instrumentation; raises ImportError, with a reason, if the client does not fit."""
+    """Return another vendor's instrumentation. Raises ImportError, with a reason, if the client does not fit."""
     module, _, class_name = vendor.target.partition(":")
     try:
         made = getattr(import_module(module), class_name)()
@@ -85,7 +85,7 @@ def of_vendor(vendor: Vendor) -> Instrumentation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Added:
-    """Median and quartiles of the differences within a round; `least` compares the cheapest rounds."""
+    """Median and quartiles of the differences within a round. `least` compares the cheapest rounds."""
 
     low: float
     median: float
@@ -117,7 +117,7 @@ def measured(
 ) -> Mapping[str, Figures]:
     """Return the figures by name of the form, over `rounds` rounds, or fewer once `until` (of `monotonic`) is reached.
 
-    `make` makes the clients, anew for each turn: some vendors patch only new clients.
+    `make` makes new clients for each turn, since some vendors patch only new clients.
     """
     forms = make()
     figures = {form.name: Figures() for form in forms}
@@ -147,7 +147,7 @@ def _in_child(work: Callable[[], Mapping[str, float | str]]) -> Mapping[str, flo
     child = os.fork()
     if child == 0:
         try:
-            # The parent's threads are not here: work that clients give to the loop's executor would never be done.
+            # The child has none of the parent's threads, so work for the loop's executor would never be done.
             LOOP.set_default_executor(ThreadPoolExecutor())
             os.write(writing, json.dumps(work()).encode())
         except BaseException:  # noqa: BLE001 - it must not go on with what the parent does
@@ -183,7 +183,7 @@ def _turn(
 
 
 def _unit_us(form: Form, times: int) -> float:
-    gc.collect()  # empties the processor's caches, so not before each sample
+    gc.collect()  # A collection empties the processor's caches, so there is none before each sample.
     form.run(2 * times)
     return min(_cpu_us(form, times) for _ in range(SAMPLES)) / (times * form.units)
 

@@ -16,13 +16,13 @@ MESSAGES: Final[list[dict[str, Any]]] = [
     {"role": "system", "content": "You are a weather bot that answers in one sentence."},
     {"role": "user", "content": QUESTION},
 ]
-_WORDS: Final = (" sunny", " mild") * (CHUNKS // 2)  # litellm takes a model that repeats itself for a broken one
+_WORDS: Final = (" sunny", " mild") * (CHUNKS // 2)  # litellm treats a model that repeats itself as broken.
 _AWS_EVENTS: Final = "application/vnd.amazon.eventstream"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """An answer, and a stream as the pieces in which it comes."""
+    """An answer as a whole, and the pieces of a streamed answer."""
 
     answer: bytes
     pieces: tuple[bytes, ...]

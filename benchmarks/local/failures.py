@@ -2,8 +2,8 @@
 
     python benchmarks/local/failures.py [--traces 100000] [--groups 150]
 
-The last line tells whether a trace of 20 spans takes below 0.3 ms, and a page of groups below 100 ms (p95). Times are
-those of the CPU. Every second trace fails, in one of the groups; one group has a fifth of them.
+The last line states whether a trace of 20 spans takes less than 0.3 ms, and a page of groups less than 100 ms (p95).
+Times are CPU times. Every second trace fails, in one of the groups; one group has a fifth of them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _SPAN: Final = (
 
 
 def trace_of(spans: int, *, failed: bool) -> dict[str, Any]:
-    """Return a trace as the API has it: calls of models and tools with their messages."""
+    """Return a trace in the form of the API: calls of models and tools with their messages."""
     made: list[dict[str, Any]] = [{"span_id": "0", "name": "agent", "kind": "AGENT", "started_at": iso(START)}]
     for at in range(1, spans):
         call = {"function": {"name": "look_up", "arguments": f'{{"order": {at}}}'}}
@@ -101,7 +101,7 @@ def p95(taken: list[float]) -> float:
 
 
 def pages(groups: FailureGroups) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Yield what a page asks for."""
+    """Yield the requests of a page."""
     now = START + DAYS * DAY
 
     def listed(wanted: TraceFilter) -> None:

@@ -2,11 +2,11 @@
 
     python benchmarks/local/ingest.py [--traces 1000] [--spans 20] [--clients 4] [--seconds 20] [--lists 100000]
 
-The last line tells whether the server keeps 1,000 spans/s with a p99 below 50 ms, and lists, filters and searches
+The last line states whether the server handles 1,000 spans/s with a p99 below 50 ms, and lists, filters and searches
 below 50 ms. Prints spans per second and percentiles of `POST /traces` over HTTP to a server with its database in a
 file, at full speed and at 1,000 spans/s, then the times of lists over a store of `--lists` traces in five projects.
-Server and clients share the machine's cores and one process, whose CPU time is printed too: on a busy machine it is
-more reliable than the time on the clock.
+Server and clients share the machine's cores and one process. Its CPU time is printed too, since it is more reliable
+than wall time on a busy machine.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from pandaprobe_otel.local.services import Services
 from pandaprobe_otel.local.times import iso
 
 LEAST_RATE = 1000
-"""Spans a second."""
+"""Required spans per second."""
 LONGEST_POST_S = 0.05
 LONGEST_LIST_S = 0.05
 PROJECTS = 5
 SEARCHES = ("refund", "blender", '"refund 9"', "status:error", "user:user-7 refund", "latency>4s", "tag:shop shipping")
-"""Searches of the pages: texts that many traces and no trace have, names, fields."""
+"""Searches of the pages: for texts in many traces, for a text in no trace, and for fields."""
 START = 1_767_000_000_000_000
 TEXT = "The order was delivered on time and the customer asked for a refund of the shipping fee. " * 12
 
@@ -109,7 +109,7 @@ def measure_ingest(server: LocalServer, *, traces: int, spans: int, clients: int
 
 
 def measure_paced(server: LocalServer, *, seconds: int, spans: int) -> list[str]:
-    """Post 1,000 spans a second on schedule; return the mark if it is not met."""
+    """Post 1,000 spans per second on schedule; return the mark if it is not met."""
     every_s = spans / LEAST_RATE
     bodies = [trace_body(number, spans) for number in range(round(seconds / every_s))]
     headers = {"X-API-Key": server.api_key, "X-Project-Name": "paced"}

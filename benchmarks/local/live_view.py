@@ -2,9 +2,9 @@
 
     python benchmarks/local/live_view.py [rounds]
 
-Each round runs the app three times against a local server in a process of its own: without the live view, with it, and
-with a server that is killed in the middle. The order alternates. Prints the medians of wall and CPU time, and the
-medians of the ratios within a round; the last line says whether they are at most 1.1.
+Each round runs the app three times against a local server in another process: without the live view, with it, and with
+a server that is killed meanwhile. The order alternates. Prints the medians of wall and CPU time, and the medians of the
+ratios within a round. The last line states whether they are at most 1.1.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ with LocalServer(limit=None) as server:
 
 @contextmanager
 def server() -> Iterator[subprocess.Popen[str]]:
-    """Run a local server in its own process; its first line is its URL."""
+    """Run a local server in another process. Its first line is its URL."""
     process = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         yield process

@@ -2,11 +2,11 @@
 
     python benchmarks/local/search.py [--traces 10000] [--spans 20] [--repeats 20] [--beside 50] [--db FILE]
 
-The traces are prose of Python's own documentation, about 42 kB each, in conversations that repeat what was said. A few
-hundred are posted, the others are copies of them with ids, moments and an order number of their own, so that filling
-takes minutes; all of them are sealed as usual. The last lines tell whether each kind of question takes less than 100 ms
-(p95 on the clock, over HTTP, with the page), whether the file is smaller than 25 kB for each trace, and whether 1,000
-spans/s are taken in meanwhile. `--db` keeps the file, and uses it again if it is there.
+The traces are prose of Python's own documentation, about 42 kB each, in conversations that repeat earlier messages. A
+few hundred are posted. The others are copies with new ids, times and order numbers, so that filling takes only minutes.
+All are sealed as usual. The last lines state whether each kind of query takes less than 100 ms (p95 of wall time, over
+HTTP, with the page), whether the file has less than 25 kB per trace, and whether the server accepts 1,000 spans/s
+meanwhile. `--db` keeps the file, and uses it again if it exists.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pandaprobe_otel.local.times import iso
 
 LONGEST_S = 0.1
 MOST_BYTES = 25_000
-"""A trace: 2.5 GB for 100,000."""
+"""Bytes of a trace: 2.5 GB for 100,000."""
 LEAST_RATE = 1000
 TEMPLATES = 400
 DAY = 86_400_000_000
@@ -45,7 +45,7 @@ TOOLS = [f"{verb}_{what}" for verb in ("look_up", "refund", "cancel", "send") fo
 
 
 def body_of(number: int, spans: int) -> dict[str, Any]:
-    """Return an agent's trace: models and tools in turns, whose conversation grows."""
+    """Return an agent's trace: alternating models and tools, with a growing conversation."""
     chosen = random.Random(number)
     begun = START + number * 60_000_000
     said = [{"role": "system", "content": chosen.choice(PROSE)}, {"role": "user", "content": chosen.choice(PROSE)}]
@@ -97,7 +97,7 @@ def body_of(number: int, spans: int) -> dict[str, Any]:
 
 
 def fill(services: Services, project_id: str, count: int, spans: int) -> None:
-    """Store so many traces of 90 days, most of them as copies, and seal them."""
+    """Store this many traces of 90 days, most of them as copies, and seal them."""
     took = cpu = 0.0
 
     def sealing() -> None:
@@ -146,7 +146,7 @@ def fill(services: Services, project_id: str, count: int, spans: int) -> None:
 
 
 def kinds(count: int) -> dict[str, Callable[[int], str]]:
-    """Return the questions: addresses by a number, which makes each different."""
+    """Return functions that make queries from numbers. Each number makes a different query."""
 
     def ask(query: str, **more: Any) -> str:
         return str(httpx.URL("/ui", params={"q": query, **more}))
@@ -173,7 +173,7 @@ def kinds(count: int) -> dict[str, Callable[[int], str]]:
 
 
 def measure(server: LocalServer, project: str, count: int, repeats: int) -> list[str]:
-    """Ask each kind of question; return those that take too long."""
+    """Run each kind of query; return those that take too long."""
     slow: list[str] = []
     with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http:
         for kind, address in kinds(count).items():
@@ -197,7 +197,7 @@ def measure(server: LocalServer, project: str, count: int, repeats: int) -> list
 
 @contextmanager
 def posting(server: LocalServer, project: str, spans: int, rate: float) -> Iterator[list[float]]:
-    """Post traces at a rate meanwhile; yield how long each took."""
+    """Post traces at a rate in the background; yield the duration of each."""
     stop, times = threading.Event(), []
     bodies = [json.dumps(body_of(number, spans)) for number in range(200)]
 

@@ -2,8 +2,8 @@
 
     python benchmarks/local/start.py [--repeats 9]
 
-The processes are fresh, after one that leaves the bytecode of every module behind. The last line tells whether the
-first start takes less than 0.5 s; on a busy machine the CPU time is more reliable than the time on the clock.
+The processes are fresh, and an earlier one has cached the bytecode of every module. The last line states whether the
+first start takes less than 0.5 s. On a busy machine, CPU time is more reliable than wall time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ with LocalServer(scripted_judge=True):
 
 
 def started() -> tuple[float, float]:
-    """Return seconds on the clock and of CPU, from the import to the first request that could be answered."""
+    """Return the seconds of wall and CPU time from the import until the first request could be answered."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, env=environment)
     took, cpu = map(float, done.stdout.split())

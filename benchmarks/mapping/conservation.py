@@ -1,8 +1,8 @@
 """Count the texts and numbers of recorded spans, events and logs that are missing from their traces, one by one.
 
 Reads a folder of captures, one JSON file for each: `spans` and `log_events` as written by an SDK's console exporter
-(see `view_of` and `log_of`). A value counts as kept if its text, or its number, is anywhere in the trace; JSON
-in text is parsed on both sides. Values that are left out on purpose (docs/recorded.md) are counted by their reason.
+(see `view_of` and `log_of`). A value counts as kept if its text or its number is anywhere in the trace. JSON in text is
+parsed on both sides. Values that are omitted on purpose (docs/recorded.md) are counted by their reason.
 
     python benchmarks/mapping/conservation.py <folder> [--all]
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pandaprobe_otel.mapping import EventView, LogView, SpanView, map_views
-from pandaprobe_otel.mapping.rest import MACHINES, is_connection, left_out
+from pandaprobe_otel.mapping.unread_attributes import MACHINES, is_connection, left_out
 
 FORM: Final = frozenset({"type", "role", "object", "kind", "event.name"})
 PLACEHOLDERS: Final = frozenset({"<elided>", "<not specified>", "None", "{}", "[]"})
@@ -54,20 +54,20 @@ def main() -> None:
 
 
 def reason_for(place: str, value: str | float) -> str | None:
-    """Return why a value is not in the trace; None if nothing explains it."""
+    """Return the reason why a value is not in the trace; None if it is unexplained."""
     name, _, path = place.partition(" ")
     event, _, attribute = name.rpartition(":")
     key = (path or attribute).rpartition(" ")[2]
     if key in FORM or key.rpartition(".")[2] in FORM:
-        return "names the form of a value, which the trace has in a form of its own"
+        return "names the form of a value, which has another form in the trace"
     if any(is_connection(step) for step in path.split(" ")):
         return MACHINES
     if value in PLACEHOLDERS:
-        return "is a placeholder of an emitter that has nothing to say"
+        return "is a placeholder of an emitter without a value"
     if place.startswith(":"):
         return "an ordinary log record, not a span's"
     if event == "exception":
-        return "of a stack trace the last 4,096 characters are kept, with a mark"
+        return "is the beginning of a stack trace: only the last 4,096 characters are kept"
     return left_out(attribute)
 
 
@@ -126,7 +126,7 @@ def restored(value: Any) -> Any:
 
 
 def said_by(views: list[SpanView], logs: list[LogView]) -> Iterator[tuple[str, str | float]]:
-    """Yield every text and number of attributes, events and log bodies with its place."""
+    """Yield every text and number of attributes, events and log bodies with its path."""
     known = {view.span_id for view in views}
     events = [event for view in views for event in view.events]
     events += [log.event for log in logs if log.span_id in known]
@@ -159,7 +159,7 @@ def leaves_of(value: Any, place: str, levels: int = 40) -> Iterator[tuple[str, s
 
 
 def parsed(value: Any) -> Any:
-    """Return the content of JSON text of an object, list or text; any other value as it is."""
+    """Return the content of JSON text of an object, list or text; any other value unchanged."""
     for _ in range(3):
         if not (isinstance(value, str) and value.lstrip()[:1] in ("{", "[", '"')):
             break
@@ -182,7 +182,7 @@ class Kept:
     def __contains__(self, value: str | float) -> bool:
         if not isinstance(value, str):
             return value in self.numbers or str(value) in self.all
-        member = _MEMBER.match(value)  # of an enum, recorded by its value
+        member = _MEMBER.match(value)  # of an enum, which is recorded by its value
         plain = plain_text(value if member is None else member[1])
         return plain in self.texts or plain in self.all or all(part in self.texts for part in plain.split(", "))
 
@@ -202,7 +202,7 @@ class Kept:
 
 
 def plain_text(text: str) -> str:
-    """Return the text in the form for comparison: in small letters, with single spaces."""
+    """Return the text in the form for comparison: lower case, with single spaces."""
     return _SPACE.sub(" ", text).strip().lower()
 
 

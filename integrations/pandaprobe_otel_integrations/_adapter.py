@@ -1,4 +1,4 @@
-"""The official SDK's way to turn an integration on: an object with values for the traces, and `instrument()`."""
+"""Adapters of the official SDK: objects with values for the traces, and a method `instrument()`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _logger = logging.getLogger("pandaprobe_otel")
 
 
 def use(client: PandaProbe | None) -> None:
-    """Take the `client=` of an adapter or handler: traces go where `init()` sends them, so it can be no other."""
+    """Check the `client=` of an adapter or handler. It has no effect: traces always go where `init()` sends them."""
     if client is None:
         first_use.begin()
         return
@@ -24,22 +24,22 @@ def use(client: PandaProbe | None) -> None:
 
     if client is not current():
         _logger.warning(
-            "pandaprobe-otel: client= of an adapter is ignored: %s is not what init() returned last. Its runs go "
-            "where init() sends them.",
+            "pandaprobe-otel: client= of an adapter is ignored: %s is not the handle that init() returned last. The "
+            "adapter's traces go where init() sends them.",
             type(client).__name__,
         )
 
 
 class Adapter:
-    """Base of the adapters of the official SDK's names.
+    """Base of the adapters with the official SDK's names.
 
-    Not needed where `init()` or `instrument(...)` records every run. `session_id`, `user_id`, `tags` and `metadata`
-    are those of the traces that the framework begins from `instrument()` on, unless a run says its own. `client` may
-    be what `init()` returned, and nothing else.
+    You need no adapter if `init()` or `instrument(...)` records every run. `session_id`, `user_id`, `tags` and
+    `metadata` apply to all traces that the framework starts after `instrument()`, unless a run sets its own. `client`
+    may only be the handle that `init()` returned.
     """
 
     instrumentor: ClassVar[type[Any]]
-    """The `Integration`, which reads `values` (TraceValues or None) when a trace begins."""
+    """The `Integration`, which reads `values` (TraceValues or None) when a trace starts."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
-"""Tools of frameworks, called by way of the recording that answers them, if one is open.
+"""Tools of frameworks, whose functions a recording may answer.
 
-A framework calls its tool by a method that does more than to call the app's function: it reads arguments, counts, tells
-its listeners, and forms the result. All of that happens in a replay as well. So the method runs on a stand-in, which is
-the tool but for the one attribute that holds the app's function.
+A framework's method for a tool call does more than call the app's function: it parses arguments, counts, notifies
+listeners, and forms the result. All of this must happen in a replay as well. So the method runs on a stand-in: a proxy
+of the tool in which only the attribute with the app's function is replaced.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Wrapped = Callable[..., Any]
 
 
 class StandIn(wrapt.ObjectProxy):  # type: ignore[type-arg]
-    """An object with another value for one of its attributes."""
+    """A proxy of an object that replaces the value of one attribute."""
 
     __wrapped__: Any
 
@@ -35,7 +35,7 @@ class StandIn(wrapt.ObjectProxy):  # type: ignore[type-arg]
 
 
 def of(method: Any, stand_in: StandIn) -> Callable[..., Any]:
-    """Return a bound method of the tool as that of its stand-in, with whatever is wrapped around it."""
+    """Bind the tool's method to its stand-in, and keep all wrappers around it."""
     function = getattr(method, "_self_parent", None) or method.__func__
     bound: Callable[..., Any] = function.__get__(stand_in, type(stand_in.__wrapped__))
     return bound
@@ -44,7 +44,7 @@ def of(method: Any, stand_in: StandIn) -> Callable[..., Any]:
 def asking(
     function: Wrapped, name: str, arguments: Callable[[], Mapping[str, Any]], form: Form = AS_IT_IS
 ) -> Callable[..., Any]:
-    """Return a function of the same signature that asks first."""
+    """Return a function of the same signature that asks the recording first."""
 
     def around(wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if inspect.iscoroutinefunction(wrapped):
@@ -70,10 +70,10 @@ def asked(
 
     Args:
         attribute: The attribute of the tool that the method calls.
-        arguments: Returns what the model gave, of the tool and the method's arguments.
-        name: Returns the name of the tool.
-        form: Returns the form of its results, of the tool and the method's named arguments.
-        unless: Tells of a tool that it has to run.
+        arguments: Returns the model's arguments, from the tool and the method's arguments.
+        name: Returns the tool's name.
+        form: Returns the form of the results, from the tool and the method's named arguments.
+        unless: Returns True for a tool that must always run.
     """
 
     def around(wrapped: Any, tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -87,7 +87,7 @@ def asked(
 
 
 def json_or_text(result: Any) -> Any:
-    """Return a result as a model gets it: what is no JSON is a text there."""
+    """Return a result as the model gets it: as JSON, or as text if JSON has no form for it."""
     try:
         json.dumps(result, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
@@ -96,7 +96,7 @@ def json_or_text(result: Any) -> Any:
 
 
 def read_json(text: Any) -> Mapping[str, Any]:
-    """Return the arguments that a model has written; what is no JSON object under one name."""
+    """Return the arguments that a model has written; text that is not a JSON object is returned under one name."""
     try:
         found: Any = json.loads(text) if isinstance(text, str) else text
     except ValueError:

@@ -1,4 +1,4 @@
-"""Work that a service goes on with after it has answered: who asks for it later joins the span that began it."""
+"""Work that a service continues after its answer: a later request for it joins the span that started the work."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ _MAX_KEPT: Final = 1024
 
 
 class BegunWork:
-    """The spans that began it, by the service's ids; of many, the oldest are forgotten."""
+    """The spans that started background work, by the service's ids. Of many, the oldest are forgotten."""
 
     def __init__(self) -> None:
         self._spans: dict[str, SpanContext] = {}
 
     def add(self, one: str, span: Span) -> None:
-        """The service goes on with what this span has begun."""
+        """Remember that this span started work with this id."""
         if len(self._spans) >= _MAX_KEPT:
             self._spans.pop(next(iter(self._spans)), None)
         self._spans.setdefault(one, span.get_span_context())
 
     def context_of(self, one: str | None, context: Context) -> Context:
-        """Return the context for a question about it: below the span that began it, unless that is in this trace."""
+        """Return the context for a request about the work, below the span that started it unless both share a trace."""
         begun = self._spans.get(one) if one is not None else None
         if begun is None or begun.trace_id == get_current_span(context).get_span_context().trace_id:
             return context
@@ -31,4 +31,4 @@ class BegunWork:
 
 
 BEGUN: Final = BegunWork()
-"""Of this process."""
+"""The background work of this process."""

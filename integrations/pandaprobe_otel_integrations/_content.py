@@ -1,4 +1,4 @@
-"""The switch for message content, and the form of content as span attributes."""
+"""The switch for message content, and the encoding of content as span attributes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ON: Final = frozenset({"true", "1", "yes", "on", "span_only", "span_and_event"}
 _OFF: Final = frozenset({"false", "0", "no", "off", "no_content", "event_only"})
 
 MAX_ATTRIBUTE_CHARS: Final = 4 << 20
-"""Bound of one content attribute, in characters of JSON text. Longer texts inside are cut, with a mark."""
+"""Largest size of a content attribute, in characters of JSON text. Longer texts inside are cut, with a marker."""
 _CUT_STEPS: Final = (65536, 8192, 1024, 128)
 
 _logger = logging.getLogger(__name__)
@@ -23,15 +23,15 @@ _logger = logging.getLogger(__name__)
 _OF_TOOLS: Final = frozenset({names.TOOL_CALL_ARGUMENTS, names.TOOL_CALL_RESULT})
 
 Content = Mapping[str, Any]
-"""Attribute name (`gen_ai.input.messages`, ...) to the plain value that its JSON text stands for."""
+"""Attribute name (`gen_ai.input.messages`, ...) to the plain value that is encoded as JSON text."""
 
 
 def captures_content() -> bool:
-    """Read OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT; True when it is not set.
+    """Read OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT. The default is True.
 
-    Both generations of values are understood: true/false, and NO_CONTENT, SPAN_ONLY, EVENT_ONLY and
-    SPAN_AND_EVENT. EVENT_ONLY keeps content off spans, so here it means no content. A word that is none of
-    these means no content too, with a warning: whoever set it meant to restrict something.
+    Both generations of values are understood: true/false, and NO_CONTENT, SPAN_ONLY, EVENT_ONLY and SPAN_AND_EVENT.
+    EVENT_ONLY keeps content off spans, so it means no content here. An unknown value also means no content, with a
+    warning: its author wanted to restrict something.
     """
     raw = os.environ.get(CAPTURE_VARIABLE, "").strip().lower()
     if not raw or raw in _ON:
@@ -42,9 +42,9 @@ def captures_content() -> bool:
 
 
 def encoded(content: Content) -> dict[str, str]:
-    """Return content as span attributes: a text as it is, else JSON text, each within MAX_ATTRIBUTE_CHARS.
+    """Return content as span attributes, each within MAX_ATTRIBUTE_CHARS: text unchanged, anything else as JSON text.
 
-    What is empty is left out, except of a tool: that it was called with nothing, or found nothing, is content.
+    Empty values are left out. For a tool, however, empty arguments and empty results are content.
     """
     found: dict[str, str] = {}
     for name, value in content.items():
@@ -65,7 +65,7 @@ def _cut(value: Any) -> str:
 
 
 def with_short_texts(value: Any, limit: int) -> Any:
-    """Return the value with every text in it of at most `limit` characters; what is cut says so."""
+    """Return the value with every text in it cut to `limit` characters, with a marker."""
     if isinstance(value, str):
         return value if len(value) <= limit else f"{value[:limit]}… [cut, {len(value)} characters]"
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Conversations of objects that remember what was said, where the library has no id for them."""
+"""Conversation ids for objects that remember their messages, in libraries that give them no id."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 class ConversationIds:
-    """One id for each such object while it is there; none keeps its object alive."""
+    """One id for each living object, without keeping the object alive."""
 
     def __init__(self) -> None:
         self._ids: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
     def of(self, remembers: Any) -> str:
-        """Return the id, of 32 hexadecimal digits. Raises TypeError for what cannot be referred to weakly."""
+        """Return the id, of 32 hexadecimal digits. Raises TypeError for an object without weak references."""
         return self._ids.setdefault(remembers, uuid.uuid4().hex)

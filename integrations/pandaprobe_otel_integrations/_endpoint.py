@@ -1,4 +1,4 @@
-"""The interface of a library's folder: how its requests, answers and streams become span attributes."""
+"""The interface of an API's endpoint: it turns requests, answers and streams into span attributes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ._streams.body import LastEvent
 from ._streams.sse import Event, Events
 
 Attributes = dict[str, Any]
-"""Span attributes; a None value means that there is none."""
+"""Span attributes; a None value means that the attribute is absent."""
 Body = Mapping[str, Any]
 """The JSON of a request or an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """An error that came inside a body, under HTTP status 200."""
+    """An error inside a body with HTTP status 200."""
 
     type: str
     message: str
@@ -32,17 +32,17 @@ class Answer:
     content: Content = field(default_factory=dict[str, Any])
     failure: Failure | None = None
     goes_on: str | None = None
-    """The id by which the app asks for what the service goes on with."""
+    """The id with which the app later asks for work that the service continues."""
     is_whole: bool = False
-    """True if it says that there is no more of it, where no finish reason does."""
+    """True if the answer is known to be complete although it has no finish reason."""
 
 
 class Endpoint(Protocol):
     """One kind of call of one API. Implementations keep no state and may raise: the caller guards them.
 
-    Three more methods are used where an endpoint has them: `binary(content, content_type)` is the answer that a body
-    stands for which is neither JSON nor events, `is_news(answer)` says whether an answer is to be recorded at all, and
-    `growing(event)` is the place of the text that an event continues (`_streams.text_runs.Growing`).
+    Three more methods are optional. `binary(content, content_type)` returns the answer for a body that is neither JSON
+    nor events. `is_news(answer)` returns whether to record an answer. `growing(event)` returns the place of the text
+    that an event continues (`_streams.text_runs.Growing`).
     """
 
     @property
@@ -52,7 +52,7 @@ class Endpoint(Protocol):
 
     @property
     def last_event(self) -> LastEvent | None:
-        """The event after which a stream has nothing more to say."""
+        """The event that ends a stream."""
         ...
 
     def request_attributes(self, body: Body) -> Attributes:
@@ -68,9 +68,9 @@ class Endpoint(Protocol):
         ...
 
     def merged(self, events: Events) -> Body:
-        """Return the events of a stream, complete or not, as the answer that the API gives without streaming."""
+        """Return the events of a stream, complete or not, in the form of an answer without streaming."""
         ...
 
     def is_output(self, event: Event) -> bool:
-        """Return whether an event carries a part of the answer: the first one is the first token."""
+        """Return whether an event carries a part of the answer. The first such event is the first token."""
         ...

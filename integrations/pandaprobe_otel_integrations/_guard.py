@@ -1,4 +1,4 @@
-"""The one place where an integration's own errors end: they are logged, and the app goes on."""
+"""The guard for an integration's own errors: it logs them, and the app goes on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _logger = logging.getLogger("pandaprobe_otel.integrations")
 
 
 def guarded(function: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R | None:
-    """Return the function's result; None, and a DEBUG record with the traceback, when it raises."""
+    """Return the function's result. If it raises, return None and log the traceback at DEBUG."""
     try:
         return function(*args, **kwargs)
     except Exception:

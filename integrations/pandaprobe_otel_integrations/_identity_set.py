@@ -1,4 +1,4 @@
-"""A set of objects by identity that does not keep them alive; they need not be hashable."""
+"""A set that compares objects by identity and does not keep them alive. The objects need not be hashable."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 
 class IdentitySet:
-    """Weak, by identity."""
+    """A weak set of objects by identity."""
 
     def __init__(self) -> None:
         self._found: dict[int, weakref.ref[Any]] = {}
 
     def add(self, thing: Any) -> None:
-        """Raises TypeError for an object that cannot be referred to weakly."""
+        """Add an object. Raises TypeError for an object without weak references."""
         key = id(thing)
         self._found[key] = weakref.ref(thing, lambda _: self._found.pop(key, None))
 

@@ -16,14 +16,14 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.trace import get_tracer
 
 from ._content import captures_content
-from ._floors import OlderThanTested, is_there, lacks, names_of, older_than_tested
 from ._identity_set import IdentitySet
 from ._model_call import Recorder
+from ._oldest_versions import OlderThanTested, is_there, lacks, names_of, older_than_tested
 from ._patching import Patch, Undoable, when_imported
 from ._rivals import LeaveTaking, Rival, Watch
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.37.0"
-"""The semantic conventions that the attributes follow; the GenAI part was revised last there."""
+"""The semantic conventions of the attributes; this version has the last changes to the GenAI part."""
 
 State = Literal["hooked", "skipped", "failed", "adopted"]
 _logger = logging.getLogger("pandaprobe_otel.integrations")
@@ -32,37 +32,36 @@ _awaited: set[tuple[str, str]] = set()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The result of instrumenting a library. `reason` is empty when there is nothing to say."""
+    """The result of instrumenting a library. `reason` is empty if there is none."""
 
     state: State
     reason: str = ""
 
 
 class Integration(BaseInstrumentor):
-    """Base of the instrumentors: a library is hooked where it is loaded, or as soon as it is.
+    """Base of the instrumentors. A library is hooked at once if it is loaded, otherwise when it is loaded.
 
     Options of `instrument()`:
 
-    - `tracer_provider`: where the spans go; default: the global provider.
-    - `capture_content`: True or False for messages in the spans; default: what
-      OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT says when `instrument()` is called, and True when it says
-      nothing.
-    - `replayable`: True to keep on each span of a model's call what it can be rebuilt from.
-    - `beside_others`: True to record calls also while another vendor's instrumentation of this library is active.
+    - `tracer_provider`: target of the spans; default: the global provider.
+    - `capture_content`: True or False for messages in the spans; default: the value of
+      OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT when `instrument()` is called, or True.
+    - `replayable`: True to keep on each span of a model call the data from which the call can be rebuilt.
+    - `beside_others`: True to record calls even while another vendor's instrumentation of this library is active.
 
-    Nothing of the library is imported. A library that is built in an unexpected way is left alone, and said so in
-    `outcome` and once in the log.
+    An instrumentor never imports the library. If the library has an unexpected structure, it is left alone, and
+    `outcome` and one log line say so.
     """
 
     library: ClassVar[str]
     """Name in the registry, which is also the name of the instrumentation scope's last part."""
     requirements: ClassVar[tuple[str, ...]]
-    """Distributions with their oldest tested version, as in pyproject.toml; an older one is instrumented too."""
+    """Distributions with their oldest tested version, as in pyproject.toml. An older version is instrumented too."""
     hooked_modules: ClassVar[tuple[str, ...]]
-    """Modules of the library that `_hook` is called with, each when it is loaded."""
+    """Modules of the library for which `_hook` is called when they are loaded."""
     rivals: ClassVar[tuple[Rival, ...]] = ()
     makes_own_spans: ClassVar[bool] = False
-    """True if the spans are those that the library makes itself, which are then `adopted` and not `hooked`."""
+    """True if the library makes the spans itself; they are then `adopted` and not `hooked`."""
 
     _lock = threading.RLock()
     _patches: list[Undoable]
@@ -79,12 +78,12 @@ class Integration(BaseInstrumentor):
     _clients: IdentitySet
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """The library in any version: one that is older than `requirements` is instrumented as far as it goes."""
+        """Return the library in any version: one older than `requirements` is instrumented as far as possible."""
         return names_of(self.requirements)
 
     @property
     def outcome(self) -> Outcome:
-        """The state of the instrumentation now."""
+        """The current state of the instrumentation."""
         if not self._open:
             return Outcome(state="skipped", reason="not instrumented")
         rival = self._active_rival()
@@ -98,33 +97,33 @@ class Integration(BaseInstrumentor):
         return Outcome(state="adopted" if self.makes_own_spans else "hooked", reason="; ".join(reasons))
 
     def instrument(self, **kwargs: Any) -> Any:
-        """Turn this on. A second time is no error; it can only widen what is recorded."""
+        """Turn the integration on. Calling it again is not an error, and can only widen the recording."""
         if self._is_instrumented_by_opentelemetry:
             self._every_client = self._every_client or not kwargs.get("only_watched_clients", False)
             return None
         return super().instrument(**kwargs)
 
     def uninstrument(self, **kwargs: Any) -> Any:
-        """Turn this off and put everything back as it was; no error when it is off."""
+        """Turn the integration off and restore the library. Does nothing if it is off."""
         return super().uninstrument(**kwargs) if self._is_instrumented_by_opentelemetry else None
 
     def narrow(self) -> None:
-        """Record the calls of the watched clients only; without any, turn this off."""
+        """Record only the calls of the watched clients. Without any, turn the integration off."""
         if self._is_instrumented_by_opentelemetry and self._clients:
             self._every_client = False
         else:
             self.uninstrument()
 
     def watch_client(self, client: Any) -> None:
-        """Record the calls of this client also when the library as a whole is not instrumented."""
+        """Record the calls of this client even if the library as a whole is not instrumented."""
         self._clients.add(client)
 
     @abstractmethod
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
-        """Patch one loaded module. What raises is reported; patches made before it stay."""
+        """Patch one loaded module. An exception is reported, and patches made before it stay."""
 
     def _instrument(self, **kwargs: Any) -> None:
-        # `opentelemetry-instrument` skips this check of the base class, which then is ours to make.
+        # `opentelemetry-instrument` skips this check of the base class, so it is made here.
         conflict = get_dependency_conflicts(self.instrumentation_dependencies())
         if conflict is not None:
             raise DependencyConflictError(conflict)
@@ -136,7 +135,7 @@ class Integration(BaseInstrumentor):
             self._beside_others = bool(kwargs.get("beside_others", False))
             self._every_client = not kwargs.get("only_watched_clients", False)
             self._patches, self._problems, self._open = [], {}, True
-            self._clients = vars(self).get("_clients") or IdentitySet()  # who was wrapped once stays so
+            self._clients = vars(self).get("_clients") or IdentitySet()  # clients that were wrapped once stay wrapped
             self._look_at_age()
             for name in self.hooked_modules:
                 self._hook_when_loaded(name)
@@ -149,17 +148,20 @@ class Integration(BaseInstrumentor):
             self._patches = []
 
     def _lets_through(self, client: Any) -> bool:
-        """Return whether a call is to be recorded. Wrappers that outlive `uninstrument` ask this too."""
+        """Return whether to record a call. Wrappers that outlive `uninstrument` ask this too."""
         if not self._open or not (self._every_client or self._watched(client) in self._clients):
             return False
         return self._active_rival() is None
 
     def _active_rival(self) -> Rival | None:
-        """The vendor that records the calls for us; None where nobody does, or ours are to be recorded all the same."""
+        """Return the vendor that records the calls in our place.
+
+        None if there is none, or if our integration records anyway.
+        """
         return None if self._beside_others else self._watch.active()
 
     def _watched(self, client: Any) -> Any:
-        """Return the part of a client by which `watch_client` remembers it."""
+        """Return the part of a client by which `watch_client` recognises it."""
         return client
 
     def _make_recorder(self, tracer_provider: Any, capture_content: bool | None) -> Recorder:
@@ -169,7 +171,7 @@ class Integration(BaseInstrumentor):
         return Recorder(tracer=tracer, with_content=captures_content() if capture_content is None else capture_content)
 
     def _hook_when_loaded(self, name: str) -> None:
-        # An import hook cannot be taken back, so there is one for each module however often this is turned on.
+        # An import hook cannot be removed, so each module gets only one, however often the integration is turned on.
         key = (type(self).__name__, name)
         if name in sys.modules:
             self._hook_loaded(sys.modules[name])
@@ -209,7 +211,10 @@ class Integration(BaseInstrumentor):
                     each.renew()
 
     def _look_at_age(self) -> None:
-        """Find out what an older version has; what it has not is never imported, and so would never be missed."""
+        """Find out which hooks an older version lacks.
+
+        Its missing modules are never imported, so no hook would report them.
+        """
         self._older, self._absent, self._is_age_told = older_than_tested(self.requirements), (), False
         if self._older is None:
             return
@@ -227,7 +232,10 @@ class Integration(BaseInstrumentor):
             _logger.info("%s; %s is instrumented anyway", self._age(), self.library)
 
     def _report(self, where: str, problem: str) -> None:
-        """Keep a problem and log it. Of an older version the first says it all: what to do is the same for each."""
+        """Keep a problem and log it.
+
+        For an older version, only the first problem is logged, since the remedy is the same.
+        """
         is_first = not self._problems
         self._problems[where] = problem
         if is_first or self._older is None:
@@ -236,4 +244,4 @@ class Integration(BaseInstrumentor):
     def _why_not(self, problem: str) -> str:
         if self._older is None:
             return problem
-        return f"{self._older} and built differently ({problem}): upgrade to {self._older.requirement}"
+        return f"{self._older} and has another structure ({problem}): upgrade to {self._older.requirement}"

@@ -1,4 +1,4 @@
-"""JSON text of message content, and values from JSON bytes, without ever raising for odd data."""
+"""Encoding of message content as JSON text, and decoding of JSON bytes, without errors for unusual data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
 def to_json(value: Any) -> str:
-    """Return compact JSON text of any value; what JSON cannot say is written as its `str`."""
+    """Return compact JSON text of any value. A value without a JSON form is written as its `str`."""
     try:
         return orjson.dumps(value, default=_plain, option=_OPTIONS).decode()
     except TypeError:
@@ -19,7 +19,7 @@ def to_json(value: Any) -> str:
 
 
 def to_json_bytes(value: Any) -> bytes:
-    """The same, encoded as UTF-8."""
+    """Return the same, encoded as UTF-8."""
     try:
         return orjson.dumps(value, default=_plain, option=_OPTIONS)
     except TypeError:
@@ -27,9 +27,9 @@ def to_json_bytes(value: Any) -> bytes:
 
 
 def from_json(data: bytes | str) -> Any:
-    """Return the value of a JSON document.
+    """Return the value of a JSON document. Raises ValueError for invalid JSON.
 
-    Raises ValueError when it is none. The standard library reads what orjson refuses: NaN and lone surrogates.
+    The standard library parses documents that orjson refuses: those with NaN and lone surrogates.
     """
     try:
         return orjson.loads(data)
@@ -38,7 +38,7 @@ def from_json(data: bytes | str) -> Any:
 
 
 def object_from_json(data: Any) -> dict[str, Any] | None:
-    """The object that a JSON document is; None for a document of another kind, and for what is none, as a file."""
+    """Return the object of a JSON document; None for any other kind of document, and for data that is not JSON."""
     try:
         found = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -54,12 +54,12 @@ def _leniently_read(data: bytes | str) -> Any:
 
 
 def _leniently_written(value: Any) -> str:
-    # A lone surrogate, an int over 64 bits or nesting over orjson's limit, all of which the standard library writes.
+    # The standard library encodes what orjson refuses: a lone surrogate, an int over 64 bits, or deep nesting.
     return json.dumps(value, default=_plain, separators=(",", ":"), skipkeys=True)
 
 
 def _plain(value: Any) -> Any:
-    """Return a JSON form of another value: the fields of a pydantic model, the text of the rest."""
+    """Return a JSON form of any other value: a pydantic model as its fields, the rest as text."""
     dump = getattr(value, "model_dump", None)
     if callable(dump) and not isinstance(value, type):
         return dump(mode="json", exclude_unset=True)

@@ -1,4 +1,4 @@
-"""Calls on a connection that stays open: the app and the model take turns, and each turn of the model is a call."""
+"""Calls on a connection that stays open: app and model take turns, and each turn of the model is a call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._streams.body import End, ObservedBody
 
 
 class LiveCall:
-    """The turn that goes on, if one does. `owner` is what the app reads through; it is not kept alive."""
+    """The model's turn in progress, if any. `owner` is the object that the app reads through; it is not kept alive."""
 
     def __init__(self, recorder: Recorder, is_open: Callable[[], bool], place: Attributes, owner: Any) -> None:
         self._recorder = recorder
@@ -28,11 +28,11 @@ class LiveCall:
 
     @property
     def goes_on(self) -> bool:
-        """Return whether the model has its turn."""
+        """Return whether a turn is in progress."""
         return self._body is not None
 
     def begin(self, endpoint: Endpoint, body: Body) -> bool:
-        """The model's turn begins with this request. False when it is not to be recorded, or one goes on already."""
+        """Start the model's turn with this request. Return False if it is not recorded, or if a turn is in progress."""
         context = get_current()
         owner = self._owner()
         if self._body is not None or owner is None or is_taken(context) or not self._is_open():
@@ -42,21 +42,22 @@ class LiveCall:
         return True
 
     def keep(self, message: bytes) -> None:
-        """A JSON message of the service has come."""
+        """Record a JSON message of the service."""
         if self._body is not None:
             self._body.keep(sse.written(message))
 
     def end(self, how: End) -> None:
-        """The turn is over."""
+        """End the turn."""
         body, self._body = self._body, None
         if body is not None:
             body.end(how)
 
     def broken(self, error: Exception) -> None:
-        """Waiting for a message has failed."""
+        """End the turn because waiting for a message has failed."""
         if type(error).__name__ == "ConnectionClosedOK":
             self.end("closed")
         elif self._body is not None and not isinstance(error, (TypeError, TimeoutError)):
-            # Those are an argument that old versions do not know, and impatience.
+            # A TypeError is an argument that old versions do not know; a TimeoutError only means that the app stopped
+            # waiting.
             self._body.end("failed", error)
             self._body = None

@@ -1,9 +1,9 @@
-"""One LLM span per model call: a key in the OpenTelemetry context says that the span is already there.
+"""One LLM span per model call: a key in the OpenTelemetry context shows that the call already has a span.
 
-A framework's instrumentation that opens an LLM span runs the model call inside `with_llm_span(span)`; the
-provider client's instrumentation below it asks `llm_span()` and stays silent. Where a framework calls back before
-and after a model call, and the context of the first callback cannot be given back by the second (they may run in
-different tasks), a `ModelClaim` stands for the span and is closed.
+A framework's instrumentation that opens an LLM span runs the model call inside `with_llm_span(span)`. The provider
+client's instrumentation checks `llm_span()` and then makes no span. Some frameworks call back before and after a model
+call, and the second callback cannot restore the context of the first (they may run in different tasks). Then a
+`ModelClaim` replaces the span in the context, and is closed afterwards.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
 from pandaprobe_otel_integrations._native_spans import is_natively_recorded
 
 LLM_SPAN_KEY: Final = "pandaprobe-llm-span"
-"""Context key of the LLM span in progress: the Span, a ModelClaim or a CallWatch; None means that there is none."""
+"""Context key of the LLM span in progress: the Span, a ModelClaim or a CallWatch; None means no span."""
 
 SPAN_KEY: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
-"""The key of the current span, which the API does not tell."""
+"""The key of the current span, which the API does not publish."""
 _SUPPRESS_LLM_KEY: Final = "suppress_language_model_instrumentation"
-"""Set by OpenLLMetry around a framework's model call; its spans are that framework's."""
+"""Key that OpenLLMetry sets while a framework's model call already has a span."""
 
 
 class ModelClaim:
-    """Says that a model call is recorded by somebody, until it is closed. It may be left in a context for good."""
+    """A claim that another span records a model call, until it is closed. It may stay in a context for good."""
 
     __slots__ = ("_is_closed", "_stream")
 
@@ -37,20 +37,20 @@ class ModelClaim:
 
     @property
     def is_open(self) -> bool:
-        """Return whether the request is still to be sent."""
+        """Return whether the request has not been sent yet."""
         return not self._is_closed and (self._stream is None or self._stream() is not None)
 
     def lasts_with(self, stream: Any) -> None:
-        """The request is sent when this stream is first read; when the app drops it, never."""
+        """Keep the claim open until this stream is first read, or until the app drops the stream."""
         self._stream = weakref.ref(stream)
 
     def close(self) -> None:
-        """The model call is over, or its request is sent."""
+        """Close the claim: the model call is over, or its request was sent."""
         self._is_closed = True
 
 
 class CallWatch:
-    """Notes whether somebody records a model call of the code that it is in the context of."""
+    """Notes whether any integration records a model call in this context."""
 
     __slots__ = ("is_recorded",)
 
@@ -59,7 +59,7 @@ class CallWatch:
 
 
 def with_watch(watch: CallWatch, context: Context | None = None) -> Context:
-    """Return a context whose model calls are recorded by whoever does, which the watch notes."""
+    """Return a context in which the watch notes model calls that are recorded."""
     return set_value(LLM_SPAN_KEY, watch, context)
 
 
@@ -70,31 +70,34 @@ def llm_span(context: Context | None = None) -> Span | None:
 
 
 def with_claim(claim: ModelClaim, context: Context | None = None) -> Context:
-    """Return a context in which model calls are recorded by whoever holds the claim, while it is open."""
+    """Return a context in which the claim's holder records model calls, while the claim is open."""
     return set_value(LLM_SPAN_KEY, claim, context)
 
 
 def with_llm_span(span: Span, context: Context | None = None, *, current: bool = True) -> Context:
-    """Return a context in which `span` is the LLM span in progress, and (with `current`) the parent of new spans."""
+    """Return a context in which `span` is the LLM span in progress and, with `current`, the parent of new spans."""
     marked = set_value(LLM_SPAN_KEY, span, context)
     return set_span_in_context(span, marked) if current else marked
 
 
 def is_claimed(context: Context | None = None) -> bool:
-    """Return whether there is an open claim on the model call that starts in `context` (default: the current one)."""
+    """Return whether the model call that starts in `context` (default: the current one) has an open claim."""
     value = get_value(LLM_SPAN_KEY, context)
     return isinstance(value, ModelClaim) and value.is_open
 
 
 def without_llm_span(context: Context | None = None) -> Context:
-    """Return a context with no LLM span in progress: for a tool or an agent that runs inside a model call."""
+    """Return a context without an LLM span in progress, for a tool or agent that runs inside a model call."""
     return set_value(LLM_SPAN_KEY, None, context)
 
 
 def is_taken(context: Context) -> bool:
-    """Return whether somebody else already records the model call that starts in `context` (the current one)."""
+    """Return whether another span already records the model call that starts in `context`.
+
+    The default is the current context.
+    """
     if not context:
-        return False  # as in every call that is a trace of its own
+        return False  # no span, as in every call that is its own trace
     held = context.get(LLM_SPAN_KEY)
     if held is not None and (isinstance(held, Span) or is_claimed(context)):
         return True

@@ -1,4 +1,4 @@
-"""Log probabilities of the tokens of an answer. They are many, so they stand beside the messages, not in them."""
+"""Log probabilities of the tokens of an answer. There are many, so they are kept beside the messages."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from ._content import Content
-from ._rest import RESPONSE
+from ._other_members import RESPONSE
 from ._shape import Object, items, obj
 
 
 def with_logprobs(content: Content, choices: Iterable[Object], name: str = "logprobs") -> Content:
-    """Return the content beside the messages, with the log probabilities of the choices that have some."""
+    """Return the content beside the messages, with the log probabilities of the choices that have any."""
     found = [without_bytes(choice[name]) for choice in choices if choice.get(name)]
     if not found:
         return content
@@ -20,7 +20,7 @@ def with_logprobs(content: Content, choices: Iterable[Object], name: str = "logp
 
 
 def without_bytes(value: Any) -> Any:
-    """The same without the bytes of each token, which its text has."""
+    """Return the same without the bytes of each token, which repeat its text."""
     if isinstance(value, (list, tuple)):
         return [without_bytes(one) for one in items(value)]  # pyright: ignore[reportUnknownArgumentType]
     members = obj(value)
@@ -28,7 +28,7 @@ def without_bytes(value: Any) -> Any:
 
 
 class Logprobs:
-    """Those of one choice of a stream, of which each chunk has some."""
+    """The log probabilities of one choice of a stream; each chunk has some of them."""
 
     __slots__ = ("_others", "_tokens")
 
@@ -37,7 +37,7 @@ class Logprobs:
         self._others: dict[str, Any] = {}
 
     def add(self, piece: Any) -> None:
-        """The next ones. Two tokens may be the same, so nothing is compared."""
+        """Add the next ones. They are not compared, because two tokens may be the same."""
         for name, value in obj(piece).items():
             if isinstance(value, (list, tuple)):
                 self._tokens.setdefault(name, []).extend(items(value))  # pyright: ignore[reportUnknownArgumentType]

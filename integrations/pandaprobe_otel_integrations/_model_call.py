@@ -1,4 +1,4 @@
-"""The span of one model call, from its request to the end of its answer, whatever the client library is."""
+"""The span of one model call, from its request to the end of its answer, for any client library."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from . import _names as names
 from ._background_work import BEGUN
 from ._content import encoded
 from ._endpoint import Attributes, Body, Endpoint, Failure
-from ._failures import beside_message, body_of, message_in
+from ._error_bodies import beside_message, body_of, message_in
 from ._guard import guarded
 from ._llm_span import with_llm_span
+from ._other_members import RESPONSE
 from ._replayable import asked, kept
-from ._rest import RESPONSE
 from ._shape import objects, string
 from ._span_writing import fail, present
 
@@ -32,16 +32,16 @@ _FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorder:
-    """The tracer and switches that every span of one integration is made with."""
+    """The tracer and switches for all spans of one integration."""
 
     tracer: Tracer
     with_content: bool
     replayable: bool = False
-    """True if spans keep what their calls can be rebuilt from."""
+    """True if spans keep the data from which their calls can be rebuilt."""
 
 
 class ModelCall:
-    """One span. Whatever is added after it has ended is lost, by OpenTelemetry's rules."""
+    """One span. By OpenTelemetry's rules, attributes that are added after its end are lost."""
 
     __slots__ = ("_asked", "_model", "_recorder", "endpoint", "is_settled", "span", "started_ns")
 
@@ -56,13 +56,13 @@ class ModelCall:
     ) -> None:
         self.endpoint = endpoint
         self.is_settled = False
-        """True if the span says by now how the call ended: why the model stopped, or what went wrong."""
+        """True if the span already shows how the call ended: a finish reason or an error."""
         self.started_ns = started_ns or time.time_ns()
         self._recorder = recorder
         keeps = recorder.replayable and recorder.with_content
         self._asked: Any = guarded(asked, body) if keeps else None
         operation = endpoint.operation
-        # All at the start: whenever attributes are set, it costs as much as three of them.
+        # All attributes are set at the start, because each later call of the API costs as much as three attributes.
         attributes: Attributes = {_OPERATION: operation, **place}
         guarded(_read_request, endpoint, body, attributes, recorder.with_content)
         if None in attributes.values():
@@ -78,18 +78,18 @@ class ModelCall:
         )
 
     def context(self, context: Context) -> Context:
-        """Return the context that the call runs in: this span is its LLM span and the parent of what happens below."""
+        """Return the context that the call runs in: this span is its LLM span and the parent of spans below."""
         return with_llm_span(self.span, context)
 
     def add(self, attributes: Mapping[str, Any]) -> None:
-        """Further attributes; None values are left out."""
+        """Add further attributes, without None values."""
         if found := present(attributes):
             self.span.set_attributes(found)
 
     def answered(self, body: Body) -> None:
-        """The answer, complete or as far as it came, in the form that the API gives without streaming.
+        """Record the answer, complete or partial, in the form of an answer without streaming.
 
-        It is in vain, and no less work, when the span is not recording.
+        Call this only while the span is recording; otherwise the work is useless.
         """
         answer = self.endpoint.answer(body, with_content=self._recorder.with_content)
         attributes = answer.attributes
@@ -118,7 +118,10 @@ class ModelCall:
         return "".join(text for part in parts if part.get("type") == "text" and (text := string(part.get("content"))))
 
     def raised(self, error: BaseException) -> None:
-        """The call ended with an exception. Cancellation and its like are control flow, not a failure."""
+        """Record that the call ended with an exception.
+
+        Cancellation and similar exceptions are control flow, not a failure.
+        """
         was_answered, self.is_settled = self.is_settled, True
         if not isinstance(error, Exception):
             self.span.set_attribute(OUTCOME, CANCELLED)
@@ -130,12 +133,15 @@ class ModelCall:
             self._tell_refusal(body, message_in({"error": body}) or message_in(body))
 
     def left(self) -> None:
-        """The answer broke off, or nobody read on: it is only a part, unless it says by itself how it ended."""
+        """Mark the answer as partial if it broke off or was not read to its end.
+
+        An answer whose content shows how it ended is not partial.
+        """
         if not self.is_settled:
             self.span.set_attribute(OUTCOME, PARTIAL)
 
     def refused(self, status: int, body: Body | None) -> None:
-        """The service answered with an HTTP error status; whether anybody raises that is not known yet."""
+        """Record an HTTP error status of the service. Whether the client raises an exception is not known yet."""
         reason = f"HTTP {status}"
         said = message_in(body) if self._recorder.with_content else None
         if self._recorder.with_content:
@@ -147,7 +153,7 @@ class ModelCall:
             self.span.set_attributes(encoded({RESPONSE: {"response": more}}))
 
     def end(self, end_ns: int | None = None) -> None:
-        """The span ends, now or at `end_ns` (epoch ns)."""
+        """End the span, now or at `end_ns` (epoch ns)."""
         self.span.end(end_ns)
 
     def _note_failure(self, failure: Failure) -> None:
@@ -158,7 +164,7 @@ def _read_request(endpoint: Endpoint, body: Body, attributes: Attributes, with_c
     try:
         attributes.update(endpoint.request_attributes(body))
     finally:
-        # Content that can be read is recorded also where the rest cannot.
+        # Readable content is recorded even if the rest cannot be read.
         if with_content:
             attributes.update(encoded(endpoint.request_content(body)))
 

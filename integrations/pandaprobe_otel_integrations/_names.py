@@ -1,6 +1,6 @@
 """Attribute names of the OTel GenAI semantic conventions that the integrations write.
 
-Plain text, since the constants' module moves with every release and some of these are newer than it.
+They are plain text, because the constants' module changes with every release and lacks some of the newer names.
 """
 
 from __future__ import annotations
@@ -77,5 +77,5 @@ REQUEST_SERVICE_TIER: Final = "openai.request.service_tier"
 RESPONSE_SERVICE_TIER: Final = "openai.response.service_tier"
 SYSTEM_FINGERPRINT: Final = "openai.response.system_fingerprint"
 OPENAIS_OWN: Final = (API_TYPE, REQUEST_SERVICE_TIER, RESPONSE_SERVICE_TIER, SYSTEM_FINGERPRINT)
-"""Attributes that no other service may have."""
+"""Attributes that belong to OpenAI alone."""
 GUARDRAIL_ID: Final = "aws.bedrock.guardrail.id"

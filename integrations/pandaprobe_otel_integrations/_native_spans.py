@@ -1,4 +1,4 @@
-"""Spans that a library makes of its own model calls, and that are used: clients below them make no second one."""
+"""Use of spans that a library makes of its own model calls. The clients below make no second span."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pandaprobe_otel.mapping.attributes import OPERATION_NAME
 
 _MODEL_CALLS: Final = frozenset({"chat", "embeddings", "generate_content", "text_completion"})
 _OPENINFERENCE_MODEL: Final = "llm.model_name"
-"""On OpenInference's spans of model calls alone, from their start; their kind is written at the end."""
+"""Attribute of OpenInference's spans of model calls, set at their start; their kind is set only at the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Adoption:
-    """The spans of one instrumentation scope are used, until `undo`, and while `is_on` says so."""
+    """The use of the spans of one instrumentation scope, until `undo`, and while `is_on` returns True."""
 
     scope: str
     is_on: Callable[[], bool]
 
     def undo(self) -> None:
-        """Clients below such spans record their calls again."""
+        """Make clients below such spans record their calls again."""
         _adopted.remove(self)
 
 
@@ -32,14 +32,14 @@ _adopted: list[Adoption] = []
 
 
 def adopt(scope: str, *, is_on: Callable[[], bool]) -> Adoption:
-    """Use the spans of this scope: while one of a model call is current, it is the span of that call."""
+    """Use the spans of this scope: while the span of a model call is current, it is the only span of that call."""
     adoption = Adoption(scope=scope, is_on=is_on)
     _adopted.append(adoption)
     return adoption
 
 
 def is_natively_recorded(context: Context) -> bool:
-    """Return whether the current span of `context` is an open one that a library has made of the model call itself."""
+    """Return whether the current span of `context` is an open span that a library made for the model call."""
     if not _adopted:
         return False
     span: Any = get_current_span(context)
@@ -50,7 +50,7 @@ def is_natively_recorded(context: Context) -> bool:
 
 
 def scope_of(span: Any) -> str | None:
-    """Return the name of the instrumentation scope that has made a span; None for one that is not recorded."""
+    """Return the name of the instrumentation scope of a span; None for a span that is not recorded."""
     return getattr(getattr(span, "instrumentation_scope", None), "name", None)
 
 

@@ -1,7 +1,7 @@
 """Message parts in the form of the OTel GenAI semantic conventions (`gen_ai.input.messages` and its kin).
 
-Every builder returns a plain dict, ready to be encoded. Binary content never gets into an attribute: a blob is
-named by its MIME type, its size and the SHA-256 of its bytes, so that equal images are recognisable as equal.
+Every builder returns a plain dict, ready to be encoded. Binary content never gets into an attribute. A blob has only
+its MIME type, its size and the SHA-256 of its bytes, so that equal images are recognisable.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def reasoning(content: str) -> Part:
 
 
 def tool_call(*, id: str | None, name: str | None, arguments: Any) -> Part:
-    """Return a call that the model wants made. JSON text of arguments becomes the object it stands for."""
+    """Return a tool call by the model. Arguments in JSON text become an object."""
     return {"type": "tool_call", "id": id, "name": name or "", "arguments": decoded_arguments(arguments)}
 
 
 def tool_response(*, id: str | None, response: Any) -> Part:
-    """Return a tool's answer as a part."""
+    """Return a tool's result as a part."""
     return {"type": "tool_call_response", "id": id, "response": response}
 
 
@@ -53,7 +53,7 @@ def file_reference(file_id: str, modality: str, mime_type: str | None = None) ->
 
 
 def blob(data: bytes, modality: str, mime_type: str | None) -> Part:
-    """Return binary content, named but not carried."""
+    """Return binary content by its description."""
     return {
         "type": "blob",
         "modality": modality,
@@ -64,7 +64,7 @@ def blob(data: bytes, modality: str, mime_type: str | None) -> Part:
 
 
 def base64_blob(data: str, modality: str, mime_type: str | None) -> Part:
-    """Base64 text as a blob; text that is no base64 is taken as the bytes themselves."""
+    """Return base64 text as a blob. Text that is not base64 is taken as the bytes themselves."""
     try:
         return blob(b64decode(data), modality, mime_type)
     except (binascii.Error, ValueError):
@@ -72,7 +72,7 @@ def base64_blob(data: str, modality: str, mime_type: str | None) -> Part:
 
 
 def media(url: str, modality: str) -> Part:
-    """Return a `data:` URL as a blob, any other address as it is."""
+    """Return a `data:` URL as a blob, and any other address unchanged."""
     if not url.startswith("data:"):
         return {"type": "uri", "modality": modality, "uri": url}
     header, _, payload = url[len("data:") :].partition(",")
@@ -83,14 +83,14 @@ def media(url: str, modality: str) -> Part:
 
 
 def text_or(found: list[Part]) -> str | list[Part]:
-    """The text of parts that are nothing but text, each on a line of its own; the parts where there is more to them."""
+    """Return the text of parts that are only text, one per line; otherwise the parts."""
     if all(part.get("type") == "text" and len(part) == 2 for part in found):
         return "\n".join(str(part["content"]) for part in found)
     return found
 
 
 def decoded_arguments(arguments: Any) -> Any:
-    """Return arguments of a tool call: JSON text of an object as that object, everything else unchanged."""
+    """Return the arguments of a tool call: JSON text of an object as that object, anything else unchanged."""
     if not isinstance(arguments, str):
         return arguments
     if not arguments.lstrip().startswith("{"):

@@ -17,13 +17,13 @@ class Undoable(Protocol):
     """A change to a library."""
 
     def undo(self) -> None:
-        """Put everything back as it was."""
+        """Restore the previous state."""
         ...
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Patch:
-    """One wrapped attribute; without a wrapper, one that was replaced."""
+    """One attribute that was wrapped or, without a wrapper, replaced."""
 
     owner: Any
     name: str
@@ -32,17 +32,17 @@ class Patch:
     wrapper: Wrapper | None = None
 
     def undo(self) -> None:
-        """Put the original object back, unless someone has put another wrapper over ours in the meantime.
+        """Restore the original object, unless another wrapper was put over ours in the meantime.
 
-        Ours stays inside theirs then, and passes through.
+        Our wrapper then stays inside the other one, and passes calls through.
         """
         if _is_same(self.owner.__dict__.get(self.name), self.replacement):
             setattr(self.owner, self.name, self.original)
 
     def renew(self) -> None:
-        """Put ours over what is there now, unless it is in it; what shadows it in a subclass goes.
+        """Put our wrapper over the current object, unless it is inside already, and remove copies in subclasses.
 
-        A rival that wraps an inherited function leaves a copy of it in the subclass when it is taken off.
+        A rival that wraps an inherited function leaves a copy in the subclass when it is taken off.
         """
         current = self.owner.__dict__.get(self.name)
         if current is None:
@@ -63,12 +63,12 @@ def _is_inside(wrapper: Any, function: Any) -> bool:
 
 
 def _is_same(function: Any, wrapper: Any) -> bool:
-    """Also as `unwrap` of OpenTelemetry puts it back: as what the class gives when it is asked for the wrapper."""
+    """Return whether the function is the wrapper, or a bound form of it, which OpenTelemetry's `unwrap` puts back."""
     return function is wrapper or getattr(function, "_self_parent", None) is wrapper
 
 
 def subclasses(owner: Any) -> Iterator[type[Any]]:
-    """Yield all that inherit from a class; nothing of what is none."""
+    """Yield all classes that inherit from a class; nothing for an object that is not a class."""
     direct: list[type[Any]] = type.__subclasses__(owner) if isinstance(owner, type) else []
     for below in direct:
         yield below
@@ -78,7 +78,7 @@ def subclasses(owner: Any) -> Iterator[type[Any]]:
 def patch(owner: Any, name: str, wrapper: Wrapper) -> Patch:
     """Wrap `owner.name`, which must be defined on `owner` itself.
 
-    Raises AttributeError when it is not there, as in a version of the library that is built differently.
+    Raises AttributeError if it is missing, for example in a version of the library with another structure.
     """
     original = owner.__dict__.get(name)
     if original is None:
@@ -89,7 +89,7 @@ def patch(owner: Any, name: str, wrapper: Wrapper) -> Patch:
 
 
 def replace(owner: Any, name: str, replacement: Any) -> Patch:
-    """Put something that is no function, such as a property, in the place of `owner.name`."""
+    """Replace `owner.name` by an object that is not a function, such as a property."""
     original = owner.__dict__[name]
     setattr(owner, name, replacement)
     return Patch(owner=owner, name=name, original=original, replacement=replacement)
@@ -104,16 +104,16 @@ class CellPatch:
     replacement: Any
 
     def undo(self) -> None:
-        """Put the original function back, unless someone has put another one over ours."""
+        """Restore the original function, unless another wrapper was put over ours."""
         if self.cell.cell_contents is self.replacement:
             self.cell.cell_contents = self.original
 
 
 def patch_inside(decorated: Callable[..., Any], variable: str, wrapper: Wrapper) -> CellPatch:
-    """Wrap the function that `decorated`, the product of a decorator, calls by the name `variable` of its closure.
+    """Wrap the function that `decorated`, the result of a decorator, calls by the name `variable` of its closure.
 
-    So it does not matter who has taken `decorated` out of its module, or when. Raises AttributeError when there is
-    no such variable, nor in what `decorated` itself wraps.
+    It therefore does not matter which modules have imported `decorated`, or when. Raises AttributeError if there is no
+    such variable in it or in the functions that it wraps.
     """
     function: Any = decorated
     while function is not None:
@@ -128,7 +128,7 @@ def patch_inside(decorated: Callable[..., Any], variable: str, wrapper: Wrapper)
 
 
 def definer(owner: type[Any], name: str) -> type[Any]:
-    """Return the class among `owner` and its bases that defines `name`. Raises AttributeError when none does."""
+    """Return the class among `owner` and its bases that defines `name`. Raises AttributeError if none does."""
     for candidate in owner.__mro__:
         if name in candidate.__dict__:
             return candidate
@@ -136,7 +136,7 @@ def definer(owner: type[Any], name: str) -> type[Any]:
 
 
 def when_imported(module: str, action: Callable[[ModuleType], None]) -> None:
-    """Run `action` with the module: now if it is loaded, else right after it is imported. Never imports it."""
+    """Run `action` with the module: now if it is loaded, otherwise right after its import. Never imports it."""
     loaded = sys.modules.get(module)
     if loaded is not None and not getattr(getattr(loaded, "__spec__", None), "_initializing", False):
         action(loaded)

@@ -1,4 +1,4 @@
-"""Names that frameworks have for providers, as the conventions have them."""
+"""Frameworks' names of providers, mapped to those of the conventions."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ _NAMES: Final = {
 
 
 def provider_name(said: str) -> str:
-    """`gen_ai.provider.name` for what litellm, LangChain, CrewAI or DSPy calls a provider; any other name as it is."""
+    """Return `gen_ai.provider.name` for a provider of litellm, LangChain, CrewAI or DSPy; any other name unchanged."""
     return _NAMES.get(said, said)

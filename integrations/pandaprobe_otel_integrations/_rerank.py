@@ -1,4 +1,4 @@
-"""`POST /rerank`, which Cohere's API has and others copied: the documents that fit a query best, a retrieval."""
+"""`POST /rerank`, Cohere's API, which others have copied: a retrieval of the documents that best match a query."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from . import _parts as parts
 from ._content import Content
 from ._endpoint import Answer, Attributes, Body
 from ._json import to_json
+from ._other_members import beside, parameters, rest, told, with_rest
 from ._parts import Part
-from ._rest import beside, parameters, rest, told, with_rest
 from ._shape import Object, integer, items, obj, objects, string
 from ._unstreamed import Unstreamed
 
@@ -20,13 +20,13 @@ _RESULT: Final = frozenset({"index", "relevance_score", "document"})
 
 
 class Rerank(Unstreamed):
-    """Documents in the order of how they fit."""
+    """Documents in order of relevance."""
 
     operation = "retrieval"
     read: Set[str] = frozenset({"model", "query", "documents", "top_n"})
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Model and how many documents are wanted."""
+        """Return the model and the requested number of documents."""
         return {
             names.REQUEST_MODEL: string(body.get("model")),
             names.RETRIEVAL_TOP_K: integer(body.get("top_n")),
@@ -42,7 +42,7 @@ class Rerank(Unstreamed):
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return places and scores of the documents that were chosen."""
+        """Return positions and scores of the chosen documents."""
         content: Content = {}
         if with_content:
             found = [_scored(one) for one in objects(body.get("results"))]

@@ -1,4 +1,4 @@
-"""Other vendors' instrumentations of the same library: while one of them records for us, ours is silent."""
+"""Other vendors' instrumentations of the same library: while one of them records for us, ours is disabled."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _logger = logging.getLogger("pandaprobe_otel.integrations")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rival:
-    """An instrumentor class of somebody else, by its module; it is never imported to look.
+    """Another vendor's instrumentor class, by its module, which is never imported for this check.
 
-    The names of its instrumentation scopes begin with that of the module.
+    The names of its instrumentation scopes start with the name of the module.
     """
 
     vendor: str
@@ -29,29 +29,32 @@ class Rival:
     class_name: str
 
     def is_active(self) -> bool:
-        """Return whether it has instrumented the library: an OpenTelemetry instrumentor is a singleton that knows."""
+        """Return whether it has instrumented the library.
+
+        An OpenTelemetry instrumentor is a singleton that holds this state.
+        """
         return self.module in sys.modules and bool(getattr(self.instance, "_is_instrumented_by_opentelemetry", False))
 
     @property
     def instance(self) -> Any:
-        """The singleton; None when there is none yet."""
+        """The singleton; None if it does not exist yet."""
         module = sys.modules.get(self.module)
         return getattr(getattr(module, self.class_name, None), "_instance", None)
 
 
 @dataclass(slots=True, kw_only=True)
 class Watch:
-    """Looks out for the rivals of one integration, whose spans are made by `tracer`."""
+    """Finds the active rivals of an integration whose spans `tracer` makes."""
 
     rivals: Iterable[Rival]
     tracer: Tracer
     _known: dict[str, tuple[Any, ...]] = field(default_factory=dict[str, tuple[Any, ...]])
-    """By their modules, what the spans of active rivals are handed to."""
+    """The processors that get the spans of active rivals, by the rivals' modules."""
 
     def active(self) -> Rival | None:
-        """Return the first rival that is active, and whose spans go where ours go, or to PandaProbe all the same."""
+        """Return the first active rival whose spans reach PandaProbe."""
         for rival in self.rivals:
-            # Each call asks this of rivals that mostly are not even installed.
+            # This runs in each call, for rivals that are usually not installed.
             if rival.module not in sys.modules:
                 continue
             if not rival.is_active():
@@ -64,7 +67,7 @@ class Watch:
         known = self._known.get(rival.module)
         is_new = known is None
         if known is None:
-            # Found once: it asks the garbage collector for every object where a rival goes its own way.
+            # The result is kept, because the search may visit every object in the process.
             known = self._known[rival.module] = _receivers(rival, self.tracer)
         ours = _receiver(self.tracer)
         if ours is None or not known or any(each is ours or _is_for_us(each) for each in known):
@@ -76,7 +79,7 @@ class Watch:
 
 
 def _receivers(rival: Rival, tracer: Tracer) -> tuple[Any, ...]:
-    """Return the processors that get a rival's spans, by its tracers; empty if it has none, which says nothing."""
+    """Return the processors that get a rival's spans, found through its tracers; empty if it has no tracer yet."""
     provider: Any = get_tracer_provider()
     default = getattr(provider, "_active_span_processor", None)
     scopes = [getattr(scope, "name", "") for scope in (*getattr(provider, "_tracers", ()),)]
@@ -96,17 +99,17 @@ def _names(rival: Rival) -> Callable[[str], bool]:
 
 
 def _receiver(tracer: Any) -> Any:
-    """Return the span processor of all that a tracer makes; None when it makes nothing."""
+    """Return the span processor of a tracer; None if the tracer makes no spans."""
     if isinstance(tracer, ProxyTracer):
         tracer = tracer._tracer  # pyright: ignore[reportPrivateUsage]
     return getattr(tracer, "span_processor", None)
 
 
 def _parts(processor: Any) -> Iterator[Any]:
-    """Yield a processor, those in it, and what they export by."""
+    """Yield a processor, the processors inside it, and their exporters."""
     yield processor
     inside: Any = getattr(processor, "_span_processors", ())
-    if type(inside) is not tuple:  # a stand-in has every attribute
+    if type(inside) is not tuple:  # a mock has every attribute
         inside = ()
     for inner in cast("tuple[Any, ...]", inside):
         yield from _parts(inner)
@@ -122,13 +125,13 @@ def _is_for_us(processor: Any) -> bool:
 
 def _tell(rival: Rival, ours: Any, theirs: Iterable[Any]) -> None:
     words = (
-        f"{rival.vendor} ({rival.module}) records calls for somebody else; they are recorded for PandaProbe as well."
+        f"{rival.vendor} ({rival.module}) sends its spans elsewhere; the same calls are also recorded for PandaProbe."
     )
     both = _endpoints(ours) & {endpoint for each in theirs for endpoint in _endpoints(each)}
     if both:
         _logger.warning(
             "%s Both sets of spans go to %s, which gets each call twice: give its instrumentor the tracer provider of "
-            "init(), or leave it out.",
+            "init(), or remove it.",
             words,
             ", ".join(sorted(both)),
         )
@@ -143,9 +146,10 @@ def _endpoints(processor: Any) -> set[str]:
 
 @dataclass(slots=True, kw_only=True)
 class LeaveTaking:
-    """Around the end of a rival that came before us: ours steps aside, and back when the rival is gone.
+    """Coordinates the removal of a rival that wrapped the library before us.
 
-    A rival that is taken off puts back what it had found, or takes off whatever is outermost. Both are ours.
+    When a rival is removed, it restores the object that it found, or removes the outermost wrapper. Both may be ours.
+    So ours is removed first, and put back afterwards.
     """
 
     instance: Any
@@ -154,7 +158,7 @@ class LeaveTaking:
     _way: Any = None
 
     def begin(self) -> LeaveTaking:
-        """Wait for its end."""
+        """Intercept the rival's removal."""
         leaves = self.instance.uninstrument
 
         def uninstrument(**kwargs: Any) -> Any:
@@ -169,7 +173,7 @@ class LeaveTaking:
         return self
 
     def undo(self) -> None:
-        """Wait no longer."""
+        """Stop intercepting it."""
         own = cast("dict[str, Any]", self.instance.__dict__)
         if own.get("uninstrument") is self._way:
             del self.instance.uninstrument

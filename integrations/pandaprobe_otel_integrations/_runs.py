@@ -1,4 +1,4 @@
-"""The runs that a framework has begun and not ended, by their ids, each with its span."""
+"""The open runs of a framework, by their ids, each with its span."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from opentelemetry.trace import Span
 from pandaprobe_otel_integrations._llm_span import ModelClaim, with_claim
 
 RUN_KEY: Final = "pandaprobe-run"
-"""Context key of the run whose body the context belongs to."""
+"""Context key of the run whose body runs in the context."""
 
 MAX_OPEN: Final = 10_000
-"""Runs that may be open at once. More are a leak, of an app that abandons runs, and the oldest are given up."""
+"""Largest number of open runs. An app that abandons runs would collect more; the oldest ones are then dropped."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Run:
-    """One run. `span` is None for a run that shows nothing of its own; its children are its parent's."""
+    """One run. `span` is None for a run without its own span; its children then belong to its parent."""
 
     run_id: Any
     parent: Run | None
@@ -38,24 +38,24 @@ class Run:
     agent: str | None = None
     """Name of the agent that this run is part of."""
     children: set[Run] = field(default_factory=set["Run"])
-    """Those below that have not ended."""
+    """The runs directly below that have not ended."""
     task: weakref.ref[asyncio.Task[Any]] | None = field(default_factory=lambda: _current_task())
-    """The task that began it; None when it was begun outside of any."""
+    """The task that started the run; None if it started outside of any task."""
     thread: int = field(default_factory=threading.get_ident)
     started_ns: int = field(default_factory=time_ns)
     answers: bool = False
-    """True if the model has begun to answer."""
+    """True if the model has started to answer."""
     stopped: str | None = None
-    """The outcome of what has stopped below it before its end, and has not gone on since."""
+    """The outcome of a run below this one that stopped early and has not continued."""
     handling: BaseException | None = field(default_factory=lambda: sys.exc_info()[1])
-    """The exception that the app was handling when it began, which is none of this run's failures."""
+    """The exception that the app was handling when the run started; it is not a failure of this run."""
     claim: ModelClaim | None = None
     _claimed: Context | None = None
     _before: Context | None = None
 
     @property
     def is_left_behind(self) -> bool:
-        """Return whether its task is over. LangChain tells nothing of a model call that was cancelled."""
+        """Return whether the run's task is over. LangChain does not report a cancelled model call."""
         if self.task is None:
             return False
         task = self.task()
@@ -63,32 +63,35 @@ class Run:
 
     @property
     def is_torn_down(self) -> bool:
-        """Return whether it cannot go on while an exception passes through this thread: its task is cancelled as well,
-        or its frames are in this thread. Another thread goes on and ends its runs itself."""
+        """Return whether the run cannot continue while an exception passes through this thread.
+
+        This is so if its task is cancelled too, or if its frames are in this thread. A run in another thread goes on
+        and ends by itself.
+        """
         return self.task is not None or self.thread == threading.get_ident()
 
     def enter_body(self) -> None:
-        """The app's code runs inside this run from here on, in the caller's task and thread."""
+        """Let the app's code run inside this run from here on, in the caller's task and thread."""
         self._before = get_current()
         attach(self.context)
 
     def leave_body(self) -> None:
-        """Give the caller's context back, where it is still the one that `enter_body` has made."""
+        """Restore the caller's context, if the current context is the one that `enter_body` made."""
         if self._before is not None and get_current() is self.context:
             attach(self._before)
         self._before = None
 
     def claim_model_call(self) -> None:
-        """Say in the caller's context that the model call which follows is recorded here."""
+        """Claim the model call that follows, in the caller's context: this run records it."""
         self.claim = ModelClaim()
         self._before = get_current()
         self._claimed = with_claim(self.claim, self._before)
         attach(self._claimed)
 
     def release_model_call(self) -> None:
-        """The request is sent, or there will be none. Where the caller's context can be given back, it is.
+        """Release the claim: the request was sent, or will never be sent. Restore the caller's context if possible.
 
-        It cannot when another task than the caller's calls back; there, the closed claim says nothing any more.
+        This is impossible if another task than the caller's calls back. A closed claim has no effect there.
         """
         if self.claim is not None:
             self.claim.close()
@@ -98,7 +101,7 @@ class Run:
 
 
 class OpenRuns:
-    """All of them, whichever handler was told; callbacks come from any thread."""
+    """All open runs, from any handler. Callbacks come from any thread."""
 
     def __init__(self, limit: int = MAX_OPEN) -> None:
         self._lock = threading.Lock()
@@ -112,11 +115,11 @@ class OpenRuns:
         return run_id in self._runs
 
     def get(self, run_id: Any) -> Run | None:
-        """Return the open run of this id."""
+        """Return the open run with this id."""
         return self._runs.get(run_id) if run_id is not None else None
 
     def add(self, run: Run) -> Run | None:
-        """Keep a run. Returns the one that had to be given up for it: the oldest, when there are too many."""
+        """Add a run. If there are too many, return the oldest, which is given up."""
         with self._lock:
             self._runs[run.run_id] = run
             if run.parent is not None:
@@ -126,14 +129,14 @@ class OpenRuns:
             return self._remove(next(iter(self._runs)))
 
     def take(self, run_id: Any) -> Run | None:
-        """Remove a run that has ended and return it; None when it is not open."""
+        """Remove a run that has ended and return it; None if it is not open."""
         with self._lock:
             return self._remove(run_id)
 
     def take_below(self, run: Run, is_over: Callable[[Run], bool]) -> list[Run]:
-        """Remove what is open below a run that has been taken and can be ended with it; return it, the deepest first.
+        """Remove and return the runs below a removed run that end together with it, the deepest first.
 
-        The others are below its parent from now on.
+        The other runs below it move up to its parent.
         """
         with self._lock:
             found: list[Run] = []
@@ -167,4 +170,4 @@ def _current_task() -> weakref.ref[asyncio.Task[Any]] | None:
 
 
 OPEN_RUNS: Final = OpenRuns()
-"""Of this process: a run that is told to two handlers of ours is recorded once."""
+"""The open runs of this process. A run that two of our handlers report is recorded once."""

@@ -1,4 +1,4 @@
-"""Things that the app may fetch often and that cost once: who has seen which of them already."""
+"""Ids of objects that the app may fetch often but that cost only once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _MAX_KEPT: Final = 1024
 
 
 class SeenIds:
-    """Ids that have been seen in this process; of many, the oldest are forgotten."""
+    """Ids that were seen in this process. Of many, the oldest are forgotten."""
 
     def __init__(self) -> None:
         self._seen: dict[str, None] = {}
@@ -17,7 +17,7 @@ class SeenIds:
         return one in self._seen
 
     def is_first(self, one: str | None) -> bool:
-        """Return whether this is the first time for this id. What has none is never new."""
+        """Return whether this id is seen for the first time. A missing id is never new."""
         if one is None or one in self._seen:
             return False
         if len(self._seen) >= _MAX_KEPT:

@@ -1,4 +1,4 @@
-"""The callee of a request: provider and server attributes."""
+"""Provider and server attributes of a request."""
 
 from __future__ import annotations
 
@@ -11,30 +11,33 @@ from . import _names as names
 from ._endpoint import Attributes
 
 MAX_PLACES: Final = 64
-"""Base URLs whose place is remembered."""
+"""Number of base URLs whose attributes are cached."""
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
 
 def place_of(url: Any, provider: str) -> Attributes:
-    """Return the attributes for a provider and a URL object of httpx or httpx2; a scheme's own port is left out."""
+    """Return the attributes for a provider and a URL object of httpx or httpx2.
+
+    The default port of a scheme is left out.
+    """
     return _place(provider, url.host, url.port, url.scheme)
 
 
 @lru_cache(maxsize=256)
 def place_at(url: str, provider: str) -> Attributes:
-    """The same for a URL that is text. The result is shared: it is not to be changed."""
+    """Return the same for a URL as text. The result is shared: do not change it."""
     parts = urlsplit(url)
     return _place(provider, parts.hostname, parts.port, parts.scheme)
 
 
 class Places:
-    """Places by the URL objects that they are read from: a client's stays the same, and is a dozen calls to read."""
+    """A cache by URL object: a client keeps the same object, and reading it takes a dozen calls."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Any, Any, Attributes]] = {}
 
     def of(self, url: Any, key: Any, read: Callable[[], Attributes]) -> Attributes:
-        """Return the result of `read`, remembered while URL and key are the same objects. It must not be changed."""
+        """Return the result of `read`, cached while URL and key are the same objects. Do not change it."""
         known = self._known.get(id(url))
         if known is not None and known[0] is url and known[1] is key:
             return known[2]

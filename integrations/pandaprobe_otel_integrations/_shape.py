@@ -1,6 +1,7 @@
-"""Reading JSON of unknown make: the value if it has the expected shape, else nothing.
+"""Reading JSON of unknown structure: the value if it has the expected type, otherwise nothing.
 
-Each call and each chunk of every library comes by here many times, so the exact types of decoded JSON are tried first.
+Each call and each chunk of every library uses these functions many times, so they check the exact types of decoded JSON
+first.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ Object = Mapping[str, Any]
 
 
 def obj(value: Any) -> Object:
-    """`value` as an object. A pydantic model (the app sends back what it received) counts by its fields."""
+    """Return `value` as an object. Apps may send answers back as pydantic models, which count by their fields."""
     if type(value) is dict:
         return value  # pyright: ignore[reportUnknownVariableType]
     if value is None:
         return {}
-    if isinstance(value, (dict, Mapping)):  # dict first: the check for the abstract class is ten times as slow
+    if isinstance(value, (dict, Mapping)):  # dict first: the check against the abstract class is ten times as slow
         return value  # pyright: ignore[reportUnknownVariableType]
     dump = getattr(value, "model_dump", None)
     if callable(dump) and not isinstance(value, type):
@@ -27,7 +28,7 @@ def obj(value: Any) -> Object:
 
 
 def items(value: Any) -> list[Any]:
-    """`value` as a list; a text or anything else that is no list is no items."""
+    """Return `value` as a list; anything else, including text, gives an empty list."""
     return list(value) if isinstance(value, (list, tuple)) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
 
@@ -36,7 +37,7 @@ def objects(value: Any) -> list[Object]:
     found: list[Object] = []
     if isinstance(value, (list, tuple)):
         for item in value:  # pyright: ignore[reportUnknownVariableType]
-            # In Python 3.11 a comprehension would be one more call.
+            # In Python 3.11, a comprehension would be another call.
             if type(item) is not dict:  # pyright: ignore[reportUnknownArgumentType]
                 item = obj(item)
             if item:
@@ -45,12 +46,12 @@ def objects(value: Any) -> list[Object]:
 
 
 def string(value: Any) -> str | None:
-    """Return a text that is not empty."""
+    """Return a text that is not empty; otherwise None."""
     return value if isinstance(value, str) and value else None
 
 
 def integer(value: Any) -> int | None:
-    """Return an integer; no bool."""
+    """Return an integer, but not a bool; otherwise None."""
     if value is None or type(value) is int:
         return value
     if isinstance(value, bool):
@@ -61,14 +62,14 @@ def integer(value: Any) -> int | None:
 
 
 def number(value: Any) -> float | None:
-    """Return a number as a float, as the conventions type it; no bool."""
+    """Return a number as a float, as in the conventions, but not a bool; otherwise None."""
     if value is None or type(value) is float:
         return value
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def strings(value: Any) -> list[str] | None:
-    """Return a text or a list of texts as a list; None when there is none."""
+    """Return a text or a list of texts as a list; None if there is none."""
     if value is None:
         return None
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Listening to a WebSocket of the `websockets` library: it stays what it is, and its methods do what they did."""
+"""Observation of a WebSocket of the `websockets` library, whose type and methods stay unchanged."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from ._guard import guarded
 
 
 class Listener(Protocol):
-    """A listener to a connection. It may raise: nothing of that reaches the app."""
+    """A listener to a connection. Its exceptions do not reach the app."""
 
     def sent(self, message: Any) -> None:
-        """The app is about to send this."""
+        """Note that the app is about to send this."""
         ...
 
     def received(self, message: Any) -> None:
-        """The app is about to get this."""
+        """Note that the app is about to get this."""
         ...
 
     def broken(self, error: Exception) -> None:
-        """Waiting for a message has failed."""
+        """Note that waiting for a message has failed."""
         ...
 
     def closed(self) -> None:
-        """The app is about to close the connection."""
+        """Note that the app is about to close the connection."""
         ...
 
 
 def listen(connection: Any, listener: Listener) -> None:
-    """Give the connection methods of its own that do what those of its class do, and tell."""
+    """Replace methods of the connection by ones that do the same and notify the listener."""
     kind = connection.__class__
     if inspect.iscoroutinefunction(kind.recv):
         _listen_async(connection, kind, listener)

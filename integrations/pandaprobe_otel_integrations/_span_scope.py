@@ -1,4 +1,4 @@
-"""One span around a call of a framework's, whatever sort of function it is: what `wrap` of the decorators surrounds."""
+"""One span around a framework's call, for any kind of function, for use with the decorators' `wrap`."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ._span_writing import record_raised
 
 
 class SpanScope(ContextScope):
-    """One span around code that may run in steps, as a stream does. Those below say when it has ended well."""
+    """One span around code that may run in steps, such as a stream. Subclasses decide when it has ended well."""
 
     def __init__(self, recorder: Recorder, span: Span, context: Context | None = None) -> None:
-        """`context` is that of the code inside; by default the current one with the span."""
+        """Set the context of the code inside; by default the current context with the span."""
         super().__init__(context or set_span_in_context(span, without_llm_span(get_current())))
         self.recorder = recorder
         self.span = span
 
     def raised(self, error: BaseException, /) -> None:
-        """The app gets the exception; the span ends."""
+        """End the span with the exception, which the app gets too."""
         guarded(self._tell_raised, error)
         guarded(self.span.end)
 
@@ -52,7 +52,7 @@ def call_inside(scope: Scope, call: Callable[..., Any], args: Sequence[Any], kwa
 
 
 def read_inside(scope: Scope, stream: Any) -> Any:
-    """Return a generator of either sort that yields what this one does, each item made inside the scope."""
+    """Return a sync or async generator that yields the same items, each made inside the scope."""
     if isasyncgen(stream):
         return wrap(_asteps, lambda args, kwargs: scope)(cast("AsyncGenerator[Any, Any]", stream))
     return wrap(_steps, lambda args, kwargs: scope)(stream)

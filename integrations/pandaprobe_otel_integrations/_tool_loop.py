@@ -1,7 +1,7 @@
-"""Tools that a client calls by itself: one call of the app becomes several of the model, with functions between.
+"""Automatic tool use: one call of the app becomes several model calls with function calls between.
 
-There is a span around it all. It is an agent's: it has the first question and the last answer. Each model call and
-each function is a span below it.
+An agent span surrounds them all. It has the first question and the last answer. Each model call and each function call
+is a span below it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LOOP_KEY: Final = "pandaprobe-tool-loop"
 
 
 class _Running:
-    """A context is the current one inside the block; what is raised there is told and passes, and then it is over."""
+    """Makes a context current inside the block, records its exceptions, passes them on, and ends the span."""
 
     __slots__ = ("_context", "_end", "_raised", "_token")
 
@@ -62,42 +62,42 @@ class ToolLoop:
         self.context = set_value(_LOOP_KEY, self, set_span_in_context(self.span))
 
     def asked(self, hop: Span) -> None:
-        """A model call begins; the first one has the question."""
+        """Record a model call's question; the first one is the loop's."""
         if not self._asked:
             self._asked = True
             self._take(hop, names.INPUT_MESSAGES, names.SYSTEM_INSTRUCTIONS)
 
     def answered(self, hop: Span) -> None:
-        """A model call was answered; the last one has the answer."""
+        """Record a model call's answer; the last one is the loop's."""
         self._take(hop, names.OUTPUT_MESSAGES)
 
     def run(self, call: Callable[[], Any]) -> Any:
-        """Run a part of the loop with the span as the current one, which ends with it."""
+        """Run a part of the loop with its span as the current one. The span ends with it."""
         with _Running(self.context, self.raised, self.end):
             return call()
 
     async def run_async(self, call: Callable[[], Any]) -> Any:
-        """Return the asynchronous form."""
+        """Do the same asynchronously."""
         with _Running(self.context, self.raised, self.end):
             return await call()
 
     def raised(self, error: BaseException) -> None:
-        """The loop ended with an exception."""
+        """Record that the loop ended with an exception."""
         guarded(record_ended, self.span, error, with_content=self._with_content)
 
     def end(self) -> None:
-        """The loop is over."""
+        """End the loop."""
         self.span.end()
 
     def _take(self, hop: Span, *wanted: str) -> None:
         if not self.span.is_recording():
-            return  # the app closed its stream, and the client those below it one after the other
+            return  # the app closed its stream, and the client then closed those below it
         found: Any = getattr(hop, "attributes", None) or {}
         self.span.set_attributes({name: found[name] for name in wanted if name in found})
 
 
 class AdoptedLoop(ToolLoop):
-    """A loop whose span the client makes and ends itself; it only lacks what was said."""
+    """A loop whose span the client makes and ends itself; only its content is added."""
 
     def __init__(self, recorder: Recorder, span: Callable[[], Span | None]) -> None:
         self._with_content = recorder.with_content
@@ -107,18 +107,18 @@ class AdoptedLoop(ToolLoop):
 
     @property
     def span(self) -> Span:  # type: ignore[override]
-        """The client's span; one that records nothing while there is none."""
+        """The client's span; a span that records nothing if there is none."""
         return self._find() or INVALID_SPAN
 
     def raised(self, error: BaseException) -> None:
-        """The client says so itself."""
+        """Do nothing: the client records the exception itself."""
 
     def end(self) -> None:
-        """The client ends it."""
+        """Do nothing: the client ends the span."""
 
 
 class Hop(ModelCall):
-    """A model call that is one of a loop."""
+    """A model call that belongs to a loop."""
 
     __slots__ = ("_loop",)
 
@@ -130,13 +130,13 @@ class Hop(ModelCall):
         guarded(loop.asked, self.span)
 
     def answered(self, body: Body) -> None:
-        """As any model call; the loop takes what it needs of the answer."""
+        """Record the answer as for any model call, and pass it to the loop."""
         super().answered(body)
         self._loop.answered(self.span)
 
 
 def begin_hop(recorder: Recorder, endpoint: Endpoint, body: Body, place: Attributes, context: Context) -> ModelCall:
-    """Return a model call, which may be one of a loop."""
+    """Return a model call, which may belong to a loop."""
     loop = loop_in(context) if context else None
     if loop is None:
         return ModelCall(recorder, endpoint, body, place, context)
@@ -144,7 +144,10 @@ def begin_hop(recorder: Recorder, endpoint: Endpoint, body: Body, place: Attribu
 
 
 class ToolRun:
-    """The span of one call of a function of the app. `result_of` finds its result in what the client makes of it."""
+    """The span of one call of the app's function.
+
+    `result_of` finds the function's result in the client's own form of it.
+    """
 
     def __init__(
         self,
@@ -164,18 +167,18 @@ class ToolRun:
         if recorder.with_content and self._span.is_recording():
             arguments = dict(given) or "{}" if isinstance(given, Mapping) else given  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
             self._span.set_attributes(encoded({names.TOOL_CALL_ARGUMENTS: arguments}))
-        # What the function does is none of the loop's hops, also when it asks a model itself.
+        # Calls inside the function do not belong to the loop, even if it calls a model itself.
         self._context = set_value(_LOOP_KEY, None, set_span_in_context(self._span))
 
     def run(self, call: Callable[[], Any]) -> Any:
-        """Call the function with the span as the current one, which ends with it."""
+        """Call the function with its span as the current one. The span ends with it."""
         with _Running(self._context, self._raised, self._span.end):
             result = call()
             guarded(self._tell, result)
             return result
 
     async def run_async(self, call: Callable[[], Any]) -> Any:
-        """Return the asynchronous form."""
+        """Do the same asynchronously."""
         with _Running(self._context, self._raised, self._span.end):
             result = await call()
             guarded(self._tell, result)
@@ -191,20 +194,21 @@ class ToolRun:
 
 
 def as_text(result: Any) -> str:
-    """Return a function's result as the text of an attribute: JSON, unless it is a text."""
+    """Return a function's result as the text of an attribute: text unchanged, anything else as JSON."""
     return result if isinstance(result, str) else encoded({"": [result]})[""][1:-1]
 
 
 def loop_in(context: Context | None = None) -> ToolLoop | None:
-    """Return the loop that goes on in `context` (default: the current one)."""
+    """Return the loop in progress in `context` (default: the current one)."""
     found = get_value(_LOOP_KEY, get_current() if context is None else context)
     return found if isinstance(found, ToolLoop) else None
 
 
 def through(items: Any, open_loop: Callable[[], ToolLoop | None]) -> Iterator[Any]:
-    """Yield the items as the client's generator gives them; it runs with the span as the current one, the app does not.
+    """Yield the items of the client's generator.
 
-    `open_loop` is called when the app begins to iterate, as is the generator.
+    The span is current while the generator runs, but not in the code of the app that reads it. `open_loop` and the
+    generator are called when the app starts to iterate.
     """
     loop = open_loop()
     if loop is None:
@@ -229,7 +233,7 @@ def through(items: Any, open_loop: Callable[[], ToolLoop | None]) -> Iterator[An
 
 
 async def through_async(items: Any, open_loop: Callable[[], ToolLoop | None]) -> AsyncIterator[Any]:
-    """Yield the asynchronous form."""
+    """Do the same asynchronously."""
     loop = open_loop()
     try:
         while True:

@@ -9,7 +9,7 @@ from ._streams.sse import Event, Events, last_data
 
 
 class Unstreamed:
-    """Nothing is streamed. Should a service do so all the same, the last event stands for the answer."""
+    """An endpoint without streaming. If a service streams anyway, the last event is the answer."""
 
     last_event: LastEvent | None = None
 

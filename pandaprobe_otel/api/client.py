@@ -1,4 +1,4 @@
-"""The clients. Both have the same parts; the methods of `AsyncClient` are awaited."""
+"""The clients. Both have the same parts; the methods of `AsyncClient` must be awaited."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import Final, Self
 from uuid import UUID
 
+from pandaprobe_otel.api.call_steps import Connection
 from pandaprobe_otel.api.credentials import Credentials, resolve_credentials
 from pandaprobe_otel.api.drivers import AsyncDriver, SyncDriver
 from pandaprobe_otel.api.endpoint import Scope
 from pandaprobe_otel.api.operation import AsyncResource, SyncResource
-from pandaprobe_otel.api.protocol import Connection
 from pandaprobe_otel.api.request_budget import RateLimits, shared_budget
 from pandaprobe_otel.api.resources.client import ClientOperations
 from pandaprobe_otel.api.resources.evaluations import AsyncEvaluations, Evaluations
@@ -31,13 +31,13 @@ _RETRIES: Final = 3
 class Client(ClientOperations, SyncResource):
     """Client of PandaProbe's API. Threads may share one client; `close()` it, or use it as a context manager.
 
-    api_key, project_name, endpoint: as everywhere in this library: the argument, else `PANDAPROBE_*`, else
-        `~/.pandaprobe/config.yaml`. The first request that names a project creates it.
-    token, project_id, organization_id: a bearer token, which managing organizations, projects and keys needs; with
-        `project_id` it can also read traces and evaluate. If both are given, the API key takes precedence.
+    api_key, project_name, endpoint: the argument, else the variable `PANDAPROBE_*`, else
+      `~/.pandaprobe/config.yaml`. The first request with a project's name creates the project.
+    token, project_id, organization_id: a bearer token manages organizations, projects and keys. With `project_id`, it
+      can also read traces and evaluate. If both are given, the API key takes precedence.
     timeout_s: seconds that one call may take, including waits for the rate limit and repetitions after failures.
     retries: number of times to repeat a request after the server failed or could not be reached, if that is safe.
-    rate_limits: requests a minute to respect; None leaves that to the server.
+    rate_limits: requests per minute to respect; None leaves that to the server.
 
     Raises ConfigError if a setting is missing or unusable. Connects with the first call.
     """
@@ -98,7 +98,7 @@ class Client(ClientOperations, SyncResource):
 
 
 class AsyncClient(ClientOperations, AsyncResource):
-    """Client of PandaProbe's API for asyncio: the same as `Client`, with methods to await and `async for`."""
+    """Client of PandaProbe's API for asyncio: like `Client`, with methods to await and `async for`."""
 
     def __init__(
         self,

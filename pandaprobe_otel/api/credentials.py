@@ -14,13 +14,13 @@ from pandaprobe_otel.errors import ConfigError, MissingKey
 from pandaprobe_otel.transport.headers import api_key_headers, bearer_headers
 
 _WITHOUT: Final = re.compile(r"(; (no traces are sent|the default is used .*))?\.?$")
-"""The end of a problem's message about sending traces. It does not apply to a client, which refuses to work."""
+"""End of a problem's message about sending traces. It does not apply to a client, which refuses to work."""
 _CONNECTION_SETTINGS: Final = ("api_key", "project_name", "endpoint")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """The resolved credentials of a client. An API key takes precedence over a token wherever both could be used."""
+    """Resolved credentials of a client. An API key takes precedence over a token if both could be used."""
 
     endpoint: str
     api_key: str | None = field(repr=False)
@@ -31,9 +31,9 @@ class Credentials:
 
     @property
     def headers(self) -> Mapping[Scope, Mapping[str, str]]:
-        """The headers of each scope; those of a bearer token even if they do not suffice (see `unavailable`)."""
+        """Headers of each scope. A bearer token's are included even if it does not suffice (see `unavailable`)."""
         if self.api_key is not None:
-            # No Authorization beside the key: the server would apply its rate limits to that (measured on 0.5.0).
+            # No Authorization beside the key: the server would use it to count the rate limit (measured on 0.5.0).
             project = api_key_headers(self.api_key, self.project_name)
         else:
             project = bearer_headers(self.token or "", project_id=self.project_id, organization_id=self.organization_id)
@@ -42,7 +42,7 @@ class Credentials:
 
     @property
     def unavailable(self) -> Mapping[Scope, str]:
-        """The scopes without credentials, with the reason: the end of a sentence that begins with the endpoint."""
+        """Scopes without credentials, with the reason, which completes a sentence that begins with the endpoint."""
         reasons: dict[Scope, str] = {}
         if self.api_key is None and self.project_id is None:
             reasons[Scope.PROJECT] = "needs an API key (api_key=..., PANDAPROBE_API_KEY), or project_id with the token."
@@ -65,9 +65,9 @@ def resolve_credentials(
     project_id: UUID | str | None,
     organization_id: UUID | str | None,
 ) -> Credentials:
-    """Find the connection settings: arguments, then environment, then configuration file.
+    """Find the connection settings in the arguments, then the environment, then the configuration file.
 
-    A token with a project id is used as it is, without looking for a key in the environment.
+    A token with a project id is used as given, without looking for a key in the environment.
 
     Raises:
         ConfigError: a setting is missing or unusable; for the key its subclass MissingKey.

@@ -1,4 +1,4 @@
-"""The two loops that execute a course of steps: one that blocks, one that awaits."""
+"""Two loops that execute a course of steps: one blocks, one awaits."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from typing import TypeVar
 
+from pandaprobe_otel.api.call_steps import Pause, Step, Steps
 from pandaprobe_otel.api.endpoint import Scope
-from pandaprobe_otel.api.protocol import Pause, Step, Steps
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.http_async import AsyncHttpTransport
-from pandaprobe_otel.transport.messages import Outcome
+from pandaprobe_otel.transport.request_outcome import Outcome
 
 T = TypeVar("T")
 
 
 class SyncDriver:
-    """A driver that executes steps in the calling thread; any thread may call."""
+    """Driver that executes steps in the calling thread; any thread may use it."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class SyncDriver:
 
 
 class AsyncDriver:
-    """A driver that executes steps in the running event loop. Cancelling the task ends the course at its step."""
+    """Driver that executes steps in the running event loop. Cancelling the task ends the course at its step."""
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ def checked(kind: Any, values: Any, *, what: str) -> Any:
     """Return the values converted to their types.
 
     Raises:
-        InvalidRequest: some values are wrong; `errors` has the path of each, joined as the server does it.
+        InvalidRequest: some values are wrong. `errors` has the path of each, joined as the server joins it.
     """
     try:
         return adapter(kind).validate_python(values)
@@ -57,7 +57,7 @@ def invalid(what: str, *errors: FieldError) -> InvalidRequest:
 
 
 def query_text(values: Mapping[str, Any]) -> str:
-    """Return the query of a URL with its question mark; empty without values. None means "not given"."""
+    """Return the query of a URL with its question mark; empty if there are no values. None means "not given"."""
     pairs: list[tuple[str, str]] = []
     for name, value in values.items():
         if value is not None:
@@ -79,10 +79,9 @@ def _query_value(value: object) -> str:
 
 
 def body_bytes(body: Any) -> bytes:
-    """Return the JSON of a body, without content that the server accepts and then fails on (`mapping.clean`).
+    """Return the JSON of a body, without content that the server accepts but then fails on (`mapping.clean`).
 
-    Each field, and each field of each span, is cleaned separately, because one cleaning has a bound on what it lets
-    through.
+    Each field, and each field of each span, is cleaned separately, because the result of one cleaning is bounded.
     """
     if isinstance(body, list):
         return orjson.dumps([_cleaned(span) for span in cast("Sequence[Mapping[str, Any]]", body)])
@@ -109,8 +108,7 @@ def read_answer(endpoint: Endpoint[T], body: bytes, *, status: int) -> T:
         place = " -> ".join(str(part) for part in first["loc"])
         where = f"{place}: {first['msg']}" if place else first["msg"]
         raise ServerError(
-            f"{endpoint} answered something else than a PandaProbe does ({where})."
-            " Is the endpoint the base URL of one?",
+            f"{endpoint} did not answer as a PandaProbe does ({where}). Is the endpoint the base URL of a PandaProbe?",
             status=status,
         ) from None
     return answer

@@ -1,4 +1,4 @@
-"""The description of an endpoint, which both the synchronous and the asynchronous client use."""
+"""Description of an endpoint, which both the synchronous and the asynchronous client use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Method = Literal["GET", "POST", "PATCH", "DELETE"]
 
 
 class Scope(Enum):
-    """The credentials that a route needs."""
+    """Credentials that a route needs."""
 
     PROJECT = "project"
     """An API key with a project name, or a bearer token with a project id."""
@@ -24,7 +24,7 @@ class Scope(Enum):
 
 
 class Repeat(Enum):
-    """Safety of sending a request again if the first may have been executed."""
+    """Safety of sending a request again if the first one may have been executed."""
 
     SAFE = "safe"
     """Reads, and writes that have the same result when repeated."""
@@ -33,7 +33,7 @@ class Repeat(Enum):
 
 
 class Rate(Enum):
-    """The server's rate limits, as classes of routes (measured on server 0.5.0)."""
+    """Rate limits of the server, as classes of routes (measured on server 0.5.0)."""
 
     TRACES = "traces"
     """POST /traces: 100 a minute."""
@@ -42,12 +42,12 @@ class Rate(Enum):
     TRIGGER = "trigger"
     """Triggering a monitor: 10 a minute for each monitor."""
     OTHER = "other"
-    """Everything else: 200 a minute for each path, whatever the method."""
+    """All other routes: 200 a minute for each path, whatever the method."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint(Generic[T]):
-    """A route of the API: its arguments, its answer, its rate limit, and whether it may be repeated.
+    """Route of the API: its arguments, its answer, its rate limit, and whether it may be repeated.
 
     `query` and `body` are TypedDicts (the body of one route is a list of them). `answer` is a model, a list of
     models, or None for an answer without a body.

@@ -1,4 +1,4 @@
-"""Enumerations of the API beyond those that the whole library shares (`pandaprobe_otel.enums`)."""
+"""Enumerations that only the API uses; `pandaprobe_otel.enums` has the others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TraceSortBy(StrEnum):
 
 
 class SessionSortBy(StrEnum):
-    """Sort keys of sessions; `recent` is the time their traces arrived, not their start (measured)."""
+    """Sort keys of sessions; `recent` is the arrival time of their traces, not their start (measured)."""
 
     RECENT = "recent"
     TRACE_COUNT = "trace_count"
@@ -51,7 +51,7 @@ class AnalyticsGranularity(StrEnum):
 
 
 class EvaluationStatus(StrEnum):
-    """State of an evaluation run. If all its metrics failed, a run is COMPLETED, not FAILED (measured)."""
+    """State of an evaluation run. A run whose metrics all failed is COMPLETED, not FAILED (measured)."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"

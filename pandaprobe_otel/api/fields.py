@@ -31,9 +31,9 @@ from pandaprobe_otel.enums import ScoreDataType, SpanKind, SpanStatusCode, Trace
 E = TypeVar("E", bound=StrEnum)
 
 MAX_PAGE: Final = 200
-"""Largest page of a list (422 above it)."""
+"""Largest page of a list (the server answers 422 beyond it)."""
 MAX_BATCH: Final = 500
-"""Most spans of one trace body, and most traces of one batch (422 above it)."""
+"""Most spans of one trace body, and most traces of one batch (the server answers 422 beyond it)."""
 _INT4_MAX: Final = 2**31 - 1
 
 
@@ -48,7 +48,7 @@ def _member_of(kind: type[E]) -> Callable[[object], E]:
 
 
 def _aware(moment: datetime) -> datetime:
-    # The server would read it as UTC, which is wrong for a local time.
+    # The server would read a time without a zone as UTC, which is wrong for a local time.
     if moment.tzinfo is None:
         raise ValueError("has no time zone: pass an aware datetime, such as datetime.now(UTC)")
     return moment.astimezone(UTC)
@@ -64,19 +64,19 @@ def _uuid(value: object) -> UUID:
 
 
 def _token_usage(usage: dict[str, Any]) -> dict[str, Any]:
-    # Anything but a small integer makes every list of the project answer 500 (measured on server 0.5.0).
+    # Any value except a small integer makes every list of the project answer 500 (measured on server 0.5.0).
     counts = [usage.get(key) for key in ("prompt_tokens", "completion_tokens")]
     for count in counts:
         if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
             raise ValueError("prompt_tokens and completion_tokens must be integers")
     total = [count or 0 for count in counts]
     if any(abs(number) > _INT4_MAX for number in (*total, sum(total))):
-        raise ValueError("prompt_tokens and completion_tokens must be below 2**31, together as well")
+        raise ValueError("prompt_tokens and completion_tokens must be below 2**31, and so must their sum")
     return usage
 
 
 def _cost(cost: dict[str, float]) -> dict[str, float]:
-    # The server answers 202, and loses the trace (measured on server 0.5.0).
+    # Otherwise the server answers 202 and loses the trace (measured on server 0.5.0).
     if not all(math.isfinite(value) for value in cost.values()):
         raise ValueError("must be finite numbers")
     return cost

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
+from pandaprobe_otel.api.call_steps import Connection, Steps, call
 from pandaprobe_otel.api.models import EvalRun, Monitor, TraceScore
-from pandaprobe_otel.api.protocol import Connection, Steps, call
 from pandaprobe_otel.api.resources.monitors import LIST as LIST_MONITORS
 from pandaprobe_otel.api.resources.monitors import RUNS as MONITOR_RUNS
 from pandaprobe_otel.api.resources.runs import SESSION_RUNS, TRACE_RUNS
@@ -24,14 +24,14 @@ _IDS: Final = ("trace_ids", "session_ids")
 
 
 def look_up(connection: Connection, error: OutcomeUnknown) -> Steps[Found]:
-    """Return what a request with a lost answer created, latest first; nothing if it was not executed.
+    """Return the objects created by a request with a lost answer, latest first; empty if it was not executed.
 
     Raises:
         InvalidRequest: the request creates neither a run nor a score nor a monitor.
     """
     request = error.request
     if request is None:
-        raise InvalidRequest("This error does not say what was sent.")
+        raise InvalidRequest("This error does not describe the request.")
     since = request.sent_at - CLOCK_SKEW
     if run := _RUNS.fullmatch(request.path):
         return (yield from _runs(connection, request, run, since))
@@ -44,7 +44,7 @@ def look_up(connection: Connection, error: OutcomeUnknown) -> Steps[Found]:
     if request.path == LIST_MONITORS.path:
         monitors = yield from call(connection, LIST_MONITORS, query={"limit": 200})
         return [each for each in monitors.items if each.created_at >= since and each.name == request.body["name"]]
-    raise InvalidRequest(f"{request.method} {request.path} cannot be looked up: list what it makes and compare.")
+    raise InvalidRequest(f"{request.method} {request.path} cannot be looked up: list and compare the objects.")
 
 
 def _runs(connection: Connection, request: SentRequest, match: re.Match[str], since: datetime) -> Steps[list[EvalRun]]:
@@ -57,7 +57,7 @@ def _runs(connection: Connection, request: SentRequest, match: re.Match[str], si
 
 
 def _is_of(run: EvalRun, body: Mapping[str, Any]) -> bool:
-    """Return whether a run matches a body. Dates are ignored: the server writes them in its own way."""
+    """Return whether a run matches a body. Dates are ignored, because the server writes them in its own format."""
     if run.name != body.get("name") or run.metric_names != body["metrics"]:
         return False
     wanted = {**body.get("filters", {}), **{name: body[name] for name in _IDS if name in body}}

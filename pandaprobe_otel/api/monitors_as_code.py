@@ -1,4 +1,4 @@
-"""Monitors declared in a TOML file, compared with those of the project."""
+"""Monitors declared in a TOML file, and their comparison with those of the project."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Action(StrEnum):
 
 
 ACTIONS: Final = (Action.UPDATE, Action.PAUSE, Action.RESUME, Action.CREATE, Action.DELETE)
-"""The order of changes: monitors that stay come first, deletions last."""
+"""Order of changes: existing monitors first, deletions last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldChange:
-    """The value of a field before and after a change."""
+    """Value of a field before and after a change."""
 
     field: str
     before: Any
@@ -63,7 +63,7 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedChange:
-    """A planned or completed change to a monitor."""
+    """Planned or completed change to a monitor."""
 
     action: Action
     name: str
@@ -79,7 +79,7 @@ class PlannedChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonitorPlan:
-    """The changes to make, and the names of the monitors that already match their declarations."""
+    """Changes to make, and the names of the monitors that already match their declarations."""
 
     changes: tuple[PlannedChange, ...]
     unchanged: tuple[str, ...]
@@ -89,16 +89,16 @@ class MonitorPlan:
 
 
 def read_declarations(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[Declaration, ...]:
-    """Read the declarations of a file, or of a mapping like it.
+    """Read the declarations in a file, or in a mapping of the same form.
 
     Raises:
-        ConfigError: the file cannot be read, or is not TOML.
-        InvalidRequest: a declaration is invalid; `errors` has the place.
+        ConfigError: the file cannot be read or is not TOML.
+        InvalidRequest: a declaration is invalid; `errors` has its place.
     """
     content = source if isinstance(source, Mapping) else _read(Path(source))
     what = "The list of monitors" if isinstance(source, Mapping) else os.fspath(source)
     if unknown := sorted(content.keys() - {"monitor"}):
-        raise invalid(what, FieldError(unknown[0], "is not known: monitors are declared as [[monitor]]"))
+        raise invalid(what, FieldError(unknown[0], "is unknown: declare monitors as [[monitor]]"))
     rows = checked(list[dict[str, Any]], content.get("monitor", []), what=f"{what}, [[monitor]]")
     declarations = tuple(_declaration(row, f"{what}, monitor {number}") for number, row in enumerate(rows, 1))
     counts = Counter(declaration.name for declaration in declarations)
@@ -131,7 +131,7 @@ def _changes(declaration: Declaration, found: Sequence[Monitor]) -> list[Planned
     if not found:
         return [PlannedChange(action=Action.CREATE, name=name, body=body, paused=declaration.paused)]
     if len(found) > 1:
-        raise invalid(f"The monitor {name!r}", FieldError("name", f"is that of {len(found)} monitors"))
+        raise invalid(f"The monitor {name!r}", FieldError("name", f"belongs to {len(found)} monitors"))
     (monitor,) = found
     before = _as_declared(monitor)
     if before["target_type"] != body["target_type"]:
@@ -156,10 +156,10 @@ def _changes(declaration: Declaration, found: Sequence[Monitor]) -> list[Planned
 
 
 def _as_declared(monitor: Monitor) -> dict[str, Any]:
-    """Return the monitor in the form of a declaration. The server keeps the weights among the filters (measured)."""
+    """Return the monitor in the form of a declaration. The server stores the weights with the filters (measured)."""
     filters = {key: value for key, value in monitor.filters.items() if value is not None}
     weights = filters.pop("signal_weights", None)
-    with suppress(InvalidRequest):  # a newer server's filters are compared as they are
+    with suppress(InvalidRequest):  # unknown filters of a newer server are compared unchanged
         filters = checked(MonitorTargets, filters, what="")
     return {
         "target_type": str(monitor.target_type),

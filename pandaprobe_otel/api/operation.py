@@ -1,8 +1,8 @@
 """Methods that are written once and exist twice: blocking in `Client`, awaitable in `AsyncClient`.
 
-`@operation` marks a method that returns a course of steps (see `protocol`), `@iteration` one that returns a walk
-through a list. A resource of the synchronous client returns the result and an iterator; one of the asynchronous
-client returns a coroutine and an asynchronous iterator. Type checkers see exactly that.
+`@operation` marks a method that returns a course of steps (see `call_steps`), `@iteration` one that returns a walk
+through a list. On a resource of the synchronous client, the methods return the result and an iterator; on one of the
+asynchronous client, a coroutine and an asynchronous iterator. Type checkers see these types.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from functools import cache
 from inspect import Signature, signature
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, overload
 
+from pandaprobe_otel.api.call_steps import Connection, Steps
 from pandaprobe_otel.api.drivers import AsyncDriver, SyncDriver
 from pandaprobe_otel.api.paging import PageWalk
-from pandaprobe_otel.api.protocol import Connection, Steps
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -101,7 +101,7 @@ class iteration(Generic[P, T]):
         method = self.method
         if instance is None:
             return self
-        # The call itself makes the walk, so that wrong arguments raise there and not at the first row.
+        # The call itself creates the walk, so wrong arguments raise there and not at the first row.
         if isinstance(instance, SyncResource):
 
             def rows(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:

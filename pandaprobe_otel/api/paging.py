@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
+from pandaprobe_otel.api.call_steps import Connection, Steps, call
 from pandaprobe_otel.api.encoding import checked
 from pandaprobe_otel.api.endpoint import Endpoint
 from pandaprobe_otel.api.models import Page
-from pandaprobe_otel.api.protocol import Connection, Steps, call
 
 T = TypeVar("T")
 
@@ -18,10 +18,10 @@ _REMEMBERED: Final = 10_000
 
 
 class PageWalk(Generic[T]):
-    """A walk through a list, from the first row to the last.
+    """Walk through a list, from the first row to the last.
 
-    The server counts pages from the top of the list at each request. A new row above pushes others down: they come
-    again, are recognized and left out. A removed row pulls others up: the next page then starts that much earlier. Thus
+    The server counts pages from the top of the list at each request. A new row at the top moves the others down: they
+    come again, are recognized and left out. A removed row moves the others up, so the next page starts earlier. So
     existing rows are returned exactly once, despite concurrent changes.
 
     Raises InvalidRequest for invalid arguments, before any request.
@@ -52,7 +52,7 @@ class PageWalk(Generic[T]):
         self._ended = self._left < 1
 
     def next_rows(self) -> Steps[list[T]]:
-        """Return the rows of the next page that did not come before; empty at the end of the list."""
+        """Return the new rows of the next page; empty at the end of the list."""
         while not self._ended:
             query = {**self._query, "offset": self._offset}
             page = yield from call(self._connection, self._endpoint, path=self._path, query=query)

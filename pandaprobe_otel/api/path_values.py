@@ -1,4 +1,4 @@
-"""Values in the path of a request, checked before it is sent."""
+"""Values for the path of a request, checked before it is sent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def uuid_of(name: str, value: object, *, what: str) -> str:
     """Return an id in the form for a path.
 
     Raises:
-        InvalidRequest: it is not a UUID, such as a span id of OpenTelemetry (16 digits): see `ids.span_uuid`.
+        InvalidRequest: it is not a UUID, but for example a span id of OpenTelemetry (16 digits): see `ids.span_uuid`.
     """
     try:
         return str(value if isinstance(value, UUID) else UUID(str(value)))
@@ -44,18 +44,18 @@ def session_of(session_id: str, *, what: str) -> str:
     """Return a session id for a path.
 
     Raises:
-        InvalidRequest: the server has no route to the session. The id is empty, or the name of another route, or has a
-            slash, which the server takes for a separator even if it is encoded (measured on server 0.5.0).
+        InvalidRequest: the server has no route to the session. Its id is empty, equals the name of another route, or
+            has a slash. The server reads a slash as a separator even if it is encoded (measured on server 0.5.0).
     """
     problem = None
     if not isinstance(session_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         problem = f"must be a text, not {session_id!r:.80}"
     elif not session_id or session_id in (".", ".."):
-        problem = "cannot be empty or dots only in a path"
+        problem = "must not be empty or consist of dots only"
     elif "/" in session_id:
         problem = "has a slash: such a session can be listed, but the server has no route to it"
     elif session_id == "analytics":
-        problem = "is hidden by the route of the analytics"
+        problem = "equals the name of the analytics route, so the server has no route to it"
     if problem is not None:
         raise invalid(what, FieldError("session_id", problem))
     return session_id
@@ -64,7 +64,7 @@ def session_of(session_id: str, *, what: str) -> str:
 def organization_path(
     organization_id: UUID | str | None, default: str | None, *, what: str, **others: object
 ) -> dict[str, str]:
-    """Return the path values of a route of an organization; `others` are further ids.
+    """Return the path values of a route of an organization; `others` are additional ids.
 
     Raises:
         InvalidRequest: neither this call nor the client names an organization, or an id is not a UUID.

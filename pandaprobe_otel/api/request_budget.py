@@ -1,8 +1,8 @@
 """Request budgets: one for each credential at each endpoint, shared by all its clients.
 
-The server counts in windows of 60 s that open with the first request (measured on server 0.5.0). A token that is
-spent on a request comes back 60 s after that request's *answer*; then no window of the server, however aligned,
-sees more requests than the limit (`delivery.budget` has the proof).
+The server counts in windows of 60 s that open with the first request (measured on server 0.5.0). A token that is spent
+on a request returns 60 s after that request's *answer*. Then no window of the server, however aligned, contains more
+requests than the limit (`delivery.budget` has the proof).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pandaprobe_otel.api.endpoint import Endpoint, Rate
 from pandaprobe_otel.errors import ConfigError
 
 _WINDOW_S: Final = 60.1
-"""The server's 60 s, and room for clocks that run at different speeds."""
+"""The server's 60 s, with a margin for clocks that run at different speeds."""
 _IN_FLIGHT_POLL_S: Final = 0.05
 """Seconds until the next attempt if every token belongs to a request under way."""
 _MAX_WINDOWS: Final = 1000
@@ -25,7 +25,7 @@ _MAX_WINDOWS: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimits:
-    """Requests a minute for each API key. The defaults are those of the hosted service; your own server may differ."""
+    """Requests per minute for each API key. The defaults are the hosted service's; your own server may differ."""
 
     traces: int = 100
     """POST /traces."""
@@ -34,7 +34,7 @@ class RateLimits:
     trigger: int = 10
     """Triggering a monitor, for each monitor."""
     other: int = 200
-    """Everything else, for each path."""
+    """All other routes, for each path."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a limit that would allow no requests."""
@@ -54,7 +54,7 @@ class RateLimits:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Requests that the server counts together: by limit and path (not by method or query)."""
+    """Requests that the server counts together: by limit and path, whatever the method or query."""
 
     path: str
     limit: int
@@ -76,7 +76,7 @@ class _Window:
 
 
 class Budget:
-    """The tokens of one credential. Thread-safe; never waits itself. Times are monotonic seconds."""
+    """Tokens of one credential. Thread-safe. It never waits itself. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -102,7 +102,7 @@ class Budget:
             window.returning.append(now + _WINDOW_S)
 
     def close(self, bucket: Bucket, until: float) -> None:
-        """Block the bucket until `until`: the server refused for the rate, so somebody else uses the key as well."""
+        """Block the bucket until `until`, because the server refused for the rate: another client uses the key too."""
         with self._lock:
             window = self._window(bucket, until)
             window.closed_until = max(window.closed_until, until)
@@ -123,7 +123,7 @@ _shared_lock = threading.Lock()
 def shared_budget(base_url: str, credential: str) -> Budget:
     """Return the budget of a credential, shared by all clients of this process.
 
-    It outlives them, since the server keeps counting.
+    It outlives them, because the server keeps counting.
     """
     key = hashlib.sha256(f"{base_url}\n{credential}".encode()).hexdigest()
     with _shared_lock:

@@ -1,4 +1,4 @@
-"""Giving a score to a trace that may not be visible yet."""
+"""Give a score to a trace that may not be visible yet."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pandaprobe_otel.api.arguments.scores import ScoreBody, ScoreListQuery
+from pandaprobe_otel.api.call_steps import Connection, Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint, Repeat
 from pandaprobe_otel.api.models import Page, TraceScore
-from pandaprobe_otel.api.protocol import Connection, Steps, call
 from pandaprobe_otel.api.waiting import GET_TRACE, wait_for_trace
 from pandaprobe_otel.errors import NotFound, ServerError
 
@@ -24,8 +24,9 @@ CLOCK_SKEW: Final = timedelta(minutes=2)
 def give_score(connection: Connection, body: Mapping[str, Any], wait_s: float) -> Steps[TraceScore]:
     """Give a score. If that fails because the trace is not visible, wait for it and give the score again.
 
-    Server 0.5.0 then fails with 500 (measured), others answer 404. A score is never given twice. After a 500 it is sent
-    again only if the trace was not visible, so that nothing can have been stored, or if no such score is found.
+    In that case, server 0.5.0 fails with 500 (measured), others answer 404. A score is never given twice. After a 500,
+    it is sent again only if the trace was not visible, so that nothing can have been stored, or if no such score is
+    found.
     """
     begun = connection.now()
     trace_id = str(body["trace_id"])
@@ -40,7 +41,7 @@ def give_score(connection: Connection, body: Mapping[str, Any], wait_s: float) -
             raise
         if wait_s <= 0:
             raise ServerError(
-                f"{error} A 500 here means, most often, that trace {trace_id} is not visible yet or does not exist in"
+                f"{error} A 500 here usually means that trace {trace_id} is not visible yet or does not exist in"
                 " this project.",
                 status=500,
                 detail=error.detail,

@@ -1,17 +1,17 @@
-"""Waiting for a trace to become visible on the server."""
+"""Wait for a trace to become visible on the server."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from pandaprobe_otel.api.call_steps import Connection, Pause, Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint
 from pandaprobe_otel.api.models import Trace
-from pandaprobe_otel.api.protocol import Connection, Pause, Steps, call
 from pandaprobe_otel.errors import NotFound, WaitTimeout
 
 GET_TRACE: Final = Endpoint(method="GET", path="/traces/{trace_id}", answer=Trace)
 
-# Small traces are visible after 0.15 to 0.5 s (measured); 2 s is a sixth of the 200 requests a minute and path.
+# Small traces are visible after 0.15 to 0.5 s (measured). 2 s uses a sixth of the 200 requests a minute and path.
 _FIRST_PAUSE_S: Final = 0.15
 _LONGEST_PAUSE_S: Final = 2.0
 
@@ -20,7 +20,7 @@ def wait_for_trace(connection: Connection, trace_id: str, timeout_s: float) -> S
     """Request a trace until it is visible.
 
     Raises:
-        WaitTimeout: it did not appear in `timeout_s` seconds.
+        WaitTimeout: the trace did not appear within `timeout_s` seconds.
     """
     deadline = connection.clock() + timeout_s
     pause_s = _FIRST_PAUSE_S
@@ -31,8 +31,8 @@ def wait_for_trace(connection: Connection, trace_id: str, timeout_s: float) -> S
             remaining = deadline - connection.clock()
             if remaining <= 0:
                 raise WaitTimeout(
-                    f"Trace {trace_id} is not visible after {timeout_s:g} s. Was it sent, to this project, by this"
-                    " key? The server answers 202 before it stores a trace, and drops one that it cannot store."
+                    f"Trace {trace_id} is not visible after {timeout_s:g} s. Check that it was sent to this project"
+                    " with this key. The server answers 202 before it stores a trace, and drops one it cannot store."
                 ) from None
             yield Pause(min(pause_s, remaining))
             pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)

@@ -1,4 +1,4 @@
-"""Set-up of tracing in somebody's project: read its files, propose edits, apply them, take them back.
+"""Set-up of tracing in a user's project: read its files, propose edits, apply them, revert them.
 
-Nothing of the project is imported or run.
+The project is neither imported nor run.
 """

@@ -1,4 +1,4 @@
-"""Edits of Python text that leave every other byte as it is."""
+"""Edits of Python source that leave every other byte unchanged."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pandaprobe_otel.app_setup.sources import Source
 def with_init(source: Source) -> str | None:
     """Return the text with `import pandaprobe_otel` and `init()` before the first statement that may import a client.
 
-    They stand after the docstring and `from __future__` imports, since neither may move. None if the result would not
-    be the same program with two more statements.
+    They come after the docstring and `from __future__` imports, which must not move. None if the result would differ by
+    more than two additional statements.
     """
     return _inserted(source, _line_of_first_statement(source.tree), "import pandaprobe_otel", "pandaprobe_otel.init()")
 
@@ -27,9 +27,9 @@ def with_handler(source: Source, name: str) -> str | None:
 
 
 def with_provider(source: Source, statement: str) -> str | None:
-    """Return the text with a statement about the provider after its only assignment, such as `init(...)`.
+    """Return the text with a statement about the provider, such as `init(...)`, after its only assignment.
 
-    `statement` has `{provider}` for the variable. None unless exactly one plain variable is assigned a provider.
+    `statement` contains `{provider}` for the variable. None unless exactly one plain variable is assigned a provider.
     """
     made = [node for node in ast.walk(source.tree) if isinstance(node, ast.Assign) and is_provider(node.value)]
     if len(made) != 1 or len(made[0].targets) != 1 or not isinstance(target := made[0].targets[0], ast.Name):
@@ -46,7 +46,7 @@ def with_provider(source: Source, statement: str) -> str | None:
 
 
 def is_provider(node: Any) -> bool:
-    """Return whether an expression makes a `TracerProvider`."""
+    """Return whether an expression creates a `TracerProvider`."""
     if not isinstance(node, ast.Call):
         return False
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
@@ -78,7 +78,7 @@ def _inserted(source: Source, line: int, *statements: str) -> str | None:
     block = [*([""] if before and before[-1].strip() and source.tree.body else []), *statements, ""]
     following = text.splitlines()[line : line + 1]
     if following and not following[0].strip():
-        block.pop()  # one blank line is enough
+        block.pop()  # One blank line is enough.
     changed = _spliced(text, line, block)
     return changed if _only_adds(source.tree, changed, len(statements)) else None
 
@@ -92,7 +92,7 @@ def _spliced(text: str, line: int, inserted: list[str]) -> str:
 
 
 def _only_adds(tree: ast.Module, changed: str, count: int) -> bool:
-    """Return whether the changed text has the same statements, and `count` more in one place."""
+    """Return whether the changed text has the same statements, plus `count` in one place."""
     try:
         after = [ast.dump(node) for node in ast.parse(changed).body]
     except SyntaxError:

@@ -1,4 +1,4 @@
-"""Modules at which a project starts."""
+"""Modules in which a project starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _APPLICATIONS: Final = frozenset({"FastAPI", "Flask", "Starlette", "Quart", "San
 
 @dataclass(frozen=True, slots=True)
 class EntryPoint:
-    """Module at which the project starts, and how that was seen."""
+    """A module in which the project starts, and how this was recognised."""
 
     source: Source
     kind: Kind
@@ -27,7 +27,10 @@ class EntryPoint:
 
 
 def entry_points(sources: Sources, commands: Mapping[str, str]) -> tuple[EntryPoint, ...]:
-    """Return the modules of the strongest kind that there is; those that reach a supported library, if any does."""
+    """Return the entry points of the most reliable kind that is found.
+
+    Entry points that reach a supported library come first. If there are any, the others are omitted.
+    """
     finders: tuple[Callable[[], Iterator[EntryPoint]], ...] = (
         lambda: _handlers(sources),
         lambda: _commands(sources, commands),

@@ -1,4 +1,4 @@
-"""Names that a module imports, and what they mean for tracing."""
+"""Names that a module imports, and their meaning for tracing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ALSO: Final[Mapping[str, str]] = {
     "langgraph": "langchain",
     "llama_index": "llama_index",
 }
-"""Further modules that only users of an integration's library import."""
+"""Other modules that only users of an integration's library import."""
 OTHERS: Final[Mapping[str, str]] = {
     "langfuse": "Langfuse",
     "logfire": "Logfire",
@@ -26,7 +26,7 @@ OTHERS: Final[Mapping[str, str]] = {
     "braintrust": "Braintrust",
     "pandaprobe": "the official SDK of PandaProbe",
 }
-"""Other products that trace, by module."""
+"""Other tracing products, by module."""
 _INSTRUMENTORS: Final = ("openinference.instrumentation", "traceloop", "opentelemetry.instrumentation")
 _NOT_OF_MODELS: Final = frozenset(
     {"fastapi", "flask", "django", "asgi", "wsgi", "requests", "httpx", "urllib3", "sqlalchemy", "logging", "redis"}
@@ -34,7 +34,7 @@ _NOT_OF_MODELS: Final = frozenset(
 
 
 def imported(tree: ast.Module) -> frozenset[str]:
-    """Return the dotted names that a module imports, in functions as well; relative ones begin with dots."""
+    """Return the dotted names that a module imports, including imports in functions. Relative names begin with dots."""
     return frozenset(_imported(tree))
 
 
@@ -60,7 +60,7 @@ def other_products(names: Iterable[str]) -> frozenset[str]:
 
 
 def has_model_instrumentation(names: Iterable[str]) -> bool:
-    """Return whether somebody's OpenTelemetry instrumentation of a model or a framework is imported."""
+    """Return whether another OpenTelemetry instrumentation of a model or framework is imported."""
     return any(
         _is_in(name, prefix) and name.removeprefix(prefix).lstrip(".").partition(".")[0] not in _NOT_OF_MODELS | {""}
         for name in names
@@ -69,7 +69,7 @@ def has_model_instrumentation(names: Iterable[str]) -> bool:
 
 
 def reached(start: Source, sources: Sources) -> frozenset[str]:
-    """Return what a module imports, together with the modules of the project that it imports."""
+    """Return the imports of a module and of the project's modules that it imports."""
     by_module = {source.module: source for source in sources.files}
     seen: dict[str, frozenset[str]] = {}
     waiting = [start]

@@ -1,4 +1,4 @@
-"""Proposal of edits for a project: which files change, and what its author should know."""
+"""Proposed edits of a project: the files to change, and notes for its author."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pandaprobe_otel.app_setup.declared import Declaration, declaration, install_command, scripts
+from pandaprobe_otel.app_setup.dependency_files import Declaration, declaration, install_command, scripts
 from pandaprobe_otel.app_setup.edits import is_provider, with_handler, with_init, with_provider
 from pandaprobe_otel.app_setup.entry_points import EntryPoint, entry_points
 from pandaprobe_otel.app_setup.imports import (
@@ -21,7 +21,7 @@ from pandaprobe_otel.app_setup.imports import (
 from pandaprobe_otel.app_setup.sources import MAX_FILES, Source, Sources, read_source, read_sources
 
 BY_HAND: Final = ("import pandaprobe_otel", "pandaprobe_otel.init()")
-"""Lines for whoever puts them in place."""
+"""Lines for an author who adds them by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +52,15 @@ class Proposal:
     """Command that installs the requirement."""
     notes: tuple[str, ...]
     choices: tuple[EntryPoint, ...] = ()
-    """Entry points among which somebody has to choose; then nothing is edited."""
+    """Entry points of which the user must choose one. Nothing is edited until then."""
     by_hand: bool = False
-    """True if no place for the lines was found: `BY_HAND` are to be put in place."""
+    """True if there is no place for the lines, so that the author must add `BY_HAND`."""
     is_set_up: bool = False
-    """True if the project calls `init()` or has a processor of ours already."""
+    """True if the project calls `init()` or has a processor of this library already."""
 
 
 def propose(root: Path, *, version: str, entry: Path | None = None) -> Proposal:
-    """Propose the set-up of a project. `entry` names the file to edit. Raises ValueError if that is no Python file."""
+    """Propose the set-up of a project. `entry` names the file to edit. Raises ValueError if it is not a Python file."""
     sources = read_sources(root)
     everything = frozenset[str]().union(*(imported(source.tree) for source in sources.files))
     libraries = tuple(sorted(libraries_in(everything)))
@@ -122,7 +122,7 @@ def _nothing(
 def _notes(sources: Sources, everything: frozenset[str], libraries: tuple[str, ...]) -> tuple[str, ...]:
     notes = [f"{product} stays in place; both receive the traces." for product in sorted(other_products(everything))]
     if not libraries:
-        notes.append("No supported library is imported: only functions with a decorator will be in the traces.")
+        notes.append("No supported library is imported, so traces will contain only decorated functions.")
     if sources.is_cut:
         notes.append(f"Only the first {MAX_FILES} Python files were read.")
     if sources.unreadable:
@@ -133,10 +133,10 @@ def _notes(sources: Sources, everything: frozenset[str], libraries: tuple[str, .
 
 def _why_by_hand(root: Path, chosen: Sequence[EntryPoint]) -> tuple[str, ...]:
     if chosen:
-        return (f"{_posix(chosen[0])} has no place where two lines could stand without changing the rest.",)
+        return (f"{_posix(chosen[0])} has no place for two lines that would leave the rest unchanged.",)
     if any(root.glob("*.ipynb")):
         return ("A notebook starts in its first cell: put the lines there.",)
-    return ("No module was found at which the program starts.",)
+    return ("No module was found in which the program starts.",)
 
 
 def _posix(point: EntryPoint) -> str:
@@ -154,16 +154,16 @@ def _named(root: Path, entry: Path, sources: Sources) -> tuple[EntryPoint, ...]:
     inside = path.relative_to(root.resolve())
     source = next((each for each in sources.files if each.path == inside), None) or read_source(root, inside)
     if source is None:
-        raise ValueError(f"{entry} is no Python file that can be read")
+        raise ValueError(f"{entry} is not a readable Python file")
     return (EntryPoint(source, "main", "named by --entry"),)
 
 
 def _provider_edit(sources: Sources, everything: frozenset[str]) -> Edit | None:
-    """Return the edit beside the project's own `TracerProvider`, if exactly one module makes it."""
+    """Return the edit beside the project's own `TracerProvider`, if exactly one module creates it."""
     makers = [each for each in sources.files if any(is_provider(node) for node in ast.walk(each.tree))]
     if len(makers) != 1:
         return None
-    if has_model_instrumentation(everything):  # its spans are there: only the processor is missing
+    if has_model_instrumentation(everything):  # Its spans exist already, so only the processor is missing.
         statement = "{provider}.add_span_processor(pandaprobe_otel.PandaProbeSpanProcessor())"
     else:
         statement = "pandaprobe_otel.init(tracer_provider={provider})"

@@ -16,12 +16,12 @@ MAX_BYTES: Final = 1_000_000
 _SKIPPED: Final = frozenset(
     {"node_modules", "site-packages", "venv", "env", "build", "dist", "__pycache__", "tests", "test", "docs"}
 )
-"""Folders that hold no entry point of an app."""
+"""Folders without entry points of an app."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One Python file: its text with the file's own line ends, its encoding, and its syntax tree."""
+    """A Python file: its text with its original line ends, its encoding, and its syntax tree."""
 
     path: Path
     """Relative to the project."""
@@ -31,7 +31,7 @@ class Source:
 
     @property
     def module(self) -> str:
-        """Dotted name, with `src/` left out and a package named after its folder."""
+        """Dotted name, without `src/`. A package has the name of its folder."""
         parts = list(self.path.with_suffix("").parts)
         if parts[0] == "src":
             del parts[0]
@@ -40,18 +40,18 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Python files of a project, by path, and what was not read."""
+    """Python files of a project by path, and the files that were not read."""
 
     root: Path
     files: tuple[Source, ...]
     unreadable: tuple[Path, ...]
-    """Files that are too large, or no valid Python in their encoding."""
+    """Files that are too large or are not valid Python in their encoding."""
     is_cut: bool
     """True if there are more than `MAX_FILES`."""
 
 
 def read_sources(root: Path) -> Sources:
-    """Read the project's Python files, without environments, tests and whatever is outside of the folder."""
+    """Read the project's Python files, except environments, tests and files outside of the folder."""
     files: list[Source] = []
     unreadable: list[Path] = []
     for number, path in enumerate(_python_files(root)):
@@ -66,7 +66,7 @@ def read_sources(root: Path) -> Sources:
 
 
 def read_source(root: Path, path: Path) -> Source | None:
-    """Parse one file, or return None if that is not possible."""
+    """Parse one file; return None if that fails."""
     try:
         if (root / path).stat().st_size > MAX_BYTES:
             return None
@@ -79,7 +79,7 @@ def read_source(root: Path, path: Path) -> Source | None:
 
 
 def _python_files(root: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root):  # does not follow links to folders
+    for folder, folders, names in os.walk(root):  # Links to folders are not followed.
         here = Path(folder)
         folders[:] = sorted(name for name in folders if not _is_skipped(here / name))
         for name in sorted(names):

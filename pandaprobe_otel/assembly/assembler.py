@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
 _FEW_LOOKS: Final = 1000
 _LOGS_SHARE: Final = 2
-"""Divisor of the bound for the log records that wait for their spans to end."""
+"""Divisor of the memory bound: this share is for log records that wait for their spans to end."""
 
 
 class Assembler:
     """Assembler with one buffer for each trace. Not thread-safe: only the worker uses it. Times are passed in as `now`.
 
-    With `counts_starts` (behind a span processor), a trace is complete when none of its spans is open. Without (behind
-    an exporter, which sees only ends), it is complete when its root has arrived and no span followed for a while.
+    With `counts_starts` (behind a span processor), a trace is complete when none of its spans is open. Without it
+    (behind an exporter, which sees only ends), a trace is complete when its root has arrived and no span followed for a
+    while.
     """
 
     def __init__(
@@ -46,14 +47,14 @@ class Assembler:
         self._counts_starts = counts_starts
         self._max_bytes = max_bytes
         self.has_large = False
-        """True if a trace has grown beyond its bound in memory since the last look."""
+        """True if a trace has grown beyond its memory bound since the last check."""
         self.bytes = 0
         """Approximate bytes of the ended spans and the log records."""
         self._buffers: dict[int, TraceBuffer] = {}
         self._touched: set[TraceBuffer] = set()
-        """Buffers that have changed since the last look."""
+        """Buffers that have changed since the last check."""
         self._looks: list[tuple[float, int]] = []
-        """Heap of times and traces to look at; an entry whose time differs from its buffer's `look_at` is outdated."""
+        """Heap of times at which to check traces; an entry is outdated if its time is not its buffer's `look_at`."""
         self._open_spans = self._given_up = 0
         self._remembered: OrderedDict[int, Memory] = OrderedDict()
         self._log_bytes = self._refused_logs = 0
@@ -73,7 +74,7 @@ class Assembler:
 
     def started(self, span: ReadableSpan, now: float) -> None:
         """Add a span that has started."""
-        context = span.context  # read once: each read of an SDK span's property is a call
+        context = span.context  # read once, because reading a property of an SDK span is a call
         if context is not None:
             buffer = self._buffer(context.trace_id, now)
             before = len(buffer.open)
@@ -93,7 +94,7 @@ class Assembler:
         return size
 
     def lost(self, trace_id: int, span_id: int, now: float) -> None:
-        """Stop waiting for a span that has ended, but for which there was no room."""
+        """Stop waiting for a span that has ended but had no room."""
         if self.has_open(trace_id, span_id):
             self._buffer(trace_id, now).lose(span_id, now)
             self._open_spans -= 1
@@ -104,7 +105,7 @@ class Assembler:
         buffer = self._buffers.get(getattr(inner, "trace_id", None) or 0)
         if buffer is None:
             return
-        # The records of a span that stays open remain here even after the rest of its trace has been sent.
+        # If a span stays open, its records remain here even after the rest of its trace has been sent.
         if self._log_bytes > self._max_bytes // _LOGS_SHARE:
             self._refused_logs += 1
         else:
@@ -114,7 +115,7 @@ class Assembler:
             self._touched.add(buffer)
 
     def take_refused_logs(self) -> int:
-        """Return the number of log records without room since the last call."""
+        """Return the number of log records refused for lack of room since the last call."""
         refused, self._refused_logs = self._refused_logs, 0
         return refused
 
@@ -124,7 +125,7 @@ class Assembler:
         return given_up
 
     def due(self, now: float) -> Iterator[TraceSegment]:
-        """Yield the segments that are ready now. Looks only at traces that can be ready."""
+        """Yield the segments that are ready now. Checks only the traces that can be ready."""
         self.has_large = False
         for buffer in self._touched:
             self._plan_look(buffer, self._due_at(buffer, now))
@@ -171,13 +172,13 @@ class Assembler:
         return None
 
     def _due_at(self, buffer: TraceBuffer, now: float) -> float:
-        """Return the time to look at a trace, unless it changes before."""
+        """Return the time of the next check of a trace, if nothing changes before."""
         if buffer.ended:
             return min(self._complete_at(buffer), self._early_at(buffer))
         return now + self._timing.idle_look_s if buffer.open else now
 
     def _complete_at(self, buffer: TraceBuffer) -> float:
-        """Return the time at which a trace counts as complete, unless it changes before."""
+        """Return the time at which a trace counts as complete, if nothing changes before."""
         timing = self._timing
         if not self._counts_starts:
             return buffer.last_change + (timing.rootless_s if buffer.entries_ended_at is None else timing.quiet_s)
@@ -188,7 +189,7 @@ class Assembler:
         return buffer.entries_ended_at + timing.linger_s
 
     def _early_at(self, buffer: TraceBuffer) -> float:
-        """Return the time at which the spans so far are sent, complete or not."""
+        """Return the time at which the spans so far are sent, even if others are still open."""
         timing = self._timing
         if self._is_large(buffer):
             return -math.inf
@@ -197,7 +198,7 @@ class Assembler:
         return buffer.created_at + timing.checkpoint_after_s
 
     def _plan_look(self, buffer: TraceBuffer, at: float) -> None:
-        """Look at a trace at this time at the latest. A look that comes too early does no harm."""
+        """Plan a check of a trace at this time at the latest. A check that comes too early does no harm."""
         if at < buffer.look_at:
             buffer.look_at = at
             heappush(self._looks, (at, buffer.trace_id))
@@ -216,7 +217,7 @@ class Assembler:
             return Stage.LAST
         if memory.lacks_root and memory.has_root:
             return Stage.LAST
-        if self._awaits_root and memory.has_root and not memory.created:  # so far left to another process
+        if self._awaits_root and memory.has_root and not memory.created:  # another process was expected to post it
             return Stage.WHOLE
         return Stage.MORE if memory.posted else Stage.WHOLE
 
@@ -257,7 +258,7 @@ class Assembler:
             self._remembered.popitem(last=False)
 
     def _over_the_bound(self, now: float) -> Iterator[TraceSegment]:
-        """Yield the oldest traces early while all together exceed the bound in bytes; give up traces if too many."""
+        """Yield the oldest traces early while all exceed the bound in bytes; give up traces if there are too many."""
         if self.bytes <= self._max_bytes and not self._are_too_many():
             return
         for buffer in list(self._buffers.values()):

@@ -15,7 +15,7 @@ from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.randomness import randomness
 from pandaprobe_otel.delivery.sample_weights import SAMPLE_RATE_KEY
 from pandaprobe_otel.mapping import MappedTrace, MappingOptions, SpanView, map_views
-from pandaprobe_otel.mapping.evaluations import evaluation_scores
+from pandaprobe_otel.mapping.evaluation_results import evaluation_scores
 from pandaprobe_otel.mapping.ids import trace_uuid
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.delivery.ledger import Ledger
 
 _FINAL_FIELDS: Final = ("status", "output", "ended_at", "session_id", "user_id", "metadata", "tags")
-"""Fields that the end of a running trace changes. Its name and its start stay; PATCH does not accept a start."""
+"""Fields that the end of a running trace changes. The name and the start stay; PATCH does not accept a start."""
 _FIELDS_OF_THE_ROOT: Final = ("name", "input", "environment", "release")
 """Further fields that a root changes if it arrives after its trace was sent."""
 UNFINISHED_KEY: Final = "pandaprobe_otel.unfinished"
@@ -32,8 +32,8 @@ _MOST_UNFINISHED: Final = 20
 _SPECIMEN: Final = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1}
 _COPIED_BELOW: Final = 16 << 10
 
-# Else the mapping would import it with the first span: a fork at that moment would leave a locked module in the child.
-import_module("pandaprobe_otel.mapping.shape_compiler")
+# Otherwise the first span would import the mapping, and a fork at that moment would leave a locked module in the child.
+import_module("pandaprobe_otel.mapping.lookup_plan")
 
 
 class SegmentEncoder:
@@ -46,7 +46,7 @@ class SegmentEncoder:
         self._sample_rate = sample_rate
 
     def encode(self, segment: TraceSegment) -> list[OutgoingRequest]:
-        """Return the requests of a segment in the order in which they must be sent; none if no span is wanted."""
+        """Return the requests of a segment in sending order; none if no span is wanted."""
         if randomness(segment.trace_id) < 1.0 - self._sample_rate:
             self._ledger.dropped("sampled_out", len(segment.ended))
             return []
@@ -62,7 +62,7 @@ class SegmentEncoder:
         sent = kept.views
         if segment.stage is Stage.FIRST:
             sent += tuple(view for view in open_views if view.parent_id is None or view.parent_is_remote)
-            self._ledger.ended(len(sent) - len(kept.views))  # an open root is sent once now and once at its end
+            self._ledger.ended(len(sent) - len(kept.views))  # an open root is sent twice: now and at its end
         if not sent:
             return []
         return [*self._requests(segment, sent), *self._scores(segment, sent)]
@@ -91,7 +91,7 @@ class SegmentEncoder:
         if self._sample_rate < 1.0:  # so that counts can be scaled back
             fields["metadata"] = {**(fields.get("metadata") or {}), SAMPLE_RATE_KEY: self._sample_rate}
         if segment.stage is Stage.WHOLE and (segment.open or segment.abandoned):
-            # These spans did not end in time; if they end later, they are appended.
+            # These spans did not end in time; a span that ends later is appended.
             names = [*(span.name for span in segment.open), *segment.abandoned][:_MOST_UNFINISHED]
             fields["metadata"] = {**(fields.get("metadata") or {}), UNFINISHED_KEY: names}
         if segment.stage is Stage.FIRST and not segment.is_remote:
@@ -128,7 +128,7 @@ class SegmentEncoder:
 
 
 def _duration_s(views: Sequence[SpanView]) -> float:
-    first = min([view.start_ns for view in views])  # lists: a generator takes twice the time
+    first = min([view.start_ns for view in views])  # a list, because a generator takes twice the time
     last = max([view.start_ns if view.end_ns is None else view.end_ns for view in views])
     return max(last - first, 0) / 1e9
 
@@ -143,7 +143,7 @@ def _root_of(mapped: MappedTrace) -> Mapping[str, Any]:
 
 
 def loaded_encoder(config: Config, options: MappingOptions, ledger: Ledger, *, is_marked: bool) -> SegmentEncoder:
-    """Return an encoder for these settings, with everything loaded that it will need.
+    """Return an encoder for these settings, with all modules loaded that it needs.
 
     A sample span is mapped, so that the mapping's lazy imports happen now, while forks are held back.
     """

@@ -1,6 +1,6 @@
-"""Journal of incomplete traces, so that a crashed run can be seen afterwards.
+"""Journal of incomplete traces, so that a crashed run can be inspected afterwards.
 
-It runs in the worker's thread. A trace is written only from its first GenAI span on, since without one it is not sent.
+It runs in the worker's thread. It writes a trace from its first GenAI span on, because a trace without one is not sent.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _RESOURCE: Final = ("service.", "telemetry.", "deployment.")
 
 
 SpanEvent: TypeAlias = "tuple[ReadableSpan | EndedSpan, bool]"
-"""A span that has started, or the fields of one that has ended, with whether its start was taken before."""
+"""A started span or the fields of an ended one, and whether the worker has already seen its start."""
 
 
 @dataclass(slots=True, eq=False)
@@ -37,9 +37,9 @@ class _OpenTrace:
     open_spans: int = 0
     roots: dict[int, ReadableSpan] = field(default_factory=dict[int, "ReadableSpan"])
     held: list[EndedSpan] = field(default_factory=list[EndedSpan])
-    """Ended spans that are not written yet, because the trace may turn out to be unwanted."""
+    """Ended spans that are not written yet, because their trace may turn out to be unwanted."""
     written_roots: dict[int, int] = field(default_factory=dict[int, int])
-    """Open roots that have been written, each with its number of attributes at that time."""
+    """Open roots that are in the journal, each with its number of attributes when it was written."""
     is_written: bool = False
 
 
@@ -80,7 +80,7 @@ class SpanJournal:
                 trace.roots[context.span_id] = span
 
     def taken(self, segment: TraceSegment) -> list[JournalChange]:
-        """Note that the spans of a segment became requests or were unwanted; return the changes to write with them."""
+        """Note that a segment's spans became requests or were not wanted; return the changes to write with that."""
         trace = self._traces.get(segment.trace_id)
         if trace is None:
             return []
@@ -152,7 +152,7 @@ class SpanJournal:
 
 
 def _shown(resource: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the resource attributes that a trace shows; others, such as a command line, must not be on disk."""
+    """Return the resource attributes that a trace contains. Others, such as a command line, must not reach the disk."""
     return {key: value for key, value in resource.items() if key.startswith(_RESOURCE)}
 
 

@@ -1,7 +1,7 @@
-"""Queue of the events that a local server is told while spans run.
+"""Queue of events about running spans, for a local server.
 
-It is bounded. When it is full, the content of streams goes first, then inputs and outputs, then begins, and the server
-is told that its view is incomplete. Nothing that is delivered depends on it.
+It is bounded. When it is full, it drops the texts of streams first, then inputs and outputs, then begins of spans. The
+server is told that its view is incomplete. Delivery does not depend on it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import orjson
 MOST_EVENTS: Final = 2_000
 MOST_BYTES: Final = 4 << 20
 MOST_IN_POST: Final = 480
-"""Of spans; the server takes 500, so that the texts of streams have room."""
+"""Spans in one request. The server takes 500 events, so the texts of streams have room."""
 MOST_BYTES_IN_POST: Final = 256 << 10
 
 Kind = Literal["b", "t", "e"]
@@ -25,7 +25,7 @@ _CONTENT: Final = ("input", "output")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveEvent:
-    """An event as it is sent: `b` a span began, `t` its text so far, `e` it ended."""
+    """Event as it is sent: `b` means that a span began, `t` is its text so far, `e` means that it ended."""
 
     kind: Kind
     trace_id: str
@@ -34,13 +34,13 @@ class LiveEvent:
 
     @classmethod
     def of_span(cls, kind: Literal["b", "e"], trace_id: str, span: Mapping[str, Any]) -> LiveEvent:
-        """Return the begin or the end of a span, in PandaProbe's form."""
+        """Return the event of a span's begin or end, in PandaProbe's form."""
         encoded = orjson.dumps({"k": kind, "trace_id": trace_id, "span": span})
         return cls(kind=kind, trace_id=trace_id, span_id=span["span_id"], encoded=encoded)
 
     @classmethod
     def of_text(cls, trace_id: str, span_id: str, text: str) -> LiveEvent:
-        """Return the text of a stream so far."""
+        """Return the event with a stream's text so far."""
         encoded = orjson.dumps({"k": "t", "trace_id": trace_id, "span_id": span_id, "text": text})
         return cls(kind="t", trace_id=trace_id, span_id=span_id, encoded=encoded)
 
@@ -58,13 +58,13 @@ class LiveQueue:
         self._events: deque[LiveEvent] = deque()
         self._bytes = 0
         self._incomplete: set[str] = set()
-        """Traces of which events were dropped, until the server is told."""
+        """Traces with dropped events that the server has not been told about."""
 
     def __len__(self) -> int:
         return len(self._events)
 
     def add(self, event: LiveEvent) -> None:
-        """Add an event, and make room if there is too little."""
+        """Add an event; drop others if there is no room."""
         self._events.append(event)
         self._bytes += len(event.encoded)
         if self._is_full():
@@ -83,15 +83,15 @@ class LiveQueue:
         self._replace(kept)
 
     def lose(self) -> None:
-        """Drop everything, because the server does not take it."""
+        """Drop everything, because the server does not accept it."""
         self._drop(lambda _: True)
 
     def mark(self, trace_ids: Iterable[str]) -> None:
-        """Note traces of which events were never added."""
+        """Note traces whose events were never added."""
         self._incomplete.update(trace_ids)
 
     def take(self) -> bytes:
-        """Return the body of the next post: the oldest events, as many as it may have."""
+        """Return the body of the next request: the oldest events, as many as it may contain."""
         parts = [orjson.dumps({"k": "i", "trace_id": trace_id}) for trace_id in sorted(self._incomplete)[:MOST_IN_POST]]
         self._incomplete.difference_update([*sorted(self._incomplete)[:MOST_IN_POST]])
         size = sum(map(len, parts))

@@ -1,8 +1,8 @@
-"""Spans that run, told to a local server as they begin and end, so that its pages show a trace before it is delivered.
+"""Sender of running spans to a local server, whose pages then show a trace before it is delivered.
 
-The worker calls this between its looks; the app's threads do nothing for it. A span is told at its begin only if it is
-certain then that the span is kept: local roots, and spans whose attributes prove that they are about GenAI work. The
-others are told at their end. `capture`, `mask` and the switches of emitters apply to each event.
+The worker calls this between its checks; it costs the app's threads nothing. A span is sent at its begin only if it is
+certain to be kept: local roots, and spans whose attributes show GenAI work. The other spans are sent at their end.
+`capture`, `mask` and the switches of emitters apply to each event.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pandaprobe_otel.process import open_streams
 from pandaprobe_otel.process.forks import loading
 from pandaprobe_otel.process.guard import counted, failed
 from pandaprobe_otel.transport.local_server import abilities_in
-from pandaprobe_otel.transport.messages import Answer, Request, Transport
+from pandaprobe_otel.transport.request_outcome import Answer, Request, Transport
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 EVERY_S: Final = 0.2
 MOST_TRACES: Final = 200
 MOST_SPANS: Final = 2_000
-"""Open or held spans of one trace."""
+"""Bound on the open or held spans of one trace."""
 _PREVIEW_BYTES: Final = 4_096
 _MOST_TEXTS: Final = 20
 _LONGEST_TEXT: Final = 8_192
-"""Characters of a stream's text that are told, its end."""
+"""Bound on the characters of a stream's text that are sent; its end is kept."""
 _FIRST_BREAK_S: Final = 30.0
 _LONGEST_BREAK_S: Final = 600.0
 _FIELDS: Final = (
@@ -56,9 +56,9 @@ class _Trace:
     memory: Memory = dataclasses.field(default_factory=Memory)
     open: dict[int, ReadableSpan] = dataclasses.field(default_factory=dict[int, "ReadableSpan"])
     views: dict[int, SpanView] = dataclasses.field(default_factory=dict[int, SpanView])
-    """Open spans as they were at the first look at them."""
+    """Open spans as they were when first checked."""
     ended: list[EndedSpan] = dataclasses.field(default_factory=list[EndedSpan])
-    """Ended spans that are not told yet."""
+    """Ended spans that are not sent yet."""
     is_wanted: bool = False
 
 
@@ -85,7 +85,7 @@ class LiveSpans:
         self._selects_all = selects_all
         self._options = dataclasses.replace(options, max_field_bytes=_PREVIEW_BYTES, price=None)
         self._least_randomness = 1.0 - sample_rate
-        # A mask must see a text whole, and switches decide by attributes: such streams are shown when they have ended.
+        # A mask must see a whole text, and switches depend on attributes, so such streams are shown after their end.
         self._shows_text = options.captures_all and not options.masks and not options.hidden
         self._monotonic = monotonic
         self._start_empty()
@@ -94,17 +94,17 @@ class LiveSpans:
         self._traces: OrderedDict[int, _Trace] = OrderedDict()
         self._queue = LiveQueue()
         self._is_able: bool | None = None
-        """True if the server takes live spans; None: not asked yet."""
+        """True if the server accepts live spans; None before it was asked."""
         self._off_until = 0.0
         self._break_s = _FIRST_BREAK_S
         self._waits_since: float | None = None
         self._has_failed = False
         self._texts: dict[tuple[int, int], int] = {}
-        """Characters that were last told of each open stream."""
+        """Characters last sent of each open stream."""
 
     @property
     def is_off(self) -> bool:
-        """True if the server takes none, or has failed a short while ago."""
+        """True if the server accepts no live spans or has failed recently."""
         return self._is_able is False or self._monotonic() < self._off_until
 
     def take(self, events: Sequence[SpanEvent]) -> None:
@@ -128,14 +128,14 @@ class LiveSpans:
             self._waits_since = self._monotonic()
 
     def delivered(self, trace_id: int) -> None:
-        """Forget what waits of a trace: the server gets the trace itself."""
+        """Drop the waiting events of a trace, because the server gets the trace itself."""
         self._traces.pop(trace_id, None)
         self._queue.forget({trace_uuid(trace_id)})
 
     def errand(self) -> Callable[[], None] | None:
-        """Return a function that sends what has waited for long enough; None if there is nothing. Neither raises.
+        """Return a function that sends the events that have waited long enough; None if there are none. Neither raises.
 
-        The worker runs it without its lock, so that nobody waits for the server but the worker.
+        The worker runs it without its lock, so that only the worker waits for the server.
         """
         try:
             return self._errand()
@@ -145,7 +145,7 @@ class LiveSpans:
             return None
 
     def close(self) -> None:
-        """Send nothing more, and close the connection once a request under way has its answer, or its time is over."""
+        """Send nothing more. Close the connection after the current request has its answer or times out."""
         self._is_closed = True
         if self._transport is not None and self._sending.acquire(timeout=self._timeout_s):
             self._transport.close()
@@ -188,7 +188,7 @@ class LiveSpans:
         ):
             return None
         if self._transport is None:
-            with loading():  # a child that is forked while a module is loaded would wait for it for ever
+            with loading():  # a child forked during an import would wait for the module for ever
                 self._transport = self._make_transport()
         if self._is_able is None:
             return partial(self._ask, self._transport)
@@ -207,7 +207,7 @@ class LiveSpans:
             transport, Request(method="GET", path="/health", timeout_s=self._timeout_s, most_read=4_096)
         )
         if not isinstance(answer, Answer):
-            self._has_failed = True  # the server is not there yet
+            self._has_failed = True  # the server does not run yet
             return
         abilities = abilities_in(answer)
         self._is_able = abilities is not None and abilities.takes_live_spans
@@ -218,7 +218,7 @@ class LiveSpans:
         return answer if isinstance(answer, Answer) else None
 
     def _post(self, transport: Transport, body: bytes, told: Collection[tuple[int, int]]) -> None:
-        """Send events, and the texts so far of streams whose spans were told."""
+        """Send events, and the texts so far of streams whose spans were sent."""
         texts = [event.encoded for event in self._texts_of(told)] if told else []
         if texts:
             body = b"[" + b",".join([*([body[1:-1]] if body != b"[]" else []), *texts]) + b"]"
@@ -249,7 +249,7 @@ class LiveSpans:
         return events
 
     def _pause(self) -> None:
-        """Send nothing for a while, longer each time. What is not told now is told by the traces themselves."""
+        """Send nothing for a while, longer each time. The traces themselves will contain everything omitted now."""
         self._off_until = self._monotonic() + self._break_s
         self._break_s = min(self._break_s * 2, _LONGEST_BREAK_S)
         self._queue.mark(map(trace_uuid, self._traces))
@@ -262,7 +262,7 @@ class LiveSpans:
         ended, views = trace.ended, [view_of_ended(span) for span in trace.ended]
         trace.is_wanted = trace.is_wanted or self._selects_all or any(map(is_genai, (*new.values(), *views)))
         if not trace.is_wanted:
-            return  # read again at the next look: attributes may still be set
+            return  # read again at the next check, because attributes may still be set
         trace.views.update(new)
         trace.ended = []
         kept = self._filter.keep(ended, views, [*trace.views.values()], trace.memory).views
@@ -294,10 +294,11 @@ def live_spans(
     assert not callable(config.spans)
 
     def transport() -> Transport:
-        from pandaprobe_otel.transport.direct import delivery_transport
         from pandaprobe_otel.transport.headers import api_key_headers
+        from pandaprobe_otel.transport.socket_transport import delivery_transport
 
-        return delivery_transport(config.endpoint, api_key_headers(config.ask_key() or "", config.project_name))
+        # A function that gives the key may block, and this is the worker: only senders call it.
+        return delivery_transport(config.endpoint, api_key_headers(config.fixed_key or "", config.project_name))
 
     return LiveSpans(
         transport=transport,

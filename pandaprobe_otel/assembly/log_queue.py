@@ -10,7 +10,7 @@ from pandaprobe_otel.assembly.trace_buffer import log_size
 
 MAX_BYTES: Final = 16 << 20
 _PLACE: Final = 2048
-"""Bytes that one place in the queue represents: a record takes one more empty place for each `_PLACE` bytes."""
+"""Bytes per place in the queue. A record takes one empty place for each further `_PLACE` bytes."""
 _PLACES: Final = MAX_BYTES // _PLACE
 _MOST_REFUSED: Final = 1 << 16
 
@@ -18,10 +18,10 @@ _MOST_REFUSED: Final = 1 << 16
 class LogQueue:
     """Queue that any thread fills without a lock and only the worker empties.
 
-    A lock could deadlock: a signal handler or a finalizer may log while its own thread holds it. Without a lock, a sum
-    of bytes that several threads change would become wrong. So the length of the queue counts the bytes: each record is
-    followed by empty places according to its size. Threads that check the bound at the same moment may each add one
-    record beyond it.
+    A lock could deadlock: a signal handler or a finalizer may log while its own thread holds the lock. Without a lock,
+    several threads cannot add up bytes correctly. So the length of the queue counts them: each record is followed by
+    empty places according to its size. Threads that check the bound at the same moment may each add one record too
+    many.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class LogQueue:
             self._places.extend((record, *(None,) * size))
 
     def take(self, places: int) -> Iterator[Any]:
-        """Remove the first places, a number obtained from `len`, and yield their records."""
+        """Remove this many places from the front (see `len`), and yield their records."""
         for _ in range(places):
             if (record := self._places.popleft()) is not None:
                 yield record

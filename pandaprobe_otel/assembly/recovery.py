@@ -1,4 +1,4 @@
-"""Recovery of traces whose process died: their ended spans are sent, marked as incomplete."""
+"""Recovery of traces after their process died: their ended spans are sent and marked as incomplete."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _segment(state: TraceState, spans: tuple[ReadableSpan, ...]) -> TraceSegment
 
 
 def _closed(root: ReadableSpan, found: _Found) -> ReadableSpan:
-    """Return an open root as ended with an error, at the last known end of a span of its trace."""
+    """Return an open root as if it had ended with an error, at the last known end of a span of its trace."""
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.trace import Status, StatusCode
 
@@ -119,7 +119,7 @@ def _closed(root: ReadableSpan, found: _Found) -> ReadableSpan:
 
 def _marked(request: OutgoingRequest) -> OutgoingRequest:
     if request.step is Step.APPEND and not request.is_remote:
-        return request  # has no fields of the trace
+        return request  # contains no fields of the trace
     fields: Mapping[str, Any] = orjson.loads(request.fields)
     before: Mapping[str, Any] = fields.get("metadata") or {}
     metadata = {**before, INCOMPLETE_KEY: INCOMPLETE}

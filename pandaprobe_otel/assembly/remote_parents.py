@@ -1,8 +1,8 @@
 """Parents for spans of other processes whose own parent is left out of the trace.
 
-When a service calls another one, the other one's parent is the HTTP span around the call, which is not sent. Neither
-side knows the whole tree, so the caller names a replacement: the entry `pandaprobe` of W3C's `tracestate`, which every
-trace context propagator carries, names the nearest ancestor that is sent.
+If a service calls another service, the callee's parent is the HTTP span around the call, which is not sent. Neither
+service knows the whole tree, so the caller names a replacement: the nearest ancestor that is sent. It does so in the
+entry `pandaprobe` of W3C's `tracestate`, which every trace context propagator carries.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ STANDS_FOR: Final = "pandaprobe"
 _LEAVING: Final = (SpanKind.CLIENT, SpanKind.PRODUCER)
 _PLUMBING: Final = ("http.", "rpc.", "messaging.", "net.", "network.", "url.", "mcp.", "db.", "faas.")
 _GENAI: Final = ("gen_ai.operation", "gen_ai.request", "gen_ai.system", "gen_ai.tool", "llm.model", "llm.request")
-"""GenAI attribute names that spans have at their start. Children of a span missed here appear one level too high."""
+"""GenAI attribute names that spans have at their start. If a span has none, its children appear one level too high."""
 
 
 def mark(span: Span, *, leaves_out: bool) -> None:
     """Name the replacement of a span that has just started; called by the app's threads.
 
-    `leaves_out`: True if transport spans are left out at all. They are recognized by the attributes that they have at
-    their start. If a span gets its attributes later, `SpanFilter` keeps it if it may be a parent in another process.
+    `leaves_out`: True if transport spans may be left out. They are recognized by the attributes that they have at their
+    start. If a span gets its attributes later, `SpanFilter` keeps it if it may be a parent in another process.
     """
     context, parent, kind = begun(span)
     if context is None or parent is None:
         return
-    state = context.trace_state  # compared with the usual one, since its length is a Python call
+    state = context.trace_state  # compared with the usual state, because its length is a Python call
     is_named = state is not DEFAULT_TRACE_STATE and STANDS_FOR in state
-    if parent.is_remote:  # meant for this span alone, which is sent: its children have it as their parent
+    if parent.is_remote:  # the entry was meant for this span, which is sent and is the parent of its children
         if is_named:
             _set_state(span, context, state.delete(STANDS_FOR))
     elif leaves_out and kind in _LEAVING and _is_plumbing(span):
-        if not is_named:  # else its parent is left out as well, and both have the same replacement
+        if not is_named:  # else its parent is left out too, and both have the same replacement
             _set_state(span, context, state.add(STANDS_FOR, f"{parent.span_id:016x}"))
     elif is_named and not _is_plumbing(span):
         _set_state(span, context, state.delete(STANDS_FOR))
 
 
 def leave_out_strangers(span: Any, parent_context: Context | None) -> None:
-    """Move a span that has just started below its grandparent, if its parent belongs to another provider.
+    """Move a new span below its grandparent if its parent belongs to another provider.
 
-    That happens if another vendor's instrumentation sends its spans elsewhere: our spans of the same call are inside
-    its spans.
+    That is the case if another vendor's instrumentation sends its spans elsewhere: our span of the same call is inside
+    its span.
     """
     parent: Any = get_current_span(parent_context)
     above = getattr(parent, "_span_processor", None)
@@ -83,7 +83,7 @@ def state_of(header: str) -> TraceState | None:
 
 
 def named_in(context: SpanContext) -> int | None:
-    """Return the id of the span that replaces the one with this context as a parent, if there is one."""
+    """Return the id of the span that replaces this one as a parent; None if there is none."""
     state = context.trace_state
     if not state or (value := state.get(STANDS_FOR)) is None:
         return None
@@ -94,7 +94,7 @@ def named_in(context: SpanContext) -> int | None:
 
 
 def _set_state(span: Any, context: SpanContext, state: TraceState) -> None:
-    # The SDK's span offers no other way: its trace state comes from the sampler, which belongs to the app.
+    # The SDK's span has no other way: the sampler sets its trace state, and the sampler belongs to the app.
     span._context = SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags, state)
 
 

@@ -31,7 +31,7 @@ _MACHINERY: Final[Mapping[str, tuple[str, ...]]] = {
     "agent_framework": ("edge_group.process", "message.send"),
     "gcp.vertex.agent": ("execute_tool (merged)",),
 }
-"""Framework scopes, and name prefixes of their spans that only pass messages on or repeat another span."""
+"""Framework scopes, with name prefixes of their spans that only pass messages on or repeat another span."""
 _NOTHING: Final[tuple[str, ...]] = ()
 
 
@@ -46,29 +46,29 @@ class Kept:
 class SpanFilter:
     """Filter for the setting `spans`.
 
-    "agent": a trace without a GenAI span is not sent. In a trace that is sent, these spans are left out, except the
-    local root: HTTP, database and messaging spans, spans of a framework's internal machinery, and spans of an MCP
-    server in this process for calls that already have a span of the agent. Spans are kept if spans of other services
-    are their children, or may be because those services were not told of another parent.
+    "agent": a trace without a GenAI span is not sent. From other traces, three kinds of spans are left out: HTTP,
+    database and messaging spans, spans of a framework's internal machinery, and spans of an MCP server in this process
+    for calls that already have a span of the agent. The local root stays. A span also stays if spans of other services
+    are, or may be, its children.
     "all": every span is sent. A function: it is called for each span.
     """
 
     def __init__(self, selection: Selection, *, is_marked: bool = False) -> None:
-        """`is_marked`: a span processor tells other services which span replaces one that is left out (`mark`)."""
+        """`is_marked`: a span processor tells other services which span replaces a span that is left out (`mark`)."""
         self._selection = selection
         self._is_marked = is_marked
 
     def is_wanted(self, views: Sequence[SpanView]) -> bool:
-        """Return whether to send a trace with these spans (ended or open) at all."""
+        """Return whether to send a trace with these spans, whether ended or open."""
         return self._selection != "agent" or any(is_genai(view) for view in views)
 
     def keeps_for_sure(self, view: SpanView) -> bool:
-        """Return whether a span that runs will be kept, whatever attributes it still gets."""
+        """Return whether a running span will be kept, whatever attributes it still gets."""
         if callable(self._selection) or is_dropped(view):
             return False
         if self._selection == "all" or view.parent_id is None:
             return True
-        is_mcp = any(key.startswith("mcp.") for key in view.attributes)  # may turn out to be told twice
+        is_mcp = any(key.startswith("mcp.") for key in view.attributes)  # may turn out to repeat a span of the agent
         return is_genai(view) and not is_mcp and not _is_noise(view)
 
     def keep(
@@ -110,7 +110,7 @@ class SpanFilter:
         if self._selection == "all":
             return True
         if _is_root(view, here):
-            # A server that only lists its tools for an agent elsewhere does not need its root in the trace.
+            # If a server only lists its tools for an agent elsewhere, the trace does not need its root.
             return view.parent_id is None or not is_mcp_housekeeping(view)
         if not _is_noise(view) and not _is_told_twice(view, here):
             return True
@@ -119,12 +119,12 @@ class SpanFilter:
 
 
 def _is_plain_work(view: SpanView) -> bool:
-    """Return whether the span is sent, and with its own parent, whatever the rest of its trace is."""
+    """Return whether the span is sent with its own parent, whatever the rest of its trace is."""
     return is_work(view) and view.scope_name not in _MACHINERY and not view.parent_is_remote
 
 
 def _is_chosen(choose: Callable[..., bool], span: ReadableSpan) -> bool:
-    """Return whether the app's function selects the span; if it fails, the span must not be sent."""
+    """Return whether the app's function selects the span; False if it fails, so that the span is not sent."""
     try:
         return bool(choose(guarded(span)))
     except BaseException as error:  # noqa: BLE001 - the app's function ran in our thread; counted and logged
@@ -133,10 +133,10 @@ def _is_chosen(choose: Callable[..., bool], span: ReadableSpan) -> bool:
 
 
 def _may_be_a_parent_elsewhere(span: EndedSpan, view: SpanView, here: Mapping[int, SpanView]) -> bool:
-    """Return whether the span made a call to another process that was not told which span replaces it.
+    """Return whether the span called another process without telling it which span replaces this one.
 
-    That happens with instrumentations that set a span's attributes only after its start (Celery's, Kafka's). Databases
-    make no spans in our traces, and the requests within a model call go to the provider.
+    That happens if an instrumentation sets a span's attributes after its start (Celery's, Kafka's). Databases make no
+    spans in our traces, and requests within a model call go to the provider.
     """
     if view.otel_kind not in ("CLIENT", "PRODUCER") or named_in(span[0]) is not None:
         return False
@@ -152,7 +152,7 @@ def _may_be_a_parent_elsewhere(span: EndedSpan, view: SpanView, here: Mapping[in
 
 
 def _is_noise(view: SpanView) -> bool:
-    """Return whether the span shows no work of an agent, but transport or a framework's internal machinery."""
+    """Return whether the span shows only transport or a framework's internal machinery, not an agent's work."""
     return is_plumbing(view) or view.name.startswith(_MACHINERY.get(view.scope_name, _NOTHING))
 
 
@@ -162,7 +162,7 @@ def _is_told_twice(view: SpanView, here: Mapping[int, SpanView]) -> bool:
 
 
 def _is_root(view: SpanView, here: Mapping[int, SpanView]) -> bool:
-    """Return whether the span is a local root: without a parent, or with one in another process."""
+    """Return whether the span is a local root: it has no parent, or its parent is in another process."""
     return view.parent_id is None or (view.parent_is_remote and view.parent_id not in here)
 
 

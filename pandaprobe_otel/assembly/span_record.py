@@ -31,11 +31,11 @@ _STRUCTURE: Final = (
     "openinference.span.kind",
     "pandaprobe.span.kind",
 )
-"""Attributes that tell the kind of a span and none of its content."""
+"""Attributes that determine the kind of a span without showing content."""
 
 
 def encode_span(view: SpanView, *, content: bool) -> bytes:
-    """Return the record of a span, ended or not. Without `content`, only its structure: names, times, models, usage."""
+    """Return the record of a span, ended or not. Without `content`, it has only names, times, models and usage."""
     attributes = view.attributes if content else _structure(view.attributes)
     record: dict[str, Any] = {
         "name": view.name,

@@ -1,4 +1,4 @@
-"""State of one trace while it is assembled, and the memory that remains of it afterwards."""
+"""State of one trace during assembly, and the memory that remains of it afterwards."""
 
 from __future__ import annotations
 
@@ -31,34 +31,34 @@ class Stage(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Memory:
-    """Memory of a trace, for the segments and the late spans that follow."""
+    """Memory of a trace, for later segments and late spans."""
 
     posted: bool = False
-    """True if a segment of it has been sent."""
+    """True if a segment of the trace has been sent."""
     created: bool = False
-    """True if this process posted it under its own id."""
+    """True if this process posted the trace under its own id."""
     has_root: bool = False
     has_remote_parent: bool = False
     inherits: bool = False
-    """True in a forked child: a trace whose root was never seen here belongs to the parent process."""
+    """True in a forked child. If it never saw a trace's root, the trace belongs to the parent process."""
     running: bool = False
-    """True if it was posted as RUNNING and is not finished yet."""
+    """True if the trace was posted as RUNNING and is not finished yet."""
     lacks_root: bool = False
-    """True if it was posted before its root arrived, so that its name and other fields come from another span."""
+    """True if the trace was posted before its root arrived, so its name and other fields come from another span."""
     had_input: bool = False
     tags: tuple[str, ...] = ()
     parents: dict[int, int | None] = field(default_factory=dict[int, "int | None"])
-    """Parent of each span that was left out: its children are moved to the nearest kept ancestor."""
+    """Parent of each span that was left out. Its children move to the nearest ancestor that was kept."""
     sent_below: dict[int, None] = field(default_factory=dict[int, None])
-    """Parents of sent spans that have not arrived yet: they are kept when they arrive."""
+    """Parents of sent spans that have not arrived yet; they are kept when they arrive."""
 
     @property
     def is_remote(self) -> bool:
-        """True if the root is in another process, which alone may post the trace under its id."""
+        """True if the root is in another process; only that process may post the trace under its id."""
         return not self.has_root and (self.has_remote_parent or self.inherits)
 
     def saw(self, parent: SpanContext | None) -> None:
-        """Take note of the parent of a span of the trace."""
+        """Remember the parent of a span of the trace."""
         if parent is None:
             self.has_root = True
         elif parent.is_remote:
@@ -78,11 +78,11 @@ class TraceSegment:
     logs: tuple[Any, ...] = ()
     """Log records with content of the ended spans."""
     abandoned: tuple[str, ...] = ()
-    """Names of spans that will never end, because the app holds no reference to them any more."""
+    """Names of spans that will never end, because the app holds no more references to them."""
 
 
 OpenSpan: TypeAlias = "Callable[[], ReadableSpan | None]"
-"""Returns the span, or None if the app has dropped its last reference, so that it can never end."""
+"""Returns the span, or None if the app has dropped its last reference, so the span can never end."""
 
 
 class _Reference(weakref.ref[Any]):
@@ -106,24 +106,24 @@ class TraceBuffer:
     trace_id: int
     memory: Memory
     awaits_root: bool
-    """True if the root may come from another service: then spans with a remote parent do not count as local roots."""
+    """True if the root may come from another service. Then spans with a remote parent do not count as local roots."""
     created_at: float
-    # Lists and sets are created only when needed: the app's garbage collector visits each of them, but not dicts of
-    # plain numbers.
+    # Lists and sets are created only when needed, because the app's garbage collector visits each of them. It does not
+    # visit dicts of plain numbers.
     ended: list[EndedSpan] | tuple[()] = ()
     open: dict[int, OpenSpan] = field(default_factory=dict[int, "OpenSpan"])
     open_entries: dict[int, None] = field(default_factory=dict[int, None])
-    """Open local roots, that is, spans whose parent is not in this process."""
+    """Open local roots: spans whose parent is not in this process."""
     logs: dict[int, list[Any]] = field(default_factory=dict[int, "list[Any]"])
-    """Log records by the id of the span in which they were emitted."""
+    """Log records by the id of their span."""
     bytes: int = 0
     log_bytes: int = 0
-    """Bytes of the log records that wait for their spans to end."""
+    """Bytes of the log records whose spans are still open."""
     last_change: float = 0.0
     last_segment: float = 0.0
     entries_ended_at: float | None = None
     look_at: float = math.inf
-    """Time of the assembler's next look at it."""
+    """Time of the assembler's next check."""
     abandoned: tuple[str, ...] = ()
 
     def start(self, span: ReadableSpan, span_id: int, now: float) -> None:
@@ -137,7 +137,7 @@ class TraceBuffer:
         """Add a span that has ended; return its approximate size in bytes."""
         if span_id in self.open:
             self.lose(span_id, now)
-        elif self._is_entry(parent_of(span)):  # its start was not seen, or it came with its end
+        elif self._is_entry(parent_of(span)):  # its start was not seen, or start and end arrived together
             self.entries_ended_at = now
         if self.ended:
             self.ended.append(span)
@@ -156,7 +156,7 @@ class TraceBuffer:
             self.entries_ended_at = now
 
     def let_go(self, now: float) -> None:
-        """Stop waiting for spans to which the app holds no reference. The end of one may still be on its way here."""
+        """Stop waiting for spans without references in the app. The end of such a span may still be in the queue."""
         gone = [(span_id, span) for span_id, span in self.open.items() if span() is None]
         for span_id, span in gone:
             if len(self.abandoned) < _MOST_NAMES:
@@ -194,23 +194,23 @@ class TraceBuffer:
         return self.logs.pop(span[0].span_id, ())
 
     def _is_entry(self, parent: SpanContext | None) -> bool:
-        """Take note of a span's parent; return whether the span is a local root."""
+        """Remember a span's parent; return whether the span is a local root."""
         if parent is None:
             self.memory.has_root = True
             return True
         if not parent.is_remote:
             return False
         self.memory.has_remote_parent = True
-        return not self.awaits_root and parent.span_id not in self.open  # a parent open here is in this process
+        return not self.awaits_root and parent.span_id not in self.open  # an open parent here is in this process
 
 
 _MOST_NAMES: Final = 20
 
 
 def log_size(record: Any) -> int:
-    """Return the approximate bytes that a log record takes: its text at any depth, and an allowance for the objects.
+    """Return the approximate bytes of a log record: its text at any depth, and an allowance for the objects.
 
-    Inspects at most a thousand values, since the app's threads pay for it, and runs no code of the app's own types.
+    Inspects at most a thousand values, because it runs in the app's threads. Runs no code of the app's own types.
     """
     inner = getattr(record, "log_record", record)
     attributes = getattr(inner, "attributes", None)

@@ -1,8 +1,8 @@
 """Hand-over of spans from the app's threads, and the single thread that assembles traces.
 
-An app thread puts a started span into a dict. When the span ends, its fields replace it there or, if the worker has
-already taken the start, go into a deque. App threads take no lock, do no I/O and encode nothing. The worker polls both
-while traces are open, and sleeps otherwise.
+An app thread puts a started span into a dict. When the span ends, its fields replace it in the dict; if the worker has
+already taken the start, they go into a deque. App threads take no lock, do no I/O and encode nothing. The worker polls
+both while traces are open, and sleeps otherwise.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     from pandaprobe_otel.assembly.journal import SpanEvent
 
 _PLACE: Final = SMALLEST_SPAN
-"""Bytes of a place. The bound is counted in places, because the length of a queue is known without a lock. A span takes
-one place, and an empty one for every further `_PLACE` bytes of its text."""
+"""Bytes of a place. The bound is counted in places, because a queue's length is known without a lock. A span takes one
+place, and one empty place for every further `_PLACE` bytes of its text."""
 _EMPTY: Final = (None,)
 _FEWEST_SHARE: Final = 8
-"""Divisor of all bytes for the share that may always wait here, however much waits elsewhere."""
+"""Divisor of the memory bound: this share is always available here, however much data waits elsewhere."""
 _MANY: Final = 64
 _MANY_PLACES: Final = (4 << 20) // _PLACE
-"""Numbers of waiting spans and of places that wake the worker before its next look: a fast app makes many more."""
+"""Numbers of waiting spans and of places that wake the worker early: a fast app makes many more until the next poll."""
 _MOST_LOST: Final = 8_192
 _CUT_TO: Final = 65_536
 _POLL_S: Final = 0.1
@@ -57,9 +57,9 @@ _SAMPLED: Final = 1
 
 
 class Worker:
-    """Worker that takes span starts and ends from any thread, and passes finished segments to `deliver` in its own.
+    """Worker that takes span starts and ends from any thread and passes finished segments to `deliver` in its own.
 
-    `also` is called at each look, for other work in the worker's thread. It never raises.
+    `also` is called at each poll, for other work in the worker's thread. It never raises.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class Worker:
         errand: Callable[[], Callable[[], None] | None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`max_bytes`: bound on all waiting data: on the way here, in the assembler and elsewhere.
+        """`max_bytes`: bound on all waiting data: in this queue, in the assembler and elsewhere.
 
         `may_cut`: text may be cut; False if masks must see all of it.
-        `watch`: also told of starts and ends, for a view of what runs. It never raises.
-        `errand`: returns work that waits for others, which this thread does without its lock after a look.
+        `watch`: called with starts and ends, for a view of running spans. It never raises.
+        `errand`: returns work that waits for the network. This thread does it without its lock after a poll.
         """
         self._max_bytes = max_bytes
         self._waiting_elsewhere = waiting_elsewhere
@@ -112,18 +112,18 @@ class Worker:
         """Reset to no spans, new locks and no thread."""
         self._assembler = self._make_assembler()
         self._new: dict[int, ReadableSpan | EndedSpan] = {}
-        """Spans, open or ended, whose start the worker has not seen, by the identity of their context and in order."""
+        """Spans, open or ended, whose start the worker has not seen, in order; the keys identify their contexts."""
         self._ended: deque[EndedSpan | None] = deque()
-        """Ended spans whose start it has seen, and the empty places that account for text."""
+        """Ended spans whose start the worker has seen, and the empty places that account for text."""
         self._lost: deque[tuple[int, int]] = deque(maxlen=_MOST_LOST)
-        """Trace and span ids of spans for whose end there was no room."""
+        """Trace and span ids of ended spans that had no room."""
         self._places = self._max_bytes // _PLACE
         self._wake_at = _MANY
         self._logs = LogQueue()
         self._make_locks()
         self._asleep = False
         self._events: list[SpanEvent] = []
-        """Starts and ends for the journal and the view of what runs."""
+        """Starts and ends for the journal and the live view."""
         self._thread: threading.Thread | None = None
         self._stopped = False
 
@@ -147,9 +147,9 @@ class Worker:
             self._wake.set()
 
     def ended(self, span: ReadableSpan) -> None:
-        """Take a span that has ended. If its text has no room, cut it; if the span has none, count it as dropped.
+        """Take a span that has ended. If there is no room, cut its text; if that is not enough, count it as dropped.
 
-        The app never waits for us.
+        The app never waits.
         """
         fields = fields_of(span)
         key = id(fields[0])
@@ -176,9 +176,9 @@ class Worker:
             self._wake.set()
 
     def receive(self, spans: Sequence[ReadableSpan], deadline: float) -> bool:
-        """Take over ended spans in the calling thread, which waits for the worker; return False if time ran out.
+        """Take over ended spans in the calling thread, which waits for the worker; return False if time runs out.
 
-        For callers that can ask their senders to wait: no span is refused for lack of room.
+        For callers that can make their senders wait: no span is refused for lack of room.
         """
         if self._stopped:
             return False
@@ -192,22 +192,22 @@ class Worker:
             self._taken(sum(self._end(fields_of(span), now) for span in spans))
         finally:
             self._work_lock.release()
-        self._wake.set()  # even if it is about to sleep
+        self._wake.set()  # even if the worker is about to sleep
         return True
 
     def logged(self, record: Any) -> None:
-        """Take a log record with content of a span. Over the bound, it is left out and reported."""
+        """Take a log record with content of a span. Beyond the bound, leave it out and report it."""
         self._logs.put(record)
 
     def call(self) -> None:
-        """Make the worker look soon, for work other than spans (see `also`)."""
+        """Make the worker poll soon, for work other than spans (see `also`)."""
         if self._thread is None:
             self._start()
         self._wake.set()
 
     @property
     def held_spans(self) -> int:
-        """Approximate number of ended spans not yet passed to delivery (no lock is taken)."""
+        """Approximate number of ended spans that are not yet passed to delivery (no lock is taken)."""
         return self._assembler.ended_spans
 
     def flush(self, deadline: float) -> bool:
@@ -215,7 +215,7 @@ class Worker:
         return self._run_now(self._assembler.flush, deadline)
 
     def close(self, deadline: float) -> int:
-        """Deliver everything and stop; return the approximate number of ended spans for which time ran out."""
+        """Deliver everything and stop; return the approximate number of ended spans that there was no time for."""
         done = self._run_now(self._assembler.close, deadline)
         self._stopped = True
         self._wake.set()
@@ -243,7 +243,7 @@ class Worker:
             try:
                 thread.start()
             except RuntimeError:
-                return  # the interpreter is shutting down: close() does the work in the calling thread
+                return  # during interpreter shutdown, close() does the work in the calling thread
             self._thread = thread
         self._on_first_span()
 
@@ -259,7 +259,7 @@ class Worker:
                 errand()
             if is_idle:
                 self._asleep = True
-                if not (self._new or self._ended):  # a span that arrives after this check sets the event
+                if not (self._new or self._ended):  # if a span arrives after this check, it sets the event
                     self._wake.wait()
                 self._asleep = False
                 self._wake.clear()
@@ -276,7 +276,7 @@ class Worker:
             self._assembler = self._make_assembler()
 
     def _pause(self) -> None:
-        """Wait for the next look. If many spans arrive meanwhile, take them; if they are large, look at once."""
+        """Wait for the next poll. If many spans arrive meanwhile, take them; if they are large, poll at once."""
         end = time.monotonic() + self._poll_s
         while not self._stopped and (left := end - time.monotonic()) > 0 and self._wake.wait(left):
             self._wake.clear()
@@ -312,11 +312,11 @@ class Worker:
                     level=logging.ERROR,
                 )
                 if not isinstance(error, Exception) and threading.current_thread() is not self._thread:
-                    raise  # an interrupt of the app's thread, which is in flush or shutdown
+                    raise  # an interrupt in the app's thread, which is in flush or shutdown
 
     def _drain(self) -> None:
-        """Move what has arrived into the assembler; later arrivals wait for the next round."""
-        logs = len(self._logs)  # counted first: the spans of these records have started, and are drained below
+        """Move arrived spans and records into the assembler; later arrivals wait for the next round."""
+        logs = len(self._logs)  # counted first: the spans of these records have started and are drained below
         self._take_arrived()
         now = self._monotonic()
         for _ in range(len(self._lost)):
@@ -327,29 +327,29 @@ class Worker:
         if (refused := self._logs.take_refused() + self._assembler.take_refused_logs()) > 0:
             self._notices.say(
                 "logs_full",
-                f"{refused} log records with content of spans were left out: they come faster than they are taken, or "
-                "belong to spans that stay open.",
+                f"{refused} log records with content of spans were left out: they arrive too fast, or they belong to "
+                "spans that stay open.",
             )
         if (given_up := self._assembler.take_given_up()) > 0:
             self._notices.say(
                 "never_ended",
-                f"{given_up} open spans are waited for no longer, since too many do not end: what of their traces has "
-                "ended is sent as it is, and what ends later is added to it.",
+                f"{given_up} open spans are no longer waited for, because too many do not end. Their traces are sent "
+                "with the ended spans, and spans that end later are added.",
             )
 
     def _make_room(self) -> None:
-        """Set the bound for spans on the way here to the bytes that the assembler and the others leave free."""
+        """Set the bound for spans in this queue to the bytes that the assembler and the others leave free."""
         left = self._max_bytes - self._assembler.bytes - int(self._waiting_elsewhere())
         self._places = max(left, self._max_bytes // _FEWEST_SHARE) // _PLACE
 
     def _take_arrived(self) -> None:
         """Pass starts and ends of sampled spans to the assembler.
 
-        The ends are counted before the starts are taken, so the ancestors of every ended span are known by then: a
-        trace never looks complete while an ancestor of its spans is open.
+        The ends are counted before the starts are taken, so the ancestors of every ended span are known. A trace
+        therefore never looks complete while an ancestor of its spans is open.
         """
         now, ended, waiting = self._monotonic(), 0, len(self._ended)
-        for key, seen in self._new.copy().items():  # an atomic copy: the app's threads go on
+        for key, seen in self._new.copy().items():  # an atomic copy, because the app's threads go on
             new = self._new.pop(key)
             if isinstance(seen, tuple):
                 ended += self._end(seen, now)
@@ -359,7 +359,7 @@ class Worker:
                 self._assembler.started(seen, now)
                 if self._is_followed:
                     self._events.append((seen, False))
-            if isinstance(new, tuple):  # ended since the copy, and children may have arrived: next round
+            if isinstance(new, tuple):  # it has ended since the copy, and children may have arrived: next round
                 self._ended.append(new)
         for _ in range(waiting):
             if (span := self._ended.popleft()) is not None and not self._is_copy(span):
@@ -367,9 +367,9 @@ class Worker:
         self._taken(ended)
 
     def _end(self, span: EndedSpan, now: float) -> bool:
-        """Pass the end of a span to the assembler, unless it is not sampled; return whether that was done."""
+        """Pass the end of a span to the assembler, unless the span is not sampled; return whether it was passed."""
         context = span[0]
-        if context is None or not context[3] & _SAMPLED:  # a tuple, whose properties are Python calls
+        if context is None or not context[3] & _SAMPLED:  # a tuple, because its properties are Python calls
             return False
         if self._is_followed:
             self._events.append((span, self._assembler.has_open(*context[:2])))
@@ -377,7 +377,7 @@ class Worker:
         return True
 
     def _is_copy(self, span: EndedSpan) -> bool:
-        """Return whether this is a forked child, and the span one of the parent process, which ends it too."""
+        """Return whether this is a forked child and the span belongs to the parent process, which ends it too."""
         if not self._forked_at_ns or span[0] is None or start_of(span) >= self._forked_at_ns:
             return False
         return not self._assembler.has_open(*span[0][:2])
@@ -395,4 +395,4 @@ class Worker:
         try:
             journal(events)
         except Exception as error:  # noqa: BLE001 - protects the worker: only the recovery after a crash is lost
-            self._notices.say("journal", f"Open traces could not be written down ({error!r}); please report this.")
+            self._notices.say("journal", f"Open traces could not be journaled ({error!r}); please report this.")

@@ -1,5 +1,5 @@
-"""Spans that the app makes itself: decorators and blocks, whose trace they belong to, executors that carry the context.
+"""Spans that the app makes itself, the facts about their trace, and executors that carry the context.
 
-They need the OpenTelemetry API only, so that libraries can ship them; until the app sets up a tracer provider
-(`pandaprobe_otel.init()` does), they make no span and cost next to nothing.
+This package needs only the OpenTelemetry API, so libraries can ship its decorators. Until the app sets up a tracer
+provider (`pandaprobe_otel.init()` does), they make no span and cost next to nothing.
 """

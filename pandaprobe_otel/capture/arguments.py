@@ -1,4 +1,4 @@
-"""From the arguments of a call to the input of its span."""
+"""Conversion of the arguments of a call to the input of its span."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from pandaprobe_otel.capture.unknown_names import ALL_ARGUMENTS, hidden_by_mista
 from pandaprobe_otel.process.guard import failed
 
 NOTHING: Final = object()
-"""Stands for 'this call has no input to show'."""
+"""Marks a call that has no input to show."""
 
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
 _RECEIVERS = frozenset({"self", "cls", "mcs"})
 _PLAIN_DEFAULTS: Final[tuple[type[Any], ...]] = (type(None), bool, int, float, str, bytes, list, tuple, dict)
 _SAYS_NOTHING: Final = re.compile(r"<?\w+>?|.* at 0x[0-9a-fA-F]+>", re.DOTALL)
-"""The text of sentinels: `NOT_GIVEN`, `<UNSET>`, `<object object at 0x...>`."""
+"""Text of sentinels: `NOT_GIVEN`, `<UNSET>`, `<object object at 0x...>`."""
 
 
 class ArgumentReader:
-    """Reads the arguments of one function: without `self`, without what is ignored, only what is captured.
+    """Reader of the arguments of one function, without `self` and without the arguments that must not be recorded.
 
-    Several arguments become an object by parameter name: those given, then the defaults of those not given;
-    `**kwargs` stand among them under their own names. Exactly one given argument becomes its bare value,
-    unless `keep_object`: an agent's input then is the question itself, which is what evaluations read. Defaults are
-    told of beside it.
-    A parameter called `messages` keeps its name in any case, as `{"messages": [...]}` is PandaProbe's own form.
+    Several arguments become an object by parameter name: first the given ones, then the defaults of the others. The
+    members of `**kwargs` keep their own names. A single given argument becomes its bare value, and the defaults are
+    recorded separately. With `keep_object` it stays an object; without it, an agent's input is the question itself,
+    which evaluations read. A parameter called `messages` always keeps its name, because `{"messages": [...]}` is
+    PandaProbe's own form.
 
-    A name in `ignore` that no argument has may be a misspelt one, so what it may have meant is hidden as well: see
-    `unknown_names`. It does not validate: a call with wrong arguments raises in the function itself.
+    A name in `ignore` that no argument has may be misspelt, so the arguments that it may have meant are hidden too (see
+    `unknown_names`). The reader does not validate: a call with wrong arguments raises in the function itself.
     """
 
     __slots__ = (
@@ -73,7 +73,7 @@ class ArgumentReader:
         self._rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "args")
         self._words = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), "kwargs")
         kinds = {p.kind for p in parameters}
-        # `def f(a, /, *args, **kwargs)` may be called with keywords of these very names.
+        # A call of `def f(a, /, *args, **kwargs)` may use these same names as keywords.
         self._may_collide = inspect.Parameter.VAR_KEYWORD in kinds and not kinds.isdisjoint(_POSITIONAL)
         self._named = frozenset(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
         self._template = self._made_template(parameters[self._skip :])
@@ -81,13 +81,13 @@ class ArgumentReader:
         self._defaults = {name: value for name, value in self._template.items() if name not in required}
 
     def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
-        """Return the input of this call, `NOTHING` when no argument is to be shown."""
+        """Return the input of this call; `NOTHING` if no argument is to be shown."""
         return self.read(args, kwargs)[0]
 
     def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[object, dict[str, Any] | None]:
-        """Return the input of this call, and the defaults that do not stand in it, None for none.
+        """Return the input of this call, and the defaults that are not part of it (None if there are none).
 
-        The input is `NOTHING` when no argument is to be shown.
+        The input is `NOTHING` if no argument is to be shown.
         """
         if self._skip:
             args = args[1:]
@@ -111,7 +111,7 @@ class ArgumentReader:
         return (shown if shown or self._keep_object else NOTHING), None
 
     def _made_template(self, parameters: list[inspect.Parameter]) -> dict[str, Any]:
-        """Return the parameters in their order with the defaults; a call replaces what it gives."""
+        """Return the parameters in order with their defaults; a call replaces the values that it gives."""
         variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         return {
             p.name: self._markers.get(p.name, None if p.default is p.empty else p.default)
@@ -120,7 +120,7 @@ class ArgumentReader:
         }
 
     def _shows(self, name: str) -> bool:
-        """Return whether a parameter is shown; a name that only `**kwargs` took also answers to the name `kwargs`."""
+        """Return whether to show a parameter. Names taken by `**kwargs` are also selected by the name `kwargs`."""
         labels = {name} if name in self._named else {name, self._words}
         return labels.isdisjoint(self._hidden) and (self._only is None or not labels.isdisjoint(self._only))
 
@@ -137,7 +137,7 @@ def _says_something(default: object) -> bool:
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    """Return the signature without need of what the annotations name: it may be defined later, or never."""
+    """Return the signature without evaluating annotations, whose names may be defined later or never."""
     if sys.version_info >= (3, 14):
         from annotationlib import Format
 
@@ -146,7 +146,7 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """Return the parameters of a function; none when it has no signature."""
+    """Return the parameters of a function; an empty list if it has no signature."""
     try:
         return list(_signature(function).parameters.values())
     except (TypeError, ValueError):

@@ -1,33 +1,33 @@
-"""Content of a span: JSON text, made before the value can change, and the items of a stream."""
+"""Content of a span: values as JSON text, encoded before they can change, and the items of a stream."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.process.guard import failed
 
 MAX_TEXT_CHARS: Final = 200_000
-"""Most text of a stream to keep; the rest is counted. Below the encoder's own bound of 256 KiB."""
+"""Bound on the kept text of a stream; the rest is only counted. Less than the encoder's bound of 256 KiB."""
 REDUCE_FAILED: Final = "[left out: reduce failed]"
 MAX_ITEMS: Final = 10_000
-"""Most items of a stream to keep for `reduce`."""
+"""Bound on the items of a stream that are kept for `reduce`."""
 
-# The commonest results, told apart before the slower question whether something is an iterator.
+# The most common types of results, checked before the slower check for iterators.
 _PLAIN: Final = frozenset({str, dict, list, tuple, int, float, bool, type(None)})
 
 _ITEM_OVERHEAD: Final = 32
-"""The cost of an item besides its text, so that a million tiny ones are bounded too."""
+"""Size counted for an item in addition to its text, so that a million tiny items are bounded too."""
 
 _SCALARS: Final = frozenset({int, bool, float, type(None)})
-# Two levels of 16 texts of 256 characters stay below every bound, so such values need no closer look.
+# Two levels of 16 texts of 256 characters are below every bound, so such values need no further check.
 _FEW: Final = 16
 _SHORT: Final = 256
 
 
 class _Encoders:
-    """Encoders, loaded on first use, since decorated libraries may run untraced."""
+    """Encoders, loaded on first use, because decorated libraries may run untraced."""
 
     __slots__ = ("careful", "quick")
 
@@ -44,15 +44,15 @@ _encoders: list[_Encoders] = []
 
 
 def encode(value: object, max_bytes: int = 262_144) -> str:
-    """Return the value as JSON text of at most `max_bytes` (at least 256) bytes; never raises for its sake."""
+    """Return the value as JSON text of at most `max_bytes` bytes (at least 256). Never raises because of the value."""
     if not _encoders:
         _encoders.append(_Encoders())
     kind = type_of(value)
     if (kind is dict or kind is list) and _is_simple(value, 1):
-        # Half the cost of the careful way, for what most calls of tools are given and give back.
+        # Half the cost of `clean`, for the arguments and results of most tool calls.
         try:
             text = _encoders[0].quick(value).decode()
-        except (TypeError, ValueError):  # a key that is no text, a lone surrogate, a number over 64 bits
+        except (TypeError, ValueError):  # a key that is not text, a lone surrogate, a number over 64 bits
             pass
         else:
             if len(text) * 4 <= max_bytes and "\\u0000" not in text:
@@ -61,7 +61,7 @@ def encode(value: object, max_bytes: int = 262_144) -> str:
 
 
 def _is_simple(value: Any, levels_below: int) -> bool:
-    """Return whether a dict or list has few elements: numbers, short texts and, `levels_below` deep, others like it."""
+    """Return whether a dict or list has few elements: numbers, short texts and, `levels_below` deep, similar ones."""
     kind = type_of(value)
     if len(value) > _FEW:
         return False
@@ -78,7 +78,7 @@ def _is_simple(value: Any, levels_below: int) -> bool:
 
 
 def is_result(value: object) -> bool:
-    """Return whether a returned value is a result: None is not, nor is a stream that nobody has read yet."""
+    """Return whether a returned value is a result. None is not, and neither is an unread stream."""
     kind = type_of(value)
     if kind in _PLAIN:
         return value is not None
@@ -88,9 +88,9 @@ def is_result(value: object) -> bool:
 class StreamContent:
     """The items that a generator yielded, in bounded memory: joined text, or a JSON array.
 
-    Each item is encoded as it passes, so that nothing of the user's is kept alive or shown as it became later.
-    With `reduce` the items themselves are kept (at most `MAX_ITEMS`, at most `MAX_TEXT_CHARS` of text) and
-    handed to it as a list at the end.
+    Each item is encoded when it passes, so the user's objects are not kept alive, and later changes do not show. With
+    `reduce`, the items themselves are kept (at most `MAX_ITEMS`, at most `MAX_TEXT_CHARS` of text) and passed to it as
+    a list at the end.
     """
 
     __slots__ = ("_items", "_left", "_missing", "_parts", "_reduce", "_seen", "_texts")
@@ -108,7 +108,7 @@ class StreamContent:
         return self._seen > 0
 
     def add(self, item: Any) -> None:
-        """Take one yielded item in."""
+        """Add one yielded item."""
         self._seen += 1
         if self._reduce is not None:
             self._keep(item)
@@ -119,7 +119,7 @@ class StreamContent:
             self._append(item)
 
     def text(self) -> str:
-        """Return everything as JSON text."""
+        """Return all items as JSON text."""
         if self._reduce is not None:
             return encode(self._reduce(self._items))
         if self._parts:
@@ -129,7 +129,7 @@ class StreamContent:
         return encode(f"{text}…[cut {self._missing} more characters]" if self._missing else text)
 
     def beside(self, returned: object) -> dict[str, object]:
-        """Return what the output lacks: the return value of a generator, and items that `reduce` has not seen."""
+        """Return data missing from the output: a generator's return value, and items that `reduce` has not seen."""
         told: dict[str, object] = {}
         if returned is not None:
             told["returned"] = returned
@@ -168,10 +168,10 @@ class StreamContent:
 
 
 def stream_text(content: StreamContent) -> str:
-    """Return the content of a stream, or a marker if the user's `reduce` fails; the stream is not affected."""
+    """Return the content of a stream, or a marker if the user's `reduce` fails. The stream is not affected."""
     try:
         return content.text()
-    except KeyboardInterrupt:  # in the app's thread it is the app's
+    except KeyboardInterrupt:  # raised in the app's thread, it belongs to the app
         raise
     except BaseException as error:  # noqa: BLE001 - the user's `reduce` ran; counted and logged
         failed("reduce", error)

@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 class ContextExecutor(Executor):
-    """Wraps an executor: each task sees the context variables, and so the open span, of its submitter.
+    """Wrapper of an executor: each task sees the context variables, and so the open span, of its submitter.
 
-    Every submission takes its own copy, since one context cannot be entered by two threads at once.
+    Each submission takes its own copy, because two threads cannot enter one context at once.
     """
 
     def __init__(self, inner: Executor) -> None:
@@ -23,7 +23,7 @@ class ContextExecutor(Executor):
         self._carries = not _runs_in_processes(inner)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Submit a task in a copy of the context of the caller."""
+        """Submit a task in a copy of the caller's context."""
         if not self._carries:
             return self._inner.submit(fn, *args, **kwargs)
         run: Callable[..., Any] = copy_context().run
@@ -46,6 +46,6 @@ class ContextExecutor(Executor):
 
 
 def _runs_in_processes(executor: Executor) -> bool:
-    """Return whether tasks are pickled: contexts cannot be. Without the module loaded there is no such executor."""
+    """Return whether tasks are pickled, which contexts cannot be. An executor of processes needs its module loaded."""
     module = sys.modules.get("concurrent.futures.process")
     return module is not None and isinstance(executor, module.ProcessPoolExecutor)

@@ -1,4 +1,4 @@
-"""`trace`, `span` and their kin: one object per name that is a decorator and a maker of blocks."""
+"""`trace`, `span` and the other decorators: each is one object that decorates functions and makes blocks."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any, Final, Generic, TypeVar, cast, overload
 from opentelemetry.context import get_current
 
 from pandaprobe_otel.capture.arguments import ArgumentReader, parameters_of
-from pandaprobe_otel.capture.call import CallRecipe
+from pandaprobe_otel.capture.call_scope import CallRecipe
 from pandaprobe_otel.capture.handles import SpanHandle
-from pandaprobe_otel.capture.plan import SpanPlan, kind_of
+from pandaprobe_otel.capture.span_plan import SpanPlan, kind_of
 from pandaprobe_otel.capture.tool_answers import answered
 from pandaprobe_otel.capture.trace_context import trace_values
 from pandaprobe_otel.capture.wrapping import wrap
@@ -45,7 +45,7 @@ class SpanOptions:
     input: Any = NOT_GIVEN
 
     def plan(self, name: str, function: str | None = None) -> SpanPlan:
-        """Return the plan of a span of this name. Metadata of a trace is the trace's, else the span's own."""
+        """Return the plan of a span of this name. Metadata belongs to the trace if the span makes one."""
         values = trace_values(
             session=self.session_id,
             user=self.user_id,
@@ -66,7 +66,7 @@ class SpanOptions:
 class SpanBlock(Generic[H]):
     """The result of `span("name", ...)`: a `with` block, an `async with` block or a decorator.
 
-    It may be entered many times, also by several tasks at once; each time it makes a new span.
+    It may be entered many times, also by several tasks at once. Each entry makes a new span.
     """
 
     __slots__ = ("_handle_class", "_is_used", "_key", "_open", "_options")
@@ -79,7 +79,7 @@ class SpanBlock(Generic[H]):
         self._open: list[H] = []
 
     def __del__(self) -> None:
-        if not getattr(self, "_is_used", True):  # an interrupt may have kept it from being made
+        if not getattr(self, "_is_used", True):  # an interrupt may have prevented its construction
             unused(f"the span {self._options.name or self._options.kind.lower()!r}")
 
     def __call__(self, function: F) -> F:
@@ -118,14 +118,14 @@ class SpanBlock(Generic[H]):
             raise
 
     def _innermost(self) -> H | None:
-        """Return the current open entry, from the context unless somebody replaced it."""
+        """Return the current open entry: the one in the context, unless somebody replaced it."""
         handle: Any = get_current().get(self._key)
         if handle is not None and handle in self._open:
             return handle  # type: ignore[no-any-return]
         return self._open[-1] if self._open else None
 
     def _close(self, handle: Any) -> None:
-        """Undo an entry that was interrupted while it was made or left."""
+        """Undo an entry that was interrupted while it was created or left."""
         if handle is not None:
             handle.interrupted()
             if handle in self._open:
@@ -159,13 +159,14 @@ class SpanFactory(Generic[H]):
         with tool("search") as s:               async with tool("search", input={"query": q}) as s:
             s.set_output(...)                       s.output = ...
 
-    Functions, coroutine functions, generators, async generators, methods, class and static methods (in either
-    order) keep their type, signature and sort; of a class, the public methods that it defines are decorated.
-    The span of a generator lasts from its first step to its last, and its output is what it yielded.
+    Functions, coroutine functions, generators, async generators and methods keep their type and signature. So do class
+    and static methods, in either order of the decorators. Decorating a class decorates the public methods that it
+    defines. The span of a generator lasts from its first step to its last, and its output is
+    the yielded items.
 
-    An exception passes unchanged and makes the span an ERROR. What is cancelled, or a generator that is closed
-    early, is neither an error nor a success: its `outcome` is "cancelled" or "partial". A fault of tracing itself
-    is logged once and counted.
+    An exception passes unchanged and gives the span the status ERROR. Cancelled work and generators that are closed
+    early are neither an error nor a success: their `outcome` is "cancelled" or "partial". A fault of tracing itself is
+    logged once and counted.
     """
 
     def __init__(self, kind: str, handle_class: type[H], doc: str, *, is_trace: bool = False) -> None:
@@ -198,19 +199,19 @@ class SpanFactory(Generic[H]):
 
         Args:
             title: Name of the span, as the first argument.
-            name: Name of the span; default: the function's name, of a block without one the kind.
-            kind: AGENT, TOOL, LLM, RETRIEVER, CHAIN, EMBEDDING or OTHER; default: the kind of this decorator.
+            name: Name of the span. Default: the function's name; for a block without a name, the kind.
+            kind: AGENT, TOOL, LLM, RETRIEVER, CHAIN, EMBEDDING or OTHER. Default: the kind of this decorator.
             model: Name of the model that is called.
-            capture: True: arguments and result are recorded; False: neither; names: of the arguments only these.
-            ignore: Names of arguments that are never recorded, also inside `**kwargs`. A name that no argument has is
-                told of when the function is decorated, and arguments with a similar name are hidden (where there are
-                none, all arguments, unless another name of `ignore` hides one).
+            capture: True records arguments and result, False neither. A list of names records only these arguments.
+            ignore: Names of arguments that are never recorded, also inside `**kwargs`. If no argument has one of the
+                names, a warning is logged when the function is decorated, and arguments with a similar name are
+                hidden. If no name is similar, all arguments are hidden, unless another name of `ignore` hides one.
             tags: Tags of the trace.
-            metadata: Metadata of the span; of `trace`, and of a span that is the root of its trace: also of the trace.
+            metadata: Metadata of the span. For `trace`, and for the root span of a trace: also of the trace.
             session_id: Session of the trace, also for everything called inside.
-            user_id: User of the trace, likewise.
-            reduce: Makes the output of a generator from the list of what it yielded (bounded: 10,000 items);
-                default: text is joined, everything else a list.
+            user_id: User of the trace, also for everything called inside.
+            reduce: Function that makes a generator's output from the list of its yielded items (at most 10,000).
+                Default: text is joined, everything else becomes a list.
             input: Input of the span; for blocks only.
         """
         if target is None or isinstance(target, str):
@@ -227,7 +228,7 @@ class SpanFactory(Generic[H]):
 
 
 def decorate(target: F, options: SpanOptions) -> F:
-    """Return the function with a span around each call; a class is returned with its methods replaced."""
+    """Return the function with a span around each call; for a class, return it with its methods replaced."""
     if isinstance(target, type):
         return cast("F", _decorate_class(cast("type[Any]", target), options))
     function = cast("Callable[..., Any]", getattr(target, "__func__", target))
@@ -251,7 +252,7 @@ def decorate(target: F, options: SpanOptions) -> F:
 
 
 def _answered(target: F, name: str, read: ArgumentReader | None) -> F:
-    """Return the function of a tool with a question to an open recording before each call; methods keep their sort."""
+    """Return a tool's function that asks an open recording before each call; methods keep their type."""
     if isinstance(target, (classmethod, staticmethod)):
         method = cast("Any", target)
         return cast("F", method.__class__(_answered(method.__func__, name, read)))
@@ -268,7 +269,7 @@ def _decorate_class(target: type[Any], options: SpanOptions) -> type[Any]:
     named = {name: _names_of_parameters(member) for name, member in members.items()}
     known = frozenset[str]().union(*named.values())
     for name, member in members.items():
-        # What an argument of another method is called is no mistake in this one.
+        # A name that an argument of another method has is not a mistake here.
         mine = replace(
             options,
             name=f"{owner}.{name}",
@@ -295,7 +296,7 @@ def _name_of(function: Callable[..., Any]) -> str:
 
 
 def _place_of(function: Callable[..., Any]) -> str | None:
-    """Return module and qualified name; of a script that is run, the module that an import of it would make."""
+    """Return module and qualified name. In a script that runs, the module has the name that an import would give it."""
     inner: Any = getattr(function, "func", function)
     module, name = getattr(inner, "__module__", None), getattr(inner, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(name, str):

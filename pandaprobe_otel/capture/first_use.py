@@ -1,7 +1,7 @@
-"""The first use of a decorator, block or wrapper in a process where nobody has called `init()`.
+"""First use of a decorator, block or wrapper in a process that has not called `init()`.
 
-A key in the environment asks for traces, so it starts what `init()` starts. Without one, nothing is recorded, which is
-said in one line. Libraries ship decorators, so this costs nothing until the first use, and one question after it.
+If the environment has a key, the first use starts everything that `init()` starts. Without a key, nothing is recorded,
+and one line says so. Libraries ship decorators, so decorating costs nothing. Each call after the first costs one check.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pandaprobe_otel.process.guard import failed
 _logger = logging.getLogger("pandaprobe_otel")
 
 LONGEST_WAIT_S: Final = 5.0
-"""Seconds to wait for the thread that starts; it may wait for a module that this thread is importing."""
+"""Seconds to wait for the starting thread; it may itself wait for a module that this thread is importing."""
 NOTHING_IS_RECORDED: Final = (
-    "nothing is recorded, since init() was not called and no PANDAPROBE_API_KEY is set: do either of them "
-    "(PANDAPROBE_ENABLED=false turns this line off)."
+    "nothing is recorded: init() was not called and no PANDAPROBE_API_KEY is set. Do one of the two, or set "
+    "PANDAPROBE_ENABLED=false to turn this line off."
 )
 
 _lock = threading.RLock()
@@ -29,27 +29,27 @@ _is_beginning = False
 
 
 def is_over() -> bool:
-    """Return whether a first use has nothing more to do."""
+    """Return whether the first use has nothing left to do."""
     return _is_over
 
 
 def forestall() -> None:
-    """Mark the first use as over, since the app calls `init()`, which may use decorators itself."""
+    """Mark the first use as over, because the app calls `init()`, which may use decorators itself."""
     global _is_over
     _is_over = True
 
 
 def begin(*, quietly: bool = False) -> None:
-    """Start from the environment if it asks for that, else say that nothing is recorded; once. Never raises.
+    """Start if the environment asks for it, else log that nothing is recorded. Runs once and never raises.
 
-    Threads that come meanwhile wait for the one that starts. `quietly`: only start; whoever asks sees what came of
-    it, and the line is left to the next use.
+    Other threads wait for the thread that starts. With `quietly`, nothing is logged: the caller sees the outcome, and
+    the next use logs the line.
     """
     global _is_over, _is_beginning
     if _is_over or not _lock.acquire(timeout=LONGEST_WAIT_S):
         return
     try:
-        if not _is_over and not _is_beginning:  # else this very thread begins, and came to a use of its own
+        if not _is_over and not _is_beginning:  # else this thread itself is starting, and reached a decorator
             _is_beginning = True
             _is_over = _begin(quietly)
             _is_beginning = False
@@ -70,7 +70,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _begin(quietly: bool) -> bool:
-    # Whoever has not loaded these has neither called init() nor opened a pipeline.
+    # Unless these are loaded, nobody has called init() or opened a pipeline.
     bootstrap: Any = sys.modules.get("pandaprobe_otel.bootstrap")
     pipeline: Any = sys.modules.get("pandaprobe_otel.pipeline.opening")
     if (bootstrap and bootstrap.current() is not None) or (pipeline and pipeline.was_opened()) or _is_test_run():
@@ -91,12 +91,12 @@ def _begin(quietly: bool) -> bool:
 
 def _is_off() -> bool:
     from pandaprobe_otel.config.otel_variables import otel_disabled
-    from pandaprobe_otel.config.values import BadValueError, read_bool
+    from pandaprobe_otel.config.parsers import BadValueError, read_bool
 
     given = os.environ.get("PANDAPROBE_ENABLED", "").strip()
     try:
         return not read_bool(given) if given else otel_disabled(os.environ) is not None
-    except BadValueError:  # as if it were not set, which is said with the rest of the settings
+    except BadValueError:  # treated as unset; the other settings report it
         return False
 
 

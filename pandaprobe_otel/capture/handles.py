@@ -1,4 +1,4 @@
-"""The objects that `with span(...) as s` and `with start_trace(...) as t` give."""
+"""Objects that `with span(...) as s` and `with start_trace(...) as t` return."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from opentelemetry.context import Context, set_value
 from opentelemetry.trace import StatusCode
 
-from pandaprobe_otel.capture.activity import Activity, start
 from pandaprobe_otel.capture.content import encode
-from pandaprobe_otel.capture.outcome import record_exception
-from pandaprobe_otel.capture.plan import SpanPlan, kind_of
+from pandaprobe_otel.capture.recorded_exceptions import record_exception
+from pandaprobe_otel.capture.span_lifetime import Activity, start
+from pandaprobe_otel.capture.span_plan import SpanPlan, kind_of
 from pandaprobe_otel.capture.token_counts import odd_counts
 from pandaprobe_otel.capture.trace_context import first_items, metadata_in
 from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from pandaprobe_otel.process.guard import failed, unused
 
-if TYPE_CHECKING:  # both cost more to load than most apps ever use of them
+if TYPE_CHECKING:  # both take longer to load than most apps ever use them
     from datetime import datetime
 
     from pandaprobe_otel.enums import TraceStatus
@@ -31,8 +31,8 @@ _NO_ID: Final = "00000000-0000-0000-0000-000000000000"
 class SpanHandle:
     """A span as a `with` or `async with` block.
 
-    No method raises. What is written is encoded at once, so that later changes of the object are not shown;
-    what is written before the block is entered, when it is entered. Nothing is encoded while nobody traces.
+    No method raises. Values are encoded when they are set, so later changes of an object do not show; values that are
+    set before the block is entered are encoded when it is entered. Nothing is encoded while spans go nowhere.
     """
 
     def __init__(self, plan: SpanPlan, *, home: Context | None = None, key: str | None = None) -> None:
@@ -49,7 +49,7 @@ class SpanHandle:
         self._trace_metadata: dict[str, Any] = {} if plan.is_trace else dict(self._metadata)
 
     def __del__(self) -> None:
-        if not getattr(self, "_entered", True):  # an interrupt may have kept it from being made
+        if not getattr(self, "_entered", True):  # an interrupt may have prevented its construction
             unused(f"the span {self._plan.name!r}")
 
     def __enter__(self) -> Self:
@@ -64,7 +64,7 @@ class SpanHandle:
                     activity.context = set_value(self._key, self, activity.context)
                 for what, write in self._early:
                     self._do(what, write)
-                activity.resume()  # last: until then, nothing has to be put back
+                activity.resume()  # last: before this line, there is nothing to put back
             self._early.clear()
             return self
         except BaseException:
@@ -105,12 +105,12 @@ class SpanHandle:
 
     @property
     def trace_id(self) -> str:
-        """The id of the trace in PandaProbe (UUID text); all zeros before the block is entered or untraced."""
+        """Id of the trace in PandaProbe (UUID text); all zeros before the block is entered or if it is not traced."""
         return _NO_ID if self._activity is None else trace_uuid(self._activity.span.get_span_context().trace_id)
 
     @property
     def span_id(self) -> str:
-        """The id of this span in PandaProbe (UUID text); all zeros before the block is entered or untraced."""
+        """Id of this span in PandaProbe (UUID text); all zeros before the block is entered or if it is not traced."""
         if self._activity is None:
             return _NO_ID
         context = self._activity.span.get_span_context()
@@ -118,7 +118,7 @@ class SpanHandle:
 
     @property
     def input(self) -> Any:
-        """The input; assigning it is `set_input`."""
+        """Input; assigning it is the same as `set_input`."""
         return self._input
 
     @input.setter
@@ -127,7 +127,7 @@ class SpanHandle:
 
     @property
     def output(self) -> Any:
-        """The output; assigning it is `set_output`."""
+        """Output; assigning it is the same as `set_output`."""
         return self._output
 
     @output.setter
@@ -136,7 +136,7 @@ class SpanHandle:
 
     @property
     def model(self) -> str | None:
-        """The model; assigning it is `set_model`."""
+        """Model; assigning it is the same as `set_model`."""
         return self._model
 
     @model.setter
@@ -144,7 +144,7 @@ class SpanHandle:
         self.set_model(value)
 
     def set_input(self, input: Any) -> None:
-        """Set the input; of an LLM span: the messages."""
+        """Set the input; for an LLM span, the messages."""
         self._input = input
         self._do("set_input", lambda activity: activity.write_input(encode(input)))
 
@@ -154,7 +154,7 @@ class SpanHandle:
         self._do("set_output", lambda activity: activity.write_output(encode(output)))
 
     def set_model(self, model: str) -> None:
-        """Set the name of the model that was asked."""
+        """Set the name of the called model."""
         self._model = model
         self._do("set_model", lambda activity: _write(activity, {names.MODEL: model, names.REQUEST_MODEL: model}))
 
@@ -166,23 +166,23 @@ class SpanHandle:
         """Set the tokens that the model call used.
 
         Further counts are `total_tokens`, `cache_read_tokens`, `cache_creation_tokens`, `reasoning_tokens`,
-        `audio_tokens`, `accepted_prediction_tokens` and `rejected_prediction_tokens`, also by the names that providers
-        have for them. Others are told of and kept in the span's metadata, as is a count that is none.
+        `audio_tokens`, `accepted_prediction_tokens` and `rejected_prediction_tokens`. The providers' names for them
+        work too. Other names and invalid counts are kept in the span's metadata, with a warning.
         """
         usage = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, **extra}
         self._set_json("set_token_usage", names.TOKEN_USAGE, usage)
         if (odd := odd_counts(usage)) is not None:
             self._do("set_token_usage", lambda activity: self._add_metadata(activity, {"token_usage": odd}))
-        if self._plan.kind in ("LLM", "EMBEDDING"):  # sums of an agent would be counted twice elsewhere
+        if self._plan.kind in ("LLM", "EMBEDDING"):  # an agent's sums would be counted a second time elsewhere
             counts = {names.USAGE_INPUT_TOKENS: prompt_tokens, names.USAGE_OUTPUT_TOKENS: completion_tokens}
             self._set("set_token_usage", counts)
 
     def set_cost(self, *, total: float, **extra: float) -> None:
-        """Set what the call cost, in US dollars."""
+        """Set the cost of the call, in US dollars."""
         self._set_json("set_cost", names.COST, {"total": total, **extra})
 
     def set_completion_start_time(self, ts: datetime | None = None) -> None:
-        """Set when the first token arrived; None: now. A time without a zone is local time."""
+        """Set the time at which the first token arrived; None means now. A time without a zone is local time."""
         now = time_ns()
 
         def write(activity: Activity) -> None:
@@ -191,7 +191,7 @@ class SpanHandle:
         self._do("set_completion_start_time", write)
 
     def set_error(self, error: str | BaseException) -> None:
-        """Mark the span as failed, with a text or with the exception that was caught."""
+        """Mark the span as failed, with a text or a caught exception."""
         if isinstance(error, BaseException):
             self._do("set_error", lambda activity: record_exception(activity.span, error))
             return
@@ -203,7 +203,7 @@ class SpanHandle:
         self._do("set_error", write)
 
     def set_metadata(self, metadata: Mapping[str, Any]) -> None:
-        """Add to the metadata of the span; where it is the root of its trace, also to the trace's."""
+        """Add to the metadata of the span; if it is the root of its trace, also to the trace's metadata."""
 
         def write(activity: Activity) -> None:
             self._add_metadata(activity, metadata)
@@ -239,10 +239,10 @@ class SpanHandle:
 
 
 class TraceHandle(SpanHandle):
-    """The root span of a trace as a block, and the way to its spans.
+    """Root span of a trace as a block, with a method that makes its spans.
 
-    Inside an active trace it is a child span of that trace, `trace_id` included: a second trace would cost
-    quota. Under a span of something else, such as a web request, it gives the trace its name, input and output.
+    Inside an active trace it is a child span with the same `trace_id`, because a second trace would cost quota. Under
+    a span of another library, such as a web request, it gives the trace its name, input and output.
     """
 
     def span(
@@ -255,7 +255,7 @@ class TraceHandle(SpanHandle):
     ) -> SpanHandle:
         """Return a span of this trace, to be entered with `with`.
 
-        Its parent is the current span; in a thread that knows nothing of this trace, the trace's own span.
+        Its parent is the current span; in a thread without the context of this trace, it is the trace's own span.
         """
         plan = SpanPlan(name, kind=kind_of(kind), model=model, metadata=metadata)
         return SpanHandle(plan, home=None if self._activity is None else self._activity.context)
@@ -266,7 +266,7 @@ class TraceHandle(SpanHandle):
         self._do("set_metadata", lambda activity: self._add_trace_metadata(activity, metadata))
 
     def set_status(self, status: TraceStatus | str) -> None:
-        """Set the state of the trace: PENDING, RUNNING, COMPLETED or ERROR."""
+        """Set the status of the trace: PENDING, RUNNING, COMPLETED or ERROR."""
 
         def write(activity: Activity) -> None:
             from pandaprobe_otel.enums import TraceStatus
@@ -280,7 +280,7 @@ class TraceHandle(SpanHandle):
 
 
 def _write(activity: Activity, texts: Mapping[str, object]) -> None:
-    """Write texts; other values, such as members of an enum, by their text."""
+    """Write values as text; members of an enum by their value."""
     activity.span.set_attributes({name: str(value) for name, value in texts.items()})
 
 

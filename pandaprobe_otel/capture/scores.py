@@ -1,4 +1,4 @@
-"""`score()`: a verdict on a trace, sent after the trace itself."""
+"""`score()`: send a score for a trace, after the trace itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _MAX_TEXT = 255
 NO_TRACE: Final = UUID(int=0)
-"""Stands in while a score of no trace is checked."""
+"""Placeholder while a score without a trace is checked."""
 
 
 def score(
@@ -29,15 +29,14 @@ def score(
     reason: str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
-    """Give a trace a score. Returns at once; it is sent after the trace, in the background.
+    """Give a trace a score. Returns at once; the score is sent in the background, after the trace.
 
-    `value` is a number between 0 and 1 (NUMERIC), True or False (BOOLEAN), or a label (CATEGORICAL). A text that
-    is a number counts as NUMERIC when `data_type` says so, as in the official SDK. `trace_id` is the id that
-    `current_trace_id()` returns; None, which that is outside of a trace, is no trace: nothing is sent, which is said
-    once where traces are.
+    `value` is a number between 0 and 1 (NUMERIC), True or False (BOOLEAN), or a label (CATEGORICAL). A text that is a
+    number counts as NUMERIC if `data_type` says so, as in the official SDK. `trace_id` is the result of
+    `current_trace_id()`. Outside of a trace that is None; then nothing is sent and one warning is logged.
 
     Raises:
-        InvalidRequest: the score cannot be one (out of range, empty name, no UUID), before anything is sent.
+        InvalidRequest: the score is invalid (out of range, empty name, no UUID); raised before anything is sent.
     """
     from pandaprobe_otel.bootstrap import current
 
@@ -48,8 +47,8 @@ def score(
 def score_with(
     handle: PandaProbe | None, trace_id: str | UUID | None, name: str, value: float | bool | str, **options: Any
 ) -> None:
-    """Check a score, and send it with this handle. Warns of a score without a trace if traces are sent."""
-    # Of no trace as well: what is wrong with a score shows in a test without a key, too.
+    """Check a score and send it with this handle. Warns about a score without a trace if traces are sent."""
+    # Check it even without a trace, so that a test without a key finds an invalid score too.
     body = score_body(NO_TRACE if trace_id is None else trace_id, name, value, **options)
     if handle is None:
         return
@@ -71,7 +70,7 @@ def score_body(
     reason: str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the JSON body of POST /evaluations/trace-scores: the value is always a text there (measured)."""
+    """Return the JSON body of POST /evaluations/trace-scores, where the value is always text (measured)."""
     try:
         trace = str(UUID(str(trace_id)))
     except ValueError:
@@ -84,7 +83,7 @@ def score_body(
         "name": name,
         "value": _value_text(value, kind),
         "data_type": kind.value,
-        "source": "PROGRAMMATIC",  # the server's default is ANNOTATION: a person's
+        "source": "PROGRAMMATIC",  # the server's default ANNOTATION means a person
     }
     if reason is not None:
         body["reason"] = reason

@@ -1,4 +1,4 @@
-"""Counts of `set_token_usage` that PandaProbe has no column for."""
+"""Counts given to `set_token_usage` that PandaProbe has no column for."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ _MAX_COUNT: Final = 2**31 - 1
 
 
 def odd_counts(usage: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return invalid counts and counts of unknown names, with a warning; None if there are none, as usual."""
+    """Return invalid counts and counts with unknown names, with a warning; None if there are none."""
     odd: dict[str, Any] | None = None
     for name, value in usage.items():
         if name in _UNDERSTOOD and type(value) is int and 0 <= value <= _MAX_COUNT:
             continue
-        if value is None or (name in _DETAILS and isinstance(value, Mapping)):  # as in a provider's own usage
+        if value is None or (name in _DETAILS and isinstance(value, Mapping)):  # as in a provider's usage object
             continue
         odd = odd or {}
         odd[name] = value
         if name not in _UNDERSTOOD:
-            why = f"{name} is none of {', '.join(KNOWN)}"
+            why = f"{name} is not one of {', '.join(KNOWN)}"
         else:
             why = f"{name} is not a whole number from 0 to 2147483647"
         mistake(f"set_token_usage: {why}; it is kept in the span's metadata, under token_usage, and not counted.")

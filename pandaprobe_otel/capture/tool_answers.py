@@ -1,7 +1,7 @@
-"""Place where a recording answers calls of tools; without an open recording, nobody does.
+"""Hook through which an open recording answers calls of tools.
 
-The functions of decorated tools are wrapped where they are decorated, those of frameworks where they are called: inside
-of the call's span, so that a played call has one too.
+Decorated tools are wrapped where they are decorated, tools of frameworks where they are called. Both run inside the
+call's span, so that a played call has a span too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pandaprobe_otel.capture.arguments import ArgumentReader
 
 
 class PlayedCall(Protocol):
-    """A call of a tool that is not run."""
+    """Tool call that is answered from a recording."""
 
     def outcome(self) -> Any:
         """Return the recorded result, or raise the recorded exception."""
@@ -25,27 +25,27 @@ class PlayedCall(Protocol):
 
 
 class RanCall(Protocol):
-    """A call of a tool that runs."""
+    """Tool call that runs."""
 
     def running(self) -> AbstractContextManager[None]:
-        """Return the block in which it runs."""
+        """Return the block that the call runs in."""
         ...
 
     def returned(self, result: Any, /) -> None:
-        """Take the tool's result."""
+        """Record the tool's result."""
         ...
 
     def raised(self, error: BaseException, /) -> None:
-        """Take the tool's exception."""
+        """Record the tool's exception."""
         ...
 
     def runs_always(self) -> None:
-        """The tool has to run in a replay, too."""
+        """Mark the tool as one that must run in a replay, too."""
         ...
 
 
 Ask = Callable[[str, Mapping[str, Any]], "PlayedCall | RanCall | None"]
-"""Asked before a tool runs, with its name and arguments. None: nobody wants to know."""
+"""Called before a tool runs, with its name and arguments. None: no recording wants the call."""
 
 _asked: list[Ask] = []
 
@@ -60,13 +60,13 @@ def _never(_: Any) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """The form in which results of a framework's tools are kept.
+    """Form in which the results of a framework's tools are kept.
 
     Attributes:
         kept: Returns a result as JSON.
-        given: Returns JSON as a result.
-        steers: Tells whether an exception is no failure, but a word to the framework, such as a wait for a person. A
-            tool that says one has to run always.
+        given: Returns a result from JSON.
+        steers: Returns whether an exception is a signal to the framework, such as a wait for a person, and not a
+            failure. A tool that raises one must always run.
     """
 
     kept: Callable[[Any], Any] = _same
@@ -78,19 +78,19 @@ AS_IT_IS: Final = Form()
 
 
 def ask_with(ask: Ask | None) -> None:
-    """Set the recording that answers; None for none."""
+    """Set the recording that answers calls; None for none."""
     _asked[:] = [] if ask is None else [ask]
 
 
 def is_asked() -> bool:
-    """Tell whether somebody answers calls of tools now."""
+    """Return whether a recording answers calls of tools now."""
     return bool(_asked)
 
 
 def call(
     name: str, arguments: Callable[[], Mapping[str, Any]], function: Callable[[], Any], form: Form = AS_IT_IS
 ) -> Any:
-    """Return what a tool returns: what is recorded, or what the function does. The arguments are read if it matters."""
+    """Return a tool's recorded result, or run its function. Reads the arguments only if a recording asks for them."""
     asked = _begin(name, arguments)
     if asked is None:
         return function()
@@ -115,7 +115,7 @@ async def call_async(
     function: Callable[[], Awaitable[Any]],
     form: Form = AS_IT_IS,
 ) -> Any:
-    """Return what a coroutine function of a tool returns, as `call` does."""
+    """Return the result of a tool's coroutine function, as `call` does."""
     asked = _begin(name, arguments)
     if asked is None:
         return await function()
@@ -147,7 +147,7 @@ def _raised(ran: RanCall, error: BaseException, form: Form) -> None:
 
 
 def text_of(result: Any) -> str:
-    """Return a result as a model gets it."""
+    """Return a result as the text that a model gets."""
     from pandaprobe_otel.capture.content import encode
 
     return result if isinstance(result, str) else encode(result)
@@ -156,7 +156,7 @@ def text_of(result: Any) -> str:
 def answered(function: Callable[..., Any], name: str, read: ArgumentReader | None) -> Callable[..., Any]:
     """Return a tool's function that asks the recording before each call.
 
-    A generator is left as it is, and so is a function whose arguments are not captured (`read` is None).
+    Generators stay as they are, and so do functions whose arguments are not captured (`read` is None).
     """
     if read is None or inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         return function

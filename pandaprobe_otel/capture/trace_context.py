@@ -1,11 +1,16 @@
-"""Session, user, tags and metadata of the traces that are made from here on.
+"""Session, user, tags and metadata of the traces that start from here on.
 
-Three ways to say them, and who wins: an argument of a decorator or block > the innermost `with context(...)` >
-`set_session` / `set_user` > the `session.id` and `user.id` entries of W3C baggage that came with a request.
-Tags of all levels add up; metadata of all levels is merged, the inner value wins.
+They can be set in several ways. The first of these wins:
 
-The values of `context` live frozen on the OpenTelemetry context, so that they follow it into tasks and, with
-`context_executor`, into threads; those of `set_session` live in a context variable.
+1. an argument of a decorator or block,
+2. the innermost `with context(...)`,
+3. `set_session` and `set_user`,
+4. the entries `session.id` and `user.id` of W3C baggage in a request.
+
+Tags of all levels add up. Metadata of all levels is merged, and inner values win.
+
+The values of `context` are frozen on the OpenTelemetry context, so they follow it into tasks and, with
+`context_executor`, into threads. The values of `set_session` are in a context variable.
 """
 
 from __future__ import annotations
@@ -43,14 +48,14 @@ _user: ContextVar[str | None] = ContextVar("pandaprobe_user", default=None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceValues:
-    """Facts about traces at one level; `over` puts it above the level around it."""
+    """Values for traces at one level; `over` combines them with the level around it."""
 
     session: str | None = None
     user: str | None = None
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, object] | None = None
     attributes: Mapping[str, AttributeValue] | None = None
-    """The same as span attributes, encoded once for all spans; None on a level that was not laid yet."""
+    """The same values as span attributes, encoded once for all spans; None before `over` is called."""
 
     def over(self, outer: TraceValues | None) -> TraceValues:
         """Return the values that hold inside both levels, with their attributes."""
@@ -75,7 +80,7 @@ class TraceValues:
 def trace_values(
     *, session: object, user: object, tags: Sequence[str] | None, metadata: Mapping[str, object] | None
 ) -> TraceValues | None:
-    """Return the arguments as one level of values, None when there is nothing in them or they cannot be read."""
+    """Return the arguments as one level of values; None if there are none or they cannot be read."""
     if session is None and user is None and not tags and not metadata:
         return None
     try:
@@ -91,23 +96,23 @@ def trace_values(
 
 
 def first_items(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a copy of metadata, with no more items than are recorded."""
+    """Return a copy of metadata, cut to the number of items that are recorded."""
     return {} if metadata is None else dict(islice(metadata.items(), _MOST_METADATA))
 
 
 def with_values(values: TraceValues, context: Context) -> Context:
-    """Return the OpenTelemetry context with these values laid over those it has."""
+    """Return the OpenTelemetry context with these values over its own."""
     return set_value(_VALUES_KEY, values.over(_values_in(context)), context)
 
 
 def values_alone(context: Context) -> Context:
-    """Return a context with only the values of this one, for a trace apart from the current one."""
+    """Return a context with only the values of this one, for a trace separate from the current one."""
     values = context.get(_VALUES_KEY)
     return Context() if values is None else set_value(_VALUES_KEY, values, Context())
 
 
 def attributes_in(context: Context) -> Mapping[str, AttributeValue] | None:
-    """Return the attributes that a span started in this context gets, None when nothing is set (the usual case)."""
+    """Return the attributes for a span that starts in this context; None if no value is set, as usual."""
     values = cast("TraceValues | None", context.get(_VALUES_KEY))
     session, user, baggage = _session.get(), _user.get(), _baggage_in(context)
     if session is None and user is None and not baggage:
@@ -125,15 +130,15 @@ def attributes_in(context: Context) -> Mapping[str, AttributeValue] | None:
 
 
 def metadata_in(context: Context) -> Mapping[str, object]:
-    """Return the metadata that traces made in this context get."""
+    """Return the metadata for traces that start in this context."""
     values = _values_in(context)
     return (values.metadata if values is not None else None) or {}
 
 
 def stamp(span: Span, parent_context: Context | None) -> None:
-    """Write session, user, tags and metadata that hold in `parent_context` (None: the current one) on a span.
+    """Write the session, user, tags and metadata of `parent_context` (None: the current context) on a span.
 
-    For span processors, in `on_start`. What the span has already, somebody said explicitly: it stays.
+    For the `on_start` of span processors. Attributes that the span already has were set explicitly and stay.
     """
     try:
         wanted = attributes_in(parent_context if parent_context is not None else get_current())
@@ -150,8 +155,8 @@ def stamp(span: Span, parent_context: Context | None) -> None:
 class ContextBlock:
     """The result of `context`, `session` and `user`: a `with` block, an `async with` block or a decorator.
 
-    One block may be entered many times, also by several tasks at once: what it replaced is kept on the
-    context that it made, not in the block.
+    One block may be entered many times, also by several tasks at once: the replaced values are kept on the context
+    that the block makes, not in the block.
     """
 
     __slots__ = ("_baggage", "_is_used", "_key", "_values")
@@ -163,7 +168,7 @@ class ContextBlock:
         self._key = f"pandaprobe-block-{id(self)}"
 
     def __del__(self) -> None:
-        if not getattr(self, "_is_used", True):  # an interrupt may have kept it from being made
+        if not getattr(self, "_is_used", True):  # an interrupt may have prevented its construction
             unused("session(), user() or context()")
 
     def __enter__(self) -> None:
@@ -173,7 +178,7 @@ class ContextBlock:
         outer = get_current()
         try:
             attach(set_value(self._key, outer, self.applied_to(outer)))
-        except BaseException:  # an interrupt: it may have been made current already
+        except BaseException:  # an interrupt: the context may already be current
             attach(outer)
             raise
 
@@ -181,7 +186,7 @@ class ContextBlock:
         outer: object = None
         try:
             outer = get_current().get(self._key)
-            # Absent when a foreign task or the garbage collector closes the block: nothing to restore there.
+            # Absent if another task or the garbage collector closes the block: there is nothing to restore.
             if isinstance(outer, Context):
                 attach(outer)
         except BaseException:
@@ -197,7 +202,7 @@ class ContextBlock:
         self.__exit__()
 
     def __call__(self, function: F) -> F:
-        """Decorate a function: the values hold while it runs (for a generator: while it is iterated)."""
+        """Decorate a function: the values hold while it runs or, for a generator, while it is iterated."""
         from pandaprobe_otel.capture.wrapping import ContextScope, wrap
 
         self._is_used = True
@@ -229,12 +234,12 @@ def context(
     """Set session, user, tags and metadata of every trace made inside the block or the decorated function.
 
     Args:
-        session: Id of the conversation; PandaProbe groups traces by it. Over 255 characters it is shortened.
+        session: Id of the conversation; PandaProbe groups traces by it. Longer ids are cut to 255 characters.
         user: Id of the end user.
-        tags: Added to the tags of the blocks around.
-        metadata: Merged over the metadata of the blocks around; read when the block is entered.
-        baggage: True: session and user are also put into W3C baggage, so that they go out in the headers of
-            every instrumented request, to whoever it is sent to.
+        tags: Added to the tags of the outer blocks.
+        metadata: Merged over the metadata of the outer blocks; read when the block is entered.
+        baggage: If true, session and user are also put into W3C baggage. Then they leave in the headers of every
+            instrumented request, whoever receives it.
     """
     return ContextBlock(trace_values(session=session, user=user, tags=tags, metadata=metadata), baggage=baggage)
 
@@ -250,39 +255,39 @@ def user(user_id: str) -> ContextBlock:
 
 
 def set_session(session_id: str | None) -> None:
-    """Set the session from here on, in this thread or task, and on the span that is open now. None clears it."""
+    """Set the session from here on in this thread or task, and on the current span. None clears it."""
     set_current_session_id(session_id)
     _mark_current_span(names.SESSION_ID, session_id)
 
 
 def set_user(user_id: str | None) -> None:
-    """Set the user from here on, in this thread or task, and on the span that is open now. None clears it."""
+    """Set the user from here on in this thread or task, and on the current span. None clears it."""
     set_current_user_id(user_id)
     _mark_current_span(names.USER_ID, user_id)
 
 
 def set_current_session_id(session_id: str | None) -> Token[str | None]:
-    """Set the session from here on; the token is for `reset_current_session_id`."""
+    """Set the session from here on; return a token for `reset_current_session_id`."""
     return _session.set(None if session_id is None else str(session_id))
 
 
 def reset_current_session_id(token: Token[str | None]) -> None:
-    """Take a `set_current_session_id` back."""
+    """Undo a `set_current_session_id`."""
     _session.reset(token)
 
 
 def set_current_user_id(user_id: str | None) -> Token[str | None]:
-    """Set the user from here on; the token is for `reset_current_user_id`."""
+    """Set the user from here on; return a token for `reset_current_user_id`."""
     return _user.set(None if user_id is None else str(user_id))
 
 
 def reset_current_user_id(token: Token[str | None]) -> None:
-    """Take a `set_current_user_id` back."""
+    """Undo a `set_current_user_id`."""
     _user.reset(token)
 
 
 def current_trace_id() -> str | None:
-    """Return the id under which PandaProbe shows the trace that is open here (UUID text), None outside of one."""
+    """Return the id under which PandaProbe shows the current trace (UUID text); None outside of a trace."""
     found = get_current_span().get_span_context()
     return trace_uuid(found.trace_id) if found.is_valid else None
 
@@ -290,8 +295,8 @@ def current_trace_id() -> str | None:
 def context_executor(executor: Executor) -> Executor:
     """Return an executor that runs each task in the context of its submitter.
 
-    The returned executor and the given one share their threads; shutting one down shuts down both. A process
-    pool cannot take a context along: its tasks run as they would without this function.
+    The returned executor and the given one share their threads; shutting one down shuts down both. A process pool
+    cannot carry a context: its tasks run as they would without this function.
     """
     from pandaprobe_otel.capture.executors import ContextExecutor
 
@@ -299,9 +304,9 @@ def context_executor(executor: Executor) -> Executor:
 
 
 def _baggage_in(context: Context) -> Mapping[str, object] | None:
-    """Return the W3C baggage of a context. The API keeps its key to itself: one made with it tells the key.
+    """Return the W3C baggage of a context. The API hides the key, so a context with baggage reveals it.
 
-    While `opentelemetry.baggage` is not loaded, nobody has made any; loading it here would only cost time.
+    If `opentelemetry.baggage` is not loaded, there is no baggage, and loading it here would only cost time.
     """
     if not _baggage_key:
         if "opentelemetry.baggage" not in sys.modules:
@@ -338,6 +343,6 @@ def _mark_current_span(name: str, value: str | None) -> None:
 
 
 def _encode(metadata: Mapping[str, object]) -> str:
-    from pandaprobe_otel.mapping.clean import encode  # on use: loads the JSON encoder
+    from pandaprobe_otel.mapping.clean import encode  # loads the JSON encoder, so it is imported on use
 
     return encode(metadata)

@@ -1,4 +1,4 @@
-"""The tracer of the decorators: the global provider's, or that of a provider chosen for this library alone."""
+"""The tracer of the decorators: from the global provider, or from one chosen for this library."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from opentelemetry.trace import ProxyTracerProvider, Tracer, TracerProvider, get
 from pandaprobe_otel.capture import first_use
 
 SCOPE_NAME: Final = "pandaprobe_otel"
-"""Instrumentation scope of every span that this library makes by hand."""
+"""Instrumentation scope of every span that the decorators and blocks make."""
 
 
 class _State:
@@ -26,17 +26,17 @@ _state = _State()
 
 
 def use_tracer_provider(provider: TracerProvider | None) -> None:
-    """Use this provider instead of the global one; None: the global one again."""
+    """Use this provider instead of the global one; with None, use the global one again."""
     _state.chosen = provider
 
 
 def chosen_tracer_provider() -> TracerProvider | None:
-    """Return the provider that was chosen for this library; None for the global one."""
+    """Return the provider chosen for this library; None for the global one."""
     return _state.chosen
 
 
 def share_contexts() -> None:
-    """Note that spans of another provider are among ours, so that some parents never reach us."""
+    """Note that spans of another provider are among ours, so some parents never reach us."""
     _state.are_contexts_shared = True
 
 
@@ -46,7 +46,7 @@ def are_contexts_shared() -> bool:
 
 
 def current_tracer() -> Tracer | None:
-    """Return the tracer to make spans with, None as long as nobody has set up a tracer provider."""
+    """Return the tracer to make spans with; None until a tracer provider is set up."""
     provider = _state.chosen
     if provider is None:
         provider = get_tracer_provider()

@@ -1,4 +1,4 @@
-"""Names in `ignore=` and `capture=` that no argument has: a misspelt one must not record what was to be hidden."""
+"""Names in `ignore=` and `capture=` that no argument has. A misspelt name must not expose the argument it meant."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from typing import Any, Final
 from pandaprobe_otel.process.guard import mistake
 
 ALL_ARGUMENTS: Final = "*"
-"""Stands for every argument of a function."""
+"""Key for every argument of a function."""
 _SIMILAR: Final = 0.6
-"""Share of common letters from which two names are similar; a typing slip leaves more."""
+"""Share of common letters above which two names count as similar; a typing error leaves more."""
 _TOO_SHORT: Final = 2
-"""Letters of a name that is in many others by chance."""
+"""Length of names that are part of many other names by chance."""
 
 
 def hidden_by_mistake(
     function: Callable[..., Any], parameters: Sequence[inspect.Parameter], ignore: Collection[str]
 ) -> dict[str, str]:
-    """Return what to show instead of arguments that an unknown name may have meant, by their names.
+    """Return markers, by argument name, for the arguments that an unknown name in `ignore` may have meant.
 
-    Those with a similar name; where there are none and no other name of `ignore` hides anything, all arguments.
+    These are the arguments with a similar name. If there are none, and no other name of `ignore` hides an argument,
+    all arguments are hidden.
     """
     unknown = _unknown(parameters, ignore)
     markers: dict[str, str] = {}
@@ -42,13 +43,16 @@ def hidden_by_mistake(
 def tell_of_uncaptured(
     function: Callable[..., Any], parameters: Sequence[inspect.Parameter], only: Collection[str]
 ) -> None:
-    """Say which names of `capture=` no argument has: what was meant is not recorded."""
+    """Warn about each name of `capture=` that no argument has, because its argument is not recorded."""
     for name in _unknown(parameters, only):
-        mistake(f"capture={name!r} names no argument of {_place(function)}, so that is not recorded: correct it.")
+        mistake(
+            f"capture={name!r} names no argument of {_place(function)}, so the intended argument is not recorded: "
+            "correct the name."
+        )
 
 
 def _unknown(parameters: Sequence[inspect.Parameter], names: Collection[str]) -> list[str]:
-    """Return the names that no argument has; none for a function with `**kwargs` or without a signature."""
+    """Return the names that no argument has; empty for a function with `**kwargs` or without a signature."""
     if not parameters or any(p.kind is p.VAR_KEYWORD for p in parameters):
         return []
     known = {p.name for p in parameters}
@@ -56,7 +60,7 @@ def _unknown(parameters: Sequence[inspect.Parameter], names: Collection[str]) ->
 
 
 def _is_similar(name: str, other: str) -> bool:
-    from difflib import SequenceMatcher  # on use: only mistakes need it
+    from difflib import SequenceMatcher  # imported on use, because only mistakes need it
 
     one, two = (text.lower().replace("_", "") for text in (str(name), other))
     short, long = sorted((one, two), key=len)

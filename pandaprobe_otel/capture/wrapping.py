@@ -1,7 +1,7 @@
-"""Wrapping of functions of every kind: a `Scope` runs around the call; signature and type stay.
+"""Wrappers for functions of every kind: a `Scope` runs around each call; signature and type stay.
 
-A wrapper is of the same sort as its function (`inspect.iscoroutinefunction` and the like hold), has its name,
-documentation and signature, and passes arguments, results and exceptions through as they are.
+A wrapper is of the same type as its function (`inspect.iscoroutinefunction` and the like agree), and has its name,
+documentation and signature. Arguments, results and exceptions pass unchanged.
 """
 
 from __future__ import annotations
@@ -12,39 +12,39 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, Final, Protocol, TypeVar, cast
 
-from pandaprobe_otel.capture.activity import ContextSwitch
+from pandaprobe_otel.capture.span_lifetime import ContextSwitch
 
 F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, Any, Any]")
 
 
 class Scope(Protocol):
-    """The code around one call. None of its methods raises."""
+    """Code around one call. None of its methods raises."""
 
     def resume(self) -> None:
         """Enter: code of the function is about to run."""
 
     def pause(self) -> None:
-        """Leave: code of the function has stopped, for now or for good."""
+        """Leave: code of the function has stopped, for now or finally."""
 
     def produced(self, item: Any, /) -> None:
         """Take a yielded item."""
 
     def returned(self, value: Any, /) -> None:
-        """End with this value."""
+        """End the scope with this value."""
 
     def raised(self, error: BaseException, /) -> None:
-        """End with this exception."""
+        """End the scope with this exception."""
 
     def interrupted(self) -> None:
-        """Finish after an interrupt, which may have come inside one of these methods."""
+        """Finish after an interrupt, which may have arrived inside one of these methods."""
 
 
 Opener = Callable[[tuple[Any, ...], dict[str, Any]], Scope | None]
-"""Makes the scope of a call from its arguments, None when nothing is to surround it. Does not raise."""
+"""Makes the scope of a call from its arguments; returns None to make none. Does not raise."""
 
 
 class _NoScope:
-    """A scope that does nothing."""
+    """Scope that does nothing."""
 
     def resume(self) -> None:
         pass
@@ -69,10 +69,10 @@ _NO_SCOPE: Final = _NoScope()
 
 
 class ContextScope(ContextSwitch, _NoScope):
-    """A scope that only sets an OpenTelemetry context."""
+    """Scope that only sets an OpenTelemetry context."""
 
     def interrupted(self) -> None:
-        """Put the previous context back."""
+        """Restore the previous context."""
         self.pause()
 
 
@@ -157,7 +157,7 @@ def _around_generator(function: Callable[..., Any], open_scope: Opener) -> Calla
                     scope.returned(stop.value)
                     return stop.value
                 except BaseException as error:
-                    argument = None  # it may be this very exception: a cycle through this frame
+                    argument = None  # it may be this same exception, which would make a cycle through this frame
                     scope.pause()
                     scope.raised(error)
                     raise
@@ -167,7 +167,7 @@ def _around_generator(function: Callable[..., Any], open_scope: Opener) -> Calla
                     argument = yield item
                     step = generator.send
                 except BaseException as error:  # noqa: BLE001 - thrown on at the next step
-                    # GeneratorExit too: thrown in, it does to the generator whatever it would have done without us.
+                    # Pass GeneratorExit too: the generator must see everything that a caller throws in.
                     step, argument = generator.throw, error
         except BaseException:
             scope.interrupted()
@@ -179,7 +179,7 @@ def _around_generator(function: Callable[..., Any], open_scope: Opener) -> Calla
 def _around_async_generator(function: Callable[..., Any], open_scope: Opener) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         generator: AsyncGenerator[Any, Any] = function(*args, **kwargs)
-        scope = open_scope(args, kwargs) or _NO_SCOPE  # there is no `yield from` to fall back on
+        scope = open_scope(args, kwargs) or _NO_SCOPE  # unlike above, `yield from` cannot replace the wrapper
         step: Callable[[Any], Any] = _first_step(generator)
         argument: Any = None
         try:
@@ -211,17 +211,17 @@ def _around_async_generator(function: Callable[..., Any], open_scope: Opener) ->
 
 
 def _first_step(generator: AsyncGenerator[Any, Any]) -> Callable[[Any], Any]:
-    """Return the `asend` of a generator that its event loop does not get to know of.
+    """Return the `asend` of a generator without announcing the generator to its event loop.
 
-    A loop that shuts down closes all generators it knows at once; were this one among them, it would be closed
-    by the loop and by its wrapper at the same time, and one of them would fail with RuntimeError.
+    A loop that shuts down closes all generators that it knows at once. If it knew this one, the loop and the wrapper
+    would close it at the same time, and one of them would fail with RuntimeError.
     """
 
     def first(argument: Any) -> Any:
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(firstiter=None)
         try:
-            return generator.asend(argument)  # only makes the awaitable, which is when the loop is told
+            return generator.asend(argument)  # only creates the awaitable; creating it announces the generator
         finally:
             sys.set_asyncgen_hooks(firstiter=hooks.firstiter)
 

@@ -1,4 +1,4 @@
-"""The command line. `main` is its entry point; it explains itself also where the extra `cli` is not installed."""
+"""The command line. `main` is its entry point. Without the extra `cli`, it names the extra to install."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m pandaprobe_otel.cli`: the command line where scripts are not on the path."""
+"""`python -m pandaprobe_otel.cli`: the command line for systems whose scripts are not on the path."""
 
 from __future__ import annotations
 

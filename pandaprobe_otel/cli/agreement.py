@@ -1,4 +1,4 @@
-"""`pandaprobe-otel evals agreement`: the agreement of a judge with people, and with itself."""
+"""`pandaprobe-otel evals agreement`: the agreement of a judge with people and with itself."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pandaprobe_otel.cli.exits import exit_code_of_outcome
-from pandaprobe_otel.cli.functions import load_function
+from pandaprobe_otel.cli.exit_codes import exit_code_of_outcome
 from pandaprobe_otel.cli.options import format_option, print_json
-from pandaprobe_otel.cli.values import Metric, Threshold
+from pandaprobe_otel.cli.user_functions import load_function
+from pandaprobe_otel.cli.value_types import Metric, Threshold
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.judge_quality import JudgeQuality
 
 _SHOWN: Final = 10
-"""Cases that a judge is wrong about; JSON has all."""
+"""Number of wrongly judged cases that are printed. The JSON report has all of them."""
 
 
 @click.command("agreement")
@@ -28,38 +28,50 @@ _SHOWN: Final = 10
     type=Metric(),
     multiple=True,
     metavar="NAME[=MIN]",
-    help="A metric, and the score that is a yes; may be repeated.",
+    help="Metric, and the lowest score that counts as yes (NAME=MIN). May be repeated.",
 )
-@click.option("--scorer", "scorers", multiple=True, metavar="MODULE:FUNCTION", help="A metric of your own.")
+@click.option(
+    "--scorer", "scorers", multiple=True, metavar="MODULE:FUNCTION", help="Your own scorer function. May be repeated."
+)
 @click.option(
     "--threshold",
     "thresholds",
     type=Threshold(),
     multiple=True,
     metavar="NUMBER|METRIC=NUMBER",
-    help="Score that is a yes, for metrics without MIN (0.5). May be repeated.",
+    help="Lowest score that counts as yes, for metrics without MIN (0.5). May be repeated.",
 )
-@click.option("--judge", metavar="MODEL", help="Judge model for the metrics; scorers ask for themselves.")
+@click.option("--judge", metavar="MODEL", help="Judge model for the metrics. Scorers call their own model.")
 @click.option(
-    "--judge-url", metavar="URL", help="With --judge: an OpenAI-compatible endpoint. [default: the provider's]"
-)
-@click.option(
-    "--repeat", type=click.IntRange(1), default=1, show_default=True, help="Number of questions about each case."
+    "--judge-url", metavar="URL", help="With --judge: URL of an OpenAI-compatible endpoint. [default: the provider's]"
 )
 @click.option(
-    "--min-kappa", type=click.FloatRange(-1, 1), metavar="NUMBER", help="Agreement that the whole interval must reach."
+    "--repeat",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of times that the judge is asked about each case.",
+)
+@click.option(
+    "--min-kappa", type=click.FloatRange(-1, 1), metavar="NUMBER", help="Kappa that the whole 95 % interval must reach."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random draws for the interval.")
-@click.option("--max-evals", type=click.IntRange(0), metavar="N", help="Ask nothing if more questions would be needed.")
-@click.option("--allow-no-evidence", is_flag=True, help="End with 0 if there are too few cases to decide.")
+@click.option(
+    "--max-evals",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Upper limit of questions to the judge. If more are needed, none is asked.",
+)
+@click.option("--allow-no-evidence", is_flag=True, help="Exit with code 0 even if there are too few cases to decide.")
 @format_option
 def agreement(output_format: str, **options: Any) -> int:
     """Ask a judge about the cases of LABELLED (.jsonl, .csv), and compare its answers with the labels.
 
-    Each case has a label, and an input and an output, or a trace. Told are Cohen's kappa with its 95 % interval, what
-    the judge gets wrong, and, with --repeat, how much its answers about one case differ.
+    Each case has a label and either a trace, or an input and an output. The report has Cohen's kappa with its 95 %
+    interval and the cases that the judge gets wrong. With --repeat, it also states how much the judge's answers about
+    one case differ.
 
-    Exit code 1: the agreement is below --min-kappa. 6: there are too few cases, or answers, to tell.
+    Exit code 1: the agreement is below --min-kappa. 6: there are too few cases or answers to decide.
     """
     from pandaprobe_otel.evals.judge_quality import measure_judge
     from pandaprobe_otel.evals.local_judge import LocalJudge
@@ -71,11 +83,13 @@ def agreement(output_format: str, **options: Any) -> int:
     scorers = [load_function(name) for name in options["scorers"]]
     names = [*dict(options["metrics"]), *map(scorer_name, scorers)]
     if not names:
-        raise click.UsageError("say what to measure: --metric with --judge, or --scorer")
+        raise click.UsageError("nothing to measure: pass --metric with --judge, or --scorer")
     by_metric: dict[str, float] = dict(options["thresholds"])
     own: dict[str, float] = {name: value for name, value in options["metrics"] if value is not None}
     if unknown := sorted(by_metric.keys() - {"", *names}):
-        raise click.UsageError(f"{unknown[0]} has a threshold, but is not measured")
+        raise click.UsageError(
+            f"{unknown[0]} has a threshold but is not measured: name it with --metric or --scorer too"
+        )
     thresholds = {name: by_metric.get(name, by_metric.get("", 0.5)) for name in names} | own
     try:
         found = measure_judge(
@@ -100,7 +114,7 @@ def agreement(output_format: str, **options: Any) -> int:
 
 
 def _plain(lines: Sequence[str]) -> Iterator[str]:
-    """A line is one whatever a judge says in it."""
+    """Return the text on one line, since a judge's answer may contain line breaks."""
     from pandaprobe_otel.evals.tree_text import plain_text
 
     return (plain_text(line.replace("\n", " ")) for line in lines)

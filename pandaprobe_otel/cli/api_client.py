@@ -1,4 +1,4 @@
-"""Options of the commands that call the API, and their client."""
+"""The API client of the commands, and the options that configure it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 _CONNECTION = (
     click.option("--project", metavar="NAME", help="Project. [default: PANDAPROBE_PROJECT_NAME]"),
-    click.option("--endpoint", metavar="URL", help="Base URL of PandaProbe. [default: PANDAPROBE_ENDPOINT]"),
-    click.option("--api-key", metavar="KEY", help="API key; safer in PANDAPROBE_API_KEY, which others do not see."),
+    click.option("--endpoint", metavar="URL", help="Base URL of the PandaProbe server. [default: PANDAPROBE_ENDPOINT]"),
+    click.option(
+        "--api-key",
+        metavar="KEY",
+        help="API key. Prefer PANDAPROBE_API_KEY: other users of the machine can see arguments.",
+    ),
     click.option(
         "--timeout",
         "call_timeout",
@@ -25,14 +29,15 @@ _CONNECTION = (
         default=60.0,
         show_default=True,
         envvar="PANDAPROBE_TIMEOUT",
-        help="Seconds that a call may take, waits for the rate limit included.",
+        help="Timeout of a call in seconds, including waits for the rate limit.",
     ),
 )
 
 
 def with_connection(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command a function that opens a client as its first argument, the options that it is made of, and
-    `output_format`: for what may need none.
+    """Decorate a command that does not always need a client.
+
+    The command gets the connection options and `output_format`. Its first argument is a function that opens a client.
     """
 
     @functools.wraps(command)
@@ -53,9 +58,10 @@ def with_connection(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command a `client` as its first argument, the options that it is made of, and `output_format`.
+    """Decorate a command that needs a client.
 
-    A project that does not exist is made by the first request that names it, as by any client.
+    The command gets the connection options and `output_format`. Its first argument is an open client. The server
+    creates a project at the first request that names it.
     """
 
     @functools.wraps(command)

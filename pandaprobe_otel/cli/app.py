@@ -1,4 +1,4 @@
-"""The command group. An error is one line on standard error and an exit code, never a traceback."""
+"""The command group. An error becomes one line on standard error and an exit code, never a traceback."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from pandaprobe_otel.cli.demo import demo
 from pandaprobe_otel.cli.doctor import doctor
-from pandaprobe_otel.cli.exits import ExitCode, exit_code_of
+from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of
 from pandaprobe_otel.cli.extras import missing_extra
 from pandaprobe_otel.cli.lazy import LazyGroup
 from pandaprobe_otel.cli.local import local
@@ -21,12 +21,12 @@ from pandaprobe_otel.cli.suggestions import with_suggestion
 from pandaprobe_otel.errors import OutcomeUnknown, PandaProbeError
 
 _EPILOG = (
-    "Exit codes: 0 ok, 1 general, 2 credentials, 3 not found, 4 bad input or settings, 5 other answer of the API, "
-    "6 no evidence."
+    "Exit codes: 0 success, 1 failure, 2 credentials, 3 not found, 4 invalid input or settings, 5 other API error, 6 "
+    "no evidence."
 )
 
 
-# Those that ask the API load pydantic, which the others do without.
+# Commands that call the API load pydantic, so they are imported only when called.
 _LATER = {
     "capture": "pandaprobe_otel.cli.capture:capture",
     "completion": "pandaprobe_otel.cli.completion:completion",
@@ -63,7 +63,7 @@ _LATER = {
 @click.version_option(package_name="pandaprobe-otel", message="%(prog)s %(version)s")
 @click.pass_context
 def app(context: click.Context) -> None:
-    """PandaProbe for OpenTelemetry: try it, run it locally, find out what is wrong."""
+    """PandaProbe for OpenTelemetry: try it, run it locally, diagnose problems."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -97,7 +97,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _reader_is_gone() -> int:
-    """End without an error when the reader of our output has gone (`| head`), also for what Python flushes last."""
+    """End without an error if the reader of our output is gone (`| head`).
+
+    This includes the output that Python flushes at exit.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ExitCode.OK
 

@@ -1,4 +1,4 @@
-"""Options made from the arguments of the API client, so that a filter of one is a filter of the other."""
+"""Command-line options made from the arguments of the API client, so that both have the same filters."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from uuid import UUID
 
 import click
 
-from pandaprobe_otel.cli.values import Json, Moment, ParamType
+from pandaprobe_otel.cli.value_types import Json, Moment, ParamType
 
 Command: TypeAlias = Callable[..., Any]
 
 _HELP: Final = {
-    "started_after": "Started at this time or later: 2026-01-02T03:04:05Z, or 24h for the last day.",
-    "started_before": "Started before this time.",
-    "date_from": "From this time on: 2026-01-02T03:04:05Z, or 24h for the last day.",
+    "started_after": "Earliest start: 2026-01-02T03:04:05Z, or 24h for the last 24 hours.",
+    "started_before": "Latest start, exclusive.",
+    "date_from": "Earliest time: 2026-01-02T03:04:05Z, or 24h for the last 24 hours.",
     "date_to": "Before this time.",
-    "tags": "A tag; may be repeated.",
-    "query": "A part of the session id.",
-    "limit": "Rows of a page.",
-    "offset": "Rows to leave out.",
+    "tags": "Tag. May be repeated.",
+    "query": "Part of the session id.",
+    "limit": "Number of rows per page.",
+    "offset": "Number of rows to skip.",
 }
 _SPELLINGS: Final = {
     "tags": "tag",
@@ -34,11 +34,11 @@ _SPELLINGS: Final = {
     "date_from": "since",
     "date_to": "until",
 }
-"""Names of options that differ from the arguments they set."""
+"""Options whose names differ from the arguments that they set."""
 
 
 def options_of(arguments: Any, *, without: Sequence[str] = ()) -> Callable[[Command], Command]:
-    """Give a command an option for each argument of a TypedDict; what was given arrives as the mapping `given`."""
+    """Give a command an option for each argument of a TypedDict. The command gets the values as the mapping `given`."""
     hints: Mapping[str, Any] = get_type_hints(arguments)
     with_extras = get_type_hints(arguments, include_extras=True)
     needed = {name for name, hint in with_extras.items() if get_origin(hint) is Required}
@@ -69,7 +69,7 @@ def _option(name: str, hint: Any, *, required: bool) -> Callable[[Command], Comm
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:
-    """Return the types of a union, or the one type."""
+    """Return the members of a union type, or the type itself."""
     kinds = get_args(hint) if get_origin(hint) in (Union, cast, types.UnionType) else (hint,)
     return tuple(kind for kind in kinds if kind is not type(None))
 

@@ -1,4 +1,4 @@
-"""`pandaprobe-otel capture`: make a test of a trace that failed."""
+"""`pandaprobe-otel capture`: turn a failed trace into a test."""
 
 from __future__ import annotations
 
@@ -12,29 +12,42 @@ import click
 from pandaprobe_otel.api.arguments.traces import TraceFilters
 from pandaprobe_otel.cli.api_client import with_connection
 from pandaprobe_otel.cli.argument_options import options_of
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.options import print_json
 from pandaprobe_otel.cli.plurals import counted
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.api.models import Trace
-    from pandaprobe_otel.replay.capture.stored import StoredTrace
+    from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
     from pandaprobe_otel.replay.capture.write import Captured, Wishes
 
 
 @click.command("capture")
 @click.argument("trace", required=False)
 @click.option(
-    "--to", "to", type=click.Path(path_type=Path), metavar="PATH", help="The test; of many traces their folder."
+    "--to",
+    "to",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Test file to write. For several traces: folder of the tests.",
 )
-@click.option("--entry", metavar="MODULE:FUNCTION", help="Program, if the trace does not name it.")
-@click.option("--live-tools", metavar="NAMES", help="Tools that run instead of being answered: `all`, or a,b.")
-@click.option("--session", is_flag=True, help="All traces of the trace's session, as one test.")
 @click.option(
-    "--dataset", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Add rows to it (.jsonl)."
+    "--entry", metavar="MODULE:FUNCTION", help="Function that runs the program, if the trace does not name it."
 )
-@click.option("--monitor", metavar="ID", help="Traces that a monitor scored below 0.5.")
+@click.option(
+    "--live-tools",
+    metavar="NAMES",
+    help="Tools that really run instead of being played back: `all`, or names separated by commas.",
+)
+@click.option("--session", is_flag=True, help="Make one test of all traces in the trace's session.")
+@click.option(
+    "--dataset",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Dataset (.jsonl) to which the captured cases are added as rows.",
+)
+@click.option("--monitor", metavar="ID", help="Capture the traces that this monitor scored below 0.5.")
 @options_of(TraceFilters)
 @with_connection
 def capture(
@@ -49,10 +62,10 @@ def capture(
     dataset: Path | None,
     **wishes: Any,
 ) -> int:
-    """Make a test of a trace that failed: one that fails offline as the trace did, and passes when that is mended.
+    """Turn a failed trace into a test, which runs offline, fails as the trace did, and passes once the cause is fixed.
 
-    TRACE is the id of a trace, or a file of traces: one written by `init(local=FILE)`, or by `traces export`. Without
-    it, all traces that the filters or `--monitor` name; those that failed alike become one test.
+    TRACE is the id of a trace, or a file of traces that `init(local=FILE)` or `traces export` wrote. Without TRACE, all
+    traces that match the filters or `--monitor` are captured. Traces that failed alike become one test.
     """
     scores: dict[str, list[Any]] = {}
     found = _traces(connect, trace, given, monitor, scores, is_session=session)
@@ -84,8 +97,11 @@ def _traces(
     *,
     is_session: bool,
 ) -> list[StoredTrace]:
-    """Return the traces to capture; add low scores of a monitor to `scores`. Raises UsageError if none are named."""
-    from pandaprobe_otel.replay.capture.stored import StoredTrace, traces_in
+    """Return the traces to capture, and add a monitor's low scores to `scores`.
+
+    Raises UsageError if no trace is named.
+    """
+    from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace, traces_in
 
     if trace is not None and Path(trace).is_file():
         try:
@@ -94,7 +110,7 @@ def _traces(
             raise click.UsageError(str(error)) from None
         return _of_one_session(found) if is_session else found
     if trace is None and monitor is None and not given:
-        raise click.UsageError("say which trace: an id, a file, filters such as --status ERROR, or --monitor")
+        raise click.UsageError("no trace is named: pass an id, a file, filters such as --status ERROR, or --monitor")
     with connect() as client:
         if trace is not None:
             wanted = _one(client, trace, is_session=is_session)
@@ -111,19 +127,19 @@ def _one(client: Client, trace: str, *, is_session: bool) -> list[Trace]:
     if not is_session:
         return [found]
     if found.session_id is None:
-        raise click.UsageError(f"the trace {trace} has no session")
+        raise click.UsageError(f"trace {trace} has no session: leave out --session")
     return list(client.sessions.get(found.session_id).traces)
 
 
 def _of_one_session(found: list[StoredTrace]) -> list[StoredTrace]:
     sessions = {trace.session_id for trace in found}
     if len(sessions) != 1 or None in sessions:
-        raise click.UsageError("the file does not hold the traces of one session")
+        raise click.UsageError("--session needs a file with the traces of exactly one session")
     return found
 
 
 def _scored_low(client: Client, monitor: str) -> dict[str, list[Any]]:
-    """Return the low scores of a monitor by their traces, of each name the latest."""
+    """Return the low scores of a monitor by trace, with the latest score of each name."""
     from pandaprobe_otel.failures.low_scores import is_low
 
     found: dict[str, dict[str, Any]] = {}
@@ -135,7 +151,7 @@ def _scored_low(client: Client, monitor: str) -> dict[str, list[Any]]:
 
 
 def _file(trace: StoredTrace, to: Path | None) -> Path:
-    """Return the test's file: the given one, else one named by the program and the trace's id."""
+    """Return the given test file, or one named after the program and the trace's id."""
     name = re.sub(r"\W+", "_", trace.root.name).strip("_").lower() or "trace"
     own = f"test_{name}_{trace.trace_id[:8]}.py"
     if to is None:
@@ -144,7 +160,7 @@ def _file(trace: StoredTrace, to: Path | None) -> Path:
 
 
 def _written(traces: Sequence[StoredTrace], file: Path, wishes: Wishes) -> Captured | None:
-    """Write one test. None, with a message, for a trace that no test can be made of."""
+    """Write one test. Print a message and return None if no test can be made of a trace."""
     from pandaprobe_otel.replay.cannot_capture import CannotCapture
     from pandaprobe_otel.replay.capture.write import capture as write
 
@@ -162,7 +178,7 @@ def _written(traces: Sequence[StoredTrace], file: Path, wishes: Wishes) -> Captu
 def _groups(
     found: Sequence[StoredTrace], scores: dict[str, list[Any]], folder: Path, wishes: Wishes
 ) -> list[Captured | None]:
-    from pandaprobe_otel.replay.capture.alike import alike
+    from pandaprobe_otel.replay.capture.similar_traces import alike
 
     if not found:
         raise click.UsageError("no trace fits")
@@ -179,7 +195,7 @@ def _groups(
 
 
 def _add_rows(file: Path, found: Sequence[StoredTrace]) -> None:
-    from pandaprobe_otel.replay.capture.rows import add_rows
+    from pandaprobe_otel.replay.capture.dataset_rows import add_rows
 
     try:
         count = add_rows(file, found)
@@ -209,7 +225,7 @@ def _print(made: Sequence[Captured], output_format: str) -> None:
             f"{one.test}: {counted(one.calls, 'model call')}, {counted(one.tools, 'tool call')} in {one.cassette}"
         )
         for finding in one.found:
-            click.echo(f"  to mend: {finding.told}")
+            click.echo(f"  to fix: {finding.told}")
         for note in one.notes:
             click.echo(f"  note: {note}", err=True)
         click.echo(f"  python -m pytest {one.test}")

@@ -1,4 +1,4 @@
-"""A report of an evaluation in the terminal: its cases as a table, and the traces of those that did not pass."""
+"""An evaluation report in the terminal: a table of the cases, and the traces of those that did not pass."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 Trees = Literal["failed", "all", "none"]
 
 _MOST_TREES: Final = 10
-"""Of cases that did not pass, unless all are asked for."""
+"""Most cases whose traces are printed. Passed cases are omitted unless all are requested."""
 _MOST_LINES: Final[dict[Trees, int | None]] = {"failed": 60, "all": None, "none": 0}
-"""Of the traces of a case; None: all."""
+"""Most lines of a case's traces. None: no limit."""
 _MOST_CHARACTERS: Final = 240
 _COLOURS: Final = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.NO_EVIDENCE: "yellow"}
 _TICKS: Final = {Outcome.PASSED: "✔", Outcome.FAILED: "✘", Outcome.NO_EVIDENCE: "?"}
@@ -32,7 +32,7 @@ _TICKS_IN_ASCII: Final = {Outcome.PASSED: "ok", Outcome.FAILED: "FAIL", Outcome.
 
 
 def show_report(report: Report, trees: Trees = "failed", *, out: Console | None = None) -> None:
-    """Print the cases with inputs, outputs, scores and reasons, then trees of traces, then the verdict."""
+    """Print the cases with inputs, outputs, scores and reasons, then the traces as trees, then the verdict."""
     from rich.text import Text
 
     out = out or console()
@@ -40,14 +40,14 @@ def show_report(report: Report, trees: Trees = "failed", *, out: Console | None 
     if not out.encoding.lower().startswith("utf"):
         ticks = _TICKS_IN_ASCII
         if (reconfigure := getattr(out.file, "reconfigure", None)) is not None:
-            reconfigure(errors="replace")  # better a report with question marks than none
+            reconfigure(errors="replace")  # A report with question marks is better than none.
     out.print(_table(report, ticks))
     shown = [case for case in report.cases if trees == "all" or not case.passed]
     most = len(shown) if trees == "all" else _MOST_TREES
     for case in shown[:most]:
         _print_case(out, case, report.trace_url, ticks, most_lines=_MOST_LINES[trees])
     if len(shown) > most:
-        out.print(Text(f"\nand {len(shown) - most} more: --tree all, or --report", style="dim"))
+        out.print(Text(f"\nand {len(shown) - most} more: shown with --tree all or --report", style="dim"))
     out.print()
     for note in report.notes:
         out.print(Text(plain_text(note), style="red"))
@@ -108,8 +108,10 @@ def _print_case(
         shown = lines[:left]
         out.print(Text(_indented(shown), style="dim"), soft_wrap=True)
         if len(lines) > len(shown):
-            out.print(Text(f"  and {len(lines) - len(shown):,} more spans: --tree all, or --report", style="dim"))
-        left = None if left is None else max(left - len(shown), 1)  # of each trace its first line
+            out.print(
+                Text(f"  and {len(lines) - len(shown):,} more spans: shown with --tree all or --report", style="dim")
+            )
+        left = None if left is None else max(left - len(shown), 1)  # the first line of each trace
         if page := page_of(trace.trace_id, trace_url):
             out.print(Text(f"  {page}", style=Style(link=page)), soft_wrap=True)
 

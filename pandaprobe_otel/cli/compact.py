@@ -1,4 +1,4 @@
-"""Traces as text within a budget of tokens, on the terminal."""
+"""Traces in the terminal, as text within a token budget."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pandaprobe_otel.cli.options import print_json
-from pandaprobe_otel.compact.comparison import compared
 from pandaprobe_otel.compact.fences import Fence
 from pandaprobe_otel.compact.overview import overview
-from pandaprobe_otel.compact.parts import NoPart, part_of
+from pandaprobe_otel.compact.trace_comparison import compared
+from pandaprobe_otel.compact.trace_parts import NoPart, part_of
 from pandaprobe_otel.replay.scrubbing import Scrubber
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def show_compact(
     client: Client, trace: Trace, budget: int, output_format: str, *, part: str | None, cursor: str | None
 ) -> None:
-    """Print a trace, or a part of it, without secrets."""
+    """Print a trace or a part of it, with secrets removed."""
     body = _without_secrets(trace)
     if part is None and cursor is None:
         scores = [score.model_dump(mode="json") for score in client.scores.of_trace(trace)]
@@ -37,7 +37,7 @@ def show_compact(
 
 
 def show_comparison(trace_a: Trace, trace_b: Trace, budget: int, output_format: str) -> None:
-    """Print how the second trace differs from the first, without secrets."""
+    """Print the differences between two traces, with secrets removed."""
     _print(compared(_without_secrets(trace_a), _without_secrets(trace_b), budget, _fence()), output_format)
 
 

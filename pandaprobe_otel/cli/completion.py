@@ -1,4 +1,4 @@
-"""`pandaprobe-otel completion`: what a shell must be told to complete commands and options."""
+"""`pandaprobe-otel completion`: the script that lets a shell complete commands and options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def completion(context: click.Context, shell: str) -> None:
     """
     found = get_completion_class(shell)
     if found is None:
-        raise click.ClickException(f"{shell} is not supported by this version of click.")
+        raise click.ClickException(f"{shell} is not supported by the installed version of click.")
     root = context.find_root()
     script = found(root.command, {}, "pandaprobe-otel", "_PANDAPROBE_OTEL_COMPLETE")
     click.echo(script.source())

@@ -1,4 +1,4 @@
-"""`pandaprobe-otel demo`: a trace from end to end in a few seconds, without a key."""
+"""`pandaprobe-otel demo`: trace a small agent end to end, in a few seconds and without a key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.extras import require
 from pandaprobe_otel.cli.options import console, format_option, print_json
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 @click.command("demo")
-@click.option("--keep", is_flag=True, help="Leave the local PandaProbe running until Ctrl-C, to look at its pages.")
-@click.option("--cloud", is_flag=True, help="Use the PandaProbe of your settings (PANDAPROBE_API_KEY, ...) instead.")
+@click.option("--keep", is_flag=True, help="Keep the local PandaProbe and its pages running until Ctrl-C.")
+@click.option("--cloud", is_flag=True, help="Send to the server of your settings (PANDAPROBE_API_KEY, ...) instead.")
 @format_option
 def demo(keep: bool, cloud: bool, output_format: str) -> int:
     """Trace a small agent, read the traces back and compare them with what the agent did.
 
-    The agent is examples/quickstart.py; its model is scripted, so no key is needed and nothing is paid. Without
-    --cloud, PandaProbe runs in this process with its data in memory. Exit code 0: what came back is what was done.
+    The agent is examples/quickstart.py; its model is scripted, so it needs no key and costs nothing. Without --cloud,
+    PandaProbe runs in this process and keeps its data in memory. Exit code 0: the traces match the agent's actions.
     """
     require("demo", "openai", "rich", *(() if cloud else ("fastapi", "uvicorn", "jinja2")))
     from pandaprobe_otel.config.resolve import Config
@@ -49,7 +49,7 @@ def demo(keep: bool, cloud: bool, output_format: str) -> int:
 
 
 def _checked(target: Target) -> AbstractContextManager[Target]:
-    """Check the key before the agent runs, so that its traces can be delivered."""
+    """Check the key before the agent runs, so that its traces will be accepted."""
     from pandaprobe_otel.cli.key_check import require_key
 
     require_key(target.endpoint, target.api_key)
@@ -88,12 +88,12 @@ def _print(result: Demonstration) -> None:
     if result.exit_code != 0:
         out.print(f"WRONG  the agent ended with exit code {result.exit_code}", style="red")
     elif result.session_id is None:
-        out.print("WRONG  the agent did not name its session", style="red")
+        out.print("WRONG  the agent did not set a session id", style="red")
 
 
 def _where(target: Target, result: Demonstration, *, stays: bool) -> str:
     if not target.local:
-        return f"Look it up in PandaProbe: project {target.project_name}, session {result.session_id}."
+        return f"Find it in PandaProbe: project {target.project_name}, session {result.session_id}."
     if not stays:
         return "Look at it in the browser: pandaprobe-otel demo --keep"
     pages = [f"  {target.endpoint}/ui/traces/{trace['trace_id']}" for trace in _in_order(result)]

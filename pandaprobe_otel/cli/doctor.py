@@ -1,4 +1,4 @@
-"""`pandaprobe-otel doctor`: every setting with its source, what is installed, and whether the key works."""
+"""`pandaprobe-otel doctor`: every setting with its source, the installed libraries, and a check of the key."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import click
 
 from pandaprobe_otel.cli.environment_notes import environment_notes
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.options import console, format_option, print_json
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Report:
 
     @property
     def exit_code(self) -> ExitCode:
-        """2 without a usable key, 4 if another setting cannot be used, 5 if the endpoint does not answer, else 0."""
+        """2 without a usable key, 4 if another setting is invalid, 5 if the endpoint does not answer, otherwise 0."""
         if any(problem["setting"] == "api_key" and problem["fatal"] for problem in self.problems):
             return ExitCode.AUTH
         if self.key.exit_code is not ExitCode.OK:
@@ -46,13 +46,13 @@ class Report:
 
 
 @click.command("doctor")
-@click.option("--offline", is_flag=True, help="Do not ask the endpoint.")
-@click.option("--send", is_flag=True, help="Also send a trace (it is billed), read it back, and compare the clocks.")
+@click.option("--offline", is_flag=True, help="Do not contact the endpoint.")
+@click.option("--send", is_flag=True, help="Also send a test trace (billed), read it back, and compare the clocks.")
 @format_option
 def doctor(offline: bool, send: bool, output_format: str) -> int:
-    """Show every setting and where it comes from, what is installed, and whether the API key is accepted.
+    """Show every setting and its source, the installed libraries, and whether the server accepts the API key.
 
-    The check of the key creates no project and no trace; `--send` does.
+    The check of the key creates neither a project nor a trace. `--send` may create both.
     """
     if offline and send:
         raise click.UsageError("--send and --offline exclude each other.")
@@ -65,7 +65,7 @@ def doctor(offline: bool, send: bool, output_format: str) -> int:
 
 
 def examine(*, offline: bool, send: bool = False) -> Report:
-    """Gather the report for this process's environment."""
+    """Collect the report for the environment of this process."""
     from pandaprobe_otel.cli.inventory import libraries, other_instrumentors, versions
     from pandaprobe_otel.config.resolve import Config
 
@@ -84,7 +84,7 @@ def examine(*, offline: bool, send: bool = False) -> Report:
 
 
 def masked(value: str) -> str:
-    """Show enough of a secret to recognise it, and no more."""
+    """Return just enough of a secret to recognise it."""
     url = urlsplit(value)
     if url.scheme and url.hostname:
         credentials = "***@" if url.username or url.password else ""
@@ -113,7 +113,9 @@ def _key(config: Config, *, offline: bool) -> KeyCheck:
     if offline:
         return KeyCheck(state=KeyState.NOT_ASKED, message="--offline")
     if config.local is not None:
-        return KeyCheck(state=KeyState.NOT_ASKED, message=f"traces are written to {config.local}, nothing is sent")
+        return KeyCheck(
+            state=KeyState.NOT_ASKED, message=f"traces are written to the file {config.local}; nothing is sent"
+        )
     fatal = [problem.message for problem in config.problems if problem.fatal]
     if fatal or config.fixed_key is None:
         return KeyCheck(state=KeyState.NOT_ASKED, message="the settings are not complete")

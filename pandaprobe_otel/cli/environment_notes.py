@@ -1,4 +1,4 @@
-"""Environment variables that may not have the expected effect."""
+"""Environment variables that may have an unexpected effect."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Final
 from pandaprobe_otel.config.settings import SETTINGS
 from pandaprobe_otel.mapping.switches import SWITCHES
 
-# Read by the official SDK or by PandaProbe's own command line, not by this library.
+# The official SDK or PandaProbe's own command line reads these variables; this library does not.
 _OF_OTHERS: Final = {
-    "PANDAPROBE_BATCH_SIZE": "each trace is sent by itself, when it is complete",
-    "PANDAPROBE_FLUSH_INTERVAL": "a trace is sent when it is complete",
-    "PANDAPROBE_MAX_QUEUE_SIZE": "the bound is in bytes: PANDAPROBE_MAX_QUEUE_BYTES",
+    "PANDAPROBE_BATCH_SIZE": "each trace is sent on its own as soon as it is complete",
+    "PANDAPROBE_FLUSH_INTERVAL": "a trace is sent as soon as it is complete",
+    "PANDAPROBE_MAX_QUEUE_SIZE": "PANDAPROBE_MAX_QUEUE_BYTES bounds the queue in bytes",
 }
 _OF_THE_COMMANDS: Final = frozenset({"PANDAPROBE_FORMAT", "PANDAPROBE_AUTH_URL", "PANDAPROBE_TIMEOUT"})
-# Switches of other vendors' instrumentations; without content an evaluation has nothing to read.
+# Switches of other vendors' instrumentations. Evaluations need the content that they remove.
 _GENERAL: Final = frozenset(switch.name for switch in SWITCHES if switch.is_general)
-_OF_ALL: Final = "inputs and outputs out of all traces, unless capture is set, and "
+_OF_ALL: Final = "Unless capture is set, it keeps inputs and outputs out of all traces too. "
 _CONTENT_SWITCHES: Final = {
     "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": frozenset({"false", "no_content"}),
     "TRACELOOP_TRACE_CONTENT": frozenset({"false"}),
@@ -30,7 +30,7 @@ _LENGTH_LIMITS: Final = ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBU
 
 
 def environment_notes(environ: Mapping[str, str]) -> list[str]:
-    """Return one sentence for each variable that is misspelt, not read, or removes or cuts content."""
+    """Return one sentence for each variable that is misspelt, is not read, or removes or truncates content."""
     return [*_unknown(environ), *_without_content(environ), *_cut_off(environ)]
 
 
@@ -41,18 +41,18 @@ def _unknown(environ: Mapping[str, str]) -> list[str]:
         if not name.startswith("PANDAPROBE_") or name in known or name in _OF_THE_COMMANDS:
             continue
         if name in _OF_OTHERS:
-            notes.append(f"{name} is not read here: {_OF_OTHERS[name]}.")
+            notes.append(f"{name} is not read by this library: {_OF_OTHERS[name]}.")
             continue
         likely = get_close_matches(name, known, n=1)
         hint = f" Did you mean {likely[0]}?" if likely else ""
-        notes.append(f"{name} is no setting.{hint}")
+        notes.append(f"{name} is not a setting.{hint}")
     return notes
 
 
 def _without_content(environ: Mapping[str, str]) -> list[str]:
     return [
-        f"{name}={environ[name]} keeps {_OF_ALL if name in _GENERAL else ''}messages out of the spans of libraries "
-        "that obey it: an evaluation of them has nothing to read."
+        f"{name}={environ[name]} keeps messages out of the spans of libraries that obey it. "
+        f"{_OF_ALL if name in _GENERAL else ''}Evaluations then have no content to judge."
         for name, off in _CONTENT_SWITCHES.items()
         if environ.get(name, "").strip().lower() in off
     ]
@@ -60,7 +60,7 @@ def _without_content(environ: Mapping[str, str]) -> list[str]:
 
 def _cut_off(environ: Mapping[str, str]) -> list[str]:
     return [
-        f"{name}={environ[name]} has OpenTelemetry cut off every input and output after so many characters."
+        f"{name}={environ[name]} makes OpenTelemetry truncate inputs and outputs to this many characters."
         for name in _LENGTH_LIMITS
         if environ.get(name, "").strip()
     ]

@@ -1,4 +1,4 @@
-"""`pandaprobe-otel eval`: a task over a dataset, judged, for CI."""
+"""`pandaprobe-otel eval`: run a task over a dataset and judge the results, for CI."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pandaprobe_otel.cli.functions import load_function
-from pandaprobe_otel.cli.verdict import concluded, metric_options, thresholds_in, verdict_options
+from pandaprobe_otel.cli.report_output import concluded, metric_options, thresholds_in, verdict_options
+from pandaprobe_otel.cli.user_functions import load_function
 
 if TYPE_CHECKING:
     from pandaprobe_otel.evals.report import Report
@@ -23,54 +23,89 @@ _OF_TASKS: Final = (
     ("--min-pass", "min_pass", 1.0),
     ("--judge", "judge", None),
 )
-"""Options that make no sense without a task: their spelling, their name here, their default."""
+"""Options that require a task: option, parameter name, default."""
 
 _TOGETHER: Final = (("--judge-url", "judge_url", "--judge", "judge"), ("--refresh", "refresh", "--cache", "cache"))
-"""Options that make no sense without another one: how both are written, and their names here."""
+"""Options that require another option: option and required option, with their parameter names."""
 
 
 @click.command("eval")
 @click.argument("dataset", type=click.Path(exists=True, dir_okay=False), required=False)
-@click.option("--task", "task_name", metavar="MODULE:FUNCTION", help="With DATASET: called with each input.")
-@click.option("--trace", "traces", multiple=True, metavar="ID", help="Judge a stored trace; may be repeated.")
-@click.option("--session", "sessions", multiple=True, metavar="ID", help="Judge a stored session; may be repeated.")
-@metric_options
-@click.option("--scorer", "scorers", multiple=True, metavar="MODULE:FUNCTION", help="Metric of your own; free.")
-@click.option("--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Cases at once.")
-@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Runs of each case.")
 @click.option(
-    "--min-pass", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share of the runs that must pass."
+    "--task", "task_name", metavar="MODULE:FUNCTION", help="With DATASET: function that is called with each input."
+)
+@click.option("--trace", "traces", multiple=True, metavar="ID", help="Id of a stored trace to judge. May be repeated.")
+@click.option(
+    "--session", "sessions", multiple=True, metavar="ID", help="Id of a stored session to judge. May be repeated."
+)
+@metric_options
+@click.option(
+    "--scorer",
+    "scorers",
+    multiple=True,
+    metavar="MODULE:FUNCTION",
+    help="Your own scorer function. Not billed. May be repeated.",
+)
+@click.option("--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Cases at once.")
+@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Number of runs of each case.")
+@click.option(
+    "--min-pass",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="Share of a case's runs that must pass.",
 )
 @click.option(
     "--confirm",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help='Answers to ask for after a "no"; the majority decides.',
+    help='Number of judgements after a "no". The majority decides.',
 )
-@click.option("--allow-vacuous", is_flag=True, help="Pass if there was nothing to judge.")
+@click.option("--allow-vacuous", is_flag=True, help="Pass if there is nothing to judge.")
 @click.option("--model", metavar="MODEL", help="Judge model. [default: the server's]")
-@click.option("--judge", metavar="MODEL", help="With DATASET: judge with this model, without a server.")
+@click.option("--judge", metavar="MODEL", help="With DATASET: judge with this model from here, without a server.")
 @click.option(
-    "--judge-url", metavar="URL", help="With --judge: an OpenAI-compatible endpoint. [default: the provider's]"
+    "--judge-url", metavar="URL", help="With --judge: URL of an OpenAI-compatible endpoint. [default: the provider's]"
 )
-@click.option("--max-evals", type=click.IntRange(0), metavar="N", help="Judge nothing if more would be billed.")
-@click.option("--cache", type=click.Path(dir_okay=False), help="File that keeps judgements of unchanged behaviour.")
-@click.option("--refresh", is_flag=True, help="With --cache: judge again, and renew the file.")
-@click.option("--pass-rate", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share of the cases.")
 @click.option(
-    "--deliver-within", type=click.FloatRange(0), default=60.0, show_default=True, help="Seconds to send the traces."
+    "--max-evals",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Upper limit of billed judgements. If more are needed, nothing is judged.",
 )
-@click.option("--wait-timeout", type=click.FloatRange(0), default=600.0, show_default=True, help="Seconds for a run.")
+@click.option(
+    "--cache",
+    type=click.Path(dir_okay=False),
+    help="File that keeps the judgements of cases whose behaviour is unchanged.",
+)
+@click.option("--refresh", is_flag=True, help="With --cache: judge everything again and update the file.")
+@click.option(
+    "--pass-rate",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="Share of the cases that must pass.",
+)
+@click.option(
+    "--deliver-within",
+    type=click.FloatRange(0),
+    default=60.0,
+    show_default=True,
+    help="Seconds that may pass until all traces are sent.",
+)
+@click.option(
+    "--wait-timeout", type=click.FloatRange(0), default=600.0, show_default=True, help="Timeout of a run in seconds."
+)
 @verdict_options
 def evaluate_command(**options: Any) -> int:
-    """Run a task over the cases of DATASET (.jsonl, .csv), or take stored traces and sessions; judge and report.
+    """Run a task over the cases of DATASET (.jsonl, .csv), or take stored traces and sessions; then judge and report.
 
-    Metrics of sessions judge each session that is given; those of traces judge each trace, and each trace of a
+    Metrics of sessions judge each given session. Metrics of traces judge each given trace and each trace of a given
     session. A metric without a threshold passes at 0.5.
 
-    Exit code 1: a case failed, or with --baseline, a metric is worse than there, beyond chance. 6: no evidence, since
-    not all was judged. In GitHub Actions the job's summary and annotations are written as well.
+    Exit code 1: a case failed or, with --baseline, a metric is significantly worse than in the baseline. 6: no
+    evidence, since not everything was judged. In GitHub Actions, the job's summary and annotations are written too.
     """
     thresholds = {"": 0.5} | thresholds_in(options)
     for name, _ in options["metrics"]:
@@ -88,7 +123,7 @@ def _of_task(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> Rep
     from pandaprobe_otel.evals.task_runs import scorer_name
 
     if options["dataset"] is None or options["task_name"] is None:
-        raise click.UsageError("say what to judge: DATASET and --task, or --trace, or --session")
+        raise click.UsageError("nothing to judge: pass DATASET with --task, --trace, or --session")
     scorers = [load_function(name) for name in options["scorers"]]
     common = dict.fromkeys((scorer_name(scorer) for scorer in scorers), thresholds[""])
     return evaluate(
@@ -122,7 +157,9 @@ def _of_stored(options: Mapping[str, Any], thresholds: Mapping[str, float]) -> R
     from pandaprobe_otel.evals.stored_traces import judge_stored
 
     if misplaced := [written for written, name, default in _OF_TASKS if options[name] != default]:
-        raise click.UsageError(f"{misplaced[0]} needs a task: the runs of --trace and --session are over")
+        raise click.UsageError(
+            f"{misplaced[0]} needs DATASET and --task: --trace and --session are runs that have already ended"
+        )
     if not options["metrics"]:
         raise click.UsageError("--trace and --session need a --metric")
     with Client() as client:

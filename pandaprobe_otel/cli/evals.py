@@ -16,7 +16,7 @@ from pandaprobe_otel.cli.options import console
 from pandaprobe_otel.cli.run_report import report, thresholds_of
 from pandaprobe_otel.cli.scores import scores
 from pandaprobe_otel.cli.show import all_option, deleted, show, show_list
-from pandaprobe_otel.cli.values import Json, Metric, Threshold
+from pandaprobe_otel.cli.value_types import Json, Metric, Threshold
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -29,7 +29,7 @@ _wait_options = (
         default=300.0,
         show_default=True,
         metavar="SECONDS",
-        help="Most seconds to wait.",
+        help="With --wait: timeout in seconds.",
     ),
     click.option(
         "--threshold",
@@ -37,15 +37,19 @@ _wait_options = (
         type=Threshold(),
         multiple=True,
         metavar="NUMBER|METRIC=NUMBER",
-        help="With --wait: score to reach, else end with 1, or 6 without evidence. May be repeated.",
+        help="With --wait: lowest passing score. Exit code 1 if missed, 6 without evidence. May be repeated.",
     ),
-    click.option("--allow-no-evidence", is_flag=True, help="With --wait: end with 0 if nothing failed."),
+    click.option(
+        "--allow-no-evidence",
+        is_flag=True,
+        help="With --wait: exit with code 0 if nothing failed, even without evidence.",
+    ),
 )
 _sessions_option = click.option("--sessions", "of_sessions", is_flag=True, help="Runs over sessions.")
 
 
 def waiting(command: Any) -> Any:
-    """Give a command the options about waiting for a run."""
+    """Give a command the options for waiting until a run has ended."""
     for option in reversed(_wait_options):
         command = option(command)
     return command
@@ -74,7 +78,7 @@ def providers(client: Client, output_format: str) -> None:
 @click.argument("metric")
 @with_client
 def template(client: Client, metric: str, output_format: str) -> None:
-    """Show the inputs of a metric, with the judge's prompts."""
+    """Show the inputs of a metric and the judge's prompts."""
     found = client.evaluations.template(metric)
     if output_format == "json":
         show(found, output_format)
@@ -95,17 +99,17 @@ def template(client: Client, metric: str, output_format: str) -> None:
     multiple=True,
     required=True,
     metavar="NAME[=MIN]",
-    help="A metric, with --wait also the score that passes; may be repeated.",
+    help="Metric, with --wait also the lowest passing score (NAME=MIN). May be repeated.",
 )
-@click.option("--trace", "traces", multiple=True, metavar="ID", help="A trace to judge; may be repeated.")
-@click.option("--session", "sessions", multiple=True, metavar="ID", help="A session to judge; may be repeated.")
+@click.option("--trace", "traces", multiple=True, metavar="ID", help="Id of a trace to judge. May be repeated.")
+@click.option("--session", "sessions", multiple=True, metavar="ID", help="Id of a session to judge. May be repeated.")
 @options_of(RunFilters)
-@click.option("--all", "everything", is_flag=True, help="Everything in the project.")
+@click.option("--all", "everything", is_flag=True, help="Evaluate everything in the project.")
 @click.option("--sampling-rate", type=click.FloatRange(0, 1, min_open=True), help="Share of the matches to evaluate.")
-@click.option("--name", help="A label for the run.")
+@click.option("--name", help="Label of the run.")
 @click.option("--model", help="Judge model. [default: the server's]")
 @click.option(
-    "--signal-weights", type=Json(is_object=True), metavar="JSON", help="For sessions: how much each signal counts."
+    "--signal-weights", type=Json(is_object=True), metavar="JSON", help="For sessions: weight of each signal."
 )
 @waiting
 @with_client
@@ -122,7 +126,7 @@ def run(
     output_format: str,
     **options: Any,
 ) -> int | None:
-    """Start an evaluation run over traces, sessions, filtered traces, or everything.
+    """Start an evaluation run over traces, sessions, the traces that match filters, or everything.
 
     Each pair of target and metric is billed.
     """
@@ -132,7 +136,7 @@ def run(
     if wanted and not wait:
         raise click.UsageError("--threshold needs --wait")
     if not (traces or sessions or given or options["everything"]):
-        raise click.UsageError("say what to evaluate: --trace, --session, a filter such as --tag, or --all")
+        raise click.UsageError("nothing to evaluate: pass --trace, --session, a filter such as --tag, or --all")
     started = client.evaluations.run(metrics, traces=traces or None, session=sessions or None, **given, **options)
     if not wait:
         show(started.state, output_format)
@@ -146,7 +150,7 @@ evals.add_command(agreement)
 
 @evals.group("runs")
 def runs() -> None:
-    """List runs, wait for them, read their scores, repeat and delete them."""
+    """List, wait for, repeat and delete runs, and read their scores."""
 
 
 runs.add_command(run, "create")
@@ -194,7 +198,7 @@ def wait_for_run(
 @click.argument("run_id")
 @with_client
 def run_scores(client: Client, run_id: str, output_format: str) -> None:
-    """Show the scores that a run gave."""
+    """Show the scores of a run."""
     show(client.evaluations.get(run_id).result().scores, output_format)
 
 
@@ -211,7 +215,7 @@ def retry(
     thresholds: Sequence[tuple[str, float]],
     output_format: str,
 ) -> int | None:
-    """Start a run over the pairs that failed in another run."""
+    """Start a new run over the pairs that failed in a run."""
     again = client.evaluations.get(run_id).retry_failed()
     if not wait:
         show(again.state, output_format)
@@ -222,14 +226,14 @@ def retry(
 
 @runs.command("delete")
 @click.argument("run_id")
-@click.option("--delete-scores", is_flag=True, help="Delete its scores as well.")
+@click.option("--delete-scores", is_flag=True, help="Also delete the scores of the run.")
 @with_client
 def delete_run(client: Client, run_id: str, delete_scores: bool, output_format: str) -> None:
-    """Delete a run; its scores stay unless told otherwise."""
+    """Delete a run, and keep its scores unless --delete-scores is given."""
     client.evaluations.get(run_id).delete(delete_scores=delete_scores)
     deleted(f"run {run_id}", output_format)
 
 
-# Also where PandaProbe's own command has them.
+# PandaProbe's own command has them under this name too.
 evals.add_command(monitors)
 evals.add_command(scores)

@@ -1,4 +1,4 @@
-"""Export of whole traces, as JSON, OTLP, Markdown or HTML."""
+"""Export of whole traces as JSON, OTLP, Markdown or HTML."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def export_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command `form` (json, otlp, md or html) and `output` (a file, or `-`)."""
+    """Give a command the parameters `form` (json, otlp, md or html) and `output` (a file, or `-`)."""
 
     @functools.wraps(command)
     def chosen(*args: Any, as_json: bool, as_otlp: bool, as_md: bool, as_html: bool, **options: Any) -> Any:
@@ -32,22 +32,20 @@ def export_options(command: Callable[..., Any]) -> Callable[..., Any]:
     chosen = click.option(
         "-o", "--output", default="-", metavar="FILE", help="File to write. [default: standard output]"
     )(chosen)
-    chosen = click.option("--md", "as_md", is_flag=True, help="Markdown, to read or to show others.")(chosen)
-    chosen = click.option("--html", "as_html", is_flag=True, help="One page that needs no server, to keep or to send.")(
+    chosen = click.option("--md", "as_md", is_flag=True, help="Markdown, for people.")(chosen)
+    chosen = click.option("--html", "as_html", is_flag=True, help="One self-contained HTML page.")(chosen)
+    chosen = click.option("--otlp", "as_otlp", is_flag=True, help="OTLP/JSON, for programs that read OpenTelemetry.")(
         chosen
     )
-    chosen = click.option("--otlp", "as_otlp", is_flag=True, help="OTLP/JSON, for anything that reads OpenTelemetry.")(
-        chosen
-    )
-    return click.option("--json", "as_json", is_flag=True, help="A list of traces as the API has them (default).")(
+    return click.option("--json", "as_json", is_flag=True, help="List of traces in the form of the API (default).")(
         chosen
     )
 
 
 def export_traces(client: Client, traces: Iterable[Trace], form: str, output: str, title: str = "") -> None:
-    """Write traces. A file is written at the end, so that a failure leaves the old one.
+    """Write traces. A file is replaced only at the end, so that a failure leaves the old one.
 
-    A page has the scores of each trace too; its title is the name of the first one unless there is another.
+    An HTML page also has the scores of each trace. Its title is the name of the first trace unless another is given.
     """
     found = [trace.model_dump(mode="json") for trace in traces]
     if form == "html":
@@ -81,7 +79,7 @@ def _page(client: Client, traces: Sequence[dict[str, Any]], title: str) -> str:
 
 
 def write(text: str, output: str, count: int) -> None:
-    """Write to a file, and say so, or to standard output (`-`)."""
+    """Write to a file and report it, or write to standard output (`-`)."""
     if output == "-":
         with click.open_file("-", "w", encoding="utf-8") as standard_output:
             standard_output.write(text + "\n")

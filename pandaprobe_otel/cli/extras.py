@@ -1,4 +1,4 @@
-"""The extra that brings a module which is not installed."""
+"""The extra that contains a missing module."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _EXTRA_OF: Final = {
 
 
 def missing_extra(error: ModuleNotFoundError) -> str:
-    """Return one line that names the extra to install, or the missing module if no extra has it."""
+    """Return one line that names the extra to install, or the missing module if no extra contains it."""
     module = (error.name or "").partition(".")[0]
     extra = _EXTRA_OF.get(module)
     return _advice(module, extra) if extra else str(error)
 
 
 def require(extra: str, *modules: str) -> None:
-    """Make sure that the modules of an extra are there before anything is started.
+    """Check that the modules of an extra are installed, before anything is started.
 
-    Raises click.ClickException, whose message names the extra, at the first that is not.
+    Raises click.ClickException at the first missing module. The message names the extra.
     """
     for module in modules:
         if find_spec(module) is None:

@@ -1,4 +1,4 @@
-"""`pandaprobe-otel failures`: what fails, in groups."""
+"""`pandaprobe-otel failures`: failed traces in groups."""
 
 from __future__ import annotations
 
@@ -22,9 +22,15 @@ _STATES: Final = ("open", "all", "new", "ongoing", "regressed", "muted", "resolv
 
 
 @click.command("failures")
-@click.option("--since", metavar="AGE", help="Traces that started since: 7d, 24h, or 2026-01-31.")
-@click.option("--query", metavar="QUERY", help="Traces that a search finds: 'tool:refund release:2.3*'.")
-@click.option("--state", type=click.Choice(_STATES), default="open", show_default=True, help="Of a local PandaProbe.")
+@click.option("--since", metavar="AGE", help="Earliest start: 7d, 24h, or 2026-01-31.")
+@click.option("--query", metavar="QUERY", help="Only traces that this search finds: 'tool:refund release:2.3*'.")
+@click.option(
+    "--state",
+    type=click.Choice(_STATES),
+    default="open",
+    show_default=True,
+    help="State of the groups. Needs a local PandaProbe.",
+)
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="Groups to show.")
 @click.option(
     "--hosted",
@@ -32,15 +38,15 @@ _STATES: Final = ("open", "all", "new", "ongoing", "regressed", "muted", "resolv
     is_flag=False,
     flag_value=_NEWEST,
     metavar="[N]",
-    help=f"Read the newest N traces with status ERROR, one request each ({_NEWEST}); also done where PandaProbe has no "
-    "groups of its own.",
+    help=f"Group the newest N traces with status ERROR ({_NEWEST}), one request each. Used by default if the server "
+    "keeps no groups.",
 )
 @with_client
 def failures(client: Client, output_format: str, *, hosted: int | None, **asked: Any) -> None:
-    """Show what fails: traces that failed alike are one group.
+    """Show failures: traces that failed alike are one group.
 
-    A local PandaProbe answers from the groups that it keeps, with their states and names. Of another one, the newest
-    failed traces are read, and grouped by the same rules.
+    A local PandaProbe keeps groups with states and names, and these are shown. From any other server, the newest failed
+    traces are read and grouped by the same rules.
     """
     found = _kept(client, asked) if hosted is None else None
     if found is None:
@@ -56,10 +62,13 @@ def failures(client: Client, output_format: str, *, hosted: int | None, **asked:
 
 
 def _kept(client: Client, asked: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The groups of a local PandaProbe; None where PandaProbe is none. Raises UsageError for what it cannot read."""
+    """Return the groups of a local PandaProbe; None if the server is not a local one.
+
+    Raises UsageError for an invalid search.
+    """
     from pandaprobe_otel.api.endpoint import Scope
     from pandaprobe_otel.transport.http import HttpTransport
-    from pandaprobe_otel.transport.messages import Answer, Request
+    from pandaprobe_otel.transport.request_outcome import Answer, Request
 
     given = {name: value for name, value in asked.items() if value is not None}
     transport = HttpTransport(client.credentials.endpoint, client.credentials.headers[Scope.PROJECT])
@@ -68,7 +77,7 @@ def _kept(client: Client, asked: Mapping[str, Any]) -> dict[str, Any] | None:
     finally:
         transport.close()
     if not isinstance(answer, Answer) or answer.status not in (200, 422):
-        return None  # the API is asked instead, and says what is wrong
+        return None  # The API is called instead, and reports the error.
     try:
         content: Any = json.loads(answer.body)
     except ValueError:
@@ -112,7 +121,7 @@ def _notes(found: Mapping[str, Any]) -> list[str]:
     if hidden := found.get("other_states"):
         notes.append(f"{hidden} more in other states; --state all shows them")
     if unread := found.get("unread_traces"):
-        notes.append(f"{unread} traces are not read yet")
+        notes.append(f"{unread} traces are not grouped yet")
     if (read := found.get("traces_read")) is not None:
         notes.append(f"the newest {read} of {found['traces_failed']} traces with status ERROR were read")
     return notes

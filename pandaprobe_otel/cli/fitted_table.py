@@ -1,4 +1,4 @@
-"""Tables that fit a narrow terminal: the columns that people look for stay."""
+"""Tables that fit a narrow terminal by dropping the least important columns."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Row = Mapping[str, str]
 
 
 def fitted(names: Sequence[str], rows: Sequence[Row], width: int) -> tuple[list[str], list[Row]]:
-    """Return the columns that fit into `width`, and the rows with their ids shortened if they must be.
+    """Return the columns that fit into `width`, and the rows with shortened ids if necessary.
 
-    The first column, names, states, latencies and scores always stay, and so does an id in the last column. The others
-    go from the right. If that is not enough, the id in the last column is cut in the middle.
+    The first column, names, states, latencies, scores and an id in the last column always stay. The other columns are
+    dropped from the right. If that is not enough, the id in the last column is cut in the middle.
     """
     widths = {name: _width(name, [row[name] for row in rows]) for name in names}
     identity = names[-1] if names and names[-1].endswith("id") else ""
@@ -37,7 +37,7 @@ def fitted(names: Sequence[str], rows: Sequence[Row], width: int) -> tuple[list[
 
 
 def cut_in_the_middle(text: str, most: int) -> str:
-    """Return a text of at most `most` characters, with an ellipsis for what stood in its middle."""
+    """Return a text of at most `most` characters, with an ellipsis in place of its middle."""
     if len(text) <= most:
         return text
     end = (most - 1) // 2

@@ -1,19 +1,34 @@
-"""`pandaprobe-otel gateway`: receives OTLP from any language, and from Collectors."""
+"""`pandaprobe-otel gateway`: receive OTLP from programs in any language and from Collectors."""
 
 from __future__ import annotations
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.extras import require
 
 
 @click.command("gateway")
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for other machines."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on. 0.0.0.0: all interfaces, for other machines.",
 )
-@click.option("--http-port", type=click.IntRange(0, 65535), default=4318, show_default=True, help="0: any free port.")
-@click.option("--grpc-port", type=click.IntRange(0, 65535), default=4317, show_default=True, help="0: any free port.")
+@click.option(
+    "--http-port",
+    type=click.IntRange(0, 65535),
+    default=4318,
+    show_default=True,
+    help="Port of OTLP/HTTP. 0: any free port.",
+)
+@click.option(
+    "--grpc-port",
+    type=click.IntRange(0, 65535),
+    default=4317,
+    show_default=True,
+    help="Port of OTLP/gRPC. 0: any free port.",
+)
 @click.option("--no-http", is_flag=True, help="Do not listen for OTLP/HTTP.")
 @click.option("--no-grpc", is_flag=True, help="Do not listen for OTLP/gRPC.")
 @click.option(
@@ -21,25 +36,31 @@ from pandaprobe_otel.cli.extras import require
     type=click.IntRange(min=1024),
     default=16 << 20,
     show_default=True,
-    help="Most bytes of a request, decompressed.",
+    help="Largest request in bytes, after decompression.",
 )
 @click.option(
     "--token",
     envvar="PANDAPROBE_GATEWAY_TOKEN",
-    help="Token that senders give as `Authorization: Bearer TOKEN`; safer in PANDAPROBE_GATEWAY_TOKEN, which others "
-    "do not see.",
+    help="Token that senders must pass as `Authorization: Bearer TOKEN`. Prefer PANDAPROBE_GATEWAY_TOKEN: other users "
+    "can see arguments.",
 )
-@click.option("--certfile", metavar="FILE", help="TLS certificate with its chain, as PEM.")
+@click.option("--certfile", metavar="FILE", help="PEM file of the TLS certificate and its chain.")
 @click.option("--keyfile", metavar="FILE", help="Its key; PEM.")
 @click.option(
-    "--spool", metavar="DIRECTORY", help="Directory in which accepted spans survive the process. [PANDAPROBE_SPOOL_DIR]"
+    "--spool",
+    metavar="DIRECTORY",
+    help="Directory that keeps accepted spans on disk if the process ends. [PANDAPROBE_SPOOL_DIR]",
 )
-@click.option("--redis-url", metavar="URL", help="Shares the limit with other gateways. [PANDAPROBE_REDIS_URL]")
+@click.option(
+    "--redis-url",
+    metavar="URL",
+    help="Redis server through which gateways share the rate limit. [PANDAPROBE_REDIS_URL]",
+)
 @click.option(
     "--sample-overload",
     is_flag=True,
-    help="If more traces than the limit arrive for minutes, leave some out, chosen by their ids, and count them, "
-    "instead of asking senders to wait.",
+    help="Under sustained overload, drop and count a sample of the traces, chosen by id, instead of asking senders to "
+    "wait.",
 )
 def gateway(
     host: str,
@@ -57,10 +78,10 @@ def gateway(
 ) -> int:
     """Receive OpenTelemetry traces (OTLP over HTTP and gRPC) and send them to PandaProbe.
 
-    The key, the endpoint, the project and everything else come from the environment, as for a Python app.
+    All settings, such as key, endpoint and project, come from the environment, as for a Python app.
     """
     if no_http and no_grpc:
-        raise click.UsageError("--no-http and --no-grpc leave nothing to listen for.")
+        raise click.UsageError("--no-http and --no-grpc exclude each other: the gateway needs at least one protocol.")
     if (certfile is None) != (keyfile is None):
         raise click.UsageError("TLS needs both --certfile and --keyfile.")
     require("gateway", "grpc", "starlette", "uvicorn", "google", "google.rpc", "opentelemetry.proto")

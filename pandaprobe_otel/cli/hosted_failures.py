@@ -1,4 +1,4 @@
-"""Groups of failures from the API alone: the newest failed traces are read, and grouped here."""
+"""Failure groups from the API alone: the newest failed traces are read and grouped here."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pandaprobe_otel.cli.values import Moment
+from pandaprobe_otel.cli.value_types import Moment
 from pandaprobe_otel.errors import NotFound
 from pandaprobe_otel.failures.groups import Group, group_failures
-from pandaprobe_otel.local.search.fields import Comparison, SearchError
 from pandaprobe_otel.local.search.language import All, Field, Flag, Query, parse
+from pandaprobe_otel.local.search.searchable_fields import Comparison, SearchError
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -28,12 +28,12 @@ def hosted_failures(
 ) -> dict[str, Any]:
     """Return groups in the form of `GET /local/failures`.
 
-    most: how many traces to read at most, the newest first; each is one request.
+    most: the number of traces to read, newest first. Each takes one request.
 
-    Raises UsageError for a search that the API has no filter for.
+    Raises UsageError for a search that the API cannot express.
     """
     if state not in ("open", "all"):
-        raise click.UsageError(f"--state {state} is known to a local PandaProbe only")
+        raise click.UsageError(f"--state {state} needs a local PandaProbe: this server keeps no states of failures")
     now = datetime.now(UTC)
     filters = filters_of(query or "", now)
     if since:
@@ -56,7 +56,7 @@ def hosted_failures(
 
 
 def filters_of(query: str, now: datetime) -> dict[str, Any]:
-    """Return a search as filters of the API. Raises UsageError where the API has none."""
+    """Return a search as filters of the API. Raises UsageError if the API has no such filter."""
     try:
         parsed = parse(query).query
     except SearchError as error:
@@ -64,17 +64,17 @@ def filters_of(query: str, now: datetime) -> dict[str, Any]:
     filters: dict[str, Any] = {}
     for term in parsed.parts if isinstance(parsed, All) else (parsed,):
         if term == Flag("error") or (isinstance(term, Field) and _is_status_error(term)):
-            continue  # only those are read anyway
+            continue  # Only failed traces are read anyway.
         name, value = _filter_of(term, now)
         if name in filters:
-            raise click.UsageError(f"the API takes one {name} only")
+            raise click.UsageError(f"the API takes only one {name}")
         filters[name] = value
     return filters
 
 
 def _read(client: Client, most: int, filters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for row in islice(client.traces.iter(status="ERROR", **filters), most):
-        with suppress(NotFound):  # it was deleted since it was listed
+        with suppress(NotFound):  # The trace was deleted after the list was read.
             yield client.traces.get(row.trace_id).model_dump(mode="json")
 
 
@@ -89,8 +89,8 @@ def _filter_of(term: Query, now: datetime) -> tuple[str, Any]:
         if term.key in _PARAMETERS and isinstance(value, str) and "*" not in value:
             return _PARAMETERS[term.key], value
     raise click.UsageError(
-        "the API finds traces by one session:, user:, tag:, name:, after: and before: each; "
-        "other searches need a local PandaProbe"
+        "the API can filter by one session:, user:, tag:, name:, after: and before: each. Other searches need a local "
+        "PandaProbe"
     )
 
 

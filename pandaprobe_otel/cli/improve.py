@@ -1,4 +1,4 @@
-"""`pandaprobe-otel improve`: prove that a change mends failures and breaks nothing, before it is applied."""
+"""`pandaprobe-otel improve`: prove that a change fixes failures and breaks nothing, before it is applied."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from pandaprobe_otel.improve.proposing import Request, Response
     from pandaprobe_otel.improve.trial import CandidateResult
-    from pandaprobe_otel.replay.capture.stored import StoredTrace
+    from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
 
 _FOLDER: Final = Path(".pandaprobe") / "improve"
 
@@ -23,7 +23,7 @@ folder_option = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     default=_FOLDER,
     show_default=True,
-    help="Folder of the improvement; each step is a file in it.",
+    help="Folder of the improvement. Each step writes files into it.",
 )
 candidate_option = click.option(
     "--candidate", type=click.IntRange(1), help="Number of the candidate. [default: newest]"
@@ -32,33 +32,44 @@ candidate_option = click.option(
 
 @click.group("improve")
 def improve() -> None:
-    """Prove that a change mends failures and breaks nothing, before it is applied.
+    """Prove that a change fixes failures and breaks nothing, before it is applied.
 
-    start, propose, test, report, apply: in this order. Old and new program run side by side: recorded answers up to the
-    call that the change alters, live ones after it. Failures that the author of the change has not seen decide.
+    The steps are start, propose, test, report and apply, in this order. Old and new program run side by side. Both get
+    recorded answers up to the first call that the change alters, and live answers from there on. The verdict depends on
+    failures that the author of the change has not seen.
     """
 
 
 @improve.command("start")
 @click.argument("traces", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--entry", required=True, metavar="MODULE:FUNCTION", help="The program.")
-@click.option("--allow", "allowed", multiple=True, required=True, metavar="GLOB", help="Files that may change.")
-@click.option("--group", metavar="FINGERPRINT", help="The failure to mend. [default: the most frequent one]")
-@click.option("--check", "checks", multiple=True, metavar="MODULE:FUNCTION", help="True for a good answer and trace.")
-@click.option("--live-tools", default="", metavar="NAMES", help="Tools that really run, with commas.")
-@click.option("--repeats", type=click.IntRange(1, 20), default=3, show_default=True, help="Most pairs of each case.")
+@click.option(
+    "--allow", "allowed", multiple=True, required=True, metavar="GLOB", help="Files that the change may alter."
+)
+@click.option("--group", metavar="FINGERPRINT", help="Failure group to fix. [default: the most frequent one]")
+@click.option(
+    "--check",
+    "checks",
+    multiple=True,
+    metavar="MODULE:FUNCTION",
+    help="Function that returns True for a good answer and trace.",
+)
+@click.option("--live-tools", default="", metavar="NAMES", help="Tools that really run, separated by commas.")
+@click.option(
+    "--repeats", type=click.IntRange(1, 20), default=3, show_default=True, help="Most pairs of runs for each case."
+)
 @click.option("--candidates", type=click.IntRange(1, 20), default=3, show_default=True, help="Most candidates.")
-@click.option("--max-calls", type=click.IntRange(0), default=0, show_default=True, help="Most calls sent to models.")
+@click.option("--max-calls", type=click.IntRange(0), default=0, show_default=True, help="Most calls of models.")
 @folder_option
 def start_command(traces: Path, entry: str, group: str | None, folder: Path, **given: Any) -> int:
-    """Make cases of the failing and passing traces in a file, and evidence of the failures that may be seen.
+    """Split the failed and passed traces of a file into cases, and write evidence of the failures that may be seen.
 
-    TRACES is a file that `init(local=FILE)` or `traces export` wrote. All settings are fixed from here on.
+    TRACES is a file that `init(local=FILE)` or `traces export` wrote. All settings are final from here on.
     """
-    from pandaprobe_otel.cli.functions import load_function
+    from pandaprobe_otel.cli.user_functions import load_function
     from pandaprobe_otel.improve.settings import Settings
     from pandaprobe_otel.improve.starting import CannotStart, start
-    from pandaprobe_otel.replay.capture.stored import traces_in
+    from pandaprobe_otel.replay.capture.ordered_trace import traces_in
 
     try:
         failing, passing = _parted(traces_in(traces), group)
@@ -74,7 +85,7 @@ def start_command(traces: Path, entry: str, group: str | None, folder: Path, **g
         )
         started = start(folder, settings, failing=failing, passing=passing, entry=load_function(entry))
     except FileExistsError:
-        raise click.UsageError(f"{folder} holds an improvement already: name another --folder.") from None
+        raise click.UsageError(f"{folder} already contains an improvement: name another --folder.") from None
     except (CannotStart, ValueError, OSError) as error:
         raise click.UsageError(str(error)) from None
     parts = Counter(case.part for case in started.cases)
@@ -84,19 +95,23 @@ def start_command(traces: Path, entry: str, group: str | None, folder: Path, **g
 
 
 @improve.command("propose")
-@click.option("--command", help="Program that gets the request as JSON and changes files, or answers with them.")
+@click.option("--command", help="Program that reads the request as JSON and changes the files or prints new versions.")
 @click.option(
-    "--file", "files", multiple=True, metavar="PATH=NEW", help="A changed file: its path, and the new version."
+    "--file",
+    "files",
+    multiple=True,
+    metavar="PATH=NEW",
+    help="Path of a changed file, and the file with its new version.",
 )
-@click.option("--rationale", default="", help="The reason, with --file.")
+@click.option("--rationale", default="", help="With --file: reason for the change.")
 @folder_option
 def propose_command(command: str | None, files: Sequence[str], rationale: str, folder: Path) -> int:
-    """Take a candidate: from a program such as a coding agent, or as files. It is checked before it may run."""
+    """Add a candidate from a program, such as a coding agent, or from files. It is checked before it may run."""
     from pandaprobe_otel.improve.candidates import NoCandidate, propose
     from pandaprobe_otel.improve.proposing import ProposalFailed, Response, by_command
 
     if (command is None) == (not files):
-        raise click.UsageError("name either --command or --file")
+        raise click.UsageError("pass either --command or --file")
 
     def proposer(request: Request) -> Response:
         if command is not None:
@@ -118,7 +133,7 @@ def propose_command(command: str | None, files: Sequence[str], rationale: str, f
 @candidate_option
 @folder_option
 def test_command(candidate: int | None, folder: Path) -> int:
-    """Run a candidate against the cases. Exit code 0: accepted; 1: rejected; 6: undecided."""
+    """Run a candidate against the cases. Exit code 0: accepted. 1: rejected. 6: undecided."""
     from pandaprobe_otel.improve.candidates import NoCandidate, read_candidate, write_report
     from pandaprobe_otel.improve.trial import try_candidate
 
@@ -135,7 +150,7 @@ def test_command(candidate: int | None, folder: Path) -> int:
 @candidate_option
 @folder_option
 def report_command(candidate: int | None, folder: Path) -> int:
-    """Print the report of a candidate that was tested."""
+    """Print the report of a tested candidate."""
     from pandaprobe_otel.improve.candidates import NoCandidate, read_candidate, read_result, write_report
 
     try:
@@ -152,7 +167,7 @@ def report_command(candidate: int | None, folder: Path) -> int:
 @candidate_option
 @folder_option
 def apply_command(yes: bool, candidate: int | None, folder: Path) -> int:
-    """Write an accepted candidate into the project, after a question. Nothing is committed."""
+    """Write an accepted candidate into the project, after confirmation. Nothing is committed."""
     from pandaprobe_otel.improve.candidates import NoCandidate, apply, read_candidate
 
     try:
@@ -167,7 +182,9 @@ def apply_command(yes: bool, candidate: int | None, folder: Path) -> int:
 
 
 def _parted(found: Sequence[StoredTrace], group: str | None) -> tuple[list[StoredTrace], list[StoredTrace]]:
-    """Return the traces with the failure to mend, and those without any. Raises ValueError if there is no failure."""
+    """Return the traces with the failure to fix, and those without any failure. Raises ValueError if there is none to
+    fix.
+    """
     from pandaprobe_otel.failures.find import find_failures
 
     prints = [{each.fingerprint for each in find_failures(trace.body) if not each.recovered} for trace in found]

@@ -1,4 +1,4 @@
-"""Installed packages: this library, OpenTelemetry, and the libraries that can be instrumented."""
+"""Installed packages: this library, OpenTelemetry and the libraries that can be instrumented."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 _OURS: Final = "pandaprobe_"
 _EXTRA: Final = re.compile(r"(?P<distribution>[\w.-]+).*;.*\bextra == ['\"](?P<extra>[\w-]+)['\"]")
-"""A line of the metadata: `google-adk>=2.13; extra == 'google-adk'`."""
+"""Pattern of a requirement in the metadata: `google-adk>=2.13; extra == 'google-adk'`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
-    """A library that can be instrumented: its installed version, None when it is absent."""
+    """A library that can be instrumented, and its installed version. None: it is not installed."""
 
     name: str
     installed: str | None
     instrumentor: str
-    """The entry point that instruments it: the name to switch it off by."""
+    """Entry point that instruments the library, which is also the name to disable it."""
     state: str
-    """The result of `init()` under these settings: hooked, adopted, skipped or failed."""
+    """State after `init()` under these settings: hooked, adopted, skipped or failed."""
     reason: str
-    """Why; empty for the first when there is nothing to say."""
+    """Reason for the state; may be empty for `hooked`."""
 
 
 def versions() -> dict[str, str | None]:
-    """Return the versions that every bug report needs; None for packages that are not installed."""
+    """Return the versions that a bug report needs. None: the package is not installed."""
     names = (
         "pandaprobe-otel",
         "opentelemetry-api",
@@ -45,9 +45,9 @@ def versions() -> dict[str, str | None]:
 
 
 def libraries(config: Config) -> list[Library]:
-    """Return the libraries that this package has an integration for, by name, and what `init()` does with each.
+    """Return the libraries that this package has an integration for, by name, with their state after `init()`.
 
-    They are instrumented for that, and left as they were; nothing of them is imported.
+    The libraries are instrumented and then restored. None of them is imported for this.
     """
     from pandaprobe_otel.registry import INTEGRATIONS
 
@@ -64,7 +64,10 @@ def libraries(config: Config) -> list[Library]:
 
 
 def _distributions() -> dict[str, str]:
-    """Return integration to distribution, from the extras: several distributions share modules such as `google`."""
+    """Return the distribution of each integration.
+
+    The extras name it. The name of a module is not enough, since several distributions share modules such as `google`.
+    """
     try:
         required = requires("pandaprobe-otel") or ()
     except PackageNotFoundError:
@@ -93,14 +96,14 @@ def _why_not(installed: str | None) -> str:
 
 
 def other_instrumentors() -> list[str]:
-    """Return names of the instrumentors that others have installed, whose spans are read as well."""
+    """Return the names of other packages' installed instrumentors, whose spans are processed too."""
     return sorted(
         {point.name for point in _instrumentors() if point.name != "pandaprobe" and not point.name.startswith(_OURS)}
     )
 
 
 def installed_version(distribution: str) -> str | None:
-    """Return version of an installed distribution, None if there is none of that name."""
+    """Return the version of an installed distribution; None if it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:

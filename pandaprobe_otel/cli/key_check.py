@@ -1,4 +1,4 @@
-"""A check of the API key that costs nothing and creates nothing on the server."""
+"""Check of the API key, which costs nothing and creates nothing on the server."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.errors import AuthError, ServerError
 from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.messages import Request, Transport
+from pandaprobe_otel.transport.request_outcome import Request, Transport
 from pandaprobe_otel.transport.verdict import VerdictKind, judge
 
-NO_KEY: Final = "the endpoint wants an API key, and there is none: set PANDAPROBE_API_KEY"
+NO_KEY: Final = "the endpoint requires an API key, but none is set: set PANDAPROBE_API_KEY"
 
 
 class KeyState(StrEnum):
-    """The result of the question."""
+    """Result of the check."""
 
     GOOD = "good"
     REFUSED = "refused"
@@ -27,14 +27,14 @@ class KeyState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyCheck:
-    """The state of the key and, in words, what the endpoint said."""
+    """State of the key, and the endpoint's answer in words."""
 
     state: KeyState
     message: str
 
     @property
     def exit_code(self) -> ExitCode:
-        """The exit code of the command that asked."""
+        """Exit code of the command that checked the key."""
         match self.state:
             case KeyState.GOOD | KeyState.NOT_ASKED:
                 return ExitCode.OK
@@ -45,16 +45,16 @@ class KeyCheck:
 
 
 def require_key(endpoint: str, api_key: str) -> None:
-    """Raise AuthError if the endpoint refuses the key, and ServerError if it cannot be asked."""
+    """Raise AuthError if the endpoint refuses the key, or ServerError if the endpoint does not answer."""
     check = check_key_at(endpoint, api_key)
     if check.state is KeyState.REFUSED:
         raise AuthError(f"{endpoint} refuses the API key: {check.message}")
     if check.state is not KeyState.GOOD:
-        raise ServerError(f"{endpoint} does not take the API key: {check.message}")
+        raise ServerError(f"{endpoint} does not accept the API key: {check.message}")
 
 
 def check_key_at(endpoint: str, api_key: str) -> KeyCheck:
-    """Check a key over a connection of its own."""
+    """Check a key over a new connection."""
     transport = HttpTransport(endpoint, {"X-API-Key": api_key} if api_key else {})
     try:
         check = check_key(transport)
@@ -62,15 +62,15 @@ def check_key_at(endpoint: str, api_key: str) -> KeyCheck:
         transport.close()
     if api_key or check.state not in (KeyState.GOOD, KeyState.REFUSED):
         return check
-    message = "the endpoint needs none" if check.state is KeyState.GOOD else f"{NO_KEY} ({check.message})"
+    message = "the endpoint needs no key" if check.state is KeyState.GOOD else f"{NO_KEY} ({check.message})"
     return replace(check, message=message)
 
 
 def check_key(transport: Transport, *, timeout_s: float = 10.0) -> KeyCheck:
-    """Ask for traces without naming a project; `transport` sends the key as X-API-Key and no X-Project-Name.
+    """Request traces without naming a project. `transport` sends the key as X-API-Key, but no X-Project-Name.
 
-    The server checks the key first and the project second (measured on 0.5.0): 401 is a bad key, 422 about the
-    project a good one. A request that named the project would create it.
+    The server checks the key first and the project second (measured on 0.5.0). 401 means an invalid key; 422 about the
+    project means a valid one. A request that named the project would create it.
     """
     verdict = judge(transport.send(Request(method="GET", path="/traces", timeout_s=timeout_s)))
     match verdict.kind:

@@ -1,4 +1,4 @@
-"""A hint for the shell: how to find out whether a request was carried out whose answer was lost."""
+"""Hint for the shell after a lost answer: the command that shows whether the request was carried out."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _COMMANDS: Final[tuple[tuple[str, Callable[[re.Match[str], Any], Arguments]], ..
         lambda _path, body: ("scores", "list", "--trace-id", body["trace_id"], "--name", body["name"]),
     ),
 )
-"""The routes whose requests are never repeated, and the command that lists what they make."""
+"""Routes whose requests are never repeated, with the command that lists the objects they create."""
 
 
 def with_look_up_hint(error: OutcomeUnknown) -> str:
-    """Return what an error says, with a command to look instead of the method of the Python client."""
+    """Return an error message with a look-up command in place of the Python client's method."""
     said = str(error).removesuffix(error.advice).rstrip()
     command = None if error.request is None else _command(error.request)
     if error.request is None or command is None:
-        return f"{said} Look before you repeat it."
+        return f"{said} Check whether it was carried out before you repeat it."
     since = f"{error.request.sent_at:%Y-%m-%dT%H:%M:%SZ}"
-    return f"{said} Look before you repeat it, for what was made since {since}: {command}"
+    return f"{said} Before you repeat it, look for objects created since {since}: {command}"
 
 
 def _command(request: SentRequest) -> str | None:

@@ -12,7 +12,7 @@ from pandaprobe_otel.reporting.trace_tree import duration
 
 
 def markdown(trace: Mapping[str, Any]) -> str:
-    """Return the trace, as GET /traces/{id} gives it, as a section of a Markdown document."""
+    """Return the trace, in the form of GET /traces/{id}, as a section of a Markdown document."""
     return "\n".join(_lines(trace))
 
 
@@ -38,7 +38,7 @@ def _lines(trace: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _in_order(trace: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], int]]:
-    """Yield the spans as a tree is read, each once, with its depth; those without a known parent stand at the top."""
+    """Yield each span once in tree order, with its depth. Spans without a known parent are roots."""
     known = {span["span_id"] for span in trace["spans"]}
     children: dict[Any, list[Mapping[str, Any]]] = {}
     for span in trace["spans"]:
@@ -46,7 +46,7 @@ def _in_order(trace: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], int
         children.setdefault(parent if parent in known and parent != span["span_id"] else None, []).append(span)
     waiting = [(span, 0) for span in reversed(children.pop(None, []))]
     while waiting or children:
-        if not waiting:  # what is left hangs below a span that is its own ancestor
+        if not waiting:  # The remaining spans form cycles, in which a span is its own ancestor.
             waiting = [(span, 0) for span in reversed(children.pop(next(iter(children))))]
         span, depth = waiting.pop()
         yield span, depth
@@ -73,7 +73,7 @@ def _content(title: str, value: Any) -> Iterator[str]:
     if value is None:
         return
     text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
-    # A fence that is longer than any inside, so that content cannot end it.
+    # The fence is longer than any inside, so that content cannot end it.
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", text)), default=0))
     yield from ("", f"**{title}**", "", f"{fence}{'' if isinstance(value, str) else 'json'}", text, fence)
 

@@ -17,46 +17,61 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
 
 _WAIT_S = 20.0
-"""Seconds that a tool waits for the rate limit; then it tells how long it will be."""
+"""Seconds that a tool waits for the rate limit. After it, the tool answers with the remaining time."""
 
 
 @click.command("mcp")
-@click.option("--http", "serves_http", is_flag=True, help="Streamable HTTP instead of standard input and output.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="With --http; others need --token.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="With --http; 0: any.")
+@click.option("--http", "serves_http", is_flag=True, help="Use streamable HTTP instead of standard input and output.")
 @click.option(
-    "--token", metavar="TOKEN", envvar="PANDAPROBE_MCP_TOKEN", help="With --http: what clients have to send as Bearer."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="With --http: address to listen on. Any but a loopback address needs --token.",
 )
-@click.option("--allow-writes", is_flag=True, help="Also tools that judge, score, and write tests.")
-@click.option("--entry", metavar="MODULE:FUNCTION", help="With --allow-writes: the program, for captures and reruns.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8765,
+    show_default=True,
+    help="With --http: port to listen on. 0: any free port.",
+)
+@click.option(
+    "--token", metavar="TOKEN", envvar="PANDAPROBE_MCP_TOKEN", help="With --http: bearer token that clients must send."
+)
+@click.option("--allow-writes", is_flag=True, help="Also serve tools that judge, score and write tests.")
+@click.option(
+    "--entry",
+    metavar="MODULE:FUNCTION",
+    help="With --allow-writes: function that runs the program, for captures and reruns.",
+)
 @click.option(
     "--tests-dir",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("tests"),
     show_default=True,
-    help="Where tests are written, never over others.",
+    help="Folder for new tests. Existing files are never overwritten.",
 )
 @click.option(
-    "--max-evaluations", type=click.IntRange(0), default=50, show_default=True, help="Judgements that may be billed."
+    "--max-evaluations", type=click.IntRange(0), default=50, show_default=True, help="Most billed judgements."
 )
 @click.option(
-    "--max-calls", type=click.IntRange(0), default=0, show_default=True, help="Calls of models that reruns may send."
+    "--max-calls", type=click.IntRange(0), default=0, show_default=True, help="Most calls of models by reruns."
 )
 @with_connection
 def mcp_command(connect: Callable[..., Any], output_format: str, **options: Any) -> None:
     """Serve traces to coding agents: find, show, compare, failures, sessions, scores.
 
-    A server that only reads unless --allow-writes is given. What a trace says is passed on as data; the program, the
-    folder of tests and all limits come from this command line.
+    The server only reads unless --allow-writes is given. Agents get the content of traces as data. The program, the
+    folder of tests and all limits come only from this command line.
     """
     require("mcp", "mcp")
     from pandaprobe_otel.mcp_server.options import ServerOptions
-    from pandaprobe_otel.mcp_server.reading import Reading
     from pandaprobe_otel.mcp_server.searching import SearchingClient
     from pandaprobe_otel.mcp_server.server import server_of
+    from pandaprobe_otel.mcp_server.trace_reader import Reading
 
     if options["entry"] and not options["allow_writes"]:
-        raise click.UsageError("--entry is about --allow-writes, which is not given")
+        raise click.UsageError("--entry needs --allow-writes")
     allowed = ServerOptions(
         writes=options["allow_writes"],
         entry=options["entry"],
@@ -79,8 +94,8 @@ def _serve(server: MCPServer, host: str, port: int, token: str | None) -> None:
     from pandaprobe_otel.mcp_server.serving import http_app, is_loopback
 
     if not is_loopback(host) and not token:
-        raise click.UsageError(f"others reach {host}: --token, or PANDAPROBE_MCP_TOKEN, says who may")
+        raise click.UsageError(f"other machines can reach {host}: set --token or PANDAPROBE_MCP_TOKEN")
     listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     shown = f"[{host}]" if ":" in host else host
-    click.echo(f"http://{shown}:{listening.getsockname()[1]}/mcp    (Ctrl-C ends it)", err=True)
+    click.echo(f"http://{shown}:{listening.getsockname()[1]}/mcp    (stop with Ctrl-C)", err=True)
     uvicorn.Server(uvicorn.Config(http_app(server, host, token), log_level="warning")).run(sockets=[listening])

@@ -1,4 +1,4 @@
-"""`pandaprobe-otel monitors`: evaluation runs on a schedule, one by one or as a file."""
+"""`pandaprobe-otel monitors`: scheduled evaluation runs, one by one or from a file."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pandaprobe_otel.cli.show import all_option, deleted, show, show_list
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client, MonitorPlan
 
-_prune_option = click.option("--prune", is_flag=True, help="Delete monitors that the file does not declare.")
+_prune_option = click.option("--prune", is_flag=True, help="Delete the monitors that the file does not declare.")
 
 
 @click.group("monitors")
 def monitors() -> None:
-    """Evaluation runs on a schedule, one by one or as a file."""
+    """Manage scheduled evaluation runs, one by one or from a file."""
 
 
 @monitors.command("list")
@@ -48,7 +48,7 @@ def get_monitor(client: Client, monitor_id: str, output_format: str) -> None:
 @options_of(MonitorArguments)
 @with_client
 def create(client: Client, given: dict[str, Any], output_format: str) -> None:
-    """Make a monitor: --cadence is every_6h, daily, weekly or "cron:0 3 * * 1"."""
+    """Create a monitor: --cadence is every_6h, daily, weekly or "cron:0 3 * * 1"."""
     monitor: Any = given
     show(client.monitors.create(**monitor), output_format)
 
@@ -58,7 +58,7 @@ def create(client: Client, given: dict[str, Any], output_format: str) -> None:
 @options_of(MonitorChanges)
 @with_client
 def update(client: Client, monitor_id: str, given: dict[str, Any], output_format: str) -> None:
-    """Change a monitor: what is not given stays."""
+    """Change a monitor. Fields that are not given stay."""
     changes: Any = given
     show(client.monitors.update(monitor_id, **changes), output_format)
 
@@ -67,7 +67,7 @@ def update(client: Client, monitor_id: str, given: dict[str, Any], output_format
 @click.argument("monitor_id")
 @with_client
 def delete(client: Client, monitor_id: str, output_format: str) -> None:
-    """Delete a monitor; its runs stay."""
+    """Delete a monitor. Its runs stay."""
     client.monitors.delete(monitor_id)
     deleted(f"monitor {monitor_id}", output_format)
 
@@ -94,7 +94,7 @@ def resume(client: Client, monitor_id: str, output_format: str) -> None:
 @click.option("--wait-timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, metavar="SECONDS")
 @with_client
 def trigger(client: Client, monitor_id: str, wait: bool, wait_timeout: float, output_format: str) -> int | None:
-    """Run a monitor now, also a paused one."""
+    """Run a monitor now, even if it is paused."""
     started = client.monitors.trigger(monitor_id)
     if not wait:
         show(started, output_format)
@@ -118,7 +118,7 @@ def list_runs(client: Client, monitor_id: str, given: dict[str, Any], everything
 @_prune_option
 @with_client
 def diff(client: Client, file: str, prune: bool, output_format: str) -> None:
-    """Show what `apply` would change; changes nothing."""
+    """Show the changes that `apply` would make, and change nothing."""
     _show_plan(client.monitors.plan(file, prune=prune), output_format)
 
 
@@ -127,7 +127,7 @@ def diff(client: Client, file: str, prune: bool, output_format: str) -> None:
 @_prune_option
 @with_client
 def apply(client: Client, file: str, prune: bool, output_format: str) -> None:
-    """Make the monitors what a TOML file declares, by their names.
+    """Create and change monitors, matched by name, as a TOML file declares them.
 
     \b
     [[monitor]]
@@ -146,4 +146,4 @@ def _show_plan(plan: MonitorPlan, output_format: str) -> None:
     if output_format == "json":
         print_json(asdict(plan))
     else:
-        click.echo(str(plan) or "no monitors are declared")
+        click.echo(str(plan) or "the file declares no monitors: add a [[monitor]] table")

@@ -1,4 +1,4 @@
-"""Options and output that several commands have."""
+"""Options and output that several commands share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _WIDTH_OF_PIPES: Final = 200
-"""Width without a terminal: no table breaks a value in two."""
+"""Width without a terminal, so large that no table breaks a value."""
 
 format_option = click.option(
     "--format",
@@ -21,18 +21,18 @@ format_option = click.option(
     default="table",
     envvar="PANDAPROBE_FORMAT",
     show_default=True,
-    help="`table` for people, `json` for programs; both on standard output.",
+    help="`table` for people, `json` for programs.",
 )
 
 
 def print_json(value: Any) -> None:
-    """Print a value as indented JSON on standard output; what JSON has no form for becomes its text."""
+    """Print a value as indented JSON on standard output. Values without a JSON form become text."""
     ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
     click.echo(json.dumps(value, indent=2, ensure_ascii=ascii_only, default=str))
 
 
 def console() -> Console:
-    """Return the terminal, or whatever standard output is."""
+    """Return a console that writes to standard output."""
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES)

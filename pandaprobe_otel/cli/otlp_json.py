@@ -1,7 +1,7 @@
 """Traces as OTLP/JSON (opentelemetry-proto, `ExportTraceServiceRequest`).
 
-Attributes are OpenTelemetry's GenAI names, and this library's own for what those do not cover; so the traces can
-be read by any backend, and come back to PandaProbe as they were.
+Attributes have the names of OpenTelemetry's GenAI conventions, or else this library's own names. So any backend can
+read the traces, and PandaProbe restores them unchanged.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _INTERNAL: Final = 1
 
 
 def otlp_json(traces: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return one export request with all spans of the traces, as GET /traces/{id} gives them."""
+    """Return one export request with all spans of the traces, which have the form of GET /traces/{id}."""
     spans = [_span(trace, span) for trace in traces for span in trace["spans"]]
     scope = {"name": "pandaprobe-otel"}
     resource = {"attributes": _attributes({"service.name": "pandaprobe"})}
@@ -110,6 +110,6 @@ def _hex(uuid: str) -> str:
 
 
 def _nanoseconds(moment: str) -> int:
-    # Microseconds are all that the server keeps; the sum is exact, which a float of seconds is not.
+    # The server keeps microseconds. The sum of integers is exact, unlike a float of seconds.
     since = datetime.fromisoformat(moment) - _EPOCH
     return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000

@@ -1,4 +1,4 @@
-"""Send a comment to the pull request, else into the summary of the job, else to standard output."""
+"""Delivery of a comment: to the pull request, or else to the job's summary, or else to standard output."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from typing import Final
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode
-from pandaprobe_otel.cli.verdict import usable
+from pandaprobe_otel.cli.exit_codes import ExitCode
+from pandaprobe_otel.cli.report_output import usable
 from pandaprobe_otel.evals.github import add_summary
 from pandaprobe_otel.evals.pull_request import Comments, PullRequest, RefusedError, Why
 
 _CODES: Final[Mapping[Why, ExitCode]] = {
     "credentials": ExitCode.AUTH,
-    "permission": ExitCode.OK,  # as for every pull request from a fork: no fault of anybody
+    "permission": ExitCode.OK,  # GitHub refuses this for every pull request from a fork, which is nobody's fault.
     "not found": ExitCode.NOT_FOUND,
     "unavailable": ExitCode.API,
 }
-_NOT_ALLOWED: Final = "the token must not write comments (pull-requests: write), as that of a pull request from a fork"
+_NOT_ALLOWED: Final = "the token has no permission `pull-requests: write`, as in every pull request from a fork"
 
 
 def link_to_job(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the page of the job of GitHub Actions, under its name; nothing outside of one."""
+    """Return the name and address of the GitHub Actions job's page. Empty outside of a job."""
     server, repository, number = (environ.get(f"GITHUB_{name}") for name in ("SERVER_URL", "REPOSITORY", "RUN_ID"))
     return {"job": f"{server}/{repository}/actions/runs/{number}"} if server and repository and number else {}
 
 
 def deliver(text: str, *, repository: str | None, number: int | None, environ: Mapping[str, str]) -> ExitCode:
-    """Bring a comment where it can be read, say where that is, and return the exit code."""
+    """Write a comment to the first place that accepts it, report the place, and return the exit code."""
     pull = usable(lambda: PullRequest.of_job(environ, repository=repository, number=number))
     if pull is None:
-        return _instead(text, environ, "this job is of no pull request", ExitCode.OK)
+        return _instead(text, environ, "this job does not belong to a pull request", ExitCode.OK)
     token = environ.get("GITHUB_TOKEN", "").strip()
     if not token:
         return _instead(text, environ, "GITHUB_TOKEN is not set", ExitCode.VALIDATION)
@@ -45,7 +45,7 @@ def deliver(text: str, *, repository: str | None, number: int | None, environ: M
 
 
 def _instead(text: str, environ: Mapping[str, str], why: str, code: ExitCode) -> ExitCode:
-    where = "the summary of the job has it"
+    where = "it is in the summary of the job"
     if not add_summary(text, environ):
         where = "here it is"
         click.echo(text, nl=False)

@@ -9,31 +9,31 @@ from typing import Any
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode, exit_code_of_outcome
+from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of_outcome
 from pandaprobe_otel.cli.options import format_option, print_json
-from pandaprobe_otel.cli.values import Link
-from pandaprobe_otel.cli.verdict import concluded, load, metric_options, thresholds_in, verdict_options
+from pandaprobe_otel.cli.report_output import concluded, load, metric_options, thresholds_in, verdict_options
+from pandaprobe_otel.cli.value_types import Link
 
 _run = click.argument("run", type=click.Path(exists=True, dir_okay=False))
 
 
 @click.group("report")
 def report() -> None:
-    """Gate, compare and publish finished runs, from their .json reports. Nothing runs, and nothing is billed."""
+    """Gate, compare and publish finished runs, from their .json reports. This runs and bills nothing."""
 
 
 @report.command("gate")
 @_run
 @metric_options
-@click.option("--allow-vacuous", is_flag=True, help="Pass if there was nothing to judge.")
+@click.option("--allow-vacuous", is_flag=True, help="Pass if there is nothing to judge.")
 @click.option(
     "--pass-rate", type=click.FloatRange(0, 1), help="Share of the cases that must pass. [default: as in the run]"
 )
 @verdict_options
 def gate(run: str, **options: Any) -> int:
-    """Decide about RUN.json again, with other thresholds or those of the run.
+    """Decide about RUN.json again, with new thresholds or those of the run.
 
-    With --metric only the metrics that are named count. What is not given is as it was in the run.
+    With --metric, only the named metrics count. Options that are not given are taken from the run.
 
     Exit codes and outputs are those of `eval`.
     """
@@ -54,13 +54,15 @@ def gate(run: str, **options: Any) -> int:
 @report.command("compare")
 @click.argument("before", type=click.Path(exists=True, dir_okay=False))
 @_run
-@click.option("--html", type=click.Path(dir_okay=False), metavar="FILE", help="Write both runs side by side, one page.")
+@click.option(
+    "--html", type=click.Path(dir_okay=False), metavar="FILE", help="HTML file to write, with both runs side by side."
+)
 @format_option
 def compare(before: str, run: str, html: str | None, output_format: str) -> int:
-    """Compare RUN.json with BEFORE.json, case by case; the page marks the spans that differ.
+    """Compare RUN.json with BEFORE.json, case by case. The HTML page marks the spans that differ.
 
-    Exit code 1: a metric is worse, beyond chance. 6: no case in common has evidence in both. Thresholds count for
-    nothing here: `report gate --baseline` holds both.
+    Exit code 1: a metric is significantly worse. 6: no common case has evidence in both runs. Thresholds are ignored
+    here; `report gate --baseline` applies both.
     """
     from pandaprobe_otel.evals.tree_text import plain_text
 
@@ -80,17 +82,26 @@ def compare(before: str, run: str, html: str | None, output_format: str) -> int:
 
 @report.command("comment")
 @_run
-@click.option("--baseline", type=click.Path(exists=True, dir_okay=False), help="The .json report of the base.")
-@click.option("--repo", metavar="OWNER/NAME", help="The repository. [default: GITHUB_REPOSITORY]")
-@click.option("--pr", type=click.IntRange(1), metavar="NUMBER", help="Pull request. [default: the job's]")
-@click.option("--key", help="Tells several comments on one pull request apart. [default: the name of the run]")
-@click.option("--link", "links", type=Link(), multiple=True, metavar="NAME=URL", help="To be shown; may be repeated.")
-@click.option("--print", "prints", is_flag=True, help="Print the comment; nothing is sent.")
+@click.option("--baseline", type=click.Path(exists=True, dir_okay=False), help="The .json report of the base branch.")
+@click.option("--repo", metavar="OWNER/NAME", help="Repository on GitHub. [default: GITHUB_REPOSITORY]")
+@click.option("--pr", type=click.IntRange(1), metavar="NUMBER", help="Number of the pull request. [default: the job's]")
+@click.option(
+    "--key", help="Key that distinguishes several comments on one pull request. [default: the name of the run]"
+)
+@click.option(
+    "--link",
+    "links",
+    type=Link(),
+    multiple=True,
+    metavar="NAME=URL",
+    help="Link to show in the comment. May be repeated.",
+)
+@click.option("--print", "prints", is_flag=True, help="Print the comment and send nothing.")
 def comment(run: str, baseline: str | None, key: str | None, prints: bool, links: Any, **place: Any) -> int:
-    """Write RUN.json as a comment on a pull request of GitHub, or update the one that was written before.
+    """Write RUN.json as a comment on a pull request of GitHub, or update the earlier comment.
 
-    GITHUB_TOKEN needs the permission `pull-requests: write`. Where it has not, as for a pull request from a fork, the
-    comment goes into the summary of the job. The verdict does not count for the exit code: `report gate` is for that.
+    GITHUB_TOKEN needs the permission `pull-requests: write`. Pull requests from forks do not have it; their comment
+    goes into the job's summary. The exit code does not depend on the verdict; use `report gate` for that.
     """
     from pandaprobe_otel.cli.pull_request_comment import deliver, link_to_job
     from pandaprobe_otel.evals.report_comment import comment as text_of

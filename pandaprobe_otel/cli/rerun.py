@@ -1,4 +1,4 @@
-"""`pandaprobe-otel rerun`: a recorded run once more, live from a span on, with another model or prompt."""
+"""`pandaprobe-otel rerun`: run a recorded program again, live from a span on, with another model or prompt."""
 
 from __future__ import annotations
 
@@ -11,59 +11,75 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pandaprobe_otel.cli.api_client import with_connection
-from pandaprobe_otel.cli.exits import ExitCode, exit_code_of_outcome
-from pandaprobe_otel.cli.functions import load_function
+from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of_outcome
 from pandaprobe_otel.cli.options import print_json
-from pandaprobe_otel.cli.verdict import metric_options, thresholds_in
+from pandaprobe_otel.cli.report_output import metric_options, thresholds_in
+from pandaprobe_otel.cli.user_functions import load_function
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
     from pandaprobe_otel.evals.local_judge import LocalJudge
     from pandaprobe_otel.evals.report import Report
-    from pandaprobe_otel.replay.capture.stored import StoredTrace
+    from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
     from pandaprobe_otel.replay.fork.rerun import Forks
     from pandaprobe_otel.replay.interactions import Cassette
 
 
 @click.command("rerun")
 @click.argument("recorded", metavar="CASSETTE|TRACE")
-@click.option("--entry", metavar="MODULE:FUNCTION", help="The program; a trace may name it itself.")
+@click.option(
+    "--entry", metavar="MODULE:FUNCTION", help="Function that runs the program. [default: named by the trace]"
+)
 @click.option(
     "--arguments",
     metavar="JSON",
-    help="An object (by name), an array (in order), or a single value or text. [default: those of the trace]",
+    help="Arguments: an object (by name), an array (in order), or one value. [default: those of the trace]",
 )
-@click.option("--from", "span", metavar="SPAN", help="Live from here: a span's name or place, or a call's number.")
-@click.option("--model", metavar="MODEL", help="Model to ask instead of that of the call at SPAN.")
+@click.option("--from", "span", metavar="SPAN", help="First live span: its name or path, or the number of a call.")
+@click.option("--model", metavar="MODEL", help="Model that replaces the one of the call at SPAN.")
 @click.option(
     "--prompt",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with a system prompt instead of that of the call at SPAN.",
+    help="File with a system prompt that replaces the one of the call at SPAN.",
 )
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Forks to run.")
-@click.option("--live-tools", metavar="NAMES", default="", help="Tools that may run, with commas; others are played.")
-@click.option("--ignore", multiple=True, metavar="PATH", help="Paths at which requests may differ from the recording.")
-@click.option("--scorer", "scorers", multiple=True, metavar="MODULE:FUNCTION", help="Metric of your own; free.")
-@metric_options
-@click.option("--judge", metavar="MODEL", help="Judge model for each --metric, asked from here.")
 @click.option(
-    "--judge-url", metavar="URL", help="With --judge: an OpenAI-compatible endpoint. [default: the provider's]"
+    "--live-tools",
+    metavar="NAMES",
+    default="",
+    help="Names of tools that may run, separated by commas. Other tools are played back.",
 )
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write both runs side by side.")
+@click.option("--ignore", multiple=True, metavar="PATH", help="Paths in requests that may differ from the recording.")
+@click.option(
+    "--scorer",
+    "scorers",
+    multiple=True,
+    metavar="MODULE:FUNCTION",
+    help="Your own scorer function. Not billed. May be repeated.",
+)
+@metric_options
+@click.option("--judge", metavar="MODEL", help="Judge model for each --metric, called from here.")
+@click.option(
+    "--judge-url", metavar="URL", help="With --judge: URL of an OpenAI-compatible endpoint. [default: the provider's]"
+)
+@click.option(
+    "--html", type=click.Path(dir_okay=False, path_type=Path), help="HTML file to write, with both runs side by side."
+)
 @with_connection
 def rerun_command(connect: Callable[[], Client], recorded: str, **options: Any) -> int:
-    """Run a recorded program again: as recorded up to a span, live from there.
+    """Run a recorded program again: played back up to a span, live from there.
 
-    What was recorded is a cassette (.yaml), a file with one trace, or the id of a trace that PandaProbe has. The
-    program runs twice: with all that was recorded, to see that it still does the same, and once more with what had
-    ended before SPAN began; what comes later is sent, and costs what it costs. Tools are played; one that was not
-    recorded with its arguments runs only if --live-tools names it. Each fork is kept as a cassette of its own.
+    The recording is a cassette (.yaml), a file with one trace, or the id of a trace on the server. The program first
+    runs with the whole recording, as a check that it still behaves the same. It then runs again: calls that had ended
+    before SPAN began are played back, and later calls are sent and billed by the provider. Tools are played back. A
+    tool call that was not recorded with its arguments runs only if --live-tools names the tool. Each rerun is saved as
+    a cassette.
 
-    Exit code 1: a fork failed, or a metric says no; or the program does not do any more what was recorded. 6: no
+    Exit code 1: a rerun failed, a metric is below its threshold, or the program no longer matches the recording. 6: no
     evidence.
     """
     from pandaprobe_otel.evals.comparison_html import comparison_page
-    from pandaprobe_otel.replay.fork.report import fork_text
+    from pandaprobe_otel.replay.fork.fork_report import fork_text
     from pandaprobe_otel.replay.fork.rerun import RerunOptions, rerun
 
     prompt, scorers = options["prompt"], [load_function(name) for name in options["scorers"]]
@@ -98,28 +114,28 @@ def rerun_command(connect: Callable[[], Client], recorded: str, **options: Any) 
 def _recorded(
     recorded: str, connect: Callable[[], Client], options: dict[str, Any]
 ) -> tuple[Path, Cassette, Callable[..., Any], Any]:
-    """Return the file that forks are kept beside, the recording, the program, and what it was called with."""
+    """Return the file beside which reruns are saved, the recording, the program, and its arguments."""
     path, given = Path(recorded), _arguments(options["arguments"])
     if path.is_file() and path.suffix in (".yaml", ".yml"):
         from pandaprobe_otel.replay.cassette import load
 
         if options["entry"] is None:
-            raise click.UsageError("a cassette does not name the program: --entry MODULE:FUNCTION")
+            raise click.UsageError("a cassette does not name the program: pass --entry MODULE:FUNCTION")
         return path, load(path), load_function(options["entry"]), given
-    from pandaprobe_otel.replay.fork.of_trace import arguments_in, entry_in, recorded_in
+    from pandaprobe_otel.replay.fork.trace_recording import arguments_in, entry_in, recorded_in
 
     trace = _trace(path, recorded, connect)
     cassette = recorded_in(trace)
     name = options["entry"] or entry_in(trace)
     if name is None:
-        raise click.UsageError("the trace does not name the program: --entry MODULE:FUNCTION")
+        raise click.UsageError("the trace does not name the program: pass --entry MODULE:FUNCTION")
     entry = load_function(name)
     kept = Path(f"{name.rpartition(':')[2]}_{trace.trace_id[:8]}.yaml")
     return kept, cassette, entry, arguments_in(trace, entry) if given is None else given
 
 
 def _trace(path: Path, recorded: str, connect: Callable[[], Client]) -> StoredTrace:
-    from pandaprobe_otel.replay.capture.stored import StoredTrace, traces_in
+    from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace, traces_in
 
     if not path.is_file():
         with connect() as client:
@@ -190,5 +206,5 @@ def _as_json(forks: Forks) -> dict[str, Any]:
 def _exit_code(report: Report) -> ExitCode:
     if any(case.error is not None for case in report.cases):
         return ExitCode.GENERAL
-    # Without a metric nothing is judged, and to have run is all that was asked.
+    # Without a metric nothing is judged, so a rerun that ends is a success.
     return exit_code_of_outcome(report.outcome) if any(case.results for case in report.cases) else ExitCode.OK

@@ -1,4 +1,4 @@
-"""A test trace, sent as an app sends it, and read back."""
+"""Round trip of a test trace, which is sent as an app would send it and then read back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from pandaprobe_otel.config.resolve import Config
@@ -18,9 +18,9 @@ _NAME: Final = "pandaprobe-otel doctor"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundTrip:
-    """The result of sending one trace and reading it back: the seconds it took, and the lead of this clock.
+    """Result of sending a trace and reading it back: the duration, and the lead of this clock.
 
-    `clock_ahead_s` is exact to about a second, the unit of the server's Date header; None when it said none.
+    `clock_ahead_s` is exact to about a second, the unit of the server's Date header. None: the header was missing.
     """
 
     arrived: bool
@@ -31,12 +31,12 @@ class RoundTrip:
 
     @property
     def exit_code(self) -> ExitCode:
-        """The exit code of the command."""
+        """Exit code of the command."""
         return ExitCode.OK if self.arrived else ExitCode.API
 
 
 def round_trip(config: Config) -> RoundTrip:
-    """Send one trace (billed; it may create the project) and wait until it can be read."""
+    """Send one trace (billed; may create the project) and wait until it can be read."""
     from opentelemetry.sdk.trace import TracerProvider
 
     from pandaprobe_otel.mapping.ids import trace_uuid
@@ -63,7 +63,7 @@ def round_trip(config: Config) -> RoundTrip:
 def _read_back(config: Config, trace_id: str, begun: float) -> RoundTrip:
     from pandaprobe_otel.transport.headers import api_key_headers
     from pandaprobe_otel.transport.http import HttpTransport
-    from pandaprobe_otel.transport.messages import Answer, Request
+    from pandaprobe_otel.transport.request_outcome import Answer, Request
 
     transport = HttpTransport(config.endpoint, api_key_headers(config.fixed_key or "", config.project_name))
     try:
@@ -78,10 +78,10 @@ def _read_back(config: Config, trace_id: str, begun: float) -> RoundTrip:
                     return RoundTrip(
                         arrived=True, message=message, trace_id=trace_id, seconds=seconds, clock_ahead_s=ahead
                     )
-            time.sleep(0.35)  # 200 requests a minute are allowed on this path
+            time.sleep(0.35)  # The server allows 200 requests a minute on this path.
     finally:
         transport.close()
-    message = f"trace {trace_id} was accepted, and is not there after {_TIMEOUT_S:.0f} s"
+    message = f"trace {trace_id} was accepted, but cannot be read after {_TIMEOUT_S:.0f} s"
     return RoundTrip(arrived=False, message=message, trace_id=trace_id, clock_ahead_s=ahead)
 
 

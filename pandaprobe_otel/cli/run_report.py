@@ -1,4 +1,4 @@
-"""The result of an evaluation run on the terminal, and the exit code that it means."""
+"""Result of an evaluation run in the terminal, and its exit code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode, exit_code_of_outcome
+from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of_outcome
 from pandaprobe_otel.cli.options import print_json
 from pandaprobe_otel.cli.show import as_json, show_rows
 
@@ -19,18 +19,21 @@ if TYPE_CHECKING:
 def thresholds_of(
     given: Sequence[tuple[str, float]], metrics: Sequence[str], own: Mapping[str, float] | None = None
 ) -> dict[str, float]:
-    """Return the thresholds by metric: its own (`NAME=MIN`), else the one for all."""
+    """Return the threshold of each metric: its own (`NAME=MIN`), or the common one."""
     by_metric = dict(given) | dict(own or {})
     wanted = {name: by_metric.get(name, by_metric.get("")) for name in metrics}
     if unknown := sorted(by_metric.keys() - {"", *metrics}):
-        raise click.UsageError(f"{unknown[0]} has a threshold, but is not evaluated")
+        raise click.UsageError(f"{unknown[0]} has a threshold but is not evaluated: name it with --metric too")
     return {name: threshold for name, threshold in wanted.items() if threshold is not None}
 
 
 def report(
     result: RunResult, thresholds: Mapping[str, float], output_format: str, *, allow_no_evidence: bool = False
 ) -> ExitCode:
-    """Print a result. 1: a score is under its threshold; 6: none is, and some pair has no score on evidence."""
+    """Print a result and return the exit code.
+
+    1: a score is below its threshold. 6: none is below, but a pair has no score with evidence.
+    """
     from pandaprobe_otel.evals.outcome import Outcome
 
     below = result.below(thresholds)
@@ -67,7 +70,7 @@ def _as_json(result: RunResult, below: Sequence[Any], outcome: Outcome, code: Ex
 def _remarks(result: RunResult, below: Sequence[Any]) -> list[str]:
     counted = (
         (len(result.failed), "could not be evaluated (`evals runs retry` tries them again)"),
-        (result.missing_count, "got no score: do the targets exist in this project?"),
+        (result.missing_count, "got no score: check that the targets exist in this project"),
         (len(result.vacuous), "scored 1.0 because there was nothing to judge"),
         (len(below), "under the threshold"),
     )

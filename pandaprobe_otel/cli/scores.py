@@ -1,4 +1,4 @@
-"""`pandaprobe-otel scores`: give, list, change and sum up scores."""
+"""`pandaprobe-otel scores`: add, list, change and summarise scores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pandaprobe_otel.api.arguments.scores import (
 from pandaprobe_otel.cli.api_client import with_client
 from pandaprobe_otel.cli.argument_options import options_of
 from pandaprobe_otel.cli.show import all_option, deleted, show, show_list
-from pandaprobe_otel.cli.values import Json
+from pandaprobe_otel.cli.value_types import Json
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -28,25 +28,31 @@ _TYPES = click.Choice(["number", "boolean", "label"])
 
 @click.group("scores")
 def scores() -> None:
-    """Give, list, change and sum up scores."""
+    """Add, list, change and summarise scores."""
 
 
 @scores.command("submit")
 @click.argument("trace_id")
 @click.argument("name")
 @click.argument("value")
-@click.option("--type", "kind", type=_TYPES, help="Type of the value. [default: by its form]")
+@click.option("--type", "kind", type=_TYPES, help="Type of the value. [default: derived from the value]")
 @click.option("--reason", help="Why.")
-@click.option("--metadata", type=Json(is_object=True), metavar="JSON|@FILE", help="An object to keep with it.")
+@click.option(
+    "--metadata", type=Json(is_object=True), metavar="JSON|@FILE", help="JSON object that is stored with the score."
+)
 @click.option("--source", type=click.Choice(["PROGRAMMATIC", "ANNOTATION"]), default="PROGRAMMATIC", show_default=True)
 @click.option(
-    "--wait", type=click.FloatRange(min=0), default=30.0, show_default=True, help="Seconds to wait for the trace."
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds to wait until the trace exists.",
 )
 @with_client
 def submit(
     client: Client, trace_id: str, name: str, value: str, kind: str | None, output_format: str, **options: Any
 ) -> None:
-    """Give a trace a score: a number from 0 to 1, true or false, or a label."""
+    """Add a score to a trace: a number from 0 to 1, true or false, or a label."""
     score = client.scores.create(trace_id, name, _typed(value, kind), **options)
     show(score, output_format)
 
@@ -64,15 +70,17 @@ def list_scores(client: Client, given: dict[str, Any], everything: bool, output_
 @click.argument("trace_id")
 @with_client
 def get_scores(client: Client, trace_id: str, output_format: str) -> None:
-    """Show the latest score of each name that a trace has."""
+    """Show the latest score of each name for a trace."""
     show(client.scores.of_trace(trace_id), output_format)
 
 
 @scores.command("update")
 @click.argument("score_id")
-@click.option("--value", help="A number from 0 to 1, true or false, or a label.")
+@click.option("--value", help="New value: a number from 0 to 1, true or false, or a label.")
 @click.option("--reason", help="Why.")
-@click.option("--metadata", type=Json(is_object=True), metavar="JSON|@FILE", help="An object; it replaces the old one.")
+@click.option(
+    "--metadata", type=Json(is_object=True), metavar="JSON|@FILE", help="JSON object that replaces the old one."
+)
 @with_client
 def update(client: Client, score_id: str, output_format: str, **changes: Any) -> None:
     """Change a score. Its source becomes ANNOTATION."""
@@ -92,7 +100,7 @@ def delete(client: Client, score_id: str, output_format: str) -> None:
 @options_of(Dates)
 @with_client
 def summary(client: Client, given: dict[str, Any], output_format: str) -> None:
-    """Show average, extremes and counts of each metric."""
+    """Show the average, extremes and count of each metric."""
     show(client.scores.summary(**given), output_format)
 
 
@@ -116,7 +124,7 @@ def distribution(client: Client, metric_name: str, given: dict[str, Any], output
 
 @scores.group("sessions")
 def of_sessions() -> None:
-    """Scores of sessions, which runs give."""
+    """Read the scores of sessions, which evaluation runs create."""
 
 
 @of_sessions.command("list")
@@ -150,7 +158,7 @@ def delete_session_score(client: Client, score_id: str, output_format: str) -> N
 @options_of(Dates)
 @with_client
 def session_summary(client: Client, given: dict[str, Any], output_format: str) -> None:
-    """Show average, extremes and counts of each metric of sessions."""
+    """Show the average, extremes and count of each metric of sessions."""
     show(client.scores.sessions.summary(**given), output_format)
 
 
@@ -194,7 +202,7 @@ def comparison(client: Client, metric_name: str, given: dict[str, Any], everythi
 
 
 def _typed(value: str, kind: str | None) -> float | bool | str:
-    """Return the value that a text stands for: a number or a truth where it looks like one, unless told."""
+    """Return the typed value of a text: a number or boolean if the text looks like one and no type is given."""
     if kind == "label":
         return value
     if value.lower() in ("true", "false") and kind != "number":

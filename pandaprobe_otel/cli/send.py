@@ -1,4 +1,4 @@
-"""`pandaprobe-otel send`: send what `init(local=...)` wrote into a file."""
+"""`pandaprobe-otel send`: send the traces that `init(local=...)` wrote to a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.options import format_option, print_json
 from pandaprobe_otel.cli.plurals import counted
 
@@ -21,21 +21,23 @@ if TYPE_CHECKING:
 
 @click.command("send")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--from-line", type=click.IntRange(1), default=1, help="Go on from this line.")
+@click.option("--from-line", type=click.IntRange(1), default=1, help="First line to send.")
 @click.option("--project", "project_name", metavar="NAME", help="Project. [default: PANDAPROBE_PROJECT_NAME]")
-@click.option("--endpoint", metavar="URL", help="Base URL of PandaProbe. [default: PANDAPROBE_ENDPOINT]")
-@click.option("--api-key", metavar="KEY", help="API key; safer in PANDAPROBE_API_KEY, which others do not see.")
+@click.option("--endpoint", metavar="URL", help="Base URL of the PandaProbe server. [default: PANDAPROBE_ENDPOINT]")
+@click.option(
+    "--api-key", metavar="KEY", help="API key. Prefer PANDAPROBE_API_KEY: other users of the machine can see arguments."
+)
 @format_option
 def send(file: Path, from_line: int, output_format: str, **connection: Any) -> int:
-    """Send the traces of a file: one written by `init(local=FILE)`, or by `traces export`.
+    """Send the traces of a file that `init(local=FILE)` or `traces export` wrote.
 
-    Keeps to the rate limit (100 traces a minute), so a large file takes its time. A line that is sent twice changes
-    nothing, but each trace that is sent counts for the plan's quota.
+    The command keeps to the rate limit (100 traces a minute), so a large file takes time. Sending a line twice does not
+    duplicate the trace, but each sent trace counts towards the plan's quota.
     """
     from pandaprobe_otel.cli.key_check import require_key
     from pandaprobe_otel.delivery.send_file import send_file
-    from pandaprobe_otel.transport.direct import delivery_transport
     from pandaprobe_otel.transport.headers import api_key_headers
+    from pandaprobe_otel.transport.socket_transport import delivery_transport
 
     config = _config(connection)
     key = config.fixed_key or ""
@@ -51,11 +53,11 @@ def send(file: Path, from_line: int, output_format: str, **connection: Any) -> i
         print_json({**asdict(result), "endpoint": config.endpoint, "project": config.project_name})
     else:
         _print(result, config)
-    return ExitCode.API if result.dropped or result.stopped_at else ExitCode.OK
+    return ExitCode.API if result.dropped or result.scores_dropped or result.stopped_at else ExitCode.OK
 
 
 def _config(connection: dict[str, Any]) -> Config:
-    """Return the settings of whoever wrote the file may still be set; here the file is where traces come from."""
+    """Return the settings without PANDAPROBE_LOCAL, which may still name the file to send."""
     from pandaprobe_otel.config.resolve import Config
     from pandaprobe_otel.errors import ConfigError
 
@@ -75,13 +77,15 @@ def _print(result: Sent, config: Config) -> None:
     click.echo(f"{sent} sent to {config.endpoint}, project {config.project_name}")
     for reason, count in result.dropped.items():
         click.echo(f"{counted(count, 'span')} not sent: {reason} ({result.last_error})", err=True)
+    for reason, count in result.scores_dropped.items():
+        click.echo(f"{counted(count, 'score')} not sent: {reason} ({result.last_error})", err=True)
     for line, why in result.bad_lines[:10]:
-        click.echo(f"line {line} left out: {why}", err=True)
+        click.echo(f"line {line} skipped: {why}", err=True)
     if len(result.bad_lines) > 10:
-        click.echo(f"and {counted(len(result.bad_lines) - 10, 'more line')} left out", err=True)
+        click.echo(f"and {counted(len(result.bad_lines) - 10, 'more line')} skipped", err=True)
     if result.stopped_at is not None:
         click.echo(
-            f"Stopped: {result.last_error}. Fix that, then go on with --from-line {result.stopped_at}.",
+            f"Stopped: {result.last_error}. Fix that, then continue with --from-line {result.stopped_at}.",
             err=True,
         )
 
@@ -92,4 +96,4 @@ def _send_by_its_old_name(**options: Any) -> Any:
 
 
 replay = click.Command("replay", callback=_send_by_its_old_name, params=send.params, help=send.help, hidden=True)
-"""The name that `send` had before the word had another meaning."""
+"""Earlier name of `send`; `replay` has another meaning now."""

@@ -27,7 +27,7 @@ def sessions() -> None:
 @all_option
 @with_client
 def list_sessions(client: Client, given: dict[str, Any], everything: bool, output_format: str) -> None:
-    """List sessions, those whose traces arrived last first."""
+    """List sessions, those with the most recent traces first."""
     show_list(client.sessions.list, client.sessions.iter, given, everything, output_format)
 
 
@@ -35,7 +35,7 @@ def list_sessions(client: Client, given: dict[str, Any], everything: bool, outpu
 @click.argument("session_id")
 @with_client
 def get_session(client: Client, session_id: str, output_format: str) -> None:
-    """Show a session with all its traces."""
+    """Show a session and all its traces."""
     session = client.sessions.get(session_id)
     if output_format == "json":
         show(session, output_format)
@@ -67,5 +67,5 @@ def delete(client: Client, session_id: str, output_format: str) -> None:
 @options_of(Window)
 @with_client
 def analytics(client: Client, given: dict[str, Any], output_format: str) -> None:
-    """Show how many sessions there were over time, and how long they took."""
+    """Show the number and duration of sessions over time."""
     show(client.sessions.analytics(**given), output_format)

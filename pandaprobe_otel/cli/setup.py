@@ -1,4 +1,4 @@
-"""`pandaprobe-otel setup`: put tracing into a project, and take it out again."""
+"""`pandaprobe-otel setup`: add tracing to a project, and remove it again."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from pandaprobe_otel.app_setup.proposal import Proposal
 
 _NEXT: Final = """\
 Then run the program, with one of these in its environment:
-  PANDAPROBE_API_KEY=...     a key of https://app.pandaprobe.com, with PANDAPROBE_PROJECT_NAME
-  PANDAPROBE_LOCAL=traces.jsonl   a file; look at it with `pandaprobe-otel view traces.jsonl`
-`pandaprobe-otel doctor` checks the settings. `pandaprobe-otel setup --undo` takes all of this back."""
+  PANDAPROBE_API_KEY=...     a key from https://app.pandaprobe.com, with PANDAPROBE_PROJECT_NAME
+  PANDAPROBE_LOCAL=traces.jsonl   a file; show it with `pandaprobe-otel view traces.jsonl`
+`pandaprobe-otel doctor` checks the settings. `pandaprobe-otel setup --undo` reverts all of this."""
 
 
 @click.command("setup")
 @click.argument("folder", default=".", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Show the changes, and make none.")
-@click.option("--yes", is_flag=True, help="Make the changes without asking; not with uncommitted changes in git.")
-@click.option("--entry", type=click.Path(dir_okay=False, path_type=Path), help="The file at which the program starts.")
-@click.option("--install/--no-install", default=None, help="Run the command that installs the package, or do not.")
-@click.option("--undo", "is_undo", is_flag=True, help="Restore the files as they were before.")
+@click.option("--dry-run", is_flag=True, help="Show the changes without making them.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation. Refused if git has uncommitted changes.")
+@click.option("--entry", type=click.Path(dir_okay=False, path_type=Path), help="File in which the program starts.")
+@click.option("--install/--no-install", default=None, help="Whether to run the command that installs the package.")
+@click.option("--undo", "is_undo", is_flag=True, help="Restore the original files.")
 def setup(folder: Path, dry_run: bool, yes: bool, entry: Path | None, install: bool | None, is_undo: bool) -> int:
-    """Put tracing into a project: the dependency, and two lines where the program starts.
+    """Add tracing to a project: the dependency, and two lines where the program starts.
 
-    Reads the files in FOLDER, runs nothing of them, shows a diff and asks. A project that makes its own
-    `TracerProvider` gets a line beside it; a serverless handler gets a decorator; other tracing stays.
+    The command reads the files in FOLDER without running them, shows a diff and asks for confirmation. If the project
+    creates its own `TracerProvider`, one line is added beside it. A serverless handler gets a decorator. Other tracing
+    stays.
     """
-    from pandaprobe_otel.app_setup.applied import RECORD, FilesChanged, apply, undo
+    from pandaprobe_otel.app_setup.applied_edits import RECORD, FilesChanged, apply, undo
     from pandaprobe_otel.app_setup.proposal import propose
 
     try:
@@ -57,9 +58,11 @@ def setup(folder: Path, dry_run: bool, yes: bool, entry: Path | None, install: b
     except FilesChanged as error:
         if error.paths == (RECORD,):
             raise click.ClickException(
-                f"{RECORD.as_posix()} is there already: undo the earlier set-up first."
+                f"{RECORD.as_posix()} already exists: undo the earlier set-up first (--undo)."
             ) from None
-        raise click.ClickException(f"Nothing was changed, since these files were edited meanwhile: {error}") from None
+        raise click.ClickException(
+            f"Nothing was changed, because these files were edited in the meantime: {error}"
+        ) from None
     except FileNotFoundError:
         raise click.ClickException(f"There is nothing to undo: {folder / RECORD} does not exist.") from None
     except ValueError as error:
@@ -89,15 +92,15 @@ def _show(proposal: Proposal) -> None:
     for edit in proposal.edits:
         click.echo(f"\n{edit.diff()}", nl=False)
     if proposal.choices:
-        click.echo("\nThe program may start in each of these. Name one with --entry:")
+        click.echo("\nThe program may start in any of these files. Name one with --entry:")
         for point in proposal.choices:
             click.echo(f"  {point.source.path.as_posix()}  ({point.reason})")
     if proposal.by_hand:
         lines = "\n".join(f"    {line}" for line in BY_HAND)
         click.echo(
-            f"\nNothing is changed. Install it: {proposal.install}\n"
+            f"\nNothing was changed. Install the package: {proposal.install}\n"
             f"Then put these lines before the first model call:\n\n{lines}\n\n"
-            "Or run the program as it is: pandaprobe-otel run -- python app.py"
+            "Or run the program unchanged: pandaprobe-otel run -- python app.py"
         )
 
 
@@ -105,16 +108,14 @@ def _may_change(folder: Path, *, yes: bool) -> bool:
     dirty = _uncommitted(folder)
     if yes:
         if dirty:
-            raise click.UsageError("There are uncommitted changes in git. Commit them first, or leave out --yes.")
+            raise click.UsageError("There are uncommitted changes in git. Commit them first, or omit --yes.")
         return True
-    question = (
-        "There are uncommitted changes in git. Change these files all the same?" if dirty else "Change the files?"
-    )
+    question = "There are uncommitted changes in git. Change these files anyway?" if dirty else "Change the files?"
     return click.confirm(f"\n{question}")
 
 
 def _uncommitted(folder: Path) -> bool:
-    """Return whether git knows the folder and has uncommitted changes in it."""
+    """Return whether the folder is in a git repository and has uncommitted changes."""
     git = shutil.which("git")
     if git is None:
         return False
@@ -138,7 +139,9 @@ def _installed(folder: Path, proposal: Proposal, *, wanted: bool | None, asks: b
         words = shlex.split(part)
         program = sys.executable if words[0] == "python" else shutil.which(words[0])
         if program is None or subprocess.run([program, *words[1:]], cwd=folder, check=False).returncode:
-            click.echo(f"`{part}` failed. The files are changed; run it yourself, or `setup --undo`.", err=True)
+            click.echo(
+                f"`{part}` failed, but the files are changed. Run it yourself, or revert with `setup --undo`.", err=True
+            )
             return ExitCode.GENERAL
     click.echo(_NEXT)
     return ExitCode.OK

@@ -1,4 +1,4 @@
-"""Answers of the API on the terminal: JSON for programs, tables for people."""
+"""API answers in the terminal: JSON for programs, tables for people."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.api.models import Model, Page
 
 _PAGING: Final = ("limit", "offset")
-# The columns of a table, for models that have more fields than fit. A narrow terminal loses those on the right first,
-# but for the id.
+# Columns for models with more fields than fit. On a narrow terminal, columns are dropped from the right, except the id.
 _COLUMNS: Final[Mapping[str, str]] = {
     "TraceListItem": "name status latency_ms started_at total_tokens total_cost session_id span_count user_id trace_id",
     "SessionSummary": "has_error trace_count last_trace_at total_tokens total_cost user_id first_trace_at session_id",
@@ -30,7 +29,7 @@ _COLUMNS: Final[Mapping[str, str]] = {
 
 
 def show(value: Any, output_format: str) -> None:
-    """Print an answer: a model, a list of models, or a page of them."""
+    """Print an answer: a model, a list of models, or a page."""
     from pandaprobe_otel.api.models import Page
 
     if output_format == "json":
@@ -44,14 +43,14 @@ def show(value: Any, output_format: str) -> None:
 
 
 def as_json(value: Any) -> Any:
-    """Return an answer as JSON has it."""
+    """Return an answer in its JSON form."""
     if isinstance(value, list | tuple):
         return [as_json(item) for item in cast("Sequence[Any]", value)]
     return value.model_dump(mode="json")
 
 
 def show_all(rows: Iterable[Model], output_format: str) -> None:
-    """Print all rows of a list, as a page that has them all."""
+    """Print all rows of a list in the form of a page."""
     found = list(rows)
     if output_format == "json":
         print_json({"items": as_json(found), "total": len(found), "limit": len(found), "offset": 0})
@@ -69,7 +68,7 @@ def show_list(
     everything: bool,
     output_format: str,
 ) -> None:
-    """Print a page of a list, or with `everything` all of it."""
+    """Print a page of a list or, with `everything`, the whole list."""
     if everything:
         show_all(iterate(**{name: value for name, value in given.items() if name not in _PAGING}), output_format)
     else:
@@ -77,7 +76,7 @@ def show_list(
 
 
 def show_rows(rows: Sequence[Any], columns: Sequence[str] | None = None) -> None:
-    """Print models or mappings as a table, without columns that are empty in each row or do not fit the terminal."""
+    """Print models or mappings as a table, without empty columns and columns that do not fit the terminal."""
     from rich.table import Table
     from rich.text import Text
 
@@ -98,7 +97,7 @@ def show_rows(rows: Sequence[Any], columns: Sequence[str] | None = None) -> None
 
 
 def deleted(what: str, output_format: str) -> None:
-    """Say what is gone; programs are told by the exit code."""
+    """Print the deleted objects. Programs get only the exit code."""
     if output_format == "table":
         click.echo(f"deleted {what}")
 
@@ -107,7 +106,7 @@ def _show_page(page: Page[Any]) -> None:
     show_rows(page.items)
     last = page.offset + len(page.items)
     if last < page.total:
-        click.echo(f"{page.offset + 1} to {last} of {page.total}; --all, or --offset {last} for more", err=True)
+        click.echo(f"{page.offset + 1} to {last} of {page.total}; for more: --all, or --offset {last}", err=True)
 
 
 def _show_one(value: Any) -> None:

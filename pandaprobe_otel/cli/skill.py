@@ -1,4 +1,4 @@
-"""`pandaprobe-otel skill`: what coding agents read to trace, test and mend an app."""
+"""`pandaprobe-otel skill`: instructions with which coding agents trace, test and fix an app."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.options import format_option, print_json
 from pandaprobe_otel.skill.installing import AGENTS, Installed, Outcome, install, remove
 
-_user = click.option("--user", is_flag=True, help="In the home folder, for all projects.")
+_user = click.option("--user", is_flag=True, help="Use the home folder, for all projects.")
 
 
 @click.group("skill")
@@ -20,13 +20,19 @@ def skill() -> None:
 
 
 @skill.command("install")
-@click.option("--agent", "agents", multiple=True, type=click.Choice(list(AGENTS)), help="Also for it; may be repeated.")
+@click.option(
+    "--agent",
+    "agents",
+    multiple=True,
+    type=click.Choice(list(AGENTS)),
+    help="Another coding agent to install the skill for. May be repeated.",
+)
 @_user
 @format_option
 def install_command(agents: Sequence[str], user: bool, output_format: str) -> int:
-    """Write .agents/skills/pandaprobe-otel/SKILL.md, and copies where an agent has a folder of its own.
+    """Write .agents/skills/pandaprobe-otel/SKILL.md, and copies for agents that use a folder of their own.
 
-    A file that was edited stays; exit code 1 then.
+    An edited file is not overwritten; the exit code is then 1.
     """
     return _tell(install(_folder(user=user), agents), output_format)
 
@@ -35,7 +41,7 @@ def install_command(agents: Sequence[str], user: bool, output_format: str) -> in
 @_user
 @format_option
 def remove_command(user: bool, output_format: str) -> int:
-    """Remove what `skill install` has written; a file that was edited stays, exit code 1 then."""
+    """Remove the files that `skill install` wrote. An edited file stays, and the exit code is then 1."""
     return _tell(remove(_folder(user=user)), output_format)
 
 

@@ -1,4 +1,4 @@
-"""`pandaprobe-otel spool`: what waits on disk, and what the server refused."""
+"""`pandaprobe-otel spool`: requests that wait on disk, and those that the server refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.options import console, format_option, print_json
 from pandaprobe_otel.cli.plurals import counted
 
@@ -50,20 +50,20 @@ def _spool_option(command: _Command) -> _Command:
         "directory",
         type=click.Path(path_type=Path, file_okay=False),
         metavar="DIR",
-        help="The directory; default: the setting `spool` (PANDAPROBE_SPOOL_DIR).",
+        help="Spool directory. [default: the setting `spool` (PANDAPROBE_SPOOL_DIR)]",
     )(command)
 
 
 @click.group("spool")
 def spool() -> None:
-    """Look into a spool directory, send refused requests again, or delete them. Services may run meanwhile."""
+    """Show a spool directory, send refused requests again, or delete them. This is safe while services run."""
 
 
 @spool.command("ls")
 @_spool_option
 @format_option
 def ls(directory: Path | None, output_format: str) -> int:
-    """List what waits, and what the server refused."""
+    """List the waiting and the refused requests."""
     from pandaprobe_otel.delivery.spool.inspection import reports
 
     folder = _folder(directory)
@@ -80,7 +80,7 @@ def ls(directory: Path | None, output_format: str) -> int:
 @click.argument("number", type=int)
 @_spool_option
 def show(number: int, directory: Path | None) -> int:
-    """Show a refused request: the words of the server, and the body that it refused, as JSON."""
+    """Show a refused request as JSON: the server's message and the refused body."""
     letter = next((letter for letter in _letters(_folder(directory)).all() if letter.number == number), None)
     if letter is None:
         return _missing([number])
@@ -92,13 +92,16 @@ def show(number: int, directory: Path | None) -> int:
 @_numbers
 @click.option("--all", "everything", is_flag=True, help="All refused requests.")
 @click.option(
-    "--other-keys", is_flag=True, help="Also send what waits for this endpoint and project under another API key."
+    "--other-keys",
+    is_flag=True,
+    help="Also send requests that wait for this endpoint and project under another API key.",
 )
 @_spool_option
 def retry(numbers: Sequence[int], everything: bool, other_keys: bool, directory: Path | None) -> int:
-    """Send refused requests again, after whatever stood against them has been put right.
+    """Send refused requests again after the cause has been fixed.
 
-    The next process that uses the directory with the same settings sends them: at once if one is running.
+    They are sent by a process that uses the directory with the same settings: at once if one is running, otherwise by
+    the next one.
     """
     from pandaprobe_otel.delivery.spool.inspection import send_again
 
@@ -120,11 +123,11 @@ def retry(numbers: Sequence[int], everything: bool, other_keys: bool, directory:
 @_numbers
 @click.option("--all", "everything", is_flag=True, help="All refused requests.")
 @click.option(
-    "--waiting", is_flag=True, help="Also delete requests that wait in files of no running process. They are lost."
+    "--waiting", is_flag=True, help="Also delete waiting requests of processes that have ended. These are lost."
 )
 @_spool_option
 def purge(numbers: Sequence[int], everything: bool, waiting: bool, directory: Path | None) -> int:
-    """Delete refused requests for good."""
+    """Delete refused requests permanently."""
     from pandaprobe_otel.delivery.spool.inspection import discard
 
     folder = _folder(directory)
@@ -151,7 +154,7 @@ def _folder(directory: Path | None) -> Path:
         raise click.UsageError("no spool directory: pass --spool DIR or set PANDAPROBE_SPOOL_DIR.")
     folder = Path(named).expanduser()
     if not folder.is_dir():
-        raise click.UsageError(f"{folder} is no directory.")
+        raise click.UsageError(f"{folder} is not a directory.")
     return folder
 
 
@@ -162,9 +165,9 @@ def _letters(folder: Path) -> DeadLetters:
 
 
 def _chosen(store: DeadLetters, numbers: Sequence[int], *, everything: bool, or_else: bool) -> list[Letter] | int:
-    """Return the letters that are meant, or the exit code when there are none of these numbers."""
+    """Return the selected dead letters, or the exit code if a number does not exist."""
     if not numbers and not everything and not or_else:
-        raise click.UsageError("name the numbers of refused requests (`pandaprobe-otel spool ls`), or --all.")
+        raise click.UsageError("pass the numbers of refused requests (`pandaprobe-otel spool ls`), or --all.")
     try:
         letters = store.all()
     except sqlite3.Error as error:
@@ -182,7 +185,7 @@ def _readdress(folder: Path) -> int:
 
     config = Config.resolve()
     if config.fixed_key is None:
-        raise click.UsageError("--other-keys needs the key that is to be used: set PANDAPROBE_API_KEY.")
+        raise click.UsageError("--other-keys needs the key to send with: set PANDAPROBE_API_KEY.")
     return take_to(folder, Destination(endpoint=config.endpoint, project=config.project_name, api_key=config.fixed_key))
 
 

@@ -1,4 +1,4 @@
-"""Suggestions for commands that do not exist."""
+"""Suggestions for mistyped commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 
 def with_suggestion(error: click.UsageError) -> click.UsageError:
-    """Return the error with the command that was probably meant: `traces` for `trace`. Others come back unchanged."""
+    """Return the error with the most similar command (`traces` for `trace`). Other errors are returned unchanged."""
     unknown = re.match(r"No such command '([^']*)'", error.message)
     if unknown is None or error.ctx is None or not isinstance(error.ctx.command, click.Group):
         return error

@@ -1,4 +1,4 @@
-"""Traces as they come, one a line."""
+"""New traces, one per line."""
 
 from __future__ import annotations
 
@@ -18,23 +18,25 @@ if TYPE_CHECKING:
     from pandaprobe_otel.api.models import TraceListItem
 
 _PAUSE_S: Final = 2.0
-"""30 requests a minute, where 200 are allowed."""
+"""Seconds between polls: 30 requests a minute, where the server allows 200."""
 _LATE: Final = timedelta(minutes=10)
-"""A trace is listed when it has ended, by when it started: those that started this long ago may still come."""
+"""Overlap of the polls. Traces are listed by start but only after their end, so traces that started this long ago may
+still appear.
+"""
 _REMEMBERED: Final = 10_000
 
 Latest = dict[UUID, "TraceListItem"]
 
 
 def print_latest(client: Client, filters: dict[str, Any], lines: int, output_format: str) -> Latest:
-    """Print the latest traces, the oldest of them first, and return them."""
+    """Print the latest traces, oldest first, and return them."""
     found = client.traces.list(limit=lines, **filters).items
     _print(reversed(found), output_format)
     return {trace.trace_id: trace for trace in found}
 
 
 def follow(client: Client, filters: dict[str, Any], latest: Latest, output_format: str) -> None:
-    """Print traces that come from now on, until the process is interrupted."""
+    """Print new traces until the process is interrupted."""
     seen: dict[UUID, None] = dict.fromkeys(latest)
     since = max((trace.started_at for trace in latest.values()), default=None)
     while True:

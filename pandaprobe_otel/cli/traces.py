@@ -22,7 +22,7 @@ from pandaprobe_otel.cli.export import export_options, export_traces
 from pandaprobe_otel.cli.options import console
 from pandaprobe_otel.cli.show import all_option, deleted, show, show_list
 from pandaprobe_otel.cli.tail import follow, print_latest
-from pandaprobe_otel.cli.values import JsonFile
+from pandaprobe_otel.cli.value_types import JsonFile
 
 if TYPE_CHECKING:
     from pandaprobe_otel.api import Client
@@ -47,10 +47,20 @@ def list_traces(client: Client, given: dict[str, Any], everything: bool, output_
 
 @traces.command("get")
 @click.argument("trace_id")
-@click.option("--wait", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Wait until it is visible.")
-@click.option("--budget", type=_BUDGET, metavar="TOKENS", help="As text of at most so many tokens, failures first.")
-@click.option("--part", metavar="PART", help="With --budget: `tree`, `#15`, `#15.input[4000:]`, `output`.")
-@click.option("--cursor", metavar="CURSOR", help="With --part tree: where to go on.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Wait until the server has stored the trace.",
+)
+@click.option(
+    "--budget", type=_BUDGET, metavar="TOKENS", help="Print text of at most this many tokens, failures first."
+)
+@click.option(
+    "--part", metavar="PART", help="With --budget: part to print, as `tree`, `#15`, `#15.input[4000:]`, `output`."
+)
+@click.option("--cursor", metavar="CURSOR", help="With --part tree: cursor of the next page.")
 @with_client
 def get_trace(
     client: Client,
@@ -66,7 +76,7 @@ def get_trace(
     trace = client.traces.wait_visible(trace_id, wait) if wait else client.traces.get(trace_id)
     if budget is None:
         if part or cursor:
-            raise click.UsageError("--part and --cursor are about --budget, which is not given")
+            raise click.UsageError("--part and --cursor need --budget")
         show_trace(trace, output_format)
         return
     from pandaprobe_otel.cli.compact import show_compact
@@ -80,7 +90,7 @@ def get_trace(
 @click.option("--budget", type=_BUDGET, metavar="TOKENS", default=1500, show_default=True, help="Tokens at most.")
 @with_client
 def compare_traces(client: Client, trace_a: str, trace_b: str, budget: int, output_format: str) -> None:
-    """Show where two traces part: the first difference, then the spans that differ."""
+    """Show where two traces diverge: the first difference, then the spans that differ."""
     from pandaprobe_otel.cli.compact import show_comparison
 
     show_comparison(client.traces.get(trace_a), client.traces.get(trace_b), budget, output_format)
@@ -88,13 +98,13 @@ def compare_traces(client: Client, trace_a: str, trace_b: str, budget: int, outp
 
 @traces.command("tail")
 @click.option(
-    "-n", "--lines", type=click.IntRange(1, 200), default=10, show_default=True, help="Latest traces to show."
+    "-n", "--lines", type=click.IntRange(1, 200), default=10, show_default=True, help="Number of latest traces to show."
 )
-@click.option("-f", "--follow", "following", is_flag=True, help="Follow new traces until Ctrl-C.")
+@click.option("-f", "--follow", "following", is_flag=True, help="Print new traces until Ctrl-C.")
 @options_of(TraceFilters, without=("sort_by", "sort_order", "started_after", "started_before"))
 @with_client
 def tail(client: Client, lines: int, following: bool, given: dict[str, Any], output_format: str) -> None:
-    """Show the latest traces, one a line; with --format json one JSON object a line."""
+    """Show the latest traces, one per line; with --format json, one JSON object per line."""
     latest = print_latest(client, given, lines, output_format)
     if following:
         follow(client, given, latest, output_format)
@@ -108,9 +118,9 @@ def tail(client: Client, lines: int, following: bool, given: dict[str, Any], out
 def export(
     client: Client, trace_ids: Sequence[str], given: dict[str, Any], form: str, output: str, output_format: str
 ) -> None:
-    """Write whole traces, by their ids or by filters, as JSON, OTLP/JSON, Markdown or one HTML page."""
+    """Write whole traces, selected by ids or filters, as JSON, OTLP/JSON, Markdown or one HTML page."""
     if trace_ids and given:
-        raise click.UsageError("give ids or filters, not both")
+        raise click.UsageError("pass ids or filters, not both")
     ids = trace_ids or [str(trace.trace_id) for trace in client.traces.iter(**given)]
     title = given.get("session_id") or ""
     export_traces(client, (client.traces.get(trace_id) for trace_id in ids), form, output, title)
@@ -120,17 +130,17 @@ def export(
 @click.argument("file", type=JsonFile())
 @with_client
 def create(client: Client, file: Any, output_format: str) -> None:
-    """Post a trace from a JSON file, or - for standard input. Posting a known trace again overwrites it."""
+    """Post a trace from a JSON file, or from standard input (-). Posting an existing trace overwrites it."""
     show(client.traces.create(**_object(file)), output_format)
 
 
 @traces.command("update")
 @click.argument("trace_id")
 @options_of(TraceChanges)
-@click.option("--clear", multiple=True, metavar="FIELD", help="Empty a field; may be repeated.")
+@click.option("--clear", multiple=True, metavar="FIELD", help="Field to clear. May be repeated.")
 @with_client
 def update(client: Client, trace_id: str, given: dict[str, Any], clear: Sequence[str], output_format: str) -> None:
-    """Change a trace: what is not given stays, tags are replaced, metadata is merged."""
+    """Change a trace. Fields that are not given stay, tags are replaced, metadata is merged."""
     changes: Any = {**given, **dict.fromkeys(clear)}
     show_trace(client.traces.update(trace_id, **changes), output_format)
 
@@ -155,9 +165,9 @@ def delete(client: Client, trace_ids: Sequence[str], output_format: str) -> None
 def tag(
     client: Client, trace_ids: Sequence[str], add: Sequence[str], remove: Sequence[str], output_format: str
 ) -> None:
-    """Add tags to traces and remove others."""
+    """Add tags to traces and remove tags from them."""
     if not add and not remove:
-        raise click.UsageError("say which tags: --add TAG, --remove TAG")
+        raise click.UsageError("no tags are given: pass --add TAG or --remove TAG")
     show(client.traces.tag(trace_ids, add=add, remove=remove), output_format)
 
 
@@ -166,7 +176,7 @@ def tag(
 @click.argument("file", type=JsonFile())
 @with_client
 def add_spans(client: Client, trace_id: str, file: Any, output_format: str) -> None:
-    """Add spans to a trace, from a JSON file with a list, or - for standard input."""
+    """Add spans to a trace, from a JSON file with a list, or from standard input (-)."""
     spans = cast("list[SpanArguments]", file if isinstance(file, list) else [file])
     show(client.traces.add_spans(trace_id, spans), output_format)
 
@@ -175,12 +185,12 @@ def add_spans(client: Client, trace_id: str, file: Any, output_format: str) -> N
 @click.argument("trace_id")
 @click.argument("span_id")
 @options_of(SpanChanges)
-@click.option("--clear", multiple=True, metavar="FIELD", help="Empty a field; may be repeated.")
+@click.option("--clear", multiple=True, metavar="FIELD", help="Field to clear. May be repeated.")
 @with_client
 def update_span(
     client: Client, trace_id: str, span_id: str, given: dict[str, Any], clear: Sequence[str], output_format: str
 ) -> None:
-    """Change a span: what is not given stays, metadata is merged."""
+    """Change a span. Fields that are not given stay, metadata is merged."""
     changes: Any = {**given, **dict.fromkeys(clear)}
     show(client.traces.update_span(trace_id, span_id, **changes), output_format)
 
@@ -189,7 +199,7 @@ def update_span(
 @options_of(TraceAnalyticsQuery)
 @with_client
 def analytics(client: Client, given: dict[str, Any], output_format: str) -> None:
-    """Show numbers over time: volume, errors, latency, cost, tokens or models."""
+    """Show volume, errors, latency, cost, tokens or models over time."""
     show(client.traces.analytics(**given), output_format)
 
 
@@ -198,12 +208,12 @@ def analytics(client: Client, given: dict[str, Any], output_format: str) -> None
 @all_option
 @with_client
 def users(client: Client, given: dict[str, Any], everything: bool, output_format: str) -> None:
-    """List the users that traces are of."""
+    """List the users that have traces."""
     show_list(client.users.list, client.users.iter, given, everything, output_format)
 
 
 def show_trace(trace: Trace, output_format: str) -> None:
-    """Print a trace: a tree for people."""
+    """Print a trace: as a tree for people, as JSON for programs."""
     if output_format == "json":
         show(trace, output_format)
         return
@@ -218,5 +228,5 @@ def show_trace(trace: Trace, output_format: str) -> None:
 
 def _object(content: Any) -> Any:
     if not isinstance(content, dict):
-        raise click.UsageError("the file must have one JSON object")
+        raise click.UsageError("the file must contain one JSON object")
     return cast("Any", content)

@@ -1,4 +1,4 @@
-"""`pandaprobe-otel view`: look at a file of traces, without a server or in one."""
+"""`pandaprobe-otel view`: show a file of traces, as a page or in a local server."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ from pathlib import Path
 
 import click
 
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.export import write
 from pandaprobe_otel.cli.extras import require
 
 
 @click.command("view")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("-o", "--output", metavar="FILE", help="Where to write the page; - for standard output.")
-@click.option("--serve", is_flag=True, help="All pages, with search and comparison, in a local server until Ctrl-C.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="With --serve; 0: any free port.")
-@click.option("--open/--no-open", "opens", default=None, help="Open it in the browser. [default: in a terminal, yes]")
+@click.option("-o", "--output", metavar="FILE", help="File of the page. -: standard output.")
+@click.option("--serve", is_flag=True, help="Serve all pages, with search and comparison, until Ctrl-C.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="With --serve: port to listen on. 0: any free port."
+)
+@click.option(
+    "--open/--no-open", "opens", default=None, help="Open the page in the browser. [default: only in a terminal]"
+)
 def view(file: Path, output: str | None, serve: bool, port: int, opens: bool | None) -> int:
-    """Show the traces of a file: one written by `init(local=FILE)`, or by `traces export`.
+    """Show the traces of a file that `init(local=FILE)` or `traces export` wrote.
 
-    Without --serve it becomes one HTML page that needs no server, so that it can be kept or sent to others.
+    Without --serve, the result is one self-contained HTML page, to keep or to send.
     """
     require("local", "fastapi", "uvicorn", "jinja2")
     from pandaprobe_otel.local import LocalServer
@@ -35,14 +39,14 @@ def view(file: Path, output: str | None, serve: bool, port: int, opens: bool | N
     with LocalServer(port=port, limit=None) as server:
         problems = load(server, read_entries(file))
         for line, why in problems[:10]:
-            click.echo(f"line {line} left out: {why}", err=True)
+            click.echo(f"line {line} skipped: {why}", err=True)
         if len(problems) > 10:
             click.echo(f"and {len(problems) - 10} more", err=True)
         if serve:
             return _serve(f"{server.url}/ui", opens=opens_it)
         records, total = records_of(server, MAX_TRACES)
     if not records:
-        click.echo(f"pandaprobe-otel: {file} has no traces.", err=True)
+        click.echo(f"pandaprobe-otel: {file} contains no traces.", err=True)
         return ExitCode.GENERAL
     page = html_document(records, file.name, total=total)
     if output is None:
@@ -56,7 +60,7 @@ def view(file: Path, output: str | None, serve: bool, port: int, opens: bool | N
 def _serve(url: str, *, opens: bool) -> int:
     from threading import Event
 
-    click.echo(f"{url}    (Ctrl-C ends it)")
+    click.echo(f"{url}    (stop with Ctrl-C)")
     if opens:
         webbrowser.open(url)
     try:

@@ -1,4 +1,4 @@
-"""Traces as text within a budget of tokens: failures first, long values cut, and a handle for each that is.
+"""Traces as text within a token budget: failures first, long values cut, with handles to the omitted parts.
 
-Pure: a trace as the API returns it goes in, text comes out. All that was recorded stands within a fence.
+Pure functions from a trace in the form of the API to text. All recorded content is inside a fence.
 """

@@ -1,4 +1,4 @@
-"""The failures of a trace as text: of each its path, its error and its input, in full or as part of a group."""
+"""Failures of a trace as text, each with its path, error and input, in full or as part of a group."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from pandaprobe_otel.compact.numbered import NumberedSpan, NumberedTrace
-from pandaprobe_otel.compact.numbers import duration_text, some_ranges
+from pandaprobe_otel.compact.number_text import duration_text, some_ranges
+from pandaprobe_otel.compact.numbered_trace import NumberedSpan, NumberedTrace
 from pandaprobe_otel.compact.suspects import Suspect
 from pandaprobe_otel.compact.tokens import tokens_in
 from pandaprobe_otel.compact.tree_lines import name_of
 from pandaprobe_otel.compact.value_text import clipped, one_line, readable, text_of
 
 _PATH: Final = 3
-"""Spans of a long path that are shown at each end."""
+"""Spans at each end of a long path that are shown."""
 _LEAST: Final = 24
-"""Tokens of each value of a failure, at least."""
+"""Least tokens of each value of a failure."""
 _ERROR: Final = 0.45
-"""Share of a failure's room that its error gets; the rest is its input, and its output where it has one."""
+"""Share of a failure's tokens that its error may use. The rest is for its input and its output."""
 _NUMBERS: Final = re.compile(r"\d+")
 
 
 def failure_lines(trace: NumberedTrace, tokens: int) -> list[str]:
-    """Return the failures of a trace in about this many tokens: as many in full as fit, the others by number."""
+    """Return the failures of a trace in about this many tokens: in full as long as they fit, the others by number."""
     groups = list(_groups(trace.origins))
     for in_full in range(min(len(groups), 12), 1, -1):
         lines = _lines(trace, groups, in_full, tokens)
@@ -33,7 +33,7 @@ def failure_lines(trace: NumberedTrace, tokens: int) -> list[str]:
 
 
 def suspect_lines(found: Sequence[Suspect], tokens: int) -> list[str]:
-    """Return the signs of a trace without a failure, in at most this many tokens."""
+    """Return the suspects of a trace without a failure, in at most this many tokens."""
     each = max(tokens // max(len(found), 1), _LEAST * 2)
     lines: list[str] = []
     for place, suspect in enumerate(found):
@@ -47,7 +47,7 @@ def suspect_lines(found: Sequence[Suspect], tokens: int) -> list[str]:
 
 
 def path_text(trace: NumberedTrace, span: NumberedSpan) -> str:
-    """Return the way from the root to a span; of a long one both ends."""
+    """Return the path from the root to a span. Of a long path, only both ends."""
     spans = trace.path(span)
     left_out = max(len(spans) - 2 * _PATH, 0) if len(spans) > 2 * _PATH + 1 else 0
     ends = [*spans[:_PATH], *spans[-_PATH:]] if left_out else spans
@@ -58,7 +58,7 @@ def path_text(trace: NumberedTrace, span: NumberedSpan) -> str:
 
 
 def _groups(origins: Sequence[NumberedSpan]) -> Iterator[list[NumberedSpan]]:
-    """Yield failures that are alike together: same kind and name, same error but for numbers."""
+    """Yield groups of failures that are alike: same kind and name, and same error except for numbers."""
     groups: dict[tuple[str, str, str], list[NumberedSpan]] = {}
     for span in origins:
         error = _NUMBERS.sub("#", (span.record.error or "").split("\n")[0][:200])
@@ -69,7 +69,7 @@ def _groups(origins: Sequence[NumberedSpan]) -> Iterator[list[NumberedSpan]]:
 def _lines(
     trace: NumberedTrace, groups: Sequence[Sequence[NumberedSpan]], in_full: int, tokens: int
 ) -> list[str] | None:
-    """Return so many failures in full; None where their values would become too short, unless it is only one."""
+    """Return this many failures in full; None if their values would become too short. A single failure always fits."""
     rest = [span for group in groups[in_full:] for span in group]
     last = [f"FAILED as well: {some_ranges(sorted(span.number for span in rest))}"] if rest else []
     heads = [_head(trace, group) for group in groups[:in_full]]
@@ -92,7 +92,7 @@ def _head(trace: NumberedTrace, group: Sequence[NumberedSpan]) -> list[str]:
 
 
 def _error_of(span: NumberedSpan) -> str:
-    """Return the error of a span, with the name of its exception, which only the metadata may have."""
+    """Return the error of a span, with the name of its exception, which may be only in the metadata."""
     text, kind = span.record.error or "", span.record.error_type
     name = (kind or "").rpartition(".")[2]
     return text if not name or name in text else f"{kind}: {text}"

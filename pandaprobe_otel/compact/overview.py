@@ -1,4 +1,4 @@
-"""A trace within a budget of tokens: what failed first, then question and answer, then as much of the tree as fits."""
+"""A trace within a token budget: first failures, then input and output, then as much of the tree as fits."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from pandaprobe_otel.compact.failed_spans import failure_lines, suspect_lines
 from pandaprobe_otel.compact.fences import Fence
-from pandaprobe_otel.compact.numbered import NumberedSpan, NumberedTrace
-from pandaprobe_otel.compact.numbers import seconds_text
+from pandaprobe_otel.compact.number_text import seconds_text
+from pandaprobe_otel.compact.numbered_trace import NumberedSpan, NumberedTrace
 from pandaprobe_otel.compact.suspects import Suspect, suspects
 from pandaprobe_otel.compact.tokens import tokens_in
 from pandaprobe_otel.compact.tree_lines import TreeText, by_weight
@@ -18,23 +18,23 @@ from pandaprobe_otel.compact.value_text import clipped, last_of, one_line, text_
 LEAST_BUDGET: Final = 800
 MOST_BUDGET: Final = 20_000
 _FAILURES: Final = 0.42
-"""Share of the budget for what failed."""
+"""Share of the budget for failures."""
 _CONTENT: Final = 0.2
-"""Share for question and answer."""
+"""Share of the budget for input and output."""
 _FACTS: Final = ("name", "session_id", "user_id", "release", "environment", "tags")
 _MORE: Final = 'more: part="tree" with cursor · a value: part="#15.input[4000:]" · a span: part="#15"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compact:
-    """A trace, or a part of one, as text.
+    """A trace, or part of one, as text.
 
     Attributes:
-        text: Content stands within the fence.
+        text: The text. Recorded content is inside the fence.
         spans: The number of spans of the trace.
-        shown: The number of spans that the text has lines of their own for.
-        failed: Numbers of the spans in which failures began, the first 50.
-        next: A cursor or part with which to go on; None at the end.
+        shown: The number of spans with lines of their own.
+        failed: Numbers of the first 50 spans in which failures originated.
+        next: The cursor or part to continue with; None at the end.
     """
 
     text: str
@@ -53,14 +53,14 @@ def overview(
     tree = TreeText(trace)
     spread = 1.0
     best = _written(trace, tree, found, budget, fence, spread=spread)
-    while tokens_in(best.text) > budget and spread > 0.05:  # a range of the tree may have come out longer
+    while tokens_in(best.text) > budget and spread > 0.05:  # A range of the tree may be longer than estimated.
         spread *= 0.85
         best = _written(trace, tree, found, budget, fence, spread=spread)
     return best
 
 
 def head_of(trace: NumberedTrace) -> str:
-    """Return the line of numbers about a trace; nothing in it was written by the traced program."""
+    """Return the line of numbers about a trace, without any content of the traced program."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in trace.kinds.most_common())
     errors = len([span for span in trace.spans if span.failed])
     parts = [
@@ -73,7 +73,7 @@ def head_of(trace: NumberedTrace) -> str:
 
 
 def cursor_at(trace: NumberedTrace, number: int) -> str:
-    """Return a cursor to the span with which the tree goes on; it ends when the trace has grown."""
+    """Return a cursor to the span at which the tree continues. It is invalid once the trace has grown."""
     return f"{number}.{len(trace.spans)}"
 
 
@@ -89,7 +89,7 @@ def _written(
     content = _content(trace, int(room * _CONTENT))
     lines, shown = tree.fitting(order, room - _tokens(failed) - _tokens(content))
     spare = room - _tokens(failed) - _tokens(content) - _tokens(lines)
-    if spare > 40 and shown == len(trace.spans):  # the tree is whole: values have the rest
+    if spare > 40 and shown == len(trace.spans):  # The tree is complete, so values get the rest.
         failed = _trouble(trace, found, _tokens(failed) + int(spare * 0.5))
         content = _content(trace, room - _tokens(failed) - _tokens(lines))
     inside = "\n".join([facts, *failed, *content, "TREE", *lines])
@@ -116,7 +116,7 @@ def _trouble(trace: NumberedTrace, found: Sequence[Suspect], tokens: int) -> lis
 
 
 def _content(trace: NumberedTrace, tokens: int) -> list[str]:
-    """Return question and answer of the trace; where it has none, those of its root."""
+    """Return input and output of the trace, or those of its root if it has none."""
     root: NumberedSpan | None = trace.spans[0] if trace.spans else None
     lines: list[str] = []
     wanted = (("INPUT", "input", "user"), ("OUTPUT", "output", "assistant"))

@@ -1,4 +1,4 @@
-"""Suspects: signs that something went wrong in a trace none of whose spans says so."""
+"""Suspects: signs of a problem in a trace without a failed span."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pandaprobe_otel.compact.fences import inert, inert_value
-from pandaprobe_otel.compact.numbered import NumberedSpan, NumberedTrace
-from pandaprobe_otel.compact.numbers import some_ranges
+from pandaprobe_otel.compact.number_text import some_ranges
+from pandaprobe_otel.compact.numbered_trace import NumberedSpan, NumberedTrace
 from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.replay.capture.findings import findings
-from pandaprobe_otel.replay.capture.stored import StoredTrace
+from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
 
 _MOST_SPANS: Final = 300
-"""Spans up to which what the program did is held against what its model asked for: that takes quadratic time."""
+"""Most spans for which the program's actions are compared with the model's requests, since that takes quadratic time.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A sign, and the spans that it is about; none: the trace."""
+    """A sign and its spans; without spans, it concerns the trace."""
 
     sign: str
     spans: tuple[NumberedSpan, ...] = ()
 
     @property
     def place(self) -> str:
-        """The place of the sign: `#4 tool refund`, or several numbers."""
+        """Place of the sign: `#4 tool refund`, or several numbers."""
         if not self.spans:
             return "trace"
         first = self.spans[0]
@@ -34,7 +35,7 @@ class Suspect:
 
 
 def suspects(trace: NumberedTrace, scores: Sequence[Mapping[str, Any]] = ()) -> list[Suspect]:
-    """Return the signs of a trace, those that say most first. `scores` are the latest of each name."""
+    """Return the suspects of a trace, the most informative first. `scores` are the latest of each name."""
     return [*_of_the_program(trace), *_by_rules(trace, scores), *_unfinished(trace), *_silent(trace)]
 
 
@@ -43,13 +44,13 @@ def _of_the_program(trace: NumberedTrace) -> Iterator[Suspect]:
     if not trace.spans:
         return
     if len(trace.spans) > _MOST_SPANS:
-        yield Suspect(f"not compared with what the model asked for: over {_MOST_SPANS} spans")
+        yield Suspect(f"not compared with the model's requests: over {_MOST_SPANS} spans")
         return
     stored = StoredTrace(trace.record.body)
     try:
         found = findings(stored)
         calls = [span.body for span in stored.model_calls]
-    except (ValueError, TypeError, KeyError, AttributeError):  # traces of other senders have any form
+    except (ValueError, TypeError, KeyError, AttributeError):  # Traces of other senders may have any form.
         return
     for one in found:
         call = _named(trace, calls[one.after - 1].get("span_id")) if 0 < one.after <= len(calls) else ()

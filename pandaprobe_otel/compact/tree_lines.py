@@ -1,4 +1,4 @@
-"""The tree of a trace as lines: the spans that matter most in full, the others as counted ranges."""
+"""The tree of a trace as lines: the most important spans in full, the others as counted ranges."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
-from pandaprobe_otel.compact.numbered import NumberedSpan, NumberedTrace
-from pandaprobe_otel.compact.numbers import duration_text, usage_text
+from pandaprobe_otel.compact.number_text import duration_text, usage_text
+from pandaprobe_otel.compact.numbered_trace import NumberedSpan, NumberedTrace
 from pandaprobe_otel.compact.tokens import tokens_in
 from pandaprobe_otel.compact.value_text import clipped, one_line
 
 _DEEPEST: Final = 12
-"""Levels that are indented; a deeper span tells its level."""
+"""Most indented levels. A deeper span states its level."""
 _NAME: Final = 24
 _MODEL: Final = 12
 _NAMES: Final = 2
-"""Names that a range tells; the others are counted."""
+"""Most names in a range. The others are counted."""
 
 
 def name_of(span: NumberedSpan, tokens: int = _NAME) -> str:
@@ -43,7 +43,7 @@ def span_line(span: NumberedSpan) -> str:
 
 
 class TreeText:
-    """The lines of a trace's tree, each written once."""
+    """Lines of a trace's tree, each computed once."""
 
     def __init__(self, trace: NumberedTrace) -> None:
         self._spans = trace.spans
@@ -52,7 +52,9 @@ class TreeText:
         self._short = [name_of(span, _MODEL) for span in trace.spans]
 
     def lines(self, shown: Collection[int]) -> Iterator[tuple[str, int]]:
-        """Yield the lines of the spans with these numbers, one for each range of others, and the tokens of each."""
+        """Yield the lines of the spans with these numbers and one line for each range of others, with the tokens of
+        each.
+        """
         begin = 0
         for at, span in enumerate(self._spans):
             if span.number not in shown:
@@ -65,9 +67,10 @@ class TreeText:
             yield self._range(begin, len(self._spans))
 
     def fitting(self, order: Sequence[int], tokens: int) -> tuple[list[str], int]:
-        """Return the lines of the most spans, taken in this order, that fit in a number of tokens, and their number.
+        """Return the lines of the first spans of an order, as many as fit, and the number of these spans.
 
-        A range is longer the more it leaves out, so more spans may take less: the search is good, not exact.
+        A line for a range is longer if it omits more spans, so more spans may need fewer tokens. The search is
+        therefore only approximate.
         """
         low, high = 0, len(order)
         best = [line for line, _ in self.lines(())]
@@ -81,7 +84,7 @@ class TreeText:
         return best, low
 
     def from_number(self, number: int, tokens: int) -> tuple[list[str], int]:
-        """Return the lines from a number on that fit in a number of tokens, and the number of the span after them."""
+        """Return the lines from a number on that fit into a number of tokens, and the number of the next span."""
         found: list[str] = []
         for at in range(number - 1, len(self._lines)):
             tokens -= self._costs[at]
@@ -102,9 +105,10 @@ class TreeText:
 
 
 def by_weight(trace: NumberedTrace, marked: Sequence[NumberedSpan]) -> list[int]:
-    """Return the numbers of the spans, those first that a reader needs most.
+    """Return the numbers of the spans, the most important for a reader first.
 
-    Roots and marked spans with their parents, what is beside them, agents, then what is nearest to a marked one.
+    The order is: roots and marked spans with their parents, their siblings, agents, then the spans nearest to a marked
+    one.
     """
     order: dict[int, None] = {span.number: None for span in trace.spans if not span.parent}
     order |= {span.number: None for span in marked}

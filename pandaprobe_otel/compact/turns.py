@@ -1,4 +1,4 @@
-"""The turns of a session within a budget of tokens: what was asked and answered in each of its traces."""
+"""Turns of a session within a token budget: the input and output of each of its traces."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pandaprobe_otel.compact.fences import Fence, inert
-from pandaprobe_otel.compact.numbered import NumberedTrace
-from pandaprobe_otel.compact.numbers import seconds_text
-from pandaprobe_otel.compact.parts import StaleCursor
+from pandaprobe_otel.compact.number_text import seconds_text
+from pandaprobe_otel.compact.numbered_trace import NumberedTrace
 from pandaprobe_otel.compact.tokens import tokens_in
+from pandaprobe_otel.compact.trace_parts import StaleCursor
 from pandaprobe_otel.compact.value_text import clipped, last_of, one_line
 
 _LEAST: Final = 120
-"""Tokens of a turn, at least; what does not fit comes with the next answer."""
+"""Least tokens of a turn. Turns that do not fit are in the next answer."""
 _MOST: Final = 600
 _CURSOR: Final = re.compile(r"(\d{1,9})\.(\d{1,9})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turns:
-    """Turns as text; `next` goes on with those that did not fit."""
+    """Turns as text. `next` continues with those that did not fit."""
 
     text: str
     turns: int
@@ -34,7 +34,7 @@ class Turns:
 def turns_text(
     session_id: str, traces: Sequence[Mapping[str, Any]], budget: int, fence: Fence, *, cursor: str | None = None
 ) -> Turns:
-    """Return the traces of a session, in their order, in at most `budget` tokens. Raises StaleCursor."""
+    """Return the traces of a session in order, in at most `budget` tokens. Raises StaleCursor."""
     start = _start(len(traces), cursor)
     frame = (f"{len(traces)} turns", fence.begin, fence.end, 'next: cursor="123456.123456"')
     name = f"session {clipped(inert(one_line(session_id)), 40)}"
@@ -65,7 +65,7 @@ def _start(count: int, cursor: str | None) -> int:
         return 0
     found = _CURSOR.fullmatch(cursor)
     if found is None or int(found[2]) != count or int(found[1]) >= count:
-        raise StaleCursor("the session has other turns than when this cursor was given: ask without it")
+        raise StaleCursor("the session has other turns than when this cursor was issued: ask without it")
     return int(found[1])
 
 

@@ -11,22 +11,22 @@ from pandaprobe_otel.replay.json_text import dump
 
 _RUN: Final = re.compile(r"[A-Za-z0-9+/=_-]{80,}")
 _LONGEST: Final = 17
-"""Characters that one token stands for at most: more text than that is not looked at."""
+"""Most characters per token. Text beyond that is not read."""
 _MARK: Final = 8
 """Tokens of the mark of a cut."""
 _HEAD: Final = 0.65
-"""Share of a cut text that its beginning gets."""
+"""Share of a cut text that is from the beginning. The rest is from the end."""
 
 
 def text_of(value: Any) -> str:
-    """Return a value whole: text as it is, the rest as JSON."""
+    """Return a whole value: text unchanged, other values as JSON."""
     if isinstance(value, str):
         return value
     return "" if value is None else dump(value)
 
 
 def readable(value: Any) -> str:
-    """Return a value for a reader: what was said in a conversation, without its form."""
+    """Return a value for a reader: the messages of a conversation without their JSON form."""
     messages = messages_in(value)
     if messages is None:
         return text_of(value)
@@ -34,7 +34,7 @@ def readable(value: Any) -> str:
 
 
 def last_of(value: Any, role: str) -> str:
-    """Return what was said last in this role; without a conversation the value."""
+    """Return the last message of this role; without a conversation, the value."""
     messages = messages_in(value) or ()
     fitting = [message for message in messages if message.get("role") == role]
     if fitting:
@@ -54,7 +54,7 @@ def messages_in(value: Any) -> Sequence[Mapping[str, Any]] | None:
 
 
 def said(message: Mapping[str, Any]) -> str:
-    """Return a message as `role: text`, with the tools that it asks for."""
+    """Return a message as `role: text`, with the tools that it requests."""
     rest = {name: value for name, value in message.items() if name not in ("role", "content") and value}
     content = text_of(message.get("content"))
     more = f" {dump(rest)}" if rest else ""
@@ -62,12 +62,12 @@ def said(message: Mapping[str, Any]) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a text in one line, with long runs of letters and digits (images, hashes) named only."""
+    """Return a text on one line, in which long runs of letters and digits (images, hashes) are only named."""
     return _RUN.sub(lambda run: f"⟨{len(run[0])} characters⟩", text).replace("\n", "⏎")
 
 
 def clipped(text: str, tokens: int) -> str:
-    """Return a text within a number of tokens: its beginning, how many characters are left out, and its end."""
+    """Return a text within a number of tokens: its beginning, the number of omitted characters, and its end."""
     if tokens <= 0:
         return f"…+{len(text)}…" if text else ""
     most = tokens * _LONGEST
@@ -80,7 +80,7 @@ def clipped(text: str, tokens: int) -> str:
 
 
 def fitting(text: str, tokens: int) -> int:
-    """Return how many characters of the beginning of a text stay within a number of tokens."""
+    """Return the length of the longest beginning of a text that stays within a number of tokens."""
     return _fitting(text[: tokens * _LONGEST], affordable(tokens))
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast
 
+from pandaprobe_otel.config.parsers import is_loopback
 from pandaprobe_otel.config.settings import SETTINGS, BadValueError, Setting
-from pandaprobe_otel.config.values import is_loopback
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -33,7 +33,7 @@ _SECRETS_OF_URLS: Final = re.compile(r"(?<=://).*(?=@)|(?<=[?#]).+")
 
 
 class ExportSettings(TypedDict, total=False):
-    """Settings that a span processor or exporter takes when used without `init()`; see `SETTINGS` for each."""
+    """Settings of a span processor or exporter that is used without `init()`; `SETTINGS` describes each."""
 
     api_key: str | Callable[[], str] | None
     project_name: str | None
@@ -57,15 +57,15 @@ class ExportSettings(TypedDict, total=False):
     shutdown_timeout_s: float | None
 
 
-def settings_of_a_piece(given: Mapping[str, Any]) -> Config:
+def receiver_settings(given: Mapping[str, Any]) -> Config:
     """Resolve the settings of a span processor or exporter; an unknown setting becomes a problem, not an exception.
 
-    OpenTelemetry's configuration file passes on whatever its author wrote, and an exception would stop all telemetry.
+    OpenTelemetry's configuration file passes on everything that it contains, and an exception would stop all telemetry.
     """
     known = {name: value for name, value in given.items() if name in ExportSettings.__annotations__}
     config = Config.resolve(known)
     problems = [
-        Problem(setting=name, message=f"{name} is no setting of a span processor or exporter; it is ignored.")
+        Problem(setting=name, message=f"{name} is not a setting of a span processor or exporter; it is ignored.")
         for name in given
         if name not in known
     ]
@@ -164,7 +164,7 @@ class Config:
         if self.api_key is None or isinstance(self.api_key, str):
             return self.api_key or ""
         function: Any = getattr(self.api_key, "func", self.api_key)  # `func` of a functools.partial
-        if not hasattr(function, "__qualname__"):  # an object that can be called
+        if not hasattr(function, "__qualname__"):  # a callable object
             function = cast("Any", type(function))
         return f"function {function.__module__}.{function.__qualname__}"
 
@@ -182,9 +182,9 @@ class Config:
 
     @property
     def shows_running_spans(self) -> bool:
-        """True if a server at the endpoint may be told of spans that run, if it says that it is a local one.
+        """True if a local server at the endpoint may be told about running spans.
 
-        A function that selects spans is called once for each span, when it has ended; so there is no live view with it.
+        With a function that selects spans, there is no live view: it is called once per span, after its end.
         """
         may = self.is_local if self.live is None else self.live
         return may and self.local is None and not callable(self.spans)
@@ -210,14 +210,14 @@ def _resolve_one(
             fatal = setting.name in ("endpoint", "local")  # never send to an unintended destination
             rest = "no traces are sent" if fatal else f"the default is used ({setting.default!r})"
             if setting.fallback is not None:
-                rest = f"{setting.fallback!r} is used, to send nothing that was not meant to be"
+                rest = f"{setting.fallback!r} is used, so that nothing is sent against your intention"
             problems.append(Problem(setting=setting.name, message=f"{source} = {shown} {error}; {rest}.", fatal=fatal))
             return (setting.default, "default") if setting.fallback is None else (setting.fallback, source)
     return setting.default, "default"
 
 
 def without_secrets(raw: Any) -> Any:
-    """Return a refused value in a form that may be shown: a URL can hold a password, or a token in its query."""
+    """Return a refused value in a form that may be shown: a URL can contain a password, or a token in its query."""
     return _SECRETS_OF_URLS.sub("***", raw) if isinstance(raw, str) and "://" in raw else raw
 
 
@@ -246,8 +246,8 @@ def _check_key(values: dict[str, Any], sources: dict[str, str], problems: list[P
         return
     if key is None:
         if is_loopback(str(values["endpoint"])):
-            # A PandaProbe on this machine may accept requests without a key. If it wants one, it will say so.
-            values["api_key"], sources["api_key"] = "", "none, as an open local server needs none"
+            # A PandaProbe on this machine may accept requests without a key. If it requires one, its answer says so.
+            values["api_key"], sources["api_key"] = "", "none, because an open local server needs none"
             return
         message = (
             "no API key: set PANDAPROBE_API_KEY (or pass api_key=...), or set PANDAPROBE_ENDPOINT to a local "
@@ -261,10 +261,10 @@ def _check_key(values: dict[str, Any], sources: dict[str, str], problems: list[P
 
 
 def _keep_apart(values: dict[str, Any], sources: dict[str, str], problems: list[Problem]) -> None:
-    """Disable the spool if traces go to a file: its traces may be meant for a server, and the file replaces it."""
+    """Disable the spool if traces go to a file: the spool's traces may be meant for a server."""
     if values["local"] is None or values["spool"] is None:
         return
-    message = f"{sources['local']} writes traces to a file, so there is no spool: {sources['spool']} is ignored."
+    message = f"{sources['local']} writes traces to a file, without a spool: {sources['spool']} is ignored."
     problems.append(Problem(setting="spool", message=message))
     values["spool"] = None
 

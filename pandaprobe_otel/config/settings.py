@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pandaprobe_otel.config.otel_variables import otel_disabled, otel_resource, otel_service_name
-from pandaprobe_otel.config.values import (
+from pandaprobe_otel.config.parsers import (
     CLOUD_ENDPOINT,
     BadValueError,
     read_anything,
@@ -212,29 +212,29 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         env="PANDAPROBE_LIVE",
         parse=read_bool,
         default=None,
-        doc="Tell a local PandaProbe of spans that run, for its pages: True: any server that says it is local; False: "
-        "none; not set: one on this machine.",
+        doc="Tell a local PandaProbe about running spans, for its pages. True: any server that says it is local; "
+        "False: none; not set: one on this machine.",
     ),
     Setting(
         name="trace_url",
         env="PANDAPROBE_TRACE_URL",
         parse=read_trace_url,
         default=None,
-        doc="Address of a trace's page, with `{trace_id}` in it, for links; None: a local server says where it is.",
+        doc="Address of a trace's page, with `{trace_id}` in it, for links. None: a local server states its own.",
     ),
     Setting(
         name="max_traces_per_day",
         env="PANDAPROBE_MAX_TRACES_PER_DAY",
         parse=read_count,
         default=None,
-        doc="Most traces that this process posts in 24 hours; each is billed. Without it, the rate is the limit.",
+        doc="Most traces that this process posts in 24 hours; each is billed. Without it, only the rate limit applies.",
     ),
     Setting(
         name="verify",
         env="PANDAPROBE_VERIFY",
         parse=read_rate,
         default=0.0,
-        doc="Share of delivered traces to look up afterwards; one that the server lost is sent again.",
+        doc="Share of delivered traces to look up afterwards. A trace that the server has lost is sent again.",
     ),
     Setting(
         name="handle_sigterm",
@@ -255,13 +255,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         env="PANDAPROBE_MAX_SPOOL_BYTES",
         parse=read_bytes,
         default=512 << 20,
-        doc="Most disk space for waiting traces in the spool, in bytes; the oldest go first.",
+        doc="Most disk space for waiting traces in the spool, in bytes; the oldest are dropped first.",
     ),
     Setting(
         name="shutdown_timeout_s",
         env="PANDAPROBE_SHUTDOWN_TIMEOUT",
         parse=read_seconds,
         default=5.0,
-        doc="Most seconds that the end of the process waits for delivery.",
+        doc="Longest wait for delivery at the end of the process, in seconds.",
     ),
 )

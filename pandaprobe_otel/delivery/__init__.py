@@ -1,1 +1,1 @@
-"""Delivery within the server's limit: an outbox, a budget, and senders that lose nothing silently."""
+"""Delivery within the server's rate limit: an outbox, a budget, and senders that drop nothing silently."""

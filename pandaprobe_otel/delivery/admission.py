@@ -1,4 +1,4 @@
-"""Admission control under overload, and the decision about spans whose root another process has."""
+"""Admission control under overload, and decisions about spans whose root is in another process."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pandaprobe_otel.delivery.sample_weights import with_chance
 from pandaprobe_otel.delivery.tail_sampler import TailSampler
 
 ADOPT_AFTER_S: Final = 300.0
-"""Time that the root's process has to post a trace. After it, the trace's other spans become a trace of their own."""
+"""Time for the root's process to post a trace. After that, the trace's other spans become a trace of their own."""
 ADOPT_LATE_S: Final = 3600.0
-"""The same limit after an overload of the fleet, during which the trace may be waiting for a token elsewhere."""
+"""The same time after an overload of the fleet, because the trace may wait for a token in the other process."""
 FIRST_LOOK_S: Final = 0.5
-"""Delay of the first look-up: an idle server stores an accepted trace within this time (measured 0.15 to 0.5 s)."""
+"""Delay of the first look-up. An idle server stores an accepted trace within this time (measured: 0.15 to 0.5 s)."""
 LOOK_BELOW_CUT_S: Final = 150.0
-"""Delay of a look-up for a trace that was probably left out (unless it failed elsewhere): two more look-ups suffice."""
+"""Delay of a look-up of a trace that was probably left out (unless it failed elsewhere): two more look-ups suffice."""
 _LAST_LOOK_S: Final = 60.0
 
 
@@ -36,8 +36,8 @@ class Fate(Enum):
 class Admission:
     """Admission of requests to the outbox. Not thread-safe: the policy calls it under its lock.
 
-    Times are monotonic, in seconds. blocked: returns whether nothing can be sent now for a cause other than the budget.
-    An outbox that keeps everything gets everything.
+    Times are monotonic, in seconds. blocked: returns whether a cause other than the budget prevents sending now. If the
+    outbox keeps everything, everything is admitted.
     """
 
     def __init__(self, bucket: LeasedBucket, outbox: Outbox, blocked: Callable[[float], bool]) -> None:
@@ -49,7 +49,7 @@ class Admission:
 
     @property
     def kept_share(self) -> float:
-        """The probability of admission for a trace without priority; 1 without overload."""
+        """Probability of admission for a trace without priority; 1 without overload."""
         return 1.0 - self._sampler.cut
 
     def admit(self, request: OutgoingRequest, now: float) -> OutgoingRequest | None:
@@ -70,18 +70,18 @@ class Admission:
         self._sampler.sent()
 
     def evicted(self, trace_id: str) -> None:
-        """Leave out a trace that was evicted for lack of room, with everything that comes for it later."""
+        """Leave out a trace that was evicted for lack of room, with all its later requests."""
         self._sampler.left_out(trace_id)
 
     def fate(self, job: Job, waited_s: float, now: float, *, is_strange: bool, closing: bool) -> Fate:
         """Decide about a job whose root has been missing for `waited_s`.
 
         `is_strange`: roots above spans of this name never arrive. Under overload, the root's process may have left the
-        trace out by the randomness of its id; all other processes then leave it out too.
+        trace out because of its id's randomness; then all other processes leave it out too.
         """
         request = job.request
         cut = self._bucket.publish_cutoff(self._sampler.cut, now)
-        if job.looks == 0:  # what the root's process did at that time counts
+        if job.looks == 0:  # the decision of the root's process at that time applies
             job.is_below_cut = not request.is_error and randomness_of_uuid(request.trace_id) < cut
         job.looks += 1
         job.saw_overload |= cut > 0

@@ -1,4 +1,4 @@
-"""Recent rates of traces, and cuts that bound them."""
+"""Recent rates of traces, and cuts that limit them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 from typing import Final
 
 MEMORY_S: Final = 120.0
-"""Time constant of the decay: the weight of an event falls by the factor e in this time."""
+"""Time constant of the decay: in this time, the weight of an event falls by the factor e."""
 _SMALLEST_KNOWN: Final = 0.2
 _STEP: Final = 0.02
 _NONE: Final = 0.01
@@ -16,7 +16,7 @@ _REMEMBERED: Final = 1000
 
 
 class Rate:
-    """Events a minute, with exponential decay. Times are in seconds and never fall."""
+    """Events per minute, with exponential decay. Times are in seconds and never decrease."""
 
     def __init__(self, now: float) -> None:
         self._since = self._at = now
@@ -28,7 +28,7 @@ class Rate:
         self._at = now
 
     def per_minute(self, now: float) -> float:
-        """Return the recent rate; the rate since the beginning if that was a short while ago."""
+        """Return the recent rate; shortly after the beginning, return the rate since then."""
         observed_s = MEMORY_S * -math.expm1(-max(now - self._since, 1.0) / MEMORY_S)
         return self._weight_at(now) / observed_s * 60.0
 
@@ -39,9 +39,9 @@ class Rate:
 class Arrivals:
     """Arriving traces of one kind, and the randomness below which they are left out.
 
-    The cut is a quantile of the traces that arrived, not the share itself: if somebody upstream has sampled by the same
-    randomness, the traces are not spread evenly. Within its highest fifth the randomness is assumed to be even, since
-    the few traces of, say, a hundredth would tell too little.
+    The cut is a quantile of the arrived traces, not the share itself: if another sampler has used the same randomness,
+    the traces are not spread evenly. Within the highest fifth, they are assumed to be even: a share of a hundredth
+    would leave too few traces for a quantile.
     """
 
     def __init__(self, now: float) -> None:
@@ -59,7 +59,7 @@ class Arrivals:
         return self._rate.per_minute(now)
 
     def limit(self, most: float, now: float) -> float:
-        """Let `most` traces a minute through; return the number that will be. Call this once a second."""
+        """Let `most` traces a minute through; return the number that will pass. Call this once a second."""
         arriving = self.per_minute(now)
         if arriving <= most:
             self._move(0.0)
@@ -71,7 +71,7 @@ class Arrivals:
         return most
 
     def _move(self, cut: float) -> None:
-        """Move the cut in small steps. If it trembled, processes that share traces would adopt its highest value."""
+        """Move the cut in small steps. If it varied quickly, processes that share traces would adopt its maximum."""
         step = 1.0 if not self.cut else _STEP
         self.cut += (cut - self.cut) * step
         if self.cut < _NONE:

@@ -18,24 +18,24 @@ class AttachedMetadata:
 
     @property
     def has_something(self) -> bool:
-        """True if there is something to attach, or a trace under way carries something."""
+        """True if there are values to attach, or a trace under way carries some."""
         return self._weights.is_in_use or self._report.is_in_use
 
     def attach(self, request: OutgoingRequest, dropped: Mapping[str, int]) -> OutgoingRequest:
-        """Return the request with weight and counts; the same request if there are none to attach."""
+        """Return the request with weight and counts; the same request if there are none."""
         return self._weights.attach(self._report.attach(request, dropped))
 
     def arrived(self, request: OutgoingRequest) -> None:
-        """Forget what a delivered trace carried."""
+        """Forget the values that a delivered trace carried."""
         self._report.arrived(request.trace_id)
         self._weights.arrived(request)
 
     def gone(self, request: OutgoingRequest) -> None:
-        """Return what a dropped trace carried, so that other traces carry it."""
+        """Take back the values that a dropped trace carried, so that other traces carry them."""
         self._report.gone(request.trace_id)
         self._weights.gone(request)
 
     def evicted(self, request: OutgoingRequest) -> None:
-        """Let the next trace of the same kind stand for one that was dropped for lack of room."""
+        """Let the next trace of the same kind represent a trace that was dropped for lack of room."""
         self._report.gone(request.trace_id)
         self._weights.evicted(request)

@@ -7,20 +7,20 @@ from typing import Final
 
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, Lease
 from pandaprobe_otel.delivery.job import Job
-from pandaprobe_otel.transport.messages import Request, for_ever
+from pandaprobe_otel.transport.request_outcome import Request, for_ever
 
 _MOST_READ: Final = 128 << 10
-"""Bytes read of an answer. An error that names five hundred refused fields takes 75 KB; a success is not read."""
+"""Bound on the bytes of an answer. An error with five hundred refused fields takes 75 KB; a success is not read."""
 _MOST_LOOKED_AT: Final = 16 << 20
-"""Bytes read of a trace that is looked up. The spans of a larger one cannot be determined."""
+"""Bound on the bytes of a looked-up trace. If a trace is larger, its spans cannot be compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """A request for a job. With `is_check`, it only looks up whether the server has the trace.
 
-    A check precedes a score, and the repetition of a create whose outcome is unknown. With `is_audit`, it follows some
-    time after a trace was accepted.
+    A check comes before a score, and before repeating a create with an unknown outcome. With `is_audit`, it comes
+    some time after a trace was accepted.
     """
 
     job: Job

@@ -1,7 +1,7 @@
-"""Later look-up of a sample of the accepted traces. A trace that is missing is sent again.
+"""Later look-up of a sample of accepted traces. Missing traces are sent again.
 
-The server answers 202 before it stores a trace, and reports no failure to store it (measured: a worker gives up
-after about 15 s). A look-up is free; only a lost trace is billed again.
+The server answers 202 before it stores a trace, and does not report if storing fails (measured: a worker gives up
+after about 15 s). A look-up is free. Only a lost trace is billed again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Suspect:
 
 
 class Audit:
-    """The traces to look up. Not thread-safe: the policy calls it under its lock."""
+    """Traces to look up. Not thread-safe: the policy calls it under its lock."""
 
     def __init__(self, share: float) -> None:
         self._share = share
@@ -62,7 +62,7 @@ class Audit:
         self._looking = None
 
     def missing(self, now: float) -> OutgoingRequest | None:
-        """Plan another look-up of the missing trace; the second time, return it to be sent again."""
+        """Plan another look-up of the missing trace. After the second one, return the trace to be sent again."""
         suspect, self._looking = self._looking, None
         if suspect is None:
             return None
@@ -74,7 +74,7 @@ class Audit:
         return suspect.job.request
 
     def unknown(self, now: float) -> None:
-        """Plan another look-up, since no answer said whether the server has the trace."""
+        """Plan another look-up, because no answer showed whether the server has the trace."""
         suspect, self._looking = self._looking, None
         if suspect is not None:
             self._put_back(suspect, now + LOOK_AGAIN_AFTER_S)

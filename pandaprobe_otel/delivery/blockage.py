@@ -1,4 +1,4 @@
-"""Causes for which nothing, or no new trace, can be sent: an outage, refused settings, a used-up plan or day."""
+"""Causes that stop all requests or all new traces: an outage, refused settings, a used-up quota or daily budget."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-from pandaprobe_otel.delivery.causes import Causes
-from pandaprobe_otel.delivery.daily import DailyBudget
+from pandaprobe_otel.delivery.daily_budget import DailyBudget
 from pandaprobe_otel.delivery.gates import AUTH, OUTAGE, QUOTA, Gate
+from pandaprobe_otel.delivery.log_causes import Causes
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind
 
 OUTAGE_AFTER_FAILURES: Final = 3
 
 
 class Blockage:
-    """The gates and the daily budget. Not thread-safe: the policy calls it under its lock."""
+    """Gates and the daily budget. Not thread-safe: the policy calls it under its lock."""
 
     def __init__(
         self,
@@ -38,20 +38,20 @@ class Blockage:
 
     @property
     def is_outage(self) -> bool:
-        """True while the server is taken to be down."""
+        """True while the server is assumed to be down."""
         return self._outage.closed
 
     def opens_at(self) -> float:
-        """Return the time from which any request may be sent."""
+        """Return the time at which the gates allow a request."""
         return max(self._outage.opens_at(), self._auth.opens_at()) if self.is_in_trouble else 0.0
 
     def creates_from(self, now: float) -> float:
-        """Return the time from which the plan and the daily budget allow a trace to be posted."""
+        """Return the time at which the plan and the daily budget allow a trace to be posted."""
         free_at = 0.0 if self._daily is None else self._daily.free_at(now)
         return max(free_at, self._quota.opens_at()) if self.is_in_trouble else free_at
 
     def enter(self, now: float, *, is_create: bool) -> None:
-        """Note that a request is about to be sent; it is the probe of each closed gate."""
+        """Note that a request is about to be sent. It becomes the probe of each closed gate."""
         if self.is_in_trouble:
             self._outage.enter(now)
             self._auth.enter(now)
@@ -64,7 +64,7 @@ class Blockage:
             self._daily.spend(now)
 
     def not_posted(self) -> None:
-        """Uncount the newest trace, which was not sent after all."""
+        """Uncount the newest trace, because it was not sent after all."""
         if self._daily is not None:
             self._daily.take_back()
 
@@ -105,12 +105,12 @@ class Blockage:
             self._auth.leave()
 
     def used_up(self, verdict: Verdict, now: float) -> None:
-        """Post no trace for a while: the plan's quota is used up."""
+        """Post no trace for a while, because the plan's quota is used up."""
         self._quota.close(now)
         self._causes.quota(verdict)
 
     def refused(self, verdict: Verdict, now: float) -> None:
-        """Send nothing for a while: the key, the project or the endpoint is refused."""
+        """Send nothing for a while, because the key, the project or the endpoint is refused."""
         self._auth.close(now)
         self._causes.auth(verdict)
 

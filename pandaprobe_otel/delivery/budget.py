@@ -1,17 +1,17 @@
 """The budget of POST /traces, as leased tokens.
 
-There are 100 tokens. One is lent when a request is sent and comes back 60 s (plus a margin) after the *answer*
-to that request arrived. Then no interval of 60 s on the server, however aligned, ever sees more than 100
-requests. Proof: let each request i be sent at s, counted at h and answered at r, with s <= h <= r. Suppose 101
-hits lie within less than W = 60 s. Take the one sent last, at s*. For each other i, h_i > h* - W, so its token
-comes back at r_i + W >= h_i + W > h* >= s*: all 100 tokens are out at s*, yet one was taken. Contradiction.
-Returning a token any earlier is unsafe, since the delays are unknown; so the schedule is also the fastest safe one.
+There are 100 tokens. A token is lent when a request is sent, and returns 60 s (plus a margin) after the *answer* to
+that request has arrived. Then no interval of 60 s on the server, however aligned, contains more than 100 requests.
+Proof: request i is sent at s_i, counted at h_i and answered at r_i, with s_i <= h_i <= r_i. Suppose that 101 hits lie
+within less than W = 60 s. Let * be the request that was sent last. For each other request i, h_i > h* - W, so its
+token returns at r_i + W >= h_i + W > h* >= s*. All 100 tokens are therefore lent at s*, yet one was taken.
+Contradiction. Returning a token earlier is unsafe, because the delays are unknown, so no safe schedule is faster.
 
-A shared token that is not handed back is lent again once its request can no longer be counted. A request therefore
+If a shared token is not handed back, it is lent again once its request can no longer be counted. A request therefore
 starts only within `Lease.time_left_s` and lasts no longer. A process that was suspended hands its token back and asks
 for a new one.
 
-A 429 that arrives nevertheless means that somebody else uses the key: an episode begins (see `Episode`).
+If a 429 arrives nevertheless, another client uses the key, and an episode begins (see `_Episode`).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 CAPACITY: Final = 100
-"""POST /traces a minute and key (measured: a fixed window of 60 s that opens with the first request)."""
+"""Limit of POST /traces per minute and key (measured: a fixed window of 60 s, opened by the first request)."""
 WINDOW_S: Final = 60.0
 MARGIN_S: Final = 0.1
-"""Covers clocks that run 500 ppm apart on both sides over one window, with room to spare."""
+"""Margin for clocks that differ by 500 ppm on both sides over one window, and more."""
 UNANSWERED_EXTRA_S: Final = 5.0
-"""The server may count a request without an answer this much later than we gave up on it."""
+"""The server may count a request without an answer this much later than the time at which we gave up on it."""
 REQUEST_TIMEOUT_S: Final = 30.0
 
 _PROBE_S: Final = 20.0
@@ -41,7 +41,7 @@ _SHRINK: Final = 0.8
 _REGROW_S: Final = 300.0
 _ASK_EVERY_S: Final = 5.0
 CUT_COUNTS_S: Final = 600.0
-"""Time for which a cut is valid among processes that share tokens: by then, others' spans have waited five minutes."""
+"""Time for which a cut is valid among processes that share tokens. By then, others' spans have waited five minutes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,24 +50,24 @@ class Lease:
 
     token: int
     asked_at: float
-    """Reading of the bucket's `clock`, which counts the machine's sleep if the tokens are shared."""
+    """Reading of the bucket's `clock`. If the tokens are shared, that clock includes the machine's sleep."""
     clock: Callable[[], float]
     probe: bool = False
     is_back: bool = False
 
     def time_left_s(self) -> float:
-        """Return the seconds that a request may take. After them, the token may be lent to somebody else too early."""
+        """Return the seconds that a request may take. Later, the token may already be lent to another process."""
         return self.asked_at + REQUEST_TIMEOUT_S - self.clock()
 
 
 class Tokens(Protocol):
-    """Storage of the tokens, in this process or shared by several.
+    """Storage of the tokens, in this process or shared by several processes.
 
     `now` and the waits are in seconds of the owner's monotonic clock. No method blocks or raises.
     """
 
     def take(self, most: int, now: float) -> int | None:
-        """Lend a token and return its number; None if `most` or more are out or not back yet."""
+        """Lend a token and return its number; None if `most` or more are lent or have not returned yet."""
         ...
 
     def put_back(self, token: int, wait_s: float, now: float) -> None:
@@ -77,20 +77,19 @@ class Tokens(Protocol):
     def next_free(self, most: int, now: float) -> float:
         """Return the time at which `take` may succeed, at least `now`.
 
-        It is `math.inf` while requests under way decide it.
+        It is `math.inf` if that depends on requests under way.
         """
         ...
 
     def publish_cutoff(self, cut: float, now: float) -> float:
         """Publish this process's cut: traces whose randomness is below it are left out (0: none).
 
-        Return the highest cut published within the last ten minutes by those that share the tokens, as far as it is
-        known.
+        Return the highest known cut that a process with the same tokens has published within the last ten minutes.
         """
         ...
 
     def heartbeat(self, now: float) -> float:
-        """Send a heartbeat to those that share the tokens, if it is due; return the time of the next one."""
+        """Send a heartbeat to the processes that share the tokens, if it is due; return the time of the next one."""
         ...
 
     def leave(self) -> None:
@@ -106,7 +105,7 @@ class MemoryTokens:
         self._returning: list[float] = []
 
     def take(self, most: int, now: float) -> int | None:
-        """Lend a token. All are alike, so each has the number 0."""
+        """Lend a token. All tokens are alike, so each has the number 0."""
         if self._taken(now) >= most:
             return None
         self._out += 1
@@ -124,15 +123,15 @@ class MemoryTokens:
         return self._returning[0] if self._returning else math.inf
 
     def publish_cutoff(self, cut: float, now: float) -> float:
-        """Return this process's cut, since nobody shares the tokens."""
+        """Return this process's cut, because no other process shares the tokens."""
         return cut
 
     def heartbeat(self, now: float) -> float:
-        """Never send a heartbeat, since nobody shares the tokens."""
+        """Send no heartbeat, because no other process shares the tokens."""
         return math.inf
 
     def leave(self) -> None:
-        """Do nothing, since nobody shares the tokens."""
+        """Do nothing, because no other process shares the tokens."""
 
     def _taken(self, now: float) -> int:
         while self._returning and self._returning[0] <= now:
@@ -143,8 +142,8 @@ class MemoryTokens:
 class LeasedBucket:
     """Tokens for one key at one endpoint. Not thread-safe: its owner calls it under one lock.
 
-    Times are readings of one monotonic clock, in seconds. The number of tokens shrinks to 80 % with each refusal
-    of the server and grows back along a cubic curve within five minutes, so that another client of the same key gets
+    Times are readings of one monotonic clock, in seconds. Each refusal by the server reduces the number of tokens to
+    80 %. Within five minutes, the number grows back along a cubic curve, so that another client of the same key gets
     its part.
     """
 
@@ -164,14 +163,14 @@ class LeasedBucket:
         self._uniform = uniform
         self._tokens = MemoryTokens() if tokens is None else tokens
         self.is_shared = tokens is not None
-        """True if other processes take from the same tokens; this one must then send heartbeats."""
+        """True if other processes take from the same tokens; this process must then send heartbeats."""
         self._limit = _Limit(capacity)
         self._episode: _Episode | None = None
         self._agreed = 0.0
         self._asks_at = -math.inf
 
     def acquire(self, now: float, *, leave: int = 0) -> Lease | None:
-        """Take a token; return None if none is free before `next_free`, or only the last `leave` ones."""
+        """Take a token; return None if no token is free yet, or if only the last `leave` tokens are free."""
         episode, asked_at = self._episode, self._clock()
         if episode is None:
             token = self._tokens.take(max(self._limit.at(now) - leave, 1), now)
@@ -185,7 +184,7 @@ class LeasedBucket:
         return Lease(token, asked_at, self._clock, probe=True)
 
     def next_free(self, now: float, *, leave: int = 0) -> float:
-        """Return the time at which `acquire` may succeed; `math.inf` while that depends on a request under way."""
+        """Return the time at which `acquire` may succeed; `math.inf` if that depends on a request under way."""
         if self._episode is None:
             return self._tokens.next_free(max(self._limit.at(now) - leave, 1), now)
         if self._episode.probing:
@@ -193,7 +192,7 @@ class LeasedBucket:
         return max(self._episode.until, self._tokens.next_free(self._capacity, now))
 
     def release(self, lease: Lease, now: float, *, answered: bool = True) -> None:
-        """Return the token of a request whose answer arrived now, or never will."""
+        """Return the token of a request that was answered now, or that will never be answered."""
         extra = 0.0 if answered else UNANSWERED_EXTRA_S
         self._put_back(lease, self._hold_s + extra, now)
 
@@ -221,7 +220,7 @@ class LeasedBucket:
         self._episode = None
 
     def publish_cutoff(self, cut: float, now: float) -> float:
-        """Return the highest cut of those that share the tokens (see `Tokens`); ask them every five seconds."""
+        """Return the highest cut of the processes that share the tokens (see `Tokens`); ask every five seconds."""
         if now >= self._asks_at:
             self._asks_at = now + _ASK_EVERY_S
             self._agreed = self._tokens.publish_cutoff(cut, now)
@@ -243,12 +242,12 @@ class LeasedBucket:
 
 @dataclass(slots=True)
 class _Episode:
-    """A time in which somebody else has used up the window: everything waits, and one probe at a time is sent.
+    """Time in which another client has used up the window: all requests wait, and one probe at a time is sent.
 
-    Retry-After decides the wait if the server sends it; with repeated refusals, the wait is at least five seconds.
-    Without it, a probe follows every 20 to 25 s until the window of the first refusal is over, and one at its end:
-    refusals do not prolong the window (measured). If the next window is full too, the waits grow. They have jitter, so
-    that clients that share the key do not probe in step.
+    If the server sends Retry-After, that decides the wait; after repeated refusals, the wait is at least five seconds.
+    Otherwise a probe is sent every 20 to 25 s until the window of the first refusal is over, and one at its end,
+    because refusals do not prolong the window (measured). If the next window is full too, the waits grow. They have
+    jitter, so that clients that share the key do not probe in step.
     """
 
     until: float
@@ -272,7 +271,7 @@ class _Episode:
 
 
 class _Limit:
-    """Number of tokens to claim: all; fewer after a refusal, growing back along a cubic curve (CUBIC, RFC 9438)."""
+    """Number of tokens to claim: all, or fewer after a refusal, growing back along a cubic curve (CUBIC, RFC 9438)."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity

@@ -1,4 +1,4 @@
-"""Drop counts sent to PandaProbe: the next trace carries them in its metadata."""
+"""Report of drop counts to PandaProbe: the next trace carries them in its metadata."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 
 KEY: Final = "pandaprobe_otel.dropped"
 _BY_WISH: Final = frozenset({"filtered", "sampled_out"})
-"""Reasons that a setting asks for, which are no losses."""
+"""Reasons that a setting asks for; these drops are not losses."""
 
 
 class DropReport:
-    """The drops that have been reported, and the traces under way that carry the reports."""
+    """Reported drops, and the traces under way that carry the reports."""
 
     def __init__(self) -> None:
         self._reported: Counter[str] = Counter()
@@ -51,5 +51,5 @@ class DropReport:
         self._carried.pop(trace_id, None)
 
     def gone(self, trace_id: str) -> None:
-        """Return the report of a dropped trace, so that another trace carries it."""
+        """Take back the report of a dropped trace, so that another trace carries it."""
         self._reported.subtract(self._carried.pop(trace_id, {}))

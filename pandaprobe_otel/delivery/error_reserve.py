@@ -1,7 +1,7 @@
-"""Tokens kept for traces with errors while more traces wait than a minute can send.
+"""Tokens kept for traces with errors, while more traces wait than can be sent in a minute.
 
-Under overload every token is out, and a new error would wait up to a minute for one. Other traces then
-leave a few tokens. They lose that part of the limit, and nothing when there are no errors.
+Under overload, every token is lent, and a new error would wait up to a minute for one. So other traces leave a few
+tokens. They lose that part of the limit while errors come, and nothing otherwise.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Final
 FEWEST: Final = 5
 MOST: Final = 20
 OVERLOAD: Final = 100
-"""Number of traces waiting for a token, above which the backlog takes more than a minute."""
+"""Number of waiting traces above which sending them takes more than a minute."""
 
 _REMEMBERED_S: Final = 600.0
 _ERRORS_PER_TOKEN: Final = 40
-"""One more token for each four errors a minute, since they do not come evenly."""
+"""Errors within ten minutes that reserve one more token, which equals four errors a minute."""
 
 
 class ErrorReserve:
-    """The number of tokens that other traces leave. Times are monotonic, in seconds."""
+    """Number of tokens that other traces leave. Times are monotonic, in seconds."""
 
     def __init__(self) -> None:
         self._errors: deque[float] = deque(maxlen=(MOST - FEWEST) * _ERRORS_PER_TOKEN)
@@ -30,7 +30,7 @@ class ErrorReserve:
         self._errors.append(now)
 
     def tokens(self, waiting: int, now: float) -> int:
-        """Return the tokens that a trace without an error may not take while `waiting` traces want one."""
+        """Return the number of tokens that are reserved for errors while `waiting` traces wait for a token."""
         while self._errors and self._errors[0] < now - _REMEMBERED_S:
             self._errors.popleft()
         if waiting < OVERLOAD or not self._errors:

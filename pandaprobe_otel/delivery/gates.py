@@ -1,4 +1,4 @@
-"""Gates, which stop requests while a cause makes sending pointless, and let one request probe from time to time."""
+"""Gates that stop requests while a cause makes sending pointless, and let single probes through."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """The pace of a closed gate's probes: first and longest wait, in seconds."""
+    """Pace of a closed gate's probes: shortest and longest wait, in seconds."""
 
     first_s: float
     longest_s: float
     share: float | None = None
     """Length of a wait as a share of the time since the cause was first seen.
 
-    It is drawn from the upper half of that, so that many clients do not come back in one moment. None: each wait is
-    twice the one before it.
+    The wait is drawn from the upper half of that length, so that clients do not all return at one moment. None: each
+    wait is twice the previous one.
     """
 
 
 OUTAGE = Pace(first_s=2.0, longest_s=60.0, share=0.25)
 """The server is down or failing.
 
-After an outage of half a minute, waiting traces are sent at most seven seconds after its end. An outage of ten minutes
+After an outage of half a minute, waiting traces are sent within seven seconds after its end. An outage of ten minutes
 costs fewer than 40 connections.
 """
 AUTH = Pace(first_s=60.0, longest_s=3600.0)
-"""The key, project or URL is refused: nothing changes until somebody corrects the settings."""
+"""The key, project or URL is refused, and stays refused until somebody corrects the settings."""
 QUOTA = Pace(first_s=900.0, longest_s=21600.0)
-"""The plan's quota is used up: this changes with the next period or another plan."""
+"""The plan's quota is used up until the next period or an upgrade."""
 
 
 class Gate:
-    """A gate, open or closed until a time. After that time, one probe at a time may pass."""
+    """Gate that is open, or closed until a time. After that time, one probe at a time may pass."""
 
     def __init__(self, pace: Pace, uniform: Callable[[float, float], float] = random.uniform) -> None:
         self._pace = pace
@@ -64,9 +64,9 @@ class Gate:
         return True
 
     def close(self, now: float, *, at_least_s: float = 0.0) -> None:
-        """Close the gate after a failure, for longer with each failure in a row."""
+        """Close the gate after a failure, longer after each failure in a row."""
         if self._until is not None and not self._probing and self._until > now:
-            return  # answers to requests that were under way when it closed prove nothing new
+            return  # answers to requests that were sent before it closed prove nothing new
         self._probing = False
         self._since = now if self._since is None else self._since
         self._until = now + max(self._next_wait(now - self._since), at_least_s)
@@ -78,7 +78,7 @@ class Gate:
         return self._wait_s if pace.share is None else self._uniform(self._wait_s / 2, self._wait_s)
 
     def open(self) -> None:
-        """Open the gate: the cause is gone."""
+        """Open the gate, because the cause is gone."""
         self._since, self._until, self._wait_s, self._probing = None, None, 0.0, False
 
     def leave(self) -> None:

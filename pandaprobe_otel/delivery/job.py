@@ -1,4 +1,4 @@
-"""A request on its way through the outbox, and the line of those of one trace."""
+"""A request on its way through the outbox, and the queue of one trace's requests."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ class Job:
     server_errors: int = 0
     """Server errors that came right after another request had succeeded."""
     in_doubt: bool = False
-    """True for a score, and for a create without an answer: look the trace up before sending (again)."""
+    """True for a score and for a create without an answer: look the trace up before (re)sending."""
     repairs: int = 0
     not_found_since: float | None = None
     looks: int = 0
     """Look-ups that found no root."""
     is_below_cut: bool = False
-    """True if at the first look-up the fleet left out traces of this randomness; see `Admission.fate`."""
+    """True if, at the first look-up, the fleet left out traces of this randomness; see `Admission.fate`."""
     saw_overload: bool = False
-    """True if at one of the look-ups the fleet left out some traces."""
+    """True if, at any look-up, the fleet left out some traces."""
     in_flight: bool = False
     since: float = 0.0
-    """Time at which the request came."""
+    """Time at which the request arrived."""
     place: Place | None = None
-    """The place of its content on disk, if it has one."""
+    """Place of its content on disk; None if it has none."""
     is_amended: bool = False
     """True if the content differs from the one on disk."""
 
 
 @dataclass(slots=True, eq=False)
 class Line:
-    """The jobs of one trace. Only the first may be sent, since later ones build on it."""
+    """Jobs of one trace. Only the first may be sent, because later ones depend on it."""
 
     jobs: list[Job] = field(default_factory=list[Job])
     ticket: int = 0
-    """Number of the current entry (in a heap or in the token queue). Entries with another number are stale."""
+    """Number of the line's current entry in a heap or in the token queue. Entries with other numbers are stale."""
     is_waiting_for_token: bool = False
 
 
@@ -51,6 +51,6 @@ class Inspection:
 
     found: tuple[OutgoingRequest, ...] = ()
     damaged_spans: int = 0
-    """Spans that other processes have left and that cannot be read."""
+    """Unreadable spans from other processes."""
     gone: tuple[tuple[Job, str], ...] = ()
     body_cap: int | None = None

@@ -1,4 +1,4 @@
-"""The count of every span: ended = delivered + dropped by reason + pending, at any time."""
+"""Counts of all spans: ended = delivered + dropped by reason + pending, at any time."""
 
 from __future__ import annotations
 
@@ -11,37 +11,39 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerCounts:
-    """One consistent reading of the ledger."""
+    """Consistent reading of the ledger."""
 
     ended: int
     delivered: int
     dropped: Mapping[str, int]
+    scores_dropped: Mapping[str, int]
     traces_delivered: int
     answers: Mapping[str, int]
     leases: int
-    """Tokens taken by traces. `wait_s`: the total time that those traces waited for them."""
+    """Tokens taken by traces. `wait_s`: the total time that these traces waited for them."""
     wait_s: float
 
     @property
     def pending(self) -> int:
-        """Spans that have ended and are neither delivered nor dropped yet."""
+        """Spans that have ended but are neither delivered nor dropped yet."""
         return self.ended - self.delivered - sum(self.dropped.values())
 
 
 class Ledger:
-    """Span counts under one lock. No method does more than add."""
+    """Span counts under one lock. Each method only adds or reads."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Start from zero with a new lock; also in a forked child, since the parent counts its own spans."""
+        """Start from zero with a new lock; also in a forked child, because the parent counts its own spans."""
         self._lock = threading.Lock()
         self._ended = 0
         self._delivered = 0
         self._traces = 0
         self._leases, self._wait_s = 0, 0.0
         self._dropped: Counter[str] = Counter()
+        self._scores_dropped: Counter[str] = Counter()
         self._answers: Counter[str] = Counter()
 
     def ended(self, spans: int) -> None:
@@ -50,13 +52,13 @@ class Ledger:
             self._ended += spans
 
     def delivered(self, spans: int, *, traces: int = 0) -> None:
-        """Count spans that the server has accepted, and traces that were posted with them."""
+        """Count spans that the server has accepted, and the traces that were posted with them."""
         with self._lock:
             self._delivered += spans
             self._traces += traces
 
     def undelivered(self, spans: int) -> None:
-        """Count accepted spans that the server lost as waiting again."""
+        """Count accepted spans as waiting again, because the server lost them."""
         with self._lock:
             self._delivered -= spans
 
@@ -71,6 +73,11 @@ class Ledger:
         if spans:
             with self._lock:
                 self._dropped[reason] += spans
+
+    def score_dropped(self, reason: str) -> None:
+        """Count a score that will not be delivered, under a named reason."""
+        with self._lock:
+            self._scores_dropped[reason] += 1
 
     def dropped_so_far(self) -> Mapping[str, int]:
         """Return the dropped spans by reason, without the other counts."""
@@ -91,6 +98,7 @@ class Ledger:
                 ended=self._ended,
                 delivered=self._delivered,
                 dropped=MappingProxyType(dict(self._dropped)),
+                scores_dropped=MappingProxyType(dict(self._scores_dropped)),
                 traces_delivered=self._traces,
                 answers=MappingProxyType(dict(self._answers)),
                 leases=self._leases,

@@ -1,4 +1,4 @@
-"""Reading of a looked-up trace, for a request whose request may have arrived."""
+"""Comparison of a looked-up trace with a request that may have arrived."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, cast
 import orjson
 
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
-from pandaprobe_otel.transport.messages import Answer, Outcome
+from pandaprobe_otel.transport.request_outcome import Answer, Outcome
 
 
 def lacks_spans(outcome: Outcome, request: OutgoingRequest) -> bool:
     """Return whether the stored trace lacks spans of the request: another process, or an earlier part, posted it.
 
-    Return False as well if the answer has no list of spans, so that this cannot be determined.
+    Return False too if the answer has no list of spans, because nothing can be compared.
     """
     shown = _spans(outcome.body) if isinstance(outcome, Answer) else None
     if shown is None:

@@ -1,4 +1,4 @@
-"""Log lines, one for each cause and not one for each trace."""
+"""Log lines: one for each cause, not one for each trace."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from collections.abc import Callable
 from typing import Final
 
 REPEAT_AFTER_S: Final = 3600.0
-"""Time after which a persisting cause is logged again."""
+"""Time after which a continuing cause is logged again."""
 COMES_BACK_AFTER_S: Final = 60.0
 """Shortest time between two log lines of a cause that comes and goes."""
 MOST_CAUSES: Final = 200
-"""Causes that are distinguished. A cause may contain the server's words, and a server can vary them each time."""
+"""Bound on distinguished causes. A cause may contain the server's words, which may differ each time."""
 
 logger = logging.getLogger("pandaprobe_otel")
 
 
 class Notices:
-    """A logger of each cause: at most once a minute, and once an hour while the cause persists."""
+    """Logger of causes: each at most once a minute, and once an hour while it continues."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was logged, and the lock of a parent process."""
+        """Forget the logged causes, and the lock of a parent process."""
         self._lock = threading.Lock()
         self._quiet_until: dict[str, float] = {}
         self._said_at: dict[str, float] = {}
 
     @property
     def causes(self) -> int:
-        """The number of remembered causes."""
+        """Number of remembered causes."""
         return len(self._quiet_until)
 
     def say(self, cause: str, message: str, *, level: int = logging.WARNING) -> None:

@@ -1,4 +1,4 @@
-"""Traces adopted because another process never posted their root, and span names for which that is the rule."""
+"""Traces adopted because no process posted their root, and span names for which this is usual."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _REMEMBERED_ADOPTIONS: Final = 10_000
 
 
 class Orphans:
-    """The adopted traces. Not thread-safe: the policy calls it under its lock."""
+    """Adopted traces. Not thread-safe: the policy calls it under its lock."""
 
     def __init__(self, project: str) -> None:
         self._project = project
@@ -23,7 +23,7 @@ class Orphans:
     def followed(self, request: OutgoingRequest) -> OutgoingRequest:
         """Return the request, under the derived id if its trace was adopted.
 
-        This includes a root that reaches a gateway after that.
+        This includes a root that reaches a gateway later.
         """
         if request.trace_id not in self._adopted:
             return request
@@ -32,11 +32,11 @@ class Orphans:
         return replace(request, trace_id=derived, fields=fields, is_remote=False)
 
     def has_strange_root(self, request: OutgoingRequest) -> bool:
-        """Return whether the last roots above spans of this name never came: their processes do not report to us."""
+        """Return whether the last roots above spans of this name never came: their processes do not send spans here."""
         return self._in_a_row[request.name] >= STRANGER_AFTER_ADOPTIONS
 
     def adopted(self, request: OutgoingRequest) -> None:
-        """Note that the request's trace is a trace of its own from now on."""
+        """Note that the request's trace is a separate trace from now on."""
         self._in_a_row[request.name] += 1
         self._adopted[request.trace_id] = None
         if len(self._adopted) > _REMEMBERED_ADOPTIONS:

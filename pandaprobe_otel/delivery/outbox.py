@@ -1,4 +1,4 @@
-"""Requests that wait to be sent: a queue for each trace, bounded in bytes, with the content in memory or on disk."""
+"""Requests that wait to be sent: a queue for each trace, bounded in bytes, with content in memory or on disk."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.rows import JournalChange
 
 PACK_ABOVE: Final = 4 << 20
-"""Bytes that may wait uncompressed. Above them, traces come faster than they are sent and will wait for some time."""
+"""Bytes that may wait uncompressed. Beyond that, traces arrive faster than they are sent and will wait for a while."""
 MAX_AGE_S: Final = 7 * 24 * 3600.0
-"""Requests that have waited longer on disk are given up: nobody looks at last week's trace if it appears today."""
+"""Longest wait on disk. Older requests are dropped: nobody looks at last week's trace if it appears today."""
 LOOK_AFTER_S: Final = 5.0
-"""A request that a process sent just before its death may arrive this much later."""
+"""Delay after which a request that a process sent just before its death must have arrived."""
 _READ_AGAIN_S: Final = 1.0
 
 
@@ -30,8 +30,8 @@ class Outbox:
     """Jobs by trace. Not thread-safe: its owner calls it under one lock, and calls `save` before releasing the lock.
 
     Without a store, content waits in memory. With a store, `save` writes the content there and removes it from memory;
-    it is loaded when its request is about to be sent. If the store fails, nothing is lost, but the bound is that of the
-    memory again.
+    it is loaded when its request is about to be sent. If the store fails, nothing is lost, but the memory's bound
+    applies again.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class Outbox:
         keeps_all: bool = False,
         look_after_s: float = LOOK_AFTER_S,
     ) -> None:
-        """Bound the outbox to `max_bytes` of memory. A job in the store counts with about 600 bytes of memory.
+        """Bound the outbox to `max_bytes` of memory. A job in the store takes about 600 bytes of memory.
 
-        `keeps_all`: nothing is evicted; whoever calls `put` stops before `fill` is 1.
+        `keeps_all`: nothing is evicted; the caller of `put` must stop before `fill` reaches 1.
         """
         self.keeps_all = keeps_all
         self._look_after_s = look_after_s
@@ -59,12 +59,12 @@ class Outbox:
 
     @property
     def bytes(self) -> int:
-        """Bytes of memory that the waiting jobs take."""
+        """Bytes of memory of the waiting jobs."""
         return self._bytes
 
     @property
     def fill(self) -> float:
-        """The used share of the bound of memory or disk, whichever is fuller; from 0 to 1."""
+        """Used share of the bound of memory or disk, whichever is fuller; from 0 to 1."""
         in_memory = self._bytes / self._max_bytes
         return min(in_memory if self._store is None else max(in_memory, self._store.fill), 1.0)
 
@@ -72,18 +72,18 @@ class Outbox:
     def patience_min(self) -> float:
         """Minutes of sending that may wait before traces are left out; see `TailSampler`.
 
-        A store has room for hours: traces that come by day may be sent at night.
+        A store has room for hours, so traces of the day may be sent at night.
         """
         return PATIENCE_MIN if self._store is None else math.inf
 
     @property
     def waiting_for_tokens(self) -> int:
-        """Number of traces that wait for their turn to take a token."""
+        """Number of traces that wait for a token."""
         return self._schedule.waiting_for_tokens
 
     @property
     def is_done(self) -> bool:
-        """True if nothing waits, nothing is under way, and nothing is left to find on disk."""
+        """True if nothing waits, nothing is under way, and the disk has been searched."""
         return self._count == 0 and (self._store is None or not self._store.has_more)
 
     @property
@@ -98,7 +98,7 @@ class Outbox:
 
     @property
     def is_kept(self) -> bool:
-        """True if everything that waits would outlive the process."""
+        """True if all waiting requests would survive the process."""
         return self._count == self._saved
 
     def __len__(self) -> int:
@@ -110,7 +110,7 @@ class Outbox:
     def put(self, request: OutgoingRequest, now: float) -> list[tuple[Job, str]]:
         """Add a request at the end of its trace's line; return the jobs evicted for it, with the reason.
 
-        A create is put before requests that wait for its trace to be stored.
+        A create is added before requests that wait for its trace to be stored.
         """
         if self._store is None and self._bytes > PACK_ABOVE:
             request = request.closed()
@@ -119,15 +119,15 @@ class Outbox:
         if self._store is None:
             return self._evict() if self._bytes > self._max_bytes else []
         self._note_added(job)
-        return [] if self._writes else self._evict()  # what the store takes leaves the memory a moment later
+        return [] if self._writes else self._evict()  # the store is about to take the content out of memory
 
     def next_create(self, now: float) -> Job | None:
-        """Return the create whose turn it is, or None."""
+        """Return the next create; None if none is due."""
         line = self._schedule.next_create(now)
         return None if line is None else line.jobs[0]
 
     def next_other(self, now: float) -> Job | None:
-        """Return the append, finish or score whose turn it is, or None."""
+        """Return the next append, finish or score; None if none is due."""
         line = self._schedule.next_other(now)
         return None if line is None else line.jobs[0]
 
@@ -136,7 +136,7 @@ class Outbox:
         return self._schedule.next_due(now)
 
     def start(self, job: Job, now: float) -> None:
-        """Mark an opened job as under way: nothing else of its trace may be sent meanwhile."""
+        """Mark an opened job as under way: no other request of its trace may be sent meanwhile."""
         job.in_flight = True
         if job.request.step is Step.CREATE:
             self._schedule.serve(job.request, now)
@@ -145,7 +145,7 @@ class Outbox:
         self._schedule.remove(self._lines[job.request.line])
 
     def open(self, job: Job, now: float) -> bool:
-        """Load the job's content in the form in which it is sent; return False if it must wait for that."""
+        """Load the job's content in the form to send; return False if the job must wait for that."""
         if job.request.packed:
             self._exchange(job, job.request.opened())
         elif job.request.is_bare:
@@ -176,7 +176,7 @@ class Outbox:
         return job.request.step is not Step.CREATE and follows is Step.CREATE
 
     def with_it(self, job: Job) -> list[Job]:
-        """Return the job and everything that waits behind it."""
+        """Return the job and all jobs that wait behind it."""
         line = self._lines.get(job.request.line)
         return list(line.jobs) if line is not None else [job]
 
@@ -196,7 +196,7 @@ class Outbox:
             del self._lines[key]
 
     def replace(self, job: Job, pieces: tuple[OutgoingRequest, ...], now: float) -> None:
-        """Replace a job's content by others of the same trace: the first piece takes its place, the rest follow it."""
+        """Replace a job's content by parts of it: the first takes the job's place, the others follow it."""
         line = self._lines[job.request.line]
         self._exchange(job, pieces[0])
         if job.place is not None:
@@ -208,12 +208,12 @@ class Outbox:
         self.retry(job, now)
 
     def amend(self, job: Job, request: OutgoingRequest) -> None:
-        """Change what is sent for a job this time; its content on disk stays as it is."""
+        """Change the content sent for a job this time; its content on disk stays unchanged."""
         job.is_amended = True
         self._exchange(job, request)
 
     def adopt(self, job: Job, project: str, now: float) -> None:
-        """Make a trace's waiting spans a trace of their own under a derived id, since its root is not coming."""
+        """Make a trace's waiting spans a separate trace under a derived id, because its root is not coming."""
         job.in_flight = False
         opened = [waiting for waiting in self.with_it(job) if self.open(waiting, now)]
         requests = [waiting.request.adopted(project) for waiting in opened]
@@ -225,7 +225,7 @@ class Outbox:
     # -- the store ----------------------------------------------------------------------------------------------------
 
     def save(self, journal: Sequence[JournalChange] = ()) -> bool:
-        """Write the changes since the last call, and the journal with them; return whether that was possible."""
+        """Write the changes since the last call, with the journal; return whether that was possible."""
         if self._store is None:
             return True
         changes = self._changes
@@ -244,15 +244,15 @@ class Outbox:
 
     @property
     def inspect_at(self) -> float:
-        """The time at which to call `inspect` (monotonic)."""
+        """Time at which to call `inspect` (monotonic)."""
         if self._store is None:
             return math.inf
         return -math.inf if self._is_over else self._store.tend_at
 
     def inspect(self, now: float) -> Inspection:
-        """Take over what dead processes have left; give up jobs that are lost or too old, or that exceed the bound.
+        """Take over the requests of dead processes; give up jobs that are lost, too old or beyond the bound.
 
-        Call this when `inspect_at` has come.
+        Call this at `inspect_at`.
         """
         store = self._store
         if store is None:
@@ -269,7 +269,7 @@ class Outbox:
         self.save()
         gone += self._evict()
         self.save()
-        self._is_over = False  # it is within the bound, or everything left is under way
+        self._is_over = False  # within the bound, or all remaining jobs are under way
         return Inspection(
             found=tuple(found.request for found in tended.found),
             damaged_spans=tended.damaged_spans,
@@ -283,24 +283,24 @@ class Outbox:
             self._changes.refused.append((job.request, words))
 
     def remember_cap(self, size: int) -> None:
-        """Remember the largest body that the server takes, for processes that share the store."""
+        """Remember the size of the largest body that the server accepts, for processes that share the store."""
         self._changes.body_cap = size
 
     def leave(self) -> None:
-        """Close the store at the end of the process. What is on disk stays there."""
+        """Close the store at the end of the process. Requests on disk stay there."""
         if self._store is not None:
             self.save()
             self._store.close()
 
     def before_fork(self) -> None:
-        """Close what must not cross a fork."""
+        """Close everything that must not cross a fork."""
         if self._store is not None:
             self._store.before_fork()
 
     def abandon(self, *, is_quiet: bool) -> None:
-        """Give up, in a forked child, what is on disk: it is the parent's.
+        """Give up, in a forked child, all requests on disk, because they belong to the parent.
 
-        `is_quiet`: nobody wrote to it during the fork.
+        `is_quiet`: no thread wrote to the disk during the fork.
         """
         if self._store is not None:
             self._store.abandon(is_quiet=is_quiet)

@@ -1,4 +1,4 @@
-"""One request's worth of a trace, encoded: what the tracing side hands to delivery."""
+"""An encoded part of a trace, which assembly passes to delivery for one request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pandaprobe_otel.delivery.packing import SMALLEST, pack, unpack
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS, EncodedSpans
 
 MAX_SPANS: Final = 500
-"""The server refuses a request with more spans than this (measured, and in its published contract)."""
+"""Bound on the spans of a request; the server refuses more (measured, and in its published contract)."""
 
 _ORPHANS: Final = uuid.UUID("6f9d5c1e-3f53-5a63-9f0e-2d0e5b1f7c11")
 
@@ -20,10 +20,10 @@ _OBJECTS: Final = 600
 
 
 class Step(StrEnum):
-    """The requests that make up a trace, in their order."""
+    """The requests of a trace, in order."""
 
     CREATE = "create"
-    """POST /traces: billed, and the only one under the limit of 100 a minute."""
+    """POST /traces: billed, and the only request with the limit of 100 a minute."""
     APPEND = "append"
     """POST /traces/{id}/spans: free; 404 until the trace is stored."""
     FINISH = "finish"
@@ -37,7 +37,7 @@ class Step(StrEnum):
 class OutgoingRequest:
     """Part of a trace, ready to be sent.
 
-    `fields` is the JSON object of the trace's own fields, `spans` has one object for each span. They are separate, so
+    `fields` is the JSON object of the trace's own fields; `spans` has one object for each span. They are separate, so
     that a body can be split, or a span repaired or left out, without decoding the rest.
     """
 
@@ -51,18 +51,18 @@ class OutgoingRequest:
     """True if the trace's root is in another process: append, and create it under a derived id if nobody else does."""
 
     duration_s: float = 0.0
-    """Seconds from the first start to the last end in it."""
+    """Seconds from the first start to the last end in this part."""
     sample_rate: float = 1.0
-    """The probability of admission of such a trace; its metadata has it."""
+    """Probability of admission of such a trace; also in its metadata."""
     is_slow: bool = False
-    """True if it took unusually long for a trace of its name."""
+    """True if the trace took unusually long for its name."""
 
     packed: bytes = b""
     """Fields and spans, compressed, instead of `fields` and `spans`."""
     is_bare: bool = False
     """True if fields and spans are on disk only."""
     closed_spans: int = 0
-    """The number of spans while they are packed or on disk."""
+    """Number of spans while they are packed or on disk."""
 
     @property
     def is_closed(self) -> bool:
@@ -71,17 +71,17 @@ class OutgoingRequest:
 
     @property
     def size(self) -> int:
-        """Bytes of memory that the request takes, with an allowance for the objects themselves."""
+        """Bytes of memory of the request, with an allowance for the objects themselves."""
         return len(self.packed) + len(self.fields) + len(self.spans.joined) + _OBJECTS
 
     @property
     def span_count(self) -> int:
-        """The number of spans, also while they are packed or on disk."""
+        """Number of spans, also while they are packed or on disk."""
         return self.closed_spans or self.spans.count
 
     @property
     def line(self) -> str:
-        """Key of its queue, in which requests are sent in order. A score has its own: it may precede its trace."""
+        """Key of its queue, whose requests are sent in order. A score has its own queue: it may precede its trace."""
         return f"{self.trace_id}/scores" if self.step is Step.SCORE else self.trace_id
 
     @property
@@ -106,11 +106,11 @@ class OutgoingRequest:
         spans = self.spans.joined
         if self.step is Step.APPEND:
             return b"".join((b"[", spans, b"]"))
-        # Joined once: a sum would copy the spans for each of its parts.
+        # Joined once, because `+` would copy the spans for each part.
         return b"".join((self.fields[:-1], b"," if len(self.fields) > 2 else b"", b'"spans":[', spans, b"]}"))
 
     def closed(self) -> OutgoingRequest:
-        """Return this request with its content compressed, if that pays; decompress it before use."""
+        """Return this request with its content compressed if that saves memory; decompress it before use."""
         if self.packed or len(self.fields) + len(self.spans.joined) < SMALLEST:
             return self
         packed = pack(self.fields, self.spans)
@@ -128,7 +128,7 @@ class OutgoingRequest:
         return replace(self, fields=fields, spans=spans, packed=b"", closed_spans=0)
 
     def split(self) -> tuple[OutgoingRequest, ...]:
-        """Return this request and, if it has more spans than one request may carry, the appends that follow it."""
+        """Return this request and, if it has too many spans for one request, the appends that follow it."""
         if self.spans.count <= MAX_SPANS:
             return (self,)
         first = replace(self, spans=self.spans[:MAX_SPANS])
@@ -139,10 +139,10 @@ class OutgoingRequest:
         return (first, *rest)
 
     def adopted(self, project: str) -> OutgoingRequest:
-        """Return the same spans as a trace of their own, under an id derived from the trace and the project.
+        """Return the same spans as a separate trace, under an id derived from the trace and the project.
 
-        The original id is never used: the process that holds the root may still post it, and a trace id is global
-        on the server, so that another project's trace could be overwritten (measured).
+        The original id is never used, because the process with the root may still post it. A trace id is also global on
+        the server, so another project's trace could be overwritten (measured).
         """
         derived = adopted_id(self.trace_id, project)
         fields = self.fields.replace(self.trace_id.encode(), derived.encode(), 1)

@@ -1,4 +1,4 @@
-"""The choice of the next request: a state machine without threads, I/O or clock."""
+"""Choice of the next request: a state machine without threads, I/O or clock."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.audit import Audit
 from pandaprobe_otel.delivery.blockage import Blockage
 from pandaprobe_otel.delivery.budget import LeasedBucket
-from pandaprobe_otel.delivery.causes import Causes
-from pandaprobe_otel.delivery.consequences import Consequences, Dropped
-from pandaprobe_otel.delivery.incoming import Incoming
 from pandaprobe_otel.delivery.ledger import Ledger
+from pandaprobe_otel.delivery.log_causes import Causes
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
+from pandaprobe_otel.delivery.outbox_entry import OutboxEntry
+from pandaprobe_otel.delivery.outcome_effects import Dropped, OutcomeEffects
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.process.guard import counted
-from pandaprobe_otel.transport.messages import Outcome
+from pandaprobe_otel.transport.request_outcome import Outcome
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.rows import JournalChange
@@ -48,16 +48,16 @@ class DeliveryPolicy:
         self._causes = Causes(notices)
         self._blockage = Blockage(self._causes, max_traces_per_day=max_traces_per_day, uniform=uniform)
         self._audit = Audit(verify) if verify else None
-        self._incoming = Incoming(
+        self._entry = OutboxEntry(
             outbox=outbox, bucket=bucket, ledger=ledger, causes=self._causes, project=project, blocked=self._is_blocked
         )
-        self._consequences = Consequences(
+        self._effects = OutcomeEffects(
             outbox=outbox,
             bucket=bucket,
             ledger=ledger,
             causes=self._causes,
             blockage=self._blockage,
-            incoming=self._incoming,
+            entry=self._entry,
             audit=self._audit,
             project=project,
             uniform=uniform,
@@ -65,32 +65,32 @@ class DeliveryPolicy:
         self.closing = False
         """True while the process ends; see `close`."""
         self.expected_at = math.inf
-        """Time of the next heartbeat to those that share the budget. It is due even while all senders are busy."""
-        self.put = self._incoming.put
-        self.drop_all: Callable[[str], Dropped] = self._consequences.drop_all
+        """Time of the next heartbeat to the processes that share the budget. It is due even if all senders are busy."""
+        self.put = self._entry.put
+        self.drop_all: Callable[[str], Dropped] = self._effects.drop_all
 
     @property
     def fill(self) -> float:
-        """The share of the memory bound that waiting requests take, from 0 to 1."""
+        """Share of the memory bound that waiting requests take, from 0 to 1."""
         return self._outbox.fill
 
     @property
     def kept_share(self) -> float:
-        """The probability of admission for a trace without priority; 1 without overload."""
-        return self._incoming.admission.kept_share
+        """Probability of admission for a trace without priority; 1 without overload."""
+        return self._entry.admission.kept_share
 
     def is_choosing(self, now: float) -> bool:
-        """Return whether traces are left out because of the limit, and not because nothing can be sent."""
+        """Return whether traces are left out because of the limit, and not because sending is impossible."""
         return self.kept_share < 1.0 and not self._is_blocked(now)
 
     @property
     def idle(self) -> bool:
-        """True if nothing waits, nothing is under way, and nothing is left to find on disk."""
+        """True if nothing waits, nothing is under way, and the disk has been searched."""
         return self._outbox.is_done
 
     @property
     def is_kept(self) -> bool:
-        """True if everything that waits would outlive the process."""
+        """True if all waiting requests would survive the process."""
         return self._outbox.is_kept
 
     @property
@@ -110,8 +110,8 @@ class DeliveryPolicy:
 
     @property
     def last_error(self) -> str | None:
-        """The newest failure, if it matters still."""
-        return self._consequences.last_error
+        """Newest failure, if it still matters."""
+        return self._effects.last_error
 
     def save(self, journal: Sequence[JournalChange] = ()) -> None:
         """Write the changes to the store, if there is one. Call this before releasing the lock."""
@@ -119,25 +119,25 @@ class DeliveryPolicy:
 
     def offer(self, request: OutgoingRequest, now: float) -> None:
         """Take over a new request, unless its trace is left out."""
-        self._incoming.offer(request, now)
+        self._entry.offer(request, now)
 
     def close(self) -> None:
-        """Decide from now on at once what would wait for another process, since this one ends."""
-        self.closing = self._consequences.closing = True
+        """Decide at once from now on, instead of waiting for another process, because this process ends."""
+        self.closing = self._effects.closing = True
 
     def leave(self) -> None:
-        """Tell those that share the budget, and the store, that this process sends nothing more."""
+        """Tell the processes that share the budget, and the store, that this process sends nothing more."""
         self._bucket.leave()
         self._outbox.leave()
 
     def before_fork(self) -> None:
-        """Close in the parent what must not cross a fork."""
+        """Close, in the parent, everything that must not cross a fork."""
         self._outbox.before_fork()
 
     def abandon(self, *, is_quiet: bool) -> None:
-        """Give up, in a forked child, what is on disk: it is the parent's.
+        """Give up, in a forked child, all requests on disk, because they belong to the parent.
 
-        `is_quiet`: nobody wrote to it during the fork.
+        `is_quiet`: no thread wrote to the disk during the fork.
         """
         self._outbox.abandon(is_quiet=is_quiet)
 
@@ -154,22 +154,22 @@ class DeliveryPolicy:
             return now + _AFTER_FAULT_S
 
     def done(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
-        """Apply an outcome. Never raises: an error of ours costs the job and nothing else."""
+        """Apply an outcome. Never raises: an error in this library costs only the job."""
         try:
-            self._consequences.apply(attempt, outcome, now)
+            self._effects.apply(attempt, outcome, now)
         except Exception as error:  # noqa: BLE001 - counted, and told by `give_up`
             counted("delivery", error)
             self.give_up(attempt, error, now)
 
     def give_up(self, attempt: Attempt, error: Exception, now: float) -> None:
-        """Give a job up because of an error of ours."""
-        self._consequences.give_up(attempt, error, now)
+        """Give a job up because of an error in this library."""
+        self._effects.give_up(attempt, error, now)
 
     # -- choosing ---------------------------------------------------------------------------------------------------
 
     def _step(self, now: float) -> Attempt | float:
         if now >= self._outbox.inspect_at:
-            self._incoming.inspected(self._outbox.inspect(now), now)
+            self._entry.inspected(self._outbox.inspect(now), now)
         if not self._bucket.is_shared:
             step = self._choose(now)
         else:
@@ -182,7 +182,7 @@ class DeliveryPolicy:
         self.expected_at = math.inf if self.closing else self._bucket.heartbeat(now)
 
     def _is_blocked(self, now: float) -> bool:
-        """Return whether no trace can be sent now for a cause other than the budget."""
+        """Return whether a cause other than the budget prevents sending traces now."""
         return self._bucket.paused or max(self._blockage.opens_at(), self._blockage.creates_from(now)) > now
 
     def _choose(self, now: float) -> Attempt | float:
@@ -193,7 +193,7 @@ class DeliveryPolicy:
 
     def _next_other(self, now: float) -> Attempt | None:
         job = self._outbox.next_other(now)
-        if job is None or not self._incoming.opened(job, now):
+        if job is None or not self._entry.opened(job, now):
             return None
         return self._start(Attempt(job=job, is_check=job.in_doubt), now)
 
@@ -201,23 +201,23 @@ class DeliveryPolicy:
         job = self._outbox.next_create(now)
         if job is None:
             return None
-        incoming = self._incoming
+        entry = self._entry
         if job.in_doubt:
-            return self._start(Attempt(job=job, is_check=True), now) if incoming.opened(job, now) else None
+            return self._start(Attempt(job=job, is_check=True), now) if entry.opened(job, now) else None
         if self._blockage.creates_from(now) > now:
             return None
-        lease = self._bucket.acquire(now, leave=incoming.left_to_errors(job, now))
+        lease = self._bucket.acquire(now, leave=entry.left_to_errors(job, now))
         if lease is None:
             return None
-        if not incoming.opened(job, now):
+        if not entry.opened(job, now):
             self._bucket.release(lease, now)
             return None
         self._blockage.posting(now)
-        incoming.admission.sent()
+        entry.admission.sent()
         self._ledger.leased(now - job.since)
         dropped = self._ledger.dropped_so_far()
-        if dropped or incoming.attached.has_something:
-            reported = incoming.attached.attach(job.request, dropped)
+        if dropped or entry.attached.has_something:
+            reported = entry.attached.attach(job.request, dropped)
             if reported is not job.request:
                 self._outbox.amend(job, reported)
         return self._start(Attempt(job=job, lease=lease), now)
@@ -236,7 +236,7 @@ class DeliveryPolicy:
         create_at, other_at = self._outbox.next_due(now)
         job = self._outbox.next_create(now)
         if job is not None:
-            free_at = self._bucket.next_free(now, leave=self._incoming.left_to_errors(job, now))
+            free_at = self._bucket.next_free(now, leave=self._entry.left_to_errors(job, now))
             create_at = max(free_at, self._blockage.creates_from(now))
         audit_at = None if self._audit is None else self._audit.next_due()
         times = [at for at in (create_at, other_at, audit_at) if at is not None]

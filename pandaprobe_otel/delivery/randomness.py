@@ -1,8 +1,8 @@
-"""The randomness of a trace id, by which all processes that sample a trace decide alike.
+"""Randomness of a trace id, by which all processes that sample a trace make the same decision.
 
 W3C Trace Context (level 2, "random-trace-id flag") promises randomness in the lowest 56 bits of the trace id.
-OpenTelemetry's consistent probability sampling keeps a trace if they are not below a threshold. So of two processes,
-the one that keeps fewer traces keeps a part of those that the other keeps.
+OpenTelemetry's consistent probability sampling keeps a trace if they are not below a threshold. So if one process
+keeps fewer traces than another, its traces are a part of the other's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def randomness(trace_id: int) -> float:
 
 
 def randomness_of_uuid(trace_id: str) -> float:
-    """Return the same for a trace id in PandaProbe's form, a UUID; for any other text, return a hash."""
+    """Return the randomness of a PandaProbe trace id (a UUID); for any other text, return a hash."""
     try:
         return int(trace_id[-15:-13] + trace_id[-12:], 16) / _SPACE
     except ValueError:

@@ -15,7 +15,7 @@ from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 
 MAX_REPAIRS: Final = 2
 MARK: Final = "pandaprobe_otel.repaired"
-"""Metadata key of a repair, whose value is the names of the refused fields."""
+"""Metadata key of a repair; its value is the names of the refused fields."""
 
 _MAX_NAME: Final = 512
 _SPAN_OPTIONAL: Final = frozenset(
@@ -29,7 +29,7 @@ _TRACE_OPTIONAL: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repaired:
-    """The request to send instead, and the number of spans that could not be repaired."""
+    """Request to send instead, and the number of spans that could not be repaired."""
 
     request: OutgoingRequest
     left_out: int

@@ -1,8 +1,8 @@
-"""Weights of sent traces: how many traces each stands for, so that counts can be scaled back.
+"""Weights of sent traces: the number of traces that each represents, so that counts can be scaled back.
 
 The weight is one over `sample_rate`. For traces admitted by chance, `sample_rate` is the probability. A later drop for
-lack of room is not by chance, so the weight of the dropped trace is added to the next trace of its kind: one of the
-same name that agrees in being an error or not, and slow or not.
+lack of room is not by chance, so the next trace of its kind gets the dropped trace's weight. Traces are of one kind if
+they have the same name and agree in having an error and in being slow.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import orjson
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 
 SAMPLE_RATE_KEY: Final = "pandaprobe_otel.sample_rate"
-"""Metadata key of the share of such traces that was sent, including sampling by `sample_rate`."""
+"""Metadata key of the share of such traces that is sent, including sampling by the setting `sample_rate`."""
 
 _MOST_NAMES: Final = 10_000
 
@@ -23,16 +23,16 @@ _Kind = tuple[bool, bool, str]
 
 
 class SampleWeights:
-    """The weights of dropped and sent traces. Not thread-safe: the policy calls it under its lock."""
+    """Weights of dropped and sent traces. Not thread-safe: the policy calls it under its lock."""
 
     def __init__(self) -> None:
         self._unsent: dict[_Kind, float] = {}
         self._carried: dict[str, float] = {}
-        """Weight that each trace under way carries in addition to that of its own probability."""
+        """Weight that each trace under way carries in addition to its own."""
 
     @property
     def is_in_use(self) -> bool:
-        """True if a trace stands for others, or will."""
+        """True if a trace represents others, or will."""
         return bool(self._unsent or self._carried)
 
     def evicted(self, request: OutgoingRequest) -> None:
@@ -40,17 +40,17 @@ class SampleWeights:
         self._add(request, 1.0 / request.sample_rate + self._carried.pop(request.trace_id, 0.0))
 
     def gone(self, request: OutgoingRequest) -> None:
-        """Pass on the weight that a trace dropped for another reason carried for others."""
+        """Pass on the additional weight of a trace that was dropped for another reason."""
         carried = self._carried.pop(request.trace_id, 0.0)
         if carried:
             self._add(request, carried)
 
     def arrived(self, request: OutgoingRequest) -> None:
-        """Forget the weight that a delivered trace carried."""
+        """Forget the additional weight of a delivered trace."""
         self._carried.pop(request.trace_id, None)
 
     def attach(self, request: OutgoingRequest) -> OutgoingRequest:
-        """Return the request with its weight; the same request if it stands for no other."""
+        """Return the request with its weight; the same request if it represents no other trace."""
         unsent = self._unsent.pop(_kind(request), 0.0)
         if not unsent:
             return request
@@ -61,7 +61,7 @@ class SampleWeights:
     def _add(self, request: OutgoingRequest, traces: float) -> None:
         kind = _kind(request)
         if kind not in self._unsent and len(self._unsent) >= _MOST_NAMES:
-            oldest = next(iter(self._unsent))  # names may contain ids: another name takes over the weight
+            oldest = next(iter(self._unsent))  # names may contain ids, so another name takes over the weight
             traces += self._unsent.pop(oldest)
         self._unsent[kind] = self._unsent.get(kind, 0.0) + traces
 
@@ -69,7 +69,7 @@ class SampleWeights:
 def with_chance(request: OutgoingRequest, chance: float) -> OutgoingRequest:
     """Return the request of a trace that was admitted with this probability.
 
-    If the trace was sampled before by the same randomness, the smaller of the two probabilities is that of both.
+    If the same randomness has sampled the trace before, the smaller probability applies to both samplings together.
     """
     return request if chance >= request.sample_rate else replace(_told(request, chance), sample_rate=chance)
 

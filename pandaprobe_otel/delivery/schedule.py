@@ -1,4 +1,4 @@
-"""The times at which lines are due, and the lines that wait for a token."""
+"""Times at which lines are due, and the lines that wait for a token."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pandaprobe_otel.delivery.token_queue import TokenQueue
 
 
 class Schedule:
-    """The lines whose first job is not under way. Not thread-safe: the outbox calls it.
+    """Lines whose first job is not under way. Not thread-safe: the outbox calls it.
 
-    A line waits in a heap until it is due. If it begins with a create, it then waits for its turn to take a token.
+    A line waits in a heap until it is due. If it begins with a create, it then waits for a token.
     """
 
     def __init__(self, lines: Mapping[str, Line], *, keeps_all: bool = False) -> None:
@@ -27,18 +27,18 @@ class Schedule:
 
     @property
     def waiting_for_tokens(self) -> int:
-        """Number of lines that wait for their turn to take a token."""
+        """Number of lines that wait for a token."""
         return len(self._token_queue)
 
     def next_create(self, now: float) -> Line | None:
-        """Return the line whose turn it is to take a token, or None."""
+        """Return the line that is next to take a token; None if none waits."""
         if self._creates:
             self._queue_for_tokens(now)
         key = self._token_queue.next()
         return None if key is None else self._lines[key]
 
     def next_other(self, now: float) -> Line | None:
-        """Return the line that is due with an append, finish or score, or None."""
+        """Return a line that is due with an append, finish or score; None if there is none."""
         at = self._first(self._others) if self._others else None
         return None if at is None or at > now else self._lines[self._others[0][2]]
 
@@ -52,12 +52,12 @@ class Schedule:
         self._token_queue.serve(name=request.name, is_error=request.is_error, now=now)
 
     def victim(self) -> Line | None:
-        """Return the line to evict first when there is no room, or None if none waits for a token."""
+        """Return the line to evict first if there is no room; None if none waits for a token."""
         key = self._token_queue.victim()
         return None if key is None else self._lines[key]
 
     def add(self, key: str, line: Line, at: float, now: float = -math.inf) -> None:
-        """Add a line, or move it, since its first job is due at `at`."""
+        """Add or move a line whose first job is due at `at`."""
         if line.ticket:
             self.remove(line)
         line.ticket = next(self._tickets)
@@ -69,7 +69,7 @@ class Schedule:
             heapq.heappush(self._creates, (at, line.ticket, key))
 
     def remove(self, line: Line) -> None:
-        """Remove a line, since its first job is under way or gone."""
+        """Remove a line whose first job is under way or gone."""
         line.ticket = 0
         if line.is_waiting_for_token:
             line.is_waiting_for_token = False
@@ -77,7 +77,7 @@ class Schedule:
             self._token_queue.remove(name=request.name, is_error=request.is_error)
 
     def _queue_for_tokens(self, now: float) -> None:
-        """Move the creates that are due to those that wait for a token."""
+        """Move the due creates to the lines that wait for a token."""
         while (at := self._first(self._creates)) is not None and at <= now:
             _, _, key = heapq.heappop(self._creates)
             self._queue_for_token(key, self._lines[key])

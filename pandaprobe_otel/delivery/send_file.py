@@ -1,4 +1,4 @@
-"""Send a file of traces: the way that `init(local=...)` left out, with the same budget, retries and repairs."""
+"""Delivery of a file of traces that `init(local=...)` wrote, with the usual budget, retries and repairs."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.sender_pool import SenderPool
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
-from pandaprobe_otel.transport.messages import Transport
+from pandaprobe_otel.transport.request_outcome import Transport
 from pandaprobe_otel.transport.trace_file import Entry, EntryKind, read_entries, stand_in
 from pandaprobe_otel.transport.verdict import VerdictKind
 
 _BATCH: Final = 100
-"""Lines that wait in memory at a time: as many as go in a minute."""
+"""Lines in memory at a time: as many as can be sent in a minute."""
 _LOOK_EVERY_S: Final = 0.5
 _POINTLESS: Final = (VerdictKind.QUOTA, VerdictKind.AUTH, VerdictKind.PROJECT, VerdictKind.REDIRECTED)
-"""Answers that stay the same until somebody does something about it."""
+"""Answers that stay the same until somebody removes their cause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """The result of sending a file. `stopped_at` is the line to go on from, None when the end was reached."""
+    """Result of sending a file. `stopped_at` is the line to continue from; None if the end was reached."""
 
     traces: int
     spans: int
     dropped: Mapping[str, int]
+    scores_dropped: Mapping[str, int]
     bad_lines: tuple[tuple[int, str], ...]
     last_error: str | None
     stopped_at: int | None
@@ -51,11 +52,11 @@ def send_file(
     progress: Callable[[int], None] | None = None,
     bucket: LeasedBucket | None = None,
 ) -> Sent:
-    """Send the lines of a file, in their order, as fast as the rate limit allows.
+    """Send the lines of a file, in order, as fast as the rate limit allows.
 
-    Sending a line twice is harmless (ids stay), but billed. Returns when all was sent, or at once when the server
-    refuses for a cause that only its user can remove. `progress` is given the number of the newest line that was
-    done. Raises OSError when the file cannot be read.
+    Sending a line twice is harmless (ids stay), but billed. Returns when all lines are sent, or as soon as the server
+    refuses for a cause that only the user can remove. `progress` is called with the number of the newest line that is
+    done. Raises OSError if the file cannot be read.
     """
     ledger = Ledger()
     pool = SenderPool(
@@ -90,15 +91,21 @@ def send_file(
     return Sent(
         traces=counts.traces_delivered,
         spans=counts.delivered,
-        dropped={reason: count for reason, count in counts.dropped.items() if reason != "shutdown"},
+        dropped=_before_end(counts.dropped),
+        scores_dropped=_before_end(counts.scores_dropped),
         bad_lines=tuple(bad),
         last_error=last_error,
         stopped_at=stopped_at,
     )
 
 
+def _before_end(dropped: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts without those of the end: after a stop, the rest of the file is sent by the next call."""
+    return {reason: count for reason, count in dropped.items() if reason != "shutdown"}
+
+
 def _wait(pool: SenderPool, ledger: Ledger) -> bool:
-    """Wait until a batch is done; False when the server refuses all of it."""
+    """Wait until a batch is done; return False if the server refuses all of it."""
     while not pool.wait_idle(time.monotonic() + _LOOK_EVERY_S):
         if not ledger.read().answers.keys().isdisjoint(_POINTLESS):
             return False
@@ -122,7 +129,7 @@ def _requests(entries: Iterable[Entry], created: set[str]) -> Iterator[OutgoingR
                 name = str(content.get("name", ""))
                 yield OutgoingRequest(step=Step.SCORE, trace_id=entry.trace_id, fields=orjson.dumps(content), name=name)
             case _:
-                pass  # a bad line, which is reported; or a change of a trace that nobody has
+                pass  # a bad line, which is reported, or a change of an unknown trace
 
 
 def _create(trace: Mapping[str, Any]) -> OutgoingRequest:

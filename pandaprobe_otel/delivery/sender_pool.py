@@ -1,4 +1,4 @@
-"""The sender threads: started with the first request, four at most, each wait bounded."""
+"""Sender threads: started with the first request, at most four, with bounded waits."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S
-from pandaprobe_otel.delivery.consequences import Dropped
+from pandaprobe_otel.delivery.outcome_effects import Dropped
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.process.unpatched_locks import LockMaker
-from pandaprobe_otel.transport.messages import Outcome, Transport
+from pandaprobe_otel.transport.request_outcome import Outcome, Transport
 
 if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.rows import JournalChange
 
 MAX_SENDERS: Final = 4
-"""Four threads use 100 requests a minute while each takes up to 2.4 s; one thread suffices up to 0.6 s."""
+"""Number of threads. Four manage 100 requests a minute if each takes up to 2.4 s; one suffices up to 0.6 s."""
 
 _HURRIES_S: Final = 0.02
-"""A sender whose request is faster than this also takes the next one, so that no other sender must be woken."""
+"""Time below which a sender also takes the next request, so that no other sender must be woken."""
 _LOOK_AGAIN_S: Final = 0.05
 _PATIENCE_S: Final = 1.5
-"""Longest time that the end of the process tries a server that cannot be reached."""
+"""Longest time for which the end of the process tries an unreachable server."""
 _PATIENCE_ON_DISK_S: Final = 1.0
-"""Longest time that the end of the process waits for requests on disk while no request is under way."""
+"""Longest time for which the end of the process waits for requests on disk while no request is under way."""
 _FORK_WAIT_S: Final = 1.0
 _LEAVE_WAIT_S: Final = 1.0
-"""The longest write to disk that the end of the process waits for, after its deadline."""
+"""Longest write to disk that the end of the process waits for after its deadline."""
 _JOIN_S: Final = 0.2
 
 
@@ -66,7 +66,7 @@ class SenderPool:
         self._stopped = False
         self._deadline = self._patient_until = math.inf
         self._due_at = math.inf
-        """The time at which the next job is due."""
+        """Time at which the next job is due."""
         self.left_behind = 0
         """Spans that `close` left for another process to send."""
 
@@ -74,23 +74,23 @@ class SenderPool:
         self._lock_maker = LockMaker()
         lock = threading.Lock()
         self._changed = threading.Condition(lock)
-        """Notified when callers of `wait_idle` should look again."""
+        """Notified when callers of `wait_idle` should check again."""
         self._work = threading.Condition(lock)
-        """Notified when senders should look for something to send."""
+        """Notified when senders should look for requests."""
         self._fork = threading.local()
 
     @property
     def last_error(self) -> str | None:
-        """The newest answer that was not a success, in the server's words."""
+        """Newest answer that was not a success, in the server's words."""
         return self._policy.last_error
 
     def begin(self) -> None:
-        """Send what other processes have left on disk."""
+        """Send the requests of other processes that are on disk."""
         with self._changed:
             self._call_sender()
 
     def put(self, requests: Iterable[OutgoingRequest], journal: Sequence[JournalChange] = ()) -> None:
-        """Take over requests and send them as soon as the budget allows. After `close` they are dropped and counted.
+        """Take over requests and send them as soon as the budget allows. After `close`, they are dropped and counted.
 
         `journal`: changes to write in the same transaction, if there is a spool.
         """
@@ -104,29 +104,29 @@ class SenderPool:
                 self._policy.drop_all("shutdown")
             else:
                 self._policy.save(journal)
-            self._due_at = 0.0  # unknown until the senders have looked again
+            self._due_at = 0.0  # unknown until the senders have checked again
             if not self._policy.idle:
                 self._call_sender()
 
     @property
     def fill(self) -> float:
-        """The filled share of the room for waiting requests, from 0 to 1."""
+        """Used share of the bound on waiting requests, from 0 to 1."""
         return self._policy.fill
 
     @property
     def kept_share(self) -> float:
-        """The probability of admission for a trace without priority; 1 without overload."""
+        """Probability of admission for a trace without priority; 1 without overload."""
         return self._policy.kept_share
 
     @property
     def is_choosing(self) -> bool:
-        """True if traces are left out because of the limit, and not because nothing can be sent."""
+        """True if traces are left out because of the limit, and not because sending is impossible."""
         return self._policy.is_choosing(self._monotonic())
 
     def wait_idle(self, deadline: float) -> bool:
         """Wait until nothing is left to send; return True if everything is delivered or on disk.
 
-        `deadline` is a monotonic time. Requests on disk that cannot be sent before it are not waited for.
+        `deadline` is a monotonic time. It does not wait for requests on disk that cannot be sent before the deadline.
         """
         if not self._has_live_sender():
             self._send_until(deadline)
@@ -141,9 +141,9 @@ class SenderPool:
         return is_locked
 
     def close(self, deadline: float) -> Dropped | None:
-        """Send what can be sent before the deadline, then stop; return what had to be dropped.
+        """Send as much as possible before the deadline, then stop; return the spans that had to be dropped.
 
-        Return None if another thread holds the lock past the deadline, as with a disk that does not answer: the losses
+        Return None if another thread holds the lock past the deadline, as with a disk that does not respond: the losses
         are then unknown.
         """
         with self._locked(deadline) as is_locked:
@@ -155,7 +155,7 @@ class SenderPool:
             self._policy.close()
             self._deadline = deadline
             self._patient_until = self._monotonic() + _PATIENCE_S
-            self._due_at = 0.0  # unknown until the senders have looked again
+            self._due_at = 0.0  # unknown until the senders have checked again
             self._work.notify_all()
         self.wait_idle(deadline)
         with self._locked(max(deadline, self._monotonic() + _LEAVE_WAIT_S)) as is_locked:
@@ -183,14 +183,14 @@ class SenderPool:
             self._changed.release()
 
     def reset_after_fork(self) -> None:
-        """Start empty with new locks in a forked child. The parent sends what it has."""
+        """Start empty with new locks in a forked child. The parent sends its own requests."""
         self._policy.abandon(is_quiet=getattr(self._fork, "held", False))
         self._transport.reset_after_fork()
         self._start_fresh()
 
     @contextmanager
     def _locked(self, deadline: float) -> Generator[bool]:
-        """Wait for the lock until the deadline at most. Other threads hold it while they write to disk."""
+        """Wait for the lock, at most until the deadline. Other threads hold it while they write to disk."""
         remaining = deadline - self._monotonic()
         is_locked = self._changed.acquire(timeout=-1 if remaining == math.inf else max(remaining, 0.1))
         try:
@@ -202,7 +202,7 @@ class SenderPool:
     def _is_hopeless(self, now: float, deadline: float, *, may_stay: bool) -> bool:
         """Return whether nothing can be sent before the deadline, so that waiting is pointless.
 
-        In a process that continues, this holds only for requests that may stay where they are.
+        In a process that continues, this is only true for requests that may stay where they are.
         """
         closing = self._policy.closing
         if not (closing or may_stay):
@@ -222,7 +222,7 @@ class SenderPool:
         return any(thread.is_alive() for thread in self._threads)
 
     def _call_sender(self) -> None:
-        """Make sure that a sender takes the new requests, even if the newest request is never answered."""
+        """Ensure that a sender takes the new requests, even if the newest request is never answered."""
         if self._waiting == 0 and not self._stopped:
             self._add_sender()
         if not self._is_watched:
@@ -237,11 +237,11 @@ class SenderPool:
         try:
             thread.start()
         except RuntimeError:
-            return  # the interpreter is shutting down: close() sends in the thread that calls it
+            return  # during interpreter shutdown, close() sends in its own thread
         self._threads.append(thread)
 
     def _send_until(self, deadline: float) -> None:
-        """Send until stopped; in a thread of the app at its end, until nothing more can be sent in time."""
+        """Send until stopped. In a thread of the app at its end, send until nothing more can be sent in time."""
         with self._locked(deadline) as is_locked:
             attempt = self._next(deadline) if is_locked else None
         while attempt is not None:
@@ -271,7 +271,7 @@ class SenderPool:
             self._changed.notify_all()
 
     def _next(self, deadline: float) -> Attempt | None:
-        """Return the next request once there is one; None if this thread is no longer needed."""
+        """Return the next request when there is one; return None if this thread is not needed any more."""
         is_own_thread = deadline == math.inf
         while not self._stopped:
             now = self._monotonic()
@@ -292,7 +292,7 @@ class SenderPool:
             if not is_own_thread and (self._policy.idle or end <= now or step > end):
                 return None
             self._due_at = step
-            self._changed.notify_all()  # callers of `wait_idle` may find that waiting is pointless
+            self._changed.notify_all()  # waiting may be pointless for callers of `wait_idle`
             self._waiting += is_own_thread
             self._work.wait(None if step == math.inf else max(step - now, 0.001))
             self._waiting -= is_own_thread
@@ -310,7 +310,7 @@ class SenderPool:
         self._waiting -= 1
 
     def _join_senders(self) -> None:
-        until = self._monotonic() + _JOIN_S  # for all of them together: a stalled server holds up each sender
+        until = self._monotonic() + _JOIN_S  # for all of them together, because a stalled server delays each sender
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(max(until - self._monotonic(), 0.0))

@@ -1,4 +1,4 @@
-"""Detection of slow traces by name: among the slowest fiftieth of recent ones, and over twice the usual time."""
+"""Detection of slow traces by name: they are slower than 49 of 50 recent ones, and take over twice the usual time."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Final
 
 _MOST_NAMES: Final = 1000
 _NEEDED: Final = 20
-"""Traces of a name that must be known before any of it counts as slow."""
+"""Number of known traces of a name before any of them counts as slow."""
 _UP: Final = 1.2
 _DOWN: Final = 0.9963
-"""One step up and 49 steps down make 1, so the mark stays where one trace in fifty is above it."""
+"""Factor of a step down. One step up and 49 steps down make 1, so one trace in fifty stays above the mark."""
 _USUAL: Final = 2.0
 _WEIGHT: Final = 0.05
 
@@ -36,7 +36,7 @@ class Slowness:
         self._names: OrderedDict[str, _Durations] = OrderedDict()
 
     def is_slow(self, name: str, duration_s: float) -> bool:
-        """Return whether a trace of this name took unusually long, and count it for the next ones."""
+        """Return whether a trace of this name took unusually long, and count it for later ones."""
         known = self._names.get(name)
         if known is None:
             self._names[name] = _Durations(duration_s)

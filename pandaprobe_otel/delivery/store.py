@@ -1,4 +1,4 @@
-"""The interface between an outbox and the disk storage of its waiting requests."""
+"""Interface between an outbox and the disk storage of its waiting requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The place of a request on disk: the number of the file in this process, the row, and its size and spans."""
+    """Place of a request on disk: the number of the file in this process, the row, and its size and spans."""
 
     file: int
     row: int
@@ -25,17 +25,17 @@ class Place:
 
 @dataclass(slots=True, kw_only=True)
 class Changes:
-    """Changes to be written in one transaction."""
+    """Changes to write in one transaction."""
 
     added: dict[Job, None] = field(default_factory=dict["Job", None])
     rewritten: dict[Job, None] = field(default_factory=dict["Job", None])
     started: list[Place] = field(default_factory=list[Place])
-    """Places whose requests may have been sent from now on."""
+    """Places whose requests may be sent from now on."""
     removed: list[Place] = field(default_factory=list[Place])
     refused: list[tuple[OutgoingRequest, str]] = field(default_factory=list[tuple[OutgoingRequest, str]])
-    """Requests that the server refused, with its words."""
+    """Refused requests, with the server's words."""
     body_cap: int | None = None
-    """The largest body that the server takes."""
+    """Size of the largest body that the server accepts."""
     journal: list[JournalChange] = field(default_factory=list["JournalChange"])
 
     @property
@@ -50,7 +50,7 @@ class Changes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A request that a dead process has left, without its content. `in_doubt`: that process may have sent it."""
+    """Request of a dead process, without its content. `in_doubt`: that process may have sent it."""
 
     place: Place
     request: OutgoingRequest
@@ -60,24 +60,24 @@ class Found:
 
 @dataclass(slots=True, kw_only=True)
 class Tended:
-    """The result of tending the store."""
+    """Result of tending the store."""
 
     found: list[Found] = field(default_factory=list[Found])
     lost: list[Job] = field(default_factory=list["Job"])
-    """Jobs whose content can no longer be read."""
+    """Jobs whose content cannot be read any more."""
     damaged_spans: int = 0
-    """Spans that other processes have left and that cannot be read."""
+    """Unreadable spans of other processes."""
     works_again: bool = False
-    """True if jobs that are in memory only can be written."""
+    """True if jobs that are only in memory can be written."""
     body_cap: int | None = None
 
 
 class Store(Protocol):
-    """Storage of waiting requests. Not thread-safe: the outbox calls it under delivery's lock. No call raises."""
+    """Storage of waiting requests. Not thread-safe: the outbox calls it under delivery's lock. No method raises."""
 
     @property
     def tend_at(self) -> float:
-        """The time at which to call `tend` (monotonic)."""
+        """Time at which to call `tend` (monotonic)."""
         ...
 
     @property
@@ -87,7 +87,7 @@ class Store(Protocol):
 
     @property
     def fill(self) -> float:
-        """The used share of its bound."""
+        """Used share of its bound."""
         ...
 
     @property
@@ -97,11 +97,11 @@ class Store(Protocol):
 
     @property
     def has_more(self) -> bool:
-        """True if more may be found than has been found so far."""
+        """True if there may be more requests than were found so far."""
         ...
 
     def write(self, changes: Changes) -> bool:
-        """Write changes, all or none. The `added` jobs have places afterwards."""
+        """Write all changes or none. The `added` jobs have places afterwards."""
         ...
 
     def read(self, place: Place) -> OutgoingRequest | None:
@@ -109,7 +109,7 @@ class Store(Protocol):
         ...
 
     def tend(self, jobs: Callable[[], Iterable[Job]], now: float) -> Tended:
-        """Search for what other processes have left, and check this process's `jobs`."""
+        """Search for the requests of other processes, and check this process's `jobs`."""
         ...
 
     def close(self) -> None:
@@ -117,12 +117,12 @@ class Store(Protocol):
         ...
 
     def before_fork(self) -> None:
-        """Close what must not cross a fork; it is reopened when needed."""
+        """Close everything that must not cross a fork; it reopens when needed."""
         ...
 
     def abandon(self, *, is_quiet: bool) -> None:
-        """Drop, in a forked child, everything of the parent's without touching it.
+        """Drop, in a forked child, everything that belongs to the parent, without touching it.
 
-        `is_quiet`: no thread of the parent was at work here when it forked.
+        `is_quiet`: no thread of the parent was working here when it forked.
         """
         ...

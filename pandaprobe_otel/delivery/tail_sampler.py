@@ -1,12 +1,12 @@
-"""Sampling under lasting overload, so that about as many traces are kept as the budget can send.
+"""Sampling under lasting overload, to keep about as many traces as the budget can send.
 
-An overload is lasting if traces have waited for tokens for two minutes, and what waits takes ten minutes to send or
-fills half of the room (with a spool, only the room counts, since traces of the day may be sent at night). Then traces
-are admitted by the randomness of their ids, at a share that follows the rate of tokens: at that backlog, as many as
-are sent; below it up to a quarter more, above it down to nine tenths of them.
+An overload is lasting if traces have waited for tokens for two minutes, and sending the waiting ones takes ten minutes,
+or they fill half of the room. (With a spool, only the room matters, because traces of the day may be sent at night.)
+Then traces are admitted by the randomness of their ids, at a share that follows the rate of tokens. At that backlog, as
+many are admitted as are sent; at a smaller one, up to a quarter more; at a larger one, down to nine tenths.
 
-Errors come first, then slow traces and the first of each name in ten minutes. Each of these two kinds is cut only
-if it alone would take more than its part while the others want theirs.
+Errors come first, then slow traces and the first trace of each name in ten minutes. Each of these two kinds is cut
+only if it would take more than its part while the other traces need theirs.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from pandaprobe_otel.delivery.randomness import randomness_of_uuid
 from pandaprobe_otel.delivery.slowness import Slowness
 
 PATIENCE_MIN: Final = 10.0
-"""Minutes of sending that may wait before anything is left out."""
+"""Minutes of sending that may wait before traces are left out."""
 FULLEST: Final = 0.5
 _LASTING_S: Final = MEMORY_S
 _RENEW_S: Final = 1.0
 _ERRORS: Final = 0.8
 _FIRSTS: Final = 0.15
 _OTHERS: Final = 0.05
-"""Parts of the sent traces that errors, then slow and first ones, then the others may take even if all want them."""
+"""Parts of the sent traces guaranteed to errors, to slow or first traces, and to all others."""
 _LEAST: Final = 0.9
 _MOST: Final = 1.25
 """Bounds on admission, as multiples of the send rate."""
@@ -46,7 +46,7 @@ class TailSampler:
     def __init__(self, patience_min: float = PATIENCE_MIN) -> None:
         self._patience_min = patience_min
         self._now = self._clock = 0.0
-        """The clock stops while nothing can be sent for a cause other than the budget."""
+        """Clock that stops while a cause other than the budget prevents sending."""
         self._names: OrderedDict[str, float] = OrderedDict()
         self._left_out: OrderedDict[str, None] = OrderedDict()
         self._slowness = Slowness()
@@ -63,7 +63,7 @@ class TailSampler:
 
     @property
     def cut(self) -> float:
-        """The randomness below which a trace without priority is left out; 0 while none is."""
+        """Randomness below which a trace without priority is left out; 0 if none is."""
         return self._others.cut
 
     def sent(self) -> None:
@@ -71,12 +71,12 @@ class TailSampler:
         self._sent.count(self._clock)
 
     def marked(self, request: OutgoingRequest) -> OutgoingRequest:
-        """Return the request of a new trace, marked if it was slow."""
+        """Return the request of a new trace, marked if the trace was slow."""
         is_slow = self._slowness.is_slow(request.name, request.duration_s)
         return replace(request, is_slow=True) if is_slow else request
 
     def left_out(self, trace_id: str) -> None:
-        """Leave out a trace, with everything that comes for it later."""
+        """Leave out a trace and all its later requests."""
         self._left_out[trace_id] = None
         if len(self._left_out) > _MOST_REMEMBERED:
             self._left_out.popitem(last=False)
@@ -88,8 +88,8 @@ class TailSampler:
     def chance(self, request: OutgoingRequest, *, waiting: int, fill: float, blocked: bool, now: float) -> float:
         """Return the probability of admission of such a trace while others wait; 0 if this one is left out.
 
-        waiting: traces that wait for a token. fill: the used part of the room for waiting traces. blocked:
-        nothing can be sent now for a cause other than the budget.
+        waiting: traces that wait for a token. fill: used share of the room for waiting traces. blocked: a cause other
+        than the budget prevents sending now.
         """
         if self._is_calm:
             self._begin(self._clock)
@@ -110,7 +110,7 @@ class TailSampler:
         return 1.0 - flow.cut
 
     def calm(self, request: OutgoingRequest, now: float) -> float:
-        """Note a trace that comes while none waits for a token; return its probability of admission, which is 1."""
+        """Note a trace that arrives while none waits for a token; return its probability of admission, which is 1."""
         self._clock += max(now - self._now, 0.0)
         self._now = now
         if not self._is_calm:
@@ -146,7 +146,7 @@ class TailSampler:
         errors, firsts, others = (flow.per_minute(self._clock) for flow in self._flows)
         budget = goes * min(max(1.5 - pressure / 2, _LEAST), _MOST)
         if errors + firsts + others <= goes:
-            budget = math.inf  # the backlog is from earlier and will be sent
+            budget = math.inf  # the backlog is older and will be sent
         errors = self._errors.limit(max(goes * _ERRORS, budget - firsts - others), self._clock)
         firsts = self._firsts.limit(max(goes * _FIRSTS, budget - errors - others), self._clock)
         self._others.limit(max(goes * _OTHERS, budget - errors - firsts), self._clock)

@@ -1,13 +1,14 @@
-"""The order of traces that wait for tokens, and the order of eviction when there is no room.
+"""Order of traces that wait for tokens, and order of eviction if there is no room.
 
-Errors come first, up to four fifths of what is sent: they alone may exceed the limit. Then comes the name (of the root
-span) that was served least in recent minutes, so that a busy endpoint does not starve a rare one; within a name the
-newest half minute, since an old trace is worth less; within that the slow ones, then the highest randomness of the
-trace id, so that independent processes prefer the same traces, those that `TailSampler` keeps. Eviction is the mirror
-image: from the name with the most waiting traces, the oldest half minute, the lowest randomness; errors last, up to
-four fifths of what waits.
+Errors come first, up to four fifths of the sent traces, because they alone may exceed the limit. Then comes the name
+(of the root span) that was served least in recent minutes, so that a busy endpoint does not block a rare one. Within a
+name, the newest half minute comes first, because an old trace is worth less. Within that, slow traces come first, and
+then the highest randomness of the trace id. So independent processes prefer the same traces, and `TailSampler` keeps
+the same ones.
+Eviction is the reverse: from the name with the most waiting traces, the oldest half minute and the lowest randomness
+first; errors last, up to four fifths of the waiting traces.
 
-Where nothing is evicted, the oldest would wait for as long as an overload lasts. There each fifth turn is theirs.
+If nothing is evicted, the oldest would wait as long as an overload lasts. So each fifth turn is theirs.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _BUCKET_S: Final = 30.0
 _FORGET_PER_MINUTE: Final = 0.8
 _RECENT: Final = 100
 _MOST_ERRORS: Final = 80
-"""Errors among the last hundred traces sent, above which others that wait take their turn."""
+"""Errors among the last hundred sent traces, above which other traces take their turn."""
 _OLDEST_EACH: Final = 5
 
 _Entry = tuple[float, float, int, str]
@@ -31,12 +32,12 @@ _Entry = tuple[float, float, int, str]
 
 
 class TokenQueue:
-    """Keys that wait for a token. Entries are never searched for: a stale one (by `is_current`) is skipped."""
+    """Keys that wait for a token. Entries are never searched: stale ones (see `is_current`) are skipped."""
 
     def __init__(self, is_current: Callable[[str, int], bool], *, keeps_all: bool = False) -> None:
         self._is_current = is_current
         self._by_age: deque[tuple[int, str]] | None = deque() if keeps_all else None
-        """Tickets and keys in the order of arrival. Those before the oldest that waits are removed."""
+        """Tickets and keys in order of arrival. Those before the oldest waiting one are removed."""
         self._turn = 0
         self._errors = _Queues(is_current)
         self._others = _Queues(is_current)
@@ -49,7 +50,7 @@ class TokenQueue:
         return self._errors.count + self._others.count
 
     def add(self, key: str, ticket: int, *, name: str, is_error: bool, is_slow: bool, since: float) -> None:
-        """Add a key, which is a trace id and waits since the time `since`."""
+        """Add a key, which is a trace id and has waited since the time `since`."""
         queues = self._errors if is_error else self._others
         worth = 2.0 if is_slow else randomness_of_uuid(key)
         queues.add(key, ticket, name, since // _BUCKET_S, worth)
@@ -75,7 +76,7 @@ class TokenQueue:
         self._recent_errors += is_error
 
     def next(self) -> str | None:
-        """Return the key whose turn it is."""
+        """Return the next key; None if none waits."""
         if self._by_age is not None:
             oldest = self._oldest(self._by_age)
             if self._turn == 0:
@@ -85,7 +86,7 @@ class TokenQueue:
         return queues.first(self._served)
 
     def victim(self) -> str | None:
-        """Return the key to evict first when there is no room."""
+        """Return the key to evict first; None if none waits."""
         errors_have_most = self._errors.count > _MOST_ERRORS * len(self) / _RECENT
         return (self._errors if errors_have_most or not self._others.count else self._others).last()
 
@@ -99,13 +100,13 @@ class TokenQueue:
 
 
 class _Queues:
-    """Waiting keys by name. A name is here only while a key of it waits."""
+    """Waiting keys by name. A name is here only while one of its keys waits."""
 
     def __init__(self, is_current: Callable[[str, int], bool]) -> None:
         self._is_current = is_current
         self._best: defaultdict[str, list[_Entry]] = defaultdict(list)
         self._worst: defaultdict[str, list[_Entry]] | None = None
-        """Built at the first eviction: until then it would only take memory."""
+        """Built at the first eviction, because it would only take memory before."""
         self._waiting: defaultdict[str, int] = defaultdict(int)
         self.count = 0
 

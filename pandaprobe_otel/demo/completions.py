@@ -38,11 +38,11 @@ class Reply:
     text: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     is_cut: bool = False
-    """True if a chat completion ends at its limit of tokens, and not where the model would have ended it."""
+    """True if a chat completion ends at its token limit, before the model would have ended it."""
 
     @property
     def finish_reason(self) -> str:
-        """`length` where it is cut off, `tool_calls` when there are any, else `stop`."""
+        """`length` if it is truncated, `tool_calls` if there are any, otherwise `stop`."""
         if self.is_cut:
             return "length"
         return "tool_calls" if self.tool_calls else "stop"
@@ -52,7 +52,7 @@ class Reply:
 class Usage:
     """Tokens of one completion.
 
-    Four characters of JSON count as a token: reproducible, and of a realistic size.
+    Four characters of JSON count as a token, which is reproducible and realistic.
     """
 
     prompt_tokens: int
@@ -74,7 +74,7 @@ class Usage:
 
 
 class Refusal(Exception):
-    """Raised by a script: the endpoint answers with this HTTP status and message instead of a reply."""
+    """Raised by a script. The endpoint then answers with this HTTP status and message."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -124,7 +124,7 @@ def chunks(
     """
     head = _head(response_id, model, "chat.completion.chunk")
     if include_usage:
-        head["usage"] = None  # as in the service: null on every chunk but the last
+        head["usage"] = None  # as the service does: null in every chunk but the last
 
     def chunk(delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}

@@ -1,7 +1,7 @@
 """The wire format of Gemini's `generateContent`, as a whole and as a stream of chunks.
 
-Source: Google's published API reference for `models.generateContent` and `models.streamGenerateContent`, on the
-Gemini API and on Vertex AI. The path of the request has the model, and whether the answer is streamed.
+Source: Google's published API reference for `models.generateContent` and `models.streamGenerateContent`, on the Gemini
+API and on Vertex AI. The path of the request contains the model and the kind of answer, whole or streamed.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ def offline(script: Script, *, model_key: str = "OPENAI_API_KEY") -> Generator[N
 
     Without `model_key` in the environment, clients of OpenAI, Anthropic and Google talk to a model that replies by
     `script`. Without PANDAPROBE_API_KEY and PANDAPROBE_ENDPOINT, traces go to a PandaProbe in this process (extra
-    `local`), whose judge gives fixed answers, and are printed. At the end of the block everything is sent; the last
-    lines printed show what that PandaProbe has received, and the command to look at it.
+    `local`), whose judge gives fixed answers, and are printed. At the end of the block, everything is sent. The last
+    printed lines count the received traces and name the command that shows them.
     """
     import pandaprobe_otel
 
@@ -47,7 +47,7 @@ def offline(script: Script, *, model_key: str = "OPENAI_API_KEY") -> Generator[N
 
 @contextmanager
 def _pandaprobe() -> Generator[None]:
-    """Run a PandaProbe for the block. Its traces stay on disk; if the block succeeds, their place is printed."""
+    """Run a PandaProbe for the block. Its traces stay on disk; if the block succeeds, their path is printed."""
     from pandaprobe_otel.local import LocalServer
 
     file = Path(mkdtemp(prefix="pandaprobe-")) / "traces.sqlite"

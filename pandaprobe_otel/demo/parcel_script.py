@@ -9,7 +9,7 @@ from pandaprobe_otel.demo.scripted_endpoint import Script
 
 
 def parcel_script(tool: str = "track_parcel") -> Script:
-    """Return a script that calls `tool` for a parcel it is asked about, reports the result, and otherwise is polite."""
+    """Return a script that calls `tool` for a parcel, reports the result, and otherwise answers politely."""
 
     def script(messages: Sequence[Message]) -> Reply:
         last = messages[-1]

@@ -32,7 +32,7 @@ class Protocol:
     """A protocol of a model API."""
 
     path: str | None
-    """Path of its requests; None if the model is part of the path."""
+    """Path of its requests; None if the path contains the model."""
     id_prefix: str
     """Prefix of the ids of answers."""
     conversation: Callable[[Content], Sequence[Message] | None]

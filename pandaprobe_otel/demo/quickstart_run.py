@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 _TIMEOUT_S: Final = 120.0
-"""Far more than it takes (about two seconds), so that a hanging demonstration is reported as a fault."""
+"""Timeout. A run takes about two seconds, so a run that exceeds this hangs and is reported as a fault."""
 
 _NO_PROXY: Final = "127.0.0.1,localhost"
 
@@ -35,9 +35,10 @@ def quickstart_path() -> Path:
 def quickstart_environment(
     current: Mapping[str, str], *, model_url: str, pandaprobe: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the variables of the run: the scripted model, and `pandaprobe` instead of all PandaProbe settings.
+    """Return the variables of the run: those of the scripted model, and `pandaprobe` in place of all PandaProbe
+    settings.
 
-    OpenTelemetry's variables are left out as well, so that the demonstration is the same on every machine.
+    OpenTelemetry's variables are removed too, so that the demonstration is the same on every machine.
     """
     kept = {name: value for name, value in current.items() if not name.startswith(("PANDAPROBE_", "OTEL_"))}
     proxies = {
@@ -55,9 +56,9 @@ def quickstart_environment(
 
 
 def run_quickstart(environment: Mapping[str, str], *, show: Callable[[str], object]) -> QuickstartRun:
-    """Run the example until it has ended and delivered its traces; `show` gets its output piece by piece.
+    """Run the example until it has ended and delivered its traces. `show` gets its output piece by piece.
 
-    Its standard error is this process's own. A run that takes longer than two minutes is killed (exit code -9).
+    Its standard error is that of this process. A run that takes longer than two minutes is killed (exit code -9).
     """
     with subprocess.Popen(
         [sys.executable, str(quickstart_path())],
@@ -87,6 +88,6 @@ def _relay(process: subprocess.Popen[str], show: Callable[[str], object]) -> str
 
 
 def reach_loopback_directly() -> None:
-    """Keep this process's own requests to loopback addresses away from a proxy set in the environment."""
+    """Exclude this process's requests to loopback addresses from a proxy in the environment."""
     for name in ("NO_PROXY", "no_proxy"):
         os.environ[name] = ",".join(part for part in (os.environ.get(name, ""), _NO_PROXY) if part)

@@ -8,16 +8,16 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from pandaprobe_otel.errors import AuthError, ServerError
-from pandaprobe_otel.transport.messages import Answer, Request, Transport
+from pandaprobe_otel.transport.request_outcome import Answer, Request, Transport
 from pandaprobe_otel.transport.verdict import VerdictKind, judge
 
 T = TypeVar("T")
 
 
 def read_session(transport: Transport, session_id: str) -> list[dict[str, Any]]:
-    """Return the traces of a session with their spans; [] while the server does not know the session.
+    """Return the traces of a session with their spans; an empty list until the server knows the session.
 
-    Raises AuthError if the key is refused and ServerError for any other answer than the session.
+    Raises AuthError if the key is refused, and ServerError for any other unexpected answer.
     """
     path = f"/sessions/{quote(session_id, safe='')}?limit=200"
     outcome = transport.send(Request(method="GET", path=path))
@@ -40,10 +40,10 @@ def wait_until(
     clock: Callable[[], float],
     sleep: Callable[[float], object],
 ) -> T:
-    """Look repeatedly until the result is enough or the time is over; return the last result."""
+    """Look repeatedly until the result is enough or the time is over. Return the last result."""
     end = clock() + timeout_s
     while True:
         seen = look()
         if enough(seen) or clock() >= end:
             return seen
-        sleep(0.3)  # 200 requests a minute are allowed for one path
+        sleep(0.3)  # The server allows 200 requests a minute for one path.

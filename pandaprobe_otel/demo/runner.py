@@ -10,21 +10,23 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pandaprobe_otel.config.resolve import Config
-from pandaprobe_otel.demo.checks import Check, check_session
 from pandaprobe_otel.demo.quickstart_run import quickstart_environment, reach_loopback_directly, run_quickstart
 from pandaprobe_otel.demo.readback import read_session, wait_until
+from pandaprobe_otel.demo.record_comparison import Check, check_session
+from pandaprobe_otel.demo.recorded_turns import Turn, turns_of
 from pandaprobe_otel.demo.scripted_endpoint import ScriptedEndpoint
 from pandaprobe_otel.demo.shop_script import shop_script
-from pandaprobe_otel.demo.turns import Turn, turns_of
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.http import HttpTransport
 
 _PROJECT: Final = "demo"
 _VISIBLE_WITHIN_S: Final = 20.0
-"""A trace is readable about half a second after the server accepted it; behind a backlog, after more than 10 s."""
+"""Seconds to wait for traces. A trace is readable about half a second after the server accepted it, or after more than
+10 s if there is a backlog.
+"""
 _SECONDS_PER_CHUNK: Final = 0.02
-"""Slow enough that a streamed answer is visibly streamed and its first token comes before the last."""
+"""Seconds per chunk: slow enough that streaming is visible and that the first token comes before the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demonstration:
-    """The result: the turns by the endpoint's record, the traces as read back, and the comparison."""
+    """The result: the turns as the endpoint recorded them, the traces as read back, and the comparison."""
 
     exit_code: int
     session_id: str | None
@@ -73,17 +75,17 @@ def local_target() -> Generator[Target]:
 
 
 def cloud_target(config: Config) -> Target:
-    """Return the PandaProbe of this user's settings. Raises ConfigError if they do not suffice to send anything."""
+    """Return the PandaProbe of the user's settings. Raises ConfigError if they are not enough to send traces."""
     fatal = [problem.message for problem in config.problems if problem.fatal]
     if fatal or config.fixed_key is None:
-        raise ConfigError("--cloud needs settings that can send: " + " ".join(fatal))
+        raise ConfigError("--cloud needs complete settings: " + " ".join(fatal))
     return Target(
         endpoint=config.endpoint, api_key=config.fixed_key, project_name=config.project_name, local=config.is_local
     )
 
 
 def demonstrate(target: Target, *, show: Callable[[str], object]) -> Demonstration:
-    """Run the quickstart against `target` and compare; `show` gets the program's output as it comes."""
+    """Run the quickstart against `target` and compare. `show` gets the program's output while it is running."""
     reach_loopback_directly()
     with ScriptedEndpoint(shop_script, seconds_per_chunk=_SECONDS_PER_CHUNK) as endpoint:
         environment = quickstart_environment(os.environ, model_url=endpoint.base_url, pandaprobe=target.variables)

@@ -1,8 +1,8 @@
 """A small HTTP endpoint that plays a language model from a script: real sockets, no key, no cost.
 
 It implements OpenAI's chat completions and Responses, Anthropic's messages and Gemini's generateContent (`protocols`),
-each as a whole and streamed as server-sent events. Any client library sends and reads the same as with the service.
-The same conversation always gets the same answer.
+each as a whole and streamed as server-sent events. Clients work as they do with the service. The same conversation
+always gets the same answer.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ It raises LookupError for an unknown conversation, and Refusal to answer with an
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """One answered request: the truth with which its trace can be compared."""
+    """An answered request, as a reference for its trace."""
 
     request: Mapping[str, Any]
     conversation: Sequence[Message]
@@ -48,7 +48,7 @@ class Exchange:
 
     @property
     def usage_asked_for(self) -> bool:
-        """True if a streamed answer should have its usage (`stream_options.include_usage`)."""
+        """True if the request asks for usage in a streamed answer (`stream_options.include_usage`)."""
         options: Any = self.request.get("stream_options")
         return isinstance(options, dict) and bool(cast("dict[str, Any]", options).get("include_usage"))
 
@@ -67,9 +67,8 @@ class Exchange:
 class ScriptedEndpoint:
     """The endpoint, which serves on a free loopback port from `__enter__` to `__exit__`.
 
-    `seconds_per_chunk` is the pause before each chunk of a stream. A request that cannot be answered gets an
-    error body in the service's format: 400 for an invalid body or a conversation unknown to the script, 404 for any
-    other path, and the script's own error if it raises Refusal.
+    `seconds_per_chunk` is the pause before each chunk of a stream. Errors have the service's format: 400 for an invalid
+    body or an unknown conversation, 404 for an unknown path, and the script's own error if it raises Refusal.
     """
 
     def __init__(self, script: Script, *, port: int = 0, seconds_per_chunk: float = 0.0) -> None:
@@ -108,7 +107,7 @@ class ScriptedEndpoint:
         self._server.server_close()
 
     def answer(self, request: Mapping[str, Any], protocol: Protocol = CHAT_COMPLETIONS) -> Exchange:
-        """Ask the script and record the exchange.
+        """Call the script and record the exchange.
 
         Raises ValueError if the protocol finds no conversation in the request, and the script's own exceptions.
         """
@@ -135,7 +134,7 @@ class ScriptedEndpoint:
             time.sleep(self._seconds_per_chunk)
 
     def _serve(self) -> None:
-        # `shutdown` would otherwise wait for the default of half a second.
+        # Otherwise, `shutdown` waits for the default of half a second.
         self._server.serve_forever(poll_interval=0.02)
 
 
@@ -147,14 +146,14 @@ class _Server(ThreadingHTTPServer):
         self.endpoint = endpoint
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), ConnectionError):  # clients may disconnect at any time
+        if not isinstance(sys.exception(), ConnectionError):  # Clients may disconnect at any time.
             super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout: ClassVar[float | None] = 30.0
-    disable_nagle_algorithm = True  # otherwise each answer waits 40 ms for the client's delayed acknowledgement
+    disable_nagle_algorithm = True  # Otherwise, each answer waits 40 ms for the client's delayed acknowledgement.
 
     @property
     def _endpoint(self) -> ScriptedEndpoint:
@@ -185,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._refuse(CHAT_COMPLETIONS, 404, f"Unknown request URL: GET {self.path}")
 
     def log_message(self, format: str, *args: Any) -> None:
-        return  # the exchanges are the log
+        return  # The exchanges are the log.
 
     def _stream(self, exchange: Exchange) -> None:
         self.send_response(200)
@@ -202,7 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send_event(f"data: {protocol.last}\n\n")
             self.wfile.write(b"0\r\n\r\n")
         except OSError:
-            self.close_connection = True  # the client disconnected before the end
+            self.close_connection = True  # The client disconnected before the end.
 
     def _send_event(self, text: str) -> None:
         event = text.encode()

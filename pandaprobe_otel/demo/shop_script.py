@@ -14,7 +14,7 @@ from pandaprobe_otel.demo.completions import Message, Reply, ToolCall
 
 
 def shop_script(messages: Sequence[Message]) -> Reply:
-    """Return the reply to a conversation; raises LookupError if it is not one of the shop assistant's."""
+    """Return the reply to a conversation. Raises LookupError if it is not one of the shop assistant's."""
     last: Message = messages[-1] if messages else {}
     if last.get("role") == "user":
         return _to_customer(messages)
@@ -34,7 +34,7 @@ def _to_customer(messages: Sequence[Message]) -> Reply:
 
 
 def _to_tool_result(content: str) -> Reply:
-    # The tool describes the form of an order number; a model tries again with that information.
+    # The tool's error describes the form of an order number, and a model would try again in that form.
     corrected = re.search(r"no order '(\w+)'.*such as ([A-Z])-", content)
     if corrected:
         number = f"{corrected[2]}-{corrected[1]}"

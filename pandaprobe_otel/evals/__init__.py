@@ -1,6 +1,6 @@
-"""Evaluation: span assertions, judges, repetitions and reports, under pytest and without it.
+"""Evaluation with and without pytest: span assertions, judges, repetitions and reports.
 
-Names are loaded on first use, since the pytest plugin imports this package.
+Names are imported on first use, since the pytest plugin imports this package in every test run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.checks import MatchesSchema as MatchesSchema
     from pandaprobe_otel.evals.checks import ToolCall as ToolCall
     from pandaprobe_otel.evals.checks import ToolUse as ToolUse
-    from pandaprobe_otel.evals.comparison import Comparison as Comparison
     from pandaprobe_otel.evals.conversation import Conversation as Conversation
     from pandaprobe_otel.evals.conversation import Ended as Ended
     from pandaprobe_otel.evals.conversation import goal_reached as goal_reached
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.report import EvaluationStopped as EvaluationStopped
     from pandaprobe_otel.evals.report import MetricResult as MetricResult
     from pandaprobe_otel.evals.report import Report as Report
+    from pandaprobe_otel.evals.report_comparison import Comparison as Comparison
     from pandaprobe_otel.evals.simulation import PersonaError as PersonaError
     from pandaprobe_otel.evals.simulation import Simulation as Simulation
     from pandaprobe_otel.evals.span_set import SpanSet as SpanSet
@@ -51,7 +51,7 @@ _HOMES = {
         "ToolCall",
         "ToolUse",
     ),
-    "comparison": ("Comparison",),
+    "report_comparison": ("Comparison",),
     "conversation": (
         "Conversation",
         "Ended",
@@ -134,5 +134,5 @@ __all__ = [
     "measure_judge",
 ]
 
-if not TYPE_CHECKING:  # a type checker would take any name for one of these, also a misspelt one
+if not TYPE_CHECKING:  # Hidden from type checkers, which would otherwise accept any misspelt name.
     __getattr__, __dir__ = lazy_names(__name__, _HOMES)

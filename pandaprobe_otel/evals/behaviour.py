@@ -1,4 +1,4 @@
-"""The behaviour of a trace: its content without ids, times, tokens and costs, which differ each time."""
+"""The behaviour of a trace: its content without ids, times, tokens and costs, which differ in every run."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ _NOT_CONTENT: Final = frozenset(
         *("token_usage", "cost", "spans"),
     }
 )
-"""Fields of traces and spans."""
+"""Compared fields of traces and spans."""
 _NOT_BEHAVIOUR: Final = re.compile(
     r"^(telemetry|service|process|host|pandaprobe_otel)\.|"
     r"(^|[._])(ids?|fingerprint|created|created_at|timestamp|time|duration|latency|usage|tokens|costs?|request_id)$"
 )
-"""Names in metadata: who recorded it, and what a provider numbers and counts."""
+"""Ignored names in metadata: the source of a recording, and numbers and counters of providers."""
 _CALL_IDS: Final = frozenset({"tool_call_id", "call_id", "tool_use_id", "toolCallId", "toolUseId", "response_id"})
 _CALL_MARKS: Final = frozenset({"function", "arguments", "args", "role", "tool_calls"})
-"""An `id` beside one of these is that of a call or a message."""
+"""Keys that mark an `id` beside them as that of a call or a message."""
 _CALL_TYPES: Final = frozenset({"tool_use", "tool_call", "function_call", "reasoning", "message", "custom_tool_call"})
 _SEALED: Final = frozenset({"signature", "thought_signature", "encrypted_content"})
 _LONG: Final = 8
-"""An id of so many characters is found also within texts; a shorter one could be anything."""
+"""Shortest id that is also replaced inside texts. A shorter one may be an ordinary word or number."""
 
 
 def behaviour_text(body: Mapping[str, Any]) -> str:
-    """Return the behaviour as JSON: a judge sees no difference between traces with equal texts.
+    """Return the behaviour as JSON. A judge sees no difference between traces with equal texts.
 
-    Ids that a provider gives to its answers and calls become numbers, in the order in which they occur: what they
-    join stays joined.
+    The ids that a provider gives to answers and calls become numbers, in order of occurrence. So values that shared an
+    id still share it.
     """
     spans: Sequence[Mapping[str, Any]] = body.get("spans") or ()
     places = {span.get("span_id"): number for number, span in enumerate(spans)}

@@ -1,4 +1,4 @@
-"""Cache of judgements by the judged behaviour, so that unchanged behaviour is not paid for twice."""
+"""Cache of judgements, keyed by the judged behaviour, so that unchanged behaviour is billed only once."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from pandaprobe_otel.evals.judging import Finding, Judgement
 
 
 class JudgementCache:
-    """A file with one JSON object a line; later lines win. Only scores on evidence are kept.
+    """A file with one JSON object per line. Later lines override earlier ones. Only scores with evidence are stored.
 
-    The key is the trace's content (`behaviour_text`), the metric and the judge. A file that cannot be read is
-    as good as none: the judgements are then asked for.
+    The key is the trace's content (`behaviour_text`), the metric and the judge. An unreadable file counts as empty, so
+    the judge is asked again.
     """
 
     def __init__(self, path: Path, *, judge: str, refresh: bool = False) -> None:
-        """`judge` names who judges where a question does not: the server's address, or the model.
+        """Open the file.
 
-        refresh: know nothing, and replace what the file knows.
+        judge: the default judge, for questions that name no judge: the server's address, or a model.
+        refresh: ignore the existing entries and replace them.
         """
         self._refresh = refresh
         self._path = path
@@ -33,11 +34,11 @@ class JudgementCache:
 
     @property
     def uses(self) -> tuple[CacheUse, ...]:
-        """The numbers of requested and known judgements, by judge and model."""
+        """The number of requested and cached judgements, by judge and model."""
         return tuple(CacheUse(judge=judge, known=known, wanted=all) for judge, (known, all) in self._counts.items())
 
     def get(self, content: str, metric: str, model: str | None) -> Judgement | None:
-        """Return a judgement of an earlier run."""
+        """Return a judgement of an earlier run, or None."""
         with self._lock:
             if self._known is None:
                 self._known = {} if self._refresh else _read(self._path)
@@ -48,7 +49,7 @@ class JudgementCache:
         return found
 
     def put(self, content: str, metric: str, model: str | None, judgement: Judgement) -> None:
-        """Remember a score for later runs; this one does not see it, so that repetitions are judged one by one."""
+        """Store a score for later runs. This run does not read it, so that repetitions are judged separately."""
         if judgement.finding is not Finding.SCORED:
             return
         line = {
@@ -58,16 +59,16 @@ class JudgementCache:
             "reason": judgement.reason,
         }
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        # One write of one line in append mode: processes that share the file do not tear each other's lines.
+        # A single write in append mode: processes that share the file cannot mix up each other's lines.
         with open(self._path, "ab") as file:
-            file.write(b"\n" + json.dumps(line).encode())  # first the newline: an earlier line may be torn
+            file.write(b"\n" + json.dumps(line).encode())  # the previous line may be incomplete
 
     def _key(self, content: str, metric: str, model: str | None) -> str:
         return hashlib.sha256("\n".join((content, metric, model or "", self._judge)).encode()).hexdigest()
 
 
 class Caches:
-    """The caches of one evaluation, in one file: one for each judge."""
+    """The caches of one evaluation, one for each judge, in one file."""
 
     def __init__(self, path: Path | None, *, refresh: bool) -> None:
         self._path = path
@@ -75,7 +76,7 @@ class Caches:
         self._made: list[JudgementCache] = []
 
     def of(self, judge: str) -> JudgementCache | None:
-        """Return the cache of this judge; None without a file."""
+        """Return the cache of a judge; None if there is no file."""
         if self._path is None:
             return None
         self._made.append(JudgementCache(self._path, judge=judge, refresh=self._refresh))
@@ -83,7 +84,7 @@ class Caches:
 
     @property
     def uses(self) -> tuple[CacheUse, ...]:
-        """The use of each of them."""
+        """The use of each cache."""
         return tuple(use for cache in self._made for use in cache.uses)
 
 
@@ -97,7 +98,7 @@ def _read(path: Path) -> dict[str, Judgement]:
         try:
             entry: Any = json.loads(line)
         except ValueError:
-            continue  # torn by a killed process
+            continue  # cut off when a process was killed
         if isinstance(entry, dict) and {"key", "value", "reason"} <= cast("dict[str, Any]", entry).keys():
             value, reason = cast("Any", entry)["value"], str(cast("Any", entry)["reason"])
             known[str(cast("Any", entry)["key"])] = Judgement(

@@ -1,4 +1,4 @@
-"""Use of caches: the cache of judgements, and prompt caches of providers."""
+"""Use of caches: our cache of judgements, and the prompt caches of providers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheUse:
-    """The judgements requested from a judge, and those of them that the cache had."""
+    """Numbers of requested and cached judgements of a judge."""
 
     judge: str
     known: int
@@ -21,7 +21,7 @@ class CacheUse:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` made."""
+        """Read the result of `to_dict`."""
         return cls(**{name: plain[name] for name in ("judge", "known", "wanted")})
 
     def to_dict(self) -> dict[str, Any]:
@@ -34,7 +34,7 @@ class CacheUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptCacheUse:
-    """The input tokens of a model, and those that its provider read from a cache, over the calls that report it."""
+    """Input tokens of a model, and how many of them were cached, over the calls that report both."""
 
     model: str
     read: int
@@ -49,7 +49,7 @@ class PromptCacheUse:
 
 
 def prompt_caches(traces: Iterable[Mapping[str, Any]]) -> list[PromptCacheUse]:
-    """Return the use of prompt caches by model, for models whose calls report it."""
+    """Return the use of prompt caches by model, for the models whose calls report it."""
     read: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
     for trace in traces:

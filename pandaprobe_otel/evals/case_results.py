@@ -1,4 +1,4 @@
-"""The result of a case, from its runs and the judgements about them."""
+"""Result of a case, from its runs and their judgements."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ _ABSENT = Judgement(finding=Finding.ERROR, reason="there is nothing to judge: no
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """The rules that decide about a case."""
+    """Rules that decide about a case."""
 
     judged: Sequence[str]
     """Metrics of PandaProbe."""
     thresholds: Mapping[str, float]
-    """Of all metrics, those of the caller's own scorers included."""
+    """Thresholds of all metrics, including the caller's scorers."""
     allow_vacuous: bool
     repetition: Repetition
 
     def settled(self, runs: Sequence[TaskRun]) -> bool:
-        """Return whether further runs cannot change the result: a metric is out of reach, or all are reached and free.
+        """Return whether further runs cannot change the result: a metric cannot pass any more, or all passed without
+        billing.
 
-        A run that PandaProbe has yet to judge may still be rejected, so it never counts as reached.
+        A run that PandaProbe has not judged yet may still fail, so it never counts as passed.
         """
         errors = sum(run.error is not None for run in runs)
         states = [self.repetition.settled(passed=0 if self.judged else len(runs) - errors, failed=errors)]
@@ -39,7 +40,7 @@ class Rules:
         return "out of reach" in states or all(state == "reached" for state in states)
 
     def is_lost(self, runs: Sequence[TaskRun]) -> bool:
-        """Return whether the case has failed, whatever PandaProbe says about it."""
+        """Return whether the case has failed, regardless of missing judgements."""
         lost = [run.error is not None for run in runs]
         if self.repetition.settled(passed=0, failed=sum(lost)) == "out of reach":
             return True
@@ -54,7 +55,7 @@ class Rules:
 
 
 def case_result(runs: Sequence[TaskRun], found: Judgements, rules: Rules) -> CaseResult:
-    """Return the result of a case, with the output of the first failed run, else of the last one."""
+    """Return the result of a case, with the output of the first failed run, or of the last run if none failed."""
     of_metrics = {metric: _evidence(metric, runs, found, rules) for metric in rules.thresholds}
     said = [evidence.of_runs(rules.thresholds[metric]) for metric, evidence in of_metrics.items()]
     shown = next((run for run, *each in zip(runs, *said, strict=True) if run.error or not _all(each)), runs[-1])
@@ -92,7 +93,7 @@ def _evidence(metric: str, runs: Sequence[TaskRun], found: Judgements, rules: Ru
 
 
 def _error(runs: Sequence[TaskRun], repetition: Repetition) -> str | None:
-    """Return the task's failure, if it decides about the case."""
+    """Return the task's error if it decides about the case."""
     errors = [run.error for run in runs if run.error is not None]
     if repetition.settled(passed=0, failed=len(errors)) != "out of reach":
         return None

@@ -1,4 +1,4 @@
-"""Ready-made checks that ask no model: is the output the expected one, does it fit a schema, were the tools called."""
+"""Ready-made checks that need no model: exact match, JSON Schema, and tool calls."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExactMatch:
-    """The output is the expected one: 1 or 0. A case that expects nothing is no evidence.
+    """Score 1 if the output equals the expected one, otherwise 0. A case without an expected output is no evidence.
 
-    ignore_case, ignore_space: between texts, and what differs is capitals, or blanks and line ends.
+    ignore_case, ignore_space: ignore differences of case, or of white space and line ends, between texts.
     """
 
     ignore_case: bool = False
@@ -30,9 +30,9 @@ class ExactMatch:
     name: str = "exact_match"
 
     def __call__(self, run: TaskRun) -> Judgement:
-        """Compare."""
+        """Compare the output of a run."""
         if run.case.expected is None:
-            return Judgement.vacuous("the case expects nothing")
+            return Judgement.vacuous("the case has no expected output")
         if self._plain(run.output) == self._plain(run.case.expected):
             return Judgement.scored(1.0)
         return Judgement.scored(0.0, f"{value_text(run.output)} is not {value_text(run.case.expected)}")
@@ -46,12 +46,12 @@ class ExactMatch:
 
 @dataclass(frozen=True, slots=True)
 class MatchesSchema:
-    """The output fits a JSON Schema: 1 or 0. A text is read as JSON. Needs the extra `evals`.
+    """Score 1 if the output fits a JSON Schema, otherwise 0. A text is parsed as JSON. Needs the extra `evals`.
 
-    schema: of any draft; `$schema` says which, and the newest is meant without it. Of a pydantic model
+    schema: a schema of any draft. Without `$schema`, the newest draft applies. For a pydantic model, pass
     `Model.model_json_schema()`.
 
-    Raises ValueError for what is no schema.
+    Raises ValueError for an invalid schema.
     """
 
     schema: Mapping[str, Any]
@@ -66,7 +66,7 @@ class MatchesSchema:
         try:
             self._validator.check_schema(dict(self.schema))
         except SchemaError as error:
-            raise ValueError(f"{self.name}: this is no JSON Schema: {error.json_path}: {error.message}") from None
+            raise ValueError(f"{self.name}: invalid JSON Schema: {error.json_path}: {error.message}") from None
 
     @property
     def _validator(self) -> Validator:
@@ -76,7 +76,7 @@ class MatchesSchema:
         return cast("Any", validator_for)(self.schema, default=Draft202012Validator)(self.schema)
 
     def __call__(self, run: TaskRun) -> Judgement:
-        """Check, and name the first three faults with their paths."""
+        """Validate the output, and list the first three errors with their paths."""
         value = run.output
         if isinstance(value, str):
             try:
@@ -90,9 +90,10 @@ class MatchesSchema:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call that is expected: by the name of the tool, and by some of its arguments.
+    """An expected call: the name of the tool, and some of its arguments.
 
-    arguments: compared with `==`; a compiled pattern must be found in the argument's text, a function be true for it.
+    arguments: values are compared with `==`. A compiled pattern must be found in the argument's text, and a function
+    must return True for it.
     """
 
     name: str
@@ -108,12 +109,12 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolUse:
-    """The share of the expected tools that were called, each by a call of its own.
+    """Score the share of the expected tools that were called. Each expected tool needs its own call.
 
-    tools: names, `ToolCall`s, or mappings with `name` and `arguments`; without any, those of the case, which stand in
-    its dataset as `tools`. A case without is no evidence.
-    ordered: calls count as far as they come in this order; others may come between.
-    only: a call that is not expected lowers the score as one that is missing does.
+    tools: names, `ToolCall`s, or mappings with `name` and `arguments`. Default: the field `tools` of the case in its
+    dataset. A case without it is no evidence.
+    ordered: calls count only in this order; other calls may come between them.
+    only: an unexpected call lowers the score as much as a missing one.
     """
 
     tools: str | Sequence[str | ToolCall | Mapping[str, Any]] | None = None
@@ -122,10 +123,10 @@ class ToolUse:
     name: str = field(default="tool_use", kw_only=True)
 
     def __call__(self, run: TaskRun) -> Judgement:
-        """Count, and name missing and unexpected calls."""
+        """Count the calls, and list the missing and unexpected ones."""
         tools = self.tools if self.tools is not None else run.case.metadata.get("tools")
         if tools is None:
-            return Judgement.vacuous("the case names no tools")
+            return Judgement.vacuous("the case has no field 'tools'")
         wanted = [_call(tool) for tool in _listed(tools)]
         calls = list(run.spans.tool())
         pairs = _in_order(wanted, calls) if self.ordered else _in_any_order(wanted, calls)
@@ -140,12 +141,12 @@ class ToolUse:
         surplus = [call_text(call) for place, call in enumerate(calls) if place not in pairs.values()]
         said = [f"missing{' in this order' if self.ordered else ''}: {', '.join(missing)}"] if missing else []
         if missing or (self.only and surplus):
-            said.append(f"besides: {', '.join(surplus) or 'no other call'}")
+            said.append(f"other calls: {', '.join(surplus) or 'none'}")
         return "; ".join(said)
 
 
 def _listed(tools: Any) -> Sequence[Any]:
-    """Return tools as a list; in a CSV file they are a text: one name, or JSON."""
+    """Return tools as a list. In a CSV file, tools are a text: one name, or JSON."""
     if not isinstance(tools, str):
         return cast("Sequence[Any]", tools)
     return cast("Sequence[Any]", json.loads(tools)) if tools.startswith("[") else [tools] if tools else []
@@ -158,7 +159,10 @@ def _call(tool: str | ToolCall | Mapping[str, Any]) -> ToolCall:
 
 
 def _in_any_order(wanted: Sequence[ToolCall], calls: Sequence[SpanRecord]) -> dict[int, int]:
-    """Return which call each expected one is, for as many as possible (a bipartite matching by augmenting paths)."""
+    """Return for each expected call the index of the matching call, with as many matches as possible.
+
+    This is a bipartite matching by augmenting paths.
+    """
     taken: dict[int, int] = {}
 
     def find(place: int, seen: set[int]) -> bool:
@@ -176,7 +180,7 @@ def _in_any_order(wanted: Sequence[ToolCall], calls: Sequence[SpanRecord]) -> di
 
 
 def _in_order(wanted: Sequence[ToolCall], calls: Sequence[SpanRecord]) -> dict[int, int]:
-    """Return the same for the longest common subsequence."""
+    """Return the indexes of the longest common subsequence."""
     best: list[list[dict[int, int]]] = [[{} for _ in range(len(calls) + 1)] for _ in range(len(wanted) + 1)]
     for place in reversed(range(len(wanted))):
         for number in reversed(range(len(calls))):

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any, Final
 
-from pandaprobe_otel.evals.comparison import Comparison
 from pandaprobe_otel.evals.html_page import chooser, json_field, page, slug_of
 from pandaprobe_otel.evals.judging import counted
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import CaseResult, Report
+from pandaprobe_otel.evals.report_comparison import Comparison
 from pandaprobe_otel.evals.report_html import span_line, trace_name
 from pandaprobe_otel.evals.side_by_side import CasePair, SpanPair, TracePair, paired
 from pandaprobe_otel.evals.usage_totals import sums
@@ -26,7 +26,7 @@ _WORDS: Final = {"left": "before only", "right": "now only"}
 
 
 def comparison_page(before: Report, after: Report, comparison: Comparison) -> str:
-    """Return both runs as a page: significant changes first, then case by case."""
+    """Return a page with both runs: significant changes first, then the cases."""
     pairs = paired(before, after)
     state = comparison.outcome
     return page(
@@ -110,7 +110,7 @@ def _cells(left: str, right: str, change: str = "same") -> str:
 
 
 def _value(name: str, before: Any, after: Any) -> str:
-    """Return a value; of a changed one its removed and added lines."""
+    """Return a value as HTML, with the removed and added lines of a changed value."""
     if before == after:
         return json_field(name, after)
     lines = "".join(_line(line.side, line.text) for line in diff_payloads(before, after))
@@ -129,7 +129,7 @@ def _trace(pair: TracePair, before_url: str | None, after_url: str | None) -> st
         "no trace" if trace is None else trace_name(trace, url)
         for trace, url in ((pair.before, before_url), (pair.after, after_url))
     )
-    told = f"{counted(pair.differing, 'span')} of {len(pair.spans)} not the same" if pair.differing else "no difference"
+    told = f"{counted(pair.differing, 'span')} of {len(pair.spans)} differ" if pair.differing else "no difference"
     rows = "".join(part for spans in pair.spans for part in _spans(spans))
     return f"<details{' open' if pair.differing else ''}><summary>{told}</summary>{_cells(left, right)}{rows}</details>"
 
@@ -140,6 +140,6 @@ def _spans(pair: SpanPair) -> Iterator[str]:
     left, right = ("" if span is None else f"{indent}{span_line(span)}{mark}" for span in (pair.before, pair.after))
     yield _cells(left, right, pair.change)
     if pair.before is not None and pair.after is not None and pair.fields:
-        shown = (name for name in pair.fields if name != "order")  # which is no value
+        shown = (name for name in pair.fields if name != "order")  # A value that cannot occur.
         fields = "".join(_value(name, pair.before.body.get(name), pair.after.body.get(name)) for name in shown)
         yield f"<details><summary>{escape(', '.join(pair.fields))} changed</summary>{fields}</details>"

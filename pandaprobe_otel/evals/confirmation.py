@@ -1,4 +1,4 @@
-"""Asking a judge again: only after a "no", and only until the majority is clear."""
+"""Repeated questions to a judge, only after a "no" and only until the majority is clear."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pandaprobe_otel.evals.judging import Bench, Finding, Judgement, Judgements,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
-    """A "no" of the judge, to be decided by `answers` opinions in all."""
+    """A "no" of the judge, to be decided by `answers` judgements in total."""
 
     question: Question
     metric: str
@@ -22,7 +22,7 @@ class Doubt:
 def confirmed(
     bench: Bench, questions: Iterable[Question], found: Judgements, thresholds: Mapping[str, float], *, answers: int
 ) -> Judgements:
-    """Return these judgements, each "no" among them after `answers` opinions in all."""
+    """Return the judgements, each "no" replaced by the majority of `answers` judgements."""
     doubts = [
         Doubt(question=question, metric=metric, threshold=thresholds[metric], answers=answers, first=first)
         for question in questions
@@ -33,9 +33,9 @@ def confirmed(
 
 
 def confirm(bench: Bench, doubts: Sequence[Doubt]) -> Judgements:
-    """Ask again about each doubt; return the opinion of the majority.
+    """Ask again about each doubt and return the majority's judgement.
 
-    Where there is no clear majority (the judge failed, or the limit of evaluations is reached) the "no" stands.
+    The "no" stands if there is no clear majority, because the judge failed or the limit of evaluations is reached.
     """
     answers = {number: [doubt.first] for number, doubt in enumerate(doubts)}
     asking = {number for number, doubt in enumerate(doubts) if doubt.answers > 1}
@@ -67,7 +67,7 @@ def _majority(doubt: Doubt, answers: Sequence[Judgement]) -> Judgement:
     if 2 * yes <= doubt.answers:
         return doubt.first if len(answers) == 1 else _with_note(doubt.first, f"confirmed: {values}")
     best = next(answer for answer in reversed(answers) if not answer.is_no(doubt.threshold))
-    return _with_note(best, f"{yes} of {len(answers)} answers are a yes: {values}")
+    return _with_note(best, f"{yes} of {len(answers)} answers are yes: {values}")
 
 
 def _yes(doubt: Doubt, answers: Sequence[Judgement]) -> int:

@@ -1,4 +1,4 @@
-"""A conversation of a simulated user with an agent: what was said, and how it ended."""
+"""Conversation of a simulated user with an agent: its messages, and the reason for its end."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class Ended(StrEnum):
-    """Why a conversation is over."""
+    """Reason for the end of a conversation."""
 
     GOAL = "goal"
     """The user reached their goal."""
     GAVE_UP = "gave up"
     """The user left without reaching their goal."""
     DONE = "done"
-    """The user had no goal, and no more messages."""
+    """The user had no goal and no further message."""
     TURNS = "turns"
-    """The number of turns reached its limit."""
+    """The conversation reached the limit of turns."""
     BUDGET = "budget"
     """The conversation exceeded its budget."""
     FAILED = "failed"
@@ -35,29 +35,29 @@ class Ended(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Conversation:
-    """The messages so far; personas and agents are shown them."""
+    """Messages of a conversation so far, as personas and agents receive them."""
 
     session: str = field(default_factory=lambda: f"simulated-{uuid.uuid4()}")
-    """The session of its traces."""
+    """Session id of its traces."""
     random: random.Random = field(default_factory=random.Random, repr=False)
-    """The source of a persona's choices: the same for the same seed."""
+    """Random generator of the persona's choices. The same seed gives the same choices."""
     messages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    """`{"role": "user", "content": ...}` and `{"role": "assistant", ...}`, in turn."""
+    """Alternating messages: `{"role": "user", "content": ...}` and `{"role": "assistant", ...}`."""
     trace_ids: list[str] = field(default_factory=list[str])
     """Ids of its traces in PandaProbe, one for each turn."""
     ended: Ended | None = None
-    """The reason why it is over; None before."""
+    """Reason for the end; None before the end."""
     reason: str = ""
-    """The reason in words."""
+    """Details of the reason."""
 
     @property
     def turns(self) -> int:
-        """The number of messages of the user."""
+        """The number of the user's messages."""
         return sum(message["role"] == "user" for message in self.messages)
 
     @property
     def last(self) -> Any:
-        """The last message of the agent; None before there is one."""
+        """The agent's last message; None before the first one."""
         return next((message["content"] for message in reversed(self.messages) if message["role"] == "assistant"), None)
 
     @property
@@ -71,11 +71,11 @@ class Conversation:
         return "\n".join(f"{message['role']}: {text_of(message['content'])}" for message in self.messages)
 
     def end(self, ended: Ended, reason: str) -> None:
-        """Note that it is over, and why."""
+        """Set the reason for the end, with details."""
         self.ended, self.reason = ended, reason
 
     def to_list(self) -> list[dict[str, Any]]:
-        """Return the messages as reports show them, with the end as a last entry."""
+        """Return the messages for reports, with the reason for the end as a last entry."""
         return [*self.messages, {"role": "end", "content": f"{self.ended}: {self.reason}"}]
 
 
@@ -85,10 +85,10 @@ def text_of(value: Any) -> str:
 
 
 def goal_reached(run: TaskRun) -> Judgement:
-    """Score a conversation: 1 if the user reached their goal. A user without a goal is no evidence."""
+    """Score 1 if the user reached their goal, otherwise 0. A user without a goal is no evidence."""
     conversation = run.conversation
     if conversation is None or conversation.ended in (None, Ended.DONE):
-        return Judgement.vacuous("there was no goal")
+        return Judgement.vacuous("the user had no goal")
     if conversation.ended is Ended.FAILED:
         return Judgement.error(conversation.reason)
     turns = f"after {conversation.turns} turn{'' if conversation.turns == 1 else 's'}"

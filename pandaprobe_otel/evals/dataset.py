@@ -1,4 +1,4 @@
-"""The cases of an evaluation: from a list, a JSONL file or a CSV file."""
+"""Cases of an evaluation, from a list, a JSONL file or a CSV file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EXPECTED: Final = ("expected", "expected_output", "reference")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One input for the task, with its expected output and metadata. `id` finds the case again in another report."""
+    """One input for the task, with its expected output and metadata. `id` identifies the case in other reports."""
 
     id: str
     input: Any
@@ -31,19 +31,19 @@ def load_cases(dataset: Dataset) -> tuple[Case, ...]:
 
     dataset: the path of a `.jsonl` or `.csv` file, or an iterable of `Case`s, mappings or plain inputs.
 
-    A mapping (a line, a row) with the key `input` is a case: `id`, `input`, `expected` (or `expected_output`,
-    `reference`), and the rest is metadata. Any other value is the input itself, and so are the mappings of an iterable
-    of which none has that key. Cases without an id get their number.
+    A mapping (a line or row) with the key `input` is a case. It may have `id` and `expected` (or `expected_output`,
+    `reference`); all other keys are metadata. Any other value is an input. If no mapping of an iterable has the key
+    `input`, the mappings themselves are inputs. Cases without an id get their number as id.
 
-    Raises ValueError for a file that cannot be read so, for a mapping without `input` in a file or beside others that
-    have one, for ids that occur twice, and for no cases at all.
+    Raises ValueError for an unreadable file, for a mapping without `input` in a file or among mappings with `input`,
+    for duplicate ids, and for an empty dataset.
     """
     is_file = isinstance(dataset, str | PathLike)
     items = read_items(dataset)
     _check_inputs(items, wanted=is_file or any(isinstance(item, Mapping) and "input" in item for item in items))
     cases = tuple(_case(number, item) for number, item in enumerate(items, 1))
     if not cases:
-        raise ValueError("the dataset has no cases")
+        raise ValueError("the dataset has no cases: add a line with the key 'input'")
     seen: set[str] = set()
     for case in cases:
         if case.id in seen:
@@ -53,7 +53,7 @@ def load_cases(dataset: Dataset) -> tuple[Case, ...]:
 
 
 def read_items(dataset: Dataset) -> list[Any]:
-    """Return the items of a dataset, unchanged. Raises ValueError for a file that cannot be read."""
+    """Return the items of a dataset unchanged. Raises ValueError for an unreadable file."""
     return _read(Path(dataset)) if isinstance(dataset, str | PathLike) else list(dataset)
 
 
@@ -87,7 +87,7 @@ def _read(path: Path) -> list[Any]:
     if path.suffix not in (".jsonl", ".ndjson"):
         raise ValueError(f"the dataset {path} is neither .jsonl nor .csv")
     items: list[Any] = []
-    # Not `splitlines`: JSON strings may contain what Unicode counts as an end of line.
+    # Not `splitlines`: JSON strings may contain characters that it treats as line ends.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:

@@ -1,4 +1,4 @@
-"""The judgements of a metric about the runs of a case: enough to decide, and again with another threshold."""
+"""Judgements of a metric about the runs of a case. They suffice to decide again with another threshold."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Evidence:
     """Judgements of one metric about one case."""
 
     runs: tuple[tuple[Judgement, ...] | None, ...]
-    """Judgements of each run, one for each of its traces or sessions; None if the run itself failed."""
+    """For each run, one judgement per trace or session; None if the run failed."""
     repetition: Repetition
     allow_vacuous: bool = False
 
@@ -37,14 +37,14 @@ class Evidence:
         )
 
     def of_runs(self, threshold: float) -> list[Outcome]:
-        """Return the verdict about each run by itself."""
+        """Return the verdict of each run."""
         return [
             Outcome.FAILED if (one := self.worst(number, threshold)) is None else self._of(one, threshold)
             for number in range(len(self.runs))
         ]
 
     def worst(self, run: int, threshold: float) -> Judgement | None:
-        """Return the worst judgement of a run, which counts; None if the run itself failed."""
+        """Return the worst judgement of a run, which decides; None if the run failed."""
         judgements = self.runs[run]
         if judgements is None:
             return None
@@ -54,14 +54,14 @@ class Evidence:
         return judgement.outcome(threshold, allow_vacuous=self.allow_vacuous)
 
     def example(self, threshold: float) -> int:
-        """Return the number, from 0, of a run that explains the verdict; if possible one with scores."""
+        """Return the index of a run that explains the verdict, preferably one with scores."""
         outcome, said = self.outcome(threshold), self.of_runs(threshold)
         wanted = [number for number, each in enumerate(said) if each is outcome]
         judged = [number for number, judgements in enumerate(self.runs) if judgements is not None]
         return next((n for n in wanted if n in judged), next(iter(judged or wanted), 0))
 
     def value(self, threshold: float) -> float | None:
-        """Return the score: the mean over the runs with evidence."""
+        """Return the score: the mean of the runs with evidence."""
         found = [self.worst(number, threshold) for number in range(len(self.runs))]
         if self.repetition.repeat == 1:
             return None if found[0] is None else found[0].value
@@ -69,7 +69,7 @@ class Evidence:
         return sum(scored) / len(scored) if scored else None
 
     def text(self, metric: str, threshold: float) -> str:
-        """Return the verdict and its reason in one line."""
+        """Return the verdict and its reason on one line."""
         number = self.example(threshold)
         one = self.worst(number, threshold)
         said = f"run {number + 1} failed" if one is None else describe(metric, one, threshold)
@@ -89,7 +89,7 @@ class Evidence:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` made."""
+        """Read the result of `to_dict`."""
         return cls(
             runs=tuple(None if run is None else _judgements(run) for run in plain["runs"]),
             repetition=Repetition(**plain["repetition"]),
@@ -98,14 +98,14 @@ class Evidence:
 
 
 def describe(metric: str, judgement: Judgement, threshold: float) -> str:
-    """Return a judgement as one line."""
+    """Describe a judgement on one line."""
     reason = f": {plain_text(judgement.reason)}" if judgement.reason else ""
     if judgement.finding is Finding.ERROR:
         return f"{metric} could not be judged{reason}"
     if judgement.finding is Finding.VACUOUS:
-        return f"{metric} is inconclusive, there was nothing to judge{reason}"
+        return f"{metric} is inconclusive: there was nothing to judge{reason}"
     if judgement.unfinished is not None:
-        reason += f"; the trace is {judgement.unfinished.replace('_', ' ')}: only a part was judged"
+        reason += f"; the trace is {judgement.unfinished.replace('_', ' ')}: only part of it was judged"
     sign = ">=" if judgement.value is not None and judgement.value >= threshold else "<"
     cached = " (cached)" if judgement.cached else ""
     return f"{metric} {judgement.value:.2f} {sign} {threshold:.2f}{cached}{reason}"

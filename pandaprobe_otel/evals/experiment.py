@@ -1,4 +1,4 @@
-"""`evaluate()`: a task over a dataset, traced, judged in one batch, reported. Needs no pytest."""
+"""`evaluate()`: run a task over a dataset, trace it, judge all traces in one batch, and report. Needs no pytest."""
 
 from __future__ import annotations
 
@@ -57,35 +57,35 @@ def evaluate(
     pass_rate: float = 1.0,
     say: Callable[[str], None] | None = None,
 ) -> Report:
-    """Run a task over cases, trace each, judge all in one batch, and return the report.
+    """Run a task over cases, trace each run, judge all traces in one batch, and return the report.
 
-    dataset: cases; see `load_cases`.
-    task: takes the input of a case; may be a coroutine function, or a `Simulation`: then each input is a simulated
-    user, and PandaProbe's metrics are those of sessions.
-    metrics: names of PandaProbe's metrics of traces, and functions (see `Scorer`), which cost nothing.
-    thresholds: of all, or by name (default 0.5); a score below it fails the case.
-    concurrency: how many cases run at once, in threads.
-    client: for the judge; default: one of the project that the traces go to.
-    judge: a model that is asked from here, such as `openai/gpt-4o-mini`; then no server is needed, and nothing is sent
-    by this function. Where `init()` sends, the scores are sent after their traces.
-    model, confirm, allow_vacuous: as of the pytest marker. max_evaluations: judge nothing if more would be billed.
-    repeat, min_pass: run each case so many times; by each metric, this share of the runs must pass. It stops early
-    when the runs that are left can change nothing. A case is shown with the mean of its runs and all traces.
-    cache: a file of judgements about unchanged behaviour. refresh: ask all the same, and renew what it knows.
-    timeout: how long traces may take to be readable, and a run of evaluations, in seconds.
-    deliver_within: how long to wait for the traces to be delivered, in seconds.
+    dataset: the cases; see `load_cases`.
+    task: a function or coroutine function of a case's input, or a `Simulation`. With a `Simulation`, each input is a
+    simulated user, and PandaProbe's metrics are those of sessions.
+    metrics: names of PandaProbe's metrics, and functions (see `Scorer`), which are not billed.
+    thresholds: one number for all metrics, or numbers by name (default 0.5). A score below it fails the case.
+    concurrency: the number of cases that run at once, in threads.
+    client: the client for the judge. Default: a client of the project that receives the traces.
+    judge: a model that is called from here, such as `openai/gpt-4o-mini`. This needs no server and sends nothing by
+    itself. If `init()` sends traces, their scores are sent too.
+    model, confirm, allow_vacuous: as in the pytest marker.
+    max_evaluations: judge nothing if more evaluations would be billed.
+    repeat, min_pass: the number of runs of each case, and the share of them that must pass for each metric. Runs stop
+    early once the result is decided. The report shows a case with the mean of its runs and all traces.
+    cache: a file with judgements of unchanged behaviour. refresh: judge everything again and update the file.
+    timeout: the seconds until traces must be readable, and the seconds for a run of evaluations.
+    deliver_within: the seconds until the traces must be delivered.
     pass_rate: the share of the cases that must pass for the report to pass.
-    say: gets a line for what is going on, such as the bill, and how far it is each 10 s; default: standard error,
-    and how far it is in place where that is a terminal.
+    say: called with a line of text for each event, such as the bill, and every 10 s with the progress. Default: print
+    to standard error, and update the progress in place on a terminal.
 
-    With names of metrics, `init()` is called unless it was; without, nothing is sent by this function, and the
-    libraries that it instruments are as before when it returns. A task that fails is an error of its case, and the
-    others go on.
+    If `metrics` has names, `init()` is called unless the app has called it. Otherwise nothing is sent, and the
+    instrumented libraries are restored at the end. If a task fails, its case has an error and the other cases continue.
 
     Raises:
-        ValueError: the dataset, the metrics, the thresholds or a number cannot be used.
-        ConfigError: there are metrics to judge, and no key to do it with.
-        EvaluationStopped: a KeyboardInterrupt, whose `report` has what was done until Ctrl-C.
+        ValueError: the dataset, the metrics, the thresholds or a number is invalid.
+        ConfigError: there are metrics to judge but no key.
+        EvaluationStopped: a KeyboardInterrupt, whose `report` covers the cases until Ctrl-C.
     """
     cases = load_cases(dataset)
     names, scorers = sorted_metrics(metrics)
@@ -165,11 +165,11 @@ def _watch(rules: Rules, say: Callable[[str], None] | None, futures: Sequence[Fu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asking:
-    """The way in which a judge is asked."""
+    """The way in which the judge is called."""
 
     rules: Rules
     asked: Mapping[str, Sequence[str]]
-    """The metrics, as `of_traces` or, of a simulation, `of_sessions`."""
+    """The metrics, as `of_traces` or, for a simulation, `of_sessions`."""
     model: str | None
     answers: int
     allowance: Allowance
@@ -240,13 +240,13 @@ def _open() -> PandaProbe:
     handle = bootstrap.current() or bootstrap.init()
     if not handle.enabled:
         problems = " ".join(problem.message for problem in handle.config.problems)
-        off = "sending is turned off, by init(enabled=False) or by pytest without --pandaprobe=eval."
-        raise ConfigError(f"the judge cannot be asked: {problems or off}")
+        off = "sending is disabled by init(enabled=False), or by pytest without --pandaprobe=eval."
+        raise ConfigError(f"the judge cannot be called: {problems or off}")
     return handle
 
 
 def _opinions(of_cases: Iterable[Iterable[TaskRun]], scorers: Mapping[str, Scorer]) -> Judgements:
-    """Return the opinions of scorers that ask a model, which are kept with sent traces."""
+    """Return the scores of scorers that call a model. They are sent with the traces."""
     asking: dict[str, object] = {name: scorer for name, scorer in scorers.items() if isinstance(scorer, Asking)}
     return {
         (run.trace_id, name): judgement
@@ -296,7 +296,7 @@ def _thresholds(
             common = float(source)
     names = list(names)
     if unknown := [name for name in given if name not in names]:
-        raise ValueError(f"{', '.join(unknown)} has a threshold, but is no metric of this evaluation")
+        raise ValueError(f"{', '.join(unknown)} has a threshold but is not a metric of this evaluation")
     for value in (common, *given.values()):
         share(threshold=value)
     return {name: given.get(name, common) for name in names}

@@ -1,20 +1,20 @@
-"""The text of an exception that is the result of a case: bounded, and never a reason to end the evaluation."""
+"""Bounded text of an exception that is the result of a case."""
 
 from __future__ import annotations
 
 from typing import Final
 
 _MOST: Final = 8_000
-"""Characters; a service may answer an error with a whole page."""
+"""Most characters. A service may answer an error with a whole page."""
 
 
 def failure_text(error: BaseException) -> str:
-    """Return the name of an exception, with its text."""
+    """Return the name of an exception and its text."""
     return f"{type(error).__name__}: {said_by(error)}"
 
 
 def said_by(error: BaseException) -> str:
-    """Return the text of an exception, cut where it is long."""
+    """Return the text of an exception, truncated if it is long."""
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 - whatever an app's own exception does there

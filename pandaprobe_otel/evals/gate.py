@@ -1,4 +1,4 @@
-"""Verdict about a finished run with other thresholds: nothing runs, and no judge is asked."""
+"""New verdict about a finished run with other thresholds. Nothing runs, and no judge is called."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ def gated(
     pass_rate: float | None = None,
     allow_vacuous: bool = False,
 ) -> Report:
-    """Return the report as the run would have given it with these thresholds; others stay as they were.
+    """Return the report with a verdict for these thresholds. Thresholds that are not given stay.
 
-    A baseline is not kept: it is given anew.
+    The result has no baseline; pass it again.
 
-    metrics: those that count; default: all of the run. thresholds: by metric, "" for all others.
-    The repetitions of a test are no metric, and count as they did.
+    metrics: the metrics that count. Default: all of the run.
+    thresholds: thresholds by metric; "" stands for all others. Repetitions of a test are not a metric and count as
+    before.
 
-    Raises ValueError for a metric that the run has not, and for a report that holds too little to decide again.
+    Raises ValueError for a metric that the run does not have, and for a report that has only verdicts, no judgements.
     """
     thresholds = thresholds or {}
     known = [metric for metric in report.metrics if metric != REPEAT]
     unknown = [name for name in (*metrics, *thresholds) if name and name not in known]
-    if unknown and known:  # where every task failed, the report names no metric
-        raise ValueError(f"{unknown[0]} is no metric of this run; there are {', '.join(known)}")
+    if unknown and known:  # If every task failed, the report names no metric.
+        raise ValueError(f"{unknown[0]} is not a metric of this run; its metrics are {', '.join(known)}")
     chosen = {
         metric: thresholds.get(metric, thresholds.get("")) for metric in known if not metrics or metric in metrics
     }
@@ -54,7 +55,8 @@ def _decided(result: MetricResult, threshold: float | None, *, allow_vacuous: bo
         return result
     if result.evidence is None:
         raise ValueError(
-            f"the report does not say what {result.metric} was decided from: an earlier version wrote it; run it again"
+            f"the report has no judgements of {result.metric}, since an earlier version wrote it: run the evaluation "
+            "again"
         )
     evidence = replace(result.evidence, allow_vacuous=result.evidence.allow_vacuous or allow_vacuous)
     return MetricResult.of(result.metric, evidence, wanted)

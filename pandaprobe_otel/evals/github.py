@@ -11,14 +11,14 @@ from pandaprobe_otel.evals.report import Report
 from pandaprobe_otel.evals.report_text import baseline_complaints, complaints
 
 _MOST_BYTES: Final = 1 << 20
-"""Of the summary of a step."""
+"""Largest summary of a step, in bytes."""
 _CUT: Final = b"\nThere is more, for which a summary has no room: see the report.\n"
 
 
 def error_commands(report: Report, *, allow_no_evidence: bool = False) -> list[str]:
     """Return a workflow command for each case that did not pass, and for each regression against the baseline.
 
-    To be printed on standard output.
+    Print them to standard output.
     """
     said = [(case.outcome, case.id, words) for case in report.cases if not case.passed for words in complaints(case)]
     if report.comparison is not None and (words := baseline_complaints(report)):
@@ -34,14 +34,14 @@ def error_commands(report: Report, *, allow_no_evidence: bool = False) -> list[s
 
 
 def error_command(*, title: str, text: str, file: str = "", line: int | None = None, level: str = "error") -> str:
-    """Return the workflow command of an annotation. `line` counts from 0, as pytest does."""
+    """Return the workflow command of an annotation. `line` counts from 0, as in pytest."""
     properties = {"file": file, "line": "" if line is None else str(line + 1), "title": title}
     given = ",".join(f"{name}={_property(value)}" for name, value in properties.items() if value)
     return f"::{level} {given}::{_data(text)}"
 
 
 def add_summary(text: str, environ: Mapping[str, str]) -> bool:
-    """Append Markdown to the summary of the job; False where there is no such job."""
+    """Append Markdown to the summary of the job; return False outside of a job."""
     path = environ.get("GITHUB_STEP_SUMMARY", "")
     if not path:
         return False
@@ -51,7 +51,7 @@ def add_summary(text: str, environ: Mapping[str, str]) -> bool:
 
 
 def _within(text: bytes, room: int) -> bytes:
-    """Return whole lines that fit: GitHub does not show a summary that is too long."""
+    """Return the first whole lines that fit, since GitHub does not show a longer summary."""
     if len(text) <= room:
         return text
     kept = text[: max(room - len(_CUT), 0)]

@@ -1,4 +1,4 @@
-"""Parts of the pages of reports: one file, no network, everything escaped, one script."""
+"""Parts of the report pages. Each page is one file with one script and no network access, and everything is escaped."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _POLICY: Final = (
 
 
 def page(title: str, body: Sequence[str]) -> str:
-    """Return a whole page. The body is markup."""
+    """Return a whole page. `body` is HTML."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="content-security-policy" content="{_POLICY}"><title>{escape(title)}</title>'
@@ -70,7 +70,7 @@ def page(title: str, body: Sequence[str]) -> str:
 def chooser(counts: Mapping[str, int]) -> str:
     """Return the search field, and a filter by `data-outcome` that works without a script.
 
-    counts: how many cases there are of each kind.
+    counts: the number of cases of each kind.
     """
     choices: list[str] = []
     rules: list[str] = []
@@ -88,11 +88,11 @@ def chooser(counts: Mapping[str, int]) -> str:
 
 
 def slug_of(kind: str) -> str:
-    """Return a kind as the name of a class."""
+    """Return a kind as the name of a CSS class."""
     return kind.replace(" ", "-")
 
 
 def json_field(name: str, value: Any) -> str:
-    """Return a value under its name."""
+    """Return a value with its name as a heading."""
     text = value if isinstance(value, str) else json.dumps(json.loads(encode(value)), indent=1, ensure_ascii=False)
     return f"<div class=dim>{name}</div><pre>{escape(text)}</pre>"

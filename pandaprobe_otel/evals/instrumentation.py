@@ -1,4 +1,4 @@
-"""Instrumentation of the supported libraries during an evaluation, undone afterwards."""
+"""Instrumentation of the supported libraries during an evaluation, undone at its end."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Final
 
 
 class _Borrowed:
-    """Count of concurrent evaluations: the first one instruments, the last one undoes it.
+    """Count of concurrent evaluations. The first one instruments the libraries, and the last one restores them.
 
-    An `init()` that sends takes over: what it found instrumented is its own from then on, and stays.
+    An `init()` that sends may run meanwhile. It then takes over the instrumented libraries, and they stay instrumented.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ def _somebody_sends() -> bool:
 
 @contextmanager
 def instrumentation() -> Generator[None]:
-    """Instrument the supported libraries, with content, while the block is open; then restore them."""
+    """Instrument the supported libraries, with content, inside the block, and restore them after it."""
     _borrowed.take()
     try:
         yield

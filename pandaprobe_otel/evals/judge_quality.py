@@ -1,4 +1,4 @@
-"""Measuring a judge: whether it agrees with people, and with itself."""
+"""Quality of a judge: its agreement with people and with itself."""
 
 from __future__ import annotations
 
@@ -28,39 +28,39 @@ _AT_ONCE: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledAnswers:
-    """One case: the label of a person, and the answers of the judge that have a score."""
+    """A labelled case, with the judge's answers that have a score."""
 
     id: str
     label: bool
     values: tuple[float, ...]
     reason: str
-    """That of the last answer."""
+    """Reason of the last answer."""
     threshold: float
 
     @property
     def share(self) -> float:
-        """The share of answers that are a yes."""
+        """Share of the answers that are a yes."""
         return sum(value >= self.threshold for value in self.values) / len(self.values)
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeQuality:
-    """The quality of a judge for one metric."""
+    """Quality of a judge for one metric."""
 
     metric: str
     threshold: float
     repeat: int
     answers: tuple[LabelledAnswers, ...]
     unanswered: Mapping[str, str]
-    """Cases without any score, and why."""
+    """Cases without any score, with the reason."""
     unanswered_labels: tuple[bool, ...] = ()
-    """Their labels."""
+    """Labels of the cases without any score."""
     min_kappa: float | None = None
     seed: int = 0
 
     @cached_property
     def agreement(self) -> Agreement:
-        """The agreement of the labels with the answers."""
+        """Agreement of the labels with the answers."""
         return self._agreement()
 
     def _agreement(self, *missing: tuple[bool, float]) -> Agreement:
@@ -68,21 +68,21 @@ class JudgeQuality:
 
     @property
     def deviation(self) -> float | None:
-        """Standard deviation of the scores of one case, over the cases; None if no case was asked about twice."""
+        """Pooled standard deviation of the scores within a case. None: no case has two answers."""
         variances = [statistics.variance(one.values) for one in self.answers if len(one.values) > 1]
         return math.sqrt(statistics.fmean(variances)) if variances else None
 
     @property
     def steady(self) -> Rate:
-        """The share of the cases asked about more than once that got the same verdict each time."""
+        """Share of the cases with several answers whose verdict was always the same."""
         repeated = [one for one in self.answers if len(one.values) > 1]
         return rate(sum(one.share in (0.0, 1.0) for one in repeated), len(repeated))
 
     @property
     def outcome(self) -> Outcome:
-        """No evidence if there are too few cases. With `min_kappa` the interval decides: above it, below it, or across.
+        """Verdict. No evidence if there are too few cases, or if `min_kappa` is inside the interval.
 
-        Where answers are missing it must do so whatever they would be.
+        If answers are missing, the verdict must hold for any value of them.
         """
         if self.agreement.kappa is None or (self.agreement.lack is not None and self.min_kappa is None):
             return Outcome.NO_EVIDENCE
@@ -96,7 +96,7 @@ class JudgeQuality:
 
     @property
     def disagreements(self) -> tuple[LabelledAnswers, ...]:
-        """The cases whose answer differs from the label, the clearest first."""
+        """Cases whose answer differs from the label, the clearest first."""
         wrong = [one for one in self.answers if one.share != float(one.label)]
         return tuple(sorted(wrong, key=lambda one: -abs(one.share - one.label)))
 
@@ -142,13 +142,16 @@ def measure_judge(
     max_evaluations: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[JudgeQuality]:
-    """Ask about cases that a person has labelled, `repeat` times, and return the agreement for each metric.
+    """Ask a judge about labelled cases, `repeat` times, and return the agreement for each metric.
 
-    dataset: see `load_labelled`. metrics: names of metrics of traces, which need a `judge`, and scorers.
-    thresholds: by metric (default 0.5): from there on a score is a yes. seed: of the interval.
-    min_kappa: what the agreement must be. max_evaluations: ask nothing if the judge would be asked more often.
+    dataset: see `load_labelled`.
+    metrics: names of metrics of traces, which need a `judge`, and scorers.
+    thresholds: by metric (default 0.5): the lowest score that counts as a yes.
+    seed: the seed of the draws for the interval.
+    min_kappa: the required kappa.
+    max_evaluations: ask nothing if the judge would be asked more often.
 
-    Raises ValueError for what cannot be meant, and where the limit would be passed.
+    Raises ValueError for invalid arguments, and if the limit would be exceeded.
     """
     cases = load_labelled(dataset)
     whole(repeat=repeat)
@@ -158,18 +161,18 @@ def measure_judge(
     limits = {name: given.get(name, 0.5) for name in (*names, *scorers)}
     judge = LocalJudge(judge) if isinstance(judge, str) else judge
     if names and judge is None:
-        raise ValueError(f"{names[0]} needs a judge")
+        raise ValueError(f"{names[0]} needs a judge: pass judge=")
     check_local_metrics(of_traces=names)
     if not limits:
-        raise ValueError("no metric to measure")
+        raise ValueError("there is no metric to measure: pass metrics=")
     for case in cases:
         for name, limit in limits.items():
-            case.is_good(name, limit)  # what is no label is refused before anybody is asked
+            case.is_good(name, limit)  # Invalid labels are refused before the judge is asked.
     asked = len(cases) * len(names) * repeat
     parts = (counted(len(cases), "case"), counted(len(names), "metric"), counted(repeat, "answer"))
     bill = f"{' × '.join(parts)} = {counted(asked, 'evaluation')}"
     if max_evaluations is not None and asked > max_evaluations:
-        raise ValueError(f"{bill}, and the limit is {max_evaluations}")
+        raise ValueError(f"{bill}, but max_evaluations is {max_evaluations}")
     if names:
         say(bill)
     with shown(say, live=False) as show:
@@ -180,13 +183,13 @@ def measure_judge(
 
 
 _Answers = list[list[Judgement]]
-"""Of each case, in order."""
+"""Answers of each case, in order."""
 
 
 def _by_judge(
     judge: LocalJudge, names: Sequence[str], cases: Sequence[Labelled], repeat: int, show: Show
 ) -> dict[str, _Answers]:
-    traces = {case.run.case.id: case.run.traces for case in cases}  # the same trace may be labelled twice
+    traces = {case.run.case.id: case.run.traces for case in cases}  # The same trace may be labelled twice.
     questions = [Question(target=target, metrics=tuple(names)) for target in traces]
     with closing(judge.open()) as opened:
         bench = LocalBench(opened, traces, show=show)

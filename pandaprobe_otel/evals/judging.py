@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.cache import JudgementCache
 
 _PER_RUN: Final = 500
-"""Targets of one run; the server takes more, but an answer of a run lists all of its scores at once."""
+"""Most targets of one run. The server accepts more, but returns all scores of a run in one answer."""
 
 
 class Finding(Enum):
-    """The kind of answer about a target and a metric."""
+    """Kind of answer about a target and a metric."""
 
     SCORED = "scored"
     VACUOUS = "vacuous"
-    """The best score, given because there was nothing to judge."""
+    """The best score, which the judge gives if there is nothing to judge."""
     ERROR = "error"
-    """No score: the metric failed, the trace is not there, the server could not be asked."""
+    """No score: the metric failed, the trace does not exist, or the server cannot be reached."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """The answer about one target and one metric; `value` is None without a score.
+    """Answer about one target and one metric. `value` is None without a score.
 
     A scorer may return one, made by `scored`, `vacuous` or `error`.
     """
@@ -43,7 +43,7 @@ class Judgement:
     reason: str = ""
     cached: bool = False
     unfinished: str | None = None
-    """Outcome of a trace that was cancelled, timed out or left early, of which only a part was judged."""
+    """Outcome of a trace that was cancelled, timed out or abandoned, so that only part of it was judged."""
 
     @classmethod
     def scored(cls, value: float, reason: str = "") -> Judgement:
@@ -52,16 +52,16 @@ class Judgement:
 
     @classmethod
     def vacuous(cls, reason: str) -> Judgement:
-        """Return the judgement that there was nothing to judge: no evidence, unless that is allowed."""
+        """Return the judgement that there was nothing to judge. It is no evidence unless that is allowed."""
         return cls(finding=Finding.VACUOUS, value=1.0, reason=reason)
 
     @classmethod
     def error(cls, reason: str) -> Judgement:
-        """Return the judgement that no score could be given: no evidence."""
+        """Return the judgement that no score could be given. It is no evidence."""
         return cls(finding=Finding.ERROR, reason=reason)
 
     def outcome(self, threshold: float, *, allow_vacuous: bool = False) -> Outcome:
-        """Return the verdict. A yes about nothing, or about a part, is no evidence unless that is allowed."""
+        """Return the verdict. A yes about nothing, or about part of a trace, is no evidence unless that is allowed."""
         if self.is_no(threshold):
             return Outcome.FAILED
         if self.finding is Finding.ERROR:
@@ -70,34 +70,34 @@ class Judgement:
         return Outcome.PASSED if whole or allow_vacuous else Outcome.NO_EVIDENCE
 
     def passes(self, threshold: float, *, allow_vacuous: bool = False) -> bool:
-        """Return whether this counts as a yes."""
+        """Return whether the verdict is a yes."""
         return self.outcome(threshold, allow_vacuous=allow_vacuous) is Outcome.PASSED
 
     def is_no(self, threshold: float) -> bool:
-        """Return whether the judge said so on evidence, which another answer may overrule."""
+        """Return whether the judge gave a "no" with evidence, which another answer may overrule."""
         return self.finding is Finding.SCORED and not (self.value is not None and self.value >= threshold)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A trace (or session) to be judged by some metrics."""
+    """A trace or session to be judged by some metrics."""
 
     target: str
     metrics: tuple[str, ...]
     session: bool = False
     model: str | None = None
     content: str | None = None
-    """Hash of the trace's behaviour, for the cache; None: not to be cached."""
+    """Hash of the trace's behaviour, as the key of the cache. None: do not cache."""
     started: datetime | None = None
     unfinished: str | None = None
-    """Outcome of the trace, if it was cancelled, timed out or left early."""
+    """Outcome of the trace, if it was cancelled, timed out or abandoned."""
     traces: tuple[str, ...] = ()
-    """Ids of a session's traces, if known: the session is judged when all can be read."""
+    """Ids of a session's traces, if known. The session is judged once all are readable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """The targets that one run can evaluate together."""
+    """Targets that one run can evaluate together."""
 
     metrics: tuple[str, ...]
     session: bool
@@ -106,7 +106,7 @@ class Group:
 
     @property
     def evaluations(self) -> int:
-        """The number of evaluations that the run is billed."""
+        """Number of billed evaluations of the run."""
         return len(self.metrics) * len(self.questions)
 
     def __str__(self) -> str:
@@ -117,7 +117,7 @@ class Group:
 
 
 Judgements = dict[tuple[str, str], Judgement]
-"""By target and metric."""
+"""Judgements by target and metric."""
 
 
 def groups_of(questions: Iterable[Question]) -> list[Group]:
@@ -134,25 +134,25 @@ def groups_of(questions: Iterable[Question]) -> list[Group]:
 
 
 def bill(groups: Sequence[Group]) -> str:
-    """Return what the runs will cost: `42 traces × 2 metrics = 84 evaluations`."""
+    """Return the cost of the runs: `42 traces × 2 metrics = 84 evaluations`."""
     total = sum(group.evaluations for group in groups)
     return f"{' + '.join(map(str, groups)) or 'nothing'} = {counted(total, 'evaluation')}"
 
 
 class UnknownMetric(ValueError):
-    """A name that is no metric of traces, or of sessions."""
+    """Unknown name of a metric of traces or sessions."""
 
     def __init__(self, metric: str, *, of_sessions: bool, known: Iterable[str]) -> None:
         what = "sessions" if of_sessions else "traces"
-        super().__init__(f"{metric} is no metric of {what}; there are {', '.join(sorted(known))}")
+        super().__init__(f"{metric} is not a metric of {what}; the metrics are {', '.join(sorted(known))}")
         self.metric = metric
         self.of_sessions = of_sessions
 
 
 def check_metrics(client: Client, *, of_traces: Iterable[str] = (), of_sessions: Iterable[str] = ()) -> None:
-    """Raise UnknownMetric for a name that is no metric of traces, or of sessions; before a task or test has run.
+    """Raise UnknownMetric for an unknown metric of traces or sessions, before a task or test has run.
 
-    A server that cannot be asked is no reason to stop here: it is told when it is asked to judge.
+    If the server does not answer, nothing is raised: the judging itself will report it.
     """
     try:
         known = {
@@ -167,7 +167,7 @@ def check_metrics(client: Client, *, of_traces: Iterable[str] = (), of_sessions:
 
 
 class Allowance:
-    """The number of evaluations that may be started in all, shared by several judges. None: any number."""
+    """Number of evaluations that may still be started, shared by several judges. None: no limit."""
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
@@ -178,16 +178,16 @@ class Allowance:
         return self._left is None or evaluations <= self._left
 
     def draw(self, evaluations: int) -> None:
-        """Count evaluations that are started."""
+        """Subtract evaluations that are started."""
         if self._left is not None:
             self._left -= evaluations
 
 
 class Bench(ABC):
-    """A judge of questions. It never raises for failures of the judge, which become ERROR judgements.
+    """A judge of questions. It never raises for failures of the judge; these become ERROR judgements.
 
-    allowance: runs that would go beyond it are not started; their judgements are errors that say so.
-    say: gets one line for what is going on, such as the bill.
+    allowance: runs that would exceed it are not started, and their judgements are errors.
+    say: called with a line of text for each event, such as the bill.
     """
 
     def __init__(
@@ -203,18 +203,18 @@ class Bench(ABC):
 
     @abstractmethod
     def _readable(self, groups: Sequence[Group]) -> tuple[list[Group], Mapping[str, str]]:
-        """Return the groups without the targets that cannot be judged, and why those cannot."""
+        """Remove targets that cannot be judged. Return the remaining groups, and the reasons by removed target."""
 
     @abstractmethod
     def _answers(self, group: Group) -> Judgements:
-        """Have a group judged; raises PandaProbeError."""
+        """Have a group judged. Raises PandaProbeError."""
 
     def judge(self, questions: Sequence[Question]) -> Judgements:
-        """Judge all questions: from the cache, then by one run for each set of metrics."""
+        """Judge all questions: from the cache if possible, otherwise by one run for each set of metrics."""
         return _marked(self._judge(questions), questions)
 
     def again(self, questions: Sequence[Question]) -> Judgements:
-        """Ask once more, without cache and bill; nothing beyond the limit."""
+        """Ask once more, without cache and bill, but within the limit."""
         found: Judgements = {}
         for group in groups_of(questions):
             if self._allowance.covers(group.evaluations):
@@ -227,9 +227,9 @@ class Bench(ABC):
             replace(q, metrics=tuple(m for m in q.metrics if (q.target, m) not in known)) for q in questions
         ]
         groups = groups_of(open_questions)
-        self._say(bill(groups) + (f", {len(known)} more known from the cache" if known else ""))
+        self._say(bill(groups) + (f", {len(known)} more from the cache" if known else ""))
         if not self._allowance.covers(sum(group.evaluations for group in groups)):
-            reason = f"not judged: {bill(groups)}, and the limit is {self._allowance.limit} in all"
+            reason = f"not judged: {bill(groups)}, but the limit is {self._allowance.limit} in total"
             return {**known, **all_errors(groups, reason)}
         here, missing = self._readable(groups)
         found: Judgements = {**known, **all_errors(groups, "", only=missing)}
@@ -269,7 +269,7 @@ class Bench(ABC):
 
 
 def _marked(found: Judgements, questions: Iterable[Question]) -> Judgements:
-    """Return the judgements, marked if only a part was judged."""
+    """Return the judgements, marked if only part of a trace was judged."""
     marks = {question.target: question.unfinished for question in questions if question.unfinished is not None}
     if not marks:
         return found
@@ -277,7 +277,7 @@ def _marked(found: Judgements, questions: Iterable[Question]) -> Judgements:
 
 
 def all_errors(groups: Iterable[Group], reason: str, *, only: Mapping[str, str] | None = None) -> Judgements:
-    """Return an ERROR judgement for each target and metric; with `only`, for these targets, with their reasons."""
+    """Return an ERROR judgement for each target and metric. With `only`, for these targets, with their reasons."""
     return {
         (question.target, metric): Judgement(
             finding=Finding.ERROR, reason=reason if only is None else only[question.target]
@@ -290,7 +290,7 @@ def all_errors(groups: Iterable[Group], reason: str, *, only: Mapping[str, str] 
 
 
 def has_error(found: Iterable[Judgement]) -> bool:
-    """Return whether some have no score."""
+    """Return whether a judgement has no score."""
     return any(judgement.finding is Finding.ERROR for judgement in found)
 
 

@@ -1,4 +1,4 @@
-"""Agreement of two verdicts beyond chance: Cohen's kappa, with an interval that holds for few cases too."""
+"""Agreement of two verdicts beyond chance: Cohen's kappa, with an interval that is valid for few cases too."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from typing import Final
 
 _DRAWS: Final = 10_000
 _PRIOR: Final = 0.5
-"""Of each cell (Jeffreys): the interval of few cases that all agree is wide, where a bootstrap's would be a point."""
+"""Count added to each cell (Jeffreys' prior). It keeps the interval wide for few cases that all agree, where a
+bootstrap would give a point.
+"""
 _WIDE: Final = 0.4
-"""Wider, the interval tells a good judge from a bad one no more."""
+"""Widest useful interval. A wider one cannot distinguish a good judge from a bad one."""
 _NARROW: Final = 0.2
-"""The width that the number of cases is told for: kappa ± 0.1."""
+"""Width for which the number of cases is estimated: kappa ± 0.1."""
 _LEAST: Final = 5
-"""Cases of either label."""
+"""Least number of cases with each label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
     """Agreement of a person and a judge about the same cases: Cohen's kappa with its 95 % interval.
 
-    A case of which a judge said yes in two of three answers counts by two thirds as a yes.
+    A case with a yes in two of three answers counts two thirds as a yes.
     """
 
     both_yes: float
     false_no: float
-    """The person says yes, and the judge no."""
+    """The person says yes and the judge says no."""
     false_yes: float
     both_no: float
     low: float
@@ -41,30 +43,30 @@ class Agreement:
 
     @property
     def yes(self) -> int:
-        """The number of cases with the person's yes."""
+        """The number of cases that the person labelled yes."""
         return round(self.both_yes + self.false_no)
 
     @property
     def share(self) -> float:
-        """The share of the cases on which they agree; 0 of nothing is 0."""
+        """Share of the cases on which both agree; 0 without cases."""
         return (self.both_yes + self.both_no) / self.cases if self.cases else 0.0
 
     @property
     def kappa(self) -> float | None:
-        """1: they agree on all, 0: as by chance. None where one label or one verdict is all there is."""
+        """Kappa: 1 is full agreement, 0 is chance. None: only one label or one verdict occurs."""
         return _kappa(*self._cells)
 
     @property
     def lack(self) -> str | None:
-        """Why nothing can be said, or why these are too few cases to say it of; None where they do."""
+        """The reason why nothing can be concluded, or why there are too few cases. None: there are enough."""
         for word, count in (("yes", self.yes), ("no", self.cases - self.yes)):
             if count < _LEAST:
-                return f"too few cases: {count} with the label {word}, and at least {_LEAST} of each are needed"
+                return f"too few cases: {count} with the label {word}; each label needs at least {_LEAST}"
         if self.high - self.low <= _WIDE:
             return None
         enough = math.ceil(self.cases * ((self.high - self.low) / _NARROW) ** 2)
         between = f"kappa is between {self.low:.2f} and {self.high:.2f}"
-        return f"too few cases: with {self.cases}, {between}; about {enough} would tell it to ± {_NARROW / 2:.1f}"
+        return f"too few cases: with {self.cases}, {between}; about {enough} would narrow it to ± {_NARROW / 2:.1f}"
 
     @property
     def _cells(self) -> tuple[float, float, float, float]:
@@ -72,10 +74,10 @@ class Agreement:
 
 
 def agreement(verdicts: Iterable[tuple[bool, float]], *, seed: int = 0) -> Agreement:
-    """Return the agreement of labels with the share of a judge's answers that were a yes, case by case.
+    """Return the agreement of the labels with the share of yes in the judge's answers, case by case.
 
-    The interval holds 95 % of what the four cells may be, given what was seen: of 10,000 draws from their Dirichlet
-    distribution, with Jeffreys' prior, the middle.
+    The interval is the middle 95 % of 10,000 draws of the four cells from their Dirichlet distribution, with Jeffreys'
+    prior.
     """
     cells = [0.0, 0.0, 0.0, 0.0]
     for label, share in verdicts:
@@ -87,13 +89,13 @@ def agreement(verdicts: Iterable[tuple[bool, float]], *, seed: int = 0) -> Agree
     edge = len(kappas) // 40
     low, high = (kappas[edge], kappas[-1 - edge]) if any(cells) else (-1.0, 1.0)
     seen = _kappa(*cells)
-    if seen is not None:  # agreement on all cases is the end of the scale, which no draw reaches
+    if seen is not None:  # Full agreement is the end of the scale, which no draw reaches.
         low, high = min(low, seen), max(high, seen)
     return Agreement(both_yes=cells[0], false_no=cells[1], false_yes=cells[2], both_no=cells[3], low=low, high=high)
 
 
 def _kappa(both_yes: float, false_no: float, false_yes: float, both_no: float) -> float | None:
-    """Return kappa by Cohen 1960: (observed - expected) / (1 - expected), for two verdicts."""
+    """Return Cohen's kappa (1960) of two verdicts: (observed - expected) / (1 - expected)."""
     total = both_yes + false_no + false_yes + both_no
     if not total:
         return None

@@ -21,15 +21,16 @@ _WORDS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
-    """A case with its run and a person's label, for all metrics or by metric."""
+    """A case with its run and a person's label, either for all metrics or by metric."""
 
     run: TaskRun
     label: Any
 
     def is_good(self, metric: str, threshold: float) -> bool | None:
-        """Return whether the label is a yes; None without one of this metric. A number is one from the threshold up.
+        """Return whether the label is a yes; None if there is no label for this metric. A number from the threshold up
+        is a yes.
 
-        Raises ValueError for what is no label.
+        Raises ValueError for an invalid label.
         """
         label: Any = self.label
         if isinstance(label, Mapping):
@@ -53,13 +54,14 @@ class Labelled:
 def load_labelled(dataset: Dataset) -> tuple[Labelled, ...]:
     """Return the labelled cases of a dataset; see `load_cases` for its forms.
 
-    Each has a `label` (true or false, yes or no, pass or fail, a number from 0 to 1, or one of these by metric), and
-    either `input` and `output`, or `trace`: the body of a trace, with its spans. Raises ValueError for others.
+    Each case has a `label`: true or false, yes or no, pass or fail, a number from 0 to 1, or a mapping of these by
+    metric. It also has either `input` and `output`, or `trace`: the body of a trace with its spans. Raises ValueError
+    for other cases.
     """
     items = read_items(dataset)
     for number, item in enumerate(items, 1):
         if not isinstance(item, Mapping) or "label" not in item or not ("trace" in item or "output" in item):
-            raise ValueError(f"case {number} needs 'label', and 'output' with 'input', or 'trace'")
+            raise ValueError(f"case {number} needs 'label' and either 'input' with 'output', or 'trace'")
     shown = [{"input": None, **cast("Mapping[str, Any]", item)} for item in items]
     return tuple(_labelled(number, case) for number, case in enumerate(load_cases(shown), 1))
 

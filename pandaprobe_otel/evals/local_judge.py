@@ -1,4 +1,4 @@
-"""A judge that is asked from here, without a PandaProbe server: the same metrics, and any model behind them."""
+"""Judge that is called from here, without a PandaProbe server: the same metrics with any model."""
 
 from __future__ import annotations
 
@@ -30,27 +30,28 @@ if TYPE_CHECKING:
     from pandaprobe_otel.local.evaluation.catalogue import Provider
     from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
     from pandaprobe_otel.local.evaluation.judge import Judge
-    from pandaprobe_otel.local.evaluation.results import Result
+    from pandaprobe_otel.local.evaluation.metric_results import Result
 
 _ENDPOINTS: Final = {
     "openai": ("https://api.openai.com/v1", "OPENAI_BASE_URL", "OPENAI_API_KEY"),
     "anthropic": ("https://api.anthropic.com", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY"),
     "google_genai": ("https://generativelanguage.googleapis.com", "GOOGLE_GEMINI_BASE_URL", "GEMINI_API_KEY"),
 }
-"""Address of each provider, and the variables of its own client that name another one, and the key."""
+"""For each provider: its address, and the environment variables of its client that set another address and the key."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalJudge:
-    """A model of OpenAI, Anthropic or Google, each asked in its own form, or behind an OpenAI-compatible endpoint.
+    """A model of OpenAI, Anthropic or Google through its own API, or any model behind an OpenAI-compatible endpoint.
 
-    model: `openai/...`, `anthropic/...` or `google_genai/...`; with `url`, any name that the endpoint knows.
-    url: base URL of a compatible endpoint, such as `http://localhost:11434/v1`. Without one, OPENAI_BASE_URL,
-    ANTHROPIC_BASE_URL and GOOGLE_GEMINI_BASE_URL stand for the providers' own addresses.
-    key: default: PANDAPROBE_JUDGE_KEY, else the provider's own variable, such as OPENAI_API_KEY.
-    embedding_model: for coherence; without one words are compared, and the reason says so. Anthropic has none.
+    model: `openai/...`, `anthropic/...` or `google_genai/...`. With `url`: any name that the endpoint knows.
+    url: base URL of a compatible endpoint, such as `http://localhost:11434/v1`. Default: OPENAI_BASE_URL,
+    ANTHROPIC_BASE_URL or GOOGLE_GEMINI_BASE_URL, or else the provider's address.
+    key: default: PANDAPROBE_JUDGE_KEY, or else the provider's own variable, such as OPENAI_API_KEY.
+    embedding_model: for coherence. Without one, words are compared, and the reason says so. Anthropic has no embedding
+    model.
 
-    Raises ValueError for a model that no endpoint is known of, and where a provider's key is missing.
+    Raises ValueError if the model has no known endpoint, or if the provider's key is missing.
     """
 
     model: str
@@ -64,17 +65,17 @@ class LocalJudge:
             return
         if self._provider not in _ENDPOINTS:
             known = ", ".join(f"{name}/…" for name in _ENDPOINTS)
-            raise ValueError(f"the judge {self.model} is none of {known}, and no URL is given")
+            raise ValueError(f"the judge {self.model} is none of {known}: pass one of these, or a URL")
         if not self._key:
             variable = _ENDPOINTS[self._provider][2]
             raise ValueError(f"the judge {self.model} needs a key: set {variable} or PANDAPROBE_JUDGE_KEY")
 
     @property
     def name(self) -> str:
-        """Its name in the cache and in reports, without secrets of its address."""
+        """Name in the cache and in reports, without secrets of the address."""
         from pandaprobe_otel.config.resolve import without_secrets
 
-        beside = f" with {self.embedding_model}" if self.embedding_model else ""  # by which coherence is judged
+        beside = f" with {self.embedding_model}" if self.embedding_model else ""  # The metric coherence depends on it.
         return f"{without_secrets(self._address)} {self.model}{beside}"
 
     @property
@@ -94,7 +95,7 @@ class LocalJudge:
         return self.key or os.environ.get("PANDAPROBE_JUDGE_KEY") or own
 
     def open(self) -> HttpJudge:
-        """Return the judge that asks; to be closed."""
+        """Return the open judge. Close it after use."""
         from pandaprobe_otel.local.evaluation.catalogue import ANTHROPIC, GOOGLE_GENAI, OPENAI
         from pandaprobe_otel.local.evaluation.http_judge import HttpJudge
         from pandaprobe_otel.local.evaluation.wire_forms import AnthropicForm, GeminiForm, OpenAIForm, WireForm
@@ -116,7 +117,7 @@ class LocalJudge:
 
 
 def check_local_metrics(*, of_traces: Iterable[str] = (), of_sessions: Iterable[str] = ()) -> None:
-    """Raise UnknownMetric for a name that is no metric of traces, or of sessions."""
+    """Raise UnknownMetric for an unknown metric of traces or sessions."""
     from pandaprobe_otel.local.evaluation.catalogue import SESSION_METRICS, TRACE_METRICS
 
     for whole, names, known in ((False, of_traces, TRACE_METRICS), (True, of_sessions, SESSION_METRICS)):
@@ -125,7 +126,7 @@ def check_local_metrics(*, of_traces: Iterable[str] = (), of_sessions: Iterable[
 
 
 def send_scores(found: Judgements) -> None:
-    """Send the judge's scores of sent traces. The API takes no scores of sessions."""
+    """Send the judge's scores for sent traces. The API accepts no scores for sessions."""
     from pandaprobe_otel import bootstrap
     from pandaprobe_otel.capture import scores
     from pandaprobe_otel.local.evaluation.catalogue import SESSION_METRICS
@@ -139,7 +140,7 @@ def send_scores(found: Judgements) -> None:
 
 
 class LocalBench(Bench):
-    """A judge of traces in memory, by target; of a session all its traces, in order."""
+    """Judge of traces in memory, by target. A session has all its traces, in order."""
 
     def __init__(
         self,
@@ -151,7 +152,7 @@ class LocalBench(Bench):
         say: Callable[[str], None] = lambda line: None,
         show: Show = lambda tally: None,
     ) -> None:
-        """`show` is given how many questions are answered."""
+        """`show` is called with the number of answered questions."""
         super().__init__(allowance=allowance, cache=cache, say=say)
         self._show = show
         self._judge_of_models = judge
@@ -159,15 +160,15 @@ class LocalBench(Bench):
 
     def _readable(self, groups: Sequence[Group]) -> tuple[list[Group], Mapping[str, str]]:
         targets = [question.target for group in groups for question in group.questions]
-        missing = {target: "there is no trace of it" for target in targets if not self._traces.get(target)}
+        missing = {target: "it has no trace" for target in targets if not self._traces.get(target)}
         return list(groups), missing
 
     def _answers(self, group: Group) -> Judgements:
         here = [question for question in group.questions if self._traces.get(question.target)]
-        # The metrics of a session are made of the same signals, each of which is a question to the model.
+        # Session metrics combine the same signals, and each signal is a question to the model.
         together = [group.metrics] if group.session else [(metric,) for metric in group.metrics]
         jobs = [partial(self._answer, question, metrics, group.model) for question in here for metrics in together]
-        found = all_errors([group], "there is no trace of it")
+        found = all_errors([group], "it has no trace")
         threads, watch = self._judge_of_models.parallel, partial(self._watch, group)
         for answers in all_at_once(jobs, threads=threads, name="pandaprobe-judge", watch=watch):
             found |= answers

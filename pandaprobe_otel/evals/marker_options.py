@@ -1,4 +1,4 @@
-"""Options of a marker, checked, in a form that can be sent to other processes."""
+"""Validated options of a marker, in a form that can be sent to other processes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, Final, Self, cast
 from pandaprobe_otel.evals.repetition import Repetition, share, whole
 
 DEFAULT_THRESHOLD: Final = 0.5
-"""The default of every metric of PandaProbe (measured on server 0.5.0); runs know no thresholds of their own."""
+"""Default threshold of every PandaProbe metric (measured on server 0.5.0). Runs have no thresholds of their own."""
 
 Metrics = str | Iterable[str] | Mapping[str, float] | Mapping[str, float | None]
-"""Names, or names with a threshold each; None: that of those without one."""
+"""Names, or names with a threshold each. None: the common threshold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """Metrics with their thresholds, how often a test runs, and how many of the runs must pass."""
+    """Metrics with their thresholds, the number of runs of a test, and how many of them must pass."""
 
     metrics: Mapping[str, float]
     repetition: Repetition = field(default_factory=Repetition)
@@ -41,14 +41,15 @@ class Demand:
     ) -> Self:
         """Read the arguments of `@pytest.mark.pandaprobe`.
 
-        metrics: names, or names with a threshold each. threshold: of those without one (default 0.5).
-        repeat, min_pass: run the test so many times; this share of the runs must pass (default: all).
-        session: the metrics are of sessions; the test's traces become one session.
-        confirm: ask the judge again after a "no", up to this many times in all; the majority decides.
-        allow_vacuous: pass also where the judge had nothing to judge.
-        model: the judge, if not the server's own.
+        metrics: names, or names with a threshold each.
+        threshold: the threshold of metrics without one (default 0.5).
+        repeat, min_pass: the number of runs, and the share of them that must pass (default: all).
+        session: the metrics are those of sessions, and the test's traces become one session.
+        confirm: the most judgements after a "no"; the majority decides.
+        allow_vacuous: pass even if the judge had nothing to judge.
+        model: the judge model. Default: the server's.
 
-        Raises ValueError for what cannot be meant.
+        Raises ValueError for invalid arguments.
         """
         common = DEFAULT_THRESHOLD if threshold is None else threshold
         if isinstance(metrics, Mapping):
@@ -70,7 +71,7 @@ class Demand:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` made."""
+        """Read the result of `to_dict`."""
         values: dict[str, Any] = {**fields, "repetition": Repetition(**fields["repetition"])}
         return cls(**values)
 
@@ -80,9 +81,9 @@ class Demand:
 
 
 def parse_metrics(text: str | None) -> Mapping[str, float | None]:
-    """Read `task_completion, tool_correctness=0.8`: names with their thresholds, None where there is none.
+    """Parse `task_completion, tool_correctness=0.8`: names with their thresholds. None: the name has no threshold.
 
-    Raises ValueError for a threshold that is no number between 0 and 1.
+    Raises ValueError for a threshold that is not a number between 0 and 1.
     """
     named: dict[str, float | None] = {}
     for part in filter(None, (part.strip() for part in (text or "").split(","))):

@@ -1,4 +1,4 @@
-"""Metrics by the opinion of any model: whether an answer is grounded, or meets a criterion of one's own."""
+"""Metrics that any model judges: groundedness, and criteria in your own words."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Claims(BaseModel):
 
 
 class Opinion(BaseModel):
-    """A grade; the reason comes first, because a model that has written it grades better."""
+    """A grade. The reason comes first, because models grade better after writing a reason."""
 
     reason: str
     score: Annotated[float, Field(ge=0.0, le=1.0)]
@@ -52,10 +52,10 @@ class Opinion(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Groundedness:
-    """Support of the answer by its sources: the share of its claims that they confirm, by a model's opinion.
+    """Share of the answer's claims that its sources support, as judged by a model.
 
-    model: a `LocalJudge`, or a function that takes the prompt and returns the answer of any model, by its own client.
-    source: key of the case's metadata that holds the sources; without, they are what tools and retrievers gave.
+    model: a `LocalJudge`, or a function that takes the prompt and returns the answer of any model.
+    source: the metadata key of the case that holds the sources. Default: the results of tools and retrievers.
 
     An answer without claims and a run without sources are no evidence.
     """
@@ -65,10 +65,10 @@ class Groundedness:
     name: str = field(default="groundedness", kw_only=True)
 
     async def __call__(self, run: TaskRun) -> Judgement:
-        """Ask."""
+        """Judge a run."""
         sources = self._sources(run)
         if not sources:
-            return Judgement.vacuous("there are no sources: no tool or retriever gave anything")
+            return Judgement.vacuous("there are no sources: no tool or retriever returned anything")
         found = await ask_for(self.model, self._prompt(run, sources), Claims, purpose=self.name)
         if not found.claims:
             return Judgement.vacuous("the answer makes no claims")
@@ -77,7 +77,7 @@ class Groundedness:
         return Judgement.scored(1 - len(bad) / len(found.claims), told)
 
     def asks(self, run: TaskRun) -> tuple[str, str] | None:
-        """Return who judges what, for the cache; None for a function, behind which any model may be."""
+        """Return the judge and the question, as the key of the cache. None for a function, whose model is unknown."""
         sources = self._sources(run)
         return kept(self.model, self._prompt(run, sources)) if sources else None
 
@@ -94,10 +94,12 @@ class Groundedness:
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """A criterion in your own words, and how far a run meets it, by a model's opinion from 0 to 1.
+    """Degree to which a run meets a criterion in your own words, as judged by a model from 0 to 1.
 
-    name: of the metric. text: the criterion, such as "The answer names the amount and its currency."
-    model: as of `Groundedness`. trace: show the model the whole trace as well, with its steps and tool calls.
+    name: the name of the metric.
+    text: the criterion, such as "The answer names the amount and its currency."
+    model: as in `Groundedness`.
+    trace: also show the model the whole trace, with its steps and tool calls.
     """
 
     name: str
@@ -106,13 +108,13 @@ class Criterion:
     trace: bool = field(default=False, kw_only=True)
 
     async def __call__(self, run: TaskRun) -> Judgement:
-        """Ask."""
+        """Judge a run."""
         trace = [trace.body for trace in run.traces]
         found = await ask_for(self.model, self._prompt(run, trace), Opinion, purpose=self.name)
         return Judgement.scored(found.score, found.reason)
 
     def asks(self, run: TaskRun) -> tuple[str, str] | None:
-        """As of `Groundedness`; of a trace its behaviour counts."""
+        """Return the same as `Groundedness.asks`. With `trace`, the behaviour of the trace is part of it."""
         return kept(self.model, self._prompt(run, [trace.content_hash for trace in run.traces]))
 
     def _prompt(self, run: TaskRun, trace: Any) -> str:
@@ -124,14 +126,14 @@ class Criterion:
 
 
 def kept(model: Model, asked: str) -> tuple[str, str] | None:
-    """Return the judge's name and a hash of what it is asked."""
+    """Return the judge's name and a hash of the question."""
     if not isinstance(model, LocalJudge):
         return None
     return model.name, hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def prompt(question: str, data: Mapping[str, Any]) -> str:
-    """Return a question about data, which stands between marks that it cannot end early."""
+    """Return a question about data, which stands between marks that it cannot close early."""
     return _FRAME.format(question=question, data="\n".join(_marked(name, value) for name, value in data.items()))
 
 

@@ -1,4 +1,4 @@
-"""Reports, comparisons and measured judges as HTML for notebooks."""
+"""Reports, comparisons and judge measurements as HTML for notebooks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pandaprobe_otel.evals.report_text import baseline_complaints, complaints, r
 from pandaprobe_otel.reporting.markup import Markup, field, folded, joined, line, output, table, text
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.evals.comparison import Comparison
     from pandaprobe_otel.evals.judge_quality import JudgeQuality
+    from pandaprobe_otel.evals.report_comparison import Comparison
 
 _STYLES: Final = {Outcome.PASSED: "good", Outcome.FAILED: "bad", Outcome.NO_EVIDENCE: "unsure"}
 _CHANGES: Final = {"regression": "bad", "improvement": "good", "too few cases to tell": "unsure"}
@@ -20,12 +20,12 @@ _LONGEST: Final = 2_000
 
 
 def report_html(report: Report) -> str:
-    """Return the verdict, the table of the cases, and why cases did not pass."""
+    """Return the verdict, the table of the cases, and the reasons of cases that did not pass."""
     header, rows = case_table(report)
     styles = [_STYLES.get(case.outcome, "bad") for case in report.cases]
     cells = [
         [text(first), text(outcome, style), *map(text, rest)]
-        for (first, outcome, *rest), style in zip(rows, [*styles, ""], strict=True)  # the last row has the means
+        for (first, outcome, *rest), style in zip(rows, [*styles, ""], strict=True)  # The last row has the means.
     ]
     failing = [case for case in report.cases if not case.passed]
     hidden = len(failing) - _MOST_CASES

@@ -1,4 +1,4 @@
-"""Verdicts: passed, failed, or without evidence, and the verdict about several."""
+"""Verdicts: passed, failed or no evidence, and combinations of several."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ class Outcome(StrEnum):
 
     FAILED = "failed"
     NO_EVIDENCE = "no evidence"
-    """No evidence: nothing to judge, a judge that could not be asked, or only a part judged."""
+    """No evidence: nothing to judge, a judge that could not be called, or only part of a trace judged."""
     PASSED = "passed"
 
     @property
     def slug(self) -> str:
-        """The same without a space, as a name in HTML."""
+        """The verdict without spaces, as a name in HTML."""
         return self.value.replace(" ", "-")
 
     @property
     def rank(self) -> int:
-        """The worst comes first."""
+        """Order of verdicts, the worst first."""
         return list(Outcome).index(self)
 
 
 def all_of(outcomes: Iterable[Outcome]) -> Outcome:
-    """Return the verdict if all must pass. No verdict at all is no evidence."""
+    """Return the verdict if all must pass. Without any verdict, there is no evidence."""
     return min(outcomes, key=lambda outcome: outcome.rank, default=Outcome.NO_EVIDENCE)
 
 
 def enough(*, passed: int, failed: int, unknown: int, needed: int) -> Outcome:
     """Return the verdict if `needed` of these must pass.
 
-    `unknown` ones have no evidence: where they could make the difference, the whole has none either.
+    `unknown` is the number of verdicts without evidence. If these could change the result, the result is no evidence.
     """
     if passed + failed == 0:
         return Outcome.NO_EVIDENCE
@@ -43,7 +43,7 @@ def enough(*, passed: int, failed: int, unknown: int, needed: int) -> Outcome:
 
 
 def enough_of(outcomes: Iterable[Outcome], needed: int) -> Outcome:
-    """Return the same, counted from the verdicts."""
+    """Return the same from a list of verdicts."""
     found = list(outcomes)
     return enough(
         passed=found.count(Outcome.PASSED),

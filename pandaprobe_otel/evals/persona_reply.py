@@ -1,4 +1,4 @@
-"""The answer of a model that plays a user; apart, since it needs pydantic, which few evaluations load."""
+"""Answer of a model that plays a user. It needs pydantic, which few evaluations load, so it is a separate module."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 
 class PersonaReply(BaseModel):
-    """The next message of a user, or why there is none."""
+    """The next message of a user, or the reason why there is none."""
 
     reason: str
     reached: bool

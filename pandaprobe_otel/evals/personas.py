@@ -1,4 +1,4 @@
-"""Simulated users: by a script, or played by a model from a description or a real session."""
+"""Simulated users: scripted, or played by a model from a description or a real session."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _SAMPLES: Final = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """The end of a persona's messages; `reached` is True if it reached its goal.
+    """End of a persona's messages. `reached` is True if it reached its goal.
 
-    None: it had none.
+    None: it had no goal.
     """
 
     reached: bool | None = None
@@ -41,22 +41,22 @@ class End:
 
 
 Persona = Callable[[Conversation], str | End | Awaitable[str | End]]
-"""A simulated user: a function or coroutine function of the conversation so far, or an object that is called like one.
+"""A simulated user: a function or coroutine function of the conversation so far, or an object with such a `__call__`.
 
-It returns the next message, or an `End`. It draws from `conversation.random`, so that a seed repeats it.
+It returns the next message, or an `End`. Random choices must use `conversation.random`, so that a seed repeats them.
 """
 Until = str | re.Pattern[str] | Callable[[Conversation], bool]
-"""The mark of a reached goal: a text that the agent says, in any case; a pattern that is in it; or a function."""
+"""Condition of a reached goal: a text in the agent's answer (in any case), a pattern found in it, or a function."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptedPersona:
-    """A user who follows a script, whatever the agent answers. Needs no model.
+    """User who follows a script, whatever the agent answers. Needs no model.
 
-    messages: in order; a list of texts in place of one is a choice, drawn by the seed.
-    until: the goal, looked for after each answer; without, the user has none.
+    messages: in order. A list of texts in place of a text is a random choice by the seed.
+    until: the goal, checked after each answer. Default: the user has no goal.
 
-    Raises ValueError for what is no script, and no goal.
+    Raises ValueError for an invalid script or goal.
     """
 
     messages: Sequence[str | Sequence[str]]
@@ -68,12 +68,12 @@ class ScriptedPersona:
         if self.until == "" or not (
             self.until is None or isinstance(self.until, str | re.Pattern) or callable(self.until)
         ):
-            raise ValueError(f"{self.until!r} is no goal: a text, a pattern, or a function of the conversation")
+            raise ValueError(f"{self.until!r} is not a goal: pass a text, a pattern, or a function of the conversation")
 
     def __call__(self, conversation: Conversation) -> str | End:
-        """Say the next message; end at the goal, or when there is none left."""
+        """Return the next message, or the end at the goal or after the last message."""
         if self.until is not None and conversation.turns and is_reached(self.until, conversation):
-            return End(reached=True, reason="the agent has said it")
+            return End(reached=True, reason="the agent has said what the goal requires")
         if conversation.turns >= len(self.messages):
             return End(reached=None if self.until is None else False, reason="the script is over")
         message = self.messages[conversation.turns]
@@ -81,17 +81,20 @@ class ScriptedPersona:
 
     @classmethod
     def of_session(cls, session: Session, *, until: Until | None = None) -> Self:
-        """Return a user who repeats the messages of a stored session's user."""
+        """Return a user who repeats the user messages of a stored session."""
         return cls(said_in(session), until=until)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelPersona:
-    """A user whom a model plays.
+    """User whom a model plays.
 
-    text: who the user is, how they write, what they know. model: a `LocalJudge`, which is told the seed, or a function
-    that takes a prompt and returns the answer of any model by its client. goal: what they came for; without, the user
-    leaves when there is nothing more to say. opening: the first message. samples: messages of a user to write like.
+    text: who the user is, how they write, what they know.
+    model: a `LocalJudge`, which receives the seed, or a function that takes a prompt and returns the answer of any
+    model.
+    goal: what the user wants. Without a goal, the user leaves when they have nothing more to say.
+    opening: the first message.
+    samples: messages whose style the user imitates.
     """
 
     text: str
@@ -116,7 +119,7 @@ class ModelPersona:
 
     @classmethod
     def of_session(cls, session: Session, model: Model, *, goal: str | None = None) -> Self:
-        """Return a user who opens, writes and wants as the user of a stored session did."""
+        """Return a user with the opening, the style and the goal of the user of a stored session."""
         said = said_in(session)
         text = "You are the user who wrote the samples: you know what they know, and want what they want."
         return cls(text, model, goal=goal, opening=said[0] if said else None, samples=said)
@@ -151,23 +154,23 @@ def is_reached(until: Until, conversation: Conversation) -> bool:
 
 
 def said_in(session: Session) -> list[str]:
-    """Return the user's messages in a stored session: the input of each trace, or its last message.
+    """Return the user's messages of a stored session: the input of each trace, or the last message of the input.
 
-    Raises ValueError for a session in which nothing was said.
+    Raises ValueError for a session without any user message.
     """
     traces = [TraceRecord(trace.model_dump(mode="json")) for trace in session.traces]
     if not (said := [text_of(trace.input) for trace in traces if trace.input not in (None, "")]):
-        raise ValueError(f"in session {session.session_id} no user said anything")
+        raise ValueError(f"session {session.session_id} has no user message")
     return said
 
 
 def persona_of(given: Any, model: Model | None) -> Persona:
-    """Return the simulated user that an input of a dataset stands for.
+    """Return the simulated user for an input of a dataset.
 
-    A text is a description, and a list a script. A mapping has `persona`, with a `goal` and an `opening` if there are
-    such, or `script`, with `until`, or `session`: the id of a stored one, played by the model if there is one, else
-    said again. What can be called is a persona itself. Raises ValueError for anything else, and what the API raises
-    where a session cannot be read.
+    A text is a description, and a list is a script. A mapping has one of three keys. `persona` is a description and may
+    come with `goal` and `opening`. `script` may come with `until`. `session` is the id of a stored session, played by
+    the model if there is one, otherwise repeated. A callable is a persona itself. Raises ValueError for anything else,
+    and the API's error if a session cannot be read.
     """
     if callable(given):
         return cast("Persona", given)
@@ -182,7 +185,7 @@ def persona_of(given: Any, model: Model | None) -> Persona:
         if kind in fields and fields.keys() <= {kind, *allowed}:
             return _made(kind, fields, model)
     kinds = "; ".join(f"{kind} with {', '.join(names)}" for kind, names in _FIELDS.items())
-    raise ValueError(f"{given!r} is no simulated user: a text, a list of messages, or a mapping of {kinds}")
+    raise ValueError(f"{given!r} is not a simulated user: pass a text, a list of messages, or a mapping of {kinds}")
 
 
 _FIELDS: Final = {"persona": ("goal", "opening"), "script": ("until",), "session": ("goal", "until")}
@@ -197,7 +200,7 @@ def _made(kind: str, fields: Mapping[str, Any], model: Model | None) -> Persona:
             return ScriptedPersona.of_session(stored, until=fields.get("until"))
         return ModelPersona.of_session(stored, model, goal=fields.get("goal"))
     if model is None:
-        raise ValueError("a persona in words needs a model to play it: Simulation(agent, model=...)")
+        raise ValueError("a persona in words needs a model: Simulation(agent, model=...)")
     return ModelPersona(str(fields["persona"]), model, goal=fields.get("goal"), opening=fields.get("opening"))
 
 

@@ -1,4 +1,4 @@
-"""The fixture `probe`: the actions of the test's agent, and assertions about them."""
+"""The fixture `probe`: the actions of the tested agent, and assertions about them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class Services(Protocol):
-    """Services of a probe beyond the spans, which depend on the mode."""
+    """Services for a probe that depend on the mode."""
 
     def score(self, trace_id: str, name: str, value: float | bool | str, reason: str | None) -> None:
-        """Give a trace a score."""
+        """Add a score to a trace."""
         ...
 
     def evaluate(self, probe: Probe, metrics: Metrics | None) -> Mapping[str, Judgement]:
@@ -34,24 +34,24 @@ class Services(Protocol):
 
 @dataclass(frozen=True, repr=False)
 class Probe:
-    """The traces of a test, also of its other threads and tasks, as far as their spans have ended."""
+    """Traces of a test, including those of its threads and tasks, as far as their spans have ended."""
 
     _recording: Recording
     _services: Services
     scores: dict[str, float | bool | str]
-    """Scores that the test itself has given with `score`."""
+    """Scores that the test itself has added with `score`."""
 
     def __repr__(self) -> str:
         return f"<probe: {self._recording.count} spans>"
 
     @property
     def traces(self) -> tuple[TraceRecord, ...]:
-        """The traces, in the order of their starts."""
+        """The traces, by start."""
         return self._recording.traces()
 
     @property
     def spans(self) -> SpanSet:
-        """All spans; see `SpanSet` for what can be asserted."""
+        """All spans; see `SpanSet` for the assertions."""
         return SpanSet.of(self.traces)
 
     @property
@@ -61,19 +61,19 @@ class Probe:
 
     @property
     def input(self) -> Any:
-        """The input of the last trace; of a conversation its last user message. None without a trace."""
+        """Input of the last trace; for a conversation, its last user message. None without a trace."""
         traces = self.traces
         return traces[-1].input if traces else None
 
     @property
     def output(self) -> Any:
-        """The output of the last trace; of a conversation its last assistant message. None without a trace."""
+        """Output of the last trace; for a conversation, its last assistant message. None without a trace."""
         traces = self.traces
         return traces[-1].output if traces else None
 
     @property
     def tree(self) -> str:
-        """The traces as text, to print."""
+        """The traces as text, for printing."""
         return tree_text(self.traces)
 
     def budget(
@@ -86,8 +86,7 @@ class Probe:
     ) -> None:
         """Assert that the traces together stay within these bounds: tokens, US dollars, seconds, model calls.
 
-        A bound on tokens or cost cannot be checked when there were model calls and none of them says what it used;
-        that fails too, and does not pass in silence.
+        If no model call states its use, a bound on tokens or cost cannot be checked; the assertion then fails.
         """
         __tracebackhide__ = True
         traces = self.traces
@@ -96,25 +95,25 @@ class Probe:
             raise AssertionError("over budget\n  " + "\n  ".join(over) + f"\n\n{tree_text(traces)}")
 
     def score(self, name: str, value: float | bool | str, *, reason: str | None = None) -> None:
-        """Give the last trace a score: a number from 0 to 1, True or False, or a label.
+        """Add a score to the last trace: a number from 0 to 1, True or False, or a label.
 
-        It is sent with `--pandaprobe=record` or `eval`, and always kept in `scores`. Raises AssertionError without
-        a trace, InvalidRequest for what is no score.
+        The score is always in `scores`, and is sent with `--pandaprobe=record` or `eval`. Raises AssertionError without
+        a trace, and InvalidRequest for an invalid score.
         """
         __tracebackhide__ = True
         traces = self.traces
         if not traces:
-            raise AssertionError(f"score {name!r}: the test made no trace to score")
+            raise AssertionError(f"score {name!r}: the test has no trace to score")
         self._services.score(traces[-1].trace_id, name, value, reason)
         self.scores[name] = value
 
     def check(self, scorer: Scorer, *, expected: Any = None, threshold: float = 0.5, **metadata: Any) -> Judgement:
-        """Assert that a metric of your own, or a ready-made one, gives the traces at least `threshold`.
+        """Assert that a scorer of yours, or a ready-made one, gives the traces at least `threshold`.
 
-        scorer: is called with a `TaskRun` of a case that has the input of the traces, `expected` and `metadata`; its
-        output is that of the last trace. What it gives is kept, and sent, as by `score`.
+        scorer: called with a `TaskRun` whose case has the input of the traces, `expected` and `metadata`, and whose
+        output is that of the last trace. The result is kept and sent as by `score`.
 
-        Raises AssertionError for a score below, and where there is none on evidence.
+        Raises AssertionError if the score is lower, or if there is no score with evidence.
         """
         __tracebackhide__ = True
         from pandaprobe_otel.evals.probe_scoring import check
@@ -127,10 +126,12 @@ class Probe:
         return found
 
     def evaluate(self, metrics: Metrics | None = None) -> Mapping[str, Judgement]:
-        """Judge the traces now and return the judgement of each metric (of several traces the worst).
+        """Judge the traces now and return the judgement of each metric. Of several traces, the worst counts.
 
-        metrics: those of the marker when not given. Without `--pandaprobe=eval` the test is skipped here: it
-        cannot go on without the numbers, and must not pass without them. Raises what `client.evaluations.run` does.
+        metrics: names of metrics. Default: those of the marker.
+
+        Without `--pandaprobe=eval`, the test is skipped here, since it cannot continue without the numbers. Raises the
+        errors of `client.evaluations.run`.
         """
         __tracebackhide__ = True
         return self._services.evaluate(self, metrics)

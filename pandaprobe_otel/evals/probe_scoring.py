@@ -1,4 +1,4 @@
-"""Scorers in tests: the traces of a test as the run of a case."""
+"""Scorers in tests, which see the traces of a test as the run of a case."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pandaprobe_otel.evals.traces import TraceRecord
 def check(
     scorer: Scorer, traces: Sequence[TraceRecord], *, expected: Any, metadata: Mapping[str, Any]
 ) -> tuple[str, Judgement]:
-    """Return the name of a scorer and what it says about these traces. Raises ValueError for what is no scorer."""
+    """Return the name of a scorer and its judgement of these traces. Raises ValueError for an invalid scorer."""
     name = scorer_name(scorer)
     check_scorer(name, scorer)
     if not traces:
@@ -29,6 +29,6 @@ def check(
         trace_id=traces[-1].trace_id,
         traces=tuple(traces),
     )
-    # In a thread, since a scorer may be a coroutine function, and so may the test.
+    # In a thread, since both the scorer and the test may be coroutine functions.
     with ThreadPoolExecutor(1, thread_name_prefix="pandaprobe-check") as pool:
         return name, pool.submit(copy_context().run, scored, scorer, run).result()

@@ -1,4 +1,6 @@
-"""Progress of an evaluation: done, failed, cost so far, time left. In place on a terminal, else a line each 10 s."""
+"""Progress of an evaluation: done, failed, cost so far, time left. It is updated in place on a terminal, or printed
+every 10 s.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 EVERY_S: Final = 10.0
-"""Time between lines: a job that prints nothing for minutes looks as if it hung."""
+"""Seconds between lines. A job without output for minutes looks as if it hung."""
 _PAUSE_S: Final = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """The progress of a number of things, as far as it is known."""
+    """Progress of a number of items, as far as it is known."""
 
     what: str
     total: int
@@ -33,14 +35,14 @@ class Tally:
     cost: float | None = None
 
     def add(self, *, failed: bool, cost: float | None = None) -> None:
-        """Count one that is done."""
+        """Count a finished item."""
         self.done += 1
         self.failed += failed
         if cost is not None:
             self.cost = (self.cost or 0.0) + cost
 
     def text(self, seconds: float) -> str:
-        """Return the state after so many seconds, in one line."""
+        """Return the state after this many seconds, on one line."""
         parts = [f"{self.done} of {self.total} {self.what}"]
         parts += [f"{self.failed} failed"] if self.failed else []
         parts += [f"${self.cost:.4g} so far"] if self.cost is not None else []
@@ -56,7 +58,7 @@ def _span(seconds: float) -> str:
 
 
 class Ticker:
-    """Says how far something is, at most every 10 s."""
+    """Printer of the progress, at most every 10 s."""
 
     def __init__(self, say: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._say = say
@@ -65,11 +67,11 @@ class Ticker:
 
     @property
     def seconds(self) -> float:
-        """Since when it ticks."""
+        """Seconds since the start."""
         return self._clock() - self._begun
 
     def tick(self, state: Callable[[], Tally]) -> None:
-        """Say it, if it is time; only then the state is asked for."""
+        """Print the state if it is due. The state is computed only then."""
         if self._clock() - self._said_at >= EVERY_S:
             self._said_at = self._clock()
             self._say(state().text(self.seconds))
@@ -80,9 +82,10 @@ Show = Callable[[Tally], None]
 
 @contextmanager
 def shown(say: Callable[[str], None], *, live: bool) -> Generator[Show]:
-    """Yield the function that is given each state.
+    """Yield a function that receives each state.
 
-    live: on standard error, if that is a terminal and rich is installed (extra `cli`), instead of by `say`.
+    live: show the state on standard error, if that is a terminal and rich is installed (extra `cli`). Otherwise `say`
+    gets it.
     """
     ticker = Ticker(say)
     if not live or not sys.stderr.isatty() or find_spec("rich") is None:
@@ -91,7 +94,7 @@ def shown(say: Callable[[str], None], *, live: bool) -> Generator[Show]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    # A task's output goes above the line; redirected to a file, it still goes there.
+    # A task's output appears above the line. If it is redirected to a file, it still goes there.
     whole = Progress(
         BarColumn(bar_width=20),
         TextColumn("{task.description}", markup=False),
@@ -109,7 +112,7 @@ def shown(say: Callable[[str], None], *, live: bool) -> Generator[Show]:
 
 
 def follow(futures: Sequence[Future[T]], tally: Tally, count: Callable[[Tally, T], None], show: Show) -> None:
-    """Show the state until all are done, or one raises: that is left to whoever asks for its result."""
+    """Show the state until all are done or one raises. The exception is not raised here."""
     finished: SimpleQueue[Future[T]] = SimpleQueue()
     for future in futures:
         future.add_done_callback(finished.put)
@@ -127,7 +130,7 @@ def follow(futures: Sequence[Future[T]], tally: Tally, count: Callable[[Tally, T
 
 
 def of_judge(say: Callable[[str], None], *, live: bool) -> Callable[[EvalRun], None] | None:
-    """Return what shows a run of evaluations on the server, None for the bar that the client has on a terminal."""
+    """Return a function that shows a run of evaluations on the server; None for the client's own bar on a terminal."""
     if live and sys.stderr.isatty():
         return None
     ticker = Ticker(say)

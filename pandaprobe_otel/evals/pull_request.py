@@ -1,4 +1,4 @@
-"""The comments of a pull request, through GitHub's REST API: one of ours is written once, and then updated."""
+"""Comments on a pull request, through GitHub's REST API. Our comment is written once and then updated."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Why = Literal["credentials", "permission", "not found", "unavailable"]
 
 _TRIES: Final = 3
 _LONGEST_WAIT_S: Final = 60.0
-"""A limit that ends later is not waited for: a job is paid by the minute."""
+"""Longest wait for GitHub's rate limit. Jobs are paid by the minute."""
 _PER_PAGE: Final = 100
 _MOST_PAGES: Final = 100
 _VERSION: Final = "2022-11-28"
 
 
 class RefusedError(Exception):
-    """GitHub did not take the comment; `why` says whose fault it is."""
+    """Error for a comment that GitHub refused. `why` names the cause."""
 
     def __init__(self, why: Why, said: str) -> None:
         super().__init__(said)
@@ -32,7 +32,7 @@ class RefusedError(Exception):
 
 
 class _LaterError(Exception):
-    """GitHub asks to come again, or was not there."""
+    """Error for an answer that asks to try later, or for no answer at all."""
 
     def __init__(self, said: str, wait_s: float) -> None:
         super().__init__(said)
@@ -41,7 +41,7 @@ class _LaterError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullRequest:
-    """A pull request of a repository (`owner/name`)."""
+    """Pull request of a repository (`owner/name`)."""
 
     repository: str
     number: int
@@ -50,13 +50,13 @@ class PullRequest:
     def of_job(
         cls, environ: Mapping[str, str], *, repository: str | None = None, number: int | None = None
     ) -> Self | None:
-        """Return the one that is given, else that of the job of GitHub Actions; None where the job is of none.
+        """Return the given pull request, or that of the GitHub Actions job. None: the job does not belong to one.
 
-        Raises ValueError for what is no name of a repository, or is missing outside of GitHub.
+        Raises ValueError for an invalid repository name, and outside of GitHub for a missing one.
         """
         repository = repository or environ.get("GITHUB_REPOSITORY") or ""
         if re.fullmatch(r"[\w.-]+/[\w.-]+", repository) is None:
-            raise ValueError(f"{repository!r} is no repository (OWNER/NAME): give --repo, or set GITHUB_REPOSITORY")
+            raise ValueError(f"{repository!r} is not a repository (OWNER/NAME): pass --repo, or set GITHUB_REPOSITORY")
         number = number or _number_in(environ)
         return None if number is None else cls(repository=repository, number=number)
 
@@ -85,9 +85,9 @@ def _at(value: Any, way: tuple[str | int, ...]) -> Any:
 
 
 class Comments:
-    """Writes comments. Use as a context manager.
+    """Writer of comments. Use as a context manager.
 
-    wait: waits for so many seconds, where GitHub asks for it.
+    wait: called with the seconds to wait, if GitHub asks for it.
     """
 
     def __init__(
@@ -115,9 +115,9 @@ class Comments:
         self._http.close()
 
     def put(self, pull: PullRequest, body: str) -> str:
-        """Write a comment, or update the one of ours that begins with the same line. Return its address.
+        """Write a comment, or update our comment that begins with the same line. Return its address.
 
-        Raises RefusedError. Whatever fails on the way, trying again looks first for what is there already.
+        Raises RefusedError. A retry after any failure first looks for an existing comment.
         """
         for left in reversed(range(_TRIES)):
             try:
@@ -133,16 +133,16 @@ class Comments:
         known = self._ours(pull, body.partition("\n")[0])
         if known is not None:
             answer = self._ask("PATCH", f"{of_issue}/comments/{known}", allow=(404,), json={"body": body})
-            if answer.is_success:  # else somebody has deleted it meanwhile
+            if answer.is_success:  # Otherwise, somebody has deleted it in the meantime.
                 return str(_json(answer).get("html_url", ""))
         answer = self._ask("POST", f"{of_issue}/{pull.number}/comments", json={"body": body})
         return str(_json(answer).get("html_url", ""))
 
     def _ours(self, pull: PullRequest, first_line: str) -> int | None:
-        """Return the id of our comment. One of somebody else who has copied the line is left alone."""
+        """Return the id of our comment. A comment of somebody else who copied the line is ignored."""
         me = _at(_json(self._ask("GET", "/user", allow=(403, 404))), ("login",))
         for comment in self._all(pull):
-            # The token of a job is no user, and its comments are those of a bot.
+            # The token of a job belongs to no user, and its comments are those of a bot.
             is_ours = _at(comment, ("user", "login")) == me if me else _at(comment, ("user", "type")) == "Bot"
             if is_ours and str(comment.get("body") or "").partition("\n")[0].strip() == first_line:
                 return int(comment["id"])
@@ -160,7 +160,7 @@ class Comments:
                 return
 
     def _ask(self, method: str, path: str, *, allow: tuple[int, ...] = (), **request: Any) -> httpx.Response:
-        """Return a good answer, or one whose status is allowed."""
+        """Return a successful answer, or one with an allowed status."""
         try:
             answer = self._http.request(method, path, **request)
         except httpx.HTTPError as error:
@@ -196,7 +196,7 @@ def _json(answer: httpx.Response) -> Any:
     try:
         return answer.json()
     except ValueError:
-        raise _LaterError(f"{answer.status_code}: no JSON in the answer", 1.0) from None
+        raise _LaterError(f"{answer.status_code}: the answer is not JSON", 1.0) from None
 
 
 def _said(answer: httpx.Response) -> str:

@@ -1,4 +1,4 @@
-"""Keeps the spans of a test in memory, whichever thread or task makes them."""
+"""Recorder of a test's spans in memory, from all threads and tasks."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 _OWNER_KEY: Final = "pandaprobe-recording"
 _REMEMBERED_TRACES: Final = 10_000
 _MAX_SPANS: Final = 50_000
-"""Of one recording; a test that loops for ever must not eat the machine."""
+"""Most spans of one recording, so that a test in an endless loop does not exhaust the memory."""
 
 
 class Recording:
-    """The spans of one test or case. `session` becomes the session of its traces that have none."""
+    """Spans of one test or case. Traces without a session get `session`."""
 
     def __init__(self, *, session: str | None = None) -> None:
         self.session = session
@@ -33,7 +33,7 @@ class Recording:
         self._closed = False
 
     def add(self, trace_id: int, span: ReadableSpan) -> None:
-        """Keep a span that has ended."""
+        """Add a span that has ended."""
         with self._lock:
             if self._closed or self._count >= _MAX_SPANS:
                 self.left_out += 1
@@ -42,13 +42,13 @@ class Recording:
             self._spans.setdefault(trace_id, []).append(span)
 
     def begin(self, trace_id: int) -> None:
-        """Note a trace when it starts, so that traces stand in the order of their starts."""
+        """Note the start of a trace, so that traces are ordered by start."""
         with self._lock:
             if not self._closed:
                 self._spans.setdefault(trace_id, [])
 
     def close(self) -> None:
-        """Take no more, and let go of the spans."""
+        """Stop recording and release the spans."""
         with self._lock:
             self._closed = True
             self._spans.clear()
@@ -59,7 +59,7 @@ class Recording:
         return self._count
 
     def traces(self) -> tuple[TraceRecord, ...]:
-        """Return the traces with at least one span that has ended, in the order of their starts."""
+        """Return the traces with at least one ended span, by start."""
         from pandaprobe_otel.mapping import map_trace
 
         with self._lock:
@@ -67,15 +67,15 @@ class Recording:
         return tuple(TraceRecord(body) for body in map(map_trace, kept) if body.get("spans"))
 
     def applied_to(self, context: Context) -> Context:
-        """Return this OpenTelemetry context with the recording as the owner of the traces that start in it."""
+        """Return a copy of this OpenTelemetry context in which new traces belong to the recording."""
         return set_value(_OWNER_KEY, self, context)
 
 
 class SpanRecorder(SpanProcessor):
-    """A span processor that gives each trace to the recording during which it started.
+    """Span processor that assigns each trace to a recording at its start.
 
-    The context says which one that is; in threads and tasks that know no context, it is the recording that is
-    current in the process, since tests run one after the other.
+    The context names the recording. Threads and tasks without a context use the current recording of the process, since
+    tests run one after the other.
     """
 
     def __init__(self) -> None:
@@ -85,22 +85,22 @@ class SpanRecorder(SpanProcessor):
         self._attached: list[Any] = []
 
     def begin(self, recording: Recording | None) -> Recording | None:
-        """Make a recording the current one and return the one before.
+        """Make a recording the current one and return the previous one.
 
-        None: traces without an owner in their context are not kept.
+        None: traces whose context names no recording are not recorded.
         """
         before, self._current = self._current, recording
         return before
 
     def recording(self) -> Recording | None:
-        """Return the recording that a trace would be given to which starts here; None for none."""
+        """Return the recording of a trace that starts here; None if there is none."""
         return self._owner_in(None)
 
     def attach(self, *, create: bool) -> None:
-        """Listen to the tracer providers in use: the global one, and the one that the decorators use.
+        """Register with the tracer providers in use: the global one, and that of the decorators.
 
-        With `create`, a provider is made where the app has none; that is left for as long as possible, since the
-        app can set the global one only once.
+        With `create`, a provider is created if the app has none. This happens as late as possible, since the app can
+        set the global provider only once.
         """
         from opentelemetry import trace
 
@@ -114,9 +114,9 @@ class SpanRecorder(SpanProcessor):
             provider = TracerProvider(span_limits=SpanLimits(max_span_attributes=4096))
             trace.set_tracer_provider(provider)
         tracer: Any = current_tracer()
-        draw_from_system(provider)  # plugins seed `random` before each test
+        draw_from_system(provider)  # Not from `random`, since plugins seed it before each test.
         draw_from_system(tracer)
-        # A tracer of the SDK holds the processor of its provider, to which others can be added.
+        # The SDK's tracer has the processor of its provider, to which others can be added.
         for target in (provider, getattr(tracer, "span_processor", None)):
             self._join(getattr(target, "_active_span_processor", target))
 
@@ -126,12 +126,12 @@ class SpanRecorder(SpanProcessor):
             target.add_span_processor(self)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Find the owner of a new trace."""
+        """Assign a new trace to its recording."""
         if span.context is None:
             return
         trace_id = span.context.trace_id
         with self._lock:
-            # A root begins a trace, even one whose id was there before: the app may draw its ids from a seed.
+            # A root always begins a trace, even under a known id: the app may derive its ids from a seed.
             owner = None if span.parent is None else self._owners.get(trace_id)
             if owner is None:
                 owner = self._owner_in(parent_context)
@@ -146,7 +146,7 @@ class SpanRecorder(SpanProcessor):
             span.set_attribute(names.SESSION_ID, owner.session)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Keep the span."""
+        """Record the span."""
         if span.context is not None and (owner := self._owners.get(span.context.trace_id)) is not None:
             owner.add(span.context.trace_id, span)
 
@@ -156,4 +156,5 @@ class SpanRecorder(SpanProcessor):
 
 
 RECORDER: Final = SpanRecorder()
-"""The one of the process: a provider keeps its processors for ever, and two would record each span twice."""
+"""The recorder of the process. A provider keeps its processors for ever, so a second one would record each span twice.
+"""

@@ -1,4 +1,4 @@
-"""Running the same thing several times: how many must pass, when that is settled, and how to say it."""
+"""Repeated runs: how many must pass, when the result is decided, and its text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pandaprobe_otel.evals.statistics import decided, needed, rate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repetition:
-    """So many runs, of which this share must pass (0 to 1). Raises ValueError for what cannot be meant."""
+    """A number of runs, and the share of them that must pass (0 to 1). Raises ValueError for invalid numbers."""
 
     repeat: int = 1
     min_pass: float = 1.0
@@ -25,17 +25,17 @@ class Repetition:
         return needed(self.min_pass, self.repeat)
 
     def settled(self, *, passed: int, failed: int) -> Literal["reached", "out of reach"] | None:
-        """Return whether the runs that are left can change nothing any more."""
+        """Return whether the remaining runs cannot change the result."""
         return decided(passed=passed, failed=failed, total=self.repeat, needed=self.needed)
 
     def text(self, passed: int, ran: int, unknown: int = 0) -> str:
-        """Return the rate in one line: `4/5 passed (80%, 95 % CI 38–96), 80% required`."""
+        """Return the rate on one line: `4/5 passed (80%, 95 % CI 38–96), 80% required`."""
         early = f", stopped early: {self.needed} of {self.repeat} needed" if ran < self.repeat else ""
         return f"{rate(passed, ran - unknown, unknown)}{early}, {self.min_pass:.0%} required"
 
 
 def whole(**counts: object) -> None:
-    """Raise ValueError for a count that is no whole number of 1 or more."""
+    """Raise ValueError for a count that is not a whole number of 1 or more."""
     for what, count in counts.items():
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise ValueError(f"{what}={count!r} is not a whole number of 1 or more")

@@ -1,4 +1,4 @@
-"""The report of an evaluation: to look at, to keep, and to compare with the next one."""
+"""Report of an evaluation, to show, to save, and to compare with a later one."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pandaprobe_otel.evals.traces import TraceRecord
 from pandaprobe_otel.mapping.clean import encode
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.evals.comparison import Comparison
+    from pandaprobe_otel.evals.report_comparison import Comparison
 
 N = TypeVar("N", int, float)
 
 _MAX_BYTES: Final = 16 << 20
-"""Of one case; what is over is cut, with a marker."""
+"""Most bytes of the traces of one case. Further traces are omitted, with a marker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,18 +37,18 @@ class MetricResult:
     threshold: float
     outcome: Outcome
     text: str
-    """The same in one line, with the reason."""
+    """The verdict and its reason on one line."""
     evidence: Evidence | None = field(default=None, repr=False)
-    """The judgements behind it; None where other thresholds cannot be held against them."""
+    """Judgements behind the verdict. None: they are not known, so other thresholds cannot be applied."""
 
     @property
     def passed(self) -> bool:
-        """Return whether the metric says yes, on evidence."""
+        """Return whether the verdict is passed, with evidence."""
         return self.outcome is Outcome.PASSED
 
     @classmethod
     def of(cls, metric: str, evidence: Evidence, threshold: float) -> Self:
-        """Return the verdict that follows from the evidence."""
+        """Return the verdict on the evidence."""
         shown = evidence.worst(evidence.example(threshold), threshold)
         return cls(
             metric=metric,
@@ -71,7 +71,7 @@ class MetricResult:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` made; reports of earlier versions say `passed` and no outcome."""
+        """Read the result of `to_dict`. Reports of earlier versions have `passed` instead of an outcome."""
         fields = dict(plain)
         passed = fields.pop("passed", None)
         known = Outcome.FAILED if fields["finding"] == "scored" else Outcome.NO_EVIDENCE
@@ -83,7 +83,7 @@ class MetricResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseResult:
-    """One case: what went in, what came out, what the metrics say. `error` is that of the task itself."""
+    """One case: input, output and the results of the metrics. `error` is an error of the task itself."""
 
     id: str
     input: Any = None
@@ -95,42 +95,42 @@ class CaseResult:
     traces: tuple[Mapping[str, Any], ...] = ()
     """The traces, as bodies of POST /traces."""
     checked: bool = False
-    """True if it has checks of its own, as a test does, and they passed: evidence without any metric."""
+    """True if the case has checks of its own that passed, as a test does. This is evidence without any metric."""
 
     @property
     def records(self) -> tuple[TraceRecord, ...]:
-        """The traces, to be read."""
+        """The traces as records."""
         return tuple(map(TraceRecord, self.traces))
 
     @property
     def tokens(self) -> int | None:
-        """Tokens of its traces, of all runs; None where no span has any."""
+        """Tokens of all its traces and runs; None if no span states any."""
         return _sum(span.tokens for trace in self.records for span in trace.spans)
 
     @property
     def cost(self) -> float | None:
-        """Cost of its traces in US dollars, of all runs; None where no span has any."""
+        """Cost of all its traces and runs in US dollars; None if no span states any."""
         return _sum(trace.cost for trace in self.records)
 
     @property
     def passed(self) -> bool:
-        """Return whether the task came to an end and every metric says yes."""
+        """Return whether the task ended without an error and every metric passed."""
         return self.outcome is Outcome.PASSED
 
     def result(self, metric: str) -> MetricResult | None:
-        """Return what the metric says: of several traces the worst, None where it was not asked."""
+        """Return the result of the metric, the worst if there are several; None if it was not judged."""
         found = [result for result in self.results if result.metric == metric]
         return min(found, key=lambda result: (result.outcome.rank, result.value or 0.0), default=None)
 
     @property
     def outcome(self) -> Outcome:
-        """The worst that is said about it: failed, no evidence, or passed. A task that fails has failed."""
+        """The worst of its verdicts: failed, no evidence, or passed. A case whose task failed has failed."""
         if self.error is not None:
             return Outcome.FAILED
         return all_of([*(result.outcome for result in self.results), *([Outcome.PASSED] if self.checked else [])])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values; what JSON has no form for becomes its text."""
+        """Return plain JSON values. Values without a JSON form become text."""
         content = {"input": self.input, "output": self.output, "expected": self.expected, "traces": self.traces}
         return {
             "id": self.id,
@@ -145,35 +145,36 @@ class CaseResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The results of all cases."""
+    """Results of all cases."""
 
     name: str
     created_at: str
     """ISO 8601, UTC."""
     cases: tuple[CaseResult, ...]
     notes: tuple[str, ...] = field(default=())
-    """Other troubles, such as traces that were not delivered."""
+    """Other problems, such as traces that were not delivered."""
     pass_rate: float = 1.0
-    """The share of the cases that must pass."""
+    """Share of the cases that must pass."""
     complete: bool = True
-    """False where the cases are not all that there were to be: the run was stopped."""
+    """False if the run was stopped, so that cases are missing."""
     cache: tuple[CacheUse, ...] = ()
-    """Numbers of judgements that were known, by judge."""
+    """Numbers of cached judgements, by judge."""
     trace_url: str | None = None
-    """Address of the page of a trace, with `{trace_id}` in it; None where there is none."""
+    """Address of trace pages, with `{trace_id}` in it. None: the traces have no pages."""
     comparison: Comparison | None = None
-    """That with a baseline, where one is a gate; see `against`."""
+    """Comparison with the baseline, if one is a gate; see `against`."""
 
     @property
     def passed(self) -> bool:
-        """Return whether enough cases passed, on evidence."""
+        """Return whether enough cases passed, with evidence."""
         return self.outcome is Outcome.PASSED
 
     @property
     def outcome(self) -> Outcome:
-        """Passed, failed, or no evidence: where what was not judged could make the difference, and without cases.
+        """Passed, failed, or no evidence. No evidence: there are no cases, or missing judgements could change the
+        result.
 
-        With a baseline the worse of that and of the comparison.
+        With a baseline: the worse of this and the comparison's verdict.
         """
         found = enough_of((case.outcome for case in self.cases), needed(self.pass_rate, len(self.cases)))
         whole = [] if self.complete else [Outcome.NO_EVIDENCE]
@@ -181,29 +182,29 @@ class Report:
 
     @property
     def rate(self) -> Rate:
-        """The number of cases that passed, of those that have evidence."""
+        """Number of passed cases among those with evidence."""
         outcomes = [case.outcome for case in self.cases]
         unknown = outcomes.count(Outcome.NO_EVIDENCE)
         return rate(outcomes.count(Outcome.PASSED), len(outcomes) - unknown, unknown)
 
     @property
     def tokens(self) -> int | None:
-        """Tokens of all traces; None where no span has any."""
+        """Tokens of all traces; None if no span states any."""
         return _sum(case.tokens for case in self.cases)
 
     @property
     def cost(self) -> float | None:
-        """Cost of all traces in US dollars, the judge's not included; None where no span has any."""
+        """Cost of all traces in US dollars, without the judge; None if no span states any."""
         return _sum(case.cost for case in self.cases)
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the metrics, in the order in which they occur."""
+        """Names of the metrics, in order of occurrence."""
         return tuple(dict.fromkeys(result.metric for case in self.cases for result in case.results))
 
     @property
     def means(self) -> dict[str, float]:
-        """Mean of each metric over the cases that were scored on evidence."""
+        """Mean of each metric over the cases that have a score with evidence."""
         values: dict[str, list[float]] = {}
         for case in self.cases:
             for result in case.results:
@@ -212,19 +213,19 @@ class Report:
         return {metric: sum(found) / len(found) for metric, found in values.items()}
 
     def assert_passed(self) -> None:
-        """Raise AssertionError with the table unless the report passed: for unittest and scripts."""
+        """Raise AssertionError with the table unless the report passed. For unittest and scripts."""
         __tracebackhide__ = True
         if not self.passed:
             raise AssertionError(f"{self.rate}\n\n{self}")
 
     def compare(self, baseline: Report, *, alpha: float = 0.05) -> Comparison:
-        """Compare with an earlier report, case by case; a change counts when chance gives it less often than alpha."""
-        from pandaprobe_otel.evals.comparison import compare
+        """Compare with an earlier report, case by case. A change counts if its p-value is below alpha."""
+        from pandaprobe_otel.evals.report_comparison import compare
 
         return compare(self, baseline, alpha=alpha)
 
     def against(self, baseline: Report) -> Self:
-        """Return the report with an earlier one as a gate: then a regression fails it, whatever the thresholds say."""
+        """Return the report with an earlier one as a gate: a regression then fails it, regardless of the thresholds."""
         return replace(self, comparison=self.compare(baseline))
 
     def rows(self) -> list[dict[str, Any]]:
@@ -248,7 +249,7 @@ class Report:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` made, without its baseline: that is another file."""
+        """Read the result of `to_dict`, without the baseline, which is another file."""
         cases: list[CaseResult] = []
         for body in plain["cases"]:
             fields = {name: value for name, value in body.items() if name != "outcome"}
@@ -268,14 +269,14 @@ class Report:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
-        """Read a report that was saved as JSON. Raises ValueError for a file that is none."""
+        """Read a report that was saved as JSON. Raises ValueError for any other file."""
         try:
             return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not a report: {type(error).__name__}: {error}") from None
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the report; the suffix decides: `.json` (can be read back), `.md` or `.html` (one file, no network).
+        """Write the report in the form of the suffix: `.json` (can be read back), `.md` or `.html` (a single file).
 
         Raises ValueError for another suffix.
         """
@@ -291,7 +292,7 @@ class Report:
         target.write_text(text, encoding="utf-8", errors="replace")
 
     def to_markdown(self) -> str:
-        """Return the report for a job summary or a comment."""
+        """Return the report as Markdown, for a job summary or a comment."""
         from pandaprobe_otel.evals.report_text import markdown
 
         return markdown(self)
@@ -308,7 +309,7 @@ class Report:
 
 
 class EvaluationStopped(KeyboardInterrupt):
-    """Ctrl-C, with the report of what was done until then."""
+    """Ctrl-C, with the report of the cases until then."""
 
     def __init__(self, report: Report) -> None:
         super().__init__(str(report.rate))
@@ -325,9 +326,9 @@ def _sum(values: Iterable[N | None]) -> N | None:
 
 
 def check_form(path: str | PathLike[str]) -> None:
-    """Raise ValueError for a file name whose suffix is not that of a form of reports, and where none can be written."""
+    """Raise ValueError for an unknown suffix, and for a file that cannot be written."""
     if Path(path).suffix not in (".json", ".md", ".html", ".htm"):
-        raise ValueError(f"the report {path} is none of .json, .md and .html")
+        raise ValueError(f"the report {path} must end in .json, .md or .html")
     target = Path(path).expanduser().absolute()
     place = next(each for each in target.parents if each.exists())
     if target.is_dir() or not place.is_dir() or not os.access(target if target.exists() else place, os.W_OK):
@@ -335,7 +336,7 @@ def check_form(path: str | PathLike[str]) -> None:
 
 
 def case_table(report: Report) -> tuple[Sequence[str], list[list[str]]]:
-    """Return the header and the cells of the table that every form of the report shows."""
+    """Return the header and the cells of the table that all forms of the report share."""
     header = ["case", "outcome", *report.metrics, "seconds"]
     rows: list[list[str]] = []
     for case in report.cases:

@@ -1,4 +1,4 @@
-"""A report as a comment on a pull request: what is worse first, then what it took, then the cases."""
+"""A report as a comment on a pull request: first regressions, then totals, then the cases."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-from pandaprobe_otel.evals.comparison import Comparison, MetricChange
 from pandaprobe_otel.evals.judging import counted
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.report import CaseResult, Report
+from pandaprobe_otel.evals.report_comparison import Comparison, MetricChange
 from pandaprobe_otel.evals.report_text import baseline_complaints, complaints, rate_line, totals
 from pandaprobe_otel.evals.usage_totals import sums
 from pandaprobe_otel.reporting.trace_links import page_of
 
 _TICKS: Final = {Outcome.PASSED: "✔", Outcome.FAILED: "✘", Outcome.NO_EVIDENCE: "?"}
 _MOST_ROWS: Final = 30
-"""Of a table or list."""
+"""Most rows of a table or list."""
 _ROOM: Final = 65_000
-"""Characters of a comment; GitHub takes 65,536."""
-_NO_ROOM: Final = "There is more, for which a comment has no room.\n"
+"""Most characters of a comment; GitHub allows 65,536."""
+_NO_ROOM: Final = "The rest does not fit into a comment.\n"
 _MOST_CHARACTERS: Final = 300
 _MOST_OF_KEY: Final = 80
 
 
 def marker(key: str) -> str:
-    """Return the hidden first line by which a comment is found again: another one for each key."""
+    """Return the hidden first line that identifies the comment with this key."""
     plain = re.sub(r"[^A-Za-z0-9_.:/]+", " ", key).strip()[:_MOST_OF_KEY]
-    if plain != key:  # what is left out may be all that tells two keys apart
+    if plain != key:  # The removed characters may be the only difference between two keys.
         plain += f" {hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()[:12]}"
     return f"<!-- pandaprobe-otel report: {plain.strip()} -->"
 
@@ -41,9 +41,9 @@ def comment(
     before: Report | None = None,
     links: Mapping[str, str] | None = None,
 ) -> str:
-    """Return the comment as Markdown. What agents and judges have said stands in it as code, and can mention nobody.
+    """Return the comment as Markdown. Texts of agents and judges appear as code, which cannot mention anybody.
 
-    before: the baseline, which counts for the verdict. links: addresses by their names.
+    before: the baseline, which counts for the verdict. links: addresses by name.
     """
     report = report if before is None else report.against(before)
     lines = [marker(key), f"### {_TICKS[report.outcome]} {code(report.name)}: {report.outcome}", ""]
@@ -67,9 +67,9 @@ def _compared(before: Report, report: Report, comparison: Comparison) -> Iterato
     sure = [change for change in comparison.by_weight if change.change in ("regression", "improvement")]
     unsure = [change for change in comparison.by_weight if change not in sure]
     if not comparison.changes:
-        yield from ("No case in common with the base has evidence in both.", "")
+        yield from ("No common case has evidence in both runs.", "")
     elif not sure:
-        yield from ("Nothing has changed beyond chance.", "")
+        yield from ("There is no significant change.", "")
     yield from _table(["metric", "base", "now", "change", "p"], map(_row, sure))
     for remark in comparison.remarks:
         yield from (code(remark), "")
@@ -125,7 +125,7 @@ def _table(header: Sequence[str], rows: Iterable[list[str]]) -> Iterator[str]:
 
 
 def code(text: str) -> str:
-    """Return a text as code, in which nothing is a mention, a reference, a link or markup. Also fits into a table."""
+    """Return a text as code, without mentions, references, links and markup. It also fits into a table."""
     text = " ".join("".join(each if each.isprintable() else " " for each in text).split()).replace("|", "\\|") or " "
     if len(text) > _MOST_CHARACTERS:
         text = text[: _MOST_CHARACTERS - 1] + "…"

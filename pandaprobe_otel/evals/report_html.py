@@ -48,7 +48,7 @@ def html_table(report: Report, *, links: bool = False) -> str:
             name = f'<a href="#case-{number}">{name}</a>'
         plain = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
         row = state = ""
-        if number < len(report.cases):  # the last row has the means
+        if number < len(report.cases):  # The last row has the means.
             slug = report.cases[number].outcome.slug
             row, state = f" data-outcome={slug} data-case={number}", f" class={slug}"
         body.append(f"<tr{row}><td>{name}</td><td{state}>{escape(outcome)}</td>{plain}</tr>")
@@ -74,7 +74,7 @@ def _trace(trace: TraceRecord, trace_url: str | None) -> str:
 
 
 def trace_name(trace: TraceRecord, trace_url: str | None) -> str:
-    """Return the id of a trace, with a link where it has a page."""
+    """Return the id of a trace, as a link if the trace has a page."""
     name = escape(trace.trace_id)
     if address := page_of(trace.trace_id, trace_url):
         name = f'<a href="{escape(address)}">{name}</a>'
@@ -90,7 +90,7 @@ def _span(depth: int, span: SpanRecord) -> str:
 
 
 def span_line(span: SpanRecord) -> str:
-    """Return a span in one line: kind, call, and how it went."""
+    """Return a span on one line: kind, call, and result."""
     state = "error" if span.error is not None else "dim" if span.outcome is not None else "passed"
     tokens = "" if span.tokens is None else f"{span.tokens} tokens"
     facts = "  ".join(filter(None, (span.outcome, span.model, tokens, duration(span.body))))

@@ -14,18 +14,18 @@ from pandaprobe_otel.evals.tree_text import value_text
 
 _GAP: Final = 2
 _LEAST: Final = 10
-"""Characters of an input or output that are worth a column."""
+"""Most characters of an input or output in a column."""
 
 
 def table(report: Report, width: int | None = None) -> str:
-    """Return the report as aligned columns, and what the cases that did not pass say.
+    """Return the report as aligned columns, followed by the reasons of the cases that did not pass.
 
-    width: of the lines of the table; default: the terminal's. Inputs and outputs are shown as far as there is room.
+    width: of the table; default: the terminal's. Inputs and outputs are shown if there is room.
     """
     header, rows = case_table(report)
     lines = [list(header), *rows]
     room = (width or shutil.get_terminal_size((100, 24)).columns) - _width_of(lines)
-    if room < 0:  # ids of tests are long, and their ends tell them apart
+    if room < 0:  # Ids of tests are long and differ at their ends.
         longest = max(max(len(line[0]) for line in lines) + room, _LEAST)
         lines = [[_end_of(line[0], longest), *line[1:]] for line in lines]
     elif (each := room // 2 - _GAP) >= _LEAST:
@@ -75,28 +75,28 @@ def markdown(report: Report) -> str:
 
 
 def verdict_line(report: Report) -> str:
-    """Return the verdict, the rate, and what a baseline has against the report, in one line."""
+    """Return the verdict, the rate, and the regressions against a baseline, on one line."""
     return "; ".join([f"{report.outcome}: {rate_line(report)}", *baseline_complaints(report)[:1]])
 
 
 def rate_line(report: Report) -> str:
-    """Return the rate, and the one that is required, in one line."""
+    """Return the rate and the required rate, on one line."""
     return f"{report.rate}" + ("" if report.pass_rate == 1.0 else f", {report.pass_rate:.0%} required")
 
 
 def baseline_complaints(report: Report) -> list[str]:
-    """Return why the comparison with the baseline did not pass, in one line, and then its details."""
+    """Return the reason why the comparison with the baseline did not pass, on one line, and then the details."""
     found = report.comparison
     if found is None or found.outcome is Outcome.PASSED:
         return []
     if found.outcome is Outcome.NO_EVIDENCE:
-        return ["no case in common with the baseline has evidence in both"]
+        return ["no common case has evidence in both this run and the baseline"]
     worse = ", ".join(change.metric for change in found.regressions)
     return [f"worse than the baseline: {worse}", *map(str, found.regressions)]
 
 
 def totals(report: Report) -> str:
-    """Return what the run took, in one line: cases, traces, tokens and cost as far as spans state them, time."""
+    """Return totals on one line: cases, traces, time, and the tokens and cost that spans state."""
     parts = [counted(len(report.cases), "case"), counted(sum(len(case.traces) for case in report.cases), "trace")]
     parts += [f"{report.tokens:,} tokens"] if report.tokens is not None else []
     parts += [f"${report.cost:.4g}"] if report.cost is not None else []
@@ -104,12 +104,12 @@ def totals(report: Report) -> str:
 
 
 def complaints(case: CaseResult) -> list[str]:
-    """Return why a case did not pass, a line each."""
+    """Return the reasons why a case did not pass, one per line."""
     if case.passed:
         return []
     said = [case.error] if case.error else []
     said += [result.text for result in case.results if not result.passed]
-    return said or ["no metric was asked"]
+    return said or ["no metric was judged"]
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Asks PandaProbe's judges, on the server that has the traces."""
+"""PandaProbe's judges, on the server that has the traces."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 _PAUSE_S: Final = 0.4
 _SPARE_S: Final = 2.0
 UNDELIVERED_WITHIN_S: Final = 30.0
-"""Seconds for which traces that were not all delivered in time are looked for all the same."""
+"""Seconds to look for traces even if not all of them were delivered in time."""
 
 
 class ServerBench(Bench):
-    """Starts runs of evaluations, as `Bench` describes it.
+    """Judge that starts evaluation runs, as `Bench` describes.
 
-    timeout_s: how long one run may take.
-    visible_within_s: how long traces that were sent may take to be readable; default: as long as a run.
-    progress: is shown each state of a run.
+    timeout_s: the timeout of a run.
+    visible_within_s: the seconds until sent traces must be readable. Default: the timeout of a run.
+    progress: called with each state of a run.
     """
 
     def __init__(
@@ -62,16 +62,16 @@ class ServerBench(Bench):
         return run.wait(self._timeout_s, progress=self._progress)
 
     def _readable(self, groups: Sequence[Group]) -> tuple[list[Group], Mapping[str, str]]:
-        """Wait until the traces can be read. Return the groups without those that cannot, and why they cannot.
+        """Wait until the traces are readable, and remove those that are not.
 
-        The server counts traces that it does not have as evaluated and gives them no score.
+        The server counts a missing trace as evaluated and gives it no score.
         """
         questions = [question for group in groups for question in group.questions]
         wanted = {trace: q for q in questions for trace in (q.traces if q.session else (q.target,))}
         missing: dict[str, str] = {}
         try:
             left = self._wait_visible(wanted)
-            reason = f"the trace is not in PandaProbe {self._visible_within_s:g} s after it was sent"
+            reason = f"PandaProbe does not have the trace {self._visible_within_s:g} s after it was sent"
         except PandaProbeError as error:
             left, reason = set(wanted), f"{type(error).__name__}: {error}"
         missing.update({wanted[trace].target: reason for trace in left})
@@ -98,7 +98,7 @@ class ServerBench(Bench):
 
 def _judgement(score: Score | None, vacuous: str | None) -> Judgement:
     if score is None:
-        return Judgement(finding=Finding.ERROR, reason="the run gave no score: the target is not in PandaProbe")
+        return Judgement(finding=Finding.ERROR, reason="the run gave no score: PandaProbe does not have the target")
     value, reason = score.parsed, score.reason or ""
     if score.status != "SUCCESS" or not isinstance(value, float):
         return Judgement(finding=Finding.ERROR, reason=reason or f"the metric is {score.status}")

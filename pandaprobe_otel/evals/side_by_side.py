@@ -1,4 +1,4 @@
-"""Two runs of the same cases: which cases changed, and which spans of their traces differ."""
+"""Two runs of the same cases: changed cases, and the spans that differ in their traces."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EMPTY = {"input": None, "output": None, "error": None, "model": None, "status":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpanPair:
-    """A span of both traces, or of one alone. `fields` are those that differ."""
+    """A span of both traces, or of only one. `fields` are those that differ."""
 
     before: SpanRecord | None
     after: SpanRecord | None
@@ -29,14 +29,14 @@ class SpanPair:
 
     @property
     def span(self) -> SpanRecord:
-        """The span that the pair is about: the earlier run's, if it has one."""
+        """The span of the earlier run, or that of the later run if there is no other."""
         span = self.before or self.after
         assert span is not None
         return span
 
     @property
     def change(self) -> Literal["same", "changed", "left", "right"]:
-        """Its place, and whether it is the same there."""
+        """Kind of the change: in both and equal, in both and changed, or in only one."""
         if self.before is None or self.after is None:
             return "right" if self.before is None else "left"
         return "changed" if self.fields else "same"
@@ -44,7 +44,7 @@ class SpanPair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracePair:
-    """The traces of the same run of a case; one may be missing."""
+    """Traces of the same run of a case. One may be missing."""
 
     before: TraceRecord | None
     after: TraceRecord | None
@@ -52,13 +52,13 @@ class TracePair:
 
     @property
     def differing(self) -> int:
-        """The number of spans that are not the same."""
+        """Number of spans that differ."""
         return sum(pair.change != "same" for pair in self.spans)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CasePair:
-    """A case of both runs, or of one alone."""
+    """A case of both runs, or of only one."""
 
     id: str
     before: CaseResult | None
@@ -67,7 +67,7 @@ class CasePair:
 
     @property
     def kind(self) -> Kind:
-        """`lost`: it passed before only; `won`: now only; `different`: something else of it has changed."""
+        """`lost`: it passed only before. `won`: it passes only now. `different`: something else has changed."""
         if self.before is None or self.after is None:
             return "new" if self.before is None else "gone"
         if self.before.passed != self.after.passed:
@@ -78,7 +78,7 @@ class CasePair:
 
 
 def paired(before: Report, after: Report) -> list[CasePair]:
-    """Return all cases of both reports: those of the later one first, in its order."""
+    """Return all cases of both reports, starting with those of the later one, in its order."""
     old, new = ({case.id: case for case in report.cases} for report in (before, after))
     names = [*new, *(name for name in old if name not in new)]
     return [_pair(name, old.get(name), new.get(name)) for name in names]
@@ -94,15 +94,15 @@ def _traces(before: TraceRecord | None, after: TraceRecord | None) -> TracePair:
 
 
 def paired_spans(before: TraceRecord | None, after: TraceRecord | None) -> tuple[SpanPair, ...]:
-    """Return the spans of two traces, those in pairs that stand for each other."""
+    """Return the spans of two traces, paired if they correspond to each other."""
     return tuple(map(_spans, diff_trees(_tree(before), _tree(after))))
 
 
 def first_difference(traces: Iterable[Sequence[SpanPair]]) -> SpanPair | None:
-    """Return the span, of the pairs of each trace, in which two runs part: the earliest that differs by itself.
+    """Return the pair in which two runs diverge: the earliest one that differs by itself.
 
-    A span whose output alone differs, and below which something differs, has only passed it on. One that has only come
-    at another time counts if there is no other.
+    A span does not count if only its output differs and a descendant differs too: it then passed the difference on. A
+    span that is only shifted in time counts if no other span differs.
     """
     found = [pair for spans in traces for pair in _by_themselves(spans)]
     return min(found, key=lambda pair: (pair.fields == ("order",), pair.span.started), default=None)
@@ -135,12 +135,12 @@ def _differs(field: str, left: SpanRecord, right: SpanRecord) -> bool:
 
 
 def _behaves(field: str, span: SpanRecord) -> str:
-    """Return a field without the ids that a provider gives to calls: they are new each time."""
+    """Return a field without the ids that a provider gives to calls, which are new in every run."""
     return behaviour_text({field: span.body[field]})
 
 
 def _tree(trace: TraceRecord | None) -> Tree:
-    """Return a trace as the pages of the local server compare it."""
+    """Return a trace in the form that the pages of the local server compare."""
     rows: Sequence[Node] = [] if trace is None else [_node(depth, span) for depth, span in walk(trace)]
     return Tree(roots=(), rows=rows, length_ms=0.0)
 

@@ -1,4 +1,4 @@
-"""Simulated users against an agent: many turns, traced as one session, until a goal or a bound."""
+"""Simulated users who talk to an agent in many turns, traced as one session, until a goal or a limit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.context import attach, detach, get_current
 
-from pandaprobe_otel.capture.public import start_trace
+from pandaprobe_otel.capture.public_names import start_trace
 from pandaprobe_otel.capture.trace_context import values_alone
 from pandaprobe_otel.evals.conversation import Conversation, Ended
 from pandaprobe_otel.evals.failure_text import failure_text
@@ -26,28 +26,29 @@ if TYPE_CHECKING:
     from pandaprobe_otel.evals.structured_answer import Model
 
 Agent = Callable[[str], Any] | Callable[[str, Conversation], Any]
-"""The agent under test: a function or coroutine function of the message, or of that and the conversation so far."""
+"""The agent under test: a function or coroutine function of the message, or of the message and the conversation so far.
+"""
 
 _Steps = Generator[Any, Any, Conversation]
 
 
 class PersonaError(Exception):
-    """The simulated user gave no message: the fault of whoever plays it, and not of the agent."""
+    """Error of a simulated user that gave no message. The agent is not at fault."""
 
 
 class Simulation:
-    """Lets simulated users talk to an agent.
+    """Conversations of simulated users with an agent.
 
-    agent: takes the user's message, and returns the answer; with a second parameter it gets the `Conversation`, whose
-    `session` tells conversations apart, and whose `messages` end with this one.
-    model: plays the personas that are described in words; a name such as `openai/gpt-4o-mini`, a `LocalJudge`, or a
-    function that takes a prompt and returns the answer. Scripts need none.
-    turns: how often a user speaks at the most.
-    tokens, cost, seconds, llm_calls: what the agent may use in one conversation, looked at after each turn.
-    seed: the same one makes personas draw the same.
-    name: of the traces; default: that of the agent.
+    agent: takes the user's message and returns the answer. With a second parameter, it gets the `Conversation`, whose
+    `session` identifies it and whose `messages` end with this message.
+    model: plays personas that are described in words. A name such as `openai/gpt-4o-mini`, a `LocalJudge`, or a
+    function that takes a prompt and returns the answer. Scripts need no model.
+    turns: the most messages of a user.
+    tokens, cost, seconds, llm_calls: the agent's limits in one conversation, checked after each turn.
+    seed: the seed of the personas' random choices.
+    name: the name of the traces. Default: that of the agent.
 
-    Raises ValueError for what cannot be meant.
+    Raises ValueError for invalid arguments.
     """
 
     def __init__(
@@ -76,28 +77,28 @@ class Simulation:
         """Let a user talk to the agent, and return the conversation.
 
         user: a description, a list of messages, a mapping (see `persona_of`), or a persona.
-        conversation: one that has just begun; default: `begin()`.
+        conversation: a new conversation. Default: `begin()`.
 
-        Raises PersonaError where whoever plays the user gives no message, and what the agent raises.
+        Raises PersonaError if the simulated user gives no message, and the agent's exceptions.
         """
         return _driven(self._steps(self.persona(user), conversation or self.begin()))
 
     async def run_async(self, user: Any, conversation: Conversation | None = None) -> Conversation:
-        """Do the same where a loop runs already, as in tests that are coroutines."""
+        """Do the same inside a running event loop, as in tests that are coroutines."""
         return await _driven_async(self._steps(self.persona(user), conversation or self.begin()))
 
     def begin(self, name: str = "") -> Conversation:
-        """Return a new conversation; what its persona draws depends on the seed and on this name."""
+        """Return a new conversation. Its persona's random choices depend on the seed and this name."""
         return Conversation(random=random.Random(f"{self._seed} {name}"))
 
     def persona(self, user: Any) -> Persona:
-        """Return the simulated user that a value stands for. Raises ValueError for one that stands for none."""
+        """Return the simulated user for a value. Raises ValueError for an invalid value."""
         return persona_of(user, self._model)
 
     # -- turns --------------------------------------------------------------------------------------------------------
 
     def _steps(self, persona: Persona, conversation: Conversation) -> _Steps:
-        """Yield what the agent and the persona return, to be given what comes of it."""
+        """Yield the calls of the agent and the persona, and receive their results."""
         with _recording() as recording:
             while (message := (yield from self._message(persona, conversation))) is not None:
                 if (bound := self._bound(conversation, recording)) is not None:
@@ -109,7 +110,7 @@ class Simulation:
         return conversation
 
     def _message(self, persona: Persona, conversation: Conversation) -> Generator[Any, Any, str | None]:
-        """Ask for the next message; None where the user has no more, which also follows the last answer."""
+        """Ask for the next message. None: the user has no more messages, and the reason is set."""
         try:
             said: object = yield persona(conversation)
             if not isinstance(said, str | End):
@@ -146,19 +147,19 @@ class Simulation:
         return answer
 
     def _bound(self, conversation: Conversation, recording: Recording) -> tuple[Ended, str] | None:
-        """Return which bound is reached, if one is."""
+        """Return the limit that is reached; None if there is none."""
         if self._budget != Budget():
             traces = [trace for trace in recording.traces() if trace.session_id == conversation.session]
             if over := self._budget.over(traces):
                 return Ended.BUDGET, "; ".join(over)
         if conversation.turns >= self._turns:
-            return Ended.TURNS, f"{self._turns} turns are the most"
+            return Ended.TURNS, f"{self._turns} turns is the limit"
         return None
 
 
 @contextmanager
 def _recording() -> Generator[Recording]:
-    """Yield the recording of the test or case that runs, else one of its own."""
+    """Yield the recording of the current test or case, or a new one."""
     RECORDER.attach(create=True)
     if (current := RECORDER.recording()) is not None:
         yield current
@@ -173,7 +174,7 @@ def _recording() -> Generator[Recording]:
 def _takes_conversation(agent: Agent) -> bool:
     try:
         signature = inspect.signature(agent)
-    except (ValueError, TypeError):  # some of C have none
+    except (ValueError, TypeError):  # Some functions written in C have no signature.
         return False
     for arguments in ((None, None), (None,)):
         try:
@@ -181,11 +182,11 @@ def _takes_conversation(agent: Agent) -> bool:
         except TypeError:
             continue
         return len(arguments) == 2
-    raise ValueError("an agent is called by agent(message), or, with two parameters, by agent(message, conversation)")
+    raise ValueError("the agent must accept agent(message) or agent(message, conversation)")
 
 
 def _driven(steps: _Steps) -> Conversation:
-    runner = asyncio.Runner()  # one loop for all turns, since clients of the agent may be bound to it
+    runner = asyncio.Runner()  # All turns share one loop, since clients of the agent may be bound to it.
     try:
         step = next(steps)
         while True:
@@ -225,7 +226,7 @@ def _waited(runner: asyncio.Runner, step: Awaitable[Any]) -> Any:
         return runner.run(_awaited(step), context=copy_context())
     if inspect.iscoroutine(step):
         step.close()
-    raise RuntimeError("a loop runs here already: await simulation.run_async(...)")
+    raise RuntimeError("an event loop is already running: use await simulation.run_async(...)")
 
 
 async def _awaited(step: Awaitable[Any]) -> Any:

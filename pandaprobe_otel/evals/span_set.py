@@ -1,4 +1,4 @@
-"""Assertions about spans: offline, free, and with a message from which the reader sees what the agent did."""
+"""Assertions about spans. They cost nothing, and their messages show the agent's actions."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from pandaprobe_otel.mapping.outcomes import UNFINISHED
 
 
 class SpanSet(Sequence[SpanRecord]):
-    """Spans of a test, by start, and what must hold for them.
+    """Spans of a test, by start, with assertions.
 
-    Narrowing (`tool`, `llm`, `named`, ...) returns a smaller set; an assertion returns the set that it was made
-    about, so that they can be chained: `spans.tool("lookup").called(times=1).before("refund")`.
-    Assertions raise AssertionError.
+    Filters (`tool`, `llm`, `named`, ...) return a smaller set. Assertions return the same set, so that they can be
+    chained: `spans.tool("lookup").called(times=1).before("refund")`. Assertions raise AssertionError.
     """
 
     def __init__(self, spans: Sequence[SpanRecord], traces: Sequence[TraceRecord], label: str = "span") -> None:
@@ -36,14 +35,14 @@ class SpanSet(Sequence[SpanRecord]):
         return self._of_kind("TOOL", name)
 
     def llm(self, model: str | None = None) -> SpanSet:
-        """Return the model calls, of any model or of one whose name starts with `model`."""
+        """Return the calls of any model, or of models whose names start with `model`."""
         calls = self._of_kind("LLM", None)
         if model is None:
             return calls
         return calls._narrowed(lambda span: (span.model or "").startswith(model), f"call of model {model!r}")
 
     def agent(self, name: str | None = None) -> SpanSet:
-        """The runs of an agent, or of all agents."""
+        """Return the runs of an agent, or of all agents."""
         return self._of_kind("AGENT", name)
 
     def retriever(self, name: str | None = None) -> SpanSet:
@@ -51,29 +50,29 @@ class SpanSet(Sequence[SpanRecord]):
         return self._of_kind("RETRIEVER", name)
 
     def named(self, name: str) -> SpanSet:
-        """Return the spans of this name, whatever their kind."""
+        """Return the spans with this name, of any kind."""
         return self._narrowed(lambda span: span.name == name, f"span {name!r}")
 
     def where(self, predicate: Callable[[SpanRecord], bool]) -> SpanSet:
-        """Return the spans for which a function is true."""
+        """Return the spans for which a function returns True."""
         return self._narrowed(predicate, f"{self._label} that fits")
 
     @property
     def errors(self) -> SpanSet:
-        """The spans that failed, or were cancelled, timed out or left before their end."""
+        """Spans that failed, were cancelled, timed out, or were abandoned."""
         return self._narrowed(
             lambda span: span.error is not None or span.outcome in UNFINISHED, f"failed or unfinished {self._label}"
         )
 
     @property
     def names(self) -> list[str]:
-        """Names in the order of their start."""
+        """Names, by start."""
         return [span.name for span in self._spans]
 
     # -- assertions ---------------------------------------------------------------------------------------------------
 
     def called(self, times: int | None = None, *, at_least: int | None = None, at_most: int | None = None) -> SpanSet:
-        """Assert how often; without an argument, at least once."""
+        """Assert the number of calls; without an argument, at least one."""
         __tracebackhide__ = True
         if times is not None:
             at_least = at_most = times
@@ -86,15 +85,15 @@ class SpanSet(Sequence[SpanRecord]):
         return self
 
     def not_called(self) -> SpanSet:
-        """Assert that there is none."""
+        """Assert that there is no call."""
         __tracebackhide__ = True
         return self.called(times=0)
 
     def with_args(self, **arguments: Any) -> SpanSet:
-        """Assert that a call has these arguments (others do not matter); returns the calls that have.
+        """Assert that a call has these arguments, among others; return the calls that have them.
 
-        A value is compared with `==`; a compiled pattern must be found in the text of the argument, and a function
-        must be true for it.
+        A value is compared with `==`. A compiled pattern must be found in the argument's text, and a function must
+        return True for it.
         """
         __tracebackhide__ = True
         found = [span for span in self._spans if matches(span, arguments)]
@@ -106,7 +105,7 @@ class SpanSet(Sequence[SpanRecord]):
     def before(self, other: str | SpanSet) -> SpanSet:
         """Assert that the first of these ended before the first of the others started.
 
-        The others are given by name or as a set; both must be there.
+        The others are a name or a set. Both must exist.
         """
         __tracebackhide__ = True
         others = self._other(other)
@@ -117,7 +116,7 @@ class SpanSet(Sequence[SpanRecord]):
         return self
 
     def after(self, other: str | SpanSet) -> SpanSet:
-        """Assert that the first of these started after the first of the others had ended."""
+        """Assert that the first of these started after the first of the others ended."""
         __tracebackhide__ = True
         others = self._other(other)
         self.called()
@@ -127,7 +126,7 @@ class SpanSet(Sequence[SpanRecord]):
         return self
 
     def in_order(self, *names: str) -> SpanSet:
-        """Assert that these names occur in this order; others may stand between them."""
+        """Assert that these names occur in this order; others may come between them."""
         __tracebackhide__ = True
         left = iter(self.names)
         if not all(name in left for name in names):
@@ -135,7 +134,9 @@ class SpanSet(Sequence[SpanRecord]):
         return self
 
     def succeeded(self) -> SpanSet:
-        """Assert that there is one, and that none failed, was cancelled, timed out, left early or is interrupted."""
+        """Assert that there is at least one, and that each succeeded: no failure, cancellation, timeout or
+        interruption.
+        """
         __tracebackhide__ = True
         self.called()
         if failed := [span for span in self._spans if span.error is not None or span.outcome is not None]:
@@ -185,7 +186,7 @@ class SpanSet(Sequence[SpanRecord]):
 
 
 def matches(span: SpanRecord, wanted: Mapping[str, Any]) -> bool:
-    """Return whether a call has these arguments: equal to a value, matching a pattern, or true by a function."""
+    """Return whether a call has these arguments: equal to a value, matching a pattern, or accepted by a function."""
     return all(name in span.arguments and _fits(span.arguments[name], value) for name, value in wanted.items())
 
 

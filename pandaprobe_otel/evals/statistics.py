@@ -1,4 +1,4 @@
-"""The arithmetic behind verdicts: how sure a rate is, when it is decided, whether a change is more than noise."""
+"""Statistics behind verdicts: confidence of a rate, early decisions, and significance of a change."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Final, Literal
 _Z_95: Final = 1.959963984540054
 """97.5 % quantile of the standard normal distribution."""
 _EXACT_UP_TO: Final = 30
-"""Differences whose 2^n signs are still counted one by one (as two halves of 2^15 sums)."""
+"""Largest number of differences for which all 2^n signs are counted (as two halves of 2^15 sums)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """The number of `total` that passed, with the 95 % Wilson score interval of the share (0 to 1).
+    """Number of `total` that passed, with the 95 % Wilson score interval of the share (0 to 1).
 
-    `unknown` more have no evidence, and count for neither.
+    `unknown` is the number without evidence, which is not part of `total`.
     """
 
     passed: int
@@ -29,7 +29,7 @@ class Rate:
 
     @property
     def share(self) -> float:
-        """The share that passed; 0 of nothing is 0."""
+        """Share that passed; 0 without any."""
         return self.passed / self.total if self.total else 0.0
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ def rate(passed: int, total: int, unknown: int = 0) -> Rate:
     share, z2 = passed / total, _Z_95 * _Z_95
     centre = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = _Z_95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
-    # Rounding must not put the ends of 0 of n and n of n inside.
+    # Rounding must not make the interval of 0 of n, or of n of n, exclude its end.
     low = 0.0 if passed == 0 else max(centre - half, 0.0)
     high = 1.0 if passed == total else min(centre + half, 1.0)
     return Rate(passed=passed, total=total, low=low, high=high, unknown=unknown)
@@ -59,18 +59,18 @@ def needed(min_pass: float, total: int) -> int:
 
 
 def decided(*, passed: int, failed: int, total: int, needed: int) -> Literal["reached", "out of reach"] | None:
-    """Say whether the outcome of `total` repetitions stands already: whatever the rest gives, it cannot change."""
+    """Return whether the outcome of `total` repetitions is decided, regardless of the remaining ones."""
     if passed >= needed:
         return "reached"
     return "out of reach" if failed > total - needed else None
 
 
 def chance_of_drop(differences: Sequence[float]) -> float:
-    """Return the one-sided p-value of paired differences (new - old): how often chance alone falls this low.
+    """Return the one-sided p-value of paired differences (new - old): the probability of a mean this low by chance.
 
-    Sign-flip permutation test of the mean. Without a real change each difference could as well have had the other
-    sign. Exact up to 30 differences that are not zero; beyond that the normal approximation with the test's own
-    variance, the sum of squares.
+    Sign-flip permutation test of the mean: without a real change, each difference could as well have the other sign.
+    Exact for up to 30 nonzero differences. Above, the normal approximation with the test's own variance, the sum of
+    squares.
     """
     moved = [value for value in differences if value != 0.0]
     if not moved:
@@ -80,7 +80,7 @@ def chance_of_drop(differences: Sequence[float]) -> float:
         return 0.5 * math.erfc(-observed / math.sqrt(2 * math.fsum(value * value for value in moved)))
     half = len(moved) // 2
     first, second = _signed_sums(moved[:half]), sorted(_signed_sums(moved[half:]))
-    # Sums that are equal on paper may differ in the last bits.
+    # Sums that are mathematically equal may differ in the last bits.
     bound = observed + 1e-9 * max(1.0, math.fsum(abs(value) for value in moved))
     below = sum(bisect_right(second, bound - value) for value in first)
     return below / (1 << len(moved))
@@ -94,7 +94,7 @@ def _signed_sums(values: Sequence[float]) -> list[float]:
 
 
 def chance_of_losses(lost: int, won: int) -> float:
-    """Return the one-sided p-value of the exact McNemar test: `lost` cases passed before only, `won` now only."""
+    """Return the one-sided p-value of the exact McNemar test: `lost` cases passed only before, `won` only now."""
     changed = lost + won
     if changed == 0:
         return 1.0

@@ -1,4 +1,4 @@
-"""Judging what PandaProbe has already: traces and whole sessions, with the report that `evaluate()` gives."""
+"""Judging of traces and sessions that PandaProbe has already, with a report like that of `evaluate()`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PAUSE_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """A trace or a session, with what is to be asked about it. Without traces it is not there."""
+    """A trace or session to be judged, with its metrics. Without traces, it does not exist on the server."""
 
     id: str
     question: Question
@@ -47,22 +47,21 @@ def judge_stored(
     visible_within_s: float = _VISIBLE_WITHIN_S,
     pass_rate: float = 1.0,
 ) -> Report:
-    """Judge traces and sessions by their ids and return the report: a case for each.
+    """Judge traces and sessions by their ids and return the report, with a case for each.
 
-    thresholds: metrics with the score that passes. Those of sessions judge each session; those of traces judge each
-    trace, and each trace of each session.
-    visible_within_s: how long, in all, traces and sessions that were just sent may take to appear.
+    thresholds: metrics with their lowest passing scores. Metrics of sessions judge each session. Metrics of traces
+    judge each trace, and each trace of each session.
+    visible_within_s: the seconds, in total, until recently sent traces and sessions must be readable.
 
-    Raises ValueError for names that are no metrics and for what no metric judges, and what the API raises when it
-    cannot be asked.
+    Raises ValueError for unknown metrics and for targets that no metric judges, and the API's errors.
     """
     of_sessions = [metric.name for metric in client.evaluations.session_metrics() if metric.name in thresholds]
     of_traces = [name for name in thresholds if name not in of_sessions]
     check_metrics(client, of_traces=of_traces)
     if of_sessions and not sessions:
-        raise ValueError(f"{of_sessions[0]} judges sessions, and none is given")
+        raise ValueError(f"{of_sessions[0]} judges sessions, but no session is given")
     if traces and not of_traces:
-        raise ValueError(f"{of_sessions[0]} judges sessions, and no metric judges the traces that are given")
+        raise ValueError(f"{of_sessions[0]} judges sessions, but no metric judges the given traces")
     wait = _Wait(time.monotonic() + visible_within_s)
     found = [_trace(client, name, of_traces, model, wait) for name in traces]
     for name in sessions:
@@ -80,7 +79,7 @@ def judge_stored(
 
 
 class _Wait:
-    """One deadline for everything that is waited for."""
+    """A common deadline for all waits."""
 
     def __init__(self, deadline: float) -> None:
         self._deadline = deadline
@@ -135,7 +134,7 @@ def _record(trace: Trace) -> TraceRecord:
 
 
 def _case(stored: Stored, found: Judgements, thresholds: Mapping[str, float], allow_vacuous: bool) -> CaseResult:
-    absent = Judgement(finding=Finding.ERROR, reason="it is not in this project of PandaProbe")
+    absent = Judgement(finding=Finding.ERROR, reason="this project of PandaProbe does not have it")
     return CaseResult(
         id=stored.id,
         input=stored.traces[0].input if stored.traces else None,

@@ -1,4 +1,4 @@
-"""Asking a model for an answer of a given structure: a judge of ours, or the client that the caller has."""
+"""Structured answers of a model, through a judge of ours or the caller's client."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ if TYPE_CHECKING:
 _ATTEMPTS: Final = 3
 
 Ask = Callable[[str], str | Awaitable[str]]
-"""A function of yours that asks a model through its own client: takes the prompt, returns the text of the answer."""
+"""A function of yours that calls a model through its own client: takes the prompt, returns the text of the answer."""
 Model = LocalJudge | Ask
-"""A model that is asked from here."""
+"""A model that is called from here."""
 
 
 async def ask_for(model: Model, prompt: str, structure: type[T], *, purpose: str, seed: int | None = None) -> T:
-    """Ask a model, and return its answer; up to three times, if it is none of this structure.
+    """Call a model and return its answer. An answer without the structure is requested again, up to three times in
+    total.
 
-    purpose: what the answer is called where the model is told of its structure. seed: told to judges that know one.
+    purpose: the name of the structure in the prompt.
+    seed: passed to judges that accept one.
 
-    What the model's client would record of it is not recorded: it is no part of what is judged. Raises JudgeError when
-    there is no such answer.
+    Traces by the model's client are not recorded, since they are not part of the judged run. Raises JudgeError if no
+    answer has the structure.
     """
     from opentelemetry.instrumentation.utils import suppress_instrumentation
     from pydantic import ValidationError
@@ -46,14 +48,14 @@ async def ask_for(model: Model, prompt: str, structure: type[T], *, purpose: str
                 problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
             except ValueError as error:
                 problem = str(error)
-    raise JudgeError(f"the answer did not fit the schema, even at the third try: {problem}")
+    raise JudgeError(f"the answer did not fit the schema in three attempts: {problem}")
 
 
 async def _answer(
     model: Model, prompt: str, structure: type[BaseModel], purpose: str, seed: int | None
 ) -> Mapping[str, Any]:
-    from pandaprobe_otel.local.evaluation.answers import object_in, schema_of, with_schema
     from pandaprobe_otel.local.evaluation.judge import Question
+    from pandaprobe_otel.local.evaluation.judge_answers import object_in, schema_of, with_schema
 
     schema = schema_of(structure)
     if not isinstance(model, LocalJudge):

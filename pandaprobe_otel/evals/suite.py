@@ -1,4 +1,4 @@
-"""The pytest plugin proper: records tests, decides about repetitions, and judges when the last test has run."""
+"""The pytest plugin itself: it records tests, decides about repetitions, and judges after the last test."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pytest
 
-from pandaprobe_otel.evals.connection import Connection, is_set
 from pandaprobe_otel.evals.judging import UnknownMetric, check_metrics
 from pandaprobe_otel.evals.marker_options import Demand, parse_metrics
 from pandaprobe_otel.evals.outcome import Outcome
 from pandaprobe_otel.evals.probe import Probe
 from pandaprobe_otel.evals.recorder import RECORDER, Recording
+from pandaprobe_otel.evals.suite_connection import Connection, is_set
 from pandaprobe_otel.evals.suite_repetition import NUMBER, run_repeatedly
 from pandaprobe_otel.evals.suite_runs import TestRun, TraceNote, Verdict, by_test, metric_verdicts, repeat_verdicts
 from pandaprobe_otel.evals.suite_services import Services
@@ -33,18 +33,18 @@ _MAX_TEXT: Final = 8_000
 
 @dataclass(slots=True, kw_only=True)
 class ItemState:
-    """The attempt of a test that runs now, as far as it is known."""
+    """State of the current attempt of a test, as far as it is known."""
 
     recording: Recording
     outer: Recording | None
-    """The one that was current before, of a suite that runs this one within a test."""
+    """The recording to restore after the attempt. An outer suite has one if this suite runs inside a test."""
     demand: Demand | None
     number: int = 1
     passed: bool = False
     ran: bool = False
     failure: str = ""
     error: str = ""
-    """The failure in short."""
+    """Short text of the failure."""
     scores: dict[str, float | bool | str] = field(default_factory=dict[str, float | bool | str])
 
 
@@ -52,7 +52,7 @@ _STATE: Final = pytest.StashKey[ItemState]()
 
 
 class Suite:
-    """One per process of a test run that uses PandaProbe."""
+    """The suite of a test run that uses PandaProbe; one per process."""
 
     def __init__(self, config: pytest.Config, settings: Mapping[str, str | None]) -> None:
         self._config = config
@@ -78,14 +78,14 @@ class Suite:
     # -- collection ---------------------------------------------------------------------------------------------------
 
     def check(self, item: pytest.Item) -> None:
-        """Refuse a marker that cannot be meant, before anything runs."""
+        """Refuse an invalid marker before anything runs."""
         self._demand_of(item)
 
     def _demand_of(self, node: Any) -> Demand | None:
         return demand_of(node, self._metrics)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """With the mode eval, refuse metrics that there are not; after the tests it would be late."""
+        """In the mode eval, refuse unknown metrics before the tests run."""
         self._order = {item.nodeid: number for number, item in enumerate(session.items)}
         self._marked = sum(item.get_closest_marker("pandaprobe") is not None for item in session.items)
         if self.mode != "eval" or hasattr(self._config, "workerinput"):
@@ -118,25 +118,25 @@ class Suite:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        """Run a test as often as its marker says; pytest runs the others."""
+        """Run a test as often as its marker says. pytest runs the other tests."""
         demand = self._demand_of(item)
         if demand is None or demand.repetition.repeat == 1:
             return None
-        # A run that passed may still be rejected by the judge, so enough passed runs are no reason to stop then.
+        # The judge may still reject a passed run, so enough passed runs are no reason to stop.
         goes_on = bool(demand.metrics) and self.mode == "eval"
         run_repeatedly(item, nextitem, demand.repetition, may_stop=lambda found: found == "out of reach" or not goes_on)
         return True
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Begin to record."""
+        """Start recording."""
         demand = self._demand_of(item)
         if demand is not None or "probe" in getattr(item, "fixturenames", ()):
             self._begin(item, demand)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Run the test in a context that says whose traces are made."""
+        """Run the test in a context that names the recording of its traces."""
         self.connection.open()
         state = item.stash.get(_STATE, None)
         if state is None:
@@ -154,7 +154,7 @@ class Suite:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Note the outcome, also that of fixtures."""
+        """Note the outcome, including that of fixtures."""
         report = yield
         state = item.stash.get(_STATE, None)
         if state is None:
@@ -227,7 +227,7 @@ class Suite:
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def observe(self, report: pytest.TestReport) -> None:
-        """Keep the last attempt of each test; the setup of another one makes the earlier void."""
+        """Keep the last attempt of each test. The setup of a new attempt voids the previous one."""
         if report.when == "setup":
             self._runs.pop(report.nodeid, None)
         elif (plain := report.__dict__.get("pandaprobe")) is not None:
@@ -235,7 +235,7 @@ class Suite:
             self._tell()
 
     def _tell(self) -> None:
-        """Say how far tests are that cost something, where nobody sees the terminal."""
+        """Log the progress of marked tests, if the output is not a terminal."""
         if self.mode == "off" or hasattr(self._config, "workerinput"):
             return
         if self._watch is None:
@@ -267,7 +267,7 @@ class Suite:
             self._lines += told
 
     def abandon(self) -> None:
-        """The tests were interrupted: nothing is judged, and that is said."""
+        """Report that nothing was judged, because the tests were interrupted."""
         if hasattr(self._config, "workerinput"):
             return
         runs = self._all_runs()
@@ -277,11 +277,11 @@ class Suite:
         self._report(runs, complete=False)
 
     def _all_runs(self) -> list[TestRun]:
-        """The runs in the order of the tests, also where workers of xdist made them."""
+        """Return the runs in the order of the tests, even if xdist workers made them."""
         return sorted((run for runs in self._runs.values() for run in runs), key=lambda run: (run.order, run.number))
 
     def _report(self, runs: list[TestRun], *, complete: bool) -> Report | None:
-        """Write the report that is wanted; one of tests that were stopped has no evidence about the rest."""
+        """Write the requested report. For stopped tests, it has no evidence about the rest."""
         if self._reports is None and self.mode != "eval":
             return None
         from pandaprobe_otel.evals import suite_output
@@ -303,7 +303,7 @@ class Suite:
         wanted = self._to_judge(runs)
         if self.mode != "eval":
             if count := _count(wanted):
-                said = f"the mode is {self.mode}, --pandaprobe=eval asks the judge"
+                said = f"the mode is {self.mode}; the judge needs --pandaprobe=eval"
                 self._lines.append(f"{_skipped(count)}: {said}")
             return []
         from pandaprobe_otel.evals.suite_judging import judge_runs
@@ -322,11 +322,11 @@ class Suite:
         return metric_verdicts(wanted, found, self.connection.trace_url())
 
     def pytest_unconfigure(self) -> None:
-        """Leave the process as it was found, for whoever called pytest in it."""
+        """Restore the process, for the caller of pytest."""
         self.connection.close()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Show the verdicts, also those that passed, and what was not done."""
+        """Show all verdicts, including passed ones, and what was skipped."""
         lines = [*(f"{_MARK[v.outcome]}  {v.nodeid}  {v.summary}" for v in self._verdicts), *self._lines]
         lines += map(str, self.connection.caches.uses)
         lines += [f"not delivered: {problem}" for problem in self.problems]
@@ -345,7 +345,7 @@ def _skipped(count: int) -> str:
 
 
 def _note(report: pytest.TestReport, state: ItemState) -> None:
-    """Keep the outcome of a test, or of its fixtures where they fail."""
+    """Note the outcome of a test, or of its fixtures if they fail."""
     state.passed, state.ran = report.passed, state.ran or not report.skipped
     if not report.failed:
         return
@@ -361,17 +361,17 @@ _MARK: Final = {Outcome.PASSED: "ok   ", Outcome.FAILED: "FAIL ", Outcome.NO_EVI
 
 
 def demand_of(node: Any, metrics: Mapping[str, float | None]) -> Demand | None:
-    """Return what the marker of a test asks for; None without one. Raises UsageError for what cannot be meant.
+    """Return the options of a test's marker; None without one. Raises UsageError for an invalid marker.
 
-    metrics: those of a marker that names none, except for sessions, whose metrics are others.
+    metrics: default metrics of a marker that names none. They do not apply to sessions, which have other metrics.
     """
     merged: dict[str, Any] = {}
     markers: list[pytest.Mark] = list(node.iter_markers("pandaprobe"))
     if not markers:
         return None
-    for marker in reversed(markers):  # the closest comes last and wins
+    for marker in reversed(markers):  # The closest marker comes last and overrides the others.
         if marker.args:
-            raise pytest.UsageError(f"{node.nodeid}: the marker pandaprobe takes keyword arguments only")
+            raise pytest.UsageError(f"{node.nodeid}: the marker pandaprobe accepts only keyword arguments")
         merged.update(marker.kwargs)
     if metrics and "metrics" not in merged and not merged.get("session"):
         merged["metrics"] = metrics
@@ -382,7 +382,7 @@ def demand_of(node: Any, metrics: Mapping[str, float | None]) -> Demand | None:
 
 
 def number_of(item: pytest.Item) -> int:
-    """Return which run of its test an item makes."""
+    """Return the number of the run that an item makes."""
     return int(item.stash.get(NUMBER, 1))
 
 

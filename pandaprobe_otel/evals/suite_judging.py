@@ -1,4 +1,4 @@
-"""The judge's part of a test run: the questions that the runs raise, and their answers."""
+"""The judge's part of a test run: questions about the runs, and their answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pandaprobe_otel.evals.suite_runs import TestRun
 from pandaprobe_otel.evals.traces import TraceRecord
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.evals.connection import Connection
+    from pandaprobe_otel.evals.suite_connection import Connection
 
 
 def judge_runs(
@@ -28,7 +28,7 @@ def judge_runs(
     show: Show,
     problems: Sequence[str],
 ) -> Judgements:
-    """Judge every trace (or session) of these runs, in one run of evaluations for each set of metrics."""
+    """Judge every trace or session of these runs, in one evaluation run for each set of metrics."""
     asked = [(run, question) for run in runs for question in _questions(run)]
     questions = [question for _, question in asked]
     with _bench(connection, _traces_of(runs), say=say, show=show, delivered=not problems) as bench:
@@ -43,7 +43,7 @@ def judge_runs(
 def judge_now(
     questions: Sequence[Question], traces: Sequence[TraceRecord], connection: Connection
 ) -> Mapping[str, Judgement]:
-    """Judge the traces of a test that waits for the numbers; of several traces the worst judgement counts."""
+    """Judge the traces of a test that waits for the numbers. Of several traces, the worst judgement counts."""
     problem = connection.flush()
     if problem and connection.judge is None:
         raise ConfigError(f"the traces of this test could not be sent: {problem}")
@@ -70,7 +70,7 @@ def _bench(
     show: Show = lambda tally: None,
     delivered: bool = True,
 ) -> Generator[Bench]:
-    """Yield whoever judges: the model that was named, else the server."""
+    """Yield the judge: the named model, or the server."""
     if connection.judge is not None:
         from pandaprobe_otel.evals.local_judge import LocalBench
 
@@ -91,7 +91,7 @@ def _bench(
 
 
 def _traces_of(runs: Sequence[TestRun]) -> dict[str, list[TraceRecord]]:
-    """Return the traces by what is judged: by their ids, or by the sessions that they are of."""
+    """Return the traces by the id of the judged target: a trace or a session."""
     found: dict[str, list[TraceRecord]] = {}
     for run in runs:
         for trace in run.traces:
@@ -152,7 +152,7 @@ def _doubts(run: TestRun, question: Question, found: Judgements) -> list[Doubt]:
 
 
 def _with_problems(found: Judgements, problems: Sequence[str]) -> Judgements:
-    """Give the delivery's trouble as the reason for traces that did not arrive."""
+    """Use the delivery's problem as the reason for traces that did not arrive."""
     if not problems:
         return found
     trouble = "; ".join(dict.fromkeys(problems))

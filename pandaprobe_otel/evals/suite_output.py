@@ -1,4 +1,4 @@
-"""Verdicts as reports of tests, so that the exit code, the terminal, JUnit XML and other plugins know them."""
+"""Verdicts as test reports, which count for the exit code, the terminal, JUnit XML and other plugins."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from pandaprobe_otel.evals.traces import TraceRecord
 
 
 def emit(session: pytest.Session, verdicts: Sequence[Verdict], *, allow_no_evidence: bool) -> None:
-    """Report each verdict of the judge as a test of its own, `test_x::pandaprobe[metric]`."""
+    """Report each verdict of the judge as a separate test, `test_x::pandaprobe[metric]`."""
     hook = session.config.hook
     verdicts = [verdict for verdict in verdicts if verdict.label != REPEAT]
-    session.testscollected += len(verdicts)  # else the progress goes beyond 100 %
+    session.testscollected += len(verdicts)  # Otherwise the progress exceeds 100 %.
     for verdict in verdicts:
         hook.pytest_runtest_logstart(nodeid=verdict.id, location=_location(verdict))
         for report in outcome_reports(verdict, allow_no_evidence=allow_no_evidence):
@@ -31,7 +31,10 @@ def emit(session: pytest.Session, verdicts: Sequence[Verdict], *, allow_no_evide
 
 
 def outcome_reports(verdict: Verdict, *, allow_no_evidence: bool) -> list[pytest.TestReport]:
-    """A verdict fails as a test does; without evidence it is an error, as of a fixture, or skipped where allowed."""
+    """Return the reports of a verdict.
+
+    A failed verdict fails like a test. A verdict without evidence is an error, as in a fixture, or skipped if allowed.
+    """
     failing: Literal["setup", "call"] = "setup" if verdict.outcome is Outcome.NO_EVIDENCE else "call"
     phases: list[Literal["setup", "call", "teardown"]] = ["setup", "teardown"]
     if failing == "call":
@@ -66,7 +69,7 @@ def _location(verdict: Verdict) -> tuple[str, int | None, str]:
 
 
 def _keep_out_of_last_failed(config: pytest.Config, verdicts: Sequence[Verdict]) -> None:
-    """`--lf` runs tests, and verdicts are none: the tests whose verdict failed stand for it."""
+    """Replace verdicts by their tests in `--lf`, which can only run tests."""
     plugin: Any = config.pluginmanager.get_plugin("lfplugin")
     if plugin is None:
         return
@@ -90,7 +93,7 @@ def report_of(
     complete: bool,
     trace_url: str | None = None,
 ) -> Report:
-    """Return the report of the suite: each marked test is a case, with the verdicts that pytest is told."""
+    """Return the report of the suite. Each marked test is a case, with the verdicts that pytest reports."""
     of_tests: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         of_tests.setdefault(verdict.nodeid, []).append(verdict)
@@ -106,7 +109,7 @@ def report_of(
 
 
 def write_report(path: str, report: Report) -> None:
-    """Write the report. Raises UsageError where that is not possible."""
+    """Write the report. Raises UsageError if it cannot be written."""
     try:
         report.save(path)
     except OSError as error:
@@ -121,7 +124,7 @@ def tell_github(
     *,
     allow_no_evidence: bool,
 ) -> list[str]:
-    """In a job of GitHub Actions: add the report to its summary, and return an annotation for all that is bad."""
+    """Add the report to the summary of a GitHub Actions job, and return an annotation for each problem."""
     add_summary(report.to_markdown(), environ)
     if environ.get("GITHUB_ACTIONS") != "true":
         return []
@@ -143,10 +146,10 @@ def tell_github(
 
 
 class Narrator:
-    """Tells in the terminal what the judge does: lines, and how far a run is."""
+    """Lines and progress of the judge in the terminal."""
 
     def __init__(self, terminal: Any, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`terminal` is pytest's reporter, None for none."""
+        """`terminal` is pytest's reporter, or None."""
         self._terminal = terminal
         self._ticker = Ticker(self.say, clock=clock)
         if terminal is not None:
@@ -158,7 +161,7 @@ class Narrator:
             self._terminal.write_line(f"pandaprobe: {line}")
 
     def show(self, state: Tally) -> None:
-        """Show how far a run is: in place on a terminal, else as a line now and then."""
+        """Show the progress of a run: updated in place on a terminal, otherwise as occasional lines."""
         if self._terminal is None:
             return
         if self._terminal.isatty:
@@ -169,7 +172,7 @@ class Narrator:
 
 
 def _case(runs: Sequence[TestRun], verdicts: Sequence[Verdict]) -> CaseResult:
-    """Return a test as a case. Without repetitions its own failure decides, else the verdict about them."""
+    """Return a test as a case. Its own failure decides or, with repetitions, their verdict."""
     traces = [TraceRecord(trace.body) for run in runs for trace in run.traces if trace.body is not None]
     failed = [run for run in runs if not run.passed]
     lost = [verdict for verdict in verdicts if verdict.label == REPEAT and verdict.outcome is Outcome.FAILED]

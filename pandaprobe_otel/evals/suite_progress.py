@@ -1,4 +1,4 @@
-"""Progress of the marked tests of a run of pytest, in the log of a job: on a terminal pytest shows it itself."""
+"""Progress of the marked tests in the log of a job. On a terminal, pytest itself shows it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pandaprobe_otel.evals.suite_runs import TestRun
 
 
 class Watch:
-    """Writes a line after a test, at most each 10 s. With xdist the controller has one, and the workers none."""
+    """Writer of a line after a test, at most every 10 s. With xdist, only the controller has one."""
 
     def __init__(self, terminal: Any, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`terminal` is pytest's reporter, None for none."""
+        """`terminal` is pytest's reporter, or None."""
         self._terminal: Any = None if terminal is None or terminal.isatty else terminal
         self._ticker = Ticker(self._say, clock=clock)
 
     def tell(self, tests: Iterable[Sequence[TestRun]]) -> None:
-        """Say how far these tests are, each with its runs, if it is time."""
+        """Write the progress of these tests, each with its runs, if it is due."""
         if self._terminal is not None:
             self._ticker.tick(lambda: _tally(tests))
 
     def _say(self, line: str) -> None:
-        self._terminal.ensure_newline()  # after the line of dots; with xdist it does not know of them
+        self._terminal.ensure_newline()  # After the line of dots, which pytest does not track with xdist.
         writer = self._terminal.config.get_terminal_writer()
         if writer.width_of_current_line:
             writer.line()

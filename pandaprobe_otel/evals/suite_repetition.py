@@ -1,4 +1,4 @@
-"""A test that runs several times is one test, with one outcome: its share of passed runs decides."""
+"""Repeated tests. A test with several runs has one outcome, decided by the share of passed runs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ NUMBER = pytest.StashKey[int]()
 def run_repeatedly(
     item: pytest.Item, nextitem: pytest.Item | None, repetition: Repetition, *, may_stop: Callable[[str], bool]
 ) -> None:
-    """Run a test until its outcome stands, each run with its own fixtures, and report it once.
+    """Run a test until its outcome is decided, each run with its own fixtures, and report it once.
 
-    may_stop: whether to stop when the outcome is "reached" or "out of reach".
+    may_stop: whether to stop early when the outcome is "reached" or "out of reach".
     """
     hook = item.ihook
     hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
@@ -33,7 +33,7 @@ def run_repeatedly(
             passed = sum(reports[1].passed for reports in runs)
             found = repetition.settled(passed=passed, failed=number - passed)
             is_last = found is not None and may_stop(found)
-        # What the runs share, such as fixtures of the module, stays for as long as there are runs.
+        # Fixtures that the runs share, such as those of the module, stay until the last run.
         runs[-1].append(_torn_down(item, nextitem if is_last else item.parent))
         if is_last:
             break
@@ -67,12 +67,12 @@ def _is_over(session: pytest.Session) -> bool:
 
 
 def _has_outcome(reports: Sequence[pytest.TestReport]) -> bool:
-    """Return whether the test itself was run, and neither skipped nor expected to fail."""
+    """Return whether the test function itself ran, and was neither skipped nor expected to fail."""
     return len(reports) > 1 and not reports[1].skipped
 
 
 def _together(runs: Sequence[list[pytest.TestReport]], repetition: Repetition) -> list[pytest.TestReport]:
-    """Return the reports of the test. A run that was skipped, or whose fixtures failed, is reported as it is."""
+    """Return the reports of the test. A run that was skipped, or whose fixtures failed, is reported unchanged."""
     *before, teardown = runs[-1]
     told = [plain for reports in runs for plain in reports[-1].__dict__.get("pandaprobe", ())]
     teardown = next((reports[-1] for reports in runs if reports[-1].failed), teardown)

@@ -1,4 +1,4 @@
-"""The runs of tests, as they are known when the suite has ended, and the verdicts that follow."""
+"""Runs of tests at the end of the suite, and the verdicts on them."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from pandaprobe_otel.reporting.trace_links import page_of
 
 Location = tuple[str, int | None, str]
 REPEAT: Final = "repeat"
-"""The label of the verdict about repetitions, which the test itself reports."""
+"""Label of the verdict on repetitions, which the test itself reports."""
 _ABSENT: Final = Judgement(finding=Finding.ERROR, reason="it was not judged")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceNote:
-    """A trace of a run: how to find it, and the hash of its content for the cache."""
+    """A trace of a run: the ids to find it, and the hash of its content for the cache."""
 
     trace_id: str
     started_at: str
     content: str
     unfinished: str | None = None
-    """Its outcome, if it was cancelled, timed out or left early."""
+    """Outcome of the trace, if it was cancelled, timed out or abandoned."""
     session_id: str | None = None
     cost: float | None = None
-    """In US dollars, as far as its spans state it."""
+    """Cost in US dollars, as far as the spans state it."""
     body: Mapping[str, Any] | None = None
-    """The whole trace, where a report is to show it."""
+    """The whole trace, if a report shows it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestRun:
-    """One run of a test, in a form that travels from the workers of xdist. Reruns replace what they rerun."""
+    """One run of a test, in a form that xdist workers can send. A rerun replaces the run that it repeats."""
 
     __test__ = False
 
@@ -45,17 +45,17 @@ class TestRun:
     number: int
     passed: bool
     ran: bool
-    """False when it was skipped."""
+    """False if it was skipped."""
     demand: Demand
     traces: tuple[TraceNote, ...] = ()
     tree: str = ""
     failure: str = ""
     error: str = ""
-    """The failure in short."""
+    """Short text of the failure."""
     order: int = 0
-    """The place of its test in the collection."""
+    """Index of its test in the collection."""
     marked: int = 0
-    """The number of tests in the collection that are marked."""
+    """Number of marked tests in the collection."""
     location: Location = ("", None, "")
     scores: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -67,7 +67,7 @@ class TestRun:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` made."""
+        """Read the result of `to_dict`."""
         fields: dict[str, Any] = dict(plain)
         fields["traces"] = tuple(TraceNote(**note) for note in plain["traces"])
         fields["demand"], fields["location"] = Demand.from_dict(plain["demand"]), tuple(plain["location"])
@@ -83,7 +83,7 @@ class TestRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Verdict of a metric on a test, over all of its runs, or that of its repetitions together."""
+    """Verdict of a metric on all runs of a test, or verdict on its repetitions."""
 
     nodeid: str
     label: str
@@ -91,9 +91,9 @@ class Verdict:
     outcome: Outcome
     finding: Finding = Finding.SCORED
     text: str
-    """The event, for the reader of a failure."""
+    """Explanation of the verdict, for the reader of a failure."""
     summary: str
-    """The same in one line."""
+    """The verdict and its reason on one line."""
     location: Location
     value: float | None = None
     threshold: float | None = None
@@ -101,7 +101,7 @@ class Verdict:
 
     @property
     def id(self) -> str:
-        """The id under which it is reported."""
+        """Id of the test report."""
         return f"{self.nodeid}::pandaprobe[{self.label}]"
 
 
@@ -114,7 +114,7 @@ def by_test(runs: Iterable[TestRun]) -> dict[str, list[TestRun]]:
 
 
 def repeat_verdicts(runs: Iterable[TestRun]) -> list[Verdict]:
-    """Return the verdict about the repetitions of each test that has some."""
+    """Return the verdict on the repetitions, for each repeated test."""
     verdicts: list[Verdict] = []
     for nodeid, group in by_test(runs).items():
         repetition, ran = group[0].demand.repetition, [run for run in group if run.ran]
@@ -141,9 +141,9 @@ def repeat_verdicts(runs: Iterable[TestRun]) -> list[Verdict]:
 
 
 def metric_verdicts(runs: Iterable[TestRun], found: Judgements, trace_url: str | None = None) -> list[Verdict]:
-    """Return the verdict of each metric about each test of which at least one run passed on its own.
+    """Return the verdict of each metric on each test that has a passed run.
 
-    trace_url: where the pages of traces are; see `Report`.
+    trace_url: the address of trace pages; see `Report`.
     """
     verdicts: list[Verdict] = []
     for group in by_test(runs).values():
@@ -188,7 +188,7 @@ def _own_outcome(run: TestRun) -> Outcome:
 
 
 def _judgements(run: TestRun, metric: str, found: Judgements) -> tuple[Judgement, ...]:
-    """Return what a metric says about a run: of each of its traces, or sessions."""
+    """Return the judgements of a metric about a run, one for each of its traces or sessions."""
     if not run.targets:
         what = "no trace of the test has a session" if run.traces else "the test made no trace, so nothing was judged"
         return (Judgement(finding=Finding.ERROR, reason=what),)
@@ -196,7 +196,7 @@ def _judgements(run: TestRun, metric: str, found: Judgements) -> tuple[Judgement
 
 
 def _told(run: TestRun, metric: str, worst: Judgement | None, threshold: float, found: Judgements) -> str:
-    """Return the story of one run, for the reader of a failure."""
+    """Return the description of one run, for the reader of a failure."""
     if worst is None:
         return f"run {run.number}: {run.failure}"
     line = describe(metric, worst, threshold)

@@ -1,4 +1,4 @@
-"""Services that the fixture `probe` may use in a test run, by its mode."""
+"""Services for the fixture `probe` in a test run, depending on the mode."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ if TYPE_CHECKING:
 
 
 class Services:
-    """Services that a probe may use in this mode."""
+    """Services for a probe in this mode."""
 
     def __init__(self, suite: Suite, state: ItemState) -> None:
         self._suite = suite
         self._state = state
 
     def score(self, trace_id: str, name: str, value: float | bool | str, reason: str | None) -> None:
-        """Give a trace a score, which is sent where traces are."""
+        """Add a score to a trace. It is sent if the mode sends traces."""
         from pandaprobe_otel.capture.scores import score, score_body
 
         if self._suite.mode == "off":
-            score_body(trace_id, name, value, reason=reason)  # refuses what is no score, as the other modes do
+            score_body(trace_id, name, value, reason=reason)  # refuses invalid scores, as the other modes do
         else:
             score(trace_id, name, value, reason=reason)
 
     def evaluate(self, probe: Probe, metrics: Metrics | None) -> Mapping[str, Judgement]:
-        """Judge the traces of the test now; without the mode eval the test is skipped here."""
+        """Judge the traces of the test now. In any mode other than eval, skip the test here."""
         __tracebackhide__ = True
         if self._suite.mode != "eval":
-            pytest.skip(f"probe.evaluate() needs the judge: the mode is {self._suite.mode}, not eval")
+            pytest.skip(
+                f"probe.evaluate() needs the judge: run pytest with --pandaprobe=eval (the mode is {self._suite.mode})"
+            )
         from pandaprobe_otel.evals.suite_judging import judge_now
 
         demand = self._state.demand or Demand.of()

@@ -1,4 +1,4 @@
-"""Running a task over cases: each run has a trace of its own, and what the caller's own scorers say about it."""
+"""Runs of a task over cases. Each run has its own trace, and the judgements of the caller's scorers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NO_TRACE: Final = "00000000-0000-0000-0000-000000000000"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRun:
-    """One case after the task: what a scorer looks at."""
+    """One case after the task, as scorers see it."""
 
     case: Case
     output: Any
@@ -39,22 +39,22 @@ class TaskRun:
     trace_id: str
     traces: tuple[TraceRecord, ...]
     number: int = 1
-    """The number of this run of the case, from 1."""
+    """Number of this run of the case, from 1."""
     judgements: Mapping[str, Judgement] = field(default_factory=dict[str, Judgement])
-    """Judgements of the scorers, by their names; empty while they look."""
+    """Judgements of the scorers by name. Empty while the scorers run."""
     conversation: Conversation | None = None
-    """That of a simulated user; `output` is what was said in it."""
+    """Conversation of a simulated user, whose messages are the `output`."""
     unfinished: str | None = None
-    """The cause that cut a conversation short and is no fault of the agent's."""
+    """Cause that ended a conversation early and is not the agent's fault."""
 
     @property
     def is_traced(self) -> bool:
-        """Return whether there is something to judge: the task came to an end, and its trace is being sent."""
+        """Return whether there is something to judge: the task ended without an error, and its trace is sent."""
         return self.error is None and self.trace_id != _NO_TRACE
 
     @property
     def target(self) -> str:
-        """The target of the judge: the id of the trace, or the session of a conversation."""
+        """Id of the judged target: the trace, or the session of a conversation."""
         return self.trace_id if self.conversation is None else self.conversation.session
 
     @property
@@ -70,34 +70,35 @@ class TaskRun:
 
 
 Said = float | bool | Judgement | None
-"""The values that a scorer may return."""
+"""Values that a scorer may return."""
 Scorer = Callable[[TaskRun], Said | Awaitable[Said]]
-"""A metric of your own, a function or coroutine function of one `TaskRun`, or an object that is called like one.
+"""A metric of your own: a function or coroutine function of one `TaskRun`, or an object with such a `__call__`.
 
-It returns a number from 0 to 1, True or False, or a `Judgement`, which has a reason. A failed assertion in it is a 0
-with its text; returning nothing is a 1; any other exception is no evidence. An object may have a `name`, which is that
-of the metric; a function has its own."""
+It returns a number from 0 to 1, True or False, or a `Judgement` with a reason. A failed assertion counts as 0, with its
+text as the reason. Returning None counts as 1. Any other exception is no evidence. The metric has the name of the
+function, or the object's attribute `name`.
+"""
 
 
 @runtime_checkable
 class Asking(Protocol):
-    """A scorer that asks a model, and whose answers can be kept."""
+    """A scorer that calls a model, and whose answers can be cached."""
 
     def asks(self, run: TaskRun) -> tuple[str, str] | None:
-        """Return the name of who judges, and all that the opinion is about; None where it cannot be kept."""
+        """Return the name of the judge and everything that the opinion depends on; None if it cannot be cached."""
         ...
 
 
 def scorer_name(scorer: Callable[..., object]) -> str:
-    """Return the name of the metric that a function, or an object that is called like one, is."""
+    """Return the metric name of a scorer, which is a function or a callable object."""
     return str(getattr(scorer, "__name__", None) or getattr(scorer, "name", None) or type(scorer).__name__)
 
 
 def check_scorer(name: str, scorer: Callable[..., object]) -> None:
-    """Raise ValueError for a function that cannot be called with one argument."""
+    """Raise ValueError for a scorer that cannot be called with one argument."""
     try:
         signature = inspect.signature(scorer)
-    except (ValueError, TypeError):  # some of C have none
+    except (ValueError, TypeError):  # Some functions written in C have no signature.
         return
     try:
         signature.bind(None)
@@ -114,7 +115,7 @@ def check_scorer(name: str, scorer: Callable[..., object]) -> None:
 def sorted_metrics(
     metrics: str | Mapping[str, float] | Iterable[str | Scorer],
 ) -> tuple[list[str], dict[str, Scorer]]:
-    """Return the names of metrics, and the functions by theirs. Raises ValueError for a function that is no scorer."""
+    """Return the names of metrics, and the functions by name. Raises ValueError for a function that is not a scorer."""
     names: list[str] = []
     scorers: dict[str, Scorer] = {}
     for metric in (metrics,) if isinstance(metrics, str) else metrics:
@@ -124,22 +125,22 @@ def sorted_metrics(
             name = scorer_name(metric)
             check_scorer(name, metric)
             if name in scorers:
-                raise ValueError(f"two scorers are called {name}")
+                raise ValueError(f"two scorers have the name {name}")
             scorers[name] = metric
     return names, scorers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """The things done with each case: the task, then the scorers, `repeat` times or until `settled` says so."""
+    """Steps for each case: the task, then the scorers, `repeat` times or until `settled` returns True."""
 
     task: Callable[[Any], Any]
     personas: Mapping[str, Persona]
-    """Of a task that is a simulation, the simulated user of each case."""
+    """For a task that is a simulation: the simulated user of each case."""
     title: str
     scorers: Mapping[str, Scorer]
     cache: JudgementCache | None
-    """Earlier answers to scorers that ask a model."""
+    """Earlier answers to scorers that call a model."""
     repeat: int
     settled: Callable[[Sequence[TaskRun]], bool]
 
@@ -152,9 +153,9 @@ def run_cases(
     done: dict[str, list[TaskRun]],
     watch: Watch[list[TaskRun]],
 ) -> list[list[TaskRun]]:
-    """Return the runs of each case; cases run at once, in threads, the runs of one case one after the other.
+    """Return the runs of each case. Cases run concurrently in threads; the runs of one case follow each other.
 
-    done: gets them by the id of the case, as soon as there are any.
+    done: receives the runs by the id of the case, as soon as there are any.
     """
     RECORDER.attach(create=True)
     jobs = [partial(_run_case, case, trial, done) for case in cases]
@@ -186,7 +187,7 @@ def _run_once(case: Case, trial: Trial, number: int) -> TaskRun:
         return _talk_once(case, trial.task, trial.personas[case.id], number)
     from opentelemetry.context import Context, attach, detach
 
-    from pandaprobe_otel.capture.public import start_trace
+    from pandaprobe_otel.capture.public_names import start_trace
 
     recording, output, failed = Recording(), None, None
     token = attach(recording.applied_to(Context()))
@@ -250,7 +251,7 @@ async def _awaited(value: Any) -> Any:
 
 
 def _known_or_scored(name: str, scorer: Scorer, run: TaskRun, cache: JudgementCache | None) -> Judgement:
-    """Return what the cache knows of a scorer's opinion, where that names the judge and what it is asked."""
+    """Return the cached opinion of a scorer, if the scorer names the judge and the question."""
     asker: object = scorer
     asked = asker.asks(run) if cache is not None and isinstance(asker, Asking) else None
     if cache is None or asked is None:
@@ -263,7 +264,7 @@ def _known_or_scored(name: str, scorer: Scorer, run: TaskRun, cache: JudgementCa
 
 
 def scored(scorer: Scorer, run: TaskRun) -> Judgement:
-    """Return what a scorer says about a run; never raises."""
+    """Return the judgement of a scorer about a run. Never raises."""
     try:
         returned = scorer(run)
         value = cast("Any", asyncio.run(_awaited(returned)) if inspect.isawaitable(returned) else returned)
@@ -278,7 +279,7 @@ def scored(scorer: Scorer, run: TaskRun) -> Judgement:
 
 
 def _checked(found: Judgement, returned: Any = None) -> Judgement:
-    """Return a judgement whose score is one."""
+    """Return a judgement, checking its score."""
     if found.value is None or 0.0 <= found.value <= 1.0:
         return found
     returned = found.value if returned is None else returned

@@ -1,4 +1,4 @@
-"""Traces as a test sees them: PandaProbe's form of the spans that ended, read without any server."""
+"""Traces as tests see them: the ended spans in PandaProbe's form, read without a server."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from pandaprobe_otel.reporting.trace_display import trace_html, trace_text
 
 @dataclass(frozen=True)
 class SpanRecord:
-    """One span: a model call, a tool call, a step."""
+    """A span: a model call, a tool call, or another step."""
 
     body: Mapping[str, Any]
 
     @property
     def name(self) -> str:
-        """Name of the span; of a tool call the tool's."""
+        """Name of the span; for a tool call, the name of the tool."""
         return str(self.body.get("name", ""))
 
     @property
@@ -34,7 +34,7 @@ class SpanRecord:
 
     @property
     def input(self) -> Any:
-        """The input; of a tool call its arguments by name."""
+        """Input; for a tool call, its arguments by name."""
         return self.body.get("input")
 
     @property
@@ -44,7 +44,7 @@ class SpanRecord:
 
     @property
     def model(self) -> str | None:
-        """Name of the model that was asked."""
+        """Name of the requested model."""
         return self.body.get("model")
 
     @property
@@ -56,7 +56,7 @@ class SpanRecord:
 
     @property
     def error_type(self) -> str | None:
-        """Name of the exception's class, with its module; None for a span that did not fail, or does not say."""
+        """Qualified name of the exception's class. None: the span did not fail or does not state it."""
         found: Mapping[str, Any] = self.body.get("metadata") or {}
         named = found.get("exception_type") or found.get("error_type")
         return str(named) if named and self.error is not None else None
@@ -68,7 +68,7 @@ class SpanRecord:
 
     @property
     def arguments(self) -> Mapping[str, Any]:
-        """The input as arguments by name; empty where it has no names."""
+        """Input as arguments by name; empty if it has no names."""
         value = self.input
         if isinstance(value, str):
             try:
@@ -79,53 +79,53 @@ class SpanRecord:
 
     @property
     def tokens(self) -> int | None:
-        """Prompt and completion tokens together, as PandaProbe adds them up; None when the span says nothing."""
+        """Prompt and completion tokens together, added as PandaProbe does. None: the span states none."""
         usage: Mapping[str, Any] = self.body.get("token_usage") or {}
         counts = [usage[name] for name in ("prompt_tokens", "completion_tokens") if isinstance(usage.get(name), int)]
         return sum(counts) if counts else None
 
     @property
     def cost(self) -> float | None:
-        """Cost in US dollars; None when the span says nothing."""
+        """Cost in US dollars. None: the span states none."""
         cost: Mapping[str, Any] = self.body.get("cost") or {}
         total = cost.get("total")
         return float(total) if isinstance(total, int | float) else None
 
     @cached_property
     def started(self) -> datetime:
-        """The time of its start."""
+        """Start time."""
         return datetime.fromisoformat(str(self.body["started_at"]))
 
     @cached_property
     def ended(self) -> datetime:
-        """The time of its end."""
+        """End time."""
         return datetime.fromisoformat(str(self.body.get("ended_at") or self.body["started_at"]))
 
 
 @dataclass(frozen=True)
 class TraceRecord:
-    """One trace, whole: the body of POST /traces."""
+    """A whole trace: the body of POST /traces."""
 
     body: Mapping[str, Any]
 
     @property
     def trace_id(self) -> str:
-        """Its id in PandaProbe (UUID text)."""
+        """Id of the trace in PandaProbe (UUID text)."""
         return str(self.body["trace_id"])
 
     @property
     def session_id(self) -> str | None:
-        """Its session."""
+        """Session id."""
         return self.body.get("session_id")
 
     @property
     def input(self) -> Any:
-        """The question; of a conversation the last user message."""
+        """The question; for a conversation, the last user message."""
         return _said(self.body.get("input"))
 
     @property
     def output(self) -> Any:
-        """The answer; of a conversation the last assistant message."""
+        """The answer; for a conversation, the last assistant message."""
         return _said(self.body.get("output"))
 
     @property
@@ -135,23 +135,23 @@ class TraceRecord:
 
     @property
     def unfinished(self) -> str | None:
-        """The outcome of a trace that is only a part: it was cancelled, timed out or left early."""
+        """Outcome of an incomplete trace, which was cancelled, timed out or abandoned."""
         return self.outcome if self.outcome in UNFINISHED else None
 
     @cached_property
     def spans(self) -> tuple[SpanRecord, ...]:
-        """Its spans by start."""
+        """Spans, by start."""
         return tuple(SpanRecord(span) for span in self.body["spans"])
 
     @property
     def cost(self) -> float | None:
-        """Cost of its spans in US dollars; None where none states it."""
+        """Cost of its spans in US dollars. None: no span states any."""
         known = [span.cost for span in self.spans if span.cost is not None]
         return sum(known) if known else None
 
     @property
     def seconds(self) -> float:
-        """From its start to its end."""
+        """Seconds from start to end."""
         if not self.body.get("ended_at"):
             return 0.0
         ends = [datetime.fromisoformat(str(self.body[name])) for name in ("started_at", "ended_at")]
@@ -171,7 +171,7 @@ class TraceRecord:
 
 
 def _said(value: Any) -> Any:
-    """Return the text of a conversation's last message, anything else as it is."""
+    """Return the text of a conversation's last message, or any other value unchanged."""
     if not isinstance(value, Mapping):
         return value
     messages = cast("Mapping[str, list[Any] | None]", value).get("messages")
@@ -183,5 +183,5 @@ def _said(value: Any) -> Any:
 
 
 def walk(trace: TraceRecord) -> Iterator[tuple[int, SpanRecord]]:
-    """Yield the spans of a trace with their depth, parents before children. A span without parent stands at the top."""
+    """Yield the spans of a trace with their depth, parents before children. Spans without a parent are roots."""
     return by_depth(trace.spans, body=lambda span: span.body)

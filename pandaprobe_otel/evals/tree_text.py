@@ -1,4 +1,4 @@
-"""Traces as plain text, for failure messages: wherever pytest runs, rich or not."""
+"""Traces as plain text, for failure messages, with or without rich."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WIDTH: Final = 60
 
 
 def tree_text(traces: Iterable[TraceRecord]) -> str:
-    """Return the traces as indented lines: kind, call, what came back, time, tokens, errors."""
+    """Return the traces as indented lines: kind, call, result, time, tokens, errors."""
     lines: list[str] = []
     for trace in traces:
         lines.append(f"trace {trace.trace_id}" + (f"  {trace.outcome.upper()}" if trace.outcome else ""))
@@ -23,7 +23,7 @@ def tree_text(traces: Iterable[TraceRecord]) -> str:
 
 
 def span_line(span: SpanRecord) -> str:
-    """Return a span as one line."""
+    """Return a span on one line."""
     parts = [f"{span.kind:<5} {call_text(span)}"]
     if span.error is not None:
         parts.append(f"ERROR {shortened(span.error)}")
@@ -40,7 +40,7 @@ def span_line(span: SpanRecord) -> str:
 
 
 def call_text(span: SpanRecord) -> str:
-    """Return a span as a call, with arguments where it is one of a tool."""
+    """Return a span as a call; a tool call has its arguments."""
     if span.kind not in ("TOOL", "RETRIEVER"):
         return span.name
     if span.arguments:
@@ -58,16 +58,16 @@ def value_text(value: Any) -> str:
 
 
 def json_text(value: Any) -> str:
-    """Return a value as JSON in one line; what JSON has no form for becomes its text."""
+    """Return a value as JSON on one line. Values without a JSON form become text."""
     return json.dumps(json.loads(encode(value)), ensure_ascii=False)
 
 
 def plain_text(text: str) -> str:
-    """Return a text without what a terminal would obey: colours, movements of the cursor, titles."""
+    """Return a text without terminal control codes, such as colours, cursor movements and titles."""
     return "".join(each for each in text if each.isprintable() or each == "\n")
 
 
 def shortened(text: str) -> str:
-    """Return the beginning of a text, in one line."""
+    """Return the beginning of a text, on one line."""
     text = " ".join(text.split())
     return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"

@@ -1,4 +1,4 @@
-"""Use of tokens, money and time by traces, held against bounds."""
+"""Bounds on the tokens, money and time of traces."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pandaprobe_otel.evals.traces import TraceRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Bounds of traces together: tokens, US dollars, seconds, model calls; None: any number."""
+    """Bounds of traces together: tokens, US dollars, seconds, model calls. None: no bound."""
 
     tokens: int | None = None
     cost: float | None = None
@@ -19,10 +19,9 @@ class Budget:
     llm_calls: int | None = None
 
     def over(self, traces: Sequence[TraceRecord]) -> list[str]:
-        """Return which bounds these traces go beyond, a line each.
+        """Return the exceeded bounds, one per line.
 
-        A bound on tokens or cost cannot be checked when there were model calls and none of them says what it used;
-        that is a line too.
+        If no model call states its use, a bound on tokens or cost cannot be checked; this is a line too.
         """
         calls, spans = SpanSet.of(traces).llm(), [span for trace in traces for span in trace.spans]
         found: list[str] = []
@@ -33,7 +32,7 @@ class Budget:
         for what, bound, values in sums:
             known = [value for value in values if value is not None]
             if bound is not None and calls and not known:
-                found.append(f"{what}: no model call says what it used, so the bound of {bound:g} cannot be checked")
+                found.append(f"{what}: no model call states its use, so the bound of {bound:g} cannot be checked")
             elif bound is not None and sum(known) > bound:
                 found.append(f"{what}: {sum(known):g}, at most {bound:g} allowed")
         took = sum(trace.seconds for trace in traces)

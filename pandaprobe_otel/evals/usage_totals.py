@@ -1,4 +1,4 @@
-"""Sums of two runs against each other: tokens, cost, time."""
+"""Totals of two runs in comparison: tokens, cost, time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pandaprobe_otel.evals.report import CaseResult, Report
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SumLine:
-    """One sum of both runs, as text; `change` is empty where one of them does not know it."""
+    """A total of both runs, as text. `change` is empty if one run does not know it."""
 
     name: str
     before: str
@@ -27,7 +27,7 @@ _SUMS: Final[tuple[tuple[str, Callable[[CaseResult], float | None], str], ...]] 
 
 
 def sums(before: Report, after: Report) -> list[SumLine]:
-    """Return the sums of both runs over the cases that they share, so that they are about the same."""
+    """Return the totals of both runs over their common cases, so that they are comparable."""
     shared = {case.id for case in before.cases} & {case.id for case in after.cases}
     old, new = ([case for case in report.cases if case.id in shared] for report in (before, after))
     lines = [_line(name, _total(map(value, old)), _total(map(value, new)), form) for name, value, form in _SUMS]

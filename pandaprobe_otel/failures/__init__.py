@@ -1,4 +1,4 @@
-"""Failures: findings of a trace by plain rules, and the fingerprints by which traces that failed alike are grouped.
+"""Failures of traces by plain rules, and fingerprints that group traces which failed alike.
 
-Pure functions of a trace as the API returns it: no model, no network, no store. `find.find_failures` is the entry.
+Pure functions of a trace in the form of the API, without a model, network or store. `find.find_failures` is the entry.
 """

@@ -1,4 +1,4 @@
-"""Calls that should not have come: unknown tools, loops, and agents that hand over in a circle."""
+"""Wrong calls: unknown tools, loops, and agents that hand over in a circle."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import re
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, Final
 
-from pandaprobe_otel.failures.answers import asked_tools
+from pandaprobe_otel.failures.broken_answers import asked_tools
 from pandaprobe_otel.failures.finding import FailureKind, Finding
-from pandaprobe_otel.failures.spans import Step, Trace, items, members
+from pandaprobe_otel.failures.ordered_spans import Step, Trace, items, members
 
 TIMES: Final = 3
-"""Rounds from which on a repetition is a loop."""
+"""Least repetitions that count as a loop."""
 _LONGEST_CYCLE: Final = 8
 _HAND_OVER: Final = re.compile(r"(?:transfer|hand_?off|hand_?over|delegate|route|escalate)(?:_|\b)", re.IGNORECASE)
 _UNKNOWN_TOOL: Final = re.compile(
@@ -26,7 +26,7 @@ _READ: Final = 1000
 
 
 def unknown_tools(trace: Trace) -> Iterator[Finding]:
-    """Yield a finding for each tool that a model asked for and was not offered."""
+    """Yield a finding for each tool that a model requested but was not offered."""
     for step in trace.steps:
         if step.kind == "LLM" and (asked := list(asked_tools(step))) and (offered := offered_tools(step)):
             for name, _ in asked:
@@ -35,7 +35,7 @@ def unknown_tools(trace: Trace) -> Iterator[Finding]:
 
 
 def unknown_tool_of(step: Step) -> Finding | None:
-    """Return the finding of a span that failed because a tool is not there; None for other failures."""
+    """Return the finding of a span that failed because a tool does not exist; None for other failures."""
     found = _UNKNOWN_TOOL.search(step.error[:_READ])
     if found is None:
         return None
@@ -43,7 +43,7 @@ def unknown_tool_of(step: Step) -> Finding | None:
 
 
 def offered_tools(step: Step) -> frozenset[str]:
-    """Return the names of the tools that a model was offered; empty where the span does not tell."""
+    """Return the names of the tools that a model was offered; empty if the span does not state them."""
     names: set[str] = set()
     for holder in (step.metadata, step.parameters, members(step.body.get("input"))):
         for tool in items(holder.get("tools")):
@@ -53,16 +53,16 @@ def offered_tools(step: Step) -> frozenset[str]:
             record = members(tool)
             name = (members(record.get("function")) or record).get("name")
             if not isinstance(name, str):
-                return frozenset()  # a tool of the service's own, or a form that is not known: nothing can be told
+                return frozenset()  # For the service's own tools and unknown forms, nothing is known.
             names.add(name)
     return frozenset(names)
 
 
 def loops(trace: Trace) -> Iterator[Finding]:
-    """Yield a finding for each cycle of calls that came again and again, within one agent."""
+    """Yield a finding for each cycle of calls that repeats within one agent."""
     by_agent: dict[str, list[Step]] = {}
     for step in trace.steps:
-        if step.kind == "TOOL" and not step.failed:  # what failed and was tried again is a finding already
+        if step.kind == "TOOL" and not step.failed:  # A failed call that was retried is a finding already.
             agent = next((one.id for one in trace.above(step) if one.kind == "AGENT"), "")
             by_agent.setdefault(agent, []).append(step)
     for calls in by_agent.values():
@@ -126,7 +126,7 @@ def _hand_off(one: Step, other: Step) -> Finding:
 
 
 def _hands_over(trace: Trace, agent: Step) -> bool:
-    """Return whether an agent asked to hand over, rather than that its caller went on after its answer."""
+    """Return whether an agent requested the hand-over itself. Otherwise its caller continued after its answer."""
     for step in trace.steps:
         if step.kind == "LLM" and any(_HAND_OVER.match(name) for name, _ in asked_tools(step)):
             pass
@@ -158,6 +158,6 @@ def _arguments(step: Step) -> str:
 
 
 def _turned(names: Sequence[str]) -> list[str]:
-    """Return a cycle from its smallest name on, so that it is the same wherever it was entered."""
+    """Return a cycle rotated to begin with its smallest name, so that equal cycles have one form."""
     turns = [[*names[at:], *names[:at]] for at in range(len(names))]
     return min(turns)

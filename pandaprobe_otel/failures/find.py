@@ -1,4 +1,4 @@
-"""From a trace to its findings: every rule, in the order of rank."""
+"""From a trace to its findings, by all rules in the order of rank."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from pandaprobe_otel.failures.answers import answers
+from pandaprobe_otel.failures.broken_answers import answers
 from pandaprobe_otel.failures.calls import circular_hand_offs, loops, unknown_tools
-from pandaprobe_otel.failures.errors import failed_spans
 from pandaprobe_otel.failures.finding import RANK, Finding
 from pandaprobe_otel.failures.low_scores import judged
-from pandaprobe_otel.failures.spans import Trace, members
+from pandaprobe_otel.failures.ordered_spans import Trace, members
+from pandaprobe_otel.failures.span_errors import failed_spans
 
 _RULES: Final = (failed_spans, unknown_tools, loops, answers, circular_hand_offs)
 _MAX_MARK: Final = 200
@@ -19,12 +19,12 @@ _ATTRIBUTE: Final = "pandaprobe.fingerprint"
 
 
 def find_failures(trace: Mapping[str, Any], scores: Iterable[Mapping[str, Any]] = ()) -> list[Finding]:
-    """Return the findings of a trace, the one of the highest rank first; one for each fingerprint.
+    """Return the findings of a trace, highest rank first, one for each fingerprint.
 
-    trace: as `GET /traces/{id}` has it, or a body of `POST /traces`.
-    scores: the latest of each name, as the API has them.
+    trace: a trace in the form of `GET /traces/{id}` or `POST /traces`.
+    scores: the latest score of each name, in the form of the API.
 
-    Takes any JSON and raises nothing. Findings that have `recovered` are no failures.
+    Any JSON is accepted, and nothing is raised. Findings with `recovered` are not failures.
     """
     read = Trace(trace)
     found = [finding for rule in _RULES for finding in rule(read)]
@@ -41,7 +41,7 @@ def find_failures(trace: Mapping[str, Any], scores: Iterable[Mapping[str, Any]] 
 
 
 def _marked(trace: Trace, found: list[Finding]) -> list[Finding]:
-    """Give findings the program's own fingerprint: the trace's, else that of their span or the nearest above it."""
+    """Give findings the fingerprint that the program set on the trace, the span, or the nearest ancestor with one."""
     of_all = _mark(trace.metadata)
     marks = {step.id: mark for step in trace.steps if (mark := _mark(step.metadata)) is not None}
     if of_all is None and not marks:

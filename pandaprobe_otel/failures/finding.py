@@ -10,11 +10,11 @@ from enum import StrEnum
 from typing import Final
 
 RULES: Final = 1
-"""Version of the rules. It is part of each fingerprint, so that new rules never regroup what older ones have found."""
+"""Version of the rules. It is part of each fingerprint, so that new rules never regroup findings of older ones."""
 
 
 class FailureKind(StrEnum):
-    """A kind of failure. Their order is their rank: the first finding of a trace is the one of the highest rank."""
+    """Kinds of failures, in the order of their rank."""
 
     EXCEPTION = "exception"
     TIMEOUT = "timeout"
@@ -31,36 +31,37 @@ class FailureKind(StrEnum):
 RANK: Final[Mapping[FailureKind, int]] = {kind: rank for rank, kind in enumerate(FailureKind)}
 RULE_OF: Final[Mapping[FailureKind, str]] = {
     FailureKind.EXCEPTION: (
-        "A span failed and none below it did. Equal are the span's kind and name, the error's type, and the first line "
-        "of its message without what changes: ids, numbers, dates, addresses, paths, durations and long texts."
+        "A span failed, and no span below it did. The group has the same span kind and name, error type, and first "
+        "line of the message without variable parts: ids, numbers, dates, addresses, paths, durations and long texts."
     ),
-    FailureKind.TIMEOUT: "A span ran out of time. Equal are its kind and name; the message does not count.",
+    FailureKind.TIMEOUT: "A span timed out. The group has the same span kind and name; the message does not count.",
     FailureKind.BAD_ARGUMENTS: (
-        "A tool refused its arguments. Equal are the tool, the argument, and its fault; values do not count."
+        "A tool refused its arguments. The group has the same tool, argument and fault; values do not count."
     ),
-    FailureKind.UNKNOWN_TOOL: "A model asked for a tool that it was not offered. Equal is the tool's name.",
+    FailureKind.UNKNOWN_TOOL: "A model asked for a tool that it was not offered. The group has the same tool name.",
     FailureKind.LOOP: (
-        "The same calls of tools, with the same arguments, succeeded at least three times in a row. Equal are the "
-        "tools of the shortest cycle; arguments and the number of rounds do not count."
+        "The same calls of tools, with the same arguments, succeeded at least three times in a row. The group has the "
+        "same tools in the shortest cycle; arguments and the number of rounds do not count."
     ),
     FailureKind.BROKEN_JSON: (
-        "An answer was to be JSON and is none. Equal are the call's name and the fault: a fence around it, an answer "
-        "that ends early, prose, or other syntax."
+        "An answer should be JSON but is not. The group has the same call name and fault: a fence around the JSON, an "
+        "early end, prose, or another syntax error."
     ),
-    FailureKind.TRUNCATED: "An answer ended at its limit of tokens. Equal is the call's name.",
+    FailureKind.TRUNCATED: "An answer ended at its token limit. The group has the same call name.",
     FailureKind.REFUSED: (
-        "A model, or a filter around it, refused to answer. Equal are the call's name and which of the two it was; the "
-        "wording does not count."
+        "A model, or a filter around it, refused to answer. The group has the same call name and the same kind of "
+        "refusal (model or filter); the wording does not count."
     ),
     FailureKind.HAND_OFF: (
-        "An agent handed over to another one, which handed back. Equal are the two; other agents do not count."
+        "An agent handed over to another one, which handed back. The group has the same two agents; others do not "
+        "count."
     ),
     FailureKind.JUDGED: (
-        "A score is below 0.5. Equal are the metric and the tools that its reason names, else the retrievers that ran; "
-        "the rest of the reason does not count."
+        "A score is below 0.5. The group has the same metric, and the same tools in its reason or, if it names none, "
+        "the same retrievers in the trace. The rest of the reason does not count."
     ),
 }
-"""The rule of each kind, as it is shown to people."""
+"""Rule of each kind, in words for people."""
 MARKED: Final = "The program named this failure itself: `fingerprint` in the metadata of a span or of the trace."
 
 
@@ -69,11 +70,11 @@ class Finding:
     """One failure of a trace.
 
     Attributes:
-        parts: Names and values that are equal in all traces of the group.
-        title: A name for the group, until a person gives it one.
-        text: The text of this trace that the finding was made of; no part of the fingerprint.
-        recovered: A later span of the same kind and name succeeded, and so did the trace: no failure.
-        marked: The program's own fingerprint, in place of the parts.
+        parts: Names and values that all traces of the group share.
+        title: The name of the group, until a person gives it one.
+        text: The text of this trace that the finding is based on; not part of the fingerprint.
+        recovered: True if a later span of the same kind and name succeeded, and the trace too. This is not a failure.
+        marked: The program's own fingerprint, which replaces the parts.
     """
 
     kind: FailureKind
@@ -86,12 +87,12 @@ class Finding:
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits; equal for failures that are alike."""
+        """Sixteen hexadecimal digits, equal for failures that are alike."""
         equal = ["marked", self.marked] if self.marked is not None else [self.kind, *map(list, self.parts)]
         text = json.dumps([RULES, *equal], ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     @property
     def why(self) -> str:
-        """The rule by which traces are in this finding's group."""
+        """Rule that puts traces into this finding's group."""
         return MARKED if self.marked is not None else RULE_OF[self.kind]

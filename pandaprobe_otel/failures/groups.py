@@ -1,4 +1,4 @@
-"""Traces in groups by what failed, without a store: for traces that were read from somewhere."""
+"""Traces grouped by their failures, without a store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pandaprobe_otel.failures.finding import Finding
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A trace of a group, and what it has of the failure."""
+    """A trace of a group, with its finding."""
 
     trace: Mapping[str, Any]
     finding: Finding
@@ -20,13 +20,13 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Traces that failed alike, in the order in which they came."""
+    """Traces that failed alike, in their original order."""
 
     members: Sequence[Member]
 
     @property
     def first(self) -> Finding:
-        """The finding that names the group."""
+        """Finding that names the group."""
         return self.members[0].finding
 
     @property
@@ -38,7 +38,7 @@ class Group:
 def group_failures(traces: Iterable[Mapping[str, Any]]) -> list[Group]:
     """Return the groups of traces, those with most traces first. A trace with several failures is in several groups.
 
-    Failures that a trace recovered from do not count.
+    Recovered failures do not count.
     """
     members: dict[str, list[Member]] = {}
     for trace in traces:

@@ -1,4 +1,4 @@
-"""Scores that are too low: the metric, and what of the trace its reason is about."""
+"""Low scores: the metric, and the parts of the trace that its reason names."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from pandaprobe_otel.failures.answers import asked_tools
+from pandaprobe_otel.failures.broken_answers import asked_tools
 from pandaprobe_otel.failures.calls import offered_tools
 from pandaprobe_otel.failures.finding import FailureKind, Finding
-from pandaprobe_otel.failures.spans import Trace
+from pandaprobe_otel.failures.ordered_spans import Trace
 
 FAILING: Final = 0.5
-"""Below it, a score is one of a failure; as for thresholds of tests."""
+"""Scores below it count as failures. Tests have the same default threshold."""
 _READ: Final = 8000
 
 
 def is_low(value: object) -> bool:
-    """Return whether a score's value is one of a failure: a number below 0.5, or false."""
+    """Return whether a score's value counts as a failure: a number below 0.5, or false."""
     try:
         return float(str(value)) < FAILING
     except ValueError:
@@ -25,7 +25,7 @@ def is_low(value: object) -> bool:
 
 
 def judged(trace: Trace, scores: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
-    """Yield a finding for each score that is too low. `scores` are the latest of each name, as the API has them."""
+    """Yield a finding for each low score. `scores` are the latest of each name, in the form of the API."""
     for score in scores:
         if score.get("value") is None or score.get("data_type") == "CATEGORICAL" or not is_low(score["value"]):
             continue

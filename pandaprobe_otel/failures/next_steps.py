@@ -1,4 +1,4 @@
-"""Next steps after a failure: the commands and the line of Python that lead from a group to a test and to a monitor."""
+"""Next steps after a failure: commands and a line of Python that lead from a group to a test and a monitor."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _JUDGES: Final = frozenset(
         "task_completion", "tool_correctness",
     }
 )  # fmt: skip
-"""Metrics that PandaProbe judges traces by."""
+"""PandaProbe's metrics of traces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextSteps:
-    """Commands for a shell and a line of a test, all ready to copy.
+    """Shell commands and a line of a test, ready to copy.
 
     Attributes:
-        capture: Makes a test of a trace of the group: it fails as the trace did.
-        dataset: Adds the trace to a data set.
-        monitor: Makes a monitor whose metric such a failure lowers.
-        assertion: Fails in a pytest test with the fixture `probe` as long as the failure is there.
+        capture: Makes a test of a trace of the group, which fails as the trace did.
+        dataset: Adds the trace to a dataset.
+        monitor: Makes a monitor with a metric that such a failure lowers.
+        assertion: Fails in a pytest test with the fixture `probe` until the failure is fixed.
     """
 
     capture: str
@@ -45,10 +45,10 @@ class NextSteps:
 def next_steps(
     kind: FailureKind, parts: Mapping[str, str], *, name: str, trace_id: str, options: Sequence[str] = ()
 ) -> NextSteps:
-    """Return what can be done about a group of failures.
+    """Return the next steps for a group of failures.
 
-    trace_id: an example of it.
-    options: what each command is to have as well, such as the server's address.
+    trace_id: an example of the group.
+    options: options to add to each command, such as the server's address.
     """
     metric = _METRICS.get(kind, _OTHERWISE)
     if kind is FailureKind.JUDGED and parts.get("metric") in _JUDGES:
@@ -64,7 +64,7 @@ def next_steps(
 
 
 def assertion_of(kind: FailureKind, parts: Mapping[str, str], metric: str) -> str:
-    """Return a line of Python that fails while the failure is there."""
+    """Return a line of Python that fails as long as the failure exists."""
     match kind:
         case FailureKind.EXCEPTION | FailureKind.TIMEOUT if parts.get("kind") != "trace":
             return f"{_spans(parts)}.errors.not_called()"
@@ -92,7 +92,7 @@ def _spans(parts: Mapping[str, str]) -> str:
         case "TOOL":
             return f"probe.spans.tool({name})"
         case "LLM":
-            return "probe.spans.llm()"  # the name of the group has no model, that of the span has
+            return "probe.spans.llm()"  # The group's name has no model, but the span's name has one.
         case _:
             return f"probe.spans.named({name})"
 

@@ -1,4 +1,4 @@
-"""States of a group of failures: what is new, what goes on, what was muted or resolved, and what came back."""
+"""States of a failure group: new, ongoing, muted, resolved, or back after that."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 DAY: Final = 86_400_000_000
 NEW_FOR: Final = 7 * DAY
-"""Microseconds during which a group is new."""
+"""Microseconds for which a group is new."""
 
 
 class State(StrEnum):
@@ -22,16 +22,16 @@ class State(StrEnum):
 
 
 OPEN: Final = frozenset({State.NEW, State.ONGOING, State.REGRESSED})
-"""States of groups that want to be looked at."""
+"""States of groups that need attention."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handling:
-    """The last that a person did with a group: it was muted or resolved. Moments are microseconds.
+    """Latest action of a person on a group: muted or resolved. Moments are microseconds.
 
     Attributes:
         until: The moment at which a muted group is shown again.
-        until_count: The number of further traces after which it is.
+        until_count: The number of further traces after which it is shown again.
         release: The release that resolves it.
     """
 
@@ -45,8 +45,8 @@ class Handling:
 def state_of(handling: Handling | None, *, first_at: int, now: int, further: int) -> State:
     """Return the state of a group.
 
-    further: how many of its traces have *started* since it was handled; of a resolved one only those of releases that
-        count, see `counts_as_recurrence`.
+    further: the number of its traces that *started* after the action. For a resolved group, only those that count; see
+    `counts_as_recurrence`.
     """
     if handling is not None and handling.action is State.RESOLVED:
         return State.REGRESSED if further else State.RESOLVED
@@ -56,10 +56,10 @@ def state_of(handling: Handling | None, *, first_at: int, now: int, further: int
 
 
 def counts_as_recurrence(release_first_at: int | None, resolved_first_at: int | None, *, has_release: bool) -> bool:
-    """Return whether a trace that started after a group was resolved in a release shows that it came back.
+    """Return whether a trace that started after a group was resolved in a release counts as a recurrence.
 
-    It does if its release was first seen no earlier than that one: older releases go on failing for a while. A trace
-    without a release may be of any, so it counts.
+    A trace of an older release does not count, since older releases continue to fail for a while. Releases are compared
+    by the moments at which they were first seen. A trace without a release counts, since it may belong to any.
     """
     if not has_release:
         return True

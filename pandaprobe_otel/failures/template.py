@@ -1,4 +1,4 @@
-"""Templates of messages: what stays of an error's text when the values of one run are taken out."""
+"""Templates of error messages: the text without the values of one run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 MAX_LENGTH: Final = 160
 _READ: Final = 1000
-"""Characters of a line that are read at most."""
+"""Most characters of a line that are read."""
 _MAX_OBJECT: Final = 8000
 _DIGIT: Final = re.compile(r"\d")
 _LONG: Final = 32
@@ -43,9 +43,9 @@ _MEMBERS: Final = ("code", "status", "message")
 
 
 def template_of(text: str, *, known: Iterable[str | None] = ()) -> str:
-    """Return the first line of a message with marks in place of what changes; at most 160 characters.
+    """Return the first line of a message with placeholders for variable parts; at most 160 characters.
 
-    Of an error in JSON only its code and message are kept. `known` are values of the run, such as its model and user.
+    Of an error in JSON, only code and message are kept. `known` are values of the run, such as its model and user.
     """
     line = _first_line(_of_object(text))[:_READ]
     for value in known:
@@ -56,7 +56,7 @@ def template_of(text: str, *, known: Iterable[str | None] = ()) -> str:
 
 
 def split_type(text: str) -> tuple[str | None, str]:
-    """Return the name of the exception that a text begins with (`LookupError: no order`), and the rest."""
+    """Split a text that begins with an exception's name (`LookupError: no order`). Return the name and the rest."""
     found = _TYPE.match(text[:_READ])
     return (None, text) if found is None else (found[1].rpartition(".")[2], text[found.end() :])
 
@@ -75,7 +75,7 @@ def _first_line(text: str) -> str:
 
 
 def _of_object(text: str) -> str:
-    """Replace an object in an error's text, as JSON or as Python writes it, by its code and message."""
+    """Replace an object in an error's text, written as JSON or Python, by its code and message."""
     start = text.find("{", 0, _READ)
     if start < 0:
         return text

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gateway", "serve"]
 
-if not TYPE_CHECKING:  # else a type checker would accept any name, even a misspelt one
+if not TYPE_CHECKING:  # Hidden from type checkers, which would otherwise accept any misspelt name.
     __getattr__, __dir__ = lazy_names(
         __name__,
         {

@@ -1,4 +1,4 @@
-"""Access to the gateway: an optional token for senders, and the gateway's TLS certificate."""
+"""Access to the gateway: an optional token for senders, and a TLS certificate."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from pandaprobe_otel.gateway.errors import UNAUTHENTICATED, RefusedError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """The access rules of both protocols. Without a token, anybody who reaches the gateway may send."""
+    """Access rules of both protocols. Without a token, anybody who can reach the gateway may send."""
 
     token: str | None = None
     certfile: str | None = None
     keyfile: str | None = None
 
     def check_files(self) -> None:
-        """Raise ConfigError if only one of the two is set, OSError if one cannot be read."""
+        """Raise ConfigError if only one of the two files is set, and OSError if one cannot be read."""
         if (self.certfile is None) != (self.keyfile is None):
-            raise ConfigError("TLS needs both: the certificate (certfile) and its key (keyfile).")
+            raise ConfigError("TLS needs both the certificate (certfile) and its key (keyfile).")
         self.certificate()
 
     def certificate(self) -> tuple[bytes, bytes] | None:
-        """Return key and certificate in gRPC's order; None: no TLS."""
+        """Return key and certificate in gRPC's order; None without TLS."""
         if self.certfile is None or self.keyfile is None:
             return None
         return Path(self.keyfile).read_bytes(), Path(self.certfile).read_bytes()
 
     def knows(self, authorization: str) -> bool:
-        """Return whether a header `Authorization` has the token, in a time that reveals nothing about it."""
+        """Return whether an `Authorization` header has the token. The comparison takes constant time."""
         if self.token is None:
             return True
         scheme, _, given = authorization.partition(" ")
@@ -42,7 +42,7 @@ class Access:
         """Raise RefusedError for senders without the token."""
         if not self.knows(authorization):
             raise RefusedError(
-                "the gateway wants its token: authorization=Bearer%20<token> in OTEL_EXPORTER_OTLP_HEADERS",
+                "the gateway requires its token: set OTEL_EXPORTER_OTLP_HEADERS to authorization=Bearer%20<token>",
                 http_status=401,
                 code=UNAUTHENTICATED,
             )

@@ -1,4 +1,4 @@
-"""Request bodies that are arriving. Slow ones are refused, and the oldest make room for new ones."""
+"""Request bodies that are arriving. Slow ones are refused, and the oldest are refused if new ones need room."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RETRY_S: Final = 1.0
 
 @dataclass(eq=False, slots=True)
 class Room:
-    """The room that one request takes. `timeout` has the time until which its body may arrive."""
+    """Room for one request. The body must arrive before `timeout`."""
 
     size: int = 0
     gave_way: bool = False
@@ -27,10 +27,10 @@ class Room:
 
 
 class Arrivals:
-    """The requests of one protocol, all in one loop.
+    """Requests of one protocol, all in one loop.
 
-    most_arriving: bound on requests whose bodies are incomplete. most, most_bytes: bounds on all requests, including
-    those that wait for their turn.
+    most_arriving: bound on requests whose bodies are incomplete.
+    most, most_bytes: bounds on all requests, including those that wait for their turn.
     """
 
     def __init__(self, *, most_arriving: int, most: int, most_bytes: int) -> None:
@@ -54,7 +54,9 @@ class Arrivals:
 
     @asynccontextmanager
     async def arriving(self, room: Room, *, idle_s: float = WITHIN_S) -> AsyncGenerator[None]:
-        """Read the body in this block, each part within `idle_s` seconds and all within 30; else raise RefusedError."""
+        """Read the body inside this block. Each part must arrive within `idle_s` seconds, and all within 30. Otherwise
+        raise RefusedError.
+        """
         now = asyncio.get_running_loop().time()
         room.idle_s, room.until = idle_s, now + WITHIN_S
         try:
@@ -64,9 +66,9 @@ class Arrivals:
                 yield
         except TimeoutError as error:
             if room.gave_way:
-                raise busy("there is no room for a body that takes so long to arrive", _RETRY_S) from error
+                raise busy("the body arrived too slowly while other requests needed its room", _RETRY_S) from error
             raise too_slow(
-                f"nothing of the body came for {idle_s:g} s, or not all of it within {WITHIN_S:g} s"
+                f"no part of the body arrived for {idle_s:g} s, or not all of it within {WITHIN_S:g} s"
             ) from error
         finally:
             self._arriving.pop(room, None)
@@ -74,7 +76,7 @@ class Arrivals:
     def grew(self, room: Room, size: int) -> None:
         """Count `size` more bytes of the body."""
         if room.gave_way or room.timeout is None or room.timeout.expired():
-            return  # it is about to end
+            return  # its body is about to be complete
         room.size += size
         self._bytes += size
         now = asyncio.get_running_loop().time()
@@ -82,7 +84,7 @@ class Arrivals:
         self._make_room()
 
     def end(self) -> None:
-        """Refuse the bodies that are incomplete, now and later, since the server stops."""
+        """Refuse incomplete bodies from now on, because the server is stopping."""
         self._most_arriving = 0
         self._make_room()
 

@@ -1,4 +1,4 @@
-"""Bounds of one request. Larger ones are refused before anything is built from them, or soon after."""
+"""Bounds of one request. Larger ones are refused before or soon after objects are built from them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from typing import Final
 MOST_FRAMES: Final = 100_000
 """Spans, scopes and resources of a request. A Collector sends 8,192 spans by default."""
 MOST_ITEMS: Final = 4096
-"""Attributes, events and links of a span, each. The limit of `init()` for attributes is the same."""
+"""Attributes of a span. `init()` has the same limit. Events and links have this limit too, each by themselves."""
 MOST_FIELDS: Final = 200_000
-"""Fields of a span, including those in its values: an attribute has three, an element of a list two."""
+"""Fields of a span, including those in its values. An attribute has three, and an element of a list two."""
 MOST_IN_REQUEST: Final = 1_000_000
-"""Attributes, elements of lists and maps, and four for each event or link, of all spans: about a second of CPU."""
+"""Attributes and elements of lists and maps in a request. Each event or link counts as four more. It takes about a
+second of CPU to read as many as this.
+"""
 JSON_VALUES: Final = 250_000
 JSON_BYTES_A_VALUE: Final = 13
-"""The allowed number of JSON values of a span: JSON_VALUES, plus one for each JSON_BYTES_A_VALUE bytes of it.
-
-An object counts as three values. Each value takes at most 90 bytes of memory.
-"""
+"""A span may have JSON_VALUES values in JSON, and one more for each JSON_BYTES_A_VALUE bytes of its size."""
 
 
 @dataclass(slots=True)

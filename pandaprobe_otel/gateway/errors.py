@@ -8,14 +8,16 @@ INVALID_ARGUMENT: Final = 3
 DEADLINE_EXCEEDED: Final = 4
 RESOURCE_EXHAUSTED: Final = 8
 UNAUTHENTICATED: Final = 16
-"""Codes of google.rpc.Code, which the bodies of both protocols carry."""
+"""Codes of google.rpc.Code, which the bodies of both protocols contain."""
 
 
 class RefusedError(Exception):
-    """The request is refused; the text tells the sender why.
+    """The request is refused. The text gives the sender the reason.
 
-    http_status: 400, 401, 404, 408, 413, 415 or 503. code: of google.rpc.Code. retry_after_s: seconds until the sender
-    may try again; None if that would be pointless (OTLP specification 1.5, "Failures" and "OTLP/HTTP Throttling").
+    http_status: 400, 401, 404, 408, 413, 415 or 503.
+    code: a code of google.rpc.Code.
+    retry_after_s: seconds until the sender may try again. None if a retry would be pointless (OTLP specification 1.5,
+    "Failures" and "OTLP/HTTP Throttling").
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class OverBoundError(Exception):
 
 
 def busy(message: str, retry_after_s: float) -> RefusedError:
-    """Return the error that asks the sender to wait and send the same again."""
+    """Return the error that asks the sender to wait and then send the same request again."""
     return RefusedError(message, http_status=503, code=RESOURCE_EXHAUSTED, retry_after_s=retry_after_s)
 
 
@@ -53,8 +55,8 @@ def unreadable(message: str) -> RefusedError:
 
 
 def too_many(what: str) -> RefusedError:
-    """Return the error for a body that is small enough, but would become too many objects."""
-    return RefusedError(f"the body holds {what}; send smaller batches", http_status=413)
+    """Return the error for a body that is small, but would become too many objects."""
+    return RefusedError(f"the body has {what}; send smaller batches", http_status=413)
 
 
 def too_slow(message: str) -> RefusedError:

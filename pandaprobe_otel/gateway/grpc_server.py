@@ -26,15 +26,15 @@ from pandaprobe_otel.gateway.errors import (
 )
 from pandaprobe_otel.gateway.intake import Taken
 from pandaprobe_otel.gateway.otlp_protobuf import read_protobuf
-from pandaprobe_otel.gateway.turns import Turns
+from pandaprobe_otel.gateway.request_threads import RequestThreads
 
 _SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
 _ARRIVING: Final = 32
-"""Messages that may be arriving. The library keeps their bytes until they are complete, without reporting a count."""
+"""Most messages that may be arriving. The library buffers them until they are complete, without reporting a count."""
 _WAITING: Final = 256
 _HANDSHAKE_MS: Final = 10_000
 _IDLE_MS: Final = 60_000
-"""A connection without calls is closed; senders open another one with their next call."""
+"""Seconds after which a connection without calls is closed. Senders open another one for their next call."""
 _CODES: Final = {
     INVALID_ARGUMENT: grpc.StatusCode.INVALID_ARGUMENT,
     DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -44,18 +44,18 @@ _CODES: Final = {
 
 
 @asynccontextmanager
-async def grpc_server(turns: Turns, address: str, access: Access, *, within_s: float) -> AsyncGenerator[int]:
-    """Listen on an address and yield the port; stop within `within_s` seconds. Raises OSError if it cannot."""
+async def grpc_server(threads: RequestThreads, address: str, access: Access, *, within_s: float) -> AsyncGenerator[int]:
+    """Listen on an address and yield the port; stop within `within_s` seconds. Raises OSError if the port is in use."""
     options = (
-        ("grpc.max_receive_message_length", turns.max_body),
+        ("grpc.max_receive_message_length", threads.max_body),
         ("grpc.so_reuseport", 0),
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
         ("grpc.max_connection_idle_ms", _IDLE_MS),
     )
     server: Any = grpc.aio.server(options=options)
-    # The single message is read as a stream, so that the wait for it has a limit. Its bytes are decoded here, so that
-    # malformed ones are the sender's error and not the server's.
-    exports = _Exports(turns, access)
+    # The single message is read as a stream, which allows a limit on the wait. It is decoded here, so that malformed
+    # bytes are the sender's error and not the server's.
+    exports = _Exports(threads, access)
     handler = cast("Any", grpc).stream_unary_rpc_method_handler(exports.export)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {"Export": handler}),))
     certificate = access.certificate()
@@ -80,17 +80,17 @@ async def grpc_server(turns: Turns, address: str, access: Access, *, within_s: f
 class _Exports:
     """The only method of the service."""
 
-    def __init__(self, turns: Turns, access: Access) -> None:
-        self._turns = turns
+    def __init__(self, threads: RequestThreads, access: Access) -> None:
+        self._threads = threads
         self._access = access
-        self.arrivals = Arrivals(most_arriving=_ARRIVING, most=_WAITING, most_bytes=8 * turns.max_body)
+        self.arrivals = Arrivals(most_arriving=_ARRIVING, most=_WAITING, most_bytes=8 * threads.max_body)
 
     async def export(self, messages: AsyncIterator[bytes], context: Any) -> bytes:
         """Answer one request."""
         try:
             metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
             self._access.check(metadata.get("authorization", ""))
-            self._turns.intake.check_room()
+            self._threads.intake.check_room()
             taken = await self._take(messages)
         except RefusedError as error:
             await _refuse(error, context)
@@ -108,8 +108,8 @@ class _Exports:
                 body = await anext(aiter(messages), None)
                 self.arrivals.grew(room, len(body or b""))
             if body is None:
-                raise unreadable("there is no message")
-            return await self._turns.take(body, "", read_protobuf)
+                raise unreadable("the request has no message")
+            return await self._threads.take(body, "", read_protobuf)
 
 
 async def _refuse(error: RefusedError, context: Any) -> None:

@@ -20,7 +20,7 @@ from pandaprobe_otel.gateway.errors import RefusedError, TooLargeError
 from pandaprobe_otel.gateway.intake import Taken
 from pandaprobe_otel.gateway.otlp_json import read_json
 from pandaprobe_otel.gateway.otlp_protobuf import read_protobuf
-from pandaprobe_otel.gateway.turns import Turns
+from pandaprobe_otel.gateway.request_threads import RequestThreads
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
@@ -29,12 +29,12 @@ _ARRIVING: Final = 256
 _WAITING: Final = 512
 
 
-def make_app(turns: Turns, access: Access, *, counts: Callable[[], dict[str, Any]]) -> Starlette:
-    """Return the application. `counts` is the answer of `GET /health` to those who may send.
+def make_app(threads: RequestThreads, access: Access, *, counts: Callable[[], dict[str, Any]]) -> Starlette:
+    """Return the application. `counts` returns the answer of `GET /health` for authorised senders.
 
-    Call `state.end` of it when the server stops: bodies that are incomplete then get 503.
+    Call its `state.end` when the server stops. Incomplete bodies then get status 503.
     """
-    traces = _Traces(turns, access)
+    traces = _Traces(threads, access)
 
     async def health(request: Request) -> Response:
         may_know = access.knows(_authorization(request))
@@ -42,7 +42,7 @@ def make_app(turns: Turns, access: Access, *, counts: Callable[[], dict[str, Any
 
     async def not_traces(request: Request) -> Response:
         return _answer(
-            RefusedError("PandaProbe keeps traces only: send them to /v1/traces.", http_status=404), _kind(request)
+            RefusedError("PandaProbe accepts traces only: send them to /v1/traces.", http_status=404), _kind(request)
         )
 
     app = Starlette(
@@ -60,10 +60,10 @@ def make_app(turns: Turns, access: Access, *, counts: Callable[[], dict[str, Any
 class _Traces:
     """The endpoint for traces."""
 
-    def __init__(self, turns: Turns, access: Access) -> None:
-        self._turns = turns
+    def __init__(self, threads: RequestThreads, access: Access) -> None:
+        self._threads = threads
         self._access = access
-        self.arrivals = Arrivals(most_arriving=_ARRIVING, most=_WAITING, most_bytes=8 * turns.max_body)
+        self.arrivals = Arrivals(most_arriving=_ARRIVING, most=_WAITING, most_bytes=8 * threads.max_body)
 
     async def post(self, request: Request) -> Response:
         kind = _kind(request)
@@ -71,13 +71,13 @@ class _Traces:
             try:
                 self._access.check(_authorization(request))
                 if kind not in (PROTOBUF, JSON):
-                    raise RefusedError(f"Content-Type is neither {PROTOBUF} nor {JSON}", http_status=415)
-                self._turns.intake.check_room()
+                    raise RefusedError(f"Content-Type must be {PROTOBUF} or {JSON}", http_status=415)
+                self._threads.intake.check_room()
                 return _success(await self._take(request, kind, room), kind)
             except RefusedError as error:
                 answer = _answer(error, kind)
                 if room.gave_way or error.http_status == 408:
-                    answer.headers["Connection"] = "close"  # otherwise the server waits for the rest of the body
+                    answer.headers["Connection"] = "close"  # Otherwise, the server waits for the rest of the body.
                 return answer
             except ClientDisconnect:
                 return Response(status_code=400)
@@ -85,10 +85,10 @@ class _Traces:
     async def _take(self, request: Request, kind: str, room: Room) -> Taken:
         body = await self._body(request, room)
         encoding = request.headers.get("content-encoding", "")
-        return await self._turns.take(body, encoding, read_json if kind == JSON else read_protobuf)
+        return await self._threads.take(body, encoding, read_json if kind == JSON else read_protobuf)
 
     async def _body(self, request: Request, room: Room) -> bytearray:
-        most = self._turns.max_body
+        most = self._threads.max_body
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > most:
             raise TooLargeError(most)

@@ -11,7 +11,7 @@ _WINDOW_BITS: Final = {"gzip": 31, "deflate": 15}
 
 
 def inflate(body: bytes | bytearray, encoding: str, max_bytes: int) -> bytes | bytearray:
-    """Return the body without its Content-Encoding; raise RefusedError if it is damaged, too large or unknown."""
+    """Return the body without its Content-Encoding. Raises RefusedError if it is damaged, too large or unknown."""
     name = encoding.strip().lower()
     if name in ("", "identity"):
         if len(body) > max_bytes:
@@ -19,7 +19,7 @@ def inflate(body: bytes | bytearray, encoding: str, max_bytes: int) -> bytes | b
         return body
     bits = _WINDOW_BITS.get(name)
     if bits is None:
-        raise RefusedError(f"Content-Encoding {name:.40} is not known; gzip and deflate are", http_status=415)
+        raise RefusedError(f"Content-Encoding {name:.40} is not supported; use gzip or deflate", http_status=415)
     inflater = zlib.decompressobj(bits)
     try:
         plain = inflater.decompress(body, max_bytes + 1)
@@ -30,5 +30,5 @@ def inflate(body: bytes | bytearray, encoding: str, max_bytes: int) -> bytes | b
     if not inflater.eof:
         raise RefusedError(f"the {name} body ends too early", http_status=400)
     if inflater.unused_data:
-        raise RefusedError(f"something follows the {name} body", http_status=400)
+        raise RefusedError(f"there are bytes after the {name} body", http_status=400)
     return plain

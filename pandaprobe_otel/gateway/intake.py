@@ -15,44 +15,44 @@ from pandaprobe_otel.gateway.otlp_spans import Found
 from pandaprobe_otel.gateway.rejections import Rejected, Rejections
 
 FULL: Final = 0.9
-"""Share of the bound from which senders must wait, so that no accepted spans are lost."""
+"""Fill level from which senders must wait, so that no accepted spans are lost."""
 RETRY_FULL_S: Final = 30.0
 RETRY_SLOW_S: Final = 5.0
 _PATIENCE_S: Final = 20.0
 _SLICE: Final = 512
-"""Spans handed over at once; other requests get their turn in between."""
+"""Spans that are passed on at once. Other requests get their turn in between."""
 _SLICE_ELEMENTS: Final = 20_000
-"""Attributes and similar elements in them: the objects that a request has in memory, 200 bytes each."""
+"""Attributes and similar elements that are passed on at once. Each is an object of 200 bytes."""
 
 
 class Receiver(Protocol):
-    """The part of a pipeline that the intake needs; see `ExportPipeline`."""
+    """Interface of the pipeline for the intake; see `ExportPipeline`."""
 
     def receive(self, spans: list[ReadableSpan], deadline: float) -> bool:
-        """Take over ended spans in this thread; return False if there was no time for it."""
+        """Take over ended spans in this thread; return False if the time was too short."""
         ...
 
     def fill(self) -> float:
-        """Return the filled share of the room for waiting spans, from 0 to 1."""
+        """Return the fill level of the send queue, from 0 to 1."""
         ...
 
     def is_choosing(self) -> bool:
-        """Return whether traces are left out because for minutes more have come than the limit allows."""
+        """Return whether traces are being dropped because arrivals have exceeded the limit for minutes."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The result of a request: OTLP's partial success has the number of rejected spans and the reason."""
+    """Result of a request. OTLP's partial success has the number of rejected spans and the reason."""
 
     accepted: int
     rejected: int
     message: str = ""
-    """Empty if nothing was rejected."""
+    """Empty if no span was rejected."""
 
 
 class Intake:
-    """Intake of requests from any thread. With a spool, spans answered with success survive the process."""
+    """Intake of requests from any thread. With a spool, accepted spans survive the process."""
 
     def __init__(self, receiver: Receiver, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._receiver = receiver
@@ -61,19 +61,20 @@ class Intake:
     def check_room(self) -> None:
         """Raise RefusedError if senders must wait, before their bodies are read.
 
-        They need not wait while traces are chosen, which only happens if the gateway was told to.
+        They need not wait while traces are sampled, which only happens if the gateway was told to.
         """
         if (share := self._receiver.fill()) >= FULL and not self._receiver.is_choosing():
             raise busy(
-                f"the gateway holds {share:.0%} of what it may, since PandaProbe takes less than arrives", RETRY_FULL_S
+                f"the gateway's queue is {share:.0%} full, since more spans arrive than PandaProbe accepts",
+                RETRY_FULL_S,
             )
 
     def take(self, read: Callable[[Allowance], Iterator[Found]]) -> Taken:
-        """Hand the spans on; with a spool, to disk.
+        """Pass the spans on to the pipeline and, with a spool, to disk.
 
-        Raises RefusedError if there was no time for it, or nothing of the request can be taken.
+        Raises RefusedError if the time was too short, or if all spans were rejected.
         """
-        self.check_room()  # once more: others have been taken while the body arrived and waited for its turn
+        self.check_room()  # again, since other requests were accepted while this one waited
         deadline = self._monotonic() + _PATIENCE_S
         allowance = Allowance()
         rejections = Rejections()
@@ -83,7 +84,7 @@ class Intake:
                 raise busy("the gateway is busy", RETRY_SLOW_S)
             accepted += len(spans)
         if rejections.count and not accepted:
-            raise unreadable(f"nothing of the request can be taken: {rejections.message}")
+            raise unreadable(f"no span of the request can be accepted: {rejections.message}")
         return Taken(accepted, rejections.count, rejections.message)
 
 

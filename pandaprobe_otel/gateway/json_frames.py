@@ -1,4 +1,4 @@
-"""Division of a JSON request into spans, found in its bytes before anything is parsed."""
+"""Division of a JSON request into spans by its bytes, before anything is parsed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pandaprobe_otel.gateway.errors import OverBoundError, RefusedError, too_man
 from pandaprobe_otel.gateway.json_values import parsed
 
 _DEEPEST: Final = 150
-"""Brackets inside a span. The deepest value that Protobuf's own limit of 100 messages allows has 147."""
+"""Most nested brackets inside a span. Protobuf's own limit of 100 messages allows values with 147."""
 _SPACE: Final = rb"[ \t\n\r]*+"
 _STRING: Final = rb'"(?:[^"\\]++|\\.)*+"'
 _FLAT: Final = rb'[^"{}\[\]]++|' + _STRING
@@ -28,8 +28,8 @@ _BLANK: Final = re.compile(_SPACE)
 def _values() -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
     """Return the patterns of an object and of any value.
 
-    They match whatever has as many closing brackets as opening ones. No byte is tried twice, since all repeats are
-    possessive. Compiling them takes a tenth of a second, so it is done for the first request in JSON.
+    They match any text with balanced brackets. No byte is tried twice, since all repeats are possessive. Compiling
+    takes a tenth of a second, so it is done at the first JSON request.
     """
     inner = b"(?:" + _FLAT + b")*+"
     for _ in range(_DEEPEST):
@@ -40,14 +40,14 @@ def _values() -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
 
 @dataclass(slots=True)
 class Frame:
-    """An object without its inner frames: the bytes of its other members, and the inner frames or their places."""
+    """An object without its inner frames: the bytes of its other members, and the inner frames or their positions."""
 
     own: bytes = b"{}"
     inner: list[Any] = field(default_factory=list[Any])
 
 
 class JsonFrames:
-    """The frames of a request down to the spans. Each is counted when it is found."""
+    """Frames of a request, down to the spans. Each is counted when it is found."""
 
     def __init__(self, body: bytes | bytearray) -> None:
         self._body = body
@@ -56,14 +56,14 @@ class JsonFrames:
         self._at = 0
 
     def request(self) -> list[Frame]:
-        """Return the resources with their scopes, and those with the start and end of each span.
+        """Return the resources with their scopes, and the scopes with the start and end of each span.
 
-        Raises RefusedError if that is not the form of the request, or if there are too many frames.
+        Raises RefusedError if the request has another form or too many frames.
         """
         self._blank()
         request = self._frame("resourceSpans", self._resource)
         if self._at < len(self._body):
-            self._fail("something follows the object")
+            self._fail("there are bytes after the object")
         try:
             members = parsed(request.own, 0, len(request.own))
         except OverBoundError as error:
@@ -71,7 +71,7 @@ class JsonFrames:
         except ValueError as error:
             raise _malformed(str(error)) from error
         if "resource_spans" in members:
-            self._fail("names are in lowerCamelCase: resourceSpans, not resource_spans")
+            self._fail("names must be in lowerCamelCase: resourceSpans, not resource_spans")
         return request.inner
 
     def _resource(self) -> Frame:
@@ -83,12 +83,12 @@ class JsonFrames:
     def _span(self) -> tuple[int, int]:
         found = self._object.match(self._body, self._at)
         if found is None:
-            self._fail("a span is not an object, does not end or is too deep")
+            self._fail("a span is not an object, is not closed, or is nested too deep")
         self._at = found.end()
         return found.span()
 
     def _frame(self, name: str, read: Callable[[], Any]) -> Frame:
-        """Read the object that begins here; `read` reads each element of its list of that name."""
+        """Read the object that begins here. `read` reads each element of its list with that name."""
         body, frame = self._body, Frame()
         own: list[bytes] = []
         if not body.startswith(b"{", self._at):
@@ -128,7 +128,7 @@ class JsonFrames:
             if self._left < 0:
                 raise too_many(f"more than {MOST_FRAMES} spans, scopes and resources")
             if not body.startswith(b"{", self._at):
-                self._fail(f"{name} holds something that is not an object")
+                self._fail(f"{name} contains something that is not an object")
             items.append(read())
             is_over = self._is_last(b"]")
         return items
@@ -136,11 +136,11 @@ class JsonFrames:
     def _skip(self) -> None:
         found = self._value.match(self._body, self._at)
         if found is None:
-            self._fail("a value is missing, does not end or is too deep")
+            self._fail("a value is missing, is not closed, or is nested too deep")
         self._at = found.end()
 
     def _is_last(self, end: bytes) -> bool:
-        """Go beyond what follows an element or member; return whether that is the end."""
+        """Move past the separator after an element or member; return whether it is the end."""
         found = _AFTER.match(self._body, self._at)
         assert found is not None
         if found[1] not in (b",", end):
@@ -155,7 +155,7 @@ class JsonFrames:
 
     @staticmethod
     def _is(encoded: bytes, name: str) -> bool:
-        """Return whether a name in JSON, which may have escapes, is this one."""
+        """Return whether a JSON name, which may have escapes, equals this one."""
         if b"\\" not in encoded:
             return encoded[1:-1] == name.encode()
         try:

@@ -1,7 +1,7 @@
-"""Messages from parsed JSON, as `google.protobuf.json_format.ParseDict` makes them with unknown fields ignored.
+"""Messages from parsed JSON, equal to those of `google.protobuf.json_format.ParseDict` with unknown fields ignored.
 
-ParseDict sets each field on its own and takes five times as long. Here a table for each message type turns an object
-into arguments by which the library makes the whole message at once; the library checks ranges and types.
+ParseDict sets each field separately and takes five times as long. Here, a table for each message type turns an object
+into arguments, from which the library makes the whole message at once. The library still checks ranges and types.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, Final, cast
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 _MOST_DEEP: Final = 100
-"""Messages in each other, as in Protobuf's own parsers."""
+"""Most nested messages, as in Protobuf's own parsers."""
 _IDS: Final = {"trace_id": 16, "span_id": 8, "parent_span_id": 8}
-"""Fields of bytes that OTLP's JSON has in hexadecimal digits, and their sizes."""
+"""Fields of bytes that are hexadecimal in OTLP's JSON, and their sizes."""
 _INTEGERS: Final = frozenset(
     {
         FieldDescriptor.CPPTYPE_INT32,
@@ -28,13 +28,13 @@ _INTEGERS: Final = frozenset(
 _FLOATS: Final = frozenset({FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE})
 
 Read = Callable[[Any, int], Any]
-"""Turns a value of JSON, at a depth, into an argument; raises an error of MISFITS. None: leave the field out."""
+"""Turns a JSON value at a depth into an argument, or raises an error of MISFITS. None: omit the field."""
 
 MISFITS: Final = (ValueError, TypeError, OverflowError, RecursionError)
 
 
 def message_of(kind: Any, fields: Any) -> Any:
-    """Return the message of this type with these fields, whose lists are used up.
+    """Return the message of this type with these fields. The lists in them are emptied.
 
     Raises an error of MISFITS if they do not fit.
     """
@@ -42,7 +42,7 @@ def message_of(kind: Any, fields: Any) -> Any:
 
 
 class _Table:
-    """The fields of a message type by their names in JSON: the argument, its reader, and the oneof that it is in."""
+    """Fields of a message type by their JSON names: the argument, its reader, and its oneof."""
 
     def __init__(self, descriptor: Descriptor) -> None:
         self._rules: dict[str, tuple[str, Read, str | None]] = {}
@@ -62,7 +62,7 @@ class _Table:
         if type(fields) is not dict:
             raise TypeError(f"{str(fields)[:50]} is not an object")
         if depth > _MOST_DEEP:
-            raise ValueError(f"it has more than {_MOST_DEEP} messages in each other")
+            raise ValueError(f"it has more than {_MOST_DEEP} nested messages")
         arguments: dict[str, Any] = {}
         chosen: tuple[str, ...] = ()
         for name, value in cast("dict[str, Any]", fields).items():
@@ -72,7 +72,7 @@ class _Table:
             field, read, oneof = rule
             if oneof is not None:
                 if oneof in chosen:
-                    raise ValueError(f"{name} is not the only value")
+                    raise ValueError(f"{name} is one of several values, but only one is allowed")
                 chosen += (oneof,)
             if (argument := read(value, depth)) is not None:
                 arguments[field] = argument
@@ -81,7 +81,7 @@ class _Table:
 
 def _reader(field: FieldDescriptor) -> Read:
     read = _single_reader(field)
-    if not isinstance(field.default_value, list):  # not repeated; newer libraries say it so, older ones otherwise
+    if not isinstance(field.default_value, list):  # Older and newer libraries share no attribute for repeated fields.
         return read
 
     def read_list(value: Any, depth: int) -> list[Any]:
@@ -89,7 +89,7 @@ def _reader(field: FieldDescriptor) -> Read:
             raise TypeError(f"{field.name} is not a list")
         items: list[Any] = cast("Any", value)
         for index, item in enumerate(items):
-            items[index] = read(item, depth)  # in place, so that the memory of what was parsed is freed on the way
+            items[index] = read(item, depth)  # in place, so that the memory of parsed values is freed early
         return items
 
     return read_list
@@ -117,7 +117,7 @@ def _message_reader(descriptor: Descriptor) -> Read:
 
     def read(value: Any, depth: int) -> dict[str, Any]:
         nonlocal table
-        if table is None:  # not before it is needed: message types hold each other
+        if table is None:  # Only on demand, since message types contain each other.
             table = _Table.of(descriptor)
         return table.arguments(value, depth + 1)
 
@@ -132,7 +132,7 @@ def _enum_reader(numbers: dict[str, int]) -> Read:
             try:
                 return int(value)
             except ValueError:
-                return None  # a name of a later version, unknown like a field
+                return None  # A name of a later version is ignored like an unknown field.
         return int(value)
 
     return read
@@ -156,8 +156,8 @@ def _integer(value: Any, depth: int) -> int:
 
 def _float(value: Any, depth: int) -> float:
     if value == "nan":
-        raise ValueError("it is written NaN")
-    return float(value)  # also of "NaN", "Infinity" and "-Infinity"
+        raise ValueError("NaN must be a JSON string")
+    return float(value)  # also for "NaN", "Infinity" and "-Infinity"
 
 
 def _bool(value: Any, depth: int) -> bool:
@@ -168,7 +168,7 @@ def _bool(value: Any, depth: int) -> bool:
 
 def _text(value: Any, depth: int) -> str:
     if type(value) is not str:
-        raise TypeError(f"{str(value)[:50]!r} is not a text")
+        raise TypeError(f"{str(value)[:50]!r} is not a string")
     return value
 
 
@@ -180,7 +180,7 @@ def _bytes(value: Any, depth: int) -> bytes:
 def _id_reader(size: int) -> Read:
     def read(value: Any, depth: int) -> bytes:
         if len(_text(value, depth)) not in (0, 2 * size):
-            raise ValueError(f"{value[:50]!r} has not {2 * size} hexadecimal digits")
+            raise ValueError(f"{value[:50]!r} does not have {2 * size} hexadecimal digits")
         return bytes.fromhex(value)
 
     return read

@@ -1,4 +1,4 @@
-"""Parsing of JSON within a bound on the objects that it becomes."""
+"""Parsing of JSON with a bound on the number of objects."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pandaprobe_otel.gateway.errors import OverBoundError
 
 _WEIGHTS: Final = {b"{": 3, b"[": 1, b",": 1}
 _NEXT: Final = re.compile(rb'(?:[^"{\[,]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+([{\[,]|\Z)', re.DOTALL)
-"""Matches up to the next `{`, `[` or `,` outside a string. Nothing is tried twice, so each byte takes equal time."""
+"""Matches up to the next `{`, `[` or `,` outside a string. Nothing is tried twice, so the time per byte is constant."""
 
 
 def parsed(body: bytes | bytearray, start: int, end: int) -> Any:
     """Return the value between these bytes. Raises OverBoundError above the bound, ValueError for malformed JSON."""
-    if end - start > JSON_VALUES:  # a shorter one cannot become so many objects
+    if end - start > JSON_VALUES:  # A shorter text cannot become so many objects.
         _weigh(body, start, end)
     return orjson.loads(memoryview(body)[start:end])
 
 
 def _weigh(body: bytes | bytearray, start: int, end: int) -> None:
-    """Count marks. Those inside strings are excluded only if all are too many, since finding them takes longer."""
+    """Count marks. Marks inside strings are excluded only if the total is too high, since finding them takes longer."""
     most = JSON_VALUES + (end - start) // JSON_BYTES_A_VALUE
     if sum(body.count(mark, start, end) * weight for mark, weight in _WEIGHTS.items()) <= most:
         return

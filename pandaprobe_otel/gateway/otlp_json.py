@@ -21,7 +21,7 @@ from pandaprobe_otel.gateway.rejections import BEYOND, TOO_MANY_VALUES, UNREADAB
 
 
 def read_json(body: bytes | bytearray, allowance: Allowance) -> Iterator[Found]:
-    """Read a request span by span. Before the first one, raise RefusedError for a malformed or too large body."""
+    """Read a request span by span. Raises RefusedError before the first span if the body is malformed or too large."""
     return _read(JsonFrames(body).request(), body, allowance)
 
 
@@ -29,7 +29,7 @@ def _read(resources: list[Frame], body: bytes | bytearray, allowance: Allowance)
     reader = SpanReader(allowance)
 
     def message(kind: Any, text: bytes | bytearray, start: int, end: int) -> Any:
-        """Return the message; Rejected if it is malformed or holds too much."""
+        """Return the message; Rejected if it is malformed or too large."""
         if allowance.is_used_up:
             return BEYOND
         try:

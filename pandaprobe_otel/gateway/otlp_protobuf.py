@@ -14,37 +14,37 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from pandaprobe_otel.gateway.bounds import MOST_FIELDS, MOST_FRAMES, Allowance
 from pandaprobe_otel.gateway.errors import OverBoundError, RefusedError, too_many
 from pandaprobe_otel.gateway.otlp_spans import Found, SpanReader
+from pandaprobe_otel.gateway.protobuf_frames import Buffer, Counter, parts
 from pandaprobe_otel.gateway.rejections import BEYOND, TOO_MANY_FIELDS, UNREADABLE, Rejected
-from pandaprobe_otel.gateway.wire import Buffer, Counter, parts
 
 _UNCOUNTED: Final = 2 * MOST_FIELDS
-"""Bytes of a message that cannot have too many fields, since the shortest field takes two."""
+"""Bytes of a message that cannot have too many fields, since the shortest field has two."""
 _COUNTERS: Final = {kind: Counter(kind.DESCRIPTOR) for kind in (ResourceSpans, ScopeSpans, Span)}
 
 
 @dataclass(slots=True)
 class _Frame:
-    """A split message: its bytes outside of the inner frames, and those frames."""
+    """A split message: its bytes outside of the inner frames, and these frames."""
 
     own: bytes
     inner: list[Any]
 
 
 def read_protobuf(body: Buffer, allowance: Allowance) -> Iterator[Found]:
-    """Read a request span by span. Before the first one, raise RefusedError for a malformed or too large body."""
+    """Read a request span by span. Raises RefusedError before the first span if the body is malformed or too large."""
     view = memoryview(body)
     return _read(_Splitter(view).request(), view, allowance)
 
 
 class _Splitter:
-    """A splitter that finds the frames down to the spans, and counts them."""
+    """Splitter that finds the frames down to the spans, and counts them."""
 
     def __init__(self, view: memoryview) -> None:
         self._view = view
         self._left = MOST_FRAMES
 
     def request(self) -> list[_Frame]:
-        """Return the resources with their scopes, and those with the start and end of each span."""
+        """Return the resources with their scopes, and the scopes with the start and end of each span."""
         frame = self._split(0, len(self._view), ExportTraceServiceRequest.RESOURCE_SPANS_FIELD_NUMBER)
         return [self._resource(start, end) for start, end in frame.inner]
 

@@ -23,15 +23,15 @@ _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _KINDS: Final = {number: SpanKind(number - 1) for number in range(1, 6)}
 _STATUS: Final = {1: StatusCode.OK, 2: StatusCode.ERROR}
 _REMOTE: Final = 0x300
-"""Flags of a parent in another process: SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK and IS_REMOTE_MASK of OTLP."""
+"""Flags for a parent in another process: SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK and IS_REMOTE_MASK of OTLP."""
 _ITEM: Final = 4
-"""Number of attributes that an event or a link counts as."""
+"""Number of attributes that an event or link counts as."""
 _DEEPEST: Final = 64
-"""Deepest nesting. Protobuf's own limit is 100 messages, two for each list or map."""
+"""Deepest nesting. Protobuf's own limit is 100 messages, and a list or map takes two."""
 
 
 class SpanReader:
-    """A converter of messages to the SDK's spans, which subtracts their elements from an allowance."""
+    """Converter of messages to the SDK's spans, which subtracts their elements from an allowance."""
 
     def __init__(self, allowance: Allowance) -> None:
         self._allowance = allowance
@@ -121,7 +121,7 @@ class SpanReader:
 
 
 def _named(value: Any) -> Any:
-    """Return the value without nameless parts. The SDK drops those too, but with a log line for each."""
+    """Return the value without nameless parts. The SDK would drop these too, but with one log line for each."""
     if isinstance(value, dict):
         return {name: _named(inner) for name, inner in cast("dict[str, Any]", value).items() if name}
     if isinstance(value, list | tuple):
@@ -138,7 +138,7 @@ def _counted_list(items: Iterable[Any], dropped: int) -> Any:
 
 
 def _parent(trace_id: int, parent_id: int, span: Any) -> SpanContext:
-    # A root has the state of its parent. Most SDKs also give it to the spans below, for which it means nothing.
+    # A root has the trace state of its parent. Most SDKs copy it to the spans below, where it has no meaning.
     return SpanContext(trace_id, parent_id, span.flags & _REMOTE == _REMOTE, _SAMPLED, state_of(span.trace_state))
 
 

@@ -1,4 +1,4 @@
-"""Spans that are rejected while others of their request are accepted: OTLP's partial success."""
+"""Spans that are rejected while others of the request are accepted: OTLP's partial success."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Rejected(NamedTuple):
 UNREADABLE: Final = "cannot be read"
 NO_IDS: Final = Rejected("have no valid trace id or span id")
 TOO_MANY_ITEMS: Final = Rejected(f"have more than {MOST_ITEMS} attributes, events or links")
-TOO_MANY_FIELDS: Final = Rejected(f"have more than {MOST_FIELDS} fields with those in their values")
+TOO_MANY_FIELDS: Final = Rejected(f"have more than {MOST_FIELDS} fields, including those in their values")
 TOO_MANY_VALUES: Final = Rejected(
-    f"have more than {JSON_VALUES} values in JSON, and one more for each {JSON_BYTES_A_VALUE} bytes"
+    f"have more JSON values than {JSON_VALUES} plus one for each {JSON_BYTES_A_VALUE} bytes"
 )
 BEYOND: Final = Rejected(
-    f"come after {MOST_IN_REQUEST} attributes, events and elements in one request; send smaller batches"
+    f"exceed {MOST_IN_REQUEST} attributes, events and elements in one request; send smaller batches"
 )
 
 
 class Rejections:
-    """Counts of rejected spans; `message` is for the sender."""
+    """Counts of rejected spans. `message` is for the sender."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -53,7 +53,7 @@ class Rejections:
 
     @property
     def message(self) -> str:
-        """The numbers by reason, in words; empty if there were none."""
+        """The numbers by reason, in words; empty if there are none."""
         return "; ".join(
             f"{count} spans {reason}{self._details.get(reason, '')}" for reason, count in self._counts.items()
         )

@@ -19,7 +19,7 @@ from pandaprobe_otel.gateway.access import Access
 from pandaprobe_otel.gateway.grpc_server import grpc_server
 from pandaprobe_otel.gateway.http_app import make_app
 from pandaprobe_otel.gateway.intake import Intake
-from pandaprobe_otel.gateway.turns import Turns
+from pandaprobe_otel.gateway.request_threads import RequestThreads
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from pandaprobe_otel.pipeline.opening import open_pipeline
 
@@ -28,31 +28,31 @@ _Entered = TypeVar("_Entered")
 
 HTTP_PORT: Final = 4318
 GRPC_PORT: Final = 4317
-"""The ports registered for OTLP at IANA."""
+"""Ports that IANA has registered for OTLP."""
 MAX_BODY: Final = 16 << 20
 _STOP_WITHIN_S: Final = 5.0
 _BACKLOG: Final = 256
-"""Connections that may arrive at once; that many may be open in addition to the silent ones."""
+"""Most connections that wait to be accepted. They come in addition to the open ones."""
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Gateway:
     """An OTLP receiver that sends to PandaProbe, as a context manager.
 
-    host: the address to listen on. http_port, grpc_port: 0 takes a free port, None does not listen.
-    max_body: bytes of a request's body after decompression; a larger one is answered with 413.
-    token: the token that senders must give as `Authorization: Bearer <token>`; others get 401 or UNAUTHENTICATED.
-        None: no check.
+    host: the address to listen on. http_port, grpc_port: the ports. 0: any free port. None: do not use this protocol.
+    max_body: the largest request body in bytes, after decompression. A larger one gets status 413.
+    token: the token that senders must pass as `Authorization: Bearer <token>`. Others get 401 or UNAUTHENTICATED. None:
+    no check.
     certfile, keyfile: PEM files of TLS, for both protocols. None: no TLS.
-    sample_overload: if more traces than the limit arrive for minutes, leave some out, chosen by their ids, and count
-        them as `overload`, instead of asking senders to wait.
-    settings: as for `init` (`api_key`, `endpoint`, `project_name`, `spool`, `redis_url`, `spans`, ...); the others
-        come from the environment.
+    sample_overload: under sustained overload, drop and count a sample of the traces, chosen by id, as `overload`,
+    instead of asking senders to wait.
+    settings: settings of `init` (`api_key`, `endpoint`, `project_name`, `spool`, `redis_url`, `spans`, ...). Others
+    come from the environment.
 
-    A success means that the spans of the request are kept until PandaProbe has them; with a spool they then survive
-    kill -9. Senders are asked to wait (503 with Retry-After, RESOURCE_EXHAUSTED with RetryInfo) while spans that wait
-    for PandaProbe take 90 % of their bound. Raises ConfigError for settings that cannot work, OSError for a port that
-    is in use or a file that cannot be read.
+    After a success, the gateway keeps the spans of the request until PandaProbe has them. With a spool, they then
+    survive kill -9. Senders are asked to wait (503 with Retry-After, RESOURCE_EXHAUSTED with RetryInfo) while the send
+    queue is 90 % full. Raises ConfigError for invalid settings, and OSError if a port is in use or a file cannot be
+    read.
     """
 
     def __init__(
@@ -88,30 +88,32 @@ class Gateway:
         self._access.check_files()
         if self._access.token is None and self._host not in _LOOPBACK:
             _logger.warning(
-                "pandaprobe-otel: the gateway listens on %s and takes traces from everybody who can reach it. Give it "
-                "a token (--token), or leave it on this machine.",
+                "pandaprobe-otel: the gateway listens on %s and accepts traces from everybody who can reach it. Set a "
+                "token (--token), or listen on this machine only.",
                 self._host,
             )
         with ExitStack() as stack:
             pipeline = self._open_pipeline()
             stack.callback(pipeline.shutdown)
-            turns = Turns(Intake(pipeline), max_body=self._max_body)
-            stack.callback(turns.close)
+            threads = RequestThreads(Intake(pipeline), max_body=self._max_body)
+            stack.callback(threads.close)
             loop = stack.enter_context(_running_loop())
             http_port, grpc_port = self._ports
             if grpc_port is not None:
                 address = f"{_bracketed(self._host)}:{grpc_port}"
-                server = grpc_server(turns, address, self._access, within_s=_STOP_WITHIN_S)
+                server = grpc_server(threads, address, self._access, within_s=_STOP_WITHIN_S)
                 self.grpc_port = stack.enter_context(_inside(loop, server))
             if http_port is not None:
-                self.http_port = stack.enter_context(_inside(loop, self._http(turns, http_port)))
+                self.http_port = stack.enter_context(_inside(loop, self._http(threads, http_port)))
             pipeline.begin()
             self.pipeline = pipeline
             self._stack = stack.pop_all()
         return self
 
     def stop(self) -> None:
-        """Stop listening, deliver as much as the shutdown timeout allows, and leave the rest in the spool."""
+        """Stop listening, deliver as much as the shutdown timeout allows, and leave the rest in the spool, if there is
+        one.
+        """
         stack, self._stack = self._stack, None
         if stack is not None:
             stack.close()
@@ -131,6 +133,7 @@ class Gateway:
             "spans_delivered": status.spans_delivered,
             "spans_pending": status.spans_pending,
             "spans_dropped": dict(status.spans_dropped),
+            "scores_dropped": dict(status.scores_dropped),
             "fill": round(self.pipeline.fill(), 3),
         }
 
@@ -149,16 +152,18 @@ class Gateway:
         pipeline = open_pipeline(config, counts_starts=False, is_gateway=True, keeps_all=not self._sample_overload)
         if not isinstance(pipeline, ExportPipeline):
             problems = " ".join(problem.message for problem in config.problems)
-            raise ConfigError(problems or "PANDAPROBE_ENABLED is false: a gateway that sends nothing is of no use.")
+            raise ConfigError(
+                problems or "PANDAPROBE_ENABLED is false, so the gateway would send nothing: set it to true."
+            )
         return pipeline
 
     @asynccontextmanager
-    async def _http(self, turns: Turns, port: int) -> AsyncGenerator[int]:
+    async def _http(self, threads: RequestThreads, port: int) -> AsyncGenerator[int]:
         import uvicorn
 
-        from pandaprobe_otel.gateway.connections import connections
+        from pandaprobe_otel.gateway.idle_connections import connections
 
-        app = make_app(turns, self._access, counts=self.counts)
+        app = make_app(threads, self._access, counts=self.counts)
         with _listen(self._host, port) as listener:
             config = uvicorn.Config(
                 app,
@@ -173,7 +178,7 @@ class Gateway:
                 ssl_keyfile=self._access.keyfile,
                 timeout_graceful_shutdown=int(_STOP_WITHIN_S),
             )
-            config.load()  # now, so that invalid certificate files are an error of the start
+            config.load()  # here, so that invalid certificate files raise at the start
             server = uvicorn.Server(config)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
@@ -185,7 +190,7 @@ class Gateway:
 
 
 def serve(host: str, *, out: IO[str] | None = None, **parameters: Any) -> None:
-    """Run a gateway until Ctrl-C or SIGTERM; the parameters are those of `Gateway`."""
+    """Run a gateway until Ctrl-C or SIGTERM. The parameters are those of `Gateway`."""
     to: IO[str] = sys.stdout if out is None else out
     ended = threading.Event()
 
@@ -208,7 +213,7 @@ def serve(host: str, *, out: IO[str] | None = None, **parameters: Any) -> None:
 
 @contextmanager
 def _running_loop() -> Generator[asyncio.AbstractEventLoop]:
-    """Run a loop in its own thread, which serves both protocols."""
+    """Run a loop in a separate thread, which serves both protocols."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="pandaprobe-gateway", daemon=True)
     thread.start()
@@ -222,7 +227,7 @@ def _running_loop() -> Generator[asyncio.AbstractEventLoop]:
 
 @contextmanager
 def _inside(loop: asyncio.AbstractEventLoop, manager: AbstractAsyncContextManager[_Entered]) -> Generator[_Entered]:
-    """Enter and exit the manager in the loop."""
+    """Enter and exit the context manager in the loop."""
     entered = asyncio.run_coroutine_threadsafe(manager.__aenter__(), loop).result()
     try:
         yield entered

@@ -1,7 +1,8 @@
-"""Acceptance of a change from pairs of runs: pure arithmetic over the cases, which are the units of evidence.
+"""Acceptance of a change from pairs of runs: pure arithmetic over cases, which are the units of evidence.
 
-Repeats of one case are not independent cases, so each case counts once, with the difference of its passes. The old side
-always runs anew: comparing with the recorded failure accepts changes without effect (simulated: 17 to 94 % of them).
+Repeats of a case are not independent, so each case counts once, with the difference of its passes. The old side always
+runs again: a comparison with the recorded failures would accept changes without effect (17 to 94 % of them in a
+simulation).
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ from typing import Final
 from pandaprobe_otel.evals.statistics import chance_of_drop
 
 MIN_UNSEEN: Final = 6
-"""Fewest failures that decide: without a tie, 2^-6 is the largest chance below 0.05 / 3."""
+"""Least number of unseen failures for a decision. If all six improve, the probability by chance is 2^-6, which is
+below 0.05 / 3. Five would not be enough.
+"""
 MIN_PROTECTED: Final = 1
 MIN_GAIN: Final = 0.2
-"""Least mean gain of the share of runs that pass, over the unseen failures."""
+"""Least mean gain in the share of passing runs, over the unseen failures."""
 _EARLY: Final = 0.001
-"""Chance at which a look before the last one accepts."""
+"""Highest probability by chance at which a look before the last one accepts."""
 _HOPELESS: Final = 0.5
 _LOSSES_ALONE: Final = 3
-"""Net losses in fresh pairs of one protected case that reject."""
+"""Net losses of one protected case in its fresh pairs, from which the change is rejected."""
 _CHANCE_TOGETHER: Final = 0.05
 
 
@@ -45,12 +48,12 @@ class CasePairs:
 
     @property
     def gain(self) -> float:
-        """Share of passes that the new side has more; negative for a loss."""
+        """Difference in the share of passes, new minus old; negative for a loss."""
         return (sum(self.new) - sum(self.old)) / len(self.new) if self.new else 0.0
 
     @property
     def net_losses(self) -> int:
-        """Runs that only the old side passes, less those that only the new side passes."""
+        """Number of runs that only the old side passes, minus those that only the new side passes."""
         return sum(self.old) - sum(self.new)
 
     def __str__(self) -> str:
@@ -62,17 +65,17 @@ class Mend:
     """State of the unseen failures after a look."""
 
     chance: float
-    """One-sided chance of such gains without a real one: exact sign-flip test over cases."""
+    """One-sided probability of such gains by chance: exact sign-flip test over cases."""
     gain: float
     decision: bool | None
-    """True: mended; False: given up; None: another repeat is needed."""
+    """True: fixed. False: given up. None: another repeat is needed."""
 
 
 def mend(pairs: Sequence[CasePairs], *, look: int, looks: int, alpha: float, candidates: int) -> Mend:
     """Judge the unseen failures after look number `look` of `looks`.
 
-    The last look accepts at `alpha` / `candidates`, since each candidate is another chance to be lucky. Earlier ones
-    accept only at a far smaller chance, and give up from the second on if there is no sign of a gain.
+    The last look accepts at `alpha` / `candidates`, since each candidate is another chance to be lucky. Earlier looks
+    accept only at a much smaller chance. From the second look on, they give up if there is no sign of a gain.
     """
     gains = [each.gain for each in pairs]
     chance = chance_of_drop([-gain for gain in gains])
@@ -95,19 +98,19 @@ def broken(confirmations: Sequence[CasePairs]) -> tuple[CasePairs, ...]:
 
 
 def chance_of_fall(protected: Sequence[CasePairs]) -> float:
-    """Return the chance of such losses over all protected cases without a real one."""
+    """Return the probability that chance alone causes these losses of the protected cases."""
     return chance_of_drop([each.gain for each in protected])
 
 
 def falls_together(protected: Sequence[CasePairs]) -> bool:
-    """Return whether the protected cases lose as a whole, although none of them does by itself."""
+    """Return whether the protected cases lose as a whole, even if no single case does."""
     return chance_of_fall(protected) <= _CHANCE_TOGETHER
 
 
 def most_runs(*, unseen: int, repeats: int, protected: int, shown: int, confirmations: int = 5) -> int:
-    """Return the largest number of runs that a test can take; it is reserved before the first one.
+    """Return the largest number of runs that a test can take, which is reserved before the first one.
 
-    Two sides of each repeat of each unseen case, two repeats of each protected case, one look at the shown cases, and
-    fresh pairs of each protected case.
+    It counts two sides of each repeat of each unseen case, two repeats of each protected case, one look at the shown
+    cases, and fresh pairs of each protected case.
     """
     return 2 * unseen * repeats + 4 * protected + 2 * shown + 2 * confirmations * protected

@@ -1,4 +1,4 @@
-"""A candidate: files that somebody changed in a copy of the project, and what they must not touch."""
+"""A candidate: files that somebody changed in a copy of the project, and the rules for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MEASURE: Final = (
     "tests/*", "test/*", "*/tests/*", "test_*.py", "*_test.py", "conftest.py", ".github/*", ".gitlab-ci.yml",
     "*cassette*", ".pandaprobe/*", ".ci/*",
 )  # fmt: skip
-"""Files that decide whether something passes: no change of them can be a mend."""
+"""Files that decide whether something passes. A change of them can never be a fix."""
 _LEFT_OUT: Final = (
     ".git",
     ".pandaprobe",
@@ -37,24 +37,26 @@ class Candidate:
 
     number: int
     files: Mapping[str, str]
-    """New content by path; files that are not allowed are refused before any run."""
+    """New content by path. Files that are not allowed are refused before any run."""
     rationale: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Reason for which a candidate is rejected before it runs."""
+    """Reason why a candidate is rejected before it runs."""
 
     reason: str
 
 
 def copy_project(root: Path, target: Path) -> None:
-    """Copy a project without environments, caches and what git and improvements keep; links are copied as links."""
+    """Copy a project without environments, caches, git's data and improvements. Links are copied as links."""
     shutil.copytree(root, target, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
 
 
 def changed_files(root: Path, copy: Path) -> dict[str, str]:
-    """Return the text files of a copy that differ from the project. Raises ValueError for what is no text or a link."""
+    """Return the text files of a copy that differ from the project. Raises ValueError for links and files that are not
+    text.
+    """
     changed: dict[str, str] = {}
     for folder, folders, names in os.walk(copy):
         folders[:] = sorted(name for name in folders if name not in _LEFT_OUT)
@@ -83,7 +85,7 @@ def _files(root: Path) -> Iterable[Path]:
 def check(
     candidate: Candidate, root: Path, *, allowed: Sequence[str], measures: Sequence[str], shown: Sequence[Any]
 ) -> Refused | None:
-    """Return why a candidate must not run, or None.
+    """Return the reason why a candidate must not run; None if it may.
 
     Args:
         candidate: The change.
@@ -105,11 +107,11 @@ def check(
         if not (root / name).resolve().is_relative_to(root.resolve()):
             return Refused(f"not allowed: {name} is outside of the project")
         if name in measures or any(fnmatch.fnmatch(name, pattern) for pattern in _MEASURE):
-            return Refused(f"touches the measure: {name}")
+            return Refused(f"changes a file that judges runs: {name}")
         if not any(fnmatch.fnmatch(name, pattern) for pattern in allowed):
-            return Refused(f"not allowed: {name} fits none of {', '.join(allowed)}")
+            return Refused(f"not allowed: {name} matches none of {', '.join(allowed)}")
         if copied := copied_inputs(text, shown, before=before[name] or ""):
-            return Refused(f"copies the input: {name} has {copied[0]!r} of a shown case")
+            return Refused(f"copies an input: {name} contains {copied[0]!r} of a shown case")
     return None
 
 

@@ -1,4 +1,4 @@
-"""Candidates of an improvement, on disk: asked for, checked, kept, applied."""
+"""Candidates of an improvement, on disk: requested, checked, saved, applied."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from pydantic import TypeAdapter
 from pandaprobe_otel.improve.acceptance import Verdict
 from pandaprobe_otel.improve.candidate import Candidate, apply_to, check, diff
 from pandaprobe_otel.improve.proposing import Proposer, Request, proposed
-from pandaprobe_otel.improve.report import pull_request, report
 from pandaprobe_otel.improve.settings import Journal, Settings, read_settings
 from pandaprobe_otel.improve.trial import CandidateResult
+from pandaprobe_otel.improve.trial_report import pull_request, report
 
 
 class NoCandidate(Exception):
-    """An unknown candidate, or one too many."""
+    """The candidate does not exist, or it exceeds the limit."""
 
 
 def propose(folder: Path, proposer: Proposer) -> Candidate:
-    """Ask for the next candidate, check it and keep it. Raises NoCandidate, with the reason, if none may run.
+    """Request the next candidate, check it and save it. Raises NoCandidate with the reason if it may not run.
 
-    Each attempt counts, also a refused one: the level of the test was divided by their number at the start.
+    Each attempt counts, even if it is refused: the level of the test depends on the number of attempts allowed.
     """
     settings, number = read_settings(folder), _next_number(folder)
     if number > settings.candidates:
-        raise NoCandidate(f"{settings.candidates} candidates were allowed at the start, and all were made")
+        raise NoCandidate(f"{settings.candidates} candidates were allowed at the start, and all were used")
     bundle: dict[str, Any] = json.loads((folder / "evidence" / "bundle.json").read_text(encoding="utf-8"))
     place = folder / "candidates" / str(number)
     place.mkdir(parents=True)
@@ -77,7 +77,7 @@ def read_candidate(folder: Path, number: int | None = None) -> Candidate:
     number = number or _next_number(folder) - 1
     place = folder / "candidates" / str(number)
     if not (place / "change.diff").exists():
-        raise NoCandidate(f"{place} holds no candidate that may run")
+        raise NoCandidate(f"{place} has no candidate that may run")
     kept: dict[str, Any] = json.loads((place / "response.json").read_text(encoding="utf-8"))
     before: dict[str, Any] = json.loads((place / "before.json").read_text(encoding="utf-8"))
     files = {name: text for name, text in kept["files"].items() if name in before}
@@ -98,14 +98,14 @@ def read_result(folder: Path, number: int) -> CandidateResult:
     """Return the verdict of a test. Raises NoCandidate if there is none."""
     path = folder / "candidates" / str(number) / "verdict.json"
     if not path.exists():
-        raise NoCandidate(f"candidate {number} was not tested")
+        raise NoCandidate(f"candidate {number} was not tested: run `improve test` first")
     return TypeAdapter(CandidateResult).validate_json(path.read_bytes())
 
 
 def apply(folder: Path, candidate: Candidate) -> tuple[Path, ...]:
     """Write an accepted candidate into the project; return the changed files.
 
-    Raises NoCandidate if it was not accepted, or if a file was changed since the candidate was made.
+    Raises NoCandidate if it was not accepted, or if a file was changed after the candidate was made.
     """
     settings, result = read_settings(folder), read_result(folder, candidate.number)
     if result.verdict is not Verdict.ACCEPTED:
@@ -114,7 +114,9 @@ def apply(folder: Path, candidate: Candidate) -> tuple[Path, ...]:
     place = folder / "candidates" / str(candidate.number)
     before: dict[str, str | None] = json.loads((place / "before.json").read_text(encoding="utf-8"))
     if changed := [name for name, digest in before.items() if _digest_of(root / name) != digest]:
-        raise NoCandidate(f"{changed[0]} was changed since: the test says nothing about it now")
+        raise NoCandidate(
+            f"{changed[0]} was changed after the test, so its result no longer applies: propose and test again"
+        )
     apply_to(root, candidate.files)
     Journal(folder).note("applied", candidate=candidate.number)
     return tuple(Path(name) for name in sorted(candidate.files))

@@ -22,18 +22,18 @@ _WORD: Final = re.compile(r"[^\W\d_]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One recorded run: what the entry is called with, its cassette, and the failures that the trace had."""
+    """A recorded run: its arguments, its cassette, and the failures in its trace."""
 
     id: str
     part: Part
     arguments: Any
-    """By name, by place, or a single value; None: nothing."""
+    """By name, by position, or a single value. None: no arguments."""
     cassette: str
     """Path of the cassette, relative to the folder of the improvement."""
     calls: int
-    """Recorded calls of models: what a run costs at most is counted from it."""
+    """Recorded calls of models, from which the largest cost of a run is computed."""
     fingerprints: tuple[str, ...] = ()
-    """Fingerprints of the failures to mend; empty for a protected case."""
+    """Fingerprints of the failures to fix. Empty for a protected case."""
     titles: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> None:
@@ -51,10 +51,10 @@ def read_cases(folder: Path) -> tuple[Case, ...]:
 
 
 def split(inputs: Mapping[str, Any], sessions: Mapping[str, str | None]) -> dict[str, Part]:
-    """Return for each failing run whether the proposer sees it.
+    """Return for each failed run whether the proposer sees it.
 
-    The choice follows a hash of the input's words, without numbers: runs with nearly the same input, and those of one
-    session, stay together, so that no unseen case is a copy of a shown one.
+    The choice follows a hash of the input's words without numbers. Runs of one session or with nearly the same input
+    stay together, so that no unseen case is a copy of a shown one.
     """
     families = _families(inputs, sessions)
     order = sorted(set(families.values()), key=lambda family: hashlib.sha256(family.encode()).digest())
@@ -72,12 +72,12 @@ def split(inputs: Mapping[str, Any], sessions: Mapping[str, str | None]) -> dict
 
 
 def shape_of(value: Any) -> str:
-    """Return the words of an input in their order, without numbers, case and punctuation."""
+    """Return the words of an input in order, without numbers, case and punctuation."""
     return " ".join(_WORD.findall(json.dumps(value, ensure_ascii=False, sort_keys=True, default=str).lower()))
 
 
 def _families(inputs: Mapping[str, Any], sessions: Mapping[str, str | None]) -> dict[str, str]:
-    """Return the family of each run: runs that share words or a session are joined, also over others."""
+    """Return the family of each run. Runs that share words or a session are in one family, also indirectly."""
     joined: dict[str, str] = {}
 
     def first(name: str) -> str:
@@ -89,14 +89,14 @@ def _families(inputs: Mapping[str, Any], sessions: Mapping[str, str | None]) -> 
         words, session = first(f"words {shape_of(value)}"), sessions.get(name)
         if session:
             low, high = sorted((words, first(f"session {session}")))
-            joined[low] = high  # the words, which come last in the order, are what names a family
+            joined[low] = high  # The words come last in the order, and name the family.
     return {name: first(f"words {shape_of(value)}") for name, value in inputs.items()}
 
 
 def copied_inputs(text: str, shown: Sequence[Any], *, before: str = "") -> tuple[str, ...]:
-    """Return passages of shown inputs that a changed file has and did not have: eight words in a row, or an identifier.
+    """Return passages of shown inputs that a changed file newly contains: eight words in a row, or an identifier.
 
-    A rule that lists the failing examples mends them and nothing else.
+    A rule that lists the failed examples would fix only these.
     """
     found: list[str] = []
     normal, old = _normal(text), _normal(before)

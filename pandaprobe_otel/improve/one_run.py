@@ -1,7 +1,7 @@
-"""One run of one case in a process of its own: recorded answers where the program asks as recorded, live ones after it.
+"""One run of one case in a separate process: recorded answers while the requests stay the same, live ones after that.
 
-`python -m pandaprobe_otel.improve.one_run` reads a job as JSON from standard input and writes the result as JSON to the
-file that the job names. What the program prints stays its own.
+`python -m pandaprobe_otel.improve.one_run` reads a job as JSON from standard input, and writes the result as JSON to
+the file that the job names. Standard output stays that of the program.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pandaprobe_otel.failures.find import find_failures
 from pandaprobe_otel.process.guard import counted
 from pandaprobe_otel.replay.cassette import load
 from pandaprobe_otel.replay.exchange import Exchange
-from pandaprobe_otel.replay.fork.cut import Cut
 from pandaprobe_otel.replay.fork.forked_run import ForkedRun, ForkOptions
+from pandaprobe_otel.replay.fork.recording_cut import Cut
 from pandaprobe_otel.replay.fork.rerun import called
 from pandaprobe_otel.replay.interactions import Cassette, RecordedRequest, ToolCall
 from pandaprobe_otel.replay.recording import Recording
-from pandaprobe_otel.replay.run import RecordingOptions
+from pandaprobe_otel.replay.replayed_run import RecordingOptions
 
 _MOST_TEXT: Final = 2_000
 
@@ -36,20 +36,20 @@ class Job:
     """A run to make."""
 
     folder: str
-    """The project, or a changed copy of it."""
+    """Project, or a changed copy of it."""
     entry: str
     arguments: Any
     cassette: str
     traces: str
     result: str
     kept: tuple[int, ...] | None
-    """Numbers of the recorded calls that are played; None: all."""
+    """Numbers of the recorded calls that are played back. None: all."""
     mended: tuple[str, ...]
-    """Fingerprints of failures that must not be there; empty: no failure at all may be there."""
+    """Fingerprints of failures that must not occur. Empty: no failure at all may occur."""
     checks: tuple[str, ...]
     live_tools: tuple[str, ...]
     most_live: int
-    """Largest number of calls that are sent."""
+    """Most calls that are sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,24 +58,24 @@ class RunResult:
 
     passed: bool
     reasons: tuple[str, ...]
-    """Why it did not pass."""
+    """Reasons why it did not pass."""
     played: tuple[int, ...]
-    """Numbers of the recorded calls that were played before the first one that was sent."""
+    """Numbers of the recorded calls that were played back before the first sent one."""
     live: int
     tokens: int
     seconds: float
     answer: str
     trace: Mapping[str, Any] | None
     over_budget: bool
-    """True if the program wanted to send more calls than it may, so that the run says nothing."""
+    """True if the program would have sent more calls than allowed, so that the run proves nothing."""
 
 
 class OverBudget(Exception):
-    """Refusal of a call, since the run may send no more."""
+    """Refusal of a call, because the run may send no more."""
 
 
 class _CountedRun(ForkedRun):
-    """A fork that counts what it sends, and notes which recorded calls came before."""
+    """A fork that counts the calls it sends, and notes the recorded calls before them."""
 
     def __init__(self, options: RecordingOptions, fork: ForkOptions, *, most_live: int) -> None:
         super().__init__(options, fork)
@@ -84,7 +84,7 @@ class _CountedRun(ForkedRun):
         self.played: list[int] = []
 
     def begin(self, sent: RecordedRequest) -> Exchange:
-        """Return the exchange of a request. Raises OverBudget for one call too many."""
+        """Return the exchange of a request. Raises OverBudget for a call above the limit."""
         exchange = super().begin(sent)
         if exchange.played is not None:
             if not self.live:
@@ -98,16 +98,19 @@ class _CountedRun(ForkedRun):
         return exchange
 
     def tool_answer(self, name: str, arguments: Mapping[str, Any]) -> ToolCall | None:
-        """Return the recorded call of a tool. One that may run always runs: its recorded result hides a mend of it."""
+        """Return the recorded call of a tool; None if the tool may run.
+
+        Such tools always run, since a recorded result would hide the effect of a fix.
+        """
         return None if name in self._fork.live_tools else super().tool_answer(name, arguments)
 
     def check(self) -> None:
-        """Raise nothing for calls that the changed program does not ask any more: that may be the mend."""
+        """Accept recorded calls that the changed program no longer makes, since that may be the fix."""
         if self.failure is not None:
             raise self.failure
 
     def write(self) -> None:
-        """Keep no cassette: the trace is the evidence."""
+        """Write no cassette, because the trace is the evidence."""
 
 
 class _CountedRecording(Recording):
@@ -119,7 +122,7 @@ class _CountedRecording(Recording):
 
 
 def cut_of(cassette: Cassette, kept: Collection[int] | None) -> Cut:
-    """Return the cut that plays these calls, and sends every request that is none of them."""
+    """Return the cut that plays back these calls, and sends all other requests."""
     numbers = [one.call for one in cassette.interactions]
     played = [one for one in cassette.interactions if kept is None or one.call in kept]
     gone = tuple(number for number in numbers if kept is not None and number not in kept)
@@ -128,7 +131,7 @@ def cut_of(cassette: Cassette, kept: Collection[int] | None) -> Cut:
 
 
 def make(job: Job) -> RunResult:
-    """Make the run in this process, whose working directory and modules become those of the project."""
+    """Run the job in this process, with the project's working directory and modules."""
     import pandaprobe_otel
 
     os.chdir(job.folder)
@@ -158,19 +161,21 @@ def make(job: Job) -> RunResult:
         seconds=round(seconds, 3),
         answer=repr(answer)[:_MOST_TEXT],
         trace=trace,
-        over_budget=recording.counted.live > job.most_live,  # the program may have caught the refusal
+        over_budget=recording.counted.live > job.most_live,  # The program may have caught the refusal.
     )
 
 
 def _failures(trace: Mapping[str, Any] | None, mended: Collection[str]) -> list[str]:
     if trace is None:
-        return ["the run left no trace, so nothing shows what it did"]
+        return ["the run has no trace, so its steps are unknown"]
     found = [each for each in find_failures(trace) if not each.recovered]
     return [each.title for each in found if not mended or each.fingerprint in mended]
 
 
 def _checked(names: Collection[str], answer: Any, trace: Mapping[str, Any] | None) -> list[str]:
-    """Return the checks that say no: functions of the answer and the trace, which return whether the run is good."""
+    """Return the names of the checks that fail. A check is a function of the answer and the trace that returns True for
+    a good run.
+    """
     reasons: list[str] = []
     for name in names:
         try:
@@ -185,13 +190,13 @@ def _checked(names: Collection[str], answer: Any, trace: Mapping[str, Any] | Non
 
 
 def _loaded(name: str) -> Callable[..., Any]:
-    from pandaprobe_otel.cli.functions import load_function
+    from pandaprobe_otel.cli.user_functions import load_function
 
     return load_function(name)
 
 
 def _trace(path: Path) -> dict[str, Any] | None:
-    from pandaprobe_otel.replay.capture.stored import traces_in
+    from pandaprobe_otel.replay.capture.ordered_trace import traces_in
 
     try:
         traces = traces_in(path)
@@ -208,7 +213,7 @@ def _tokens(trace: Mapping[str, Any] | None) -> int:
 
 
 def main() -> None:
-    """Make the run that standard input describes."""
+    """Run the job that standard input describes."""
     job = TypeAdapter(Job).validate_json(sys.stdin.read())
     result = asdict(make(job))
     Path(job.result).write_text(json.dumps(result, indent=1, ensure_ascii=False, default=str), encoding="utf-8")

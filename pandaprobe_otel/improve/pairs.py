@@ -1,4 +1,4 @@
-"""Pairs of runs of old and new on one case, each in a process of its own, kept as files and never made twice."""
+"""Pairs of runs of old and new program on one case, each in a separate process, saved as files and never repeated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pandaprobe_otel.improve.one_run import Job
 from pandaprobe_otel.improve.settings import Journal, Settings
 
 _ROOM_FOR_NEW_CALLS: Final = 2
-"""Times the recorded calls that a run may send: a changed program may ask more, but not without end."""
+"""Factor of the recorded calls that a run may send: a changed program may make more calls, but not without limit."""
 _MOST_OF_A_LINE: Final = 500
 
 
@@ -26,7 +26,7 @@ class BudgetSpent(Exception):
 
 
 class RunFailed(Exception):
-    """A run ended without a result, so that nothing can be said of it."""
+    """A run ended without a result, so that it proves nothing."""
 
 
 class Pairs:
@@ -40,10 +40,10 @@ class Pairs:
         self._journal = Journal(folder)
 
     def of(self, case: Case, repeats: int, *, label: str = "") -> CasePairs:
-        """Return `repeats` pairs of a case; those that have both files are not run again.
+        """Return `repeats` pairs of a case. Pairs with both files are not run again.
 
-        The new side runs first: its first live call is where the change takes effect, and the old side goes live at the
-        same place. So both answer the same question with fresh answers, and share everything before it.
+        The new side runs first. Its first live call is where the change takes effect, and the old side goes live at the
+        same call. So both sides share everything before it, and get fresh answers from there on.
         """
         old: list[bool] = []
         new: list[bool] = []
@@ -86,13 +86,13 @@ class Pairs:
         live = min(found["live"], at_most)
         self._journal.note("run ended", run=run, at_most=at_most, live=live, passed=found["passed"])
         if found["over_budget"]:
-            raise BudgetSpent(f"a run of {case.id} asks models more often than the {at_most} calls that it may")
+            raise BudgetSpent(f"a run of {case.id} makes more than the allowed {at_most} calls to models")
         os.replace(job.result, result)
         return found
 
 
 def _make(job: Job, *, timeout_s: float) -> Mapping[str, Any]:
-    """Make a run, and return its result. What it prints is kept beside that, and not in memory."""
+    """Make a run and return its result. Its output is saved beside the result, and not kept in memory."""
     for leftover in (job.traces, job.result):
         Path(leftover).unlink(missing_ok=True)
     printed = Path(job.result).with_suffix(".txt")
@@ -124,7 +124,7 @@ def _last_line(path: Path) -> str:
 
 
 def _environment(job: Job) -> dict[str, str]:
-    """Return this process's environment without what would send the run's traces elsewhere."""
+    """Return the environment of this process without variables that would send the run's traces elsewhere."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PANDAPROBE_", "OTEL_"))}
     return {**kept, "PYTHONPATH": os.pathsep.join([job.folder, kept.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
 

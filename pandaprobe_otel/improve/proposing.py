@@ -18,7 +18,7 @@ from pandaprobe_otel.improve.candidate import MAX_BYTES, changed_files, copy_pro
 
 TIMEOUT_S: Final = 600.0
 _OURS: Final = ("PANDAPROBE_",)
-"""Beginnings of variables that the command does not get: our key is not its business."""
+"""Prefixes of variables that the command does not get, since it does not need our key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +28,13 @@ class Request:
     evidence: Mapping[str, Any]
     """Counts, shown cases, judges' reasons, files that may change, earlier rejections."""
     workdir: Path
-    """A copy of the project, to change."""
+    """Copy of the project, for changes."""
     allowed: tuple[str, ...]
     attempt: int
     earlier: tuple[Mapping[str, Any], ...]
 
     def as_json(self, evidence: Path) -> str:
-        """Return the request as a command gets it on standard input."""
+        """Return the request in the form that a command reads from standard input."""
         fields = {
             "v": 1,
             "evidence": str(evidence),
@@ -49,7 +49,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """Answer of a proposer: new content of files by path, or why it declines."""
+    """Answer of a proposer: new content of files by path, or the reason why it declines."""
 
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     rationale: str = ""
@@ -66,8 +66,8 @@ class ProposalFailed(Exception):
 def by_command(command: str, request: Request, evidence: Path, *, timeout_s: float = TIMEOUT_S) -> Response:
     """Run a command with the request on standard input, and read its answer.
 
-    It answers with JSON (`files`, `rationale`, `declines`) on standard output, or changes the files in `workdir`.
-    Raises ProposalFailed.
+    It either answers with JSON (`files`, `rationale`, `declines`) on standard output, or changes the files in
+    `workdir`. Raises ProposalFailed.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
     with tempfile.TemporaryFile("w+b") as out:
@@ -92,7 +92,7 @@ def by_command(command: str, request: Request, evidence: Path, *, timeout_s: flo
 
 def _read(text: str) -> Response:
     if not text.lstrip().startswith("{"):
-        return Response(files={}, rationale=text.strip()[:2_000])  # the change is in the copy
+        return Response(files={}, rationale=text.strip()[:2_000])  # It changed the files in the copy.
     try:
         return TypeAdapter(Response).validate_json(text)
     except ValidationError as error:
@@ -100,7 +100,7 @@ def _read(text: str) -> Response:
 
 
 def proposed(proposer: Proposer, request: Request, root: Path) -> Response:
-    """Return the answer of a proposer, with what it changed in the copy."""
+    """Return the answer of a proposer, with its changes in the copy."""
     copy_project(root, request.workdir)
     response = proposer(request)
     if response.declines:

@@ -1,4 +1,4 @@
-"""Settings of an improvement, fixed when it starts, and the journal of what happened."""
+"""Settings of an improvement, fixed at its start, and the journal of its steps."""
 
 from __future__ import annotations
 
@@ -27,40 +27,40 @@ class Settings:
     live_tools: tuple[str, ...] = ()
     repeats: int = 3
     candidates: int = 3
-    """Most candidates: each is one more chance to be lucky, and the level of the test is divided by it."""
+    """Most candidates. Each is one more chance to be lucky, so the level of the test is divided by their number."""
     alpha: float = 0.05
     most_live: int = 0
-    """Most calls that may be sent to models, over all runs."""
+    """Most calls to models, over all runs."""
     timeout_s: float = 300.0
-    """Time of one run."""
+    """Timeout of one run."""
 
     def write(self, folder: Path) -> None:
-        """Write the settings into the folder of the improvement. Raises FileExistsError if it has some."""
+        """Write the settings into the folder of the improvement. Raises FileExistsError if it has settings already."""
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "run.json").open("x", encoding="utf-8") as file:
             json.dump(asdict(self), file, indent=1)
 
 
 def read_settings(folder: Path) -> Settings:
-    """Return the settings of an improvement. Raises FileNotFoundError, ValueError."""
+    """Return the settings of an improvement. Raises FileNotFoundError or ValueError."""
     return TypeAdapter(Settings).validate_json((folder / "run.json").read_bytes())
 
 
 class Journal:
-    """Append-only file of steps, one JSON object a line; each step is written before and after it is made."""
+    """Append-only file of steps, one JSON object per line. Each step is written before and after it is made."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "events.jsonl"
 
     def note(self, step: str, **fields: Any) -> None:
-        """Append a step, and have it on the disk before going on."""
+        """Append a step, and wait until it is on disk."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **fields}, ensure_ascii=False, default=str) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
     def events(self) -> list[Mapping[str, Any]]:
-        """Return the steps so far. A last line that was cut off by an interruption is left out."""
+        """Return the steps so far, without a last line that an interruption cut off."""
         if not self._path.exists():
             return []
         found: list[Mapping[str, Any]] = []
@@ -72,7 +72,10 @@ class Journal:
         return found
 
     def live_calls(self) -> int:
-        """Return the calls that were sent to models so far; interrupted runs count with what they might have sent."""
+        """Return the number of calls sent to models so far.
+
+        It is not known how many calls an interrupted run has sent, so its limit is added.
+        """
         sent: dict[str, int] = {}
         for event in self.events():
             if event["step"] == "run began":

@@ -1,4 +1,4 @@
-"""Trial of a candidate: shown cases once, unseen failures in looks, protected cases in pairs, and the verdict."""
+"""Trial of a candidate: shown cases once, unseen failures in several looks, protected cases in pairs, and a verdict."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pandaprobe_otel.improve.pairs import BudgetSpent, Pairs, RunFailed
 from pandaprobe_otel.improve.settings import Journal, Settings, read_settings
 
 CONFIRMATIONS: Final = 5
-"""Fresh pairs of a protected case with a loss."""
+"""Number of fresh pairs for a protected case with a loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +51,8 @@ class CandidateResult:
 def try_candidate(folder: Path, candidate: Candidate, *, say: Callable[[str], None]) -> CandidateResult:
     """Run a candidate against the cases, and write the verdict into its folder.
 
-    Pairs that were made before an interruption are not made again. Never raises for a run that fails: the verdict is
-    then undecided, with the reason.
+    Pairs from before an interruption are not repeated. A failed run raises nothing: the verdict is then undecided, with
+    the reason.
     """
     settings, journal = read_settings(folder), Journal(folder)
     journal.note("test began", candidate=candidate.number)
@@ -82,7 +82,7 @@ def _decided(cases: Sequence[Case], settings: Settings, pairs: Pairs, say: Calla
     say(f"{passed} of {len(shown)} shown failures pass with the change")
     known: dict[str, Any] = {"shown": len(shown), "shown_passed": passed}
     if not passed:
-        return CandidateResult(verdict=Verdict.REJECTED, reason="no effect: not one shown failure passes", **known)
+        return CandidateResult(verdict=Verdict.REJECTED, reason="no effect: no shown failure passes", **known)
     found, last = _mended(unseen, settings, pairs, say)
     known |= {"unseen": tuple(found), "chance": last.chance, "gain": last.gain}
     if not last.decision:
@@ -115,15 +115,15 @@ def _protected(
     protected: Sequence[Case], pairs: Pairs, say: Callable[[str], None]
 ) -> tuple[tuple[CasePairs, ...], tuple[CasePairs, ...], str | None]:
     found = [pairs.of(case, 2) for case in protected]
-    # A case that the old program does not pass today protects nothing, and is named in the report.
+    # A case that the old program does not pass today protects nothing. The report names it.
     kept = tuple(each for each in found if any(each.old))
     if not kept:
-        return tuple(found), (), "unstable control: the old program passes not one protected case"
+        return tuple(found), (), "unstable control: the old program passes no protected case"
     doubtful = suspects(kept)
     fresh = tuple(pairs.of(case, CONFIRMATIONS, label="again-") for case in protected if case.id in doubtful)
     say(f"{len(kept)} protected cases: {len(doubtful)} with a loss")
     if lost := broken(fresh):
         return tuple(found), fresh, f"breaks {lost[0].case} ({lost[0]})"
     if falls_together(kept):
-        return tuple(found), fresh, f"falls together (p = {chance_of_fall(kept):.3g})"
+        return tuple(found), fresh, f"the protected cases get worse as a whole (p = {chance_of_fall(kept):.3g})"
     return tuple(found), fresh, None

@@ -1,7 +1,7 @@
 """The embedded PandaProbe: the HTTP API, a SQLite store, evaluation and web pages in one process.
 
 `LocalServer` runs it in a background thread (tests, notebooks); `serve` runs it until interrupted (command line).
-Everything is loaded on first use. It needs the extra `local` (FastAPI, uvicorn, jinja2).
+Modules are imported on first use. They need the extra `local` (FastAPI, uvicorn, jinja2).
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from pandaprobe_otel.process.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.local.faults import Faults as Faults
+    from pandaprobe_otel.local.injected_faults import Faults as Faults
     from pandaprobe_otel.local.server import LocalServer as LocalServer
     from pandaprobe_otel.local.server import serve as serve
     from pandaprobe_otel.local.store.database import DatabaseInUseError as DatabaseInUseError
 
 _HOMES = {
-    "faults": ("Faults",),
+    "injected_faults": ("Faults",),
     "server": (
         "LocalServer",
         "serve",
@@ -27,5 +27,5 @@ _HOMES = {
 
 __all__ = ["DatabaseInUseError", "Faults", "LocalServer", "serve"]
 
-if not TYPE_CHECKING:  # else a type checker would accept any name, even a misspelt one
+if not TYPE_CHECKING:  # Hidden from type checkers, which would otherwise accept any misspelt name.
     __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -1,9 +1,9 @@
 """Authentication, and the project of a request (measured on server 0.5.0).
 
-Without `auth`, the server behaves like the real one's development mode: any bearer token, or none, belongs to the only
-developer. API keys are trusted as long as none has been created; from the first key on, unknown ones are refused as
-on the real server, and only `sk_pp_local` is always valid. With `auth`, keys are checked, and the only valid bearer
-token is the server's.
+Without `auth`, the server behaves like the real one's development mode: every request belongs to the only developer,
+with or without a bearer token. Any API key is accepted until one has been created. From then on, unknown keys are
+refused as on the real server, except `sk_pp_local`. With `auth`, keys are always checked, and only the server's own
+bearer token is valid.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class ProjectScope:
         return self.project.id
 
     def keep(self, connection: sqlite3.Connection) -> None:
-        """Store the project, if this is its first request, inside the caller's transaction."""
+        """Store the project inside the caller's transaction, if this is its first request."""
         self.services.accounts.keep(self.project, connection)
 
     def spend(self, method: str, route: str) -> None:
-        """Count this request against the route's own limit; raises RateLimitedError."""
+        """Count this request against the route's own limit. Raises RateLimitedError."""
         self.services.limits.spend(self.request, (method, route))
 
 
@@ -64,7 +64,7 @@ def valid_name(name: str) -> bool:
 
 
 async def project_scope(request: Request) -> ProjectScope:
-    """Find the project of a request; raises the 401 or 422 of the server."""
+    """Return the project of a request. Raises the server's 401 or 422."""
     services = services_of(request)
     key = request.headers.get("x-api-key")
     if key:
@@ -72,7 +72,7 @@ async def project_scope(request: Request) -> ProjectScope:
         project = _project_by_name(services, organization, request)
     else:
         if not services.settings.auth and bearer_of(request) is None and request.headers.get("x-project-name"):
-            # A plain `curl -H "X-Project-Name: x"` to an open local server; the real server asks for a key here.
+            # For a plain `curl -H "X-Project-Name: x"` to an open local server. The real server requires a key here.
             organization = services.accounts.home
             project = _project_by_name(services, organization, request)
         else:
@@ -86,7 +86,7 @@ async def project_scope(request: Request) -> ProjectScope:
 
 
 async def developer(request: Request) -> Services:
-    """Authorize the developer; raises the 401 of the management routes."""
+    """Authorize the developer. Raises the 401 of the management routes."""
     services = services_of(request)
     if services.settings.auth:
         token = bearer_of(request)
@@ -101,7 +101,7 @@ Developer = Annotated[Services, Depends(developer)]
 
 
 def bearer_of(request: Request) -> str | None:
-    """Return the bearer token of a request, None without one."""
+    """Return the bearer token of a request; None without one."""
     authorization = request.headers.get("authorization", "")
     return authorization[7:].strip() if authorization[:7].lower() == "bearer " else None
 

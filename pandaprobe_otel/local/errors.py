@@ -1,7 +1,7 @@
 """Error answers in the server's own words and formats (measured on server 0.5.0).
 
-A validation error has `detail` and a list `errors`; a refusal of the application has `detail` only; a rate limit has
-`error` only; a failure of the server is plain text on a connection that is then closed.
+A validation error has `detail` and a list `errors`. A refusal by the application has only `detail`, and a rate limit
+has only `error`. A failure of the server is plain text, after which the connection is closed.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ def validation_body(errors: Sequence[tuple[str, str]]) -> JSONResponse:
 
 
 def install_error_handlers(app: FastAPI, *, retry_after: bool) -> None:
-    """Register the answer of every exception.
+    """Register the answers to all exceptions.
 
     With `retry_after`, a rate limit has that header, as documented, and a request that makes the real server fail gets
-    a 422 with the reason. Without it, both are as measured.
+    a 422 with the reason. Without `retry_after`, both answers are as measured.
     """
 
     async def on_validation_error(_request: Request, error: Exception) -> Response:
@@ -107,7 +107,7 @@ def _field(location: Sequence[Any]) -> str:
 
 
 def _message(error: Mapping[str, Any]) -> str:
-    """Return a message in the words of server 0.5.0, which other versions of the framework vary."""
+    """Return a message in the words of server 0.5.0. They differ between versions of the framework."""
     if error["type"] == "uuid_parsing" and isinstance(error.get("input"), str):
         return uuid_message(error["input"])
     if tuple(error["loc"]) == ("body",) and error.get("input") is None:

@@ -17,9 +17,9 @@ from pandaprobe_otel.local.server import LocalServer
 from pandaprobe_otel.local.store.queries import Slice
 from pandaprobe_otel.local.store.records import span_record, trace_record
 from pandaprobe_otel.local.store.trace_filter import TraceFilter
-from pandaprobe_otel.transport.direct import DirectTransport
 from pandaprobe_otel.transport.headers import api_key_headers
-from pandaprobe_otel.transport.messages import Answer, Request
+from pandaprobe_otel.transport.request_outcome import Answer, Request
+from pandaprobe_otel.transport.socket_transport import SocketTransport
 from pandaprobe_otel.transport.trace_file import Entry, EntryKind, stand_in
 
 PROJECT: Final = "file"
@@ -27,8 +27,8 @@ _MAX_SPANS: Final = 500
 
 
 def load(server: LocalServer, entries: Iterable[Entry]) -> list[tuple[int, str]]:
-    """Store a file's entries in the project `file` of a running server; return the failed lines with the reasons."""
-    transport = DirectTransport(server.url, api_key_headers(server.api_key, PROJECT))
+    """Store a file's entries in the project `file` of a running server. Return the failed lines with the reasons."""
+    transport = SocketTransport(server.url, api_key_headers(server.api_key, PROJECT))
     problems: list[tuple[int, str]] = []
     try:
         for entry in _in_order(entries):
@@ -46,7 +46,7 @@ def load(server: LocalServer, entries: Iterable[Entry]) -> list[tuple[int, str]]
 
 
 def _in_order(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """Yield each entry after its trace. In a file, a score may precede its trace."""
+    """Yield each entry after its trace, since a score may precede its trace in a file."""
     known: set[str] = set()
     early: list[Entry] = []
     for entry in entries:
@@ -65,7 +65,7 @@ def _in_order(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 
 def records_of(server: LocalServer, most: int) -> tuple[list[TraceRecord], int]:
-    """Return the newest loaded traces, in their order and with their scores, and the number of all."""
+    """Return the newest loaded traces, in order and with their scores, and the number of all traces."""
     services = server.services
     project = services.accounts.project_named(services.accounts.home.id, PROJECT).id
     newest, total = services.queries.traces(

@@ -1,7 +1,7 @@
 """Rate limits: a fixed window per credential and path that opens at the first hit.
 
-Measured on server 0.5.0: the window is not aligned to the clock, refused requests are counted but do not extend it,
-and the credential is the bearer token if there is one, else the API key, else the client's address.
+Measured on server 0.5.0: the window is not aligned to the clock. Refused requests are counted but do not extend it. The
+credential is the bearer token, or else the API key, or else the client's address.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 from starlette.requests import Request
 
 DEFAULT_LIMIT: Final = 200
-"""Requests a minute for each path without a limit of its own."""
+"""Requests per minute for each path without its own limit."""
 
 OWN_LIMITS: Final[Mapping[tuple[str, str], int]] = {
     ("POST", "/traces"): 100,
@@ -28,13 +28,13 @@ OWN_LIMITS: Final[Mapping[tuple[str, str], int]] = {
     ("POST", "/evaluations/session-runs/{run_id}/retry"): 50,
     ("POST", "/evaluations/monitors/{monitor_id}/trigger"): 10,
 }
-"""Limits of routes that are counted after authentication and validation instead of before them."""
+"""Limits of routes that are counted after authentication and validation, not before."""
 
 _SWEEP_ABOVE = 10_000
 
 
 class RateLimitedError(Exception):
-    """Too many requests in this window."""
+    """The limit of this window is used up."""
 
     def __init__(self, limit: int, retry_after_s: float) -> None:
         super().__init__(f"Rate limit exceeded: {limit} per 1 minute")
@@ -57,7 +57,7 @@ class FixedWindows:
         self._lock = threading.Lock()
 
     def hit(self, credential: str, path: str, limit: int) -> None:
-        """Count one request; raises RateLimitedError if the bucket was full already."""
+        """Count one request. Raises RateLimitedError if the bucket was full already."""
         now = self._monotonic()
         with self._lock:
             window = self._windows.get((credential, path, limit))
@@ -88,7 +88,7 @@ class FixedWindows:
 class RateLimits:
     """The server's table of limits, on top of one set of windows.
 
-    `traces_per_minute` replaces the 100 of `POST /traces`; None turns every limit off.
+    `traces_per_minute` replaces the 100 of `POST /traces`. None disables every limit.
     """
 
     def __init__(self, windows: FixedWindows, *, traces_per_minute: int | None = 100) -> None:
@@ -100,7 +100,7 @@ class RateLimits:
         self._windows.clear()
 
     def spend(self, request: Request, route: tuple[str, str]) -> None:
-        """Count a request of a route; raises RateLimitedError."""
+        """Count a request of a route. Raises RateLimitedError."""
         if self.traces_per_minute is None:
             return
         limit = self.traces_per_minute if route == ("POST", "/traces") else OWN_LIMITS.get(route, DEFAULT_LIMIT)

@@ -1,4 +1,4 @@
-"""Traces that still run, in memory only: what their spans have told so far, until the trace itself is stored."""
+"""Running traces, in memory only: the events of their spans so far, until the trace itself is stored."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MOST_TRACES: Final = 200
 MOST_SPANS: Final = 2_000
 MOST_BYTES: Final = 16 << 20
 SILENT_FOR: Final = 15 * 60 * 1_000_000
-"""Microseconds without a word after which a trace counts as interrupted."""
+"""Microseconds without an event after which a trace counts as interrupted."""
 _REMEMBERED: Final = 2_000
 _SPAN_BYTES: Final = 1_000
-"""Allowance for a span without its content."""
+"""Assumed bytes of a span without its content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +33,9 @@ class LiveTrace:
     spans: Sequence[dict[str, Any]]
     version: int
     is_incomplete: bool
-    """True if events are missing: of the sender, or for lack of room here."""
+    """True if events are missing, because the sender or this server dropped some."""
     is_interrupted: bool
-    """True if nothing was heard for fifteen minutes: the trace was never delivered."""
+    """True if no event arrived for fifteen minutes, so that the trace was probably never delivered."""
 
     @property
     def name(self) -> str:
@@ -65,7 +65,7 @@ class _Running:
 
 
 class LiveTraces:
-    """The running traces of one server, bounded in number, spans and bytes; the oldest give way. Thread-safe."""
+    """Running traces of one server, bounded in number, spans and bytes; the oldest are dropped first. Thread-safe."""
 
     def __init__(self, now: Callable[[], int]) -> None:
         self._now = now
@@ -75,14 +75,14 @@ class LiveTraces:
         self._lock = threading.Lock()
 
     def take(self, project_id: str, events: Iterable[LiveEvent]) -> None:
-        """Take events, in their order. Those of a trace that was stored, or of another project, are ignored."""
+        """Process events in order. Those of stored traces and of other projects are ignored."""
         with self._lock:
             for event in events:
                 self._take(project_id, event)
             self._make_room()
 
     def stored(self, trace_id: str, span_ids: Iterable[str], *, is_whole: bool) -> None:
-        """Drop the copies of spans that the store now has; `is_whole`: the trace has ended, drop all."""
+        """Drop the copies of spans that the store now has. `is_whole`: the trace has ended, so drop all of it."""
         with self._lock:
             if is_whole:
                 self._settled[trace_id] = None
@@ -104,19 +104,19 @@ class LiveTraces:
             return None if running is None else self._seen(trace_id, running)
 
     def of_project(self, project_id: str) -> list[LiveTrace]:
-        """Return the running traces of a project, the newest first."""
+        """Return the running traces of a project, newest first."""
         with self._lock:
             found = [self._seen(key, each) for key, each in self._running.items() if each.project_id == project_id]
         return sorted((one for one in found if one.spans), key=lambda one: one.started_at, reverse=True)
 
     def version(self, trace_id: str) -> int | None:
-        """Return the version of a trace; None if it does not run here."""
+        """Return the version of a trace; None if it is not running here."""
         running = self._running.get(trace_id)
         return None if running is None else running.version
 
     @property
     def state(self) -> str:
-        """Text that changes when a trace comes or goes."""
+        """Text that changes when a trace starts or ends."""
         with self._lock:
             return str(hash(tuple(sorted(self._running))))
 
@@ -148,7 +148,7 @@ class LiveTraces:
             running.is_incomplete = True
             return
         if before is not None and before["ended_at"] is not None and span["ended_at"] is None:
-            return  # a begin that was overtaken
+            return  # The end arrived before the begin.
         size = _SPAN_BYTES + len(dumps(span))
         self._bytes += size - running.sizes.get(span_id, 0)
         running.spans[span_id], running.sizes[span_id] = span, size
@@ -164,7 +164,7 @@ class LiveTraces:
     def _make_room(self) -> None:
         while len(self._running) > 1 and (len(self._running) > MOST_TRACES or self._bytes > MOST_BYTES):
             self._drop(next(iter(self._running)))
-        if self._bytes > MOST_BYTES:  # one trace alone: its content goes, its tree stays
+        if self._bytes > MOST_BYTES:  # If only one trace is left, drop its content and keep its tree.
             for running in self._running.values():
                 for span_id, span in running.spans.items():
                     running.spans[span_id] = {**span, "input": None, "output": None}
@@ -211,7 +211,7 @@ def _record(span: SpanCreate, trace_id: str) -> dict[str, Any]:
 
 
 def _until(span: dict[str, Any], now: int) -> dict[str, Any]:
-    """Return a span; one that runs lasts until now."""
+    """Return a span. A running span ends now."""
     if span["ended_at"] is not None:
         return span
     started = micros_of(datetime.fromisoformat(span["started_at"]))

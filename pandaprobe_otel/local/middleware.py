@@ -1,12 +1,11 @@
 """The outermost layer, written as plain ASGI because every request passes through it.
 
-It blocks web pages of other sites, injects faults, and adds `x-request-id` to every answer that has one on the real
-server.
+It blocks web pages of other sites, injects faults, and adds `x-request-id` to the same answers as the real server.
 
-A page in a browser may send requests to a server on loopback. The layer therefore checks three things. The Host must
-be one of ours, not the page's own. Requests that change something must come from our own pages or from a program
-(Origin, Sec-Fetch-Site). A body without a type is not JSON, although old versions of FastAPI read it as such: a page
-needs no permission to send one.
+A page in a browser may send requests to a server on loopback. The layer therefore checks three things. First, the Host
+must be one of ours, not the page's own. Second, requests that change something must come from our own pages or from a
+program (Origin, Sec-Fetch-Site). Third, a body without a content type is not read as JSON, because any page may send
+one. Old versions of FastAPI read it as JSON.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pandaprobe_otel.local.errors import plain_500
-from pandaprobe_otel.local.faults import Faults
+from pandaprobe_otel.local.injected_faults import Faults
 
 PAGES: Final = "/ui"
 _FAULTLESS: Final = (PAGES, "/local/", "/health")
-"""Paths without injected faults, which are meant for the API: pages, and what only a local server has."""
+"""Paths without injected faults: pages, and routes that only a local server has. Faults are meant for the API."""
 _SCHEMES: Final = ("http", "https")
 """A proxy in front may use TLS."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_SITE: Final = frozenset({"same-origin", "none"})
-"""Values of Sec-Fetch-Site for requests of our own pages and of the person at the browser."""
+"""Values of Sec-Fetch-Site for requests of our own pages and of the user."""
 _HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:@/]+))(?::\d{1,5})?", re.ASCII)
 _BAD_ORIGIN = "A web page of another site may not change anything here."
 _BAD_HOST = "This Host is not served here: use the address that the server printed, or start it with --host."
@@ -74,7 +73,7 @@ class OuterLayer:
         return found is not None and (found[1] or found[2]).lower() in self._allowed_hosts
 
     async def _fault(self, scope: Scope, receive: Receive, send: Send) -> bool:
-        """Inject the next fault; return True if the request needs no further handling."""
+        """Inject the next fault. Return True if the request needs no further handling."""
         if self._faults.slow_s > 0:
             await asyncio.sleep(self._faults.slow_s)
         fault = self._faults.take()
@@ -86,13 +85,13 @@ class OuterLayer:
         if fault == "drop_after":
             await self._app(scope, receive, _swallow)
         scope["state"][TRANSPORT].abort()
-        # The ASGI server must see the lost connection before the request ends, or it would try to answer.
+        # The ASGI server must notice the lost connection before the request ends, or it would try to answer.
         await asyncio.sleep(0.01)
         return True
 
 
 def _is_of_this_site(headers: Headers) -> bool:
-    """Return whether the request comes from our own pages or from a program, which sends no Origin."""
+    """Return whether the request comes from our own pages or from a program. Programs send no Origin."""
     origin = headers.get("origin")
     if headers.get("sec-fetch-site", "none") not in _OWN_SITE:
         return False
@@ -106,7 +105,7 @@ def _failure(status: int) -> Response:
 
 
 async def _swallow(_message: Message) -> None:
-    """Discard a message of an answer that nobody will get."""
+    """Discard a message of an answer that nobody receives."""
 
 
 def _with_request_id(scope: Scope, given: str | None, send: Send) -> Send:

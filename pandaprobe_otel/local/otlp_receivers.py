@@ -1,4 +1,4 @@
-"""OTLP receivers inside the local server, so that programs in any language need no gateway as a second process.
+"""OTLP receivers inside the local server, so that programs in other languages need no separate gateway.
 
 Spans take the same path as in a gateway: they are assembled into traces, mapped, and posted to this server.
 """
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 _MOST_PROJECTS: Final = 16
 """Bound on projects, since each has its own threads."""
 _MAX_BODY: Final = 16 << 20
-_NEEDS_EXTRA: Final = "OTLP needs the extra `gateway` where this server runs: pip install 'pandaprobe-otel[gateway]'"
-_TOO_MANY: Final = f"OTLP is taken for {_MOST_PROJECTS} projects until this server is started again"
+_NEEDS_EXTRA: Final = (
+    "OTLP needs the extra `gateway` in the server's environment: pip install 'pandaprobe-otel[gateway]'"
+)
+_TOO_MANY: Final = f"OTLP is accepted for at most {_MOST_PROJECTS} projects: restart this server to use others"
 
 
 @dataclass(slots=True)
 class OtlpReceivers:
-    """The OTLP receivers, one for each key and project, created by the first request that names them."""
+    """OTLP receivers, one for each key and project, each created by its first request."""
 
     settings: LocalSettings
     _apps: dict[tuple[str, str], ASGIApp] = field(default_factory=dict[tuple[str, str], ASGIApp])
@@ -35,7 +37,7 @@ class OtlpReceivers:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def app(self, url: str, key: str, project: str) -> ASGIApp:
-        """Return the receiver for a project; raises 501 without the extra, 429 above the limit of projects."""
+        """Return the receiver for a project. Raises 501 without the extra, and 429 above the limit of projects."""
         with self._lock:
             found = self._apps.get((key, project))
             if found is None:
@@ -57,22 +59,24 @@ class OtlpReceivers:
             from pandaprobe_otel.gateway.access import Access
             from pandaprobe_otel.gateway.http_app import make_app
             from pandaprobe_otel.gateway.intake import Intake
-            from pandaprobe_otel.gateway.turns import Turns
+            from pandaprobe_otel.gateway.request_threads import RequestThreads
         except ImportError:
             raise HTTPException(501, _NEEDS_EXTRA) from None
         from pandaprobe_otel.config.resolve import Config
         from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 
         given = {"endpoint": url, "api_key": key, "project_name": project, "enabled": True}
-        config = Config.resolve(given, environ={})  # variables set for programs do not apply to the server
+        config = Config.resolve(
+            given, environ={}
+        )  # The environment variables are meant for programs, not for this server.
         pipeline = ExportPipeline(config, counts_starts=False, is_gateway=True, keeps_all=True, bucket=self._bucket())
-        turns = Turns(Intake(pipeline), max_body=_MAX_BODY)
+        threads = RequestThreads(Intake(pipeline), max_body=_MAX_BODY)
         pipeline.begin()
-        self._closers += [turns.close, pipeline.shutdown]
-        return make_app(turns, Access(), counts=dict[str, Any])
+        self._closers += [threads.close, pipeline.shutdown]
+        return make_app(threads, Access(), counts=dict[str, Any])
 
     def _bucket(self) -> Callable[[], LeasedBucket] | None:
-        """Return the budget of a server without a limit; None for the usual one."""
+        """Return an unlimited budget if the server has no limit; None for the usual budget."""
         if self.settings.traces_per_minute is not None:
             return None
         from pandaprobe_otel.delivery.budget import LeasedBucket

@@ -11,18 +11,18 @@ from typing import Any, Final, cast
 import orjson
 
 MAX_DEPTH: Final = 254
-"""Deepest nesting of one value that the server stores; one more is a plain-text 500 (measured on server 0.5.0)."""
+"""Deepest nesting of a value that the server stores. Deeper values get a plain-text 500 (measured on server 0.5.0)."""
 
-# In a JSON text a NUL can only be an escape; a lone surrogate can be an escape or its three raw bytes.
+# In JSON text, a NUL can only be an escape. A lone surrogate can be an escape or its three raw bytes.
 _SUSPECT_TEXT: Final = re.compile(rb"\\u0000|\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
-# Text that Python's parser reads as NaN or infinity: the words, and numbers beyond the range of a double.
+# Text that Python's parser reads as NaN or infinity: these words, and numbers beyond the range of a double.
 _SUSPECT_NUMBER: Final = re.compile(rb"NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{309}")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _LONE_SURROGATE: Final = "Text must not contain a lone surrogate (\\ud800-\\udfff)"
 _BOUNDED: Final = re.compile(r"(?:(?:spans -> )?\d+ -> )?(?:name|session_id|user_id|environment|release|model)")
-"""Paths of texts whose length the real server checks, for which it must read them."""
+"""Paths of texts whose length the real server checks, so that it must decode them."""
 _NOT_UNICODE: Final = "Input should be a valid string, unable to parse raw data as a unicode string"
-"""Its words when it cannot."""
+"""The server's message if it cannot decode them."""
 
 
 class TooDeepError(Exception):
@@ -33,14 +33,14 @@ class TooDeepError(Exception):
 
 
 def encode(value: Any) -> str | None:
-    """Return the JSON text of a value, None for None; NaN and infinities become null, as the server stores them.
+    """Return the JSON text of a value; None for None. NaN and infinities become null, as on the server.
 
-    Raises TooDeepError for more than 254 levels. Integers of any size are kept exactly.
+    Raises TooDeepError for more than 254 levels. Integers of any size are exact.
     """
     if value is None:
         return None
     try:
-        # orjson refuses more than 255 levels, so one list around the value makes its limit the server's.
+        # orjson refuses more than 255 levels, so an additional list around the value gives the server's limit.
         return orjson.dumps([value])[1:-1].decode()
     except orjson.JSONEncodeError:
         if _depth(value) > MAX_DEPTH:
@@ -59,24 +59,26 @@ def dumps(content: Any) -> bytes:
 
 
 def loads(text: str | None) -> Any:
-    """Return the value of stored JSON text. The standard library's parser keeps integers of any size."""
+    """Parse stored JSON text. The standard library's parser keeps integers of any size."""
     return None if text is None else json.loads(text)
 
 
 def merge_objects(old: str | None, new: dict[str, Any]) -> str:
-    """Return the JSON text of stored metadata, updated with new keys on the first level only."""
+    """Return the JSON text of stored metadata, updated with new keys. Only the first level is merged."""
     merged: dict[str, Any] = {**(loads(old) or {}), **new}
     return encode(merged) or "{}"
 
 
 def unstorable(body: bytes, *, numbers: bool) -> tuple[str, str] | None:
-    """Return the place and the reason of the first value that PostgreSQL cannot store, or None.
+    """Return the path and reason of the first value that PostgreSQL cannot store; None if there is none.
 
-    `numbers`: NaN and infinities count too. `POST /traces` stores them as null; every other route of the real server
-    fails on them with a 500. It does the same on a NUL or lone surrogate, for which `POST /traces` answers 202 and
-    loses the trace (measured on server 0.5.0).
+    numbers: NaN and infinities count too. `POST /traces` stores them as null, and every other route of the real server
+    fails on them with a 500.
+
+    The real server also fails with a 500 on a NUL or a lone surrogate. Only `POST /traces` answers 202, and loses the
+    trace (measured on server 0.5.0).
     """
-    # Searching for the two possible beginnings takes a tenth of the expression's time.
+    # Searching for the two possible prefixes takes a tenth of the expression's time.
     may_be_suspect = b"\\u" in body or b"\xed" in body
     suspect = (may_be_suspect and _SUSPECT_TEXT.search(body)) or (numbers and _SUSPECT_NUMBER.search(body))
     if not suspect:
@@ -84,7 +86,7 @@ def unstorable(body: bytes, *, numbers: bool) -> tuple[str, str] | None:
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
-        return None  # the parser that reads it for use reports it as malformed
+        return None  # The parser that reads it later reports it as malformed.
     for path, value in _leaves(content):
         if not isinstance(value, str):
             if numbers and not math.isfinite(value):
@@ -97,7 +99,7 @@ def unstorable(body: bytes, *, numbers: bool) -> tuple[str, str] | None:
 
 
 def _leaves(content: Any) -> Iterator[tuple[str, str | float]]:
-    """Yield every key, text and float with its path. A loop, since bodies may be nested deeper than the stack."""
+    """Yield every key, text and float with its path. Not recursive, since bodies may be deeper than the stack."""
     waiting: list[tuple[str, Any]] = [("", content)]
     while waiting:
         path, value = waiting.pop()

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from starlette.exceptions import HTTPException
 
 from pandaprobe_otel.local.errors import quota_error
-from pandaprobe_otel.local.faults import Faults
+from pandaprobe_otel.local.injected_faults import Faults
 from pandaprobe_otel.local.store.accounts import Accounts, Organization
 
 Counter = Literal["traces", "trace_evals", "session_evals"]
@@ -18,7 +18,7 @@ Counter = Literal["traces", "trace_evals", "session_evals"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A plan; None means unlimited."""
+    """A plan. None means unlimited."""
 
     name: str
     traces: int | None
@@ -82,10 +82,10 @@ PLANS_FOR_SALE: Final = (
         pay_as_you_go=True,
     ),
 )
-"""The plans of PandaProbe's price list. Organizations of a local server are on HOBBY or DEVELOPMENT."""
+"""Plans of PandaProbe's price list. Organizations of a local server are on HOBBY or DEVELOPMENT."""
 PLANS: Final[Mapping[str, Plan]] = {plan.name: plan for plan in (_HOBBY, _DEVELOPMENT)}
 OVERAGE_UNIT_PRICE: Final = "0.004"
-"""Dollars for each unit above what a plan includes, if it is paid as one goes."""
+"""Dollars per unit above the included amount, on plans with usage-based billing."""
 
 
 class QuotaBook:
@@ -96,7 +96,7 @@ class QuotaBook:
         self._faults = faults
 
     def check(self, organization: Organization, counter: Counter, amount: int) -> None:
-        """Raise the 429 of a used-up quota if `amount` more would not fit."""
+        """Raise the 429 of a used-up quota if `amount` more would exceed it."""
         if self._faults.quota_used_up:
             raise quota_error(counter, _HOBBY.included(counter) or 0, _HOBBY.name)
         self._accounts.roll_period(organization)

@@ -1,4 +1,4 @@
-"""The route class of the API: counts the default limit first, and stores a new project after a successful request."""
+"""Route class of the API: it counts the default limit first, and stores a new project after a successful request."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ class ApiRoute(APIRoute):
 
 
 def answer(content: Any, status: int = 200) -> Response:
-    """Return a JSON answer; stored JSON inside it is copied, not parsed."""
+    """Return a JSON answer. Stored JSON is copied without parsing."""
     return Response(dumps(content), status_code=status, media_type="application/json")

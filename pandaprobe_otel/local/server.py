@@ -16,7 +16,7 @@ from typing import IO, Any, Final, Self
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.local.auth import LOCAL_API_KEY
 from pandaprobe_otel.local.evaluation.scripted import ScriptedJudge
-from pandaprobe_otel.local.faults import Faults
+from pandaprobe_otel.local.injected_faults import Faults
 from pandaprobe_otel.local.services import Services, build_services
 from pandaprobe_otel.local.settings import LocalSettings
 from pandaprobe_otel.local.store.database import MEMORY, Database
@@ -29,25 +29,25 @@ _STOP_WITHIN_S: Final = 5.0
 class LocalServer:
     """A PandaProbe in a background thread, as a context manager.
 
-    `with LocalServer() as server:` provides `server.url` and `server.api_key`. `start()` returns when requests can be
-    sent; `stop()` ends the thread and closes the database. Both are idempotent.
+    `with LocalServer() as server:` provides `server.url` and `server.api_key`. `start()` returns once requests can be
+    sent. `stop()` ends the thread and closes the database. Both are idempotent.
 
     db: `:memory:` or the path of a SQLite file. A request that was answered survives a killed process. A file that
         another process serves raises DatabaseInUseError.
-    host, port: the address to listen on; port 0 takes a free one. An address other than loopback needs `auth=True`.
+    host, port: the address to listen on. Port 0: any free port. Any but a loopback address needs `auth=True`.
     api_keys: valid keys, in addition to those created through the API.
     auth: False is the real server's development mode (any bearer token; any API key until the first one exists);
         True checks keys, and management routes need `token`.
     token: the bearer token with `auth`; generated if omitted (see `.token`).
-    limit: `POST /traces` per minute and key (the real server's 100); None turns every rate limit off.
+    limit: requests to `POST /traces` per minute and key (100, as on the real server). None disables every rate limit.
     window_s: seconds of a rate limit's window.
-    retry_after: whether 429 has Retry-After, as documented. Without it, answers are as measured on server 0.5.0:
-        no such header, and a 500 instead of a 422 for an empty name or a value nested too deep. Other requests on
-        which that server fails are refused either way (docs/local.md lists them).
-    fail, slow_s: faults; see `.faults`, where they and more can be changed while the server runs.
-    scripted_judge: evaluations get fixed answers, which `.judge` can change; no model is asked.
-    judge_url, judge_key, judge_model, embedding_model: an OpenAI-compatible endpoint for evaluations; without a judge
-        they behave as on a server without a provider.
+    retry_after: whether status 429 has the header Retry-After, as documented. Without it, the server behaves as
+    measured on server 0.5.0: no such header, and a 500 instead of a 422 for an empty name or a too deeply nested value.
+    Other requests that make that server fail are always refused (docs/local.md lists them).
+    fail, slow_s: initial faults. `.faults` can change these and others while the server runs.
+    scripted_judge: evaluations get fixed scores, which `.judge` can change. No model is called.
+    judge_url, judge_key, judge_model, embedding_model: an OpenAI-compatible endpoint for evaluations. Without a judge,
+    evaluations behave as on a server without a provider.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class LocalServer:
     ) -> None:
         if host not in _LOOPBACK and not auth:
             raise ConfigError(
-                f"host={host!r} can be reached from other machines: pass auth=True (--auth), so that keys are checked."
+                f"other machines can reach host={host!r}: pass auth=True (--auth), so that keys are checked."
             )
         self._db = db
         self._host = host
@@ -98,7 +98,7 @@ class LocalServer:
         self._api_key: str | None = None
 
     def start(self) -> Self:
-        """Open the database and start listening; raises DatabaseInUseError, or OSError if the port is in use."""
+        """Open the database and start listening. Raises DatabaseInUseError, or OSError if the port is in use."""
         if self._running is None:
             self._running = _Running(self._db, self._host, self._port, self.settings, self.faults)
             self._api_key = self._choose_key(self._running.services)
@@ -119,7 +119,7 @@ class LocalServer:
 
     @property
     def api_key(self) -> str:
-        """A valid API key: the first of `api_keys`, else `sk_pp_local`, or with `auth` one created at the start."""
+        """A valid API key: the first of `api_keys`, or `sk_pp_local`, or with `auth` one created at the start."""
         self._started()
         assert self._api_key is not None
         return self._api_key
@@ -141,7 +141,7 @@ class LocalServer:
 
     @property
     def services(self) -> Services:
-        """The parts of the running server, for tests that look behind the API."""
+        """Parts of the running server, for tests that check more than the API."""
         return self._started().services
 
     @property
@@ -158,7 +158,9 @@ class LocalServer:
         }
 
     def make_key(self, *, plan: str | None = None, used_traces: int = 0) -> str:
-        """Create an API key; with `plan` (`HOBBY`), in a new organization that has used `used_traces` traces."""
+        """Create an API key. With `plan` (`HOBBY`), it belongs to a new organization that has used `used_traces`
+        traces.
+        """
         accounts = self.services.accounts
         organization = accounts.home if plan is None else accounts.add_organization(f"{plan} organization", plan)
         if used_traces:
@@ -208,7 +210,7 @@ class _Running:
             self.services.sealer.resume()
             opened.pop_all()
         self.port: int = self._socket.getsockname()[1]
-        # Connections wait in the socket's queue until the thread accepts them, so nothing has to wait for it here.
+        # Connections wait in the socket's queue until the thread accepts them, so this needs no wait.
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="pandaprobe-local", daemon=True
         )
@@ -221,7 +223,7 @@ class _Running:
 
     def stop(self) -> None:
         """End the thread and close everything."""
-        self.services.otlp.close()  # first: spans received by OTLP are posted to this server
+        self.services.otlp.close()  # Comes first, since spans received by OTLP are posted to this server.
         self._server.should_exit = True
         self._thread.join(_STOP_WITHIN_S)
         self._socket.close()
@@ -231,7 +233,7 @@ class _Running:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's algorithm off only for sockets that name TCP; with it, every answer takes 40 ms.
+    # asyncio disables Nagle's algorithm only for sockets that name TCP. With the algorithm, every answer takes 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":
@@ -247,8 +249,8 @@ def _listen(host: str, port: int) -> socket.socket:
 def _uvicorn_server(services: Services) -> Any:
     import uvicorn
 
-    from pandaprobe_otel.local.app import create_app
-    from pandaprobe_otel.local.protocol import LocalProtocol
+    from pandaprobe_otel.local.application import create_app
+    from pandaprobe_otel.local.http_protocol import LocalProtocol
 
     config = uvicorn.Config(
         create_app(services),
@@ -284,7 +286,7 @@ def serve(
     embedding_model: str | None = None,
     out: IO[str] | None = None,
 ) -> None:
-    """Serve until interrupted (Ctrl-C or SIGTERM); the parameters are those of `LocalServer`.
+    """Serve until Ctrl-C or SIGTERM. The parameters are those of `LocalServer`.
 
     Prints the address of the pages, an API key and the two environment variables to set, to `out` (standard output).
     Raises ConfigError, DatabaseInUseError, or OSError if the port is in use.
@@ -316,7 +318,7 @@ def serve(
 
 @contextlib.contextmanager
 def _on_interrupt(react: Callable[[], object]) -> Generator[None]:
-    """Call `react` on Ctrl-C and SIGTERM. Outside the main thread, Python has no signals and nothing changes."""
+    """Call `react` on Ctrl-C and SIGTERM. Do nothing outside the main thread, since only that has signals in Python."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -336,14 +338,14 @@ def _announce(server: LocalServer, out: IO[str]) -> None:
     lines = [
         f"PandaProbe is running at {server.url}",
         f"  pages     {server.url}/ui",
-        f"  data      {'in memory, gone when this ends' if server.in_memory else server.database_path}",
+        f"  data      {'in memory, until this process ends' if server.in_memory else server.database_path}",
         f"  API key   {server.api_key}",
     ]
     if server.token is not None:
         lines.append(f"  token     {server.token}")
     lines += [
         "",
-        "Point a program at it:",
+        "Connect a program to it:",
         f"  export PANDAPROBE_ENDPOINT={server.url}",
         f"  export PANDAPROBE_API_KEY={server.api_key}",
         "",

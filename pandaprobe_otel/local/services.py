@@ -1,4 +1,4 @@
-"""The services that the routes of one server share."""
+"""Services that the routes of one server share."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from starlette.requests import HTTPConnection
 from pandaprobe_otel.local.evaluation.judge import Judge, NoJudge
 from pandaprobe_otel.local.evaluation.scripted import ScriptedJudge
 from pandaprobe_otel.local.evaluation.service import Evaluation
-from pandaprobe_otel.local.faults import Faults
+from pandaprobe_otel.local.injected_faults import Faults
 from pandaprobe_otel.local.limits import FixedWindows, RateLimits
 from pandaprobe_otel.local.live_traces import LiveTraces
 from pandaprobe_otel.local.otlp_receivers import OtlpReceivers
 from pandaprobe_otel.local.quota import QuotaBook
 from pandaprobe_otel.local.sealing.sealer import Sealer
 from pandaprobe_otel.local.sealing.seals import Seals
-from pandaprobe_otel.local.sealing.words import has_full_text
+from pandaprobe_otel.local.sealing.word_index import has_full_text
 from pandaprobe_otel.local.settings import LocalSettings
 from pandaprobe_otel.local.store.accounts import Accounts
 from pandaprobe_otel.local.store.database import Database
@@ -68,7 +68,7 @@ class Services:
         return (self.settings.now_micros or now_micros)()
 
     def close(self, timeout_s: float) -> None:
-        """End the threads of evaluation and sealing and close everything that is open."""
+        """End the threads of evaluation and sealing, and close all open resources."""
         self.evaluation.worker.stop(timeout_s)
         self.sealer.stop(timeout_s)
         if self.http_judge is not None:
@@ -76,7 +76,7 @@ class Services:
 
 
 def build_services(settings: LocalSettings, database: Database, faults: Faults) -> Services:
-    """Connect the parts of one server to a database."""
+    """Create the parts of one server for a database."""
     now = settings.now_micros or now_micros
     accounts = Accounts(database, now)
     for secret in settings.api_keys:
@@ -120,7 +120,7 @@ def build_services(settings: LocalSettings, database: Database, faults: Faults) 
 
 @cache
 def _warn_once() -> None:
-    _log.warning("pandaprobe local: this SQLite has no FTS5, so searches for words read all traces and take longer.")
+    _log.warning("pandaprobe local: this SQLite has no FTS5, so word searches read all traces and take longer.")
 
 
 def _http_judge(settings: LocalSettings) -> HttpJudge | None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 SERVER_VERSION: Final = "0.5.0"
-"""Version of the PandaProbe server whose behaviour is reproduced; `/health` reports it."""
+"""Version of the PandaProbe server whose behaviour is reproduced, and that `/health` reports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSettings:
-    """The options of a local server; `LocalServer` and `serve` document each value."""
+    """Options of a local server. `LocalServer` and `serve` document them."""
 
     auth: bool = False
     token: str | None = None

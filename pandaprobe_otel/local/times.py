@@ -12,7 +12,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def micros_of(moment: datetime) -> int:
-    """Return the microseconds since the epoch of a moment; a naive one counts as UTC, as on the server."""
+    """Return a moment in microseconds since the epoch. A naive moment is taken as UTC, as on the server."""
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return (moment - EPOCH) // _MICROSECOND
@@ -34,7 +34,7 @@ def iso_or_none(micros: int | None) -> str | None:
 
 
 def milliseconds(start: int, end: int | None) -> float | None:
-    """Return the milliseconds from `start` to `end` (negative if it ended before it started); None while open."""
+    """Return the milliseconds from `start` to `end`, which may be negative; None if it has not ended."""
     return None if end is None else (end - start) / 1000
 
 

@@ -1,7 +1,7 @@
 """The server's messages about text that is not a UUID.
 
-The wording comes from the validation library and changed between its versions. Server 0.5.0's wording is used with
-any installed version, so that a client sees the same text from both.
+The wording comes from the validation library and differs between its versions. Server 0.5.0's wording is used with any
+installed version, so that clients get the same text from both servers.
 """
 
 from __future__ import annotations

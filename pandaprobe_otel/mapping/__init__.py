@@ -2,7 +2,7 @@
 
 Its functions are pure: no I/O, no clock, no exceptions.
 
-Names are loaded on first use: the decorators, which libraries ship, need only `clean` and must not pay for the rest.
+Names are loaded on first use: decorators, which libraries ship, need only `clean` and must not pay for the rest.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from pandaprobe_otel.mapping.mapped_trace import MappedTrace as MappedTrace
     from pandaprobe_otel.mapping.options import MappingOptions as MappingOptions
     from pandaprobe_otel.mapping.sdk_span import read_span as read_span
-    from pandaprobe_otel.mapping.view import EventView as EventView
-    from pandaprobe_otel.mapping.view import LinkView as LinkView
-    from pandaprobe_otel.mapping.view import LogView as LogView
-    from pandaprobe_otel.mapping.view import SpanView as SpanView
-    from pandaprobe_otel.mapping.view import read_log as read_log
+    from pandaprobe_otel.mapping.span_view import EventView as EventView
+    from pandaprobe_otel.mapping.span_view import LinkView as LinkView
+    from pandaprobe_otel.mapping.span_view import LogView as LogView
+    from pandaprobe_otel.mapping.span_view import SpanView as SpanView
+    from pandaprobe_otel.mapping.span_view import read_log as read_log
 
 _HOMES: Final = {
     "assemble": ("map_trace", "map_views"),
@@ -45,7 +45,7 @@ _HOMES: Final = {
         "kind_of",
     ),
     "options": ("MappingOptions",),
-    "view": ("EventView", "LinkView", "LogView", "SpanView", "read_log"),
+    "span_view": ("EventView", "LinkView", "LogView", "SpanView", "read_log"),
     "sdk_span": ("read_span",),
 }
 
@@ -70,5 +70,5 @@ __all__ = [
     "read_span",
 ]
 
-if not TYPE_CHECKING:  # a type checker would accept every name, even a misspelt one
+if not TYPE_CHECKING:  # else a type checker would accept any name, even a misspelt one
     __getattr__, __dir__ = lazy_names(__name__, _HOMES)

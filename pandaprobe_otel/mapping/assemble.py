@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from pandaprobe_otel.mapping.details import with_details
+from pandaprobe_otel.mapping.details_events import with_details
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.mapping.kinds import is_dropped
@@ -19,10 +19,10 @@ from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.outgoing import finished
 from pandaprobe_otel.mapping.prices import add_computed_costs
 from pandaprobe_otel.mapping.privacy import without_hidden
+from pandaprobe_otel.mapping.span_view import EventView, SpanView, read_log
 from pandaprobe_otel.mapping.stages import bare_span, mapped_spans
+from pandaprobe_otel.mapping.token_placement import place_numbers
 from pandaprobe_otel.mapping.trace_fields import root_of, times, trace_fields
-from pandaprobe_otel.mapping.tree import place_numbers
-from pandaprobe_otel.mapping.view import EventView, SpanView, read_log
 from pandaprobe_otel.process.guard import failed
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def map_trace(spans: Sequence[ReadableSpan], log_records: Iterable[Any] = ()) ->
 
     It contains every span, whatever their number, except Logfire's copies of pending spans. Log records with content
     of the spans are joined by span id. The result is deterministic, contains only plain JSON values, and is safe to
-    send (no NUL, no lone surrogate, no non-finite number, no nesting that the server cannot store). Never raises;
-    without spans, the result contains only an empty list of spans.
+    send (no NUL, no lone surrogate, no non-finite number, no nesting that the server cannot store). Without spans, the
+    result contains only an empty list of spans. Never raises.
     """
     trace = map_views([_read(span) for span in spans], log_records)
     return orjson.loads(trace.encoded()) if trace.spans else {"spans": []}
@@ -53,8 +53,8 @@ def map_views(
 ) -> MappedTrace:
     """Map the views of one trace.
 
-    If `whole` is false, the views are only part of the trace: sums of agents and chains then stay in the metadata,
-    since the calls that they sum up may be in the other part. Never raises.
+    If `whole` is false, the views are only part of the trace. Sums of agents and chains then stay in the metadata,
+    because the summed calls may be in the other part. Never raises.
     """
     views = [view for view in views if (view.shape is not None and view.shape.is_span) or not is_dropped(view)]
     if not views:
@@ -98,7 +98,7 @@ def _finished(
 
 def _sorted(views: Sequence[SpanView]) -> list[SpanView]:
     by_start = sorted(views, key=_start)
-    is_told = len({*map(_start, by_start)}) == len(by_start)  # both run in C; few traces have spans that start together
+    is_told = len({*map(_start, by_start)}) == len(by_start)  # both run in C; spans of one trace rarely start together
     return by_start if is_told else sorted(by_start, key=_order)
 
 
@@ -106,12 +106,12 @@ _start: Final[Callable[[SpanView], int]] = attrgetter("start_ns")
 
 
 def _order(view: SpanView) -> tuple[int, int, int]:
-    """Return the sort key: the start, then the latest end first, as for parents, then the id."""
+    """Return the sort key: by start, then by end with the latest (as for parents) first, then by id."""
     return view.start_ns, -(view.end_ns or _NEVER), view.span_id
 
 
 def _read(span: ReadableSpan) -> SpanView:
-    # Imported here: the rest of the mapping needs no SDK, and is imported where there is none.
+    # Imported here, because the rest of the mapping works without an SDK.
     from pandaprobe_otel.mapping.sdk_span import read_span
 
     try:

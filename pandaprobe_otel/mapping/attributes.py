@@ -1,8 +1,8 @@
 """Names of the span attributes that this library writes itself.
 
 A name from OpenTelemetry's semantic conventions is used if there is one, so that every other backend can read it; the
-`pandaprobe.` names cover the rest. All are plain text here, because the decorators, which library authors ship,
-import this module: it must cost nothing.
+`pandaprobe.` names cover the rest. The values are plain text, because decorators, which library authors ship, import
+this module: it must cost nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SESSION_ID: Final = "session.id"
 USER_ID: Final = "user.id"
 ERROR_TYPE: Final = "error.type"
 FUNCTION_NAME: Final = "code.function.name"
-"""Module and qualified name of the function that a span is around."""
+"""Module and qualified name of the decorated function."""
 
 # PandaProbe's own.
 KIND: Final = "pandaprobe.span.kind"
@@ -57,9 +57,9 @@ INTERRUPTED: Final = "interrupted"
 PARTIAL: Final = "partial"
 """Stream that its reader left before the end; its output until then is recorded."""
 REPLAY: Final = "pandaprobe.replay"
-"""JSON object with the parts of a model call that other attributes lack and a replay needs."""
+"""JSON object with the parts of a model call that a replay needs and other attributes lack."""
 FORKED_FROM: Final = "pandaprobe.forked_from"
-"""Id of the trace that this one is a fork of."""
+"""Id of the trace that was forked."""
 TRACE_NAME: Final = "pandaprobe.trace.name"
 TRACE_INPUT: Final = "pandaprobe.trace.input"
 TRACE_OUTPUT: Final = "pandaprobe.trace.output"

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import orjson
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.shrink import MIN_TEXT, level_of, shrink
 from pandaprobe_otel.mapping.text import clean_text, cut_text, digest_of, digest_of_data_url, mime_type_of
 from pandaprobe_otel.process.guard import counted
@@ -32,7 +32,7 @@ TOO_MANY: Final = "…[cut: too many values]"
 MAX_DEPTH: Final = 100
 MAX_NODES: Final = 100_000
 MAX_LOOKS: Final = 20_000
-"""Bound on the values that `encode` visits, since the app's thread pays for it; the rest is cut before."""
+"""Bound on the values that `encode` visits, because it runs in the app's threads; the rest is cut first."""
 MAX_REPR: Final = 1000
 _MAX_DIGEST: Final = 16 << 20
 _MAX_BITS: Final = 1 << 20
@@ -43,7 +43,7 @@ _SIZED: Final[frozenset[Any]] = frozenset(
     {type(_EMPTY.values()), type(_EMPTY.items()), list, tuple, set, frozenset, deque}
 )
 _EXACT_NUMBERS: Final = frozenset({"Decimal", "Fraction"})
-"""Class names, so that neither module is imported. Their text is exact; a float would change the number."""
+"""Class names, so that neither module is imported. The text of these numbers is exact; a float would not be."""
 _MIN_INT: Final = -(1 << 63)
 _MAX_INT: Final = (1 << 64) - 1
 # Values that orjson would walk by itself, unseen by the survey, go through `_Cleaner` instead.
@@ -53,9 +53,14 @@ _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBC
 def clean(value: object) -> Json:
     """Return the value as JSON-safe data that `orjson.dumps` accepts. Never raises.
 
-    Bytes become `{mime_type, bytes, sha256}`; sets, tuples and other collections become lists; enum members become
-    their value, dates ISO text, decimals and fractions their digits, models and dataclasses objects, exceptions
-    `Type: message`, and all other values their `repr`.
+    - bytes become `{mime_type, bytes, sha256}`
+    - sets, tuples and other collections become lists
+    - enum members become their value
+    - dates become ISO text
+    - decimals and fractions become their digits
+    - models and dataclasses become objects
+    - exceptions become `Type: message`
+    - all other values become their `repr`
     """
     return _Cleaner().clean(value)
 
@@ -81,18 +86,18 @@ def _encoded_directly(value: object, max_bytes: int) -> bytes | None:
     try:
         return orjson.dumps(value, default=cleaner.clean, option=_OPTIONS)
     except (TypeError, ValueError, RecursionError, RuntimeError):
-        return None  # not representable in JSON, or changed by another thread meanwhile
+        return None  # not representable in JSON, or changed by another thread
 
 
 def _has_nul(data: bytes) -> bool:
-    # Ruling out the short pattern is four times faster than ruling out the long one.
+    # Excluding the short pattern is four times faster than excluding the long one.
     return b"\\u0" in data and b"\\u0000" in data
 
 
 class _Survey:
     """Quick survey of a value's plain containers and the lengths of its texts.
 
-    It protects against values that explode in the encoder (`x = [x, x]` fifty times).
+    It protects against values that grow without bound in the encoder (`x = [x, x]` fifty times).
     """
 
     def __init__(self, value: object, max_bytes: int) -> None:
@@ -120,13 +125,13 @@ class _Survey:
             level = below
 
     def longest(self, max_bytes: int) -> int:
-        """Return the length to which to cut the longest texts, so that all of them hardly exceed the limit."""
+        """Return the length to which the longest texts must be cut to keep the total near the limit."""
         excess = sum(self._lengths) - 2 * max_bytes
         return max_bytes if excess <= 0 else min(level_of(sorted(self._lengths), excess), max_bytes)
 
 
 class _Cleaner:
-    """State of one cleaning: the values and characters that it may still produce, and the containers it is in."""
+    """State of one cleaning: how many values and characters it may still produce, and the open containers."""
 
     __slots__ = ("inside", "max_text", "nodes_left", "room")
 
@@ -179,9 +184,9 @@ class _Cleaner:
         return self._object(value, depth)
 
     def _share(self, depth: int, first: object) -> int:
-        """Return the number of items to visit in a container, if all resemble its first one.
+        """Return the number of items to visit in a container, assuming that all resemble the first one.
 
-        Part of the allowance is left for the content of the items and for the values next to the container.
+        Part of the allowance is left for the content of the items and for the values after the container.
         """
         left = self.nodes_left if depth == 0 else -(-self.nodes_left // 2)
         kind = type_of(first)
@@ -247,13 +252,13 @@ class _Cleaner:
 
 
 def _first(items: Any, count: int) -> list[Any]:
-    """Return the first items of a container, which may be endless or may be changed by other threads meanwhile."""
+    """Return the first items of a container, which may be endless or may be changed by other threads."""
     if type_of(items) not in _SIZED:
         return list(islice(items, count))
     if len(items) > count:
         try:
             return list(islice(items, count))
-        except RuntimeError:  # changed while it was iterated
+        except RuntimeError:  # another thread has changed it
             return list(items)[:count]
     return list(items)  # an atomic copy
 
@@ -288,7 +293,7 @@ def _in_order(items: list[object]) -> list[object]:
     """Sort the items of a set, so that equal sets give the same text."""
     try:
         return sorted(items)  # type: ignore[type-var]
-    except TypeError:  # of several types
+    except TypeError:  # of different types
         return sorted(items, key=_safe_repr)
     except Exception as error:  # noqa: BLE001 - code of the app's elements ran
         counted("the order of a set", error)
@@ -304,7 +309,7 @@ def _safe_repr(value: object) -> str:
 
 
 def _scalar(value: object) -> object | None:
-    """Return the plain value of an instance of a plain type's subclass or a well-known type, None for others."""
+    """Return the plain value of an instance of a plain type's subclass or of a well-known type; None for others."""
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
@@ -325,7 +330,7 @@ def _scalar(value: object) -> object | None:
 
 
 def _fields(value: object) -> Any:
-    """Return the data in a model, a dataclass or a small array, None for other objects."""
+    """Return the data in a model, a dataclass or a small array; None for other objects."""
     kind = type_of(value)
     if isinstance(value, type):
         return None

@@ -1,8 +1,8 @@
 """Conservation of data: everything in a span that its body lacks is added to the metadata, under its own name.
 
-Rows and readers find what PandaProbe evaluates: messages, tool calls, documents, usage. This module finds the values
-that they left behind in an attribute, by comparing texts and numbers. It does so only for spans whose readers cannot
-tell that they took everything.
+Rows and readers find everything that PandaProbe evaluates: messages, tool calls, documents, usage. This module finds
+values that they did not take from an attribute, by comparing texts and numbers. It runs only for spans whose readers
+cannot tell whether they took everything.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.details import NAME as DETAILS
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.details_events import NAME as DETAILS
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.precedence import DIALECTS
-from pandaprobe_otel.mapping.rest import SECRET, hides, is_connection, left_out, shown
 from pandaprobe_otel.mapping.span_fields import add_rest, put
+from pandaprobe_otel.mapping.span_view import EventView
 from pandaprobe_otel.mapping.status import last_exception
 from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url
+from pandaprobe_otel.mapping.unread_attributes import SECRET, hides, is_connection, left_out, shown
 from pandaprobe_otel.mapping.values import ABSENT_TEXTS, decoded
 from pandaprobe_otel.mapping.vectors import is_vector, vector_marker
-from pandaprobe_otel.mapping.view import EventView
 
 _NOTHING: Final = object()
 _MAX_LEVELS: Final = 64
 _JSON_STARTS: Final = ("[", "{", " ", "\n")
 _MIN_CONTAINED: Final = 12
-"""Fewest characters of a text that may match within another; shorter ones must match as a whole, such as "yes"."""
+"""Fewest characters of a text that may match inside another text; a shorter one, such as "yes", matches as a whole."""
 
 _NUMBERS: Final = frozenset({int, float})
 _OF_MANY_NAMES: Final = re.compile(
@@ -36,9 +36,9 @@ _OF_MANY_NAMES: Final = re.compile(
     r"result|value|input|output)\Z",
     re.IGNORECASE,
 )
-"""Ends of the names of values that each vocabulary names in its own way."""
+"""Ends of the names of values that each vocabulary names differently."""
 _MIN_RARE: Final = 1000
-"""Numbers from this size on, and numbers with a fraction, are hardly equal by chance."""
+"""Numbers from this size on, and numbers with a fraction, are rarely equal by chance."""
 _COUNT: Final = re.compile("token|usage|cache|reasoning", re.IGNORECASE)
 _OF_A_KIND: Final = re.compile(r"(?:text|image|audio|video)[^.]*(?:\.[^.]*)?\Z", re.IGNORECASE)
 _STRUCTURE: Final = frozenset({"type", "role", "index", "lc", "kind", "event.name", "mime_type", "modality"})
@@ -51,7 +51,7 @@ _OBJECTS: Final = frozenset(
 
 _READ_EVENTS: Final = {name for dialect in DIALECTS for row in dialect.events for name in row.names} | {DETAILS}
 _PIECES: Final = (".chunk", ".delta")
-"""Ends of the names of events that carry a streamed answer piece by piece."""
+"""Ends of the names of events that contain a part of a streamed answer."""
 
 MAX_EVENTS: Final = 128
 
@@ -87,7 +87,7 @@ def _add_events(span: MappedSpan) -> None:
 
 
 def _told_by(events: Iterable[EventView]) -> Iterable[tuple[str, Any]]:
-    """Yield the content of the events that rows read, by event name."""
+    """Yield the content of events that rows read, by event name."""
     told: dict[str, list[Any]] = {}
     for event in events:
         if event.name in _READ_EVENTS and event.name != DETAILS and not event.name.endswith(_PIECES):
@@ -121,14 +121,14 @@ class Said:
         self._add(body, 0)
 
     def holds_switch(self, key: str, value: bool) -> bool:
-        """Return whether the body has this boolean under this key; a boolean alone proves nothing."""
+        """Return whether the body has this boolean under this key. A boolean under another key proves nothing."""
         return (key, value) in self._leaves
 
     def holds_number(self, name: str, value: float) -> bool:
-        """Return whether the body has this number, and not by chance, as may happen with small numbers.
+        """Return whether the body has this number, unless it may be equal by chance, as small numbers often are.
 
-        Token counts have many names, and the body uses one of them. A count of a single modality is not proved by an
-        equal sum.
+        Token counts have many names, and the body uses one of them. An equal sum does not prove that the body has a
+        count of a single modality.
         """
         if not self.holds(value):
             return False
@@ -139,9 +139,10 @@ class Said:
         return _COUNT.search(name) is not None and _OF_A_KIND.search(name) is None
 
     def holds_text(self, name: str, text: str) -> bool:
-        """Return whether the body has this text, or one that contains it.
+        """Return whether the body has this text, or a text that contains it.
 
-        A short text must have the same name, because a word such as "auto" is common. Without a name, any place counts.
+        A short text must have the same name, because a word such as "auto" is common. Without a name, its place is
+        ignored.
         """
         text = text.strip()
         if text in self._leaves:
@@ -248,7 +249,7 @@ def _fresh(said: Said, value: Any, level: int, name: str = "") -> Any:
 
 def _fresh_items(said: Said, value: Any, level: int, name: str) -> Any:
     kept: dict[str, Any] = {}
-    if _STRUCTURE.issuperset(value):  # `{"type": "ephemeral"}`: without other keys, these are the content
+    if _STRUCTURE.issuperset(value):  # `{"type": "ephemeral"}`: if there are no other keys, these are the content
         kept = {key: item for key, item in value.items() if type_of(item) not in (str, int) or not said.holds(item)}
         return kept or _NOTHING
     for key, item in value.items():
@@ -267,6 +268,6 @@ def _fresh_items(said: Said, value: Any, level: int, name: str) -> Any:
         if fresh is not _NOTHING:
             kept[key] = SECRET if hides(key, item) else fresh
     if not kept or all(type_of(item) is bool for item in kept.values()):
-        # Booleans without other values are mostly defaults that an emitter writes out.
+        # Booleans without other values are usually defaults that an emitter writes.
         return kept if any(kept.values()) else _NOTHING
     return kept

@@ -1,7 +1,7 @@
 """Input and output of a span: chat messages if the value contains any, else the value itself.
 
-Kinds differ: an LLM span has a conversation, a TOOL span arguments and a result, a RETRIEVER span a query and
-documents, an EMBEDDING span texts as input and no output (vectors are never sent).
+They depend on the kind. An LLM span has a conversation, a TOOL span arguments and a result, a RETRIEVER span a query
+and documents, and an EMBEDDING span texts as input and no output (vectors are never sent).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from pandaprobe_otel.mapping.cut_json import completed
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.messages import Conversation, unwrapped
 from pandaprobe_otel.mapping.parameters import KNOWN as KNOWN_PARAMETERS
 from pandaprobe_otel.mapping.values import decoded, is_absent
@@ -26,7 +26,7 @@ def conversation(raw: Any, side: str) -> Conversation:
 
 
 def found_conversation(value: Any, side: str) -> Conversation | None:
-    """Return the conversation in any value, None if it contains no messages."""
+    """Return the conversation in any value; None if it contains no messages."""
     kind = type_of(value)
     if kind is dict and _TALK_MARKS.isdisjoint(value):
         return None
@@ -65,13 +65,13 @@ class Content(NamedTuple):
     """None if there is no content."""
     reasoning: Sequence[str] = ()
     exact: bool = True
-    """True if nothing in the source was left behind."""
+    """True if everything in the source was read."""
 
 
 def whole_content(value: Any, side: str, *, is_call: bool) -> Content | None:
     """Return the messages in a value, or the whole value with normalized messages if it has other content too.
 
-    Of requests and answers of a model call (`is_call`), only the messages remain: parameters have fields of their own.
+    For requests and answers of a model call (`is_call`), only the messages remain: parameters have their own fields.
     """
     talk = found_conversation(value, side)
     if talk is None:
@@ -104,7 +104,7 @@ _CALL_VOCABULARY: Final = KNOWN_PARAMETERS | {
 
 
 def _says_more(command: Any) -> bool:
-    """Return whether a LangGraph command contains more than the messages to add."""
+    """Return whether a LangGraph command contains more than messages to add."""
     update: Any = command.get("update")
     return any(not is_absent(item) for key, item in command.items() if key not in ("update", "lg_name")) or any(
         not is_absent(item) for key, item in update.items() if key != "messages"
@@ -123,7 +123,7 @@ _TALK_MARKS: Final = frozenset(
         "message", "content", "output", "data",
     }
 )  # fmt: skip
-"""Every object that contains messages has one of these keys, which rules out most other objects at once."""
+"""Keys of objects that contain messages. Most other objects have none of them, so they are excluded at once."""
 
 
 def _inside(value: Any, side: str) -> tuple[Any, str | None]:
@@ -140,7 +140,7 @@ def _inside(value: Any, side: str) -> tuple[Any, str | None]:
 
 
 def _updates(commands: list[Any]) -> Any:
-    """Return the messages in LangGraph's commands (`{"update": {"messages": [...]}}`), None if there are none."""
+    """Return the messages in LangGraph's commands (`{"update": {"messages": [...]}}`); None if there are none."""
     messages: list[Any] = []
     for command in commands:
         update: Any = command.get("update") if type_of(command) is dict else None
@@ -248,20 +248,20 @@ _ENVELOPE_KEYS: Final = frozenset({"inputs", "outputs", "output", "input_str", "
 _CALL_KEYS: Final = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
 
 _MARKS: Final = _ENVELOPE_MARKS | _TALK_MARKS
-"""An object without any of these keys is no envelope and contains no messages."""
+"""An object without any of these keys is not an envelope and contains no messages."""
 
 
 def any_content(raw: Any, kind: str, side: str, *, own: bool = False) -> Content:
     """Return the content of a value for an LLM, AGENT, CHAIN or OTHER span.
 
-    `own` is true for a value that the app has set itself, which is kept whole even for a model call.
+    `own` is true for a value that the app has set itself; it is kept whole even for a model call.
     """
     value = decoded(raw)
     if type_of(value) is str:
         value = completed(raw) if own and value is raw else decoded(value)
     built = type_of(raw) is not str or '"lc"' in raw
     if type_of(value) is dict and value and not built and _MARKS.isdisjoint(value):
-        return Content(value)  # values of the app's own steps, by far the most frequent case
+        return Content(value)  # values of the app's own steps, the most frequent case
     inner = value if own else unwrap_envelope(value)
     exact = inner is value
     if is_absent(inner):
@@ -299,12 +299,12 @@ _RESULT_MARKS: Final = frozenset({"tool_call_id", "lc", "data"})
 
 
 def arguments_in(messages: Any) -> Any:
-    """Return a tool's arguments if they come as a message that calls it (older Strands), else the value."""
+    """Return a tool's arguments from a message that calls the tool (older Strands); return other values unchanged."""
     return _of_the_only_part(messages, "tool_call", "arguments")
 
 
 def response_in(messages: Any) -> Any:
-    """Return a tool's result if it comes as a message (Strands, if the tool failed), else the value."""
+    """Return a tool's result from a message (Strands, if the tool failed); return other values unchanged."""
     return _of_the_only_part(messages, "tool_call_response", "response")
 
 

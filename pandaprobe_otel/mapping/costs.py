@@ -16,7 +16,7 @@ _MAX: Final = 1e12
 def amounts(value: Any) -> dict[str, float] | None:
     """Return the amounts of an object under PandaProbe's names; a missing `total` is computed as the sum.
 
-    Only finite, non-negative numbers are kept: the server loses a trace with any other cost (measured on server
+    Only finite, non-negative numbers are kept. With any other cost, the server loses the trace (measured on server
     0.5.0).
     """
     source = mapping(value)

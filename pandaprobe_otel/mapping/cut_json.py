@@ -1,7 +1,7 @@
-"""Repair of JSON text that a length limit has cut off: it keeps the structure of everything before the cut.
+"""Repair of JSON text that a length limit has cut: everything before the cut keeps its structure.
 
 `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`, which some vendors recommend, cuts attributes at an arbitrary character. Messages
-would become a text that cannot be evaluated.
+would become text that cannot be evaluated.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PIECE: Final = re.compile(
     r"(?:-?[\d.eE+-]*|t(?:r(?:ue?)?)?|f(?:a(?:l(?:se?)?)?)?|n(?:u(?:ll?)?)?)\s*\Z",
     re.DOTALL,
 )
-"""Name, number or word of JSON, or the beginning of one, that may remain of the last item."""
+"""Name, number or word of JSON, or its beginning, that may remain of the last item."""
 _HALF: Final = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\Z")
 _ESCAPE: Final = 6
 _DEEPEST: Final = 250
@@ -30,7 +30,7 @@ _MAX: Final = 1 << 20
 
 
 def completed(text: str) -> Any:
-    """Return the content of JSON text that was cut off, with a mark at the cut; other text is returned unchanged."""
+    """Return the content of cut JSON text, with a mark at the cut; other text is returned unchanged."""
     if not _MIN <= len(text) <= _MAX or text.lstrip()[:1] not in ("[", "{", '"'):
         return text
     closers, last = "", None
@@ -44,7 +44,7 @@ def completed(text: str) -> Any:
             said = _HALF.sub("", text[: token.end()])
             return _parsed(f'{said}{MARK}"{closers}', _without_piece(text, last, closers), text)
         if first in "[{":
-            if len(closers) == _DEEPEST:  # each further level would copy all open ones
+            if len(closers) == _DEEPEST:  # each further level would copy all open levels
                 return text
             closers = ("]" if first == "[" else "}") + closers
         elif first in "]}":
@@ -69,7 +69,7 @@ def _parsed(whole: str, without_piece: str, text: str) -> Any:
 
 
 def _without_piece(text: str, last: re.Match[str] | None, closers: str) -> str:
-    """Return the text up to its last complete item, with the mark as a further item; empty if the rest is no JSON."""
+    """Return the text up to its last complete item, with the mark as another item; empty if the rest is not JSON."""
     if last is None or _PIECE.match(text, last.end()) is None:
         return ""
     kept = text[: last.end() if last[0] != "," else last.start()]

@@ -1,4 +1,4 @@
-"""Spans of a request as one piece of JSON text, which is split only when single spans are needed."""
+"""Spans of a request as one piece of JSON text, which is split only if single spans are needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _START: Final = len(b'{"span_id":"01234567-89ab-cdef-')
 class EncodedSpans:
     """JSON objects of the spans of one trace, encoded without white space.
 
-    Nearly every trace is sent as it was mapped. Keeping its spans in one piece until then saves a copy and an object
+    Nearly every trace is sent as it was mapped. Until then, keeping its spans in one piece saves a copy and an object
     for each span. `len()` is the number of spans, and iteration yields them one by one.
     """
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 KINDS: Final = frozenset({"AGENT", "TOOL", "LLM", "RETRIEVER", "CHAIN", "EMBEDDING", "OTHER"})
 MODEL_KINDS: Final = frozenset({"LLM", "EMBEDDING", "RETRIEVER"})
-"""Kinds whose spans have `model`: the server's list of top models counts every span with a model."""
+"""Kinds whose spans get `model`. The server's list of top models counts every span with a model."""
 TALKING_KINDS: Final = frozenset({"LLM", "AGENT", "CHAIN"})
 """Kinds whose input and output can be the conversation of the whole trace."""
 

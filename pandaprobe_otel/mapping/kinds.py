@@ -1,8 +1,9 @@
 """Kind of a span: LLM, AGENT, TOOL, RETRIEVER, CHAIN, EMBEDDING or OTHER.
 
-The rules apply in this order: a kind that a dialect states, operation names and similar attributes, the span's name
-and scope, and last the evidence of its attributes. OpenTelemetry's own span kind and HTTP attributes are never used: an
-LLM span of the Anthropic SDK is a CLIENT span with HTTP attributes. Usage alone proves nothing, since agents have sums.
+The rules apply in this order: kinds that a dialect states; operation names and similar attributes; the span's name and
+scope; the evidence of its attributes. OpenTelemetry's own span kind and HTTP attributes are never used: an
+LLM span of the Anthropic SDK is a CLIENT span with HTTP attributes. Usage alone proves nothing, because agents have
+sums.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.attribute_shape import Shape, shape_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.precedence import DIALECTS
-from pandaprobe_otel.mapping.shape import Shape, shape_of
-from pandaprobe_otel.mapping.view import SpanView
+from pandaprobe_otel.mapping.span_view import SpanView
 
 _NAME_RULES: Final = tuple(
     rule.decide for dialect in DIALECTS for rule in dialect.kinds if not rule.attribute and rule.decide is not None
@@ -30,13 +31,13 @@ _MCP_METHOD: Final = "mcp.method.name"
 _MCP_WORK: Final = frozenset(
     {"tools/call", "prompts/get", "resources/read", "sampling/createMessage", "elicitation/create"}
 )
-"""Requests of the Model Context Protocol that do work; all others connect, list and notify."""
+"""Requests of the Model Context Protocol that do work. All others connect, list and notify."""
 
 _ANTHROPIC: Final = "com.anthropic.sdk.python"
 _COUNTS_TOKENS: Final = ".count_tokens"
 
 _PLUMBING_SCOPES: Final = frozenset({"fastapi"})
-"""Scopes that trace the inside of a web request (dependencies, endpoint, serialization) without HTTP attributes."""
+"""Scopes of spans inside a web request (dependencies, endpoint, serialization) without HTTP attributes."""
 
 
 def kind_of(view: SpanView) -> str:
@@ -65,7 +66,7 @@ def is_plumbing(view: SpanView) -> bool:
 
 
 def is_poll(view: SpanView) -> bool:
-    """Return whether the span is a request of Anthropic's SDK that no model answers: a GET, or a token count.
+    """Return whether the span is a request of Anthropic's SDK without a model: a GET, or a token count.
 
     It is useful next to other work, but must not be a trace of its own: apps that poll would post dozens of them.
     """
@@ -93,8 +94,8 @@ def is_mcp_housekeeping(view: SpanView) -> bool:
 def is_dropped(view: SpanView) -> bool:
     """Return whether the span only repeats another one.
 
-    Logfire announces each span with a pending copy. AG2 repeats the tokens of each model call, whose span has them, in
-    an accounting record.
+    Logfire announces each span with a pending copy. AG2 repeats the tokens of each model call in an accounting record,
+    although the call's span has them.
     """
     attributes = view.attributes
     return attributes.get("logfire.span_type") == "pending_span" or attributes.get("ag2.usage.kind") == "model_call"

@@ -1,17 +1,17 @@
-"""Span during the mapping."""
+"""Span while it is mapped."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from pandaprobe_otel.mapping.attribute_shape import Shape
 from pandaprobe_otel.mapping.kinds import kind_in
-from pandaprobe_otel.mapping.shape import Shape
-from pandaprobe_otel.mapping.view import SpanView
+from pandaprobe_otel.mapping.span_view import SpanView
 
 
 class MappedSpan:
-    """Span during the mapping: its view, its shape, the fields found in it, and the body to send."""
+    """Span while it is mapped: its view, its shape, the fields found in it, and the body to send."""
 
     __slots__ = (
         "aggregated", "body", "cost", "found", "kind", "metadata", "parameters", "read_all", "shape", "unusable",
@@ -22,26 +22,26 @@ class MappedSpan:
     shape: Shape
     kind: str
     parameters: Mapping[str, Any]
-    """Model parameters from steady attributes; must not be changed."""
+    """Model parameters from low-cardinality attributes; must not be changed."""
     found: Mapping[str, Any]
     metadata: dict[str, Any]
     body: dict[str, Any]
     """Set by the first stage."""
     usage: dict[str, int] | None
-    """Token counts of the span itself, until the tree decides where they belong."""
+    """Token counts of the span itself, until the tree determines where they belong."""
     aggregated: dict[str, int] | None
     """Counts that the emitter itself marks as a sum."""
     cost: dict[str, float] | None
     unusable: list[str]
     """Attributes whose values their rows could not use."""
     read_all: bool
-    """True if the readers of content took everything from its sources."""
+    """True if the readers of content read everything in its sources."""
 
 
 def mapped_span(view: SpanView, shape: Shape, kind: str | None = None) -> MappedSpan:
-    """Begin to map a span. It replaces `__init__`, a call of which takes twice as long (benchmarks/mapping)."""
+    """Start mapping a span. It replaces `__init__`, whose call takes twice as long (benchmarks/mapping)."""
     span = MappedSpan()
-    told, found, metadata, span.parameters, unusable = shape.steady.read(view.attributes)
+    told, found, metadata, span.parameters, unusable = shape.cached.read(view.attributes)
     span.view, span.shape, span.metadata = view, shape, {**metadata}
     span.unusable, span.read_all = [*unusable], True
     span.kind = kind or told or kind_in(shape, view)

@@ -20,7 +20,7 @@ class MappedTrace:
     """The same spans as JSON text, for sending them in batches."""
 
     def body(self) -> dict[str, Any]:
-        """Return the body of POST /traces with all spans; 1e999 is infinite here, but null when encoded."""
+        """Return the body of POST /traces with all spans. 1e999 is infinite here, but null when encoded."""
         return {**self.trace, "spans": self.spans}
 
     def encoded(self) -> bytes:

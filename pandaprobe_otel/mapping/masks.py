@@ -1,7 +1,7 @@
 """Masks: regular expressions and functions that remove text that must not leave the process.
 
-They apply to every text that is sent (names, content, errors, metadata with its keys, tags), on a copy, after the
-mapping and before any cut. They fail closed, and the text that they matched is never shown.
+They apply to every text that is sent: names, content, errors, metadata with its keys, tags. They work on a copy, after
+the mapping and before any cut. They fail closed, and the text that they matched is never shown.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias, cast
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.process.guard import failed
 
 Mask: TypeAlias = Callable[[str], str]
@@ -26,7 +26,7 @@ _FIELDS: Final = (
 def compile_masks(mask: Any) -> tuple[Mask, ...]:
     """Return the masks of a setting: a regular expression (text or compiled), a function, or several of them.
 
-    Raises ValueError for a text that is no regular expression, and TypeError for any other invalid mask.
+    Raises ValueError for a text that is not a regular expression, and TypeError for any other invalid mask.
     """
     if mask is None:
         return ()
@@ -45,7 +45,7 @@ def _compiled(mask: object) -> Mask:
         try:
             return _substitution(re.compile(mask))
         except re.error as error:
-            raise ValueError(f"no regular expression: {error}") from error
+            raise ValueError(f"not a regular expression: {error}") from error
     if isinstance(mask, re.Pattern):
         return _substitution(cast("re.Pattern[str]", mask))
     if callable(mask):
@@ -83,7 +83,7 @@ def _masked(value: Any, masks: Sequence[Mask]) -> Any:
 
 
 def masked_text(text: str, masks: Sequence[Mask]) -> str:
-    """Return the text with every mask applied; what a mask fails at is left out whole."""
+    """Return the text with every mask applied; if a mask fails, the whole text is left out."""
     for mask in masks:
         try:
             text = mask(text)

@@ -29,7 +29,7 @@ class MappingOptions:
     hidden: tuple[str, ...] = ()
     """Name prefixes of attributes that are not read, because an emitter's own switch forbids it."""
     hidden_in_calls: tuple[str, ...] = ()
-    """Name prefixes that are not read in OpenInference's model calls, where these attributes repeat hidden messages."""
+    """Name prefixes not read in OpenInference's model calls, whose attributes repeat hidden messages there."""
     max_field_bytes: int = 262_144
     max_trace_bytes: int = 4_194_304
     environment: str | None = None
@@ -44,14 +44,14 @@ class MappingOptions:
         """Read the options from the settings and from the switches of emitters in `environ`. Never raises.
 
         An unusable mask fails closed: every text is masked, and `problems` reports it. If `capture` was given for all
-        kinds of spans, it alone decides; else the switches count as well.
+        kinds of spans, it alone decides; otherwise the switches apply too.
         """
         problems: list[str] = []
         try:
             masks = compile_masks(config.mask)
         except (TypeError, ValueError) as error:
             masks = (mask_everything,)
-            problems.append(f"mask cannot be used ({error}); every text is masked until it is mended.")
+            problems.append(f"mask cannot be used ({error}); every text is masked until you correct it.")
         modes: Mapping[str, Capture] = {"*": config.capture} if isinstance(config.capture, str) else config.capture
         is_given = "*" in modes and config.sources.get("capture", "default") != "default"
         hidden = Hidden() if is_given else hidden_by(environ)

@@ -1,4 +1,4 @@
-"""Exceptions after which work has neither succeeded nor failed: it was cancelled, or waits for a person or an event.
+"""Exceptions that do not mean failure: work was cancelled, or waits for a person or an event.
 
 They are recognized by name, so that neither asyncio, trio nor any framework is imported.
 """
@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 from pandaprobe_otel.mapping.attributes import CANCELLED, INTERRUPTED, PARTIAL, TIMED_OUT
 
 UNFINISHED: Final = frozenset({CANCELLED, TIMED_OUT, PARTIAL})
-"""Outcomes after which the work stays incomplete for good. Interrupted work, in contrast, has stopped as intended."""
+"""Outcomes of work that stays incomplete for good. Interrupted work, in contrast, has stopped as intended."""
 
 _CANCELLATIONS: Final = frozenset({"CancelledError", "Cancelled"})
 """Exceptions of asyncio and trio; both derive from BaseException."""
@@ -30,7 +30,7 @@ _PAUSES: Final = {
 }
 """Exceptions with which frameworks pause work that is resumed later, and their packages."""
 _STEERING: Final = ("ParentCommand", "langgraph")
-"""Exception with which a graph's node tells its parent where to continue: this is no outcome."""
+"""Exception by which a graph's node tells its parent where to continue. It is not an outcome."""
 
 
 def outcome_of(error: BaseException) -> str | None:
@@ -50,14 +50,14 @@ def outcome_of(error: BaseException) -> str | None:
 
 
 def outcome_in(body: Mapping[str, Any]) -> str | None:
-    """Return the outcome in the metadata of a PandaProbe span or trace; None if it has succeeded or failed."""
+    """Return the outcome in the metadata of a PandaProbe span or trace; None if it succeeded or failed."""
     metadata: Any = body.get("metadata")
     told: Any = cast("Mapping[str, Any]", metadata).get("outcome") if isinstance(metadata, Mapping) else None
     return told if isinstance(told, str) and (told in UNFINISHED or told == INTERRUPTED) else None
 
 
 def outcome_named(kind: str) -> str | None:
-    """Return the same as `outcome_of`, by the exception's class name, with or without its module, as spans have it."""
+    """Return the same as `outcome_of`, from the exception's class name in a span, with or without its module."""
     module, _, name = kind.rpartition(".")
     package = module.partition(".")[0]
     if name in _CANCELLATIONS and package in _CANCELLING_MODULES:

@@ -1,4 +1,4 @@
-"""Last step of the mapping: it ensures that the result can be sent, stored and read back, whatever the input."""
+"""Last step of the mapping: ensure that the result can be sent, stored and read back, whatever the input."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import orjson
 
-from pandaprobe_otel.mapping.budget import FRAME, fit_fields, fit_trace
+from pandaprobe_otel.mapping.byte_limits import FRAME, fit_fields, fit_trace
 from pandaprobe_otel.mapping.clean import clean
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.mapped_trace import MappedTrace
 from pandaprobe_otel.mapping.masks import masked
 from pandaprobe_otel.mapping.options import MappingOptions
@@ -27,7 +27,7 @@ def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: Mappin
     together = _FIRST_TOGETHER if most >= _LARGE else 1
     while len(bodies) < len(spans):
         some = spans[len(bodies) : len(bodies) + together]
-        # Several bodies are encoded and searched at once, and one by one only if there is a problem with any of them.
+        # Several bodies are encoded and searched at once. Only if there is a problem, each is treated separately.
         data = _encoded([[[some]]]) if together > 1 else b""  # the same depth as for a single body
         if 0 < len(data) <= most and not _has_data_url(data):
             bodies += some
@@ -35,13 +35,13 @@ def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: Mappin
             together = _MOST_TOGETHER
             continue
         alone = data[4:-4] if len(some) == 1 else b""
-        del data  # may be large, and is no longer needed
+        del data  # may be large, and is not needed any more
         together = _FIRST_TOGETHER if most >= _LARGE else 1
         for body in some:
             body, encoded = _kept(body, most, options, alone)
             bodies.append(body)
             pieces.append(encoded)
-            if len(encoded) > _LARGE // 2:  # maybe because it was cut to that size
+            if len(encoded) > _LARGE // 2:  # perhaps because it was cut to that size
                 together = 1
     size_and_hash.cache_clear()
     total = len(encoded_trace) + sum(map(len, pieces)) + len(pieces) + FRAME
@@ -56,14 +56,14 @@ def finished(trace: dict[str, Any], spans: list[dict[str, Any]], options: Mappin
 _FIRST_TOGETHER: Final = 4
 _MOST_TOGETHER: Final = 32
 _LARGE: Final = 262_144
-"""Bytes of a large body. One call encodes a few bodies at first, and a single one after a large body: so only a few
-large values are in memory twice at a time before they are cut."""
+"""Bytes of a large body. Several bodies are encoded in one call until a large one comes, then one per call. So only a
+few large values are in memory twice before they are cut."""
 
 
 def _kept(body: dict[str, Any], most: int, options: MappingOptions, data: bytes = b"") -> tuple[dict[str, Any], bytes]:
-    """Return the body and its encoding, unchanged if it has at most `most` bytes and no problem.
+    """Return the body and its encoding. Both are unchanged if it has at most `most` bytes and no problem.
 
-    `data`: its encoding, if it is known.
+    `data`: its encoding, if known.
     """
     data = data or _encoded_body(body)
     if 0 < len(_sound(data)) <= most:
@@ -111,14 +111,14 @@ def _encoded(value: Any) -> bytes:
     """Return the value as JSON, or b"" if it must be cleaned because the encoder, the store or the server would fail.
 
     Values are nearly always clean, and the encoder checks this for free: it refuses lone surrogates, big integers,
-    foreign types and too deep nesting, and writes NULs as an escape. Bodies are wrapped in four lists, which represent
+    foreign types and deep nesting. It writes NULs as an escape. Bodies are wrapped in four lists, which represent
     the trace, its list of spans and further levels around the trace; 250 levels remain for the body.
     """
     try:
         data = orjson.dumps(value)
     except (TypeError, ValueError, RecursionError):
         return b""
-    # Searching for five bytes is twice as fast as for the six of the escape.
+    # Searching for five bytes is twice as fast as searching for all six of the escape.
     return b"" if b"u0000" in data and b"\\u0000" in data else data
 
 
@@ -131,7 +131,7 @@ _MIN_BYTES_PER_LOOK: Final = 128
 
 
 def _has_data_url(data: bytes) -> bool:
-    # A single byte is found six times as fast as the whole mark. If it is frequent (program text), search for the mark.
+    # A single byte is found six times as fast as the whole mark. If the byte is frequent (program text), use the mark.
     at = data.find(b";")
     for _ in range(len(data) // _MIN_BYTES_PER_LOOK + 1):
         if at < 0:

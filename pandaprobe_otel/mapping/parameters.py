@@ -1,4 +1,4 @@
-"""Model parameters, by a list of known names: the objects that contain them also hold keys, URLs and prompts."""
+"""Model parameters, by a list of known names: the objects that contain them also contain keys, URLs and prompts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.values import decoded, is_absent, mapping
 
 KNOWN: Final = frozenset(
@@ -52,7 +52,7 @@ def selected(source: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def normal(name: str, value: Any) -> Any:
-    """Return the value in the form that is sent, None if it has no meaning (null, empty, one choice)."""
+    """Return the value in the form to send; None if it has no meaning (null, empty, one choice)."""
     if name == "n":
         return choices(value)
     if name in _WHOLE:

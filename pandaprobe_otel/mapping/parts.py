@@ -10,7 +10,7 @@ import base64
 from collections.abc import Callable
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.text import MIN_DATA_URL, digest_of_data_url
 from pandaprobe_otel.mapping.tool_texts import arguments_text, is_told_whole, result_text
 from pandaprobe_otel.mapping.values import decoded, is_absent
@@ -28,7 +28,7 @@ class Draft:
         self.results: list[dict[str, Any]] = []
         self.reasoning: list[str] = []
         self.exact = True
-        """True if nothing in the parts was left behind."""
+        """True if everything in the parts was read."""
 
     def add(self, part: Any) -> None:
         """Sort one part into content, calls, results or reasoning. An unknown part is kept as content."""
@@ -84,7 +84,7 @@ class Draft:
         self.results.append(result)
 
     def body(self) -> Any:
-        """Return the content: one text if all parts are text, else a list of parts; None without content."""
+        """Return the content: one text if all parts are text, else a list of parts; None if there are no parts."""
         content = self.content
         if not content:
             return None
@@ -118,7 +118,7 @@ def _text(draft: Draft, part: Any) -> None:
 
 _RESULT_ENVELOPE: Final = frozenset({"type", "kind", "id", "response", "result", "content", "role", "tool_call_id"})
 _TEXT_ENVELOPE: Final = frozenset({"type", "text", "content", "value", "id", "index", "cache_control", "kind"})
-"""Keys of a text part that are read, or that tell nothing about the text."""
+"""Keys of a text part that are read or that mean nothing for the text."""
 
 
 def _call(draft: Draft, part: Any) -> None:
@@ -128,7 +128,7 @@ def _call(draft: Draft, part: Any) -> None:
 def _call_response(draft: Draft, part: Any) -> None:
     response = _first(part, "response", "result", "content")
     draft.add_result(part.get("id"), response)
-    if len(part) > 3 and response is not None:  # such as a mark that the tool failed
+    if len(part) > 3 and response is not None:  # such as a mark for a failed tool
         more = {key: value for key, value in part.items() if key not in _RESULT_ENVELOPE and not is_absent(value)}
         draft.results[-1] |= more
 
@@ -154,7 +154,7 @@ def _blob(draft: Draft, part: Any) -> None:
     data = _first(part, "content", "data")
     if data is not None:
         draft.content.append(media(image, mime, data))
-    elif "sha256" in part:  # the emitter has removed the data: its description replaces them
+    elif "sha256" in part:  # the emitter has removed the data, so its description replaces them
         held = {key: value for key, value in part.items() if key not in ("type", "modality") and value is not None}
         if image:
             draft.content.append({"type": "image_url", "image_url": {"url": held}})
@@ -254,7 +254,7 @@ def _keep(draft: Draft, part: Any) -> None:
 
 
 def media(image: bool, mime: Any, data: Any) -> dict[str, Any]:
-    """Return an image or file part with the data (base64 text or bytes), or with their digest if they are long."""
+    """Return an image or file part with the data (base64 text or bytes); long data is replaced by its digest."""
     if type_of(data) is bytes:
         data = base64.b64encode(data).decode()
     if type_of(data) is not str:

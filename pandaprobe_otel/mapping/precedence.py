@@ -1,11 +1,11 @@
-"""All dialects, in order of precedence. A new one needs a module in `dialects` and a line in this list."""
+"""All dialects, in order of precedence. A new dialect needs a module in `dialects` and a line in this list."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import Final
 
-from pandaprobe_otel.mapping.table import Dialect
+from pandaprobe_otel.mapping.dialect_table import Dialect
 
 ORDER: Final = (
     "pandaprobe",
@@ -24,7 +24,7 @@ ORDER: Final = (
     "semantic_kernel",
     "plain",
 )
-"""Module names in `dialects`; of two dialects that can fill a field, the earlier one wins."""
+"""Module names in `dialects`. If two dialects can fill a field, the earlier one wins."""
 
 DIALECTS: Final[tuple[Dialect, ...]] = tuple(
     import_module(f"pandaprobe_otel.mapping.dialects.{name}").DIALECT for name in ORDER

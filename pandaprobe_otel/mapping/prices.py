@@ -1,7 +1,7 @@
 """Costs that no span states, computed from the price list of the package `genai-prices` (extra `cost`).
 
-Prices are those at the start of the call, so the same spans always cost the same. The package contains its list;
-nothing is fetched.
+The price at the start of the call applies, so the same spans always cost the same. The package contains its list, and
+nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Priced(NamedTuple):
 
 
 Price: TypeAlias = Callable[[str, "str | None", Mapping[str, int], int], "Priced | None"]
-"""(model, provider, token usage, start in nanoseconds) -> cost, or None for a model that is not in the list."""
+"""(model, provider, token usage, start in nanoseconds) -> cost; None for a model that is not in the list."""
 
 
 def add_computed_costs(spans: Sequence[MappedSpan], price: Price) -> None:
@@ -47,7 +47,7 @@ def add_computed_costs(spans: Sequence[MappedSpan], price: Price) -> None:
 
 
 def listed_price(model: str, provider: str | None, usage: Mapping[str, int], start_ns: int) -> Priced | None:
-    """Look up the price, first at the provider, then at any seller of a model with this name. Never raises."""
+    """Look up the price, first from the provider, then from any seller of a model with this name. Never raises."""
     prices = _package()
     if prices is None:
         return None
@@ -77,7 +77,7 @@ def listed_price(model: str, provider: str | None, usage: Mapping[str, int], sta
 
 @cache
 def _package() -> Any:
-    """Return the price list, loaded on the first call (half a second of CPU), or None if it is not installed."""
+    """Return the price list, loaded on the first call (half a second of CPU); None if it is not installed."""
     try:
         return import_module("genai_prices")
     except ImportError:

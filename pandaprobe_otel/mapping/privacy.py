@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.options import Capture
 from pandaprobe_otel.mapping.span_fields import name_of
-from pandaprobe_otel.mapping.view import EventView, SpanView
+from pandaprobe_otel.mapping.span_view import EventView, SpanView
 
 _TELLING: Final = frozenset(
     {
@@ -35,7 +35,7 @@ _TELLING: Final = frozenset(
         "url.path",
     }
 )
-"""Metadata with texts of the app or its users; URLs contain queries and the names of requested things."""
+"""Metadata with texts of the app or its users. URLs contain queries and the names of requested things."""
 
 
 _NUMBERS: Final = frozenset({int, float, bool})
@@ -59,7 +59,7 @@ def _event_without(event: EventView, hidden: tuple[str, ...]) -> EventView:
 
 
 def restrict(span: MappedSpan, capture: Capture) -> None:
-    """Remove from a span's body everything that `capture` forbids; its content was never read."""
+    """Remove everything that `capture` forbids from a span's body; its content was never read."""
     if capture == "all":
         return
     body, metadata = span.body, span.metadata
@@ -75,7 +75,7 @@ def restrict(span: MappedSpan, capture: Capture) -> None:
 
 
 def restrict_trace(fields: dict[str, Any], capture: Capture) -> None:
-    """Remove from a trace's fields everything that `capture` forbids."""
+    """Remove everything that `capture` forbids from a trace's fields."""
     if capture == "all":
         return
     fields.pop("input", None)
@@ -96,7 +96,7 @@ def silence_tools(value: Any) -> Any:
 
 
 _OF_ANY_RESULT: Final = ("role", "tool_call_id", "name", "is_error")
-"""Keys that are still sent of a removed tool result; other keys may contain part of it."""
+"""Keys of a removed tool result that are still sent. Other keys may contain part of it."""
 
 
 def _without_tools(message: Any) -> Any:

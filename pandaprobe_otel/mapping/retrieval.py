@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.content import conversation
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.values import decoded, is_absent, number
 from pandaprobe_otel.mapping.vectors import without_vectors
 
@@ -58,13 +58,13 @@ def _document(item: Any) -> Any:
     score = number(outer.get("score", item.get("score")))
     if score is not None:
         result["score"] = score
-    if outer is item:  # in a wrapper, `beside` may hold the store's own records
+    if outer is item:  # in a wrapper, `beside` may contain the store's own records
         result |= {key: value for key, value in beside.items() if key not in result}
     return result
 
 
 def _inner(item: Any) -> Any:
-    """Return the document in LlamaIndex's scored nodes and LangChain's constructors."""
+    """Return the document inside LlamaIndex's scored nodes and LangChain's constructors."""
     for key in ("node", "document", "kwargs"):
         inner = item.get(key)
         if type_of(inner) is dict and inner:
@@ -73,7 +73,7 @@ def _inner(item: Any) -> Any:
 
 
 def query_text(value: Any, *, own: bool) -> Any:
-    """Return the query in a retriever's arguments; in a value of the app (`own`), only if it is the only argument."""
+    """Return the query in a retriever's arguments. In a value of the app (`own`), it must be the only argument."""
     if type_of(value) is dict and not (own and len(value) > 1):
         for key in _QUERY_KEYS:
             if type_of(value.get(key)) is str and value[key]:
@@ -82,7 +82,7 @@ def query_text(value: Any, *, own: bool) -> Any:
 
 
 def embedding_input(value: Any, *, own: bool) -> Any:
-    """Return the embedded texts, or a value of the app (`own`) whole if it contains more than these."""
+    """Return the embedded texts, or the whole value if it is the app's (`own`) and contains more than these texts."""
     beside = own and type_of(value) is dict and value.keys() - _INPUT_KEYS
     return without_vectors(value) if beside else embedding_texts(value)
 

@@ -1,11 +1,11 @@
 """Spans of OpenTelemetry's SDK: the only module that knows their private fields.
 
-A span of the SDK consists of a dozen objects (locks, bounded lists and their contents). While they wait for the rest of
-their traces, thousands of spans cost the app a tenth of its time in garbage collections
-(benchmarks/delivery/bench_cpu.py) and take twice the memory of their content. So only the fields of an ended span are
-kept, in a tuple. Their names have not changed since version 1.0. The public properties are Python calls that copy
-events, links and attributes, at four times the cost (benchmarks/mapping). A span that the SDK did not make is kept as
-it is, and read through its properties.
+A span of the SDK consists of a dozen objects (locks, bounded lists and their contents). Thousands of spans that wait
+for the rest of their traces would cost the app a tenth of its time in garbage collections
+(benchmarks/delivery/bench_cpu.py) and twice the memory of their content. So only the fields of an ended span are kept,
+in a tuple. Their names have not changed since version 1.0. The public properties are Python calls that copy events,
+links and attributes, at four times the cost (benchmarks/mapping). A span that the SDK did not make is kept whole and
+read through its properties.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import SpanContext, SpanKind
 
-from pandaprobe_otel.mapping.exact import type_of
-from pandaprobe_otel.mapping.text import cut_text
-from pandaprobe_otel.mapping.view import (
+from pandaprobe_otel.mapping.exact_types import type_of
+from pandaprobe_otel.mapping.span_view import (
     KNOWN_SHAPES,
     Dropped,
     SpanView,
@@ -33,9 +32,10 @@ from pandaprobe_otel.mapping.view import (
     read_event,
     read_link,
 )
+from pandaprobe_otel.mapping.text import cut_text
 
 EndedSpan: TypeAlias = tuple[Any, ...]
-"""Fields of an ended span, as named below; then its events, its links and how many of each were dropped, if any.
+"""Fields of an ended span, as named below. Its events, links and numbers of dropped items follow, if there are any.
 
 For a span that the SDK did not make: its context, and the span.
 """
@@ -63,18 +63,18 @@ _LONG: Final = 1000
 
 
 def fields_of(span: ReadableSpan) -> EndedSpan:
-    """Return the fields of a span that are kept. Called by the app's threads."""
+    """Return the fields of a span to keep. Called by the app's threads."""
     try:
         events, links, lost_events, lost_links = _lists(span)
         if events or links or lost_events or lost_links:
             return (*_fields(span), tuple(events), tuple(links), lost_events, lost_links)
         return _fields(span)
-    except AttributeError:  # not a span of an app with this SDK
+    except AttributeError:  # not a span of this SDK
         return _fields_of_plain(span)
 
 
 def _fields_of_plain(span: Any) -> EndedSpan:
-    """Return the fields of a `ReadableSpan` made of plain attributes and lists, as a gateway makes it."""
+    """Return the fields of a `ReadableSpan` with plain attributes and lists, as a gateway makes it."""
     made: Any = span
     context: Any = made.context
     if context is not None and not issubclass(type_of(context), tuple):  # of another vendor's class
@@ -123,7 +123,7 @@ def parent_of(span: EndedSpan) -> SpanContext | None:
 
 
 def is_local_root(span: EndedSpan) -> bool:
-    """Return whether the span is a local root. Roots get more room: without its root, a trace would never finish."""
+    """Return whether the span is a local root. Roots get more room, because a trace never finishes without its root."""
     parent = parent_of(span)
     return parent is None or parent.is_remote
 
@@ -179,14 +179,14 @@ def _cut_attributes(attributes: Mapping[str, Any] | None, keep: int) -> dict[str
 SMALLEST_SPAN: Final = 2000
 """Bytes of an ended span without its text."""
 _USUAL_ATTRIBUTES: Final = 20
-"""Attributes included in it. Each further attribute, event or link takes some hundred bytes."""
+"""Attributes counted in `SMALLEST_SPAN`. Each further attribute, event or link takes some hundred bytes."""
 _ATTRIBUTE, _ITEM, _ELEMENT = 100, 400, 50
 _TEXTS: Final = frozenset({str, bytes})
 _CONTAINERS: Final = frozenset({list, tuple, dict})
 
 
 def size_of(span: EndedSpan) -> int:
-    """Return the approximate bytes that a span takes: its text, and an allowance for the objects themselves."""
+    """Return the approximate bytes of a span: its text, and an allowance for the objects themselves."""
     if len(span) == _BARE:
         return SMALLEST_SPAN + _held(span[_ATTRIBUTES], _USUAL_ATTRIBUTES)
     if len(span) == _FOREIGN:
@@ -206,12 +206,12 @@ def _held(attributes: Mapping[str, Any], usual: int) -> int:
 
 
 def _copy_of(attributes: Any) -> dict[str, Any]:
-    copy = getattr(attributes, "copy", None)  # the SDK's `copy` is one call in C; `values` looks up every key
+    copy = getattr(attributes, "copy", None)  # the SDK's `copy` is one call in C, but `values` looks up every key
     return dict(attributes or ()) if copy is None else copy()
 
 
 def _in(value: Any) -> int:
-    """Return the bytes of a list or map at any depth; clients of a gateway may put 100,000 elements in one."""
+    """Return the bytes of a list or map at any depth. Clients of a gateway may put 100,000 elements into one."""
     size, pending = 0, [value]
     while pending:
         inside: Any = pending.pop()
@@ -225,7 +225,7 @@ def _in(value: Any) -> int:
 
 
 class _OpenView:
-    """View that is not frozen yet, since a frozen dataclass sets each field through the slow `object.__setattr__`."""
+    """View that is not frozen yet, because a frozen dataclass sets each field through the slow `object.__setattr__`."""
 
     __slots__ = SpanView.__slots__
 
@@ -236,13 +236,13 @@ def read_span(span: ReadableSpan) -> SpanView:
 
 
 def read_ended(span: EndedSpan) -> SpanView:
-    """Return the view of a span of which the fields were kept."""
+    """Return the view of a span from its kept fields."""
     if len(span) == _FOREIGN:
         return _read_properties(span[1])
     try:
         view: Any = _OpenView()
         context, parent, view.name, kind, status, start, end, attributes, scope, resource, dropped, *more = span
-        view.trace_id, view.span_id = context[0], context[1]  # it is a tuple, and its properties are Python calls
+        view.trace_id, view.span_id = context[0], context[1]  # a tuple, because its properties are Python calls
         if parent is None:
             view.parent_id, view.parent_is_remote = None, False
         else:
@@ -273,7 +273,7 @@ def read_ended(span: EndedSpan) -> SpanView:
 
 
 def _made_plain(attributes: dict[str, Any], shape: Any) -> Any:
-    """Make the attributes of a known shape plain; return the shape, or None if they no longer have it."""
+    """Convert the attributes of a known shape to plain values; return the shape, or None if they no longer have it."""
     for name in shape.nested:
         attributes[name] = plain(attributes[name])
     if not shape.floats or isfinite(sum(shape.floats(attributes))):
@@ -340,7 +340,7 @@ def span_of(fields: EndedSpan) -> ReadableSpan:
 
 
 def guarded(span: ReadableSpan) -> ReadableSpan:
-    """Make the attributes read-only for app code, which must not change them, because other exporters share them."""
+    """Make the attributes read-only for the app's functions, because other exporters share them."""
     attributes: Any = getattr(span, "_attributes", None)
     if type(span) is ReadableSpan and type(attributes) is dict:
         ours: Any = span

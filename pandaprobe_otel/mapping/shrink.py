@@ -1,7 +1,7 @@
 """Reduction of JSON-safe data to a number of bytes, with as much of its structure as possible.
 
-First, the longest texts are cut to the same length, the largest that fits. If that is not enough, long lists keep only
-their beginning and end, and then deep values only their upper levels. A marker states each cut.
+First, the longest texts are cut to the largest length that fits. If that is not enough, long lists keep only their
+beginning and end, and then deep values only their upper levels. A marker states each cut.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any, Final
 
 import orjson
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.text import cut_text
 
 MIN_TEXT: Final = 64
-"""Smallest length in characters to which texts are cut; a marker is about as long."""
+"""Shortest length to which texts are cut, in characters; a marker has about this length."""
 
 MAX_KEY: Final = 512
 _ROUNDS: Final = 12
@@ -33,8 +33,8 @@ _EARLIER: Final = re.compile(r"…?\[cut \d{1,18} of (\d{1,18}) (?:items|keys)\]
 def shrink(value: Any, max_bytes: int, *, digest: bool = False, size: int | None = None) -> Any:
     """Return the JSON-safe value, cut so that its encoding takes at most `max_bytes` bytes (at least 256).
 
-    The value itself is not changed. With `digest`, markers contain the SHA-256 of the text or value that was cut.
-    `size` is the current size of the encoding, if known.
+    The value itself is not changed. With `digest`, markers contain the SHA-256 of the cut text or value. `size` is the
+    current size of the encoding, if known.
     """
     if size is None:
         size = encoded_size(value)
@@ -87,7 +87,7 @@ def _fit_texts(value: Any, survey: _Survey, max_bytes: int, digest: bool, size: 
     if max(survey.texts, default=0) <= MIN_TEXT + _MARKER_ROOM:
         return value
     lengths = sorted(survey.texts)
-    # The excess is in bytes, the lengths in characters, of which an escaped or non-ASCII one takes several bytes.
+    # The excess is in bytes, but lengths are in characters, and an escaped or non-ASCII character takes several bytes.
     excess = int((size - max_bytes) / survey.bytes_of_a_character())
     limit = level_of(lengths, excess)
     limit = level_of(lengths, excess + _MARKER_ROOM * (len(lengths) - bisect_right(lengths, limit)))
@@ -103,7 +103,7 @@ def _fit_texts(value: Any, survey: _Survey, max_bytes: int, digest: bool, size: 
 
 
 class _Cut:
-    """Function that cuts texts over one length."""
+    """Function that cuts texts over a given length."""
 
     __slots__ = ("digest", "limit")
 
@@ -112,14 +112,14 @@ class _Cut:
         self.digest = digest
 
     def __call__(self, text: str) -> str:
-        # The marker would make a text that is barely over the limit longer.
+        # For a text that is barely too long, the marker would need more room than the cut saves.
         if len(text) <= self.limit + _MARKER_ROOM:
             return text
         return cut_text(text, self.limit, digest=self.digest)
 
 
 def level_of(lengths: list[int], excess: int) -> int:
-    """Return the length to which the longest texts must be cut to save `excess`, not counting markers."""
+    """Return the length to which to cut the longest texts, to save `excess`; markers are not counted."""
     for taken in range(1, len(lengths) + 1):
         here = lengths[-taken]
         below = lengths[-taken - 1] if taken < len(lengths) else 0
@@ -148,7 +148,7 @@ class _Survey:
         return size - spared * bytes_each <= max_bytes
 
     def bytes_of_a_character(self) -> float:
-        """Return the bytes that a character of the longest text takes as JSON, by its beginning, middle and end."""
+        """Return the bytes per character of the longest text as JSON, from its beginning, middle and end."""
         text, most = self.longest, len(self.longest) - _SAMPLE
         sample = "".join(text[max(at, 0) : max(at, 0) + _SAMPLE] for at in (0, most // 2, most))
         return max((encoded_size(sample) - 2) / len(sample), 1.0) if sample else 1.0
@@ -190,12 +190,12 @@ def _fewer_items(value: Any, keep: int) -> Any:
         return result
     if kind is list and len(value) > keep:
         total = len(value)
-        for item in value[(keep + 1) // 2 : total - keep // 2]:  # the list may have been cut before
+        for item in value[(keep + 1) // 2 : total - keep // 2]:  # the list may have been cut earlier
             if type_of(item) is str and (earlier := _EARLIER.fullmatch(item)) is not None:
                 total = int(earlier[1])
         marker: Any = f"…[cut {total - keep} of {total} items]"
         if type_of(value[0]) is dict and "role" in value[0]:
-            marker = {"role": "system", "content": marker}  # so that it remains a list of messages
+            marker = {"role": "system", "content": marker}  # the value must remain a list of messages
         head, tail = value[: (keep + 1) // 2], value[len(value) - keep // 2 :]
         return [*_fewer_items(head, keep), marker, *_fewer_items(tail, keep)]
     if kind is list:

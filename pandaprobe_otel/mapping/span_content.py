@@ -1,10 +1,11 @@
-"""Input and output of a span, each from its first source with content; the two are chosen independently."""
+"""Input and output of a span, each from its first source with content. The two are chosen independently."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Final
 
+from pandaprobe_otel.mapping.attribute_shape import Candidate, content_value
 from pandaprobe_otel.mapping.attributes import INPUT, OUTPUT
 from pandaprobe_otel.mapping.content import (
     DEFAULT_ROLE,
@@ -15,12 +16,11 @@ from pandaprobe_otel.mapping.content import (
     unwrap_envelope,
 )
 from pandaprobe_otel.mapping.cut_json import completed
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.messages import END, Conversation, take_texts
 from pandaprobe_otel.mapping.privacy import silence_tools
 from pandaprobe_otel.mapping.retrieval import documents, embedding_input, query_text
-from pandaprobe_otel.mapping.shape import Candidate, content_value
 from pandaprobe_otel.mapping.span_fields import put
 from pandaprobe_otel.mapping.values import decoded, is_absent, scalar
 from pandaprobe_otel.mapping.vectors import without_vectors
@@ -41,7 +41,7 @@ def add_content(span: MappedSpan, *, hides_tools: bool = False) -> None:
         span.read_all = asked + answered == len(span.shape.sources)
         if hides_tools:
             given, result = silence_tools(given), silence_tools(result)
-            span.metadata.pop("replay", None)  # the whole answer, with what tools are called with
+            span.metadata.pop("replay", None)  # it contains the whole answer, with the arguments of tools
     if given is not None:
         span.body["input"] = given
     if result is not None:
@@ -75,7 +75,7 @@ def _retriever(span: MappedSpan) -> tuple[Any, Any]:
     if value is None:
         value, answered = _value(span, "output")
     result = documents(value, own=OUTPUT in attributes)
-    # Documents differ too much between stores to be sure that all of their content was read.
+    # Documents differ too much between stores to know that all of their content was read.
     span.read_all = asked + (answered and result is None) == len(span.shape.sources)
     return given, result
 
@@ -85,7 +85,7 @@ def _embedding(span: MappedSpan) -> tuple[Any, Any]:
     if value is None:
         value, asked = _value(span, "input")
     given = embedding_input(value, own=INPUT in span.view.attributes)
-    own = span.view.attributes.get(OUTPUT)  # set by the app itself, so it is more than the provider's answer
+    own = span.view.attributes.get(OUTPUT)  # set by the app, so it may contain more than the provider's answer
     span.read_all = (asked and given is value) + (own is not None) == len(span.shape.sources)
     return given, None if own is None else without_vectors(scalar(own))
 
@@ -103,7 +103,7 @@ def _talk(span: MappedSpan, side: str) -> tuple[Any, Sequence[str], int]:
     system = contents["system"] if "system" in contents and side == "input" and kind != "OTHER" else None
     for candidate in contents.get(side, ()):
         form, source, convert, whole = candidate
-        if type(source) is str:  # inlined from `content_value`, to save a call in most cases
+        if type(source) is str:  # copied from `content_value`, which saves a call in most cases
             raw = view.attributes[source] if convert is None else convert(view.attributes[source])
         else:
             raw = content_value(candidate, view)
@@ -141,7 +141,7 @@ def _add_finish_reasons(span: MappedSpan, reasons: list[str]) -> None:
 
 
 def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], span: MappedSpan) -> bool:
-    """Insert the first instructions at the front; return whether they are the only ones."""
+    """Insert the first instructions at the front; return whether there are no others."""
     for candidate in candidates:
         instructions = content_value(candidate, span.view)
         if not is_absent(instructions):
@@ -151,9 +151,9 @@ def _add_system(talk: Conversation, candidates: tuple[Candidate, ...], span: Map
 
 
 def _value(span: MappedSpan, field: str, *, empty: bool = False) -> tuple[Any, bool]:
-    """Return the first usable value of the field, and whether it is everything in its source.
+    """Return the first usable value of the field, and whether it is the whole content of its source.
 
-    With `empty`, an empty object or list is a value too.
+    With `empty`, an empty object or list counts as a value.
     """
     view = span.view
     for candidate in span.shape.contents.get(field, ()):

@@ -1,17 +1,17 @@
-"""Fields of one span that need more than a table row: its name, its model, its times, the rest of its metadata."""
+"""Fields of one span that need more than a table row: name, model, times, and other metadata."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.kind_names import MODEL_KINDS
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
-from pandaprobe_otel.mapping.rest import shown
 from pandaprobe_otel.mapping.status import last_exception
 from pandaprobe_otel.mapping.text import short_text
 from pandaprobe_otel.mapping.times import rfc3339
+from pandaprobe_otel.mapping.unread_attributes import shown
 from pandaprobe_otel.mapping.values import is_absent
 
 _NO_METADATA: Final[Mapping[str, Any]] = {}
@@ -25,7 +25,7 @@ MAX_STACK_TRACE: Final = 4096
 
 
 def name_of(span: MappedSpan) -> str:
-    """Return the name: that of a tool, the one that an emitter displays instead of a template, or the span's."""
+    """Return the name: of a tool, else the one that the emitter displays instead of a template, else the span's own."""
     name: Any = None
     if span.shape.tells_name:
         name = _told_name(span)
@@ -44,7 +44,7 @@ def name_of(span: MappedSpan) -> str:
 
 
 def _keep_others(span: MappedSpan, name: str | None) -> None:
-    """Keep the span's other names in the metadata, unless they repeat the chosen one."""
+    """Keep the span's other names in the metadata, unless they repeat the chosen name."""
     known = f"{name} {span.view.name}"
     if name is not None and name not in span.view.name and span.found.keys().isdisjoint(_SHOWN_NAMES):
         put(span, "span_name", span.view.name)
@@ -63,7 +63,7 @@ def _told_name(span: MappedSpan) -> Any:
 
 
 def add_model(span: MappedSpan) -> None:
-    """Set the model as `model` if the server counts it for this kind, else in the metadata."""
+    """Set the model as `model` if the server counts models for this kind, else in the metadata."""
     model = span.found["model"]
     metadata = span.metadata
     if span.kind not in MODEL_KINDS:
@@ -107,7 +107,7 @@ def add_own_metadata(span: MappedSpan) -> None:
 
 
 def put(span: MappedSpan, key: str, value: Any) -> None:
-    """Set a key of the metadata; a different value that the app has put there moves to `attributes`."""
+    """Set a key of the metadata. If the app has set it to another value, that value moves to `attributes`."""
     metadata = span.metadata
     if key in metadata and metadata[key] != value:
         add_rest(span, {f"metadata.{key}": metadata[key]})
@@ -122,7 +122,7 @@ def add_rest(span: MappedSpan, rest: Mapping[str, Any]) -> None:
 
 
 def add_rare_metadata(span: MappedSpan) -> None:
-    """Add metadata that few spans have: an error, another outcome, links, counts of dropped items."""
+    """Add metadata that few spans have: an error, another outcome, links, numbers of dropped items."""
     view = span.view
     if "outcome" in span.found:
         put(span, "outcome", span.found["outcome"])
@@ -150,6 +150,6 @@ def _add_error(span: MappedSpan) -> None:
     for key, name in (("exception.type", "exception_type"), ("exception.stacktrace", "stack_trace")):
         value = exception.attributes.get(key)
         if type_of(value) is str and value:
-            # Keep the end of a stack trace: it shows the place of the error.
+            # Keep the end of a stack trace, which shows the place of the error.
             cut = len(value) - MAX_STACK_TRACE
             put(span, name, f"[cut {cut} of {len(value)} characters]…{value[cut:]}" if cut > 0 else value)

@@ -1,7 +1,7 @@
 """Mapping of spans to the bodies of PandaProbe spans, in stages that each process all spans of a trace.
 
-Processing stage by stage is a fifth faster than span by span (benchmarks/mapping), because the interpreter stays in one
-small loop. Nothing here depends on another span; questions about the tree come later.
+Stages are a fifth faster than processing span by span (benchmarks/mapping), because the interpreter stays in one small
+loop. Nothing here depends on other spans; the tree is considered later.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from pandaprobe_otel.mapping.attribute_shape import NO_SHAPE, shape_of
 from pandaprobe_otel.mapping.conservation import add_unsaid
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.ids import span_prefix, span_suffix
 from pandaprobe_otel.mapping.mapped_span import MappedSpan, mapped_span
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import restrict
-from pandaprobe_otel.mapping.rows import Rows, fill
-from pandaprobe_otel.mapping.shape import NO_SHAPE, shape_of
 from pandaprobe_otel.mapping.span_content import add_content
 from pandaprobe_otel.mapping.span_fields import (
     MAX_NAME,
@@ -27,10 +26,11 @@ from pandaprobe_otel.mapping.span_fields import (
     name_of,
     put,
 )
+from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.status import outcome
+from pandaprobe_otel.mapping.table_rows import Rows, fill
 from pandaprobe_otel.mapping.times import rfc3339, start_and_end
 from pandaprobe_otel.mapping.usage import token_usage, usage_of_sides
-from pandaprobe_otel.mapping.view import SpanView
 from pandaprobe_otel.process.guard import counted, failed
 
 
@@ -70,7 +70,7 @@ def _staged(views: Sequence[SpanView], options: MappingOptions) -> list[MappedSp
 def _set_fields(spans: Sequence[MappedSpan]) -> None:
     """Set ids, name, kind, status, error and metadata, and the parameters of model calls."""
     trace_id, prefix = -1, ""
-    known: dict[int, str] = {}  # UUIDs by span id: parents come before their children, and often have many
+    known: dict[int, str] = {}  # UUIDs by span id: parents come before their children, and often have several
 
     for span in spans:
         view, shape, found, metadata = span.view, span.shape, span.found, span.metadata
@@ -90,7 +90,7 @@ def _set_fields(spans: Sequence[MappedSpan]) -> None:
             name = name_of(span)
         name, parent_id = name.strip() or "span", view.parent_id
         if parent_id and error is None:
-            body = span.body = {  # created at once in most cases, since a growing dict is copied
+            body = span.body = {  # created in one step if possible, because a growing dict is copied
                 "span_id": span_id,
                 "name": name,
                 "kind": span.kind,
@@ -155,7 +155,7 @@ def _set_numbers(spans: Sequence[MappedSpan]) -> None:
 
 
 def _add_contents(spans: Sequence[MappedSpan], options: MappingOptions) -> None:
-    captures_all = options.captures_all  # read once: for each span, it would cost as much as reading a number
+    captures_all = options.captures_all  # read once: reading it per span would cost as much as reading a number
     hides_tools = not captures_all and options.hides_tools
     for span in spans:
         if span.shape.contents and (captures_all or options.capture_of(span.kind) == "all"):

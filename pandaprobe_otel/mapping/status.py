@@ -1,6 +1,6 @@
 """Status of a span: OK, ERROR or UNSET, and the text of its error.
 
-UNSET means that work neither succeeded nor failed: it was cancelled, timed out, was interrupted, or was left early.
+UNSET means that work neither succeeded nor failed: it was cancelled, timed out, interrupted or left early.
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from pandaprobe_otel.mapping.attributes import INTERRUPTED
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.dialect_table import FAILURES
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.outcomes import outcome_named
-from pandaprobe_otel.mapping.table import FAILURES
+from pandaprobe_otel.mapping.span_view import EventView, SpanView
 from pandaprobe_otel.mapping.text import cut_text
-from pandaprobe_otel.mapping.view import EventView, SpanView
 
 if TYPE_CHECKING:
     from pandaprobe_otel.mapping.mapped_span import MappedSpan
 
 MAX_ERROR: Final = 16_384
-"""Characters of an error text; the server has no limit, but a judge's prompt may repeat the error."""
+"""Bound on the characters of an error text. The server has none, but a judge's prompt may repeat the error."""
 
 
 def outcome(view: SpanView, found: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
     """Return (status, error text, outcome from an exception).
 
     An `exception` event alone means a handled exception, not a failure; it counts only if a framework pauses with it. A
-    span with status ERROR has not failed if its exception is no failure.
+    span with status ERROR has not failed if its exception does not mean failure.
     """
     failed = view.status_code == "ERROR" or not found.keys().isdisjoint(FAILURES)
     if not failed and "outcome" in found:
@@ -44,7 +44,7 @@ def _within(text: str) -> str:
 
 
 def trace_outcome(spans: Iterable[MappedSpan], root: MappedSpan) -> str | None:
-    """Return the outcome of the trace: the root's own, or "interrupted" if the span that began last below it waits.
+    """Return the outcome of the trace: the root's own, or "interrupted" if the last span that began below it waits.
 
     `spans` is sorted by start. Work that was interrupted and resumed in the same trace does not wait.
     """
@@ -69,7 +69,7 @@ def _told_by_exception(view: SpanView, found: Mapping[str, Any]) -> str | None:
 
 
 def error_text(view: SpanView, found: Mapping[str, Any]) -> str:
-    """Return the text of the error. The exception's own message comes first, since it equals `str(exc)`."""
+    """Return the text of the error. The exception's own message comes first, because it equals `str(exc)`."""
     own = _text(found.get("error.own"))
     if own is not None:
         return own

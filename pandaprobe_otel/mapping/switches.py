@@ -1,11 +1,10 @@
-"""Other vendors' switches against recording content, applied to spans of emitters without the switch.
+"""Other vendors' switches against recording content, applied to spans whose emitters ignore them.
 
-The emitters read these variables themselves. But a span in the same vocabulary can come from elsewhere (another
-language, another library), and a user who set the switch did not want such content to be sent. An unknown value of a
-switch hides content: it is safer to send too little.
+Emitters read these variables themselves. But a span in the same vocabulary can come from another language or library,
+and a user who set the switch did not want such content to be sent. An unknown value of a switch hides content: it is
+safer to send too little.
 
-Two switches concern all content, not only part of a vocabulary: they hide it in every vocabulary. All others hide only
-the attributes that they name.
+Two switches hide all content, in every vocabulary. The others hide only the attributes that they name.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _TRUE: Final = ("true", "1", "yes", "on")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switch:
-    """Variable with the words that hide and those that show (in lower case), and the attributes to hide."""
+    """Variable with the words that hide or show content (in lower case), and the attributes to hide."""
 
     name: str
     hiding: tuple[str, ...]
@@ -30,7 +29,7 @@ class Switch:
     in_calls: tuple[str, ...] = ()
     """Name prefixes of attributes to hide only in model calls, where they repeat the messages."""
     is_general: bool = False
-    """True if it concerns all content."""
+    """True if the switch applies to all content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +105,7 @@ def hidden_by(environ: Mapping[str, str]) -> Hidden:
         content |= switch.is_general
         if value not in switch.hiding:
             words = ", ".join((*switch.showing, *switch.hiding))
-            problems.append(f"{switch.name} = {value[:40]!r} is none of {words}; what it may hide is not sent.")
+            problems.append(f"{switch.name} = {value[:40]!r} is not one of {words}; content it may hide is not sent.")
     return Hidden(
         attributes=tuple(sorted(attributes)),
         in_calls=tuple(sorted(in_calls)),

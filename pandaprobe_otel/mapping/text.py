@@ -1,4 +1,4 @@
-"""Text that PandaProbe's store can hold, cuts with markers, and digests that replace binary data.
+"""Text that PandaProbe can store, cuts with markers, and digests that replace binary data.
 
 The server answers 202 to a trace with a NUL or a lone surrogate and then loses it (measured on server 0.5.0), so every
 text passes through `clean_text` before it is sent.
@@ -14,9 +14,9 @@ from functools import lru_cache
 from typing import Final
 
 MIN_DATA_URL: Final = 1024
-"""Data URLs with fewer characters are kept: a digest of an icon would save little and be of less use."""
+"""Data URLs with fewer characters are kept: a digest of an icon would save little and be less useful."""
 MAX_DATA_URL: Final = 32 << 20
-"""Longer data URLs are cut like any text, because hashing them would need decoding."""
+"""Longer data URLs are cut like other texts, because hashing them would require decoding."""
 
 _MARKER: Final = re.compile(r"…\[cut \d{1,18} of (\d{1,18}) (characters|bytes, sha256 [0-9a-f]{64})\]\Z")
 _MAX_MARKER: Final = 140
@@ -50,7 +50,7 @@ def clean_text(text: str) -> str:
 def cut_text(text: str, keep: int, *, digest: bool = False) -> str:
     """Return the first `keep` characters and a marker that states how much is missing.
 
-    With `digest`, the marker counts bytes of UTF-8 and contains the SHA-256 of the whole text. Without, it counts
+    With `digest`, the marker counts bytes of UTF-8 and contains the SHA-256 of the whole text. Otherwise it counts
     characters, which costs nothing for a text of many megabytes. If the text already ends in such a marker, the new
     marker refers to the original text.
     """
@@ -71,15 +71,15 @@ def cut_text(text: str, keep: int, *, digest: bool = False) -> str:
 def size_and_hash(text: str) -> tuple[int, str]:
     """Return the length of a text in UTF-8 and its SHA-256.
 
-    Cached, since a text is cut repeatedly until everything fits, and is in both a trace and its root. The caller clears
-    the cache afterwards (`size_and_hash.cache_clear`).
+    Cached, because a text is cut repeatedly until everything fits, and is in both a trace and its root. The caller
+    clears the cache afterwards (`size_and_hash.cache_clear`).
     """
     data = text.encode("utf-8", "replace")
     return len(data), hashlib.sha256(data).hexdigest()
 
 
 def short_text(text: str, limit: int) -> str:
-    """Return the text within `limit` characters; a longer text ends in a hash, so that two texts stay different."""
+    """Return the text within `limit` characters. A longer text ends in a hash, to keep different texts different."""
     if len(text) <= limit:
         return text
     return f"{text[: limit - 17]}~{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:16]}"

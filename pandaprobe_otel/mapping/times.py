@@ -9,17 +9,17 @@ from typing import Final
 _THREE_DIGITS: Final = tuple(f"{number:03d}" for number in range(1000))
 _THREE_LAST: Final = tuple(f"{number:03d}Z" for number in range(1000))
 _END: Final = 253_402_300_800
-"""End of the year 9999, in seconds: the last time that a date can express."""
+"""End of the year 9999, in seconds: the latest time that a date can express."""
 
 
 _SECOND: Final = 1_000_000_000
 
 _last: tuple[int, str] = (0, "1970-01-01T00:00:00.")
-"""Second of the last converted time: its first nanosecond and its text. The next time mostly falls into it."""
+"""Second of the last converted time: its first nanosecond and its text. The next time usually has the same second."""
 
 
 def rfc3339(ns: int) -> str:
-    """Return the time as `2026-01-02T03:04:05.678901Z`; times before 1970 or after 9999 become the nearest of these."""
+    """Return the time as `2026-01-02T03:04:05.678901Z`; times before 1970 or after 9999 are moved to the nearest."""
     begun, text = _last
     rest = ns - begun
     if not 0 <= rest < _SECOND:
@@ -29,7 +29,7 @@ def rfc3339(ns: int) -> str:
 
 
 def start_and_end(start: int, end: int) -> tuple[str, str]:
-    """Return both times as `rfc3339` does, but faster, since most spans begin and end within one second."""
+    """Return both times as `rfc3339` does, but faster, because most spans begin and end within one second."""
     begun, text = _last
     first, last = start - begun, end - begun
     if not 0 <= first <= last < _SECOND:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.values import word
 
 _encode_json: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 def arguments_text(arguments: Any) -> str:
-    """Return a tool call's arguments as JSON text; text stays as it is, even if it is invalid JSON."""
+    """Return a tool call's arguments as JSON text; text stays unchanged, even if it is not valid JSON."""
     if arguments is None:
         return "{}"
     return str(arguments) if type_of(arguments) is str else to_json(arguments)
@@ -35,7 +35,7 @@ def result_text(value: Any) -> str:
 
 
 def is_told_whole(value: Any) -> bool:
-    """Return whether the text of a tool's result contains everything in it, as for text and values written as JSON."""
+    """Return whether a tool's result loses nothing when it becomes text, as with text and values written as JSON."""
     kind = type_of(value)
     if kind is dict:
         return "value" not in value and "text" not in value and "content" not in value
@@ -51,7 +51,7 @@ def to_json(value: Any) -> str:
 
 
 def _texts_of(blocks: list[Any]) -> list[str] | None:
-    """Return the texts of a list of pure text blocks (`{text}`, `{type: text, text}`), or None for any other list."""
+    """Return the texts of a list of pure text blocks (`{text}`, `{type: text, text}`); None for other lists."""
     texts: list[str] = []
     for block in blocks:
         if type_of(block) is not dict:

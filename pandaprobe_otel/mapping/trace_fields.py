@@ -7,17 +7,17 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from pandaprobe_otel.mapping.attributes import CANCELLED, TIMED_OUT
 from pandaprobe_otel.mapping.content import whole_content
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.kind_names import MODEL_KINDS, TALKING_KINDS
 from pandaprobe_otel.mapping.mapped_span import MappedSpan
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.privacy import restrict_trace
 from pandaprobe_otel.mapping.span_fields import put
+from pandaprobe_otel.mapping.span_view import plain_attributes
 from pandaprobe_otel.mapping.status import trace_outcome
 from pandaprobe_otel.mapping.text import short_text
 from pandaprobe_otel.mapping.times import rfc3339
 from pandaprobe_otel.mapping.values import is_absent, word
-from pandaprobe_otel.mapping.view import plain_attributes
 
 MAX_NAME: Final = 512
 MAX_ID: Final = 255
@@ -25,7 +25,7 @@ _PROVIDER_TOOLS: Final = frozenset(
     {"server_tool_call", "server_tool_call_response", "server_tool_use", "web_search_tool_result"}
 )
 _STOPPED: Final = (CANCELLED, TIMED_OUT)
-"""Outcomes of a root that make its trace an ERROR: a trace has no status for them and must not be COMPLETED."""
+"""Outcomes of a root that make its trace an ERROR: traces have no status for them and must not be COMPLETED."""
 _QUESTION_KEYS: Final = ("input", "query", "question", "prompt", "task", "message", "text")
 _ANSWER_KEYS: Final = ("output", "answer", "response", "result", "message", "text")
 _RESOURCE_KEYS: Final = ("service.name", "telemetry.sdk.name", "telemetry.sdk.language", "telemetry.sdk.version")
@@ -33,24 +33,24 @@ _RESOURCE_KEYS: Final = ("service.name", "telemetry.sdk.name", "telemetry.sdk.la
 
 def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: MappingOptions) -> dict[str, Any]:
     """Return all fields of the trace except its id, times and spans. `spans` is sorted by start."""
-    told = [span for span in spans if span.shape.has_context and span is not root]
+    context_spans = [span for span in spans if span.shape.has_context and span is not root]
     if root.shape.has_context:
-        told.insert(0, root)  # first, so that it wins among equal sources
-    fields: dict[str, Any] = {"name": _name(told, spans, root), "status": _status(told, root)}
+        context_spans.insert(0, root)  # first, so that the root wins among equal sources
+    fields: dict[str, Any] = {"name": _name(context_spans, spans, root), "status": _status(context_spans, root)}
     resource = _resource_fields(root.view.resource)
-    given, asked_in = _input(told, spans, root)
-    result, answered_in = _output(told, spans, root)
+    given, asked_in = _input(context_spans, spans, root)
+    result, answered_in = _output(context_spans, spans, root)
     for key, value in (
         ("input", given),
         ("output", result),
-        ("session_id", _best(told, "session_id") or _from_metadata(told, _SESSION_KEYS)),
-        ("user_id", _best(told, "user_id") or _from_metadata(told, _USER_KEYS)),
-        ("environment", options.environment or _first(told, "environment") or resource.environment),
-        ("release", options.release or _first(told, "release") or resource.release),
+        ("session_id", _best(context_spans, "session_id") or _from_metadata(context_spans, _SESSION_KEYS)),
+        ("user_id", _best(context_spans, "user_id") or _from_metadata(context_spans, _USER_KEYS)),
+        ("environment", options.environment or _first(context_spans, "environment") or resource.environment),
+        ("release", options.release or _first(context_spans, "release") or resource.release),
     ):
         if value is not None:
             fields[key] = value  # noqa: PERF403 - the order of these keys after name and status is intended
-    metadata = {**_metadata(told), **resource.metadata}
+    metadata = {**_metadata(context_spans), **resource.metadata}
     if (ended := trace_outcome(spans, root)) is not None:
         metadata["outcome"] = ended
     for key, span in (("input_from", asked_in), ("output_from", answered_in)):
@@ -64,9 +64,9 @@ def trace_fields(spans: Sequence[MappedSpan], root: MappedSpan, options: Mapping
         if value is not None and len(value) > MAX_ID:
             fields[key] = short_text(value, MAX_ID)
             metadata[f"full_{key}"] = value
-    if len(told) > 1:
-        _keep_others(told, fields)
-    tags = _tags(told, root)
+    if len(context_spans) > 1:
+        _keep_others(context_spans, fields)
+    tags = _tags(context_spans, root)
     if tags:
         fields["tags"] = tags
     fields["metadata"] = metadata
@@ -79,7 +79,7 @@ def root_of(spans: Sequence[MappedSpan]) -> MappedSpan:
 
     `spans` is sorted by start and not empty.
     """
-    for span in spans:  # checked first, since it is mostly the first span
+    for span in spans:  # checked first, because it is usually the first span
         if span.view.parent_id is None:
             return span
     ids = {span.view.span_id for span in spans}
@@ -96,18 +96,18 @@ def times(spans: Sequence[MappedSpan]) -> tuple[str, str | None]:
     """
     start = spans[0].view.start_ns
     ends = [span.view.end_ns for span in spans if span.view.end_ns is not None]
-    # No end is earlier than its own start, so none is earlier than the first start.
+    # No end is earlier than its own start, so no end is earlier than the first start.
     return rfc3339(start), rfc3339(max(max(ends), start)) if ends else None
 
 
-def _name(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> str:
-    name = _first(told, "trace.name")
+def _name(context_spans: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> str:
+    name = _first(context_spans, "trace.name")
     if name is None:
-        name = _speaker(spans, root).body["name"]
+        name = _naming_span(spans, root).body["name"]
     return str(name)
 
 
-def _speaker(spans: Sequence[MappedSpan], root: MappedSpan) -> MappedSpan:
+def _naming_span(spans: Sequence[MappedSpan], root: MappedSpan) -> MappedSpan:
     return root if root.kind != "OTHER" else _first_of_kind(spans) or root
 
 
@@ -119,8 +119,8 @@ def _first_of_kind(spans: Sequence[MappedSpan]) -> MappedSpan | None:
     return None
 
 
-def _status(told: Sequence[MappedSpan], root: MappedSpan) -> str:
-    explicit = _first(told, "trace.status")
+def _status(context_spans: Sequence[MappedSpan], root: MappedSpan) -> str:
+    explicit = _first(context_spans, "trace.status")
     if explicit is not None:
         return str(explicit)
     if root.body["status"] == "ERROR" or root.found.get("outcome") in _STOPPED:
@@ -128,31 +128,31 @@ def _status(told: Sequence[MappedSpan], root: MappedSpan) -> str:
     return "COMPLETED" if root.view.end_ns is not None else "RUNNING"
 
 
-Told: TypeAlias = tuple[Any, MappedSpan | None]
-"""(value, span from which it is inferred); the span is None for the root's own value."""
+Inferred: TypeAlias = tuple[Any, MappedSpan | None]
+"""Value, and the span that it is inferred from; the span is None for the root's own value."""
 
 # -- input and output -------------------------------------------------------------------------------------------------
 
 
-def _input(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> Told:
-    """Return the root's own input or, if it has none, the question to the first span below that was asked something."""
-    explicit = _first(told, "trace.input")
+def _input(context_spans: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> Inferred:
+    """Return the root's own input or, if it has none, the first question to a span below it."""
+    explicit = _first(context_spans, "trace.input")
     if explicit is not None:
-        return _explicit(explicit, told, "input"), None
+        return _explicit(explicit, context_spans, "input"), None
     own = root.body.get("input")
     if (said := _own(own, "user", _QUESTION_KEYS)) is not None:
         return said, None
     for span in spans:
         if span.kind in TALKING_KINDS and (found := _question_to(span)) is not None:
             return found, span
-    return (own, None) if own is not None else _of_speaker("input", spans, root)
+    return (own, None) if own is not None else _of_naming_span("input", spans, root)
 
 
-def _output(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> Told:
-    """Return the root's own output or, if it has none, the answer of the last span below that gave one."""
-    explicit = _first(told, "trace.output")
+def _output(context_spans: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: MappedSpan) -> Inferred:
+    """Return the root's own output or, if it has none, the last answer of a span below it."""
+    explicit = _first(context_spans, "trace.output")
     if explicit is not None:
-        return _explicit(explicit, told, "output"), None
+        return _explicit(explicit, context_spans, "output"), None
     own = root.body.get("output")
     if (said := _own(own, "assistant", _ANSWER_KEYS)) is not None:
         return said, None
@@ -165,7 +165,7 @@ def _output(told: Sequence[MappedSpan], spans: Sequence[MappedSpan], root: Mappe
     for span in (root, *speakers):
         if (message := _last_call(span.body.get("output"))) is not None:
             return {"messages": [message]}, None if span is root else span
-    return (own, None) if own is not None else _of_speaker("output", spans, root)
+    return (own, None) if own is not None else _of_naming_span("output", spans, root)
 
 
 def _question_to(span: MappedSpan) -> Any:
@@ -188,23 +188,23 @@ def _answer_of(span: MappedSpan) -> Any:
 
 
 def _own(value: Any, role: str, keys: Iterable[str]) -> Any:
-    """Return a span's own value in the form for a trace; None if no message of it has this role and content."""
+    """Return a span's own value in the form for a trace; None if none of its messages has this role and content."""
     if _is_talk(value) and len(value) == 1:
         message = _last_message(value, role)
         return None if message is None else {"messages": [message]}
     return _said(value, role, keys)
 
 
-def _of_speaker(side: str, spans: Sequence[MappedSpan], root: MappedSpan) -> Told:
-    """Return the value of the span that names the trace, since the root of a web request has no value of its own."""
-    speaker = _speaker(spans, root)
-    value = speaker.body.get(side)
-    return (None, None) if value is None or _is_talk(value) or speaker.kind in MODEL_KINDS else (value, speaker)
+def _of_naming_span(side: str, spans: Sequence[MappedSpan], root: MappedSpan) -> Inferred:
+    """Return the value of the span that names the trace, because the root of a web request has no value of its own."""
+    naming = _naming_span(spans, root)
+    value = naming.body.get(side)
+    return (None, None) if value is None or _is_talk(value) or naming.kind in MODEL_KINDS else (value, naming)
 
 
-def _explicit(value: Any, told: Sequence[MappedSpan], side: str) -> Any:
+def _explicit(value: Any, context_spans: Sequence[MappedSpan], side: str) -> Any:
     """Return an explicitly set value: unchanged if our decorators set it, else with text as a message."""
-    if any(f"pandaprobe.trace.{side}" in span.view.attributes for span in told):
+    if any(f"pandaprobe.trace.{side}" in span.view.attributes for span in context_spans):
         return value
     content = whole_content(value, side, is_call=False)
     role, keys = ("user", ()) if side == "input" else ("assistant", ())
@@ -212,7 +212,7 @@ def _explicit(value: Any, told: Sequence[MappedSpan], side: str) -> Any:
 
 
 def _said(value: Any, role: str, keys: Iterable[str]) -> Any:
-    """Return a value in the form for a trace: of messages only the last one of the role, and text as a message.
+    """Return a value in the form for a trace: the last message of the role, or text as a message.
 
     An object with a single text under one of these keys counts as that text. Any other value is returned whole.
     """
@@ -243,7 +243,7 @@ def _last_message(value: Any, role: str) -> dict[str, Any] | None:
 
 
 def _says_something(content: Any) -> bool:
-    if type_of(content) is list:  # a search that the provider ran is no answer
+    if type_of(content) is list:  # a search by the provider is not an answer
         return any(type_of(part) is not dict or word(part.get("type")) not in _PROVIDER_TOOLS for part in content)
     return not is_absent(content)
 
@@ -257,19 +257,19 @@ def _last_call(value: Any) -> dict[str, Any] | None:
     return None
 
 
-def _keep_others(told: Sequence[MappedSpan], fields: Mapping[str, Any]) -> None:
-    """Keep a span's values for trace fields in its metadata if the trace has other values."""
+def _keep_others(context_spans: Sequence[MappedSpan], fields: Mapping[str, Any]) -> None:
+    """Keep a span's values for trace fields in its metadata if they differ from the trace's."""
     for key in ("session_id", "user_id"):
-        for span in told:
+        for span in context_spans:
             found = span.found.get(key)
             if found is not None and found[1] != fields.get(key):
                 put(span, key, found[1])
     for key in ("environment", "release"):
-        for span in told:
+        for span in context_spans:
             if span.found.get(key, fields.get(key)) != fields.get(key):
                 put(span, key, span.found[key])
     for key in ("trace.name", "trace.input", "trace.output", "trace.status"):
-        said = [span for span in told if key in span.found]
+        said = [span for span in context_spans if key in span.found]
         for span in said[1:]:
             if span.found[key] != said[0].found[key]:
                 put(span, key.replace(".", "_"), span.found[key])
@@ -281,22 +281,22 @@ _SESSION_KEYS: Final = ("session_id", "sessionId", "thread_id", "conversation_id
 _USER_KEYS: Final = ("user_id", "userId")
 
 
-def _first(told: Sequence[MappedSpan], field: str) -> Any:
-    for span in told:
+def _first(context_spans: Sequence[MappedSpan], field: str) -> Any:
+    for span in context_spans:
         value = span.found.get(field)
         if value is not None:
             return value
     return None
 
 
-def _best(told: Sequence[MappedSpan], field: str) -> Any:
-    """Return the value from the best attribute of any span; among equals, that of the root or the earliest span."""
-    ranked = [found for span in told if (found := span.found.get(field)) is not None]
+def _best(context_spans: Sequence[MappedSpan], field: str) -> Any:
+    """Return the value from the best attribute of any span; among equals, from the root or the earliest span."""
+    ranked = [found for span in context_spans if (found := span.found.get(field)) is not None]
     return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
 
 
-def _from_metadata(told: Sequence[MappedSpan], keys: Iterable[str]) -> str | None:
-    for span in told:
+def _from_metadata(context_spans: Sequence[MappedSpan], keys: Iterable[str]) -> str | None:
+    for span in context_spans:
         for field in ("trace.metadata", "metadata"):
             bag = span.found.get(field)
             if bag is not None:
@@ -314,7 +314,7 @@ def _text(value: Any) -> str | None:
 
 
 class _ResourceFields(NamedTuple):
-    """Fields of a trace that its resource gives."""
+    """Fields of a trace that come from its resource."""
 
     resource: Mapping[str, Any]
     environment: str | None
@@ -323,15 +323,15 @@ class _ResourceFields(NamedTuple):
 
 
 _newest: _ResourceFields | None = None
-"""Fields of the newest resource: a process has one, and its attributes never change."""
+"""Fields of the newest resource. A process has one resource, whose attributes never change."""
 
 
 def _resource_fields(resource: Mapping[str, Any]) -> _ResourceFields:
     global _newest
-    known = _newest  # read once: another thread may exchange it
+    known = _newest  # read once, because another thread may replace it
     if known is not None and known.resource is resource:
         return known
-    plain = plain_attributes(resource)  # a plain dict: each access to the SDK's own is a Python call
+    plain = plain_attributes(resource)  # a plain dict, because each access to the SDK's own is a Python call
     environment = _text(plain.get("deployment.environment.name")) or _text(plain.get("deployment.environment"))
     metadata = {key: text for key in _RESOURCE_KEYS if (text := _text(plain.get(key)))}
     fields = _ResourceFields(resource, environment, _text(plain.get("service.version")), metadata)
@@ -340,17 +340,17 @@ def _resource_fields(resource: Mapping[str, Any]) -> _ResourceFields:
     return fields
 
 
-def _tags(told: Sequence[MappedSpan], root: MappedSpan) -> list[str]:
+def _tags(context_spans: Sequence[MappedSpan], root: MappedSpan) -> list[str]:
     tags: list[str] = []
-    for span in told:
+    for span in context_spans:
         for field in ("tags", "root_tags") if span is root else ("tags",):
             tags.extend(tag for tag in span.found.get(field, ()) if tag not in tags)
     return tags
 
 
-def _metadata(told: Sequence[MappedSpan]) -> dict[str, Any]:
+def _metadata(context_spans: Sequence[MappedSpan]) -> dict[str, Any]:
     metadata: dict[str, Any] = {}
-    for span in told:
+    for span in context_spans:
         bag: Mapping[str, Any] = span.found.get("trace.metadata") or {}
         for key, value in bag.items():
             if metadata.setdefault(key, value) != value:

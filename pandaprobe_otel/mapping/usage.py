@@ -1,6 +1,6 @@
 """Token counts of one model call, with one meaning: input includes cached tokens, output includes reasoning.
 
-That is the meaning in the OpenTelemetry GenAI conventions. If an emitter excludes these parts from input or output,
+The OpenTelemetry GenAI conventions define this meaning. If an emitter excludes these parts from input or output,
 they are added. PandaProbe sums `prompt_tokens` and `completion_tokens` over all spans, whatever their kind.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.values import MAX_COUNT, count
 
 DETAILS: Final = (
@@ -25,9 +25,9 @@ _EXCLUSIVE_SCOPES: Final = ("opentelemetry.instrumentation.botocore",)
 
 
 def token_usage(counts: dict[str, int], bag: Mapping[str, int] | None, scope: str) -> dict[str, int] | None:
-    """Return a span's counts under PandaProbe's names, or None if it has none. Never invents zeros.
+    """Return a span's counts under PandaProbe's names; None if it has none. Never invents zeros.
 
-    `counts` comes from single attributes. `bag` comes from an object with a provider's numbers, and fills the gaps.
+    `counts` comes from single attributes. `bag` comes from an object with a provider's numbers and fills the gaps.
     """
     if bag is not None:
         counts = _with_bag(counts, bag)
@@ -35,7 +35,7 @@ def token_usage(counts: dict[str, int], bag: Mapping[str, int] | None, scope: st
         return None
     prompt, completion = counts.get("prompt"), counts.get("completion")
     if len(counts) == 2 and prompt is not None and completion is not None:
-        # The server adds both as int4 (measured on server 0.5.0), so their sum must fit as well.
+        # The server adds both as int4 (measured on server 0.5.0), so their sum must fit too.
         completion = min(completion, MAX_COUNT - prompt)
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
     cached = counts.get("cache_read", 0) + counts.get("cache_write", 0)
@@ -88,7 +88,7 @@ def _is_exclusive(prompt: int, completion: int, cached: int, total: int | None) 
 
 
 def _with_bag(counts: Mapping[str, int], bag: Mapping[str, int]) -> dict[str, int]:
-    # A bag's marks about the meaning of its numbers apply only to its own numbers.
+    # Marks in a bag about the meaning of numbers apply only to the bag's own numbers.
     foreign = {_MEANING[counter] for counter in _MEANING if counter in counts}
     return {**{counter: value for counter, value in bag.items() if counter not in foreign}, **counts}
 
@@ -97,7 +97,7 @@ _MEANING: Final = {"prompt": "cache_excluded", "completion": "reasoning_excluded
 
 
 def counts_from(bag: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, int]:
-    """Return the counters in an object with a provider's numbers; of several names for one counter, the first wins."""
+    """Return the counters in an object with a provider's numbers. The first of several names for a counter wins."""
     counts: dict[str, int] = {}
     for name, counter in names.items():
         value = count(bag.get(name))
@@ -116,7 +116,7 @@ BAG_NAMES: Final = {
     "cache_write_tokens": "cache_write", "cache_write_input_tokens": "cache_write",
     "cacheWriteInputTokens": "cache_write", "reasoning_tokens": "reasoning", "reasoningTokens": "reasoning",
 }  # fmt: skip
-"""Names of counters in such objects, for every provider seen; unknown ones are ignored, never added up."""
+"""Names of counters in such objects, from all known providers. Unknown names are ignored, never added up."""
 
 _DETAIL_BAGS: Final = {
     "input_token_details": {"cache_read": "cache_read", "cache_creation": "cache_write", "audio": "audio"},

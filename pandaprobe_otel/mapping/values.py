@@ -1,4 +1,4 @@
-"""Converters from attribute values to field values; each returns None for an absent or unusable value."""
+"""Converters from attribute values to field values. Each returns None for an absent or unusable value."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, Final
 
 import orjson
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 
 ABSENT_TEXTS: Final = frozenset({"", "None", "null", "<elided>", "<not specified>", "{}", "[]"})
 """Texts that emitters write for an absent value."""
 
 MAX_COUNT: Final = 2_147_483_647
-"""The server casts token counts to int4; a single larger value breaks all lists of the project (server 0.5.0)."""
+"""Bound on token counts. The server casts them to int4; a larger one breaks all lists of the project (server 0.5.0)."""
 
 
 def is_absent(value: Any) -> bool:
@@ -49,7 +49,7 @@ def word(value: Any) -> str:
 
 
 def unquoted(value: Any) -> str | None:
-    """Return text that may have been encoded as JSON once more (`"\\"gpt-4\\""`)."""
+    """Return text, decoded if it was encoded as JSON once more (`"\\"gpt-4\\""`)."""
     plain = text(value)
     if plain is not None and plain[0] == '"' == plain[-1]:
         return text(decoded(plain))
@@ -57,7 +57,7 @@ def unquoted(value: Any) -> str | None:
 
 
 def count(value: Any) -> int | None:
-    """Return a token count, given as a whole number of at least 0 or as digits, limited to the server's maximum."""
+    """Return a token count, given as a non-negative whole number or as digits, limited to the server's maximum."""
     kind = type_of(value)
     if kind is int and 0 <= value <= MAX_COUNT:
         return int(value)
@@ -118,7 +118,7 @@ def _decoded_all_the_same(text: str) -> Any:
 
 
 def _nothing(_: str) -> None:
-    """Replace a constant that is not a number with None."""
+    """Return None in place of a constant that is not a number."""
 
 
 _NO_JSON: Final = ("NaN", "Infinity", "\\ud", "\\uD")

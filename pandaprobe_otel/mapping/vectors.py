@@ -1,10 +1,10 @@
-"""Embeddings, which are never sent but replaced by a marker."""
+"""Embeddings, which are never sent: a marker replaces them."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 
 _MIN_VECTOR: Final = 8
 _MAX_LEVELS: Final = 64

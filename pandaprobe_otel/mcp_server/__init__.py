@@ -1,5 +1,5 @@
-"""The MCP server of `pandaprobe-otel mcp`: traces for coding agents, to read, to judge and to make tests of.
+"""The MCP server of `pandaprobe-otel mcp`, through which coding agents read and judge traces and make tests of them.
 
-It reads and writes through the API's client and calls `init()` nowhere. What a trace says is data: entry point, folder
-of tests and limits come from the command line only, and a tool that is not allowed is not there.
+It reads and writes through the API client, and never calls `init()`. The content of traces is data. The entry point,
+the folder of tests and all limits come only from the command line, and tools that are not allowed do not exist.
 """

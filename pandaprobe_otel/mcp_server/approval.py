@@ -1,4 +1,4 @@
-"""A person's approval of a bill, asked through clients that can ask one."""
+"""A person's approval of a bill, through clients that can ask the person."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pandaprobe_otel.mcp_server.writer_tools import WriterTools
 
 
 class Approval(BaseModel):
-    """The answer of a person; of a client that asks nobody, the code of the bill is all there is."""
+    """Answer of a person. If the client asks nobody, only the code of the bill confirms it."""
 
-    approved: bool = Field(description="Judge, and be billed for it")
+    approved: bool = Field(description="Judge and accept the bill")
 
 
 def approved_evaluate(writers: WriterTools) -> Any:
-    """Return `evaluate`, which asks a person before a bill is run, where the client can."""
+    """Return `evaluate` in a form that asks a person before it bills anything, if the client can."""
 
     def asked(context: Context[Any, Any], confirm: str | None = None) -> Approval | Elicit[Approval]:
         judgements = writers.judgements_of(confirm)
@@ -31,12 +31,12 @@ def approved_evaluate(writers: WriterTools) -> Any:
         return writers.evaluate(target, metrics, confirm, approved=approval.approved)
 
     evaluate.__doc__ = WriterTools.evaluate.__doc__
-    evaluate.__annotations__["approval"] = Annotated[Approval, Resolve(asked)]  # `asked` is no name of the module
+    evaluate.__annotations__["approval"] = Annotated[Approval, Resolve(asked)]  # `asked` is not a name of the module.
     return evaluate
 
 
 def _can_ask(context: Context[Any, Any]) -> bool:
-    """Return whether the client shows forms; one that names no kind shows them (the only kind that there was)."""
+    """Return whether the client shows forms. Older clients name no kind of question, and forms were the only one."""
     told = context.client_capabilities
     asking = None if told is None else told.elicitation
     return asking is not None and (asking.form is not None or asking.url is None)

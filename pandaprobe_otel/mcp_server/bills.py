@@ -1,4 +1,4 @@
-"""Bills: what an evaluation would cost, told before it is run, with a code that runs exactly that, once."""
+"""Bills: the cost of an evaluation before it runs, with a code that runs exactly this evaluation once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pandaprobe_otel.mcp_server.refusals import Refused
 
 GOOD_FOR_S: Final = 600.0
 _MOST: Final = 100
-"""Bills that are kept; the oldest goes."""
+"""Most stored bills; the oldest are dropped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Bill:
 
 @dataclass(slots=True)
 class Bills:
-    """Bills that were told, and the judgements that are left of `limit`. Thread-safe."""
+    """Issued bills, and the remaining judgements of `limit`. Thread-safe."""
 
     limit: int
     clock: Callable[[], float] = time.monotonic
@@ -36,7 +36,7 @@ class Bills:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def tell(self, bill: Bill) -> str:
-        """Return the code of a bill. Raises Refused for one over what is left."""
+        """Return the code of a bill. Raises Refused if it exceeds the remaining judgements."""
         with self._lock:
             self._check(bill)
             while len(self._told) >= _MOST:
@@ -46,24 +46,28 @@ class Bills:
             return code
 
     def judgements_of(self, code: str) -> int | None:
-        """Return the judgements of a bill; None for a code that is not good."""
+        """Return the judgements of a bill; None for an invalid code."""
         with self._lock:
             _, bill = self._told.get(code, (0.0, None))
             return None if bill is None else bill.judgements
 
     def take(self, code: str, bill: Bill) -> None:
-        """Use a code up, for what it was given for. Raises Refused for any other, and for one that is too old."""
+        """Use up a code, for the evaluation it was issued for. Raises Refused for any other and for an expired one."""
         with self._lock:
             until, told = self._told.pop(code, (0.0, None))
             if told is None:
-                raise Refused("refused", "this code was used, or never given", "ask for the bill: without `confirm`")
+                raise Refused(
+                    "refused", "this code was used already or never issued", "ask for the bill again, without `confirm`"
+                )
             if self.clock() > until:
-                raise Refused("refused", "this code is over ten minutes old", "ask for the bill: without `confirm`")
+                raise Refused(
+                    "refused", "this code is over ten minutes old", "ask for the bill again, without `confirm`"
+                )
             if told != bill:
                 raise Refused(
                     "refused",
                     "this code is for other targets, metrics or counts",
-                    "ask for the bill: without `confirm`",
+                    "ask for the bill again, without `confirm`",
                 )
             self._check(bill)
             self.limit -= bill.judgements
@@ -72,6 +76,6 @@ class Bills:
         if bill.judgements > self.limit:
             raise Refused(
                 "refused",
-                f"{bill.judgements} judgements would be billed, and {self.limit} are left",
-                "choose fewer targets or metrics; the person raises it with --max-evaluations",
+                f"{bill.judgements} judgements would be billed, but only {self.limit} are left",
+                "choose fewer targets or metrics; the person can raise the limit with --max-evaluations",
             )

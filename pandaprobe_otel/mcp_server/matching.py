@@ -1,6 +1,6 @@
-"""A query of the search language, asked of one trace at a time.
+"""Check of a search query against one trace.
 
-The row of a list tells much; what it does not, the whole trace or its scores tell, which are read only then.
+The row of a list answers most terms. The whole trace and its scores are read only for the others.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.api.models import Trace, TraceListItem
-from pandaprobe_otel.local.search.fields import Comparison
 from pandaprobe_otel.local.search.language import All, AnyOf, Field, Flag, Not, Query, Text
-from pandaprobe_otel.local.search.words import has_phrase, phrase_of, strings_in
+from pandaprobe_otel.local.search.searchable_fields import Comparison
+from pandaprobe_otel.local.search.text_words import has_phrase, phrase_of, strings_in
 from pandaprobe_otel.replay.json_text import dump
 
 _IN_ROWS: Final = frozenset(
@@ -46,11 +46,11 @@ _COMPARE: Final[Mapping[Comparison, Callable[[float, float], bool]]] = {
 
 
 class TooManyTraces(Exception):
-    """The whole traces that may be read for one search have been read."""
+    """The limit of whole traces for one search is reached."""
 
 
 class LookedAt:
-    """The bound on a search beside rows: at most `most` whole traces."""
+    """Limit of one search: at most `most` whole traces, in addition to rows."""
 
     def __init__(self, client: Client, *, now: datetime, most: int) -> None:
         self.client = client
@@ -65,7 +65,7 @@ class LookedAt:
 
 
 class _Asked:
-    """A trace that is asked about, read as far as it has to be."""
+    """A trace that is checked, and the parts read so far."""
 
     def __init__(self, row: TraceListItem, looked_at: LookedAt) -> None:
         self.row = row
@@ -90,7 +90,7 @@ class _Asked:
 
 
 def matches(query: Query, row: TraceListItem, looked_at: LookedAt) -> bool:
-    """Return whether a trace matches. Raises TooManyTraces, and what reading it raises."""
+    """Return whether a trace matches. Raises TooManyTraces, and the errors of reading it."""
     return _matches(query, _Asked(row, looked_at))
 
 
@@ -111,7 +111,7 @@ def _matches(query: Query, asked: _Asked) -> bool:
 
 
 def _weight(query: Query) -> int:
-    """Order terms that rows can answer first: the rest may then need no trace."""
+    """Put the terms first that the rows of a list can answer. Traces are then read for fewer rows."""
     match query:
         case All(parts) | AnyOf(parts):
             return max(map(_weight, parts), default=0)
@@ -206,7 +206,7 @@ def _numbers(field: Field, asked: _Asked) -> Iterable[float | None]:
 
 
 def _pattern(text: str, *, exact: bool) -> Callable[[str], bool]:
-    """Return the comparison with a text in which `*` is any characters; case does not count, but in ids."""
+    """Return the comparison with a text in which `*` matches any characters. Case is ignored, except in ids."""
     if exact and "*" not in text:
         return lambda value: value == text
     compiled = re.compile(".*".join(map(re.escape, text.split("*"))), re.IGNORECASE | re.DOTALL)

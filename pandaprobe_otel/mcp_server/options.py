@@ -1,4 +1,4 @@
-"""Options of the server: they come from the command line only."""
+"""Options of the server, which come only from the command line."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """Permissions given by the person who starts the server.
+    """Permissions of the person who starts the server.
 
     Attributes:
-        writes: Tools that judge, score and make tests are there.
-        entry: The program's function as `module:function`; without one nothing is run.
-        tests: The folder that tests are written to.
-        max_evaluations: Judgements that may be billed until the server ends.
-        max_calls: Calls of models that may be sent until the server ends; 0: everything is played.
+        writes: Whether tools that judge, score and make tests exist.
+        entry: The program's function as `module:function`. None: nothing is run.
+        tests: The folder for new tests.
+        max_evaluations: Most billed judgements until the server ends.
+        max_calls: Most calls of models until the server ends. 0: everything is played back.
         folder: The program's folder.
-        command: What a rerun is started with, before its arguments.
+        command: The command of a rerun, before its arguments.
     """
 
     writes: bool = False

@@ -1,4 +1,4 @@
-"""The tools that read: find traces, show one, compare two, sessions, failures and scores."""
+"""Tools that read: find traces, show one, compare two, sessions, failures and scores."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from mcp.types import CallToolResult
 from pydantic import Field
 
 from pandaprobe_otel.api.models import TraceListItem
-from pandaprobe_otel.compact.comparison import compared
-from pandaprobe_otel.compact.numbered import NumberedTrace
-from pandaprobe_otel.compact.numbers import seconds_text
+from pandaprobe_otel.compact.number_text import seconds_text
+from pandaprobe_otel.compact.numbered_trace import NumberedTrace
 from pandaprobe_otel.compact.overview import LEAST_BUDGET, MOST_BUDGET, overview
-from pandaprobe_otel.compact.parts import part_of
 from pandaprobe_otel.compact.suspects import suspects
+from pandaprobe_otel.compact.trace_comparison import compared
+from pandaprobe_otel.compact.trace_parts import part_of
 from pandaprobe_otel.compact.turns import turns_text
 from pandaprobe_otel.compact.value_text import clipped, one_line, text_of
 from pandaprobe_otel.errors import NotFound
 from pandaprobe_otel.failures.groups import Group, group_failures
-from pandaprobe_otel.mcp_server.answers import answer
-from pandaprobe_otel.mcp_server.reading import Reading, link_to
+from pandaprobe_otel.mcp_server.fenced_answers import answer
 from pandaprobe_otel.mcp_server.searching import Sort, start_of
+from pandaprobe_otel.mcp_server.trace_reader import Reading, link_to
 
 Budget = Annotated[int, Field(ge=LEAST_BUDGET, le=MOST_BUDGET)]
 Limit = Annotated[int, Field(ge=1, le=50)]
 _MOST_TRACES: Final = 50
-"""Traces that one answer looks into for failures."""
+"""Most traces that one answer checks for failures."""
 _CHECKED: Final = 10
-"""Rows of a search that are read whole, to tell what is suspect in them."""
+"""Most found traces that are read whole, to list suspects."""
 
 
 class ReaderTools:
-    """Tools that send nothing but GET."""
+    """Tools that send only GET requests."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
@@ -57,7 +57,7 @@ class ReaderTools:
     def get_trace(
         self, trace_id: str, budget: Budget = 2000, part: str = "tree", cursor: str | None = None
     ) -> CallToolResult:
-        """Show a trace in at most `budget` tokens: what failed, question and answer, the tree.
+        """Show a trace in at most `budget` tokens: failures, input and output, the tree.
 
         part: a handle from the answer, e.g. `#15`, `#15.input[4000:]`, `output`; or `tree` with a cursor.
         """
@@ -70,12 +70,12 @@ class ReaderTools:
         return answer(made.text, numbers, links=[link_to(str(body["trace_id"]))])
 
     def compare_traces(self, a: str, b: str, budget: Budget = 1500) -> CallToolResult:
-        """Show where two traces part, e.g. a failed one and a good one of the same question."""
+        """Show where two traces diverge, e.g. a failed one and a good one of the same question."""
         made = compared(self._reading.body(a), self._reading.body(b), budget, self._reading.fence())
         return answer(made.text, {"differing": made.differing}, links=[link_to(a), link_to(b)])
 
     def get_session(self, session_id: str, budget: Budget = 2000, cursor: str | None = None) -> CallToolResult:
-        """Show the turns of a session in order: what was asked, answered, and failed in each."""
+        """Show the turns of a session in order: input, output and failures of each."""
         session = self._reading.client.sessions.get(session_id)
         traces = [self._reading.shown(trace) for trace in session.traces]
         made = turns_text(session_id, traces, budget, self._reading.fence(), cursor=cursor)
@@ -83,10 +83,10 @@ class ReaderTools:
         return answer(made.text, numbers)
 
     def find_failures(self, query: str = "after:7d", limit: Limit = 10, cursor: str | None = None) -> CallToolResult:
-        """Group what failed in traces that match a query, by cause, with an example to look at."""
+        """Group the failures of traces that match a query, by cause, with an example to look at."""
         try:
             return self._kept_failures(query, limit, cursor)
-        except NotFound:  # only a local PandaProbe keeps groups
+        except NotFound:  # Only a local PandaProbe keeps groups.
             return self._read_failures(query, limit, cursor)
 
     def _kept_failures(self, query: str, limit: int, cursor: str | None) -> CallToolResult:
@@ -129,7 +129,7 @@ class ReaderTools:
     def get_scores(
         self, target: str, metric: str | None = None, limit: Limit = 10, cursor: str | None = None
     ) -> CallToolResult:
-        """Show scores with their reasons: of a trace id, of `session:ID` or `run:ID`; or sums over a query's traces."""
+        """Show scores with reasons: of a trace id, of `session:ID` or `run:ID`; or totals over a query's traces."""
         kind, _, name = target.partition(":")
         client = self._reading.client
         if kind == "session" and name:
@@ -162,7 +162,7 @@ class ReaderTools:
         return answer(text, {"traces": len(found.rows), "next": found.next})
 
     def _body_or_none(self, trace_id: str) -> Mapping[str, Any] | None:
-        """Return a trace that was found; None if it was deleted since."""
+        """Return a trace that was found; None if it was deleted in the meantime."""
         try:
             return self._reading.body(trace_id)
         except NotFound:
@@ -177,7 +177,7 @@ class ReaderTools:
         return " · ".join(parts)
 
     def _signs(self, trace_id: str) -> Iterator[str]:
-        """Yield the scores of a trace, and what is suspect in it first."""
+        """Yield the scores of a trace, and its most important suspect."""
         body = self._body_or_none(trace_id)
         if body is None:
             yield "is gone"

@@ -1,4 +1,4 @@
-"""Calls of tools that are not carried out: a code, why, and the next step."""
+"""Refused calls of tools: a code, the reason, and the next step."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Literal
 
-from pandaprobe_otel.compact.parts import NoPart, StaleCursor
+from pandaprobe_otel.compact.trace_parts import NoPart, StaleCursor
 from pandaprobe_otel.errors import (
     AuthError,
     ConfigError,
@@ -17,7 +17,7 @@ from pandaprobe_otel.errors import (
     QuotaExceeded,
     RateLimited,
 )
-from pandaprobe_otel.local.search.fields import FIELDS, SearchError
+from pandaprobe_otel.local.search.searchable_fields import FIELDS, SearchError
 from pandaprobe_otel.mcp_server.searching import StaleSearch
 
 Code = Literal[
@@ -26,7 +26,7 @@ Code = Literal[
 
 
 class Refused(Exception):
-    """A call that is not carried out: its code, why, and the next step."""
+    """A refused call: its code, the reason, and the next step."""
 
     def __init__(self, code: Code, why: str, step: str = "") -> None:
         super().__init__(why)
@@ -42,7 +42,7 @@ def told() -> Generator[None]:
     except SearchError as error:
         fields = ", ".join(field.example for field in FIELDS.values())
         where = f"{error} (at character {error.position + 1})"
-        raise Refused("bad_query", where, f"write it with these: {fields}, error, running, scored") from None
+        raise Refused("bad_query", where, f"use these fields: {fields}, error, running, scored") from None
     except (StaleCursor, StaleSearch) as error:
         raise Refused("stale_cursor", str(error), "ask again without the cursor") from None
     except NoPart as error:
@@ -54,7 +54,7 @@ def told() -> Generator[None]:
 def _of_library(error: PandaProbeError) -> Refused:
     match error:
         case NotFound():
-            return Refused("not_found", str(error), "find_traces lists the traces that there are")
+            return Refused("not_found", str(error), "use find_traces to list the existing traces")
         case RateLimited():
             wait = "" if error.retry_after is None else f" in {error.retry_after:.0f} s"
             return Refused("rate_limited", str(error), f"ask again{wait}")
@@ -65,6 +65,6 @@ def _of_library(error: PandaProbeError) -> Refused:
         case InvalidRequest():
             return Refused("bad_arguments", str(error), "mend the arguments")
         case AuthError() | ConfigError() | PermissionDenied():
-            return Refused("refused", str(error), "tell the person; doctor says which setting it is")
+            return Refused("refused", str(error), "tell the person; doctor names the setting")
         case _:
-            return Refused("upstream", str(error), "ask again later; doctor tells whether PandaProbe answers")
+            return Refused("upstream", str(error), "ask again later; doctor checks whether PandaProbe answers")

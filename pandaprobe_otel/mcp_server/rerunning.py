@@ -1,6 +1,6 @@
-"""The tool that runs the program again, registered with `--entry` as well: recorded up to a span, live from there.
+"""Tool that runs the program again, recorded up to a span and live from there. It needs `--entry` too.
 
-The program runs in a process of its own, by `pandaprobe-otel rerun`, so that nothing of it reaches the server.
+The program runs in a separate process, through `pandaprobe-otel rerun`, so that it cannot affect the server.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from pydantic import Field
 
 from pandaprobe_otel.compact.value_text import clipped, one_line, text_of
 from pandaprobe_otel.errors import RecordingError
-from pandaprobe_otel.mcp_server.answers import answer
+from pandaprobe_otel.mcp_server.fenced_answers import answer
 from pandaprobe_otel.mcp_server.options import ServerOptions
-from pandaprobe_otel.mcp_server.reading import Reading
 from pandaprobe_otel.mcp_server.refusals import Refused
+from pandaprobe_otel.mcp_server.trace_reader import Reading
 from pandaprobe_otel.replay.cannot_capture import CannotCapture
-from pandaprobe_otel.replay.capture.stored import StoredTrace
-from pandaprobe_otel.replay.fork.cut import cut_from
-from pandaprobe_otel.replay.fork.of_trace import recorded_in
+from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
+from pandaprobe_otel.replay.fork.recording_cut import cut_from
+from pandaprobe_otel.replay.fork.trace_recording import recorded_in
 from pandaprobe_otel.replay.json_text import dump
 
 _LONGEST_S: Final = 600.0
 
 
 class RerunTools:
-    """Runs the program that the command line names."""
+    """Runner of the program that the command line names."""
 
     def __init__(self, reading: Reading, options: ServerOptions) -> None:
         self._reading = reading
@@ -54,17 +54,17 @@ class RerunTools:
     ) -> CallToolResult:
         """Run the program as in a trace, live from a span on (name, or a call's number), with another prompt or model.
 
-        Calls after the span are sent and cost money. Tools are played, none runs.
+        Calls after the span are sent and cost money. Tools are played back; none runs.
         """
         trace = StoredTrace(self._reading.trace(target).model_dump(mode="json"))
         expected = self._expected(trace, from_span) * repeat
         if expected > self._calls_left:
             raise Refused(
                 "refused",
-                f"at least {expected} calls of models would be sent, and {self._calls_left} are left",
-                "choose a later span or fewer repeats; the person raises it with --max-calls",
+                f"at least {expected} calls of models would be sent, but only {self._calls_left} are left",
+                "choose a later span or fewer repeats; the person can raise the limit with --max-calls",
             )
-        self._calls_left -= expected  # also spent by a run that fails: nobody can tell what it has sent
+        self._calls_left -= expected  # A failed run uses them up too, since nobody knows how many calls it has sent.
         options = ["--from", from_span, "--repeat", str(repeat), "--entry", str(self._options.entry)]
         told = self._run(trace, [*options, *(("--model", model) if model is not None else ())], prompt)
         self._kept(told)
@@ -73,7 +73,7 @@ class RerunTools:
         return self._told(told, sent)
 
     def _expected(self, trace: StoredTrace, from_span: str) -> int:
-        """Return how many calls the recorded run has sent from a span on."""
+        """Return the number of calls that the recorded run sent from a span on."""
         try:
             return len(cut_from(recorded_in(trace), from_span).gone)
         except (CannotCapture, RecordingError) as error:
@@ -99,8 +99,8 @@ class RerunTools:
                     check=False,
                 )
             except subprocess.TimeoutExpired:
-                raise Refused("upstream", f"the program did not end in {_LONGEST_S:.0f} s") from None
-        begin = done.stdout.find("\n{") + 1  # what the program itself has printed stands before it
+                raise Refused("upstream", f"the program did not end within {_LONGEST_S:.0f} s") from None
+        begin = done.stdout.find("\n{") + 1  # The program's own output comes before it.
         try:
             told: dict[str, Any] = json.loads(done.stdout[begin:])
         except ValueError:
@@ -109,7 +109,7 @@ class RerunTools:
         return told
 
     def _kept(self, told: dict[str, Any]) -> None:
-        """Move the cassettes of forks from the program's folder to that of the tests."""
+        """Move the cassettes of forks from the program's folder to the folder of tests."""
         folder = self._options.tests / "cassettes"
         folder.mkdir(parents=True, exist_ok=True)
         for name in told["kept_in"]:

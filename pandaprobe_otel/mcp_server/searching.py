@@ -1,4 +1,4 @@
-"""Searches for traces: by the local PandaProbe, else by what the API documents and a filter of what that returns."""
+"""Searches for traces, by the local PandaProbe, or by API filters and a check of their results."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from uuid import UUID
 from pandaprobe_otel.api import Client
 from pandaprobe_otel.api.arguments.base import Paging
 from pandaprobe_otel.api.arguments.traces import TraceFilters
+from pandaprobe_otel.api.call_steps import Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint
 from pandaprobe_otel.api.models import Model, Page, TraceListItem
 from pandaprobe_otel.api.models.base import Utc
 from pandaprobe_otel.api.operation import operation
-from pandaprobe_otel.api.protocol import Steps, call
 from pandaprobe_otel.enums import TraceStatus
 from pandaprobe_otel.errors import NotFound
 from pandaprobe_otel.local.search.language import All, Field, Parsed, Query, parse
@@ -23,14 +23,14 @@ from pandaprobe_otel.mcp_server.matching import LookedAt, TooManyTraces, matches
 
 Sort = Literal["started_at", "latency"]
 MOST_ROWS: Final = 1000
-"""Rows of the list that are filtered for one search, where the server does not search itself."""
+"""Most rows that are checked for one search, if the server cannot search."""
 MOST_TRACES: Final = 50
-"""Traces that are read whole for one search, for what rows do not tell."""
+"""Most traces that are read whole for one search, for terms that rows cannot answer."""
 _PAGE: Final = 200
 
 
 class StaleSearch(ValueError):
-    """A cursor that this search has not given."""
+    """A cursor of another search."""
 
 
 class SearchQuery(Paging, total=False):
@@ -54,7 +54,7 @@ class FailureQuery(Paging, total=False):
 
 
 class KeptGroup(Model):
-    """A group of failures that a local PandaProbe keeps."""
+    """A failure group of a local PandaProbe."""
 
     fingerprint: str
     name: str
@@ -71,16 +71,16 @@ _FAILURES: Final = Endpoint(method="GET", path="/local/failures", query=FailureQ
 
 
 class SearchingClient(Client):
-    """A client that asks the local PandaProbe to search."""
+    """A client that lets a local PandaProbe search."""
 
     @operation
     def search(self, query: SearchQuery) -> Steps[FoundPage]:
-        """Return a page of the traces that a query matches. Raises NotFound at other servers."""
+        """Return a page of the traces that match a query. Raises NotFound on other servers."""
         return call(self._connection, _SEARCH, query=query)
 
     @operation
     def failures(self, query: FailureQuery) -> Steps[Page[KeptGroup]]:
-        """Return a page of the groups that are kept. Raises NotFound at other servers."""
+        """Return a page of stored failure groups. Raises NotFound on other servers."""
         return call(self._connection, _FAILURES, query=query)
 
 
@@ -89,9 +89,9 @@ class Found:
     """The rows that were found.
 
     Attributes:
-        total: All that match; None where only a part was looked at.
+        total: The number of matches; None if only part of the traces was checked.
         next: A cursor; None at the end.
-        notes: What whoever reads the rows has to know.
+        notes: Notes for the reader of the rows.
     """
 
     rows: Sequence[TraceListItem]
@@ -102,7 +102,7 @@ class Found:
 
 @dataclass(slots=True)
 class Searches:
-    """Searches with one client; which way the server knows is learnt with the first."""
+    """Searches with one client. The first search finds out which way the server supports."""
 
     client: SearchingClient
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
@@ -138,12 +138,12 @@ class Searches:
         notes = list(parsed.notes)
         for row in self._rows(filters, start):
             if at - start >= MOST_ROWS:
-                notes.append(f"{MOST_ROWS} traces were looked at; the cursor goes on with the next ones")
+                notes.append(f"{MOST_ROWS} traces were checked; the cursor continues with the next ones")
                 break
             try:
                 fits = matches(parsed.query, row, looked_at)
             except TooManyTraces:
-                notes.append(f"{MOST_TRACES} traces were read whole; the cursor goes on with the next ones")
+                notes.append(f"{MOST_TRACES} traces were read whole; the cursor continues with the next ones")
                 break
             if fits and len(rows) == limit:
                 break
@@ -165,7 +165,9 @@ class Searches:
 
 
 def documented(query: Query, now: datetime) -> TraceFilters:
-    """Return what a query asks that parameters of the API can; all of it is checked again on what they return."""
+    """Return the API parameters for the parts of a query that the API supports. Results are checked against the whole
+    query.
+    """
     filters: TraceFilters = {}
     for part in query.parts if isinstance(query, All) else (query,):
         if not isinstance(part, Field) or len(part.operands) != 1:
@@ -195,9 +197,9 @@ def _of_text(key: str, value: str) -> TraceFilters:
 
 
 def start_of(cursor: str | None) -> int:
-    """Return the row that a cursor stands for; without one the first. Raises StaleSearch."""
+    """Return the row of a cursor, or the first one without a cursor. Raises StaleSearch."""
     if cursor is None:
         return 0
     if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 12:
-        raise StaleSearch("this cursor is none of this search: ask without it")
+        raise StaleSearch("this cursor belongs to another search: ask without it")
     return int(cursor)

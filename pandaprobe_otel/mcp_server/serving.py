@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches an address."""
+    """Return whether only this machine can reach an address."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -22,9 +22,9 @@ def is_loopback(host: str) -> bool:
 
 
 def http_app(server: MCPServer, host: str, token: str | None) -> ASGIApp:
-    """Return the server as an app. With a token, requests without it are refused before anything is read of them.
+    """Return the server as an app. With a token, requests without it are refused before they are read.
 
-    Without one, the SDK answers only requests whose Host and Origin are this machine.
+    Without a token, the SDK answers only requests whose Host and Origin are this machine.
     """
     security = None if is_loopback(host) else TransportSecuritySettings(enable_dns_rebinding_protection=False)
     app: Any = server.streamable_http_app(host=host, transport_security=security)
@@ -32,7 +32,7 @@ def http_app(server: MCPServer, host: str, token: str | None) -> ASGIApp:
 
 
 class _Guarded:
-    """An app that only those with the token reach."""
+    """An app that requires the token."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
@@ -44,7 +44,9 @@ class _Guarded:
             if not secrets.compare_digest(given, self._wanted):
                 from starlette.responses import PlainTextResponse
 
-                response = PlainTextResponse("a token is needed", 401, headers={"www-authenticate": "Bearer"})
+                response = PlainTextResponse(
+                    "a token is required: Authorization: Bearer TOKEN", 401, headers={"www-authenticate": "Bearer"}
+                )
                 await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)

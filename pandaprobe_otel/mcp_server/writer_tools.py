@@ -1,4 +1,4 @@
-"""The tools that write, registered with `--allow-writes` only: judge, score, make a test."""
+"""Tools that write: judge, score, make a test. They exist only with `--allow-writes`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any, Final
 from mcp.types import CallToolResult
 
 from pandaprobe_otel.errors import RecordingError, WaitTimeout
-from pandaprobe_otel.mcp_server.answers import answer
 from pandaprobe_otel.mcp_server.bills import Bill, Bills
+from pandaprobe_otel.mcp_server.fenced_answers import answer
 from pandaprobe_otel.mcp_server.options import ServerOptions
-from pandaprobe_otel.mcp_server.reading import Reading
 from pandaprobe_otel.mcp_server.refusals import Refused
+from pandaprobe_otel.mcp_server.trace_reader import Reading
 from pandaprobe_otel.replay.cannot_capture import CannotCapture
+from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
 from pandaprobe_otel.replay.capture.pytest_file import cassette_beside
-from pandaprobe_otel.replay.capture.stored import StoredTrace
 from pandaprobe_otel.replay.capture.write import Captured, Wishes, capture
 
 _WAIT_S: Final = 20.0
 
 
 class WriterTools:
-    """Tools that send POST, or write files below the folder of tests."""
+    """Tools that send POST requests, or write files below the folder of tests."""
 
     def __init__(self, reading: Reading, options: ServerOptions, bills: Bills) -> None:
         self._reading = reading
@@ -34,7 +34,7 @@ class WriterTools:
     ) -> CallToolResult:
         """Judge trace ids (with commas) or `session:ID`. Judging is billed.
 
-        Without `confirm` it tells the bill and a code. Tell the person the number, then call again with the code.
+        Without `confirm`, it returns the bill and a code. Tell the person the number, then call again with the code.
         """
         sessions, traces = _targets(target)
         bill = Bill(target=target, metrics=tuple(metrics), judgements=self._judgements(sessions, traces, metrics))
@@ -51,11 +51,11 @@ class WriterTools:
         return self._judged(sessions, traces, metrics)
 
     def judgements_of(self, confirm: str | None) -> int | None:
-        """Return the judgements of a bill by its code; None for no code, and for one that is not good."""
+        """Return the judgements of a bill by its code; None without a code or for an invalid one."""
         return None if confirm is None else self._bills.judgements_of(confirm)
 
     def add_score(self, target: str, name: str, value: float | bool | str, reason: str | None = None) -> CallToolResult:
-        """Give a trace a score: 0 to 1, true or false, or a label; with the reason."""
+        """Add a score to a trace: 0 to 1, true or false, or a label; with the reason."""
         score = self._reading.client.score(target.strip(), name, value, reason=reason)
         return answer(f"scored: {score.id}", {"id": str(score.id)})
 
@@ -81,7 +81,7 @@ class WriterTools:
             raise Refused("bad_arguments", f"no metric {', '.join(unknown)}", f"there are: {', '.join(sorted(known))}")
         kinds = {metric in of_traces for metric in metrics}
         if len(kinds) != 1:
-            raise Refused("bad_arguments", "metrics of traces and of sessions are judged one after the other")
+            raise Refused("bad_arguments", "metrics of traces and of sessions need separate evaluations")
         if not sessions:
             if kinds == {False}:
                 raise Refused("bad_arguments", "these metrics judge sessions", 'target="session:ID"')
@@ -97,19 +97,21 @@ class WriterTools:
         try:
             result = run.wait(_WAIT_S)
         except WaitTimeout:
-            text = f'run {run.id} still goes on\nNext: get_scores(target="run:{run.id}")'
+            text = f'run {run.id} has not ended yet\nNext: get_scores(target="run:{run.id}")'
             return answer(text, {"run_id": str(run.id), "scores": 0})
         lines = [_score_line(self._reading.shown(score)) for score in result.scores]
         text = self._reading.fence().around("\n".join(lines) or "no scores")
         return answer(f"run {run.id}: {len(lines)} scores\n{text}", {"run_id": str(run.id), "scores": len(lines)})
 
     def _file(self, path: str) -> Path:
-        """Return the file of a test. Raises Refused for one outside of the folder, and for one that is there."""
+        """Return the file of a test. Raises Refused for a file outside of the folder, and for an existing one."""
         folder = self._options.tests.resolve()
         file = (folder / path.removeprefix(f"{self._options.tests}/")).resolve()
         if not file.is_relative_to(folder) or file.suffix != ".py" or not file.stem.isidentifier():
             raise Refused(
-                "refused", f"tests are Python files below {self._options.tests}", 'path="test_refund.py", for example'
+                "refused",
+                f"tests must be Python files below {self._options.tests}",
+                'path="test_refund.py", for example',
             )
         for one in (file, cassette_beside(file)):
             if one.exists():
@@ -123,8 +125,8 @@ class WriterTools:
         fill_in = [
             number for number, line in enumerate(made.test.read_text("utf-8").splitlines(), 1) if "fill in" in line
         ]
-        head = f"{test}: {made.calls} calls of models and {made.tools} of tools are played"
-        step = f"Next: run `pytest {test}`: it must fail for the reason that you have named; then mend the program"
+        head = f"{test}: {made.calls} calls of models and {made.tools} of tools are played back"
+        step = f"Next: run `pytest {test}`: it must fail for the reason that you have named; then fix the program"
         cassette = str(_relative(made.cassette, self._options.folder))
         numbers: dict[str, Any] = {"test": str(test), "cassette": cassette, "fill_in": fill_in}
         return answer(f"{head}\n{self._reading.fence().around(inside)}\n{step}", numbers)
@@ -138,7 +140,7 @@ def _targets(target: str) -> tuple[list[str], list[str]]:
 
 
 def _exists(file: Path) -> Refused:
-    return Refused("refused", f"{file.name} is there already; nothing is written over", "name another file")
+    return Refused("refused", f"{file.name} exists already; nothing is overwritten", "name another file")
 
 
 def _relative(path: Path, folder: Path) -> Path:

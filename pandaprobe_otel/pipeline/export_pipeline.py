@@ -16,8 +16,8 @@ from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.pipeline.losses import tell_left_behind, tell_losses
 from pandaprobe_otel.process.forks import ForkedWhileLoadingError, loading
 from pandaprobe_otel.process.guard import failed
-from pandaprobe_otel.process.life import finish_with_multiprocessing, watch_process
-from pandaprobe_otel.reporting.report import Status, described
+from pandaprobe_otel.process.process_events import finish_with_multiprocessing, watch_process
+from pandaprobe_otel.reporting.delivery_status import Status, described
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pandaprobe_otel.delivery.spool.rows import JournalRow, TraceState
     from pandaprobe_otel.reporting.console import TraceConsole
     from pandaprobe_otel.reporting.trace_links import TracePages
-    from pandaprobe_otel.transport.messages import Transport
+    from pandaprobe_otel.transport.request_outcome import Transport
 
 _logger = logging.getLogger("pandaprobe_otel")
 
@@ -71,7 +71,7 @@ class ExportPipeline:
         self.selection: Any = config.spans
         self.destination: str | None = config.destination
         self._counts_starts = counts_starts
-        # Read now: `init` will set the variables of other vendors that are still unset.
+        # Read the variables now: `init` sets those of other vendors that are still unset.
         self._options = MappingOptions.from_config(config, os.environ)
         self._monotonic = monotonic
         self._is_forked = False
@@ -140,7 +140,7 @@ class ExportPipeline:
         if self._senders is None:
             with loading(), self._open_lock:
                 if self._senders is None:
-                    from pandaprobe_otel.delivery.setup import open_sender_pool
+                    from pandaprobe_otel.delivery.delivery_setup import open_sender_pool
 
                     self._senders = open_sender_pool(
                         self._config,
@@ -268,19 +268,19 @@ class ExportPipeline:
             self._live.close()
         senders = self._senders
         if senders is None:
-            return self._told_loss(late, 0, deadline)
+            return self._told_loss(late, 0, 0, deadline)
         dropped = senders.close(deadline)
         if dropped is None:
-            return self._told_loss(max(late, self._ledger.read().pending), 0, deadline)
+            return self._told_loss(max(late, self._ledger.read().pending), 0, 0, deadline)
         if senders.left_behind:
             tell_left_behind(senders.left_behind, self._config.spool, senders.last_error)
-        return self._told_loss(late + dropped.spans, dropped.ends, deadline)
+        return self._told_loss(late + dropped.spans, dropped.scores, dropped.ends, deadline)
 
-    def _told_loss(self, spans: int, ends: int, deadline: float) -> bool:
+    def _told_loss(self, spans: int, scores: int, ends: int, deadline: float) -> bool:
         """Log the losses at the end of the process; return True if there are none."""
         last_error = None if self._senders is None else self._senders.last_error
-        tell_losses(spans, ends, last_error, is_late=self._monotonic() >= deadline)
-        return not (spans or ends)
+        tell_losses(spans, scores, ends, last_error, is_late=self._monotonic() >= deadline)
+        return not (spans or scores or ends)
 
     @property
     def is_closed(self) -> bool:
@@ -288,7 +288,7 @@ class ExportPipeline:
         return self._closed
 
     def put_score(self, body: Mapping[str, Any]) -> None:
-        """Send a score as soon as its trace is stored, from the worker thread, since a spool writes to disk."""
+        """Send a score as soon as its trace is stored, from the worker thread, because a spool writes to disk."""
         from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
         from pandaprobe_otel.mapping.clean import encode
 
@@ -327,6 +327,7 @@ class ExportPipeline:
         except Exception as error:  # noqa: BLE001 - protects the worker and the app, which both call this
             for _ in scores:
                 failed("sending a score", error)
+                self._ledger.score_dropped("internal_error")
 
     def trace_url(self, trace_id: str) -> str | None:
         """Return the address of a trace's page; None if it is not known. The first use may ask a local server."""
@@ -354,6 +355,7 @@ class ExportPipeline:
             spans_delivered=counts.delivered,
             spans_pending=counts.pending,
             spans_dropped=counts.dropped,
+            scores_dropped=counts.scores_dropped,
             traces_delivered=counts.traces_delivered,
             answers=counts.answers,
             last_error=None if self._senders is None else self._senders.last_error,

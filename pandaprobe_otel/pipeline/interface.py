@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pandaprobe_otel.config.resolve import Config
-from pandaprobe_otel.reporting.report import Status, described
+from pandaprobe_otel.reporting.delivery_status import Status, described
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan

@@ -21,7 +21,7 @@ def open_pipeline(
     """Return a pipeline that delivers, or one that ignores every span if the settings cannot work.
 
     `is_gateway`: spans of many services arrive here, so a root may arrive after its children.
-    `keeps_all`: nothing is dropped for want of room or tokens, since callers of `receive` look at `fill` before.
+    `keeps_all`: nothing is dropped for lack of memory or tokens, because callers of `receive` check `fill` first.
     Each problem is logged in one line that names the setting's source and the remedy.
     """
     global _was_opened

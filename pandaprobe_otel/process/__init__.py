@@ -1,1 +1,1 @@
-"""The process: its forks and its end, imports and locks that survive forks, and the count of our own faults."""
+"""Process-wide concerns: forks, the end of the process, imports and locks that survive forks, counts of our faults."""

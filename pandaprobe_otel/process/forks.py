@@ -1,8 +1,8 @@
 """Imports in background threads that are safe in processes that fork.
 
 If a process forks while another thread imports a module, that module's import lock stays held for ever in the child.
-So background threads import under `loading()`, and a fork waits until no thread does. The wait is bounded: a child
-that is forked during an import all the same loads nothing, so it cannot send, and its spans are counted as dropped.
+So background threads import under `loading()`, and a fork waits until no thread does. The wait is bounded. A child that
+is forked during an import nevertheless loads nothing and cannot send; its spans are counted as dropped.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 LONGEST_WAIT_S: Final = 20.0
-"""Loading takes a third of a second, but more than 5 s on a machine with fifteen processes per core (measured)."""
+"""Longest wait. Loading takes a third of a second, but over 5 s with fifteen processes per core (measured)."""
 
 
 class ForkedWhileLoadingError(OSError):
-    """This process was forked while another thread was loading modules: importing one of them would hang for ever."""
+    """This process was forked while another thread was loading modules: importing one of them would hang."""
 
     def __init__(self) -> None:
         super().__init__("this process was forked while pandaprobe-otel was loading modules, so it cannot send")
@@ -65,8 +65,8 @@ _watchers: list[weakref.ref[Watcher]] = []
 def watch_forks(watcher: Watcher) -> None:
     """Notify an object of forks as long as it lives.
 
-    A separate registration for each object would run before the fork has waited for imports. Objects created during
-    those imports would then miss the fork.
+    A separate registration for each object would run before the fork has waited for imports. Then an object created
+    during those imports would miss the fork.
     """
     _watchers[:] = [ref for ref in _watchers if ref() is not None]
     _watchers.append(weakref.ref(watcher))

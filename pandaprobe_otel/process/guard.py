@@ -1,4 +1,4 @@
-"""Counts, each logged once, of faults of this library inside user calls (never propagated) and of usage mistakes."""
+"""Counts of faults of this library inside user calls (never propagated) and of usage mistakes; each is logged once."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def failed(where: str, error: BaseException) -> None:
 
 
 def counted(where: str, error: BaseException) -> None:
-    """Count a fault and log it at debug level only, because the trace shows it (such as a value whose `repr` fails)."""
+    """Count a fault and log it only at debug level, because the trace shows it (such as a value whose `repr` fails)."""
     _counts[where] += 1
     logger.debug("Fault in %s:", where, exc_info=error)
 
 
 def mistake(message: str) -> None:
-    """Warn, once per message, of a use without the intended effect. The message says what, where and the remedy."""
+    """Warn, once per message, about a use without the intended effect. The message has the place and the remedy."""
     if message in _mistakes or len(_mistakes) < MAX_MISTAKES:
         _mistakes[message] += 1
         if _mistakes[message] == 1:
@@ -42,7 +42,7 @@ def unused(what: str) -> None:
     """Warn that a block was created but never entered. Called from its `__del__`."""
     if sys.is_finalizing():
         return
-    from inspect import currentframe  # imported here: costs more to load than this module
+    from inspect import currentframe  # imported here, because it takes longer to load than this module
 
     frame = currentframe()
     for _ in ("this function", "__del__"):

@@ -16,9 +16,9 @@ def lazy_names(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return `__getattr__` and `__dir__` of a package (PEP 562) for names that its modules define.
 
-    `homes` maps each module's name within the package to the names that it defines. A package that imports its modules
-    eagerly fails if one thread imports the package while another imports one of its modules: each holds the lock that
-    the other waits for, and Python breaks the deadlock with an error.
+    `homes` maps each module's name within the package to the names that it defines. Eager imports would fail if one
+    thread imports the package while another imports one of its modules: each holds the lock that the other waits for,
+    and Python breaks the deadlock with an error.
     """
     home_of = {name: home for home, names in homes.items() for name in names}
 

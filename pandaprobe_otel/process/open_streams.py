@@ -1,6 +1,6 @@
-"""Streams of model calls that are being read, so that a live view can show their text so far.
+"""Streams of model calls that the app is reading, so that a live view can show their text so far.
 
-They are held weakly: a stream that the app forgets is gone from here as well. Registering is one entry of a dict.
+They are held weakly: a stream that the app drops disappears here too. Registering a stream adds one entry to a dict.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 class OpenStream(Protocol):
-    """A stream that is being read."""
+    """Stream that the app is reading."""
 
     def span_ids(self) -> tuple[int, int]:
         """Return the ids of its trace and span."""
@@ -25,7 +25,7 @@ _open: dict[int, weakref.ref[OpenStream]] = {}
 
 
 def register(stream: OpenStream) -> None:
-    """Add a stream until it is removed or forgotten."""
+    """Add a stream until it is removed or dropped."""
     key = id(stream)
     _open[key] = weakref.ref(stream, lambda _: _open.pop(key, None))
 
@@ -36,11 +36,11 @@ def remove(stream: OpenStream) -> None:
 
 
 def open_streams() -> list[OpenStream]:
-    """Return the streams that are being read now."""
-    # The copy is atomic; the app's threads go on.
+    """Return the streams that the app is reading now."""
+    # The copy is atomic, because the app's threads go on.
     return [stream for held in _open.copy().values() if (stream := held()) is not None]
 
 
 def any_open() -> bool:
-    """Return whether any stream is being read."""
+    """Return whether the app is reading any stream."""
     return bool(_open)

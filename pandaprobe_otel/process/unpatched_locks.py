@@ -1,6 +1,6 @@
 """Detection of locks and events that were created before gevent replaced those of `threading`.
 
-gunicorn's gevent workers patch `threading` after their fork; with --preload, the locks exist by then. A greenlet that
+gunicorn's gevent workers patch `threading` after their fork. With --preload, the locks already exist. A greenlet that
 waits for a lock of real threads stops all greenlets of the process for good. So code that starts a thread checks first.
 """
 
@@ -19,5 +19,5 @@ class LockMaker:
 
     @property
     def is_outdated(self) -> bool:
-        """True if `threading.Lock` has been replaced since: recreate the locks that no thread waits for yet."""
+        """True if `threading.Lock` has been replaced since: recreate the locks that no thread waits for."""
         return threading.Lock is not self._lock

@@ -1,7 +1,7 @@
-"""AWS's event stream (application/vnd.amazon.eventstream): frames that Bedrock streams in, as JSON and back.
+"""Frames of AWS's event stream (application/vnd.amazon.eventstream), in which Bedrock streams, as JSON and back.
 
-Sources: the specification of the encoding in Smithy, "Amazon Event Stream Specification"; the bodies of
-`InvokeModelWithResponseStream`, whose events carry the model's own JSON as base64.
+Sources: the specification of the encoding in Smithy, "Amazon Event Stream Specification"; and the bodies of
+`InvokeModelWithResponseStream`, whose events carry the model's JSON as base64.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from pandaprobe_otel.replay.json_text import dump
 
 CONTENT_TYPE: Final = "application/vnd.amazon.eventstream"
 INNER: Final = "$json"
-"""Stands in an event's `bytes` for what was JSON in base64; `$text` for what was text."""
+"""Key in an event's `bytes` for JSON that was encoded as base64. `$text` is the key for text."""
 _INNER_TEXT: Final = "$text"
 _PRELUDE: Final = 12
 _CHECK: Final = 4
 _STRING: Final = 7
 
 Event = dict[str, Any]
-"""`headers` by name, and the `payload`: JSON, else `base64` of it."""
+"""An event: `headers` by name, and the `payload`, which is JSON or else the `base64` of the bytes."""
 
 
 def frames_of(body: bytes) -> Iterator[bytes]:
-    """Cut a body into its frames; the last one may be cut off."""
+    """Cut a body into its frames. The last one may be incomplete."""
     begin = 0
     while begin < len(body):
         length = int.from_bytes(body[begin : begin + 4], "big")
@@ -41,7 +41,7 @@ def frames_of(body: bytes) -> Iterator[bytes]:
 
 
 def event_of(frame: bytes) -> Event | None:
-    """Return what a whole frame says; None for one that is damaged, or that could not be framed again as it is."""
+    """Return the event of a whole frame; None if it is damaged, or if encoding the event would give other bytes."""
     if len(frame) < _PRELUDE + _CHECK or int.from_bytes(frame[:4], "big") != len(frame):
         return None
     if zlib.crc32(frame[:-_CHECK]) != int.from_bytes(frame[-_CHECK:], "big"):
@@ -59,7 +59,7 @@ def event_of(frame: bytes) -> Event | None:
 
 
 def frame_of(event: Mapping[str, Any]) -> bytes:
-    """Return the frame of an event. Raises ValueError, TypeError or KeyError for what is none."""
+    """Return the frame of an event. Raises ValueError, TypeError or KeyError for an invalid event."""
     if "base64" in event:
         payload = base64.b64decode(event["base64"], validate=True)
     else:
@@ -86,7 +86,7 @@ def _opened(value: Any) -> Any:
 
 
 def _inner(text: str) -> dict[str, Any]:
-    """Return JSON as such, if it is written as it would be written again."""
+    """Return base64 as JSON if it would be encoded to the same bytes again."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -107,13 +107,13 @@ def _closed(value: Any) -> Any:
 
 def _field(name: str, value: object) -> bytes:
     if not isinstance(value, str):
-        raise TypeError(f"the header {name} is no text")
+        raise TypeError(f"the header {name} is not text")
     text = value.encode()
     return struct.pack(">B", len(name.encode())) + name.encode() + struct.pack(">BH", _STRING, len(text)) + text
 
 
 def _headers(data: bytes) -> dict[str, str] | None:
-    """Return the headers; None where one is no text, which services of models do not send."""
+    """Return the headers; None if a header is not text, which model services do not send."""
     found: dict[str, str] = {}
     begin = 0
     try:

@@ -1,11 +1,16 @@
-"""The order of calls: each comes after those that it must have waited for, as far as that can be seen.
+"""The order of calls: each comes after the calls that it must have waited for, as far as this is observable.
 
-Time alone says too much. Branches that run side by side take turns as the network has it, and take other turns the next
-time. So a call comes after another one that had ended when it began if that ran in the same task or thread, in one that
-was started from there, or before this one was started; and, of tasks in the recording's own thread that know nothing
-of each other, if it had ended before the first call of this task. Other threads are in no order: those of a pool take
-what comes, and without a context it cannot be told what belongs together; unless the spans around calls tell it
-(`places`).
+Times alone are not enough, since the order of concurrent branches depends on the network and changes between runs. A
+call comes after an earlier call, which must have ended before, in these cases:
+
+- Both ran in the same task or thread.
+- The earlier call ran in a task that was started from there.
+- The earlier call had ended before this task was started.
+- Both ran in independent tasks of the recording's own thread, and the earlier call had ended before the first call of
+  this task.
+
+Calls in other threads have no order. A pool runs its work in any order, and without a context the relations of its
+calls are unknown, unless the spans around them show these (`places`).
 """
 
 from __future__ import annotations
@@ -15,23 +20,23 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from pandaprobe_otel.replay.flows import Flow, flow_here
+from pandaprobe_otel.replay.current_task import Flow, flow_here
 
 
 @dataclass(slots=True, eq=False)
 class _Branch:
-    """A task or a thread, from its first call on. Sets of calls are the bits of numbers."""
+    """A task or a thread, from its first call on. Bits of integers represent sets of calls."""
 
     flow: Flow
     above: _Branch | None
     before: int = 0
-    """Calls that had ended when it began."""
+    """Calls that had ended at its start."""
     ended: int = 0
-    """Calls that have ended in it, and in those below it."""
+    """Calls that have ended in it and in its descendants."""
 
 
 class _Here(NamedTuple):
-    """The state of a context, which the tasks that start in it inherit."""
+    """State of a context, which tasks that start in it inherit."""
 
     calls: CallsSoFar
     branch: _Branch
@@ -42,7 +47,7 @@ _here: Final[ContextVar[_Here | None]] = ContextVar("pandaprobe_recorded_calls",
 
 
 class CallsSoFar:
-    """The order of the calls of one recording. Thread-safe."""
+    """Order of the calls of one recording. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -53,9 +58,9 @@ class CallsSoFar:
         self._branches: dict[int, _Branch] = {}
 
     def began(self, number: int, before: int = 0) -> tuple[int, ...]:
-        """Note the beginning of a call; return the calls that it comes after, without those that these imply.
+        """Note the start of a call; return the calls that directly precede it.
 
-        `before` are calls that it comes after, as the spans around it tell.
+        Calls that these imply are omitted. `before` has calls that precede it according to the spans around it.
         """
         flow = flow_here()
         here = _here.get()
@@ -75,7 +80,7 @@ class CallsSoFar:
         return after
 
     def ended(self, number: int) -> None:
-        """Note the end of a call, once. It may come from another thread than its beginning."""
+        """Note the end of a call, once. The thread may differ from that of the start."""
         bit = 1 << number
         with self._lock:
             branch: _Branch | None = self._branches.get(number)
@@ -89,7 +94,7 @@ class CallsSoFar:
                 branch = branch.above
 
     def _last_of(self, calls: int) -> tuple[tuple[int, ...], int]:
-        """Return the calls that imply all of these, and all that they imply."""
+        """Return the smallest set of calls that implies all of these, and the set of all calls that it implies."""
         found: list[int] = []
         implied = 0
         while calls:

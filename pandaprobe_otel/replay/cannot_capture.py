@@ -1,7 +1,7 @@
-"""The exception of a trace that no test can be made of."""
+"""Exception for a trace that cannot become a test."""
 
 from __future__ import annotations
 
 
 class CannotCapture(ValueError):
-    """A trace lacks what a test needs; the text says what, and where."""
+    """A trace lacks something that a test needs. The text names the missing part and its place."""

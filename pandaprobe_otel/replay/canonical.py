@@ -1,7 +1,7 @@
-"""JSON of a request as what it means: without what a client, a version or chance decides.
+"""JSON of a request reduced to its meaning, independent of client, version and chance.
 
-Texts that are JSON are parsed, so that spaces and the order of keys count nowhere; media become digests; ids that a
-service or a client makes up are marked, and digests are made of everything but them.
+Texts that contain JSON are parsed, so that white space and the order of keys never count. Media become digests.
+Generated ids are marked and are not part of the digests.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 import orjson
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.replay.media import DIGEST, digest_of_text, is_digest
 
 IDS: Final = frozenset(
@@ -23,34 +23,34 @@ IDS: Final = frozenset(
         *("previous_response_id", "approval_request_id", "conversation", "container", "cachedContent"),
     }
 )
-"""Names of what is made up anew each time, wherever it does not stand in data of the app."""
+"""Names of generated values, except inside data of the app."""
 DATA: Final = frozenset(
     {
         *("arguments", "args", "input", "output", "response", "json", "parameters", "parametersJsonSchema", "schema"),
         *("input_schema", "inputSchema", "parameter_definitions", "responseSchema", "responseJsonSchema", "data"),
     }
 )
-"""Names of what the app or the model has filled: an `id` in there is as good as any other word."""
+"""Names of fields that the app or the model fills. An `id` inside them is ordinary data."""
 IGNORED: Final = frozenset({"cache_control", "cachePoint"})
-"""Names that decide what a call costs, and nothing else."""
+"""Names of fields that affect only the cost of a call."""
 TEXT_PARTS: Final = frozenset({"text", "input_text", "output_text"})
 _LONG_WORD: Final = re.compile(rb"\b[0-9A-Za-z_-]{15,}")
-"""Words that may hold an id, found three times as fast as the id itself."""
+"""Long words, which may contain ids. Searching for them first is three times as fast."""
 _MADE_UP: Final = re.compile(
     rb"(?<![0-9A-Za-z])(?:[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-f]{32}|"
     rb"(?:call|toolu|srvtoolu|tooluse|chatcmpl|cmpl|resp|msg|fc|rs|ws|ci|mcp|run|lc|thread|asst|gen|req|file|conv|item)"
     rb"[_-]+(?=[A-Za-z]*[0-9])[A-Za-z0-9]{12,})(?![0-9A-Za-z])"
 )
-"""Ids within texts: UUIDs, also without dashes, and those of services, which begin with their kind."""
+"""Ids inside texts: UUIDs, with or without dashes, and ids of services, which begin with their kind."""
 _OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
 _SEGMENT: Final = re.compile(r'\["([^"]*)"\]|\[([^\]]*)\]|([^.\[\]]+)')
 _HIDDEN: Final = "…"
 _EXACT: Final = 1 << 53
-"""Whole numbers up to here are the same as a float and as an integer."""
+"""Floats up to this are exact if they are integers, so they then equal the integer."""
 
 
 class Id(str):
-    """An id that is made up anew each time: what it joins is compared, not its characters."""
+    """A generated id. Its characters do not count, only the places at which it occurs."""
 
     __slots__ = ()
 
@@ -60,9 +60,9 @@ class Piece:
     """A field of a request, or one turn of it.
 
     Attributes:
-        index: The place of a turn in its list; None for a field that is whole.
-        digest: Of the value without its ids.
-        ids: Those of the value, each as often as it occurs.
+        index: The index of a turn in its list; None for a whole field.
+        digest: The digest of the value without its ids.
+        ids: The ids in the value, with repetitions.
     """
 
     name: str
@@ -73,17 +73,17 @@ class Piece:
 
     @property
     def path(self) -> str:
-        """Return where it stands, as `ignore=` takes it."""
+        """Return its path, in the form of `ignore=`."""
         return self.name if self.index is None else f"{self.name}[{self.index}]"
 
 
 def digest_of(value: Any) -> tuple[bytes, tuple[str, ...]]:
-    """Return the digest of a value of `meaning_of` without its ids, and these."""
+    """Return the digest of a result of `meaning_of` without its ids, and these ids."""
     ids: list[str] = []
 
     def out(found: Any) -> str:
         if type_of(found) is not Id:
-            raise TypeError(f"a request has no {type_of(found).__name__}")
+            raise TypeError(f"a request cannot contain a {type_of(found).__name__}")
         ids.append(str(found))
         return "\0"
 
@@ -92,7 +92,7 @@ def digest_of(value: Any) -> tuple[bytes, tuple[str, ...]]:
 
 
 def made_up(text: str) -> tuple[str, tuple[str, ...]]:
-    """Return a text without the ids in it, and these."""
+    """Return a text without its ids, and these ids."""
     ids: list[str] = []
     return _without_made_up(text.encode("utf-8", "replace"), ids).decode(), tuple(ids)
 
@@ -104,7 +104,7 @@ def _without_made_up(text: bytes, ids: list[str]) -> bytes:
 
     def searched(match: re.Match[bytes]) -> bytes:
         word = match[0]
-        if text[match.start() - 1 : match.start()] == b"\\":  # the letter of an escape, as in `\\n`
+        if text[match.start() - 1 : match.start()] == b"\\":  # The letter belongs to an escape sequence, as in `\\n`.
             return word[:1] + _MADE_UP.sub(noted, word[1:])
         return _MADE_UP.sub(noted, word)
 
@@ -112,13 +112,13 @@ def _without_made_up(text: bytes, ids: list[str]) -> bytes:
 
 
 def meaning_of(value: Any, *, key: str = "", data: bool = False, patterns: Sequence[re.Pattern[str]] = ()) -> Any:
-    """Return a value of a request as what it means.
+    """Return the meaning of a value in a request.
 
     Args:
-        value: What a JSON parser has returned.
-        key: The name that it stands under.
-        data: Whether app or model have filled it; ids, nulls and hints for caches are then words like any other.
-        patterns: What is hidden in texts.
+        value: A result of a JSON parser.
+        key: The key of the value.
+        data: Whether the app or the model has filled it. Ids, nulls and cache hints are then ordinary data.
+        patterns: Patterns of the parts of texts that are hidden.
     """
     kind = type_of(value)
     if kind is str:
@@ -160,7 +160,7 @@ def _text(text: str, key: str, data: bool, patterns: Sequence[re.Pattern[str]]) 
 
 
 def _parsed(text: str) -> Any:
-    """Return what a text says that is a JSON object or array: arguments and results of tools, mostly."""
+    """Return the parsed JSON object or array in a text, such as arguments and results of tools."""
     if text[:1] not in ("{", "[") and text.lstrip()[:1] not in ("{", "["):
         return None
     try:
@@ -170,12 +170,15 @@ def _parsed(text: str) -> Any:
 
 
 def _hint(item: Any) -> bool:
-    """Tell whether an item of a list is there for a cache only: `{"cachePoint": …}` of Bedrock."""
+    """Return whether an item of a list is only a cache hint: `{"cachePoint": …}` of Bedrock."""
     return type_of(item) is dict and bool(item) and IGNORED.issuperset(item)
 
 
 def _text_alone(items: list[Any], key: str) -> Any:
-    """Return the text of a list with one part of text: services take both, and a hint for a cache needs the list."""
+    """Return the text of a list with a single text part.
+
+    Services accept a text as well as such a list, and a cache hint requires the list.
+    """
     if key not in ("content", "system", "output") or len(items) != 1 or type_of(items[0]) is not dict:
         return items
     part = cast("dict[str, Any]", items[0])
@@ -183,7 +186,7 @@ def _text_alone(items: list[Any], key: str) -> Any:
 
 
 def segments_of(path: str) -> tuple[str, ...]:
-    """Return the steps of a path: `messages[3].content` has three, and so has `messages.3.content`."""
+    """Return the steps of a path: both `messages[3].content` and `messages.3.content` have three."""
     return tuple(match[match.lastindex or 0] for match in _SEGMENT.finditer(path))
 
 
@@ -199,17 +202,17 @@ class Ignored:
     paths: tuple[tuple[str, ...], ...]
     patterns: tuple[re.Pattern[str], ...]
     by_place: bool
-    """True if the position of a message in its list matters."""
+    """True if the index of a message in its list matters."""
 
     @classmethod
     def of(cls, ignore: Sequence[str | re.Pattern[str]]) -> Ignored:
-        """Return the parts of `ignore=`."""
+        """Parse the value of `ignore=`."""
         paths = tuple(segments_of(one) for one in ignore if isinstance(one, str))
         patterns = tuple(one for one in ignore if not isinstance(one, str))
         return cls(paths, patterns, any(len(path) > 1 and path[1].isdigit() for path in paths))
 
     def applied(self, value: Any, *, at: Sequence[str], gone: Callable[[], Any]) -> Any:
-        """Return what is left of a value at these steps; what `gone` returns if nothing is."""
+        """Return the part of a value at these steps that is not ignored; return `gone` if nothing is left."""
         for path in self.paths:
             if len(path) >= len(at) and all(_fits(one, other) for one, other in zip(path, at, strict=False)):
                 rest = path[len(at) :]

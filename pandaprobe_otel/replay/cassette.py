@@ -1,7 +1,7 @@
-"""The file of a recording: YAML in the format of vcrpy, with what that has no place for under the key `pandaprobe`.
+"""The file of a recording: YAML in the format of vcrpy, with additional data under the key `pandaprobe`.
 
-A cassette comes with a pull request, from whoever made it: it is read as plain data, what it may cost is bounded, and
-what is wrong with it is told by file and line.
+A cassette may come from anybody's pull request. So it is read as plain data, its cost is bounded, and errors name the
+file and line.
 """
 
 from __future__ import annotations
@@ -32,17 +32,19 @@ from pandaprobe_otel.replay.shared_parts import Sharing
 FORMAT: Final = 1
 MAX_FILE_BYTES: Final = 64 << 20
 MAX_BLOB_BYTES: Final = 256 << 20
-"""Of all blobs of a cassette."""
+"""Most bytes of all blobs of a cassette."""
 MAX_DEPTH: Final = 48
-"""Levels of YAML; a cassette has eight, and tools' results have their own below."""
+"""Most levels of YAML. A cassette has eight, and tool results add their own."""
 BLOB_BYTES: Final = 256 << 10
-"""Answers that are longer lie beside the file."""
+"""Size above which an answer is saved in its own file."""
 _BLOB_NAME: Final = re.compile(r"[0-9a-f]{16}\.[a-z]{2,6}")
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load(path: Path) -> Cassette:
-    """Read a cassette. Raises RecordingError, with the line, for a file that is none; FileNotFoundError for none."""
+    """Read a cassette. Raises RecordingError with the line for an invalid file, and FileNotFoundError for a missing
+    one.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
@@ -57,11 +59,11 @@ def load(path: Path) -> Cassette:
         return _cassette(path, node)
     except WrongEntryError as error:
         line = f"{path}:{error.line}" if error.line else str(path)
-        raise RecordingError(f"{line}: {error}. Mend it, or record it anew (--pandaprobe-record=all).") from error
+        raise RecordingError(f"{line}: {error}. Fix it, or record it again (--pandaprobe-record=all).") from error
 
 
 def _node(path: Path, data: bytes) -> Any:
-    """Return the tree of the document, which has neither references nor too many levels."""
+    """Return the tree of the document. References and deep nesting are refused."""
     try:
         depth = 0
         for event in yaml.parse(data, Loader=_LOADER):
@@ -80,9 +82,9 @@ def _node(path: Path, data: bytes) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark is not None else str(path)
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-        raise RecordingError(f"{place}: no YAML: {problem}. Mend it, or record it anew.") from error
+        raise RecordingError(f"{place}: invalid YAML: {problem}. Fix it, or record it again.") from error
     if not isinstance(node, yaml.MappingNode):
-        raise RecordingError(f"{path}:1: no cassette: it must be a mapping with `interactions`.")
+        raise RecordingError(f"{path}:1: not a cassette: it must be a mapping with `interactions`.")
     return node
 
 
@@ -108,7 +110,9 @@ def _cassette(path: Path, root: Any) -> Cassette:
         raise WrongEntryError("`pandaprobe` must be a mapping", _line(parts["pandaprobe"]))
     said = cast("Mapping[str, Any]", head)
     if said.get("format", FORMAT) != FORMAT:
-        raise WrongEntryError(f"has the format {said.get('format')!r}, this version reads {FORMAT}; update it", 1)
+        raise WrongEntryError(
+            f"has the format {said.get('format')!r}, but this version reads {FORMAT}: update pandaprobe-otel", 1
+        )
     reader = ReadEntries(str(path), _Blobs(path))
     interactions = [
         reader.interaction(_plain(node), _line(node), _line_of_request(node)) for node in _items(parts, "interactions")
@@ -142,7 +146,7 @@ def _line_of_request(node: Any) -> int:
 
 
 class _Blobs:
-    """The answers that lie beside a cassette, read one by one."""
+    """Answers of a cassette that are saved in their own files, read one by one."""
 
     def __init__(self, path: Path) -> None:
         self._folder = _folder(path)
@@ -150,7 +154,7 @@ class _Blobs:
 
     def __call__(self, name: object) -> bytes:
         if not isinstance(name, str) or not _BLOB_NAME.fullmatch(name):
-            raise WrongEntryError(f"{name!r} is no name of a blob", 0)
+            raise WrongEntryError(f"{name!r} is not the name of a blob", 0)
         try:
             with (self._folder / name).open("rb") as file:
                 data = file.read(MAX_BLOB_BYTES - self._size + 1)
@@ -167,7 +171,7 @@ def _folder(path: Path) -> Path:
 
 
 def save(path: Path, cassette: Cassette) -> None:
-    """Write a cassette, whole or not at all: what was there stays until then. Raises RecordingError."""
+    """Write a cassette atomically: the old file stays until the new one is complete. Raises RecordingError."""
     blobs: dict[str, bytes] = {}
 
     def keep(text: bytes, suffix: str) -> str:
@@ -193,7 +197,7 @@ def save(path: Path, cassette: Cassette) -> None:
             _write(_folder(path) / name, data)
         _write(path, text.encode())
     except OSError as error:
-        raise RecordingError(f"{path}: cannot be written: {error.strerror}. What was there is unchanged.") from error
+        raise RecordingError(f"{path}: cannot be written: {error.strerror}. The old file is unchanged.") from error
     _clean_up(_folder(path), blobs)
 
 
@@ -223,16 +227,16 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _umask() -> int:
-    """Return the mask of new files, which can be read only by setting it."""
+    """Return the mask for new files. Reading it requires setting it."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
 
 
 def _clean_up(folder: Path, blobs: Mapping[str, bytes]) -> None:
-    """Remove blobs that nothing names any more."""
+    """Remove blobs that no entry names any more."""
     with suppress(OSError):
         for old in folder.iterdir():
             if _BLOB_NAME.fullmatch(old.name) and old.name not in blobs:
                 old.unlink()
-        folder.rmdir()  # if it is empty
+        folder.rmdir()  # removed only if it is empty

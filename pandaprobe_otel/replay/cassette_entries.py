@@ -1,4 +1,4 @@
-"""The entries of a cassette: interactions and calls of tools as plain data, and back."""
+"""Entries of a cassette: interactions and tool calls, to plain data and back."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from pandaprobe_otel.replay import aws_frames
+from pandaprobe_otel.replay.body_units import recut
 from pandaprobe_otel.replay.cassette_text import Flow, Text
 from pandaprobe_otel.replay.decoding import UnreadableError, decompress
 from pandaprobe_otel.replay.interactions import Interaction, RecordedAnswer, RecordedRequest, ToolCall
 from pandaprobe_otel.replay.json_text import dump
 from pandaprobe_otel.replay.shared_parts import BadReferenceError, Expansion, Sharing
-from pandaprobe_otel.replay.units import recut
 
 MAX_CALLS: Final = 100_000
 _ENDS: Final = ("read", "left", "broken")
 _AWS: Final = "aws"
 _OF_THE_WIRE: Final = frozenset({"content-length", "transfer-encoding", "connection"})
-"""Headers that say how a body was sent, which is not how it is kept."""
+"""Headers about the transfer of a body, which is saved in another form."""
 
 
 class WrongEntryError(ValueError):
-    """Something in a cassette cannot be used; `line` is where, 0 if that is not known yet."""
+    """Error for an invalid part of a cassette. `line` is its line, or 0 if it is not known yet."""
 
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
@@ -30,11 +30,11 @@ class WrongEntryError(ValueError):
 
 
 Keep = Callable[[bytes, str], str]
-"""Keeps a long text beside the file, and returns its name."""
+"""Saves a long text beside the file, and returns its name."""
 
 
 def interaction_entry(interaction: Interaction, sharing: Sharing, *, keep: Keep, most: int) -> dict[str, Any]:
-    """Return an interaction as it is written. Answers of more than `most` bytes are kept beside the file."""
+    """Return an interaction as plain data. Answers of more than `most` bytes are saved beside the file."""
     answer = interaction.answer
     said = Flow(call=interaction.call)
     if interaction.at:
@@ -98,14 +98,14 @@ def _answer_text(answer: RecordedAnswer, said: Flow) -> str | bytes:
 
 
 def _is_same_when_framed(frames: list[bytes], events: list[Any]) -> bool:
-    """Tell whether the events say all that the frames say; their JSON may be spaced otherwise."""
+    """Return whether the events contain everything in the frames. The spacing of their JSON may differ."""
     return all(
         aws_frames.event_of(aws_frames.frame_of(event)) == event for _, event in zip(frames, events, strict=True)
     )
 
 
 def tool_entry(call: ToolCall) -> Flow:
-    """Return a call of a tool as it is written."""
+    """Return a tool call as plain data."""
     entry = Flow(name=call.name)
     if call.at:
         entry["at"] = call.at
@@ -121,7 +121,7 @@ def tool_entry(call: ToolCall) -> Flow:
 
 
 class ReadEntries:
-    """Reads the interactions of one cassette, in their order."""
+    """Reader of the interactions of one cassette, in order."""
 
     def __init__(self, path: str, blob: Callable[[object], bytes]) -> None:
         self._path = path
@@ -145,7 +145,7 @@ class ReadEntries:
         said = _mapping(entry.get("pandaprobe") or {}, "`pandaprobe`")
         call = _whole(said.get("call", len(self._calls) + 1), "`call`")
         if call in self._calls or len(self._calls) >= MAX_CALLS:
-            raise WrongEntryError(f"call {call} stands there twice, or there are too many", 0)
+            raise WrongEntryError(f"call {call} occurs twice, or there are too many calls", 0)
         after = tuple(_whole(number, "a number in `after`") for number in _list(said.get("after") or [], "`after`"))
         self._calls.add(call)
         request = self._request(_mapping(entry["request"], "`request`"), call, is_plain=bool(said.get("plain")))
@@ -174,7 +174,7 @@ class ReadEntries:
         if said.get("framed") == _AWS:
             body = _framed(body)
         headers = {name: value for name, value in _headers(entry.get("headers")).items() if name not in _OF_THE_WIRE}
-        if encoding := headers.pop("content-encoding", ""):  # of vcrpy: ours are kept without
+        if encoding := headers.pop("content-encoding", ""):  # vcrpy writes it; this library does not.
             try:
                 body, _ = decompress(body, encoding)
             except UnreadableError as unreadable:
@@ -195,12 +195,12 @@ class ReadEntries:
 
 
 def _framed(text: bytes) -> bytes:
-    """Return the frames of events that stand one on a line."""
+    """Return the frames of events with one event per line."""
     lines = [line for line in text.splitlines() if line.strip()]
     try:
         return b"".join(aws_frames.frame_of(json.loads(line)) for line in lines)
     except (KeyError, AttributeError, RecursionError) as error:
-        raise WrongEntryError(f"a line of its body is no event: {error}", 0) from error
+        raise WrongEntryError(f"a line of its body is not an event: {error}", 0) from error
 
 
 def _chunks(said: Mapping[str, Any], body: bytes, headers: Mapping[str, str]) -> tuple[tuple[float, int], ...]:
@@ -208,17 +208,17 @@ def _chunks(said: Mapping[str, Any], body: bytes, headers: Mapping[str, str]) ->
     for chunk in _list(said.get("chunks") or [], "`chunks`"):
         time, length = _list(chunk, "a chunk")
         if isinstance(time, bool) or not isinstance(time, (int, float)) or not 0 <= time < 1e9:
-            raise WrongEntryError(f"{time!r} are no milliseconds of a chunk", 0)
+            raise WrongEntryError(f"{time!r} are not the milliseconds of a chunk", 0)
         found.append((float(time), _whole(length, "the length of a chunk", least=0)))
     return recut(body, headers.get("content-type", ""), tuple(found)) if found else ()
 
 
 def tool_of(entry: Any, line: int) -> ToolCall:
-    """Return a call of a tool. Raises WrongEntryError."""
+    """Return a tool call. Raises WrongEntryError."""
     try:
         said = _mapping(entry, "an entry of `tools`")
         if ("result" in said) == ("error" in said):
-            raise WrongEntryError("a call of a tool has either `result` or `error`", line)
+            raise WrongEntryError("a tool call must have either `result` or `error`", line)
         optional = {key: said.get(key) for key in ("error", "error_type", "call")}
         texts = {key: None if value is None else _text(value, f"`{key}`") for key, value in optional.items()}
         return ToolCall(
@@ -258,7 +258,7 @@ def _list(value: Any, what: str) -> Sequence[Any]:
 
 def _text(value: Any, what: str) -> str:
     if not isinstance(value, str):
-        raise WrongEntryError(f"{what} must be a text, and is {type(value).__name__}: put it in quotes", 0)
+        raise WrongEntryError(f"{what} must be a text, but is {type(value).__name__}: put it in quotes", 0)
     return value
 
 

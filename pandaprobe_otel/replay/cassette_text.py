@@ -1,6 +1,6 @@
-"""The text of a cassette: YAML, written for what a cassette holds, in a tenth of the time that a general writer takes.
+"""Writer of cassettes as YAML, ten times as fast as a general one because it supports only the values of a cassette.
 
-Objects stand in blocks, `Flow` on lines of their own, and `Text` as a block of lines, so that a body reads as it is.
+Objects are blocks, each `Flow` is on its own line, and `Text` is a block of lines, so that bodies are easy to read.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Any, Final, cast
 
 _WIDTH: Final = 110
 _LONG: Final = 60
-"""Characters from which a text is a block, though it has one line."""
+"""Length from which a text is a block, even if it has one line."""
 _LONG_KEY: Final = 100
-"""Characters from which a key is marked as one: a reader does not look far ahead."""
+"""Length from which a key is marked explicitly, because YAML readers look only a limited way ahead."""
 _PLAIN: Final = re.compile(
     r"[A-Za-z](?:[A-Za-z0-9_./>() -]*[A-Za-z0-9_./>()-])?|https?://[A-Za-z0-9_./:-]*[A-Za-z0-9_/-]"
 )
 _WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off"})
-"""Texts that would be something else without quotes."""
+"""Texts that would be read as other values without quotes."""
 _UNSEEN: Final = re.compile(r"[^\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 """Characters that YAML forbids, changes or hides outside of quotes."""
 _UNSEEN_ASCII: Final = re.compile(r"[^\t\n\x20-\x7e]")
 """The same in ASCII, which is looked through in a third of the time."""
 _ESCAPED: Final = re.compile(r"[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
-"""Characters that JSON leaves as they are, and YAML does not read."""
+"""Characters that JSON does not escape, but YAML cannot read."""
 
 
 class Flow(dict[str, Any]):
@@ -35,13 +35,13 @@ class Flow(dict[str, Any]):
 
 
 class Text(str):
-    """A text that is written as a block, if it has several lines or is long."""
+    """A text that is written as a block if it has several lines or is long."""
 
     __slots__ = ()
 
 
 def yaml_of(document: Mapping[str, Any]) -> str:
-    """Return the text of a document: objects, lists, texts, bytes, numbers, `Flow` and `Text`."""
+    """Return the YAML of a document: objects, lists, texts, bytes, numbers, `Flow` and `Text`."""
     return "".join(_members(document, ""))
 
 
@@ -57,7 +57,7 @@ def _members(value: Mapping[str, Any], indent: str) -> Iterator[str]:
 
 
 def _value(value: Any, indent: str) -> str:
-    """Return what stands behind a colon, with the end of its line."""
+    """Return a value as it is written after a colon, including the line end."""
     if isinstance(value, Text):
         return f" {_block(value, indent)}"
     if isinstance(value, bytes):
@@ -99,7 +99,7 @@ def _indented(text: str, indent: str) -> str:
 
 
 def _filled(value: Any, indent: str) -> str:
-    """Return a value in lines that are as long as they may be."""
+    """Return a value in lines of the maximum length."""
     lines: list[str] = []
     line = ""
     for piece in _pieces(value):
@@ -113,7 +113,7 @@ def _filled(value: Any, indent: str) -> str:
 
 
 def _pieces(value: Any) -> list[str]:
-    """Return a value in pieces between which a line may end."""
+    """Return a value in pieces, between which a line may break."""
     found: list[str] = []
     if isinstance(value, dict):
         for key, item in cast("dict[str, Any]", value).items():
@@ -156,7 +156,7 @@ def _scalar(value: Any) -> str:
         return _number(value)
     if isinstance(value, int):
         return str(value)
-    raise TypeError(f"a cassette has no {type(value).__name__}")
+    raise TypeError(f"a cassette cannot contain a {type(value).__name__}")
 
 
 def _string(text: str) -> str:

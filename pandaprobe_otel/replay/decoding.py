@@ -1,4 +1,4 @@
-"""Bodies without their compression: a cassette is read by people, and compressed secrets are secrets all the same."""
+"""Bodies without compression: people read cassettes, and secrets must be found in compressed bodies too."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from importlib import import_module
 from typing import Any, Final
 
 MAX_BYTES: Final = 256 << 20
-"""Of one body: what is small on the wire can be larger than memory."""
+"""Most bytes of a decompressed body. A small compressed body can become larger than memory."""
 
 Chunks = Sequence[tuple[float, int]]
 Step = Callable[[bytes], bytes]
 
 
 class UnreadableError(Exception):
-    """A body is not what its encoding says, or nothing here reads that encoding."""
+    """Error for a body that does not match its encoding, or whose encoding cannot be read here."""
 
 
 def decompress(body: bytes, encoding: str, chunks: Chunks = ()) -> tuple[bytes, tuple[tuple[float, int], ...]]:
-    """Return a body without its encodings, and its chunks with the lengths that they have then.
+    """Return a body without its encodings, and its chunks with their decompressed lengths.
 
-    Raises UnreadableError. A body that has been cut off is read as far as it goes.
+    An incomplete body is read as far as possible. Raises UnreadableError.
     """
     for name in reversed([part.strip().lower() for part in encoding.split(",")]):
         if name in ("", "identity"):
@@ -52,10 +52,10 @@ def _without(body: bytes, name: str, chunks: Chunks) -> tuple[bytes, Chunks]:
 
 
 def _step(name: str, body: bytes) -> Step:
-    """Return what decompresses a body piece by piece."""
+    """Return a decompressor that works piece by piece."""
     if name in ("gzip", "x-gzip"):
         return _bounded(zlib.decompressobj(zlib.MAX_WBITS | 16))
-    if name == "deflate":  # with zlib's header, as it should be, or without
+    if name == "deflate":  # With or without zlib's header, since both occur.
         is_zlib = len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
         return _bounded(zlib.decompressobj(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS))
     if name == "br":
@@ -78,7 +78,7 @@ def _bounded(decompressor: Any) -> Step:
 
 
 def _first(*modules: str, optional: bool = False) -> Any:
-    """Return the first of these modules that is installed: the client had one of them, or it would not have asked."""
+    """Return the first of these modules that is installed. The client has one, since it offered the encoding."""
     for name in modules:
         try:
             return import_module(name)

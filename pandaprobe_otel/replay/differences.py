@@ -1,4 +1,4 @@
-"""Differences of two requests, by path: the paths that `ignore=` takes and a divergence shows."""
+"""Differences of two requests, by the paths that `ignore=` accepts and divergences show."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from difflib import SequenceMatcher
 from itertools import groupby, takewhile, zip_longest
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.replay.canonical import Id, Piece, digest_of, made_up, step
 from pandaprobe_otel.replay.pairing import Pairing
-from pandaprobe_otel.replay.requests import ModelRequest
+from pandaprobe_otel.replay.request_keys import ModelRequest
 
 _FIRST: Final = ("path", "system", "instructions", "systemInstruction", "tools", "functions", "toolConfig")
-"""Fields in the order in which a reader looks for what has changed; turns come after these, all others last."""
+"""Fields in the order in which a reader looks for changes. Turns come after these, and all other fields last."""
 
 
 class Nothing:
-    """The class of `NOTHING`, the value of the side that has none."""
+    """Class of `NOTHING`, which represents a missing value."""
 
     def __repr__(self) -> str:
-        """Return what stands in a text."""
+        """Return its form in texts."""
         return "nothing"
 
 
@@ -30,10 +30,10 @@ NOTHING: Final = Nothing()
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A value that differs; `NOTHING` where one side has none.
+    """A value that differs. `NOTHING` represents a missing value.
 
     Attributes:
-        moved_to: The path at which the value now stands, if only its place has changed.
+        moved_to: The new path of the value, if only its position has changed.
     """
 
     path: str
@@ -43,7 +43,10 @@ class Difference:
 
 
 def differences(recorded: ModelRequest, asked: ModelRequest) -> list[Difference]:
-    """Return what differs, in the order in which a reader looks; nothing exactly if both have one key."""
+    """Return the differences, in a reader's order.
+
+    The result is empty if and only if both requests have the same key.
+    """
     found = [
         Difference(name, one, other)
         for name in ("protocol", "operation", "model")
@@ -57,7 +60,7 @@ def differences(recorded: ModelRequest, asked: ModelRequest) -> list[Difference]
 
 
 def equal_turns(recorded: ModelRequest, asked: ModelRequest) -> tuple[str, int]:
-    """Return the field with the turns, and how many of them are equal from the first on."""
+    """Return the field with the turns, and the number of equal turns at its beginning."""
     old = [piece for piece in recorded.pieces if piece.index is not None]
     new = [piece for piece in asked.pieces if piece.index is not None]
     same = list(takewhile(lambda pair: pair[0].digest == pair[1].digest, zip(old, new, strict=False)))
@@ -96,7 +99,7 @@ def _of_pieces(old: Piece, new: Piece, pairing: Pairing) -> Iterator[Difference]
 
 
 def _of_turns(old: Sequence[Piece], new: Sequence[Piece], pairing: Pairing) -> Iterator[Difference]:
-    """Yield what differs between two conversations: turns that came, went or moved, then what differs in the others."""
+    """Yield the differences of two conversations: added, removed and moved turns, then changes inside the others."""
     matcher = SequenceMatcher(a=[one.digest for one in old], b=[one.digest for one in new], autojunk=False)
     blocks = [(tag, old[i1:i2], new[j1:j2]) for tag, i1, i2, j1, j2 in matcher.get_opcodes()]
     came = {piece.digest: piece.path for tag, _, fresh in blocks if tag != "equal" for piece in fresh}

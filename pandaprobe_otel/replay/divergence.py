@@ -1,4 +1,4 @@
-"""The first request that no recorded call answers: which one, where, and what to do about it."""
+"""The first request that no recorded call answers: its place, its difference, and the remedies."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Any
 
 
 class EndOfRecording(BaseException):
-    """The program has gone past the end of what was recorded, as a test with `ends_at=` expects it to.
+    """The program has passed the end of the recording, as a test with `ends_at=` expects.
 
-    No `Exception`, so that neither an app nor a framework takes it for a failure of the model and tries again.
+    Not an `Exception`, so that apps and frameworks do not handle it as a model failure and try again.
     """
 
 
 class Divergence(AssertionError):
-    """The program has asked something else than what was recorded.
+    """The program has made a request that differs from the recorded ones.
 
     Attributes:
-        call: The number of the recorded call that was expected; for a tool, that of the last model call before it.
-        where: The spans around it, and what was asked.
-        path: The field that differs first, as `ignore=` takes it; empty when the request itself came out of turn.
-        recorded: The value there; None if there was none.
-        asked: The value there now; None if there is none.
+        call: The number of the expected recorded call; for a tool, the number of the last model call before it.
+        where: The spans around it, and the request.
+        path: The first field that differs, in the form of `ignore=`. Empty if the whole request is out of order.
+        recorded: The recorded value; None if there was none.
+        asked: The current value; None if there is none.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class Divergence(AssertionError):
         self.asked = asked
 
     def again(self) -> Divergence:
-        """Return an equal one to raise: one that is raised twice would keep the frames of both."""
+        """Return an equal exception: raising the same one twice would keep the frames of both."""
         return Divergence(
             str(self), call=self.call, where=self.where, path=self.path, recorded=self.recorded, asked=self.asked
         )
 
     def __reduce__(self) -> tuple[Callable[..., Divergence], tuple[Any, ...]]:
-        """Return how another process builds it: tests run in workers."""
+        """Return the arguments to rebuild it in another process, since tests may run in workers."""
         return _built, (str(self), self.call, self.where, self.path, self.recorded, self.asked)
 
 

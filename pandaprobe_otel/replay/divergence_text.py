@@ -1,4 +1,4 @@
-"""The text of a divergence: short, with what differs, what is equal, and the ways on."""
+"""Text of a divergence: the difference, the equal parts, and the remedies, in a few lines."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from itertools import pairwise
 from typing import Any, Final
 
 from pandaprobe_otel.local.pages.diff import diff_payloads
-from pandaprobe_otel.local.pages.shapes import list_in, object_in
+from pandaprobe_otel.local.pages.json_shapes import list_in, object_in
 from pandaprobe_otel.replay.canonical import Id, segments_of
 from pandaprobe_otel.replay.differences import NOTHING, Difference, equal_turns
-from pandaprobe_otel.replay.requests import ModelRequest
+from pandaprobe_otel.replay.request_keys import ModelRequest
 
-WAYS_ON: Final = "  accept: --pandaprobe-diverge=accept    this call anew: =rerecord    live from here: =live"
+WAYS_ON: Final = "  accept: --pandaprobe-diverge=accept    record this call again: =rerecord    live from here: =live"
 _MAX_LINES: Final = 12
 _MAX_WIDTH: Final = 160
 _MAX_OTHERS: Final = 3
 _BEFORE: Final = 40
-"""Characters that are shown before the first one that differs."""
+"""Number of characters that are shown before the first difference."""
 _AROUND: Final = 4000
-"""Characters of a long text that are compared line by line."""
+"""Longest text, in characters, that is compared line by line."""
 _DATE: Final = re.compile(
     r"""
     \d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?
@@ -34,13 +34,13 @@ _DATE: Final = re.compile(
     """,
     re.VERBOSE,
 )
-"""Days, times, and seconds or milliseconds since 1970."""
+"""Dates, times, and seconds or milliseconds since 1970."""
 _GENERATED: Final = re.compile(r"\b(?=[\w-]*\d)[\w-]{8,}\b")
 _SUGGESTED_DATE: Final = r"""re.compile(r"\d{4}-\d\d-\d\d[T \d:.Z+-]*")"""
 
 
 def changed_lines(recorded: Any, asked: Any) -> list[str]:
-    """Return the lines that show how a value has changed: a few, none of them long."""
+    """Return a few short lines that show the change of a value."""
     old, new = _near(_shown(recorded), _shown(asked))
     lines = [
         ("-" if line.side == "left" else "+" if line.side == "right" else " ", line.text)
@@ -53,11 +53,11 @@ def changed_lines(recorded: Any, asked: Any) -> list[str]:
 
 
 def difference_lines(found: Sequence[Difference], asked: ModelRequest) -> Iterator[str]:
-    """Yield what the text says of the differences of one request: the first with its values, others by their path."""
+    """Yield the lines about the differences of a request: the first with its values, the others by path."""
     first, *others = found
     yield f"  {named(first, asked)}"
     if first.moved_to:
-        yield f"    now stands at {first.moved_to}"
+        yield f"    is now at {first.moved_to}"
     else:
         yield from changed_lines(first.recorded, first.asked)
     hint = hint_of(first)
@@ -70,7 +70,7 @@ def difference_lines(found: Sequence[Difference], asked: ModelRequest) -> Iterat
 
 
 def named(difference: Difference, asked: ModelRequest) -> str:
-    """Return where a difference is: the path, with the role of the turn, or what has become of a tool."""
+    """Return the place of a difference: the path, with the role of the turn or the change of a tool."""
     parts = segments_of(difference.path)
     if parts[0] in ("tools", "functions") and len(parts) == 2:
         if difference.asked is NOTHING:
@@ -88,7 +88,7 @@ def named(difference: Difference, asked: ModelRequest) -> str:
 
 
 def equal_line(recorded: ModelRequest, asked: ModelRequest, found: Sequence[Difference], others: Sequence[int]) -> str:
-    """Return the line that says what is as it was recorded, of this request and of those before."""
+    """Return the line that lists the parts that are equal to the recording, in this request and the previous ones."""
     heads = {segments_of(one.path)[0] for one in found}
     parts = [name for name in ("model",) if recorded.model and name not in heads]
     tools = object_in(recorded.fields.get("tools"))
@@ -104,7 +104,7 @@ def equal_line(recorded: ModelRequest, asked: ModelRequest, found: Sequence[Diff
 
 
 def hint_of(difference: Difference) -> str:
-    """Return the line that names `ignore=`, if it seems to be a date or an id that differs."""
+    """Return the line that suggests `ignore=`, if the difference looks like a date or an id."""
     old, new = difference.recorded, difference.asked
     kind = ""
     if isinstance(old, str) and isinstance(new, str):
@@ -120,12 +120,12 @@ def hint_of(difference: Difference) -> str:
     if not kind:
         return ""
     path = f'"{difference.path}"'
-    pattern = f" or ignore=[{_SUGGESTED_DATE}]; the recording's started_at tells its time" if kind == "date" else ""
+    pattern = f" or ignore=[{_SUGGESTED_DATE}]; the recording's started_at has its time" if kind == "date" else ""
     return f"  looks like a {kind}: ignore=[{path}]{pattern}"
 
 
 def calls(numbers: Sequence[int]) -> str:
-    """Return the calls of these numbers: `call 1`, `calls 1 and 2`, `calls 1..5`."""
+    """Return the numbers of calls as text: `call 1`, `calls 1 and 2`, `calls 1..5`."""
     if len(numbers) == 1:
         return f"call {numbers[0]}"
     if len(numbers) > 2 and all(other == one + 1 for one, other in pairwise(numbers)):
@@ -137,12 +137,12 @@ def calls(numbers: Sequence[int]) -> str:
 
 
 def counted(number: int, thing: str) -> str:
-    """Return `2 tools` for 2."""
+    """Return a number and its noun: `2 tools`."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _turn_label(difference: Difference, asked: ModelRequest) -> str:
-    """Return the role of the turn that a difference is in, and which call it answers."""
+    """Return the role of the turn with a difference, and the call that it answers."""
     name, place = segments_of(difference.path)[:2]
     turns = asked.fields.get(name)
     whole = difference.recorded if difference.asked is NOTHING and len(segments_of(difference.path)) == 2 else None
@@ -163,7 +163,7 @@ def _item(turns: Any, place: int) -> Any:
 
 
 def _names_of_calls(turns: Any) -> dict[str, str]:
-    """Return the tool and the ordinal of each call that a conversation has, by the call's id."""
+    """Return the tool and the ordinal of each call in a conversation, by the call's id."""
     names: dict[str, str] = {}
     numbers: dict[str, int] = {}
     for call in _objects(turns):
@@ -200,7 +200,7 @@ def _shown(value: Any) -> str:
 
 
 def _near(old: str, new: str) -> tuple[str, str]:
-    """Return both texts around the first character that differs: line by line, long ones would take too long."""
+    """Return both texts around their first difference. Comparing long texts line by line would take too long."""
     if len(old) + len(new) <= 2 * _AROUND:
         return old, new
     at = _first_unequal(old, new)
@@ -209,7 +209,7 @@ def _near(old: str, new: str) -> tuple[str, str]:
 
 
 def _differing(old: str, new: str) -> tuple[str, str]:
-    """Return both texts without what they begin and end with in common, but for the words around the difference."""
+    """Return both texts without their common beginning and end, except for the words around the difference."""
     begin = max(0, _first_unequal(old, new) - _BEFORE)
     old, new = old[begin:], new[begin:]
     end = max(0, _first_unequal(old[::-1], new[::-1]) - _BEFORE)
@@ -217,13 +217,16 @@ def _differing(old: str, new: str) -> tuple[str, str]:
 
 
 def _first_unequal(old: str, new: str) -> int:
-    """Return how many characters two texts begin with in common."""
+    """Return the length of the common beginning of two texts."""
     shorter = min(len(old), len(new))
     return next((place for place in range(shorter) if old[place] != new[place]), shorter)
 
 
 def _first_change(lines: Sequence[tuple[str, str]], place: int) -> int:
-    """Return where a line begins to differ from its counterpart: the n-th line taken out from the n-th put in."""
+    """Return the index at which a line begins to differ from its counterpart.
+
+    The n-th removed line corresponds to the n-th added one.
+    """
     sign, text = lines[place]
     if sign == " ":
         return 0

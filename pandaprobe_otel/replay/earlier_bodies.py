@@ -1,4 +1,4 @@
-"""The part of a body that is new: each request of a conversation begins, and often ends, as the one before it."""
+"""The new part of a request's body: each request of a conversation begins, and often ends, like the previous one."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ from collections.abc import Callable
 from typing import Final
 
 _MOST: Final = 8
-"""Bodies that are compared, the newest first: those of as many conversations side by side."""
+"""Most bodies that are compared, newest first, so that as many conversations can run side by side."""
 _FEW: Final = 512
-"""New bytes that are few enough to look no further."""
+"""Most new bytes for which no other body is compared."""
 _STEP: Final = 1024
-"""Bytes that are compared first: twice as many if they are the same, half of them if not, until there are too few."""
+"""Bytes of the first comparison. The next one has twice as many if they were equal, else half as many."""
 _FINEST: Final = 64
+"""Fewest bytes that are compared."""
 
 
 class EarlierBodies:
-    """The last bodies of which something is known. Thread-safe."""
+    """The last bodies about which something is known. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._bodies: deque[bytes] = deque(maxlen=_MOST)
 
     def add(self, body: bytes) -> None:
-        """Remember a body."""
+        """Add a body."""
         with self._lock:
             self._bodies.append(body)
 
     def new_part(self, body: bytes) -> tuple[int, int]:
-        """Return the place where the new part of a body begins, and the one where it ends.
+        """Return the begin and the end of a body's new part.
 
-        All before and all after it is in one earlier body, at its beginning and at its end.
+        One earlier body begins with all that precedes the part, and ends with all that follows it.
         """
         best = (0, len(body))
         if len(body) <= _FEW:
@@ -65,7 +66,7 @@ def _same_at_end(one: bytes, other: bytes, most: int) -> int:
 
 
 def _longest(most: int, is_same: Callable[[int, int], bool]) -> int:
-    """Return how many bytes are the same, of these at most; a few less if that is not worth another look."""
+    """Return the number of equal bytes, at most `most`. The result may be up to `_FINEST` bytes too small."""
     same, step = 0, _STEP
     while step >= _FINEST:
         if same + step <= most and is_same(same, same + step):

@@ -1,4 +1,4 @@
-"""One request on its way, and its answer as it comes: what the hooks tell a recording, without any library of HTTP."""
+"""A request and its answer during the transfer, as the hooks report them. This module knows no HTTP library."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ _LAST_EVENTS: Final = (
     b'"response.failed"',
     b'"message-end"',
 )
-"""In what a complete stream ends. Clients leave after it, and do not wait for the end of the body."""
+"""End of a complete stream. Clients stop reading there, before the end of the body."""
 _TAIL: Final = 128 << 10
-"""Bytes from the end in which the last event begins: that of the Responses API repeats the whole answer."""
+"""Number of bytes at the end that contain the last event. In the Responses API, it repeats the whole answer."""
 
 
 class Keeper(Protocol):
-    """The owner of an exchange."""
+    """Owner of an exchange."""
 
     def kept(self, size: int, /) -> bool:
-        """Count bytes that are kept; False when there are too many already."""
+        """Count saved bytes; return False if there are too many already."""
         ...
 
     def finished(self, exchange: Exchange, /) -> None:
-        """Note that the answer has ended, in whatever way."""
+        """Note that the answer has ended, in any way."""
         ...
 
 
 @dataclass(slots=True, eq=False)
 class Exchange:
-    """A request as it was sent and its answer: `played` from a cassette, or kept as it comes from the network.
+    """A request and its answer, which is either `played` from a cassette or saved as it arrives.
 
-    The app's thread calls all methods; each only takes a reference and the time. An exchange ends once, by whichever
-    of `ended`, `failed` and `left` comes first.
+    The app's thread calls all methods, so each only stores a reference and the time. The first call of `ended`,
+    `failed` or `left` ends the exchange.
 
     Attributes:
         number: The number of the call in its cassette.
         is_plain: Whether the library has decompressed the answer already.
-        instead: What the hook sends in the place of the program's request; None: that one.
+        instead: The request that the hook sends in place of the program's. None: it sends the program's.
     """
 
     keeper: Keeper
@@ -71,11 +71,11 @@ class Exchange:
         self._last = self.clock()
 
     def answered(self, status: int, reason: str, headers: Mapping[str, str], *, is_plain: bool = False) -> None:
-        """The first line and the headers of the answer have come."""
+        """Note the arrival of the status line and the headers."""
         self.status, self.reason, self.headers, self.is_plain = status, reason, headers, is_plain
 
     def arrived(self, piece: bytes) -> None:
-        """A piece of the answer has come, and goes to the app now."""
+        """Note a piece of the answer, which the app receives now."""
         if piece and self.end is None and self.keeper.kept(len(piece)):
             now = self.clock()
             self.times.append((now - self._last) * 1000)
@@ -83,18 +83,20 @@ class Exchange:
             self._last = now
 
     def ended(self) -> None:
-        """The app has read the answer to its end."""
+        """Note that the app has read the answer to its end."""
         self._finish("read")
 
     def failed(self, error: BaseException) -> None:
-        """The library has raised: no answer, or not the rest of one. What is no error of the network is the app's."""
+        """Note the library's exception, which ends the answer. An exception that is not a network error belongs to the
+        app.
+        """
         if isinstance(error, Exception):
             self._finish("broken", type(error).__name__)
         else:
             self.left()
 
     def left(self) -> None:
-        """The app has closed the answer, or forgotten it."""
+        """Note that the app has closed or dropped the answer."""
         self._finish("read" if self.end is None and self.status and self._is_whole() else "left")
 
     def _finish(self, end: End, error: str | None = None) -> None:
@@ -127,7 +129,7 @@ class Piece:
 
 
 def pieces_of(interaction: Interaction, *, delays: bool) -> Iterator[Piece]:
-    """Cut a recorded answer into the pieces that it came in."""
+    """Cut a recorded answer into the pieces in which it arrived."""
     answer = interaction.answer
     begin = 0
     for milliseconds, length in answer.chunks:
@@ -140,8 +142,8 @@ def pieces_of(interaction: Interaction, *, delays: bool) -> Iterator[Piece]:
 
 
 def beyond(interaction: Interaction) -> RecordingError:
-    """Return what an app gets that reads on where the recorded one had left the answer."""
+    """Return the error for an app that reads beyond the point where the recorded run stopped reading."""
     return RecordingError(
-        f"The recorded answer of call {interaction.call} ends here: the program had left it when it was recorded, and "
-        "reads on now. Record it anew (--pandaprobe-record=all, or mode='all')."
+        f"The recorded answer of call {interaction.call} ends here: the recorded program stopped reading, but this "
+        "one continues. Record it again (--pandaprobe-record=all, or mode='all')."
     )

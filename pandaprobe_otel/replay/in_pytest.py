@@ -1,4 +1,4 @@
-"""Recordings of tests: what the marker `pandaprobe_cassette`, the fixture and the options of pytest make of them."""
+"""Recordings of tests, from the marker `pandaprobe_cassette`, the fixture and the options of pytest."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import pytest
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay.divergence import EndOfRecording
 from pandaprobe_otel.replay.recording import Recording, recording
-from pandaprobe_otel.replay.run import Diverge, Mode
+from pandaprobe_otel.replay.replayed_run import Diverge, Mode
 
 MARKER: Final = "pandaprobe_cassette"
 _ARGUMENTS: Final = frozenset(
     {"path", "mode", "tools", "delays", "ignore", "scrub", "allow_unused", "diverge", "ends_at"}
 )
 _LONGEST: Final = 100
-"""Characters of a file's name; most systems have 255 bytes."""
+"""Most characters of a file name. Most systems allow 255 bytes."""
 
 
 class ItemRecording:
-    """The recording of one test: open from its fixture on, judged with its call."""
+    """Recording of one test: opened by its fixture, checked after the test."""
 
     def __init__(self, item: pytest.Item, settings: Mapping[str, str | None]) -> None:
         self.recording: Recording = _recording(item, settings)
@@ -41,16 +41,18 @@ class ItemRecording:
             self.recording.write()
 
     def failed(self, error: BaseException) -> None:
-        """Raise why a test has failed, if that is not the error itself: frameworks wrap what they catch."""
+        """Raise the cause of a test's failure, since frameworks wrap exceptions. Return if the error itself is the
+        cause.
+        """
         if isinstance(error, EndOfRecording):
             raise RecordingError(
-                f"{error}, outside of a block that may end there: put the call of the program into "
-                "`with pandaprobe_recording.to_the_end():`."
+                f"{error}, but not in a block that may end there: put the call of the program into `with "
+                "pandaprobe_recording.to_the_end():`."
             ) from error
         self.recording.explain(error)
 
     def passed(self) -> None:
-        """Raise what the test has swallowed, and what it never asked for."""
+        """Raise the errors that the test has caught, and an error for recorded calls that it has not made."""
         self.recording.check()
         self._has_passed = True
 
@@ -62,7 +64,7 @@ def _recording(item: pytest.Item, settings: Mapping[str, str | None]) -> Recordi
         given.setdefault("path", marker.args[0])
     if unknown := given.keys() - _ARGUMENTS or (marker is not None and len(marker.args) > 1):
         what = ", ".join(sorted(unknown)) if isinstance(unknown, set) else "a second argument"
-        raise pytest.UsageError(f"{item.nodeid}: the marker {MARKER} takes no {what}")
+        raise pytest.UsageError(f"{item.nodeid}: the marker {MARKER} does not accept {what}")
     path = _path(item, given.pop("path", None), settings["cassettes"])
     options = {name: value for name, value in given.items() if value is not None}
     options |= _chosen(settings)
@@ -70,18 +72,18 @@ def _recording(item: pytest.Item, settings: Mapping[str, str | None]) -> Recordi
 
 
 def _chosen(settings: Mapping[str, str | None]) -> dict[str, Any]:
-    """Return what the options of the command line say; they go before markers."""
+    """Return the settings of the command line, which override markers."""
     found: dict[str, Any] = {}
     for name, option, words in (("mode", "record", get_args(Mode)), ("diverge", "diverge", get_args(Diverge))):
         value = settings[option]
         if value is not None and value not in words:
-            raise pytest.UsageError(f"--pandaprobe-{option}={value} is none of {', '.join(words)}")
+            raise pytest.UsageError(f"--pandaprobe-{option}={value} must be one of {', '.join(words)}")
         found |= {name: value} if value is not None else {}
     return found | ({"delays": True} if settings["delays"] not in (None, "0") else {})
 
 
 def _path(item: pytest.Item, given: Any, folder: str | None) -> Path:
-    """Return the cassette of a test: beside its file, or in the folder that was chosen."""
+    """Return the cassette of a test: beside its file, or in the given folder."""
     beside = item.path.parent
     base = beside if folder is None else item.config.rootpath / folder
     if given is not None:
@@ -95,7 +97,7 @@ def _within(path: Path, root: Path) -> Path:
 
 
 def _file_name(item: pytest.Item) -> str:
-    """Return the test's name, with its class, as every system takes it; another name never becomes the same."""
+    """Return a file name for a test and its class. It is valid on every system and unique for each test."""
     owner = getattr(item, "cls", None)
     name = item.name if owner is None else f"{owner.__name__}.{item.name}"
     safe = re.sub(r"[^\w.-]+", "_", name).strip("_")

@@ -1,4 +1,4 @@
-"""The values that a cassette holds: requests and answers of models as bytes, calls of tools as JSON."""
+"""Values in a cassette: requests and answers of models as bytes, tool calls as JSON."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 End = Literal["read", "left", "broken"]
-"""The end of an answer: read to its end, left early by the app, or broken off by the network or the server."""
+"""End of an answer: read to its end, left early by the app, or broken off by the network or the server."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """A request to a model's service, decompressed, with its secrets taken out."""
+    """A request to a model service, decompressed and without secrets."""
 
     method: str
     uri: str
@@ -22,12 +22,12 @@ class RecordedRequest:
 
 @dataclass(frozen=True, slots=True)
 class RecordedAnswer:
-    """An answer, decompressed.
+    """A decompressed answer.
 
     Attributes:
-        chunks: For each piece as it arrived: milliseconds since the one before it (the first: since the request), and
-            its length in bytes. May be empty for an answer that came in one piece.
-        end: How the answer ended; `error` names the exception of one that broke.
+        chunks: For each received piece: the milliseconds since the previous one (for the first: since the request), and
+            its length in bytes. May be empty for an answer in one piece.
+        end: How the answer ended. `error` names the exception if it broke off.
     """
 
     status: int
@@ -41,14 +41,14 @@ class RecordedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """One request with its answer; a request that a client repeats is another interaction.
+    """A request with its answer. A repeated request is another interaction.
 
     Attributes:
-        call: The number of the call in its cassette, from 1, in the order in which requests were sent.
-        at: The names of the spans around the call, outermost first, joined by ` > `; one of several of a name under
-            one parent has its ordinal (`search (2nd)`). Empty outside of any span.
-        after: Numbers of the calls that this one had waited for, without those that these imply.
-        source: Where its request stands, as `file:line`; empty if it was not read from a file.
+        call: The number of the call in its cassette, from 1, in the order of sending.
+        at: The names of the spans around the call, outermost first, joined by ` > `. Spans with the same name and
+            parent have an ordinal (`search (2nd)`). Empty outside of spans.
+        after: Numbers of the calls that directly precede this one.
+        source: The place of its request, as `file:line`; empty if it was not read from a file.
     """
 
     call: int
@@ -61,7 +61,7 @@ class Interaction:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call of a tool: its result as JSON, or the text and the class of the exception that it raised."""
+    """A tool call: its result as JSON, or the text and class of its exception."""
 
     name: str
     arguments: Mapping[str, Any]
@@ -74,11 +74,11 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Cassette:
-    """All that was recorded of one test or program.
+    """A recording of one test or program.
 
     Attributes:
         made_from: The id of the trace that the cassette was made from; None if it was recorded.
-        scrubbed: What was taken out, by name (`authorization`, `cookie`, `mask`), never by value.
+        scrubbed: The kinds of removed values (`authorization`, `cookie`, `mask`), without the values.
     """
 
     interactions: tuple[Interaction, ...] = ()

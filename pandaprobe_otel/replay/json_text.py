@@ -1,4 +1,4 @@
-"""JSON as a cassette has it: readable, and always encodable."""
+"""JSON of cassettes: readable, and never failing on unusual texts."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _COMPACT: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def load(data: bytes | str) -> Any:
-    """Read JSON. Raises ValueError, or RecursionError for what is too deep."""
+    """Parse JSON. Raises ValueError, or RecursionError for too deep nesting."""
     try:
         return orjson.loads(data)
-    except ValueError:  # NaN and numbers over 64 bits are none of its
+    except ValueError:  # orjson does not support NaN and integers over 64 bits.
         return json.loads(data)
 
 
 def dump(value: Any, *, spaces: bool = False) -> str:
-    """Return JSON text; a lone surrogate, which UTF-8 does not have, is escaped."""
+    """Return JSON text. A lone surrogate, which UTF-8 cannot encode, is escaped."""
     text = (_SPACED if spaces else _COMPACT).encode(value)
     if text.isascii():
         return text
@@ -34,15 +34,15 @@ def dump(value: Any, *, spaces: bool = False) -> str:
 
 
 def dump_bytes(value: Any) -> bytes:
-    """Return JSON, as fast as it goes."""
+    """Return JSON as bytes, by the fastest way."""
     try:
         return orjson.dumps(value)
-    except TypeError:  # numbers over 64 bits, half a character
+    except TypeError:  # integers over 64 bits, or a lone surrogate
         return dump(value).encode()
 
 
 def dump_in_lines(value: Any) -> str:
-    """Return the JSON text of a request with a line for each long field, and for each item of a long list."""
+    """Return the JSON of a request, with one line for each long field and for each item of a long list."""
     if not isinstance(value, Mapping) or not value:
         return dump(value, spaces=True)
     parts: list[str] = []

@@ -1,4 +1,4 @@
-"""From what the hooks have kept to the interactions of a cassette: decompressed, without secrets."""
+"""From data of the hooks to interactions of a cassette: decompressed and without secrets."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from pandaprobe_otel.replay.scrubbing import Scrubber
 
 _RETRIED: Final = frozenset({408, 409, 425, 429})
 _AT_ONCE: Final = {"retry-after-ms": "1", "retry-after": "0", "x-amz-retry-after": "1"}
-"""Clients read one or the other, and the first one first; none of them waits then."""
+"""Headers that tell clients how long to wait. Clients read one of them, the first one first. In playback, nobody waits.
+"""
 
 
 def plain_request(sent: RecordedRequest) -> RecordedRequest:
-    """Return a request without compression. Raises RecordingError if nothing here reads it."""
+    """Return a request without compression. Raises RecordingError if its encoding cannot be read."""
     encoding = sent.headers.get("content-encoding", "")
     if not encoding or not sent.body:
         return sent
@@ -29,9 +30,9 @@ def plain_request(sent: RecordedRequest) -> RecordedRequest:
 
 
 def interaction_of(exchange: Exchange, scrubber: Scrubber) -> Interaction:
-    """Return what a cassette keeps of an exchange. Raises RecordingError.
+    """Return the interaction for an exchange. Raises RecordingError.
 
-    An answer that cannot be decompressed is none that can be scrubbed, so it is not kept.
+    An answer that cannot be decompressed cannot be scrubbed, so it is not saved.
     """
     body = b"".join(exchange.pieces)
     chunks = tuple(zip(exchange.times, map(len, exchange.pieces), strict=True))
@@ -41,7 +42,7 @@ def interaction_of(exchange: Exchange, scrubber: Scrubber) -> Interaction:
         try:
             body, chunks = decompress(body, encoding, chunks)
         except UnreadableError as error:
-            raise RecordingError(f"The answer of call {exchange.number} cannot be kept: {error}.") from error
+            raise RecordingError(f"The answer of call {exchange.number} cannot be saved: {error}.") from error
     answer = RecordedAnswer(
         status=exchange.status,
         reason=exchange.reason,
@@ -56,7 +57,7 @@ def interaction_of(exchange: Exchange, scrubber: Scrubber) -> Interaction:
 
 
 def without_waiting(interaction: Interaction) -> Interaction:
-    """Return what is played: an answer after which the client tries again has it do so at once."""
+    """Return the answer to play back, changed so that clients retry without waiting."""
     answer = interaction.answer
     if answer.status < 500 and answer.status not in _RETRIED:
         return interaction

@@ -1,4 +1,4 @@
-"""The recording of a request: that of its OpenTelemetry context, else the only one open in the process."""
+"""The recording that a request belongs to: that of its OpenTelemetry context, or the only open one of the process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from pandaprobe_otel.errors import RecordingError
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.replay.run import Run
+    from pandaprobe_otel.replay.replayed_run import Run
 
 KEY: Final = create_key("pandaprobe-recording")
 
@@ -24,7 +24,7 @@ _is_inside: ContextVar[bool] = ContextVar("pandaprobe_inside_a_recorded_request"
 
 
 def add(run: Run) -> None:
-    """Let requests come to a recording; the first one of the process hooks the libraries."""
+    """Register a recording. The first one of the process hooks the libraries."""
     from pandaprobe_otel.replay import hooks, tools
 
     with _lock:
@@ -35,7 +35,7 @@ def add(run: Run) -> None:
 
 
 def take_away(run: Run) -> None:
-    """Let no more requests come to a recording; the last one of the process takes the hooks away."""
+    """Remove a recording. The last one of the process removes the hooks."""
     from pandaprobe_otel.replay import hooks, tools
 
     with _lock:
@@ -47,11 +47,11 @@ def take_away(run: Run) -> None:
 
 
 def current() -> Run | None:
-    """Return the recording that a request made here belongs to; None if it is none of the app's requests.
+    """Return the recording of a request that is made here; None if it is not a request of the app.
 
-    Those are inside of a request that is recorded already, as when a client sends through two libraries, and what
-    OpenTelemetry is told not to see: exporters, our own API client, judges. Raises RecordingError when several
-    recordings are open and the context does not tell which it is.
+    Two kinds do not belong to the app: requests inside a recorded request, as when a client sends through two
+    libraries, and those that OpenTelemetry is told to ignore, such as exporters, our own API client, and judges. Raises
+    RecordingError if several recordings are open and the context names none of them.
     """
     if not _open or _is_inside.get() or not is_instrumentation_enabled():
         return None
@@ -59,7 +59,7 @@ def current() -> Run | None:
 
 
 def owner() -> Run | None:
-    """Return the open recording that code which runs here belongs to. Raises RecordingError as `current` does."""
+    """Return the recording of the code that runs here. Raises RecordingError as `current` does."""
     found = get_value(KEY, get_current())
     with _lock:
         for run in _open:
@@ -68,15 +68,15 @@ def owner() -> Run | None:
         if len(_open) > 1:
             names = ", ".join(sorted(str(run.path) for run in _open))
             raise RecordingError(
-                f"{len(_open)} recordings are open ({names}), and this code runs without the context of any of them: "
-                "start its thread with `pandaprobe_otel.context_executor()` or `contextvars.copy_context().run`."
+                f"{len(_open)} recordings are open ({names}), but this code has the context of none of them: start "
+                "its thread with `pandaprobe_otel.context_executor()` or `contextvars.copy_context().run`."
             )
         return _open[0] if _open else None
 
 
 @contextmanager
 def inside() -> Generator[None]:
-    """Let requests pass that a recorded request makes by itself."""
+    """Ignore requests that a recorded request makes itself."""
     token = _is_inside.set(True)
     try:
         yield

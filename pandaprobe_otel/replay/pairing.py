@@ -1,4 +1,4 @@
-"""Pairs of generated ids: those of a recording, and those of the run that is compared with it."""
+"""Pairs of generated ids: one from a recording, and one from the run that is compared with it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Pairing:
-    """Partners among ids: as soon as one would have two, something else than the ids has changed."""
+    """Pairs of ids. If an id needs two partners, the requests differ in more than their ids."""
 
     there: dict[str, str] = field(default_factory=dict[str, str])
     back: dict[str, str] = field(default_factory=dict[str, str])
 
     def joins(self, recorded: str, asked: str) -> bool:
-        """Make two ids partners; False if one of them has another."""
+        """Pair two ids; return False if one of them has another partner."""
         return self.there.setdefault(recorded, asked) == asked and self.back.setdefault(asked, recorded) == recorded
 
     def fits(self, recorded: Sequence[str], asked: Sequence[str]) -> bool:
-        """Make ids partners, if all of them may be."""
+        """Pair ids, if all of them can be paired."""
         if len(recorded) != len(asked):
             return False
         trial = Pairing(dict(self.there), dict(self.back))
@@ -28,13 +28,13 @@ class Pairing:
         return True
 
     def learn(self, recorded: Sequence[str], asked: Sequence[str]) -> None:
-        """Remember these partners; a later one takes the place of an earlier one."""
+        """Store these pairs. A later one replaces an earlier one."""
         for one, other in zip(recorded, asked, strict=False):
             self.there[one] = other
             self.back[other] = one
 
     def strangeness(self, recorded: Sequence[str], asked: Sequence[str]) -> int:
-        """Return how little two lists of ids seem to be the same: nothing for equal ones, and for partners."""
+        """Return how different two lists of ids are: 0 for equal ids and for partners."""
         found = 0
         for one, other in zip(recorded, asked, strict=False):
             if one != other and self.there.get(one) != other:

@@ -1,4 +1,4 @@
-"""`recording()`: the calls of models inside a block are kept in a cassette, or answered from it."""
+"""`recording()`: model calls inside a block are saved in a cassette, or answered from it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
 
 from opentelemetry.context import Context, attach, get_current, set_value
 
-from pandaprobe_otel.capture.activity import restore
+from pandaprobe_otel.capture.span_lifetime import restore
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay import open_recordings
 from pandaprobe_otel.replay.divergence import Divergence, EndOfRecording
-from pandaprobe_otel.replay.run import Diverge, Mode, RecordedCall, RecordingOptions, Run
+from pandaprobe_otel.replay.replayed_run import Diverge, Mode, RecordedCall, RecordingOptions, Run
 
 if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[..., Any])
@@ -39,30 +39,31 @@ def recording(
 ) -> Recording:
     """Return a recording: a block for `with` or `async with`, or a decorator of a function.
 
-    The clients of models really run inside; only what their HTTP libraries would send is kept, or answered. A block
-    that raises leaves the file as it was.
+    The clients of models really run inside the block. Only the requests of their HTTP libraries are saved or answered.
+    If the block raises, the file stays unchanged.
 
     Args:
         path: The cassette.
-        mode: `once` (default) records when there is no file, and plays it else; `none` plays it; `new` plays what is
-            known and adds the rest; `all` records anew. When the variable CI is set, `once` is `none`.
-        tools: Also answer calls of tools, instead of running them: True for all, or names.
-        delays: Play answers as slowly as they came.
-        ignore: Where requests may differ: dotted paths such as `messages.0.content`, or patterns of what texts may
-            hold. A URL (`http://127.0.0.1:8000`) leaves out requests that begin with it: they are sent.
-        scrub: A function that takes out what must not be kept. It gets JSON (a body, an event of a stream, arguments
-            or the result of a tool), else a text, and returns what is kept.
-        allow_unused: Let recorded calls remain that were not asked for.
-        diverge: What an unknown request does: `fail`, `accept`, `rerecord` or `live`.
-        ends_at: The last call that must be asked for. After it, an unknown request ends the block, without an error.
+        mode: `once` (default) records if there is no file, otherwise plays it back. `none` only plays back. `new` plays
+            back the known calls and adds the others. `all` records again. If the variable CI is set, `once` means
+            `none`.
+        tools: Also play back tool calls instead of running them: True for all, or names.
+        delays: Play back answers as slowly as they arrived.
+        ignore: Parts in which requests may differ: dotted paths such as `messages.0.content`, or patterns of parts of
+            texts. A URL (`http://127.0.0.1:8000`) excludes requests that begin with it; they are sent.
+        scrub: A function that removes what must not be saved. It gets JSON (a body, an event of a stream, arguments or
+            the result of a tool), or else a text, and returns the value to save.
+        allow_unused: Allow recorded calls that are never made.
+        diverge: The reaction to an unknown request: `fail`, `accept`, `rerecord` or `live`.
+        ends_at: The last call that must be made. An unknown request after it ends the block without an error.
 
-    Raises RecordingError for a mode that is none, or several recordings where it is not clear which one is meant;
+    Raises RecordingError for an invalid mode, or if it is unclear which of several recordings is meant. Raises
     `Divergence` (an AssertionError) at the first request that was not recorded, and again at the end of the block.
     """
     if mode not in get_args(Mode):
-        raise RecordingError(f"mode={mode!r} is none of {', '.join(get_args(Mode))}.")
+        raise RecordingError(f"mode={mode!r} must be one of {', '.join(get_args(Mode))}.")
     if diverge not in get_args(Diverge):
-        raise RecordingError(f"diverge={diverge!r} is none of {', '.join(get_args(Diverge))}.")
+        raise RecordingError(f"diverge={diverge!r} must be one of {', '.join(get_args(Diverge))}.")
     if isinstance(tools, str):
         raise RecordingError(f"tools={tools!r} must be True, False or several names: tools=[{tools!r}].")
     return Recording(
@@ -83,8 +84,7 @@ def recording(
 class Recording:
     """A recording, open from `__enter__` to `__exit__`; `recording` returns it.
 
-    Threads that the app starts belong to it when they have its OpenTelemetry context, or when it is the only
-    recording that is open.
+    Threads of the app belong to it if they have its OpenTelemetry context, or if it is the only open recording.
     """
 
     def __init__(self, options: RecordingOptions) -> None:
@@ -100,7 +100,7 @@ class Recording:
 
     @property
     def calls(self) -> Sequence[RecordedCall]:
-        """The requests so far, in the order in which they were sent."""
+        """The requests so far, in the order of sending."""
         return self._run.calls
 
     @property
@@ -110,7 +110,7 @@ class Recording:
 
     @property
     def started_at(self) -> datetime:
-        """The time of recording: now, or the one in the cassette. A test can set the program's clock to it."""
+        """Time of the recording: now, or the time in the cassette. A test can set the program's clock to it."""
         return self._run.started_at
 
     def __enter__(self) -> Self:
@@ -133,9 +133,9 @@ class Recording:
         return self.__exit__(kind, error, trace)
 
     def __call__(self, function: F) -> F:
-        """Decorate a function, or a coroutine function: each call is a block of its own."""
+        """Decorate a function or a coroutine function. Each call is a separate block."""
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise RecordingError(f"{function.__qualname__} is a generator: open the recording inside of it.")
+            raise RecordingError(f"{function.__qualname__} is a generator: open the recording inside it.")
         if inspect.iscoroutinefunction(function):
 
             async def around_coroutine(*args: Any, **kwargs: Any) -> Any:
@@ -151,18 +151,21 @@ class Recording:
         return functools.update_wrapper(around, function)  # type: ignore[return-value]
 
     def open(self) -> None:
-        """Read the cassette, and let requests of this context come here. Raises RecordingError."""
+        """Read the cassette, and receive the requests of this context. Raises RecordingError."""
         if self._was_opened:
-            raise RecordingError(f"{self.path}: this recording was open before; call recording() for another one.")
+            raise RecordingError(
+                f"{self.path}: this recording was open before: call recording() again for another one."
+            )
         self._was_opened = True
         self._run.read()
         open_recordings.add(self._run)
         self._token = attach(set_value(open_recordings.KEY, self._run, get_current()))
 
     def close(self, error: BaseException | None = None) -> None:
-        """Stop listening; write the cassette, unless there was an error.
+        """Stop recording, and write the cassette unless there was an error.
 
-        Raises the first divergence, from the error if there is one; calls that were not asked for; RecordingError.
+        Raises the first divergence, even if another error followed from it. Raises an error for calls that were never
+        made, and RecordingError.
         """
         self.stop()
         if error is None:
@@ -173,7 +176,7 @@ class Recording:
 
     @contextmanager
     def to_the_end(self) -> Generator[None]:
-        """Return a block inside an open recording that ends, without an error, where `ends_at` lets it end."""
+        """Return a block inside an open recording that ends without an error at the place that `ends_at` allows."""
         try:
             yield
         except EndOfRecording:
@@ -181,21 +184,26 @@ class Recording:
                 raise
 
     def check(self) -> None:
-        """Raise what is wrong with the run so far: RecordingError, the first divergence, calls that nobody asked."""
+        """Raise the first problem of the run so far: RecordingError, the first divergence, or calls that were never
+        made.
+        """
         self._run.check()
 
     def explain(self, error: BaseException) -> None:
-        """Raise what has led to an error of the app: frameworks wrap what they catch. Nothing if it is that itself."""
+        """Raise the divergence that caused an app's error, since frameworks wrap exceptions.
+
+        Return if there is none.
+        """
         found = self._run.failure
         if found is not None and isinstance(error, Exception) and not isinstance(error, type(found)):
             raise found from error
 
     def write(self) -> None:
-        """Write the cassette, if there is something new. Raises RecordingError; the old file stays then."""
+        """Write the cassette if there is something new. Raises RecordingError, and the old file then stays."""
         self._run.write()
 
     def stop(self) -> None:
-        """Stop listening. Answers that are still being read end here, as ones that were left."""
+        """Stop recording. Answers that are still being read end here, as if the app had left them."""
         if self._token is not None:
             restore(self._token)
             self._token = None

@@ -1,9 +1,9 @@
-"""Scrubbing: what a cassette must not hold is taken out of requests before they are compared, and of all that is kept.
+"""Scrubbing: secrets are removed from requests before they are compared, and from everything that is saved.
 
-Headers are kept by an allow list. In bodies, URLs and the calls of tools go: the values of environment variables that
-are named like secrets, of secret headers and of cookies, in whatever form they come again; what looks like the key of
-a known service; the values of fields with the name of a secret; what the configured `mask` matches. A secret that a
-stream has in several pieces goes as well.
+Headers are saved by an allow list. These values are removed from bodies, URLs and tool calls: values of environment
+variables with names of secrets, of secret headers and of cookies, in every encoding; texts in the form of a known
+service's key; values of fields with names of secrets; and matches of the configured `mask`. A secret that is split over
+several pieces of a stream is removed too.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.mapping.masks import Mask, compile_masks, mask_everything, masked_text
+from pandaprobe_otel.replay.body_units import NO_JSON, Unit, joined, may_be_events, moved, units_of
 from pandaprobe_otel.replay.earlier_bodies import EarlierBodies
 from pandaprobe_otel.replay.interactions import RecordedAnswer, RecordedRequest
 from pandaprobe_otel.replay.json_text import dump
@@ -34,7 +35,6 @@ from pandaprobe_otel.replay.secrets import (
     of_headers,
     patterns_in,
 )
-from pandaprobe_otel.replay.units import NO_JSON, Unit, joined, may_be_events, moved, units_of
 
 Scrub = Callable[[Any], Any]
 
@@ -58,19 +58,20 @@ _DELTAS: Final = frozenset(
 """Fields whose texts a client joins over the events of a stream."""
 
 _NO_TEXT: Final = re.compile(r"[\udc80-\udcff]")
-"""Bytes that UTF-8 does not read, as "surrogateescape" has them."""
+"""Bytes that are not UTF-8, as "surrogateescape" decodes them."""
 _REMEMBERED: Final = 1024
-"""Texts whose results are remembered: a conversation repeats them in each request."""
+"""Most texts whose results are remembered: each request of a conversation repeats the earlier ones."""
 _LONGEST_REMEMBERED: Final = 64 << 10
 
 Path = tuple[str | int, ...]
 
 
 class Scrubber:
-    """Takes out secrets. What it does is repeatable: the same text gives the same result. Thread-safe.
+    """Remover of secrets. It is deterministic: the same text gives the same result. Thread-safe.
 
-    masks: gives the configured mask, which may be set while a recording is open. scrub: the app's own function; gets
-    each JSON document (body, event of a stream, arguments and result of a tool), else the text, returns what is kept.
+    masks: returns the configured mask, which may be set while a recording is open.
+    scrub: the app's own function. It gets each JSON document (a body, an event of a stream, arguments or the result of
+    a tool), or else the text, and returns the value to save.
     """
 
     def __init__(
@@ -93,11 +94,11 @@ class Scrubber:
 
     @property
     def taken(self) -> tuple[str, ...]:
-        """The kinds of values taken out so far."""
+        """The kinds of removed values so far."""
         return tuple(sorted(self._taken))
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """Look for these from now on."""
+        """Remove these values from now on."""
         new = [secret for secret in secrets if secret not in self._secrets and is_secret(secret)]
         if not new:
             return
@@ -113,14 +114,14 @@ class Scrubber:
             self._forget()
 
     def _forget(self) -> None:
-        """Look anew at what was looked at before. Called after what is looked for has changed, never before."""
+        """Forget earlier results. Called after the secrets or the mask have changed, never before."""
         self._clean = EarlierBodies()
         self._strings = lru_cache(_REMEMBERED)(self._string)
         self._texts = lru_cache(_REMEMBERED)(self.text)
         self._uris = lru_cache(_REMEMBERED)(self._uri)
 
     def request(self, sent: RecordedRequest) -> RecordedRequest:
-        """Return a request as it may be kept, and compared."""
+        """Return a request as it is saved and compared."""
         self.learn(of_headers(sent.headers))
         headers = self._headers(sent.headers, [name for name in sent.headers if name in _REQUEST_HEADERS])
         self._current_masks()
@@ -129,7 +130,7 @@ class Scrubber:
         return RecordedRequest(sent.method, uri, headers, body)
 
     def answer(self, answer: RecordedAnswer) -> RecordedAnswer:
-        """Return an answer, decompressed, as it may be kept."""
+        """Return a decompressed answer as it is saved."""
         self.learn(of_headers(answer.headers))
         names = [one for one in answer.headers if one in _ANSWER_HEADERS or one.startswith(_ANSWER_BEGINNINGS)]
         headers = self._headers(answer.headers, names)
@@ -138,7 +139,7 @@ class Scrubber:
         return RecordedAnswer(answer.status, self._known(answer.reason), headers, body, chunks, answer.end, error)
 
     def value(self, value: Any) -> Any:
-        """Return the JSON of a tool's arguments or result as it may be kept."""
+        """Return the JSON of a tool's arguments or result as it is saved."""
         return self._tree(value if self._scrub is None else self._by_app(value))
 
     def text(self, text: str) -> str:
@@ -150,7 +151,7 @@ class Scrubber:
         return {name: self._known(headers[name]) for name in kept}
 
     def _known(self, text: str) -> str:
-        """Return a text as it may be shown, from memory if it was scrubbed before."""
+        """Return a text as it is saved, from memory if it was scrubbed before."""
         self._current_masks()
         return self._texts(text) if len(text) <= _LONGEST_REMEMBERED else self.text(text)
 
@@ -186,7 +187,7 @@ class Scrubber:
         return joined(after), moved(chunks, before, after)
 
     def _has_work(self, body: bytes, earlier: EarlierBodies | None) -> bool:
-        """Tell quickly whether a body may hold something. Most hold nothing: these are the `earlier` ones of a next."""
+        """Return quickly whether a body may contain a secret. Most contain none and are added to the `earlier` ones."""
         if self._scrub is not None or self._current_masks():
             return True
         begin, end = (0, len(body)) if earlier is None else earlier.new_part(body)
@@ -205,7 +206,7 @@ class Scrubber:
         return unit if content == unit.content else unit.with_content(content)
 
     def _plain(self, unit: Unit) -> Unit:
-        """Scrub a unit without JSON; of one that is no text either, such as a file in a form, what it has of text."""
+        """Scrub a unit without JSON. If it is not UTF-8, such as a form with a file, its lines of text are scrubbed."""
         try:
             text = unit.raw.decode()
         except UnicodeDecodeError:
@@ -215,7 +216,7 @@ class Scrubber:
         if self._scrub is not None and text.strip():
             text = self._by_app(text)
             if not isinstance(text, str):
-                raise RecordingError("scrub= must return a text for a text.")
+                raise RecordingError("scrub= must return a text if it gets a text.")
         return unit.with_text(self.text(text).encode())
 
     def _by_app(self, value: Any) -> Any:
@@ -239,7 +240,7 @@ class Scrubber:
         return self.text(self._inside(text))
 
     def _inside(self, text: str) -> str:
-        """Look into JSON that is a text of other JSON, as arguments of tools are."""
+        """Scrub JSON inside a text of other JSON, such as the arguments of tools."""
         if text[:1] != "{" or not may_have_secret_names(text.encode("utf-8", "surrogatepass")):
             return text
         try:
@@ -256,7 +257,7 @@ class Scrubber:
         return self._tree(value)
 
     def _across(self, units: Sequence[Unit]) -> list[Unit]:
-        """Take out what the events of a stream have in several pieces."""
+        """Remove secrets that are split over several events of a stream."""
         texts: dict[Path, list[tuple[int, Path]]] = {}
         for index, unit in enumerate(units):
             for shared, path in _deltas(unit.content):
@@ -270,7 +271,7 @@ class Scrubber:
         return [unit.with_content(contents[i]) if i in contents else unit for i, unit in enumerate(units)]
 
     def _pieces(self, pieces: Sequence[str]) -> list[str | None]:
-        """Return what each piece becomes; None: it stays."""
+        """Yield the new value of each piece; None: unchanged."""
         whole = "".join(pieces)
         spans = sorted((*self._found(whole), *((m.start(), m.end()) for m in patterns_in(whole))))
         kept: list[str | None] = []
@@ -315,7 +316,7 @@ class Scrubber:
         if self._masks[0] is not mask:
             try:
                 self._masks = (mask, compile_masks(mask))
-            except (TypeError, ValueError):  # told where it is configured; it fails closed
+            except (TypeError, ValueError):  # reported at its configuration; fails closed
                 self._masks = (mask, (mask_everything,))
             self._forget()
         return self._masks[1]
@@ -326,7 +327,7 @@ def _is_secret_parameter(name: str) -> bool:
 
 
 def _deltas(content: Any, shared: Path = (), path: Path = ()) -> Iterator[tuple[Path, Path]]:
-    """Yield the places of the texts of an event that continue those of others: what they share, and where they are."""
+    """Yield the texts of an event that continue texts of earlier events, with their common key and their path."""
     if isinstance(content, dict):
         mapping = cast("dict[str, Any]", content)
         index: Any = mapping.get("index", mapping.get("contentBlockIndex", mapping.get("output_index")))
@@ -358,7 +359,7 @@ def _with(content: Any, path: Path, value: str) -> Any:
 
 
 def _cut(piece: str, begin: int, spans: Sequence[tuple[int, int]]) -> str | None:
-    """Return a piece, which begins at this place of the whole, without these spans; None if it has none of them."""
+    """Return a piece that begins at this index of the whole, without these spans; None if it has none of them."""
     end = begin + len(piece)
     touched = [(first, last) for first, last in spans if first < end and last > begin]
     if not touched:

@@ -1,4 +1,4 @@
-"""Secrets: how they are recognised in text, whatever they are called, and what in a process is one."""
+"""Secrets: patterns and names that identify them in texts, and the secrets of a process."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 SHOWN: Final = "[scrubbed]"
 SHORTEST: Final = 8
-"""Characters of a secret; less would be found in any text."""
+"""Shortest secret, in characters. A shorter one would occur in many texts."""
 MOST: Final = 200
-"""Secrets that are looked for, the newest; a program does not send so many."""
+"""Most secrets that are searched for, newest first. No program sends that many."""
 
 _NO_SECRET: Final = re.compile(r"[a-z _-]*|\[scrubbed\]")
 _WORDS: Final = frozenset(
@@ -29,8 +29,8 @@ _SECRET_HEADERS: Final = frozenset(
 )  # fmt: skip
 
 _PATTERNS: Final = (
-    # What each match holds, so that most texts need no look at the rest; all of it; and the bytes that follow what it
-    # holds in JSON, none of them a space or a quote, so that most bodies need not be read.
+    # First a part of every match, so that most texts need no further search; then the whole pattern; then the fewest
+    # bytes that follow the part in JSON, none of them a space or a quote, so that most bodies are not parsed.
     ("sk-", r"\bsk-[A-Za-z0-9_-]{16,}", 16),
     ("sk_", r"\bsk_(?:live|test)_[A-Za-z0-9]{10,}", 15),
     ("AKIA", r"\bAKIA[A-Z0-9]{16}\b", 16),
@@ -52,13 +52,13 @@ _PATTERNS: Final = (
     ("://", r"(?<=://)[^/\s:@\"']{1,200}:[^/\s@\"']{1,200}(?=@)", 3),  # a user and a password
 )
 _BEGINNING: Final = r"(?:\b|(?<=\\[bfnrt])|(?<=\\u[0-9A-Fa-f]{4}))"
-"""Of a word; also after an escape, since a text can be JSON: there, the letter of a line break is none of the word."""
+"""Beginning of a word, also directly after an escape: in JSON, the `n` of a line break is not part of the word."""
 _COMPILED: Final = tuple(
     (held, re.compile(_BEGINNING + pattern[2:] if pattern.startswith(r"\b") else pattern))
     for held, pattern, _ in _PATTERNS
 )
 _USER_BYTES: Final = 401 * 12
-"""Bytes of a user and a password in a URL, if each of their characters is escaped."""
+"""Most bytes of a user and a password in a URL, with every character escaped."""
 _IN_JSON: Final = (
     *(
         (held.encode(), length, re.compile(re.escape(held.encode()) + rb"[^\s\"]{%d}" % length))
@@ -68,7 +68,7 @@ _IN_JSON: Final = (
     (b"://", _USER_BYTES + 1, re.compile(rb"://[^/\s\"'@]{3,%d}@" % _USER_BYTES)),
 )
 _ESCAPED: Final = re.compile(rb"\\(?:/|u00[2-7])")
-"""Escapes of what JSON need not escape: bytes do not tell what such a text says."""
+"""Escapes that JSON does not need. A text with them has to be parsed."""
 _LONGEST_ESCAPE: Final = 6
 
 _SECRET_NAMES: Final = frozenset(
@@ -83,7 +83,7 @@ _ENDS: Final = (
     "key", "token", "secret", "password", "passwd", "passphrase", "authorization", "credential", "credentials",
     "assertion", "cookie",
 )  # fmt: skip
-"""In what the names above end, except `sig`, which only URLs have."""
+"""Suffixes of the names above, except `sig`, which only URLs have."""
 _BYTE_ENDS: Final = tuple(end.encode() for end in _ENDS)
 _KEY_END: Final = b'":'
 _LONGEST_END: Final = 16
@@ -91,7 +91,7 @@ _SPACE_AFTER_KEY: Final = re.compile(rb'"\s+:')
 
 
 def may_have_secret_names(body: bytes, begin: int = 0, end: int | None = None) -> bool:
-    """Tell quickly whether JSON may have a field with the name of a secret, which this part of it belongs to."""
+    """Return quickly whether JSON may have a field with the name of a secret that touches this part."""
     end = len(body) if end is None else end
     while body[begin - 1 : begin].isspace():
         begin -= 1
@@ -112,17 +112,17 @@ def _ends_in_secret_name(text: bytes) -> bool:
 
 
 def is_secret_name(name: str) -> bool:
-    """Tell whether what has this name in an object, or in a URL, is a secret."""
+    """Return whether a field of an object or URL with this name has a secret."""
     return name.lower().replace("-", "").replace("_", "") in _SECRET_NAMES
 
 
 def is_secret(value: str) -> bool:
-    """Tell whether a value can be one: it is long enough, and no word that stands where a key would ("not-needed")."""
+    """Return whether a value can be a secret: it is long enough, and not a placeholder for a key ("not-needed")."""
     return len(value) >= SHORTEST and (len(value) >= 16 or not _NO_SECRET.fullmatch(value))
 
 
 def of_environment(environ: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Yield the values of variables that are named like secrets."""
+    """Yield the values of variables with names of secrets."""
     for name, value in (os.environ if environ is None else environ).items():
         parts = name.upper().split("_")
         while len(parts) > 1 and parts[-1] in _AFTER:
@@ -132,7 +132,7 @@ def of_environment(environ: Mapping[str, str] | None = None) -> Iterator[str]:
 
 
 def of_headers(headers: Mapping[str, str]) -> Iterator[str]:
-    """Yield the secrets that the headers of a request or an answer hold. Their names are in small letters."""
+    """Yield the secrets in the headers of a request or an answer. Names are lower case."""
     for name in sorted(headers.keys() & _SECRET_HEADERS):
         value = headers[name]
         if "cookie" in name:
@@ -154,7 +154,7 @@ def _basic(text: str) -> Iterator[str]:
 
 
 def forms_of(secret: str) -> Iterator[str]:
-    """Yield the ways in which a text can hold a secret: as it is, in a URL, in JSON, in base64 at any place of it."""
+    """Yield the encodings in which a text can contain a secret: plain, in a URL, in JSON, in base64 at any offset."""
     yield secret
     yield quote(secret, safe="")
     escaped = json.dumps(secret)[1:-1]
@@ -169,9 +169,9 @@ def forms_of(secret: str) -> Iterator[str]:
 
 
 def may_match(body: bytes, begin: int = 0, end: int | None = None) -> bool:
-    """Tell quickly whether a body may hold what looks like a secret, which this part of it belongs to.
+    """Return quickly whether a body may contain a text in the form of a secret that touches this part.
 
-    JSON is not read for it: what stands before a key is `n` if it is an escaped line break, so it tells nothing here.
+    The body is not parsed. So the byte before a secret is not checked: it may be the `n` of an escaped line break.
     """
     end = len(body) if end is None else end
     if _ESCAPED.search(body, max(begin - _LONGEST_ESCAPE, 0), end + _LONGEST_ESCAPE):
@@ -187,7 +187,7 @@ def may_match(body: bytes, begin: int = 0, end: int | None = None) -> bool:
 
 
 def patterns_in(text: str) -> Iterator[re.Match[str]]:
-    """Find what looks like a secret."""
+    """Find texts in the form of a secret."""
     for held, pattern in _COMPILED:
         if held in text:
             yield from pattern.finditer(text)

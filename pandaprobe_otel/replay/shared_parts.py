@@ -1,5 +1,7 @@
-"""Requests without what earlier ones said already: `{"$same": 1}` for a field of call 1, `{"$same": [1, 2]}` for its
-first two items. A conversation repeats itself with every call; a file that did so too would grow with its square.
+"""Requests that refer to parts of earlier ones: `{"$same": 1}` is a field of call 1, `{"$same": [1, 2]}` its first two
+items.
+
+Each request of a conversation repeats the previous ones, so a file without references would grow quadratically.
 """
 
 from __future__ import annotations
@@ -15,34 +17,36 @@ from pandaprobe_otel.replay.media import KEYS, digest_of_text
 
 SAME: Final = "$same"
 MAX_BYTES: Final = 256 << 20
-"""Of all requests of a cassette with their shared parts put in."""
+"""Largest total size of a cassette's requests after all references are resolved."""
 _REFERENCE: Final = f'"{SAME}"'.encode()
 _WORTH: Final = 48
-"""Bytes below which a reference would say less than what it stands for."""
+"""Shortest value, in bytes, that is replaced by a reference."""
 _FEW: Final = 8
-"""Items of a value that are looked at."""
+"""Most items of a value that are compared."""
 _MEDIA_KEYS: Final = tuple(f'"{key}'.encode() for key in KEYS)
 _LONGEST_KEY: Final = max(map(len, _MEDIA_KEYS)) + len(b'":')
 _LOOKED_AT: Final = 16
-"""Earlier calls that are compared, the newest first."""
+"""Most earlier calls that are compared, newest first."""
 
 Document = dict[str, Any]
 
 
 class BadReferenceError(ValueError):
-    """A `$same` names nothing that was there before, or too much."""
+    """Error for a `$same` that refers to nothing before it, or that expands to too much."""
 
 
 class Sharing:
-    """Writes the bodies of requests one after the other."""
+    """Writer of the bodies of requests, in sequence."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[int, Document]] = deque(maxlen=_LOOKED_AT)
         self._bodies = EarlierBodies()
-        """Those with neither references nor media."""
+        """Bodies with neither references nor media."""
 
     def shorten(self, call: int, body: bytes) -> str | None:
-        """Return the text of a JSON body; None for a body that is no object, or that has such references itself."""
+        """Return the text of a JSON body; None for a body that is not an object, or that contains such references
+        itself.
+        """
         begin, end = self._bodies.new_part(body)
         if _may_have(_REFERENCE, body, begin, end):
             return None
@@ -62,7 +66,7 @@ class Sharing:
         return dump_in_lines(short)
 
     def _field(self, key: str, value: Any, document: Document) -> Any:
-        """Return what is written of a field; its document gets the very parts that it shares with an earlier one."""
+        """Return a field with references. Its document gets the objects that it shares with an earlier one."""
         if isinstance(value, (dict, list)) and _is_worth_it(cast("Any", value)):
             best, length = 0, 0
             shared: Any = None
@@ -75,7 +79,7 @@ class Sharing:
                 if common > length:
                     best, length, shared = call, common, other
                 if length and length >= len(cast("Any", value)) - _FEW:
-                    break  # hardly any other can have more
+                    break  # No other call is likely to share more.
             items = cast("list[Any]", value)
             if length and _is_worth_it(items[:length]):
                 items[:length] = shared[:length]
@@ -84,7 +88,7 @@ class Sharing:
 
 
 def _is_worth_it(value: Mapping[str, Any] | Sequence[Any]) -> bool:
-    """Tell whether a reference would be shorter, by the beginning of the value."""
+    """Estimate from the beginning of a value whether a reference would be shorter."""
     some: Any = dict(islice(value.items(), _FEW)) if isinstance(value, Mapping) else value[:_FEW]
     return len(dump_bytes(some)) >= _WORTH
 
@@ -94,7 +98,7 @@ def _may_have(text: bytes, body: bytes, begin: int, end: int) -> bool:
 
 
 def _may_have_media(body: bytes, begin: int, end: int) -> bool:
-    """Tell quickly whether there may be media in this part of a body."""
+    """Return quickly whether there may be media that touch this part of a body."""
     if _may_have(b";base64,", body, begin, end):
         return True
     part = body[max(begin - _LONGEST_KEY, 0) : end + _LONGEST_KEY]
@@ -125,14 +129,16 @@ def _without_media(value: Any, key: str = "") -> Any:
 
 
 class Expansion:
-    """Reads bodies back, one after the other."""
+    """Reader of the bodies, in sequence."""
 
     def __init__(self) -> None:
         self._seen: dict[int, Document] = {}
         self._size = 0
 
     def whole(self, call: int, text: str) -> bytes:
-        """Return the whole body of a call. Raises BadReferenceError; text that is no JSON object stays as it is."""
+        """Return the whole body of a call. Raises BadReferenceError. Text that is not a JSON object is returned
+        unchanged.
+        """
         try:
             document = load(text)
         except (ValueError, RecursionError):
@@ -144,7 +150,7 @@ class Expansion:
         body = dump_bytes(whole)
         self._size += len(body)
         if self._size > MAX_BYTES:
-            raise BadReferenceError(f"with their shared parts, the requests have more than {MAX_BYTES >> 20} MB")
+            raise BadReferenceError(f"with their references resolved, the requests have more than {MAX_BYTES >> 20} MB")
         return body
 
     def _field(self, key: str, value: Any) -> Any:
@@ -167,7 +173,7 @@ class Expansion:
 
     def _named(self, call: Any, key: str) -> Any:
         if not isinstance(call, int) or call not in self._seen or key not in self._seen[call]:
-            raise BadReferenceError(f"no call {dump(call)} with {key!r} stands above")
+            raise BadReferenceError(f"there is no earlier call {dump(call)} with {key!r}")
         return self._seen[call][key]
 
 

@@ -1,4 +1,4 @@
-"""The recorded calls of tools: which one answers a call, by name, arguments and occurrence."""
+"""Recorded tool calls: the one that answers a call, by name, arguments and occurrence."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pandaprobe_otel.mapping.clean import clean
 from pandaprobe_otel.replay.canonical import Ignored, Piece, digest_of, meaning_of
 from pandaprobe_otel.replay.differences import Difference, differences
 from pandaprobe_otel.replay.divergence import Divergence
+from pandaprobe_otel.replay.divergence_kinds import tool_changed, tool_once_more
 from pandaprobe_otel.replay.interactions import ToolCall
 from pandaprobe_otel.replay.pairing import Pairing
-from pandaprobe_otel.replay.refusals import tool_changed, tool_once_more
-from pandaprobe_otel.replay.requests import ModelRequest
+from pandaprobe_otel.replay.request_keys import ModelRequest
 
 
 @dataclass(slots=True, eq=False)
@@ -25,7 +25,7 @@ class _Known:
 
 
 class ToolScript:
-    """Answers calls of tools. Whoever shares it holds a lock."""
+    """Answers to tool calls. The owner holds a lock."""
 
     def __init__(
         self, calls: Sequence[ToolCall], *, pairing: Pairing, ignore: Sequence[str | re.Pattern[str]] = ()
@@ -37,11 +37,11 @@ class ToolScript:
             self._known.setdefault(call.name, []).append(_Known(call, self._piece(call.arguments)))
 
     def knows(self, name: str) -> bool:
-        """Tell whether there is any call of a tool."""
+        """Return whether there is any call of a tool."""
         return name in self._known
 
     def take(self, name: str, arguments: Mapping[str, Any], *, at: str) -> ToolCall | None:
-        """Return the first call with these arguments that nobody has asked for; None if there is none."""
+        """Return the first unused call with these arguments; None if there is none."""
         piece = self._piece(arguments)
         fitting = [one for one in self._known[name] if not one.asked and one.piece.digest == piece.digest]
         if not fitting:
@@ -52,7 +52,7 @@ class ToolScript:
         return found.call
 
     def refusal(self, name: str, arguments: Mapping[str, Any], *, at: str, after: int) -> Divergence:
-        """Return why no call answers: other arguments than those of the nearest one, or all were asked."""
+        """Return the reason why no call answers: the arguments differ from the nearest one, or all calls were used."""
         known, piece = self._known[name], self._piece(arguments)
         left = [one for one in known if not one.asked]
         if not left:
@@ -62,7 +62,7 @@ class ToolScript:
         return tool_changed(name, number=number, found=_differences(nearest.piece, piece), at=at, after=after)
 
     def never_called(self, wanted: Callable[[str], bool]) -> list[tuple[ToolCall, int]]:
-        """Return the calls of tools that nobody has made, with their number among those of their tool."""
+        """Return the tool calls that were never made, with their number among the calls of their tool."""
         return [
             (one.call, number)
             for name, known in self._known.items()

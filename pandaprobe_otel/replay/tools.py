@@ -1,4 +1,4 @@
-"""Calls of tools, kept and played: what a function returned comes back as JSON, what it raised is raised again."""
+"""Tool calls, saved and played back: the result of a function as JSON, or its exception."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pandaprobe_otel.capture.content import encode
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay.interactions import ToolCall
 from pandaprobe_otel.replay.open_recordings import current
-from pandaprobe_otel.replay.run import Run
+from pandaprobe_otel.replay.replayed_run import Run
 
 
 def install() -> None:
-    """Let tools ask."""
+    """Let tools ask the recording."""
     tool_answers.ask_with(_ask)
 
 
 def remove() -> None:
-    """Let tools run as they are."""
+    """Let tools run without a recording."""
     tool_answers.ask_with(None)
 
 
@@ -37,7 +37,7 @@ def _ask(name: str, arguments: Mapping[str, Any]) -> Played | Ran | None:
 
 
 class Played:
-    """A call that is answered."""
+    """A call that is played back."""
 
     def __init__(self, call: ToolCall) -> None:
         self._call = call
@@ -50,7 +50,7 @@ class Played:
 
 
 class Ran:
-    """A call that runs, and is kept."""
+    """A call that runs and is saved."""
 
     def __init__(self, run: Run, name: str, arguments: Mapping[str, Any]) -> None:
         self._run = run
@@ -63,7 +63,7 @@ class Ran:
         return self._tool.running()
 
     def returned(self, result: Any) -> None:
-        """Keep the result. What is no JSON cannot come back as it was: the recording fails, the tool does not."""
+        """Save the result. If JSON cannot restore the result, the recording fails but the tool does not."""
         name = self._tool.name
         if _is_json(result):
             self._tool.call = self._run.kept_tool(
@@ -71,12 +71,12 @@ class Ran:
             )
             return
         self._tool.problem = RecordingError(
-            f"{self._run.path}: the tool {name} returned a {type(result).__qualname__}, which a cassette "
-            "cannot give back. Have it return JSON, or name the tools that do: tools=['...']."
+            f"{self._run.path}: the tool {name} returned a {type(result).__qualname__}, which a cassette cannot "
+            "restore. Return JSON, or name only the tools that do: tools=['...']."
         )
 
     def raised(self, error: BaseException) -> None:
-        """Keep the exception; an interrupt is none of the tool's."""
+        """Save the exception, unless it is an interrupt."""
         if isinstance(error, Exception):
             kind = type(error)
             self._tool.call = self._run.kept_tool(
@@ -90,12 +90,12 @@ class Ran:
             )
 
     def runs_always(self) -> None:
-        """Have it run in a replay, too."""
+        """Let the tool run during playback too."""
         self._tool.mark()
 
 
 def _is_json(value: Any) -> bool:
-    """Tell whether a value comes back equal, but for tuples, which come back as lists."""
+    """Return whether a value survives JSON unchanged, except for tuples, which become lists."""
     try:
         back = json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError):
@@ -112,7 +112,9 @@ def _with_lists(value: Any) -> Any:
 
 
 def _exception(call: ToolCall) -> Exception:
-    """Return the recorded exception: of its own class, if that is loaded and made of a text, else a RuntimeError."""
+    """Return the recorded exception: of its own class if that is loaded and created from a text, otherwise a
+    RuntimeError.
+    """
     module, _, name = (call.error_type or "").rpartition(".")
     home: Any = builtins if module in ("", "builtins") else sys.modules.get(module)
     kind: Any = getattr(home, name, None)

@@ -1,7 +1,7 @@
-"""The calls of tools that run inside a recording, one below another: which of them a replay will ask for.
+"""Nested tool calls inside a recording, and the ones that playback will answer.
 
-A tool that is answered does not run, so nothing that happens in it is asked for again. One that asks a model has to run
-in a replay as well: what the model answers is played, and so are the tools in it.
+A tool that is played back does not run, so its inner calls do not occur. A tool that calls a model must run during
+playback too. Then the model's answers are played back, and so are the tools inside it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pandaprobe_otel.replay.interactions import ToolCall
 
 @dataclass(slots=True, eq=False)
 class RunningTool:
-    """A call of a tool that runs.
+    """A running tool call.
 
     Attributes:
-        above: The call of a tool that it runs in.
-        call: What is kept of it, when it has ended.
-        problem: Why it cannot be played.
-        must_run: True for one that has asked a model, or that its framework cannot do without.
+        above: The tool call that it runs in.
+        call: The saved data, after its end.
+        problem: The reason why it cannot be played back.
+        must_run: True if it has called a model, or if its framework needs it to run.
     """
 
     name: str
@@ -36,7 +36,7 @@ class RunningTool:
 
     @contextmanager
     def running(self) -> Generator[None]:
-        """Return the block in which the tool runs, for threads and tasks that are started there, too."""
+        """Return the block in which the tool runs, including threads and tasks that start there."""
         token = _here.set(self)
         try:
             yield
@@ -45,7 +45,7 @@ class RunningTool:
                 _here.reset(token)
 
     def mark(self) -> None:
-        """Have it run always, and all that it runs in."""
+        """Mark this call and all calls around it to always run."""
         tool: RunningTool | None = self
         while tool is not None and not tool.must_run:
             tool.must_run = True
@@ -56,20 +56,20 @@ _here: Final[ContextVar[RunningTool | None]] = ContextVar("pandaprobe_running_to
 
 
 def here() -> RunningTool | None:
-    """Return the call of a tool that this code runs in."""
+    """Return the tool call of the running code."""
     return _here.get()
 
 
 def asked_model() -> None:
-    """Note that a model is asked here."""
+    """Note that the running code calls a model."""
     if (tool := _here.get()) is not None:
         tool.mark()
 
 
 def to_keep(tools: Sequence[RunningTool]) -> Iterator[ToolCall]:
-    """Yield the calls that a replay will ask for. Raises RecordingError for one that cannot be played.
+    """Yield the calls that playback will answer. Raises RecordingError for a call that cannot be played back.
 
-    A name either runs always or never: a cassette with some of its calls would refuse the others.
+    All calls of a tool are treated alike: a cassette with some of them would refuse the others.
     """
     run_always = frozenset(tool.name for tool in _all(tools) if tool.must_run)
     yield from _asked(tools, run_always)

@@ -1,4 +1,4 @@
-"""Output of `console=True`: each trace that is sent is also printed as a tree on standard error."""
+"""Output of `console=True`: print each sent trace as a tree to standard error."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """HTML for notebooks: escaped, without scripts, in the colours of the notebook's own theme.
 
-Colours are mixed from the text's own colour, so they suit a light and a dark theme without knowing which it is. A
+Colours are mixed from the text's own colour, so they suit light and dark themes without knowing which is in use. A
 notebook keeps its outputs in its file, so long values are cut, with a marker.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, Final, NewType
 from pandaprobe_otel.mapping.clean import encode
 
 Markup = NewType("Markup", str)
-"""Text that is already HTML. `text` makes it from any other."""
+"""Text that is already HTML. The function `text` makes it from other text."""
 
 COLOURS: Final[Mapping[str, str]] = {
     "good": "#1f9d63",
@@ -25,7 +25,7 @@ COLOURS: Final[Mapping[str, str]] = {
     "retriever": "#159a8c",
     "embedding": "#d0489f",
 }
-"""Hue of each class; `SHARE` percent of it are mixed with the theme's text colour."""
+"""Hue of each class; `SHARE` percent of it is mixed with the theme's text colour."""
 SHARE: Final = 45
 MOST_ROWS: Final = 200
 _STYLE: Final = (
@@ -52,7 +52,7 @@ def text(value: object, style: str = "") -> Markup:
 
 
 def joined(parts: Iterable[Markup], by: str = "") -> Markup:
-    """Return the parts in one."""
+    """Return the parts joined."""
     return Markup(escape(by).join(parts))
 
 
@@ -62,25 +62,25 @@ def output(title: Markup, *parts: Markup) -> str:
 
 
 def line(*parts: Markup) -> Markup:
-    """Return a paragraph of parts that are set apart; nothing without any."""
+    """Return a paragraph with the parts set apart; empty if there are none."""
     shown = [part for part in parts if part]
     return Markup(f"<p>{'&ensp;'.join(shown)}</p>") if shown else Markup("")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Markup]]) -> Markup:
-    """Return a table; beyond `MOST_ROWS` rows, their number instead."""
+    """Return a table of at most `MOST_ROWS` rows, with the number of the others."""
     head = "".join(f"<th scope=col>{text(cell)}</th>" for cell in header)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows[:MOST_ROWS])
     return Markup(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more(len(rows), 'rows')}")
 
 
 def more(count: int, things: str, most: int = MOST_ROWS) -> Markup:
-    """Return the marker of what is not shown."""
+    """Return a marker with the number of things that are not shown."""
     return line(text(f"… {count - most:,} more {things}", "dim")) if count > most else Markup("")
 
 
 def folded(summary: Markup, *parts: Markup, is_open: bool = False, indent: int = 0) -> Markup:
-    """Return parts that a click on the summary shows; the summary alone if there is none."""
+    """Return parts that a click on the summary shows; the summary alone if there are none."""
     margin = f' style="margin-left:{1.5 * indent:g}em"' if indent else ""
     body = joined(parts)
     if not body:
@@ -89,7 +89,7 @@ def folded(summary: Markup, *parts: Markup, is_open: bool = False, indent: int =
 
 
 def field(name: str, value: Any, *, most: int) -> Markup:
-    """Return a value under its name, cut to `most` characters; nothing for None."""
+    """Return a value under its name, cut to `most` characters; empty for None."""
     if value is None:
         return Markup("")
     shown = value if isinstance(value, str) else encode(value)

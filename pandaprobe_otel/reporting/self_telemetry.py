@@ -1,7 +1,7 @@
 """The numbers of `status()` as OpenTelemetry metrics.
 
-Names and attributes follow the semantic conventions for SDK self-observability (`otel.sdk.*`). Metrics that these do
-not define begin with `pandaprobe_otel.`.
+Names and attributes follow the semantic conventions for SDK self-observability (`otel.sdk.*`). Metrics that the
+conventions do not define begin with `pandaprobe_otel.`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ COMPONENT_TYPE: Final = "pandaprobe_span_processor"
 _numbers = itertools.count()
 
 _Value = tuple[float, dict[str, str]]
-"""A value, and the attributes that distinguish it within its metric."""
+"""Value of a metric, and the attributes that distinguish it from the metric's other values."""
 _Callback = Callable[[CallbackOptions], Iterable[Observation]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """Values to observe at one moment."""
+    """Values of all metrics at one moment."""
 
     counts: LedgerCounts
     fill: float
@@ -36,7 +36,7 @@ class Reading:
 
 
 def observe(read: Callable[[], Reading | None]) -> None:
-    """Register the instruments. `read` is called at each collection; once it returns None, nothing is reported.
+    """Register the instruments. `read` is called at each collection; after it returns None, nothing is reported.
 
     If the meter provider has shut down at the end of the process, register nothing: the SDK would warn the app.
     """
@@ -63,7 +63,7 @@ def observe(read: Callable[[], Reading | None]) -> None:
 
     meter = get_meter("pandaprobe_otel")
     meter.create_observable_counter(
-        "otel.sdk.processor.span.processed", callback(_processed), "{span}", "Spans that ended, by what kept them back"
+        "otel.sdk.processor.span.processed", callback(_processed), "{span}", "Ended spans, by reason if not sent"
     )
     meter.create_observable_counter(
         "otel.sdk.exporter.span.exported", one(lambda now: now.counts.delivered), "{span}", "Spans delivered"
@@ -72,7 +72,7 @@ def observe(read: Callable[[], Reading | None]) -> None:
         "otel.sdk.processor.span.queue.size", one(lambda now: now.counts.pending), "{span}", "Spans waiting"
     )
     meter.create_observable_gauge(
-        "pandaprobe_otel.queue.utilization", one(lambda now: now.fill), "1", "Part of the room that waiting traces take"
+        "pandaprobe_otel.queue.utilization", one(lambda now: now.fill), "1", "Used part of the queue of waiting traces"
     )
     meter.create_observable_counter(
         "pandaprobe_otel.traces", one(lambda now: now.counts.traces_delivered), "{trace}", "Traces delivered"
@@ -81,13 +81,13 @@ def observe(read: Callable[[], Reading | None]) -> None:
         "pandaprobe_otel.budget.leases", one(lambda now: now.counts.leases), "{lease}", "Tokens taken for a trace"
     )
     meter.create_observable_counter(
-        "pandaprobe_otel.budget.wait", one(lambda now: now.counts.wait_s), "s", "Time for which traces waited for those"
+        "pandaprobe_otel.budget.wait", one(lambda now: now.counts.wait_s), "s", "Time that traces waited for tokens"
     )
     meter.create_observable_gauge(
-        "pandaprobe_otel.sampling.share", one(lambda now: now.kept_share), "1", "Part that is kept under overload"
+        "pandaprobe_otel.sampling.share", one(lambda now: now.kept_share), "1", "Share of traces kept under overload"
     )
     meter.create_observable_counter(
-        "pandaprobe_otel.answers", callback(_answers), "{request}", "Answers by what they meant"
+        "pandaprobe_otel.answers", callback(_answers), "{request}", "Answers of the server, by meaning"
     )
 
 

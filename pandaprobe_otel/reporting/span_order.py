@@ -11,7 +11,7 @@ T = TypeVar("T")
 def by_depth(spans: Sequence[T], *, body: Callable[[T], Mapping[str, Any]]) -> Iterator[tuple[int, T]]:
     """Yield each span once with its depth, parents before children. A span whose parent is missing is at the top.
 
-    body: returns the fields of a span, of which `span_id` and `parent_span_id` are read.
+    body: returns the fields of a span; only `span_id` and `parent_span_id` are read.
     """
     known = {body(span).get("span_id") for span in spans}
     children: dict[Any, list[T]] = {}
@@ -20,9 +20,9 @@ def by_depth(spans: Sequence[T], *, body: Callable[[T], Mapping[str, Any]]) -> I
         children.setdefault(parent if parent in known else None, []).append(span)
     waiting = [(0, span) for span in reversed(children.pop(None, []))]
     while waiting or children:
-        if not waiting:  # the rest is below a span that is its own ancestor, which the server accepts
+        if not waiting:  # the rest is below a span that is its own ancestor; the server accepts such spans
             waiting = [(0, span) for span in reversed(children.pop(next(iter(children))))]
         depth, span = waiting.pop()
         yield depth, span
-        # `pop`, so that a span that is its own ancestor is shown once and not for ever.
+        # `pop` shows a span that is its own ancestor once, not for ever.
         waiting += [(depth + 1, child) for child in reversed(children.pop(body(span).get("span_id"), []))]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pandaprobe_otel.reporting.markup import folded, line, output, table, text
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.reporting.report import Status
+    from pandaprobe_otel.reporting.delivery_status import Status
 
 
 def status_html(status: Status) -> str:
@@ -19,6 +19,7 @@ def status_html(status: Status) -> str:
         "waiting": status.spans_pending,
         **{f"dropped: {reason}": count for reason, count in status.spans_dropped.items() if count},
         "traces delivered": status.traces_delivered,
+        **{f"scores dropped: {reason}": count for reason, count in status.scores_dropped.items()},
     }
     problems = [line(text(f"problem: {problem}", "bad")) for problem in status.problems]
     if status.last_error is not None:

@@ -14,14 +14,14 @@ _Body = Mapping[str, Any]
 
 _MOST_SPANS: Final = 300
 _MOST_CHARACTERS: Final = 400_000
-"""Of all inputs and outputs of one output, shared by its spans."""
+"""Bound on all inputs and outputs of one display, shared by its spans."""
 _LONGEST: Final = 4_000
 _SHORTEST: Final = 200
 _LINE: Final = 120
 
 
 def trace_line(trace: _Body) -> str:
-    """Return a trace in one line: name, state, time, spans, tokens, cost."""
+    """Return a trace in one line: name, status, time, spans, tokens, cost."""
     return "  ".join([_one_line(trace.get("name", "")), *_state(trace), *_facts(trace)])
 
 
@@ -33,7 +33,7 @@ def trace_text(trace: _Body) -> str:
 
 
 def trace_html(trace: _Body) -> str:
-    """Return a trace for a notebook: its facts, and the tree of its spans with what went in and came out."""
+    """Return a trace for a notebook: its facts, and the tree of its spans with their inputs and outputs."""
     return output(_trace_title(trace), _trace_facts(trace), _tree(trace, most=_each(_spans(trace))))
 
 
@@ -54,7 +54,7 @@ def spans_html(title: str, spans: Sequence[_Body]) -> str:
 
 
 def session_text(session: _Body) -> str:
-    """Return a session as one line for it and one for each of its traces."""
+    """Return a session as text: one line for the session, and one for each of its traces."""
     title = f"session {_one_line(session['session_id'])}  {session['trace_count']} traces"
     return "\n".join([title, *(f"  {trace_line(trace)}" for trace in session.get("traces", ()))])
 
@@ -71,7 +71,7 @@ def session_html(session: _Body) -> str:
 
 
 def rows_html(title: str, rows: Sequence[_Body], *, total: int | None = None) -> str:
-    """Return rows of plain values for a notebook: columns that have a value, without nested ones."""
+    """Return rows of plain values for a notebook. Empty columns and nested values are left out."""
     columns = [name for name in _columns(rows) if any(_is_plain(row.get(name)) for row in rows)]
     cells = [[text("" if row.get(name) is None else _one_line(row[name])) for name in columns] for row in rows]
     count = f"{len(rows)} of {total}" if total is not None and total != len(rows) else str(len(rows))
@@ -95,7 +95,7 @@ def _spans(trace: _Body) -> list[_Body]:
 
 
 def _each(spans: Sequence[_Body]) -> int:
-    """Return the most characters of each value, so that all of them stay within the bound."""
+    """Return the bound on the characters of each value that keeps all values within the total bound."""
     return max(min(_MOST_CHARACTERS // (3 * max(min(len(spans), _MOST_SPANS), 1)), _LONGEST), _SHORTEST)
 
 
@@ -177,6 +177,6 @@ def _span_content(span: _Body, *, most: int) -> Markup:
 
 
 def _one_line(value: Any) -> str:
-    """Return a value as one short line, without what a terminal would obey."""
+    """Return a value as one short line, without control characters of a terminal."""
     shown = "".join(each for each in " ".join(str(value).split()) if each.isprintable())
     return shown if len(shown) <= _LINE else shown[: _LINE - 1] + "…"

@@ -1,7 +1,7 @@
 """Addresses of the pages of traces.
 
 A local server states where its pages are. Addresses of the hosted PandaProbe contain identifiers that its API does not
-state, so there is none unless the user names it: no address is better than a wrong one.
+state, so they are unknown unless the user sets one: no address is better than a wrong one.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from pandaprobe_otel.delivery.ledger import LedgerCounts
 
 _OF_ADDRESSES: Final = "%:/?#[]@!$&'()*+,;="
-"""Characters with a meaning in an address, which stay; those that a terminal obeys have none."""
+"""Characters with a meaning in an address; they stay. Control characters of terminals are not among them."""
 
 _ASK_AGAIN_S: Final = 30.0
-"""Least time between two questions to a server that did not say where its pages are."""
+"""Shortest time between two requests to a server that did not state where its pages are."""
 
 _APP_WAITS_S: Final = 1.0
 
@@ -29,7 +29,7 @@ _APP_WAITS_S: Final = 1.0
 def trace_template(endpoint: str | None, *, named: str | None, timeout_s: float = 10.0) -> str | None:
     """Return the address of a trace's page, with `{trace_id}` in it; None if none is known.
 
-    named: the setting `trace_url`, which is used as it is. Otherwise a local server at the endpoint is asked.
+    named: the setting `trace_url`, which is used unchanged. Otherwise a local server at the endpoint is asked.
     """
     if named is not None or endpoint is None:
         return named
@@ -40,7 +40,7 @@ def trace_template(endpoint: str | None, *, named: str | None, timeout_s: float 
 
 
 def page_of(trace_id: str, template: str | None) -> str | None:
-    """Return the address of one trace's page; None for one that is not of the web, since a report may be foreign."""
+    """Return the address of one trace's page; None if it is not a web address, because a report may be foreign."""
     if template is None or not template.startswith(("http://", "https://")):
         return None
     return quote(template.replace("{trace_id}", trace_id), safe=_OF_ADDRESSES)
@@ -68,7 +68,7 @@ class TracePages:
                 self._made += 1
 
     def tell_end(self, counts: LedgerCounts, terminal: TextIO | None) -> None:
-        """Write where the newest trace is, unless something was not delivered or the stream is no terminal."""
+        """Write where the newest trace is, unless spans were not delivered or the stream is not a terminal."""
         if self._newest is None or counts.pending or counts.traces_delivered < self._made or not _is_terminal(terminal):
             return
         if (page := self.page(self._newest)) is not None and terminal is not None:

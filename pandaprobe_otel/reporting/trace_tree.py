@@ -1,4 +1,4 @@
-"""Trace as a tree for the terminal: kinds, times, tokens and errors."""
+"""A trace as a tree for the terminal: kinds, times, tokens and errors."""
 
 from __future__ import annotations
 

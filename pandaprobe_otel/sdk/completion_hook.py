@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry._logs import LogRecord
 
-from pandaprobe_otel.mapping.details import NAME
-from pandaprobe_otel.mapping.view import plain
+from pandaprobe_otel.mapping.details_events import NAME
+from pandaprobe_otel.mapping.span_view import plain
 from pandaprobe_otel.process.guard import failed, mistake
-from pandaprobe_otel.sdk.pieces import pieces_in
+from pandaprobe_otel.sdk.span_receivers import receivers_in
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -55,14 +55,17 @@ class PandaProbeCompletionHook:
 def _join(span: Span | None, content: Mapping[str, Any]) -> None:
     if span is None or not span.is_recording() or not content:
         return
-    pieces = [piece for piece in pieces_in(getattr(span, "_span_processor", None)) if not piece.stands_aside]
-    if not pieces:
-        mistake(f"{HOOK}=pandaprobe has no effect before init(), so messages of model calls are missing in PandaProbe.")
+    found = receivers_in(getattr(span, "_span_processor", None))
+    receivers = [receiver for receiver in found if not receiver.stands_aside]
+    if not receivers:
+        mistake(
+            f"{HOOK}=pandaprobe has no effect before init(), so messages of model calls are missing: call init() first."
+        )
         return
     record, context = LogRecord(attributes={"event.name": NAME, **content}), span.get_span_context()
     record.trace_id, record.span_id = context.trace_id, context.span_id
-    for piece in pieces:
-        piece.pipeline.logged(record)
+    for receiver in receivers:
+        receiver.pipeline.logged(record)
 
 
 def _plain(value: Any) -> Any:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, Unpack
 from opentelemetry import trace
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from pandaprobe_otel.config.resolve import ExportSettings, settings_of_a_piece
+from pandaprobe_otel.config.resolve import ExportSettings, receiver_settings
 from pandaprobe_otel.pipeline.interface import Pipeline
 from pandaprobe_otel.pipeline.opening import open_pipeline
-from pandaprobe_otel.sdk.pieces import Piece, choose
+from pandaprobe_otel.sdk.span_receivers import SpanReceiver, choose
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 
-class PandaProbeSpanExporter(Piece, SpanExporter):
+class PandaProbeSpanExporter(SpanReceiver, SpanExporter):
     """Exporter to PandaProbe for any span processor.
 
     An exporter sees only ended spans, so a trace counts as complete when its root has arrived and no span followed
@@ -29,7 +29,7 @@ class PandaProbeSpanExporter(Piece, SpanExporter):
 
     def __init__(self, *, pipeline: Pipeline | None = None, **settings: Unpack[ExportSettings]) -> None:
         if pipeline is None:
-            pipeline = open_pipeline(settings_of_a_piece(settings), counts_starts=False)
+            pipeline = open_pipeline(receiver_settings(settings), counts_starts=False)
         self.pipeline = pipeline
         self._seen: Any = None
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.trace import SpanProcessor
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.attribute_shape import shape_of
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.mapped_span import MappedSpan, mapped_span
 from pandaprobe_otel.mapping.options import MappingOptions
 from pandaprobe_otel.mapping.sdk_span import read_span
-from pandaprobe_otel.mapping.shape import shape_of
 from pandaprobe_otel.mapping.span_fields import first_token_ns
 from pandaprobe_otel.mapping.stages import mapped_spans
 from pandaprobe_otel.process.guard import failed
@@ -36,14 +36,15 @@ _METADATA_ONLY: Final = MappingOptions(capture="metadata")
 _ENDED: Final = -1
 """Mark of a span that is not open. No span has a negative id."""
 _MAX_OPEN_SPANS: Final = 100_000
-"""Bound on open spans whose parents are remembered; later ones are counted without regard to the spans around them."""
+"""Bound on open spans whose parents are remembered. Later spans are counted without regard to their parents."""
 
 
 class GenAIMetricsProcessor(SpanProcessor):
     """Processor that records tokens, duration and time to the first chunk of each model call.
 
-    Every model call counts once, sampled or not by PandaProbe: if a framework's span and the span of the client below
-    it describe the same call, the inner one counts. Spans that their `TracerProvider` does not record are not seen.
+    Every model call counts once, whether or not PandaProbe samples it. If a framework's span and the client's span
+    below it describe the same call, the inner one counts. Spans that their `TracerProvider` does not record
+    are not seen.
 
     Args:
         meter_provider: provider of the instruments; the app chooses the readers and views.
@@ -90,7 +91,7 @@ class GenAIMetricsProcessor(SpanProcessor):
             self._mark_around(parent)
 
     def _mark_around(self, parent: int | None) -> None:
-        """Mark the open spans around a counted call, so that one that describes the same call is not counted."""
+        """Mark the open spans around a counted call, so that no span of the same call is counted again."""
         while parent is not None and parent not in self._counted and parent in self._parents:
             self._counted.add(parent)
             if (around := self._parents.get(parent, _ENDED)) == _ENDED:  # in another thread, just now
@@ -122,7 +123,7 @@ class _Instruments:
         )
 
     def record(self, call: MappedSpan) -> None:
-        """Record what the span of a model call shows; what it does not show is left out, never zero."""
+        """Record the values that the span of a model call has. A missing value is left out, never recorded as zero."""
         attributes, view = _attributes(call), call.view
         if view.end_ns is not None:
             self._duration.record(max(view.end_ns - view.start_ns, 0) / 1e9, {**attributes, **_error(call)})
@@ -134,7 +135,7 @@ class _Instruments:
 
 
 def _attributes(call: MappedSpan) -> dict[str, str | int]:
-    """Return the attributes that the conventions require or recommend, as far as the span shows them."""
+    """Return the attributes that the conventions require or recommend, if the span has them."""
     raw = call.view.attributes
     model = call.body.get("model")
     told: dict[str, Any] = {

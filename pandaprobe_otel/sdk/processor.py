@@ -10,10 +10,10 @@ from opentelemetry.sdk.trace import SpanProcessor
 from pandaprobe_otel.assembly.remote_parents import leave_out_strangers, mark
 from pandaprobe_otel.capture.trace_context import stamp
 from pandaprobe_otel.capture.tracers import are_contexts_shared
-from pandaprobe_otel.config.resolve import ExportSettings, settings_of_a_piece
+from pandaprobe_otel.config.resolve import ExportSettings, receiver_settings
 from pandaprobe_otel.pipeline.interface import Pipeline
 from pandaprobe_otel.pipeline.opening import open_pipeline
-from pandaprobe_otel.sdk.pieces import Piece, choose
+from pandaprobe_otel.sdk.span_receivers import SpanReceiver, choose
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("pandaprobe_otel")
 
 
-class PandaProbeSpanProcessor(Piece, SpanProcessor):
+class PandaProbeSpanProcessor(SpanReceiver, SpanProcessor):
     """Processor that assembles, maps and delivers each trace of a `TracerProvider` to PandaProbe.
 
     Starting or ending a span costs the calling thread one append. Everything else happens in background threads,
@@ -39,7 +39,7 @@ class PandaProbeSpanProcessor(Piece, SpanProcessor):
 
     def __init__(self, *, pipeline: Pipeline | None = None, **settings: Unpack[ExportSettings]) -> None:
         if pipeline is None:
-            pipeline = open_pipeline(settings_of_a_piece(settings), counts_starts=True)
+            pipeline = open_pipeline(receiver_settings(settings), counts_starts=True)
         self._stamp_failed = False
         self._seen: Any = None
         self.lead_to(pipeline)

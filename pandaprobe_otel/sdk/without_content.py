@@ -1,16 +1,16 @@
-"""Views of spans without the attributes that hold content, whose reading would cost in proportion to its size."""
+"""Views of spans without the attributes that hold content, because reading content takes time."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact import type_of
-from pandaprobe_otel.mapping.view import SpanView
+from pandaprobe_otel.mapping.exact_types import type_of
+from pandaprobe_otel.mapping.span_view import SpanView
 
 _NUMBERS: Final = frozenset({int, float, bool})
 _MAX_TEXT: Final = 1024
-"""Longest text that is kept: names and usage objects are shorter, messages longer or of no interest here."""
+"""Longest text that is kept. Names and usage objects are shorter; messages are longer or not needed here."""
 
 
 def without_content(view: SpanView) -> SpanView:

@@ -1,1 +1,1 @@
-"""The skill: what a coding agent reads to trace, inspect, test and mend an app, and where it is installed."""
+"""The skill, with which coding agents trace, inspect, test and fix an app, and its installation."""

@@ -1,4 +1,4 @@
-"""Places of the skill in a project or a home folder. A file that somebody has edited is never touched."""
+"""Places of the skill in a project or home folder. Files that somebody has edited are never touched."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ AGENTS: Final = {
     "cursor": (".cursor/skills", (".cursor",)),
     "copilot": (".github/skills", (".github/skills", ".github/copilot-instructions.md")),
 }
-"""Folders of agents that do not read the shared one, and what shows that a project has them."""
+"""Folders of agents that do not read the shared one, and the files that show whether a project uses the agent."""
 _FILE: Final = Path("pandaprobe-otel", "SKILL.md")
 _HASH: Final = re.compile(r'^  hash: "([0-9a-f]{16})"\n', re.MULTILINE)
 _END: Final = "\n---\n"
 
 
 class Outcome(StrEnum):
-    """The result for a file."""
+    """Result for a file."""
 
     WRITTEN = "written"
     CURRENT = "is current"
-    EDITED = "was edited, and stays"
+    EDITED = "was edited and stays"
     REMOVED = "removed"
     ABSENT = "is not there"
 
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A file of the skill, and what became of it."""
+    """A file of the skill, with the result."""
 
     file: Path
     outcome: Outcome
 
 
 def install(folder: Path, agents: Collection[str] = ()) -> list[Installed]:
-    """Write the skill for all agents, and for those that are named or that the folder shows. Raises OSError."""
+    """Write the skill for all agents, and for those that are named or that the folder uses. Raises OSError."""
     return [Installed(file, _written(file)) for file in _files(folder, agents)]
 
 
 def remove(folder: Path) -> list[Installed]:
-    """Remove what `install` has written, and folders that are empty then. Raises OSError."""
+    """Remove the files that `install` has written, and folders that are then empty. Raises OSError."""
     found = [Installed(file, _removed(file, folder)) for file in _files(folder, AGENTS)]
     return [one for one in found if one.outcome is not Outcome.ABSENT]
 
 
 def skill_text() -> str:
-    """Return the skill with its version and a hash, by which an edited file is recognised."""
+    """Return the skill with its version and a hash that identifies edited files."""
     text = files("pandaprobe_otel.skill").joinpath("SKILL.md").read_text(encoding="utf-8")
     head, _, rest = text.partition(_END)
     told = f'{head}\nmetadata:\n  version: "{version("pandaprobe-otel")}"\n'

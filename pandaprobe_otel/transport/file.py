@@ -1,4 +1,4 @@
-"""Transport into a file: each request becomes a line, and is answered as if it had arrived at a server."""
+"""Transport into a file: each request becomes a line and is answered as if a server had accepted it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from contextlib import suppress
 from typing import Final
 
-from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
 from pandaprobe_otel.transport.trace_file import line_of
 
 try:
@@ -21,7 +21,7 @@ _ANSWERS: Final = {"GET": 200, "PATCH": 200, "POST": 202}
 class FileTransport:
     """Transport that appends to a file. Threads and processes may share it: lines are neither mixed nor cut off.
 
-    The file is opened for each line, so that it may be moved while the app runs, and no fork inherits it.
+    The file is opened for each line, so it may be moved while the app runs, and no fork inherits it.
     """
 
     def __init__(self, path: str) -> None:
@@ -29,7 +29,7 @@ class FileTransport:
         self._lock = threading.Lock()
 
     def send(self, request: Request) -> Outcome:
-        """Write one request; if that fails, return `NoAnswer`, so that delivery tries again."""
+        """Write one request; on failure, return `NoAnswer`, so that delivery tries again."""
         line = line_of(request.method, request.path, request.body or b"")
         if line is not None:
             try:
@@ -48,7 +48,7 @@ class FileTransport:
 
 
 def _append(path: str, line: bytes) -> None:
-    # The content of agents is private: only the owner may read the file, unless they change its mode.
+    # Content of agents is private: the file is readable for its owner only, unless somebody changes its mode.
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         if fcntl is not None:

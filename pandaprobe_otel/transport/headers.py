@@ -9,7 +9,7 @@ from functools import cache
 def api_key_headers(api_key: str, project_name: str) -> Mapping[str, str]:
     """Return the headers for a project and its API key, if there is one.
 
-    Send no Authorization header with them: the server would count the rate limit by that one (measured on 0.5.0).
+    Send no Authorization header with them: the server would use it to count the rate limit (measured on 0.5.0).
     """
     project = {"X-Project-Name": project_name, "User-Agent": user_agent()}
     return {"X-API-Key": api_key, **project} if api_key else project

@@ -1,4 +1,4 @@
-"""Transport with httpx, which is loaded on the first request and never before."""
+"""Transport with httpx, which is loaded with the first request."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from pandaprobe_otel.process.forks import ForkedWhileLoadingError, loading
-from pandaprobe_otel.transport.failures import describe
-from pandaprobe_otel.transport.messages import LARGEST_BODY, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.failure_reasons import describe
 from pandaprobe_otel.transport.redaction import Redaction
+from pandaprobe_otel.transport.request_outcome import LARGEST_BODY, NoAnswer, Outcome, Request
 
 if TYPE_CHECKING:
     import httpx
 
-# Modules that a request would import; loaded before the first one, while forks are held back.
+# Modules that a request imports; loaded before the first request, while forks are held back.
 _LOADED_BY_REQUESTS: Final = ("encodings.idna", "opentelemetry.instrumentation.utils")
 
 _abandoned: list[object] = []
@@ -27,7 +27,7 @@ _abandoned: list[object] = []
 class HttpTransport:
     """Transport below one endpoint with fixed headers. Never raises or follows a redirect.
 
-    A redirect would send the key to wherever it points.
+    A redirect would send the key to an unknown server.
     """
 
     def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
@@ -54,33 +54,33 @@ class HttpTransport:
             return NoAnswer(reason=describe(error), may_have_arrived=False)
         if isinstance(client, NoAnswer):
             return client
-        from pandaprobe_otel.transport import httpx_pieces
+        from pandaprobe_otel.transport import httpx_outcomes
 
         try:
-            with httpx_pieces.Quiet():
+            with httpx_outcomes.Quiet():
                 asked = client.stream(
                     request.method,
                     self._endpoint + request.path,
                     content=request.body,
                     headers=self._headers,
-                    timeout=httpx_pieces.timeout(request),
+                    timeout=httpx_outcomes.timeout(request),
                     extensions={"trace": partial(_check_in_time, request)},
                 )
                 with asked as response:
-                    return httpx_pieces.answer_of(response, _read(response, request, deadline))
+                    return httpx_outcomes.answer_of(response, _read(response, request, deadline))
         except _TooLateError:
             return NoAnswer(reason="too late to be sent", may_have_arrived=False, is_late=True)
-        except httpx_pieces.FAILURES as error:
-            return httpx_pieces.no_answer(error)
+        except httpx_outcomes.FAILURES as error:
+            return httpx_outcomes.no_answer(error)
 
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
         with self._lock:
             client, self._client = self._client, None
         if client is not None:
-            from pandaprobe_otel.transport import httpx_pieces
+            from pandaprobe_otel.transport import httpx_outcomes
 
-            with httpx_pieces.Quiet():
+            with httpx_outcomes.Quiet():
                 client.close()
 
     def reset_after_fork(self) -> None:
@@ -95,16 +95,16 @@ class HttpTransport:
             if self._client is None:
                 import httpx
 
-                from pandaprobe_otel.transport import httpx_pieces
+                from pandaprobe_otel.transport import httpx_outcomes
 
                 for name in _LOADED_BY_REQUESTS:
                     import_module(name)
 
                 try:
-                    with httpx_pieces.Quiet():  # before 0.28 it logs that it loads certificates
-                        self._client = httpx.Client(follow_redirects=False, limits=httpx_pieces.limits())
-                except httpx_pieces.FAILURES as error:
-                    return httpx_pieces.no_answer(error)
+                    with httpx_outcomes.Quiet():  # before version 0.28, httpx logs that it loads certificates
+                        self._client = httpx.Client(follow_redirects=False, limits=httpx_outcomes.limits())
+                except httpx_outcomes.FAILURES as error:
+                    return httpx_outcomes.no_answer(error)
             return self._client
 
 
@@ -113,7 +113,7 @@ class _TooLateError(Exception):
 
 
 def _read(response: httpx.Response, request: Request, deadline: float) -> bytes:
-    """Return the body, up to `most_read` bytes, within the deadline: httpx limits only the time of each read."""
+    """Return the body, up to `most_read` bytes, before the deadline. httpx itself only limits the time of each read."""
     import httpx
 
     body = bytearray()

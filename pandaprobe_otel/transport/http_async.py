@@ -8,9 +8,9 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pandaprobe_otel.transport.failures import describe
-from pandaprobe_otel.transport.messages import NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.failure_reasons import describe
 from pandaprobe_otel.transport.redaction import Redaction
+from pandaprobe_otel.transport.request_outcome import NoAnswer, Outcome, Request
 
 if TYPE_CHECKING:
     import httpx
@@ -37,40 +37,40 @@ class AsyncHttpTransport:
 
     async def _send(self, request: Request) -> Outcome:
         try:
-            from pandaprobe_otel.transport import httpx_pieces
+            from pandaprobe_otel.transport import httpx_outcomes
         except ImportError as error:  # an app may have only httpx2
             return NoAnswer(reason=describe(error), may_have_arrived=False)
         try:
-            with httpx_pieces.Quiet():
+            with httpx_outcomes.Quiet():
                 response = await self._connected().request(
                     request.method,
                     self._endpoint + request.path,
                     content=request.body,
-                    timeout=httpx_pieces.timeout(request),
+                    timeout=httpx_outcomes.timeout(request),
                 )
-        except httpx_pieces.FAILURES as error:
-            return httpx_pieces.no_answer(error)
-        return httpx_pieces.answer_of(response, response.content)
+        except httpx_outcomes.FAILURES as error:
+            return httpx_outcomes.no_answer(error)
+        return httpx_outcomes.answer_of(response, response.content)
 
     async def close(self) -> None:
         """Close the connections; the next request opens new ones."""
         client, self._client = self._client, None
         if client is not None and self._at_home():
-            from pandaprobe_otel.transport import httpx_pieces
+            from pandaprobe_otel.transport import httpx_outcomes
 
-            with httpx_pieces.Quiet():
+            with httpx_outcomes.Quiet():
                 await client.aclose()
 
     def _connected(self) -> httpx.AsyncClient:
         if self._client is None or not self._at_home():
             import httpx
 
-            from pandaprobe_otel.transport import httpx_pieces
+            from pandaprobe_otel.transport import httpx_outcomes
 
             self._home = (weakref.ref(asyncio.get_running_loop()), os.getpid())
-            with httpx_pieces.Quiet():  # before 0.28 it logs that it loads certificates
+            with httpx_outcomes.Quiet():  # before version 0.28, httpx logs that it loads certificates
                 self._client = httpx.AsyncClient(
-                    headers=self._headers, follow_redirects=False, limits=httpx_pieces.limits()
+                    headers=self._headers, follow_redirects=False, limits=httpx_outcomes.limits()
                 )
         return self._client
 

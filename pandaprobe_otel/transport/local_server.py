@@ -1,4 +1,4 @@
-"""Abilities of a local PandaProbe, which it states in the answer to `GET /health`."""
+"""Abilities of a local PandaProbe, which its answer to `GET /health` states."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, Final, cast
 
 import orjson
 
-from pandaprobe_otel.config.values import is_loopback
-from pandaprobe_otel.transport.direct import DirectTransport
-from pandaprobe_otel.transport.messages import Answer, Request, Transport
+from pandaprobe_otel.config.parsers import is_loopback
 from pandaprobe_otel.transport.plain_socket import is_plain
+from pandaprobe_otel.transport.request_outcome import Answer, Request, Transport
+from pandaprobe_otel.transport.socket_transport import SocketTransport
 
 LIVE_VERSION: Final = 1
-"""Version of the form in which running spans are sent."""
+"""Version of the format for running spans."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,17 +22,17 @@ class Abilities:
 
     takes_live_spans: bool
     trace_page: str | None
-    """Path of a trace's page, with `{trace_id}` in it; None without pages."""
+    """Path of a trace's page, with `{trace_id}` in it; None if the server has no pages."""
 
 
 def abilities_of(transport: Transport, *, timeout_s: float) -> Abilities | None:
-    """Ask a server; None if it does not say in time that it is a local one."""
+    """Ask a server; return None if it does not identify itself as local in time."""
     answer = transport.send(Request(method="GET", path="/health", timeout_s=timeout_s, most_read=4096))
     return abilities_in(answer) if isinstance(answer, Answer) else None
 
 
 def abilities_in(answer: Answer) -> Abilities | None:
-    """Read the answer to `GET /health`; None if it is not that of a local server."""
+    """Read the answer to `GET /health`; return None if it is not from a local server."""
     if answer.status != 200:
         return None
     try:
@@ -49,10 +49,10 @@ def abilities_in(answer: Answer) -> Abilities | None:
 
 
 def abilities_at(endpoint: str, *, timeout_s: float) -> Abilities | None:
-    """Ask the server at an endpoint if that is on this machine; else nobody is asked, and the answer is None."""
+    """Ask the server at an endpoint on this machine; return None for any other endpoint, without asking."""
     if not is_loopback(endpoint) or not is_plain(endpoint):
         return None
-    transport = DirectTransport(endpoint, {})
+    transport = SocketTransport(endpoint, {})
     try:
         return abilities_of(transport, timeout_s=timeout_s)
     finally:

@@ -1,4 +1,4 @@
-"""Endpoints that a plain socket reaches; everything else needs httpx."""
+"""Check whether a plain socket can reach an endpoint; all other endpoints need httpx."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Redaction of keys that a server or proxy echoes, in every outcome except a success.
 
-Logs, `status()`, dead letters and exceptions contain text from servers. All of it passes through here, where the key
-is known.
+Logs, `status()`, dead letters and exceptions contain text from servers. All of it passes through this module, where the
+key is known.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Final
 
-from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome
-from pandaprobe_otel.transport.words import is_page
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
+from pandaprobe_otel.transport.server_text import is_page
 
 SHOWN: Final = "[redacted]"
 _SECRET_HEADERS: Final = ("x-api-key", "authorization")
@@ -28,7 +28,7 @@ _KEPT: Final = 128 << 10
 
 
 class Redaction:
-    """Redaction of one transport's secrets: the current ones and earlier ones, whose answers may be on the way."""
+    """Redaction of one transport's secrets: the current ones, and earlier ones whose answers may still arrive."""
 
     def __init__(self) -> None:
         self._secrets: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ class Redaction:
         """Return the text without secrets."""
         if not self._secrets or not text:
             return text
-        return _pattern(self._secrets).sub(SHOWN, text.replace("\0", ""))  # UTF-16 has them between characters
+        return _pattern(self._secrets).sub(SHOWN, text.replace("\0", ""))  # UTF-16 has NULs between the characters
 
 
 @lru_cache(maxsize=8)

@@ -1,6 +1,6 @@
-"""Wait that a server asks for: Retry-After (RFC 9110, section 10.2.3), and the headers that proxies send instead.
+"""Wait that a server asks for: Retry-After (RFC 9110, section 10.2.3), and headers that proxies send instead of it.
 
-The result is always between one second and ten minutes, or None. A zero or a past date also gives None: a server that
+The result is between one second and ten minutes, or None. A zero or a past date also gives None, because a server that
 has just refused a request does not mean "now", and our own schedule is safer.
 """
 
@@ -15,7 +15,7 @@ from typing import Final
 
 SHORTEST_S: Final = 1.0
 LONGEST_S: Final = 600.0
-"""A longer wait is more often a proxy's mistake than intended, and a request every ten minutes does no harm."""
+"""A longer wait is usually a proxy's mistake, and a request every ten minutes does no harm."""
 _EPOCH_FROM_S: Final = 1e9
 _MOST_CHARACTERS: Final = 64
 

@@ -1,6 +1,6 @@
 """Files of traces, with one JSON object per line: `init(local=...)` writes them, `send` and `view` read them.
 
-A line is the body of a `POST /traces` or of a request that follows it: `{"trace_id", "spans": [...]}`,
+A line is the body of a `POST /traces` or of a later request for the same trace: `{"trace_id", "spans": [...]}`,
 `{"trace_id", "update": {...}}` or `{"score": {...}}`. A file may also be a JSON list of traces, as
 `pandaprobe-otel export` writes it.
 """
@@ -23,7 +23,7 @@ class EntryKind(StrEnum):
     UPDATE = "update"
     SCORE = "score"
     BAD = "bad"
-    """Unreadable, such as the last line of a process that was killed; `content` gives the reason."""
+    """Unreadable, such as the last line of a killed process; `content` gives the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ def line_of(method: str, path: str, body: bytes) -> bytes | None:
 
 
 def read_entries(path: Path) -> Iterator[Entry]:
-    """Read a file line by line, so that it may be larger than the memory. Raises OSError if it cannot be read."""
+    """Read a file line by line, so it may be larger than the memory. Raises OSError if it cannot be read."""
     with path.open("rb") as file:
         if file.peek(1)[:1] == b"[":
             yield from _list_entries(file.read())
@@ -61,7 +61,7 @@ def read_entries(path: Path) -> Iterator[Entry]:
 
 
 def stand_in(trace_id: str, spans: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return a trace for spans whose own trace was posted by another process, or never."""
+    """Return a trace for spans whose own trace was posted by another process or not at all."""
     first = min(spans, key=lambda span: str(span.get("started_at", "")))
     return {"trace_id": trace_id, "name": first.get("name"), "started_at": first.get("started_at"), "spans": spans}
 
@@ -97,4 +97,4 @@ def _entry(line: int, found: Any) -> Entry:
         for kind, form in ((EntryKind.SPANS, list), (EntryKind.UPDATE, dict)):
             if isinstance(fields.get(kind.value), form):
                 return Entry(line=line, kind=kind, trace_id=trace_id, content=fields[kind.value])
-    return Entry(line=line, kind=EntryKind.BAD, trace_id="", content="no trace: it needs trace_id, name and started_at")
+    return Entry(line=line, kind=EntryKind.BAD, trace_id="", content="a trace needs trace_id, name and started_at")

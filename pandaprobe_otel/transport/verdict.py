@@ -1,4 +1,4 @@
-"""Meaning of an outcome, for every kind of request: one table, from the measured behaviour of the server (0.5.0)."""
+"""Meaning of an outcome for every kind of request, in one table from the measured behaviour of the server (0.5.0)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, Final, cast
 import orjson
 
 from pandaprobe_otel.errors import FieldError
-from pandaprobe_otel.transport.messages import NoAnswer, Outcome
+from pandaprobe_otel.transport.request_outcome import NoAnswer, Outcome
 from pandaprobe_otel.transport.retry_after import parse_rate_limit_reset, parse_retry_after
-from pandaprobe_otel.transport.words import is_page, one_line, start_of
+from pandaprobe_otel.transport.server_text import is_page, one_line, start_of
 
 _MOST_READ: Final = 1 << 20
-"""Bytes of an error's body; a longer one is not from PandaProbe."""
+"""Bound on the bytes of an error's body; a longer one is not from PandaProbe."""
 _MOST_ERRORS: Final = 600
-"""Bound on refused fields that are read; a request has at most 500 spans."""
+"""Bound on the refused fields that are read; a request has at most 500 spans."""
 _LONGEST: Final = 500
-"""Characters of a message."""
+"""Bound on the characters of a message."""
 
 
 class VerdictKind(StrEnum):
@@ -55,11 +55,11 @@ _BY_STATUS = {
     403: VerdictKind.AUTH,
     404: VerdictKind.NOT_FOUND,
     405: VerdictKind.AUTH,  # the URL is not PandaProbe's
-    407: VerdictKind.UNAVAILABLE,  # a proxy on the way wants credentials
+    407: VerdictKind.UNAVAILABLE,  # a proxy in between requires credentials
     408: VerdictKind.UNAVAILABLE,
     413: VerdictKind.TOO_LARGE,
     425: VerdictKind.UNAVAILABLE,
-    # A proxy that lost its upstream cannot know whether the request was carried out.
+    # A proxy that has lost its upstream cannot know whether the request was carried out.
     502: VerdictKind.UNKNOWN,
     504: VerdictKind.UNKNOWN,
 }
@@ -70,8 +70,8 @@ def judge(outcome: Outcome) -> Verdict:
     if isinstance(outcome, NoAnswer):
         kind = VerdictKind.UNKNOWN if outcome.may_have_arrived else VerdictKind.UNAVAILABLE
         return Verdict(kind=kind, message=one_line(outcome.reason, most=_LONGEST))
-    if 200 <= outcome.status < 300:  # not parsed: the body may hold a whole trace
-        if not is_page(outcome.body):  # a page comes from something on the way (a hotel's network, say)
+    if 200 <= outcome.status < 300:  # not parsed, because the body may be a whole trace
+        if not is_page(outcome.body):  # a page comes from something in between, such as a hotel's network
             return Verdict(kind=VerdictKind.DELIVERED, message=str(outcome.status), status=outcome.status)
         message = f"{outcome.status} {start_of(outcome.body)}"
         return Verdict(kind=VerdictKind.UNKNOWN, message=message, status=outcome.status)
@@ -100,8 +100,8 @@ def _kind(status: int, body: dict[str, Any], errors: tuple[FieldError, ...]) -> 
     if 300 <= status < 400:
         return VerdictKind.REDIRECTED
     if status == 429:
-        # The body tells them apart: `error` means the rate limit, `detail` the plan's quota. An unknown body (a
-        # proxy's) counts as a rate limit, which passes with time.
+        # The body makes the difference: `error` means the rate limit, `detail` the plan's quota. An unknown body (a
+        # proxy's) counts as a rate limit, which ends by itself.
         return VerdictKind.QUOTA if "detail" in body and "error" not in body else VerdictKind.RATE_LIMITED
     detail: object = body.get("detail")
     if status == 422 and not errors and isinstance(detail, str) and "project" in detail.lower():

@@ -19,20 +19,21 @@ pip install "pandaprobe-otel[cli]"
 pandaprobe-otel --help
 ```
 
-JSON for programs (`--format json`) and tables for people go to standard output, everything else to standard error.
+Standard output has the result: tables for people, or JSON for programs (`--format json`). Everything else goes to
+standard error.
 
-| exit code | means |
+| exit code | meaning |
 |---|---|
-| 0 | ok |
-| 1 | general; also: a case failed, or a threshold was missed |
+| 0 | success |
+| 1 | general failure; also: a case failed, or a threshold was missed |
 | 2 | credentials |
 | 3 | not found |
 | 4 | bad input or settings |
-| 5 | another answer of the API |
-| 6 | no evidence: in an evaluation nothing failed, and not all was judged |
+| 5 | another error of the API |
+| 6 | no evidence: in an evaluation, nothing failed, but not everything was judged |
 | 130 | interrupted |
 
-[API client](client.md#in-the-shell) shows the commands at work."""
+[API client](client.md#in-the-shell) has examples of the commands."""
 
 
 def pages() -> Mapping[str, str]:
@@ -68,7 +69,7 @@ def _page(group: str, found: list[tuple[click.Command, click.Context]]) -> str:
 
 
 def _connection(command: click.Command) -> list[click.Option]:
-    """Return the options about the connection, which a page explains once; empty for commands without them."""
+    """Return the connection options, which a page explains once; empty for commands without them."""
     found = [each for each in command.params if isinstance(each, click.Option) and each.opts[0] in _CONNECTION]
     return found if len(found) == len(_CONNECTION) else []
 
@@ -82,7 +83,7 @@ def _first_sentence(command: click.Command) -> str:
 
 
 def commands() -> Iterator[tuple[click.Command, click.Context]]:
-    """Return every command that does something, with the context of its name: the shortest if it has several."""
+    """Return every executable command with the context of its shortest name."""
     found = list(_below(app, click.Context(app, info_name="pandaprobe-otel", **app.context_settings)))
     shortest = {id(command): context.command_path for command, context in sorted(found, key=_length, reverse=True)}
     return (each for each in found if each[1].command_path == shortest[id(each[0])])
@@ -126,8 +127,8 @@ def _paragraph(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    escaped = re.sub(r"<(\w+)>", r"\\<\1>", text)  # angle brackets would be HTML
-    return re.sub(r"\]\s+\[", r"] \\[", escaped)  # two brackets side by side would be a link
+    escaped = re.sub(r"<(\w+)>", r"\\<\1>", text)  # Angle brackets would be HTML.
+    return re.sub(r"\]\s+\[", r"] \\[", escaped)  # Two adjacent brackets would be a link.
 
 
 def _row(option: click.Option, context: click.Context) -> tuple[str, str]:

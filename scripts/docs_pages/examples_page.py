@@ -15,10 +15,10 @@ from docs_pages.markdown import WRITTEN, code, table
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 _COLUMNS: Final = ("file", "what it shows", "needs", "keys, to run it for real")
 _INTRODUCTION: Final = """\
-Each is one file. Without keys it runs offline in seconds: a scripted model answers, and traces go to a PandaProbe that
-the example starts itself; the last lines say what that has seen, and which command shows it. With the keys in the
-environment the same file asks the real model and sends to your PandaProbe. `make examples` runs all of them so: each
-copied out of the repository, in an environment with what its first lines install and nothing else."""
+Each example is one file. Without keys, it runs offline in seconds: a scripted model answers, and the traces go to a
+PandaProbe that the example starts itself. The last lines show the received traces, and the command that displays them.
+With the keys in the environment, the same file calls the real model and sends to your PandaProbe. `make examples` runs
+each example outside the repository, in an environment with only the packages that its first lines install."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ def _row(example: Example, name: str) -> tuple[str, ...]:
 
 def _source(example: Example) -> str:
     if not example.source:
-        return f"It is long: see the file `examples/{example.path}`."
+        return f"The file is long: see `examples/{example.path}`."
     language = "yaml" if example.path.endswith("yaml") else "python"
     return code(language, example.source, title=f"examples/{example.path}")
 
@@ -92,7 +92,7 @@ def _read(path: Path) -> Example:
         source = text
     shows = " ".join(said.partition("\n\n")[0].removeprefix("# ").split()).rstrip(":")
     if not shows:
-        raise ValueError(f"{path} does not say what it shows")
+        raise ValueError(f"{path} has no description in its first text")
     needs = re.search(r"pip install ([^`\n]+)", said)
     keys = tuple(dict.fromkeys(re.findall(r"\b[A-Z]+(?:_[A-Z]+)*_KEY(?:_ID)?\b", said)))
     return Example(

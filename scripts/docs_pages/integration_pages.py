@@ -16,36 +16,38 @@ from pandaprobe_otel import registry
 ROOT: Final = Path(__file__).parents[2]
 SNIPPETS: Final = Path(__file__).with_name("snippets")
 _BUILT_ON: Final = {"langgraph": "langchain", "deepagents": "langchain"}
-"""The integration of examples that are named after something else."""
+"""Integrations by the names in examples, where the two differ."""
 
 _OPTIONS: Final = "See `Integration` for the options of `instrument()`."
 
 _INTRODUCTION: Final = """\
-`init()` records the calls of every library below that is installed, whether it is imported before or after. Nothing of
-the library is imported for that, and what your code receives stays what it is: same types, same objects, same timing
-([every way of asking and ending that is tested](providers.md)).
+`init()` records the calls of every installed library below, whether your code imports the library before or after.
+`init()` does not import it itself. Your code receives the same objects, with the same types and timing ([the tested
+cases](providers.md)).
 
 ```python
 import pandaprobe_otel
 
-pandaprobe_otel.init(instrument=["openai", "anthropic"])  # these alone; False: none; default: all that are installed
-pandaprobe_otel.uninstrument("anthropic")  # and every change to it is undone
+pandaprobe_otel.init(instrument=["openai", "anthropic"])  # only these; False: none; default: all installed ones
+pandaprobe_otel.uninstrument("anthropic")  # undoes every change to it
 print(pandaprobe_otel.instrument("anthropic").state)  # hooked, adopted, skipped or failed
 ```
 
-One model call is one span, also where a framework calls a client that is recorded as well. While another vendor's
-instrumentation of a library is active, our integration is disabled, and its spans are used: those of OpenTelemetry's
-GenAI conventions, OpenInference, OpenLLMetry and [other dialects](dialects.md) become the same traces
-([which were run](live-instrumentors.md)). `pandaprobe-otel doctor` says what becomes of each library.
+One model call is one span, even if a framework calls a client that is recorded as well. While another vendor's
+instrumentation of a library is active, our integration is disabled, and PandaProbe gets the other vendor's spans.
+Spans in OpenTelemetry's GenAI conventions, OpenInference, OpenLLMetry and [other dialects](dialects.md) become the
+same traces ([the tested instrumentors](live-instrumentors.md)). `pandaprobe-otel doctor` shows the state of each
+library.
 
-[Agent frameworks](frameworks.md) have a page of their own. Anything that is not listed:
+[Agent frameworks](frameworks.md) have a separate page. For a library that is not listed, use
 [decorators](decorators.md), or any OpenTelemetry instrumentation of it."""
 
 _TURNING_OFF: Final = """\
 ## Turning it off
 
-`init(exclude=["{name}"])` or `PANDAPROBE_EXCLUDE={name}`; under OpenTelemetry's launcher
-`OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=pandaprobe_{name}`; at any time `pandaprobe_otel.uninstrument("{name}")`."""
+Use `init(exclude=["{name}"])` or `PANDAPROBE_EXCLUDE={name}`. Under OpenTelemetry's launcher, set
+`OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=pandaprobe_{name}`. At any time, you can call
+`pandaprobe_otel.uninstrument("{name}")`."""
 
 
 def pages() -> Mapping[str, str]:
@@ -95,13 +97,13 @@ def _in_code(name: str) -> str:
     parts: list[str] = []
     snippet = SNIPPETS / f"{name}.py"
     if snippet.exists():
-        parts.append("With `PANDAPROBE_API_KEY`, and the keys that the program itself needs, in the environment:")
+        parts.append("Set `PANDAPROBE_API_KEY` and the program's own keys in the environment:")
         parts.append(code("python", snippet.read_text(encoding="utf-8")))
     if (wrap := _wrapper(name)) is not None:
-        parts.append(f"To record one client alone, leave `{name}` out of `instrument` and call `{wrap}(client)`.")
+        parts.append(f"To record only one client, leave `{name}` out of `instrument` and call `{wrap}(client)`.")
     if found := _examples_of(name):
         listed = "\n".join(f"- [{each.path}](../{each.page}): {each.shows}" for each in found)
-        parts.append(f"Whole programs, which run without a key:\n\n{listed}")
+        parts.append(f"Complete programs, which run without a key:\n\n{listed}")
     return "\n\n".join(parts)
 
 
@@ -110,7 +112,7 @@ def _rivals(name: str) -> list[str]:
     if not rivals:
         return []
     listed = "\n".join(f"- {each.vendor} (`{each.module}`)" for each in rivals)
-    about = "While one of these is active, its spans are used and our integration is disabled:"
+    about = "While one of these is active, our integration is disabled and PandaProbe gets the other spans:"
     return [f"## Beside others\n\n{about}\n\n{listed}"]
 
 
@@ -121,7 +123,7 @@ def _official(name: str) -> list[str]:
     if not names:
         return []
     imported = f"from {module.__name__} import {', '.join(names)}"
-    return [f"## Coming from the official SDK\n\nIts names are there: `{imported}`."]
+    return [f"## Coming from the official SDK\n\nIts names are available: `{imported}`."]
 
 
 def _instrumentor(name: str) -> Any:

@@ -9,28 +9,35 @@ from docs_pages.markdown import WRITTEN, table
 from pandaprobe_otel.config.settings import SETTINGS, Setting
 
 _INTRODUCTION = """\
-An argument of `init()` goes before its variable, the variable before OpenTelemetry's own (`OTEL_SERVICE_NAME`,
-`OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SDK_DISABLED`), that before the file `~/.pandaprobe/config.yaml` (which the
-`pandaprobe` command line shares), and that before the default. An empty variable counts as unset. A value that cannot
-be used is named in one warning with its source, and the default is used instead; where that could send what was not
-meant to be sent, nothing is sent. With `strict=True`, `init()` raises `ConfigError`.
+The first of these sources that has a value counts:
 
-`pandaprobe-otel doctor` shows each setting with its value and where that came from, and so does
-`pandaprobe_otel.status().settings` in the program."""
+1. an argument of `init()`,
+2. the variable in the table,
+3. OpenTelemetry's own variable (`OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SDK_DISABLED`),
+4. the file `~/.pandaprobe/config.yaml`, which the `pandaprobe` command line shares,
+5. the default.
+
+An empty variable counts as unset. If a value is invalid, one warning names it and its source, and the default is
+used. If the default could send data that you did not want to send, nothing is sent. With `strict=True`, `init()`
+raises `ConfigError`.
+
+`pandaprobe-otel doctor`, and `pandaprobe_otel.status().settings` in the program, show each setting with its value and
+its source."""
 
 _ALSO = """\
-## Accepted, and without effect
+## Accepted without effect
 
-`batch_size`, `flush_interval` and `max_queue_size` are arguments of the official SDK's `init()`. They are accepted, so
-that its users need not change the call: a trace is sent when it is complete, and memory is bounded in bytes.
+`batch_size`, `flush_interval` and `max_queue_size` are arguments of the official SDK's `init()`. `init()` accepts
+them, so that its users need not change the call. They have no effect: a trace is sent when it is complete, and memory
+is bounded in bytes.
 
-Two arguments are no settings: `tracer_provider`, the provider to join if it is not the global one, and
+Two arguments are not settings: `tracer_provider`, the provider to join if it is not the global one, and
 `meter_provider`, which [records GenAI metrics](genai-metrics.md).
 
 ## Variables that `init()` sets
 
-Official GenAI instrumentations write no messages unless told. So that there is something to look at and to evaluate,
-`init()` sets these before it instruments, never over a value of yours, and not with `capture="metadata"` or `"off"`:
+By default, official GenAI instrumentations write no messages, so there would be nothing to read or evaluate. `init()`
+therefore sets these variables before it instruments, unless you have set them, or `capture` is `"metadata"` or `"off"`:
 
 """
 

@@ -26,8 +26,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from pandaprobe_otel import PandaProbeSpanProcessor
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
-from pandaprobe_otel.transport.direct import delivery_transport
 from pandaprobe_otel.transport.http import HttpTransport
+from pandaprobe_otel.transport.socket_transport import delivery_transport
 from spans import CHAT
 from spools import inherit
 from strict_pandaprobe import Reply, StrictPandaProbe

@@ -16,7 +16,7 @@ import pytest
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
 from pandaprobe_otel.transport.headers import api_key_headers
-from pandaprobe_otel.transport.messages import Answer, Outcome, Request
+from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
 from simulated_world import Process, Server, World, trace_request
 from storable import assert_storable
 from strict_pandaprobe import StrictPandaProbe

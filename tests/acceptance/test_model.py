@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from opentelemetry.sdk.trace import Span
 
 from pandaprobe_otel.delivery.outgoing_request import Step
-from pandaprobe_otel.transport.messages import Answer, Outcome, Request
+from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
 from simulated_app import SimulatedApp, stored_id
 from simulated_spool import SpooledProcess
 from simulated_world import QUOTA_BODY, Fate, Process, Server, World, most_in_a_window, trace_request

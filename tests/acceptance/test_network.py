@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from pandaprobe_otel.delivery.budget import REQUEST_TIMEOUT_S, UNANSWERED_EXTRA_S, WINDOW_S
-from pandaprobe_otel.transport.messages import NoAnswer
+from pandaprobe_otel.transport.request_outcome import NoAnswer
 from simulated_world import Fate, Process, Server, World, trace_request
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python
@@ -48,7 +48,7 @@ def endless_answers(until: threading.Event) -> list[Reply]:
 @pytest.fixture
 def looks_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look up a trace in doubt after a moment instead of five seconds."""
-    monkeypatch.setattr("pandaprobe_otel.delivery.consequences.CHECK_AFTER_S", 0.1)
+    monkeypatch.setattr("pandaprobe_otel.delivery.outcome_effects.CHECK_AFTER_S", 0.1)
 
 
 @pytest.mark.usefixtures("looks_soon")

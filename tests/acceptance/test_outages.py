@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import pytest
 
 from pandaprobe_otel.delivery.gates import OUTAGE
-from pandaprobe_otel.transport.asked_key import AskedKeyTransport
-from pandaprobe_otel.transport.messages import Answer, Outcome, Request
+from pandaprobe_otel.transport.key_function import KeyFunctionTransport
+from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
 from simulated_world import Fate, Process, Server, Way, World, trace_request
 
 MINUTE, HOUR = 60.0, 3600.0
@@ -203,7 +203,7 @@ def test_a_key_that_a_function_gives_is_asked_for_again_when_it_is_refused(
         asked.append(world.now)
         return "sk_pp_old" if world.now < 30 * MINUTE else "sk_pp_new"
 
-    process.carry = AskedKeyTransport(KeyedServer(server, refusal=status), ask=ask, project_name="shop").send
+    process.carry = KeyFunctionTransport(KeyedServer(server, refusal=status), ask=ask, project_name="shop").send
     numbers = iter(range(10_000))
     world.every(1.0, lambda: process.put(trace_request(next(numbers))), until=30 * MINUTE)
     world.run(30 * MINUTE)

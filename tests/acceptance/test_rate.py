@@ -12,7 +12,7 @@ from email.utils import format_datetime
 import pytest
 
 from pandaprobe_otel.delivery.outgoing_request import Step
-from pandaprobe_otel.transport.messages import Answer, Outcome, Request
+from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
 from simulated_world import (
     QUOTA_BODY,
     Process,

@@ -9,14 +9,14 @@ import time
 import pytest
 
 from pandaprobe_otel.api import Client, RateLimits
+from pandaprobe_otel.api.call_steps import call
 from pandaprobe_otel.api.endpoint import Endpoint
-from pandaprobe_otel.api.protocol import call
 from pandaprobe_otel.api.request_budget import Bucket, Budget, bucket_of, shared_budget
 from pandaprobe_otel.api.resources import monitors, scores, traces
 from pandaprobe_otel.api.resources.runs import TRACE_RUNS
 from pandaprobe_otel.errors import RateLimited
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.transport.messages import Answer, Request
+from pandaprobe_otel.transport.request_outcome import Answer, Request
 from simulated_calls import LIMITED_BODY, Simulation, answer, in_turn
 
 EMPTY = answer(200, {"items": [], "total": 0, "limit": 50, "offset": 0})

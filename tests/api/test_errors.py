@@ -24,7 +24,7 @@ from pandaprobe_otel.errors import (
     RateLimited,
     ServerError,
 )
-from recorded import RECORDED_AT, recorded
+from recorded_api import RECORDED_AT, recorded
 from scripted_api import FAILED, ScriptedApi, Told
 
 SCOPE = "Project scope required. Provide X-Project-ID (Bearer) or X-Project-Name (API key)."

@@ -161,7 +161,7 @@ async def test_what_cannot_be_looked_up_is_said(connect: Connect) -> None:
         error = await lost(lambda: client.organizations.create("o"))
         with pytest.raises(InvalidRequest, match="cannot be looked up"):
             await settled(client.look_up(error))
-        with pytest.raises(InvalidRequest, match="does not say what was sent"):
+        with pytest.raises(InvalidRequest, match="does not describe the request"):
             await settled(client.look_up(OutcomeUnknown("Somebody else's.")))
 
 

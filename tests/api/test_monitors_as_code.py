@@ -120,7 +120,7 @@ def test_two_ways_to_write_a_moment_are_no_difference() -> None:
         (declared(metrics=[]), "metrics: List should have at least 1 item"),
         (declared(paused="yes"), "paused: must be true or false"),
         (declared(target_type="trace"), "target_type: must be one of TRACE, SESSION"),
-        ({"monitors": []}, "monitors: is not known: monitors are declared as [[monitor]]"),
+        ({"monitors": []}, "monitors: is unknown: declare monitors as [[monitor]]"),
         ({"monitor": {"name": "m"}}, "Input should be a valid list"),
         ({"monitor": declared()["monitor"] * 2}, "'m' is declared twice"),
     ],
@@ -136,7 +136,7 @@ def test_declarations_that_cannot_be_right(content: dict[str, Any], words: str) 
 @pytest.mark.parametrize(
     ("existing", "words"),
     [
-        ((monitor("m"), monitor("m")), "is that of 2 monitors"),
+        ((monitor("m"), monitor("m")), "belongs to 2 monitors"),
         ((monitor("m", target_type="SESSION"),), "target_type: is SESSION and cannot be changed"),
     ],
 )

@@ -16,7 +16,7 @@ from pandaprobe_otel.api.models import TraceListItem
 from pandaprobe_otel.api.paging import PageWalk
 from pandaprobe_otel.api.resources import traces
 from pandaprobe_otel.errors import InvalidRequest
-from pandaprobe_otel.transport.messages import Answer, Request
+from pandaprobe_otel.transport.request_outcome import Answer, Request
 from scripted_api import ScriptedApi
 from simulated_calls import Simulation, answer
 

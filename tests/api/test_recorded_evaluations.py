@@ -8,7 +8,7 @@ import pytest
 
 from both_clients import Connect, settled
 from pandaprobe_otel.errors import InsufficientEvidence, InvalidRequest, NotFound, ServerError
-from recorded import RECORDED_AT, recorded, trace_id
+from recorded_api import RECORDED_AT, recorded, trace_id
 
 
 async def test_scores(connect: Connect) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from both_clients import Connect, settled
 from pandaprobe_otel.errors import InvalidRequest, NotFound, PermissionDenied, QuotaExceeded
-from recorded import LOCALLY_RECORDED_AT, SPAN_TIME, recorded_locally, trace_id
+from recorded_api import LOCALLY_RECORDED_AT, SPAN_TIME, recorded_locally, trace_id
 
 INVITATION = trace_id(77)
 

@@ -6,7 +6,7 @@ import pytest
 
 from both_clients import Connect, settled
 from pandaprobe_otel.errors import InvalidRequest, QuotaExceeded, RateLimited, ServerError
-from recorded import RECORDED_AT, at, recorded, trace_id
+from recorded_api import RECORDED_AT, at, recorded, trace_id
 
 
 async def test_an_exhausted_quota(connect: Connect) -> None:
@@ -55,4 +55,4 @@ async def test_a_poisoned_project_recovers(connect: Connect) -> None:
         await settled(client.traces.delete(trace_id(8)))
 
     assert (failed.value.status, failed.value.detail) == (500, "Internal Server Error")
-    assert "token counts that are no integers" in str(failed.value)
+    assert "token counts that are not integers" in str(failed.value)

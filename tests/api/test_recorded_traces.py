@@ -9,7 +9,7 @@ import pytest
 
 from both_clients import Connect, rows_of, settled
 from pandaprobe_otel.errors import Conflict, InvalidRequest, NotFound
-from recorded import DAY, KEY, ORGANIZATION, PROJECT, RECORDED_AT, SPAN_TIME, at, recorded, trace_id
+from recorded_api import DAY, KEY, ORGANIZATION, PROJECT, RECORDED_AT, SPAN_TIME, at, recorded, trace_id
 
 
 async def test_a_trace_is_created_and_read(connect: Connect) -> None:

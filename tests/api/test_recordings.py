@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from endpoints import not_asked
-from recorded import CASSETTES, LOCAL_CASSETTES, LOCAL_LABEL
+from recorded_api import CASSETTES, LOCAL_CASSETTES, LOCAL_LABEL
 
 FAST_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 REAL, LOCAL = sorted(CASSETTES.glob("*.yaml")), sorted(LOCAL_CASSETTES.glob("*.yaml"))

@@ -8,11 +8,11 @@ from uuid import uuid4
 import pytest
 
 from pandaprobe_otel.api.arguments.traces import SpanArguments
-from pandaprobe_otel.api.protocol import call
+from pandaprobe_otel.api.call_steps import call
 from pandaprobe_otel.api.resources import traces
 from pandaprobe_otel.api.resources.runs import TRACE_RUNS
 from pandaprobe_otel.errors import OutcomeUnknown, RateLimited, ServerError
-from pandaprobe_otel.transport.messages import Outcome
+from pandaprobe_otel.transport.request_outcome import Outcome
 from simulated_calls import LIMITED_BODY, LOST, REFUSED, Simulation, answer, in_turn
 
 EMPTY = answer(200, {"items": [], "total": 0, "limit": 50, "offset": 0})

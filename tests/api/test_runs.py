@@ -14,7 +14,7 @@ from pandaprobe_otel.api.models import EvalRun, TraceScore
 from pandaprobe_otel.api.resources.runs import TRACE_RUNS
 from pandaprobe_otel.api.runs.waiting import wait_for_run
 from pandaprobe_otel.errors import InsufficientEvidence, InvalidRequest, RunFailed, WaitTimeout
-from pandaprobe_otel.transport.messages import Answer, Request
+from pandaprobe_otel.transport.request_outcome import Answer, Request
 from scripted_api import ScriptedApi
 from simulated_calls import Simulation, answer
 
@@ -208,17 +208,20 @@ def test_only_full_marks_can_say_nothing() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"metrics": ["zzz"], "everything": True}, "zzz unknown; of traces there are coherence, confidence"),
+        ({"metrics": ["zzz"], "everything": True}, "zzz unknown; metrics of traces: coherence, confidence"),
         ({"metrics": [], "everything": True}, "must name at least one; trace_metrics()"),
         ({"metrics": ["coherence", "agent_reliability"], "session": "s"}, "of traces and of sessions"),
-        ({"metrics": ["coherence"]}, "says nothing about what to evaluate"),
+        ({"metrics": ["coherence"]}, "names nothing to evaluate"),
         ({"metrics": ["coherence"], "traces": ["x"]}, "must be a UUID"),
         ({"metrics": ["coherence"], "traces": [uuid4()], "session": "s"}, "cannot take traces and session together"),
         ({"metrics": ["coherence"], "traces": [uuid4()], "user_id": "u"}, "user_id: cannot be combined with traces="),
         ({"metrics": ["coherence"], "traces": []}, "at least 1 item"),
-        ({"metrics": ["coherence"], "session": ["a", "b"]}, "must be one for metrics of traces"),
+        ({"metrics": ["coherence"], "session": ["a", "b"]}, "must be a single session for metrics of traces"),
         ({"metrics": ["coherence"], "has_error": True}, "has_error: is a filter for metrics of sessions"),
-        ({"metrics": ["coherence"], "everything": True, "signal_weights": {"a": 1}}, "are for metrics of sessions"),
+        (
+            {"metrics": ["coherence"], "everything": True, "signal_weights": {"a": 1}},
+            "are only for metrics of sessions",
+        ),
         ({"metrics": ["coherence"], "everything": True, "sampling_rate": 0}, "must be over 0"),
         ({"metrics": ["coherence"], "everything": True, "sampling_rate": 2}, "up to 1, not 2"),
         ({"metrics": ["agent_reliability"], "traces": [uuid4()]}, "cannot be given for metrics of sessions"),

@@ -11,15 +11,16 @@ import pytest
 from opentelemetry.sdk.trace import Span
 
 from pandaprobe_otel.assembly.live_events import MOST_EVENTS, MOST_IN_POST, LiveEvent, LiveQueue
-from pandaprobe_otel.assembly.live_spans import LiveSpans
+from pandaprobe_otel.assembly.live_spans import LiveSpans, live_spans
 from pandaprobe_otel.assembly.span_filter import SpanFilter
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.mapping import MappingOptions
 from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from pandaprobe_otel.mapping.sdk_span import fields_of
 from pandaprobe_otel.process import open_streams
-from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
 from spans import CHAT, HTTP, SpanMaker
+from strict_pandaprobe import StrictPandaProbe
 
 LOCAL: Final = Answer(status=200, body=b'{"status":"healthy","local":{"live":1,"trace_page":"/ui/traces/{trace_id}"}}')
 HOSTED: Final = Answer(status=200, body=b'{"status":"healthy","version":"0.5.0"}')
@@ -133,6 +134,29 @@ def test_a_server_that_is_not_local_is_asked_once_and_told_nothing() -> None:
         run.wait(100.0)
 
     assert [(request.method, request.path) for request in server.requests] == [("GET", "/health")]
+
+
+def test_a_function_that_gives_the_key_is_not_called() -> None:
+    """Only sender threads call it, since it may block; a local server takes live spans without a key."""
+    asked: list[str] = []
+
+    def key() -> str:
+        asked.append("sk_pp_1")
+        return asked[-1]
+
+    now = 0.0
+    with StrictPandaProbe() as server:
+        config = Config.resolve({"api_key": key, "endpoint": server.url})
+        live = live_spans(config, MappingOptions(), timeout_s=5.0, monotonic=lambda: now)
+        live.take([(SpanMaker().start("run", None, AGENT), False)])
+        now = LOOK_S
+        ask_server = live.errand()
+        assert ask_server is not None
+        ask_server()
+        live.close()
+
+    assert [request.path for request in server.log] == ["/health"]
+    assert asked == []
 
 
 @pytest.mark.parametrize(

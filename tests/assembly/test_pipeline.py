@@ -23,7 +23,7 @@ from pandaprobe_otel.mapping.ids import span_uuid, trace_uuid
 from pandaprobe_otel.pipeline import export_pipeline
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
 from pandaprobe_otel.process import forks
-from pandaprobe_otel.reporting.report import Status
+from pandaprobe_otel.reporting.delivery_status import Status
 from pandaprobe_otel.transport.http import HttpTransport
 from spans import CHAT, HTTP, provider_with
 from strict_pandaprobe import Reply, StrictPandaProbe
@@ -506,6 +506,22 @@ def test_scores_that_cannot_be_sent_cost_neither_the_worker_nor_memory(
         assert len(server.posts()) == 1
     assert len(told) == 1
     assert "sending a score" in told[0].getMessage()
+    assert pipeline.status().scores_dropped == {"internal_error": 2_000}
+
+
+def test_a_score_of_an_unknown_trace_is_a_loss_at_shutdown(caplog: pytest.LogCaptureFixture) -> None:
+    """`shutdown` returns False, `status` counts the score, and one line names the cause."""
+    with StrictPandaProbe() as server:
+        config = Config.resolve({"api_key": "k", "endpoint": server.url, "shutdown_timeout_s": 0.2}, environ={})
+        pipeline = ExportPipeline(config, counts_starts=True)
+        pipeline.put_score({"trace_id": str(trace_uuid(1)), "name": "quality", "value": "1"})
+        with caplog.at_level(logging.WARNING, "pandaprobe_otel"):
+            assert not pipeline.shutdown()
+
+    status = pipeline.status()
+    assert status.scores_dropped == {"shutdown": 1}
+    assert "scores dropped: 1 shutdown" in str(status)
+    assert caplog.text.count("1 score was not delivered") == 1
 
 
 def test_a_process_that_cannot_load_the_delivery_of_its_spool_says_so_and_goes_on(

@@ -264,4 +264,4 @@ def test_an_adapter_starts_it_and_takes_its_client() -> None:
 
     assert result.returncode == 0, result.stderr
     (line,) = result.stderr.splitlines()
-    assert "client= of an adapter is ignored: Client is not what init() returned last" in line
+    assert "client= of an adapter is ignored: Client is not the handle that init() returned last" in line

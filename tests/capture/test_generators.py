@@ -13,7 +13,7 @@ from opentelemetry.trace import StatusCode, get_current_span
 
 import pandaprobe_otel as pp
 from span_recorder import SpanRecorder
-from turns import turns
+from task_order import turns
 
 
 @pp.tool

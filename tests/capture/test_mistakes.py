@@ -135,7 +135,7 @@ def test_a_misspelt_name_of_what_to_capture_is_told(told: pytest.LogCaptureFixtu
     pp.tool(capture=("nubmer",))(lambda number: number)
     (line,) = told.messages
     assert "capture='nubmer' names no argument of" in line
-    assert "so that is not recorded: correct it." in line
+    assert "so the intended argument is not recorded: correct the name." in line
 
 
 def test_a_counter_of_an_unknown_name_is_told_and_kept(recorder: SpanRecorder, told: pytest.LogCaptureFixture) -> None:
@@ -149,7 +149,7 @@ def test_a_counter_of_an_unknown_name_is_told_and_kept(recorder: SpanRecorder, t
     assert mapped["metadata"]["token_usage"] == {"cached": 3}
     assert mapped["metadata"]["attempt"] == 1
     (line,) = told.messages
-    assert "set_token_usage: cached is none of prompt_tokens," in line
+    assert "set_token_usage: cached is not one of prompt_tokens," in line
     assert "kept in the span's metadata" in line
     (problem,) = guard.mistakes()
     assert problem == f"{line.removeprefix('pandaprobe-otel: ')} (3 times)"

@@ -14,7 +14,7 @@ import pytest
 
 import pandaprobe_otel as pp
 from span_recorder import SpanRecorder
-from turns import turns
+from task_order import turns
 
 
 async def test_children_of_gather_have_the_right_parents(recorder: SpanRecorder) -> None:

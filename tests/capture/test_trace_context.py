@@ -16,7 +16,7 @@ from pandaprobe_otel.capture import trace_context
 from pandaprobe_otel.mapping.ids import trace_uuid
 from pandaprobe_otel.process.guard import failures
 from span_recorder import SpanRecorder
-from turns import turns
+from task_order import turns
 
 
 @pytest.fixture(autouse=True)

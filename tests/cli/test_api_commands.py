@@ -17,10 +17,10 @@ import pytest
 from endpoints import not_asked
 from pandaprobe_otel.api.endpoint import Scope
 from pandaprobe_otel.cli import app as app_module
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.messages import Outcome, Request
+from pandaprobe_otel.transport.request_outcome import Outcome, Request
 
 GROUPS = ("traces", "sessions", "scores", "evals", "monitors")
 TRACE = {
@@ -132,9 +132,9 @@ def test_traces_within_a_budget(command: Command, trace: str) -> None:
     assert (tree["spans"], tree["next"], same["differing"]) == (1, None, 0)
     assert "no difference" in command.table("traces", "compare", trace, trace)
     command.table("traces", "get", trace, "--budget", "800", "--part", "#9", code=ExitCode.VALIDATION)
-    assert "spans #1 to #1" in command.error_output
+    assert "no span #9, only #1 to #1" in command.error_output
     command.table("traces", "get", trace, "--part", "tree", code=ExitCode.VALIDATION)
-    assert "about --budget" in command.error_output
+    assert "need --budget" in command.error_output
 
 
 def test_changing_traces(command: Command, trace: str, tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_monitors(command: Command, trace: str, tmp_path: Path) -> None:
         ),
         (("scores", "submit", str(uuid4()), "n", "maybe", "--type", "boolean"), "neither true nor false"),
         (("evals", "run", "-m", "nope", "--all"), "nope unknown; of traces there are"),
-        (("evals", "run", "-m", "coherence"), "say what to evaluate: --trace, --session"),
+        (("evals", "run", "-m", "coherence"), "nothing to evaluate: pass --trace, --session"),
         (("evals", "run", "-m", "coherence", "--all", "--sampling-rate", "0"), "not in the range"),
         (("evals", "run", "-m", "coherence", "--session", "s", "--signal-weights", "[]"), "must be a JSON object"),
         (("evals", "run", "-m", "coherence", "--all", "--threshold", "0.5"), "--threshold needs --wait"),
@@ -325,10 +325,10 @@ def test_monitors(command: Command, trace: str, tmp_path: Path) -> None:
         (("sessions", "get", "a/b"), "has a slash"),
         (("sessions", "delete", "a/b"), "has a slash"),
         (("sessions", "get", "\udcff"), "not Unicode"),
-        (("traces", "list", "--since", "99999999999w"), "longer ago than the calendar"),
+        (("traces", "list", "--since", "99999999999w"), "before the first year of the calendar"),
         (("traces", "list", "--limit", "201"), "limit: Input should be less than or equal to 200"),
         (("traces", "list", "--project", "a/b"), "is not a project name"),
-        (("traces", "tag", str(uuid4())), "say which tags"),
+        (("traces", "tag", str(uuid4())), "no tags are given"),
         (("traces", "create", "/dev/null"), "/dev/null is not JSON"),
         (("traces", "export", "-o", "/nope/x"), "/nope/x cannot be written"),
         (("traces", "update", str(uuid4()), "--clear", "nope"), "nope: there is no such argument"),

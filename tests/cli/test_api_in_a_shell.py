@@ -184,7 +184,7 @@ def test_without_a_key(tmp_path: Path) -> None:
         (Told(status=401, body={"detail": "API key has expired. Please generate a new one."}), 2, "Make a new key"),
         (Told(status=403, body={"detail": "no"}), 2, "403 no"),
         (RESET, 5, "no answer"),
-        (Told(body="<html>"), 5, "Is the endpoint the base URL of one?"),
+        (Told(body="<html>"), 5, "Is the endpoint the base URL of a PandaProbe?"),
     ],
 )
 def test_refusals(tmp_path: Path, answer: Told, code: int, words: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from command_line import clean_environment, run_command_line, run_here
 from pandaprobe_otel import errors
 from pandaprobe_otel.cli import app as app_module
-from pandaprobe_otel.cli.exits import ExitCode, exit_code_of
+from pandaprobe_otel.cli.exit_codes import ExitCode, exit_code_of
 
 
 def test_version(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_help_lists_the_commands(tmp_path: Path, arguments: tuple[str, ...]) -> 
     done = run_here(*arguments, environment=clean_environment(tmp_path))
 
     assert done.returncode == 0
-    for words in ("demo", "doctor", "local", "run", "Exit codes: 0 ok"):
+    for words in ("demo", "doctor", "local", "run", "Exit codes: 0 success"):
         assert words in done.stdout
 
 

@@ -56,7 +56,7 @@ def test_a_file_of_one_trace_is_one_test(tmp_path: Path) -> None:
     done = _run(_file(tmp_path, _body(1)), "--to", "tests/test_order.py", "--entry", "shop:answer", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "tests/test_order.py: 1 model call, 1 tool call in tests/cassettes/test_order.yaml" in done.stdout
-    assert 'to mend: the model asked for look_up(number="A-17"); the trace had look_up(number="17")' in done.stdout
+    assert 'to fix: the model asked for look_up(number="A-17"); the trace had look_up(number="17")' in done.stdout
     assert "python -m pytest tests/test_order.py" in done.stdout
     assert 'answer("Where?")' in Path("tests/test_order.py").read_text(encoding="utf-8")
 

@@ -175,10 +175,10 @@ def test_misspelt_and_unread_variables_are_noted(tmp_path: Path) -> None:
     )
 
     notes = "\n".join(report["notes"])
-    assert "PANDAPROBE_PROJECT is no setting. Did you mean PANDAPROBE_PROJECT_NAME?" in notes
-    assert "PANDAPROBE_BATCH_SIZE is not read here" in notes
+    assert "PANDAPROBE_PROJECT is not a setting. Did you mean PANDAPROBE_PROJECT_NAME?" in notes
+    assert "PANDAPROBE_BATCH_SIZE is not read by this library" in notes
     assert "TRACELOOP_TRACE_CONTENT=false" in notes
-    assert "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT=4095 has OpenTelemetry cut off" in notes
+    assert "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT=4095 makes OpenTelemetry truncate" in notes
 
 
 def test_it_lists_what_can_be_instrumented(tmp_path: Path) -> None:

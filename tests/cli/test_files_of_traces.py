@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -74,7 +75,7 @@ def test_send_delivers_everything(file: Path, server: LocalServer, tmp_path: Pat
     result = run_command_line("send", str(file), environment=clean_environment(tmp_path, **environment))
     assert result.returncode == 0, result.stderr
     assert re.fullmatch(rf"4 traces, 6\d\d spans sent to {server.url}, project sent-later\n", result.stdout)
-    assert "left out: no JSON" in result.stderr
+    assert "skipped: no JSON" in result.stderr
     traces = _get(server, "/traces").json()["items"]
     assert sorted(trace["span_count"] for trace in traces) == [2, 2, 2, 601]
     assert [score["reason"] for score in _get(server, "/evaluations/trace-scores").json()["items"]] == [
@@ -90,10 +91,27 @@ def test_send_says_where_to_go_on(file: Path, tmp_path: Path) -> None:
         result = run_command_line("send", str(file), environment=environment)
         assert result.returncode == 5
         assert "You've reached the traces limit" in result.stderr
-        assert "go on with --from-line 1" in result.stderr
+        assert "continue with --from-line 1" in result.stderr
         refused = run_command_line("send", str(file), "--api-key", "sk_pp_wrong", environment=environment)
     assert refused.returncode == 2
     assert "refuses the API key" in refused.stderr
+
+
+def test_send_reports_a_refused_score(file: Path, server: LocalServer, tmp_path: Path) -> None:
+    """A score that the server refuses is no success: the command names it, and fails."""
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    score = next(line["score"] for line in lines if "score" in line)
+    trace = next(line for line in lines if line.get("trace_id") == score["trace_id"] and "started_at" in line)
+    trace = {**trace, "trace_id": str(uuid4())}  # an id exists once on a server, in one project
+    refused = {"score": {**score, "trace_id": trace["trace_id"], "value": "7", "data_type": "NUMERIC"}}
+    file = tmp_path / "refused.jsonl"
+    file.write_text("\n".join(json.dumps(line) for line in (trace, refused)), encoding="utf-8")
+    environment = clean_environment(tmp_path, **server.environment("refused"))
+    result = run_command_line("send", str(file), environment=environment)
+    assert result.returncode == 5
+    assert "1 score not sent: refused (" in result.stderr
+    shown = run_command_line("send", str(file), "--format", "json", environment=environment)
+    assert json.loads(shown.stdout)["scores_dropped"] == {"refused": 1}
 
 
 def test_the_old_name_of_send_says_so_once(file: Path, tmp_path: Path) -> None:
@@ -103,7 +121,7 @@ def test_the_old_name_of_send_says_so_once(file: Path, tmp_path: Path) -> None:
     listed = run_command_line("--help", environment=environment)
     assert result.returncode == 5
     assert result.stderr.count("it is now `pandaprobe-otel send`.") == 1
-    assert "127.0.0.1:9 does not take the API key" in result.stderr
+    assert "127.0.0.1:9 does not accept the API key" in result.stderr
     assert "replay" not in listed.stdout
 
 
@@ -125,8 +143,8 @@ def test_an_empty_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text("nothing\n", encoding="utf-8")
     result = run_command_line("view", str(tmp_path / "t.jsonl"), environment=clean_environment(tmp_path))
     assert result.returncode == 1
-    assert "line 1 left out" in result.stderr
-    assert "has no traces" in result.stderr
+    assert "line 1 skipped" in result.stderr
+    assert "contains no traces" in result.stderr
 
 
 def test_a_trace_and_a_session_as_one_page(server: LocalServer, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from endpoints import all_endpoints
 from pandaprobe_otel.api.endpoint import Endpoint, Repeat, Scope
 from pandaprobe_otel.cli import app as app_module
-from pandaprobe_otel.cli.exits import ExitCode
+from pandaprobe_otel.cli.exit_codes import ExitCode
 from pandaprobe_otel.cli.look_up_hint import with_look_up_hint
 from pandaprobe_otel.errors import OutcomeUnknown, SentRequest
 from scripted_api import RESET, ScriptedApi
@@ -38,7 +38,7 @@ def test_every_request_that_is_not_repeated_has_a_command(endpoint: Endpoint[Any
     said = with_look_up_hint(lost(endpoint.method, path, SCORE))
     words, _, command = said.partition("2026-01-02T03:04:05Z: ")
 
-    assert words == "No answer came. Look before you repeat it, for what was made since "
+    assert words == "No answer came. Before you repeat it, look for objects created since "
     name, *arguments = shlex.split(command)
     assert name == "pandaprobe-otel"
     assert app_module.run([*arguments, "--help"]) == ExitCode.OK
@@ -47,7 +47,7 @@ def test_every_request_that_is_not_repeated_has_a_command(endpoint: Endpoint[Any
 def test_what_the_command_line_never_sends_has_no_command() -> None:
     """The client is not named where there is none."""
     for error in (lost("POST", "/organizations", {"name": "o"}), OutcomeUnknown("No answer came.")):
-        assert with_look_up_hint(error) == "No answer came. Look before you repeat it."
+        assert with_look_up_hint(error) == "No answer came. Check whether it was carried out before you repeat it."
 
 
 @pytest.mark.parametrize(

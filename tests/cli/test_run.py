@@ -72,7 +72,7 @@ def test_a_command_that_does_not_exist(tmp_path: Path) -> None:
     done = run_here("run", "--", "no-such-program-here", environment=clean_environment(tmp_path))
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "pandaprobe-otel: no-such-program-here: no such command.\n"
+    assert done.stderr == "pandaprobe-otel: no-such-program-here: command not found.\n"
 
 
 @pytest.mark.parametrize("dashes", [["--"], []])

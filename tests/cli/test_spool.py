@@ -141,7 +141,7 @@ def test_purge_deletes_what_it_is_told_and_nothing_else(refused: Path, tmp_path:
     ("arguments", "code", "words"),
     [
         (("ls",), 4, "PANDAPROBE_SPOOL_DIR"),
-        (("ls", "--spool", "/nowhere/at/all"), 4, "is no directory"),
+        (("ls", "--spool", "/nowhere/at/all"), 4, "is not a directory"),
         (("retry", "--spool", "/tmp"), 4, "or --all"),
         (("purge", "--spool", "/tmp"), 4, "or --all"),
         (("show", "7", "--spool", "/tmp"), 3, "no refused request 7"),
@@ -174,6 +174,6 @@ def test_looking_does_not_disturb_a_running_service(tmp_path: Path) -> None:
 
 
 def _ok() -> Any:
-    from pandaprobe_otel.transport.messages import Answer
+    from pandaprobe_otel.transport.request_outcome import Answer
 
     return Answer(status=202)

@@ -17,7 +17,7 @@ from hostile_answers import outcomes
 from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.gates import AUTH, QUOTA
 from pandaprobe_otel.delivery.outgoing_request import Step
-from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
 from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
 from simulated_delivery import SimulatedDelivery, accepted, create
 from simulated_world import most_in_a_window
@@ -95,7 +95,7 @@ def test_a_fault_of_ours_in_a_consequence_returns_the_token_and_is_told_once(
     """Our code raises three hundred times, and the three hundred and first trace still goes."""
     delivery = SimulatedDelivery()
     with monkeypatch.context() as broken:
-        broken.setattr(delivery.policy._consequences, "_after_send", lambda *_: 1 / 0)
+        broken.setattr(delivery.policy._effects, "_after_send", lambda *_: 1 / 0)
         with caplog.at_level(logging.WARNING):
             for number in range(300):
                 delivery.put(create(number))
@@ -126,7 +126,7 @@ def test_a_fault_of_ours_in_the_answer_to_a_probe_leaves_no_gate_shut(
             raise fault
         return judge(outcome)
 
-    monkeypatch.setattr("pandaprobe_otel.delivery.consequences.judge", judge_once_wrong)
+    monkeypatch.setattr("pandaprobe_otel.delivery.outcome_effects.judge", judge_once_wrong)
     delivery.run(2 * HOUR)
 
     counts = delivery.ledger.read()

@@ -13,7 +13,7 @@ import pytest
 from pandaprobe_otel.delivery.attempt import Attempt
 from pandaprobe_otel.delivery.outgoing_request import Step, adopted_id
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
-from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
 from simulated_delivery import SimulatedDelivery, accepted, create
 
 
@@ -439,6 +439,57 @@ def test_a_score_waits_for_its_trace_and_is_sent_once() -> None:
 
     assert delivery.count("POST", "/evaluations/trace-scores") == 1
     assert delivery.policy.idle
+
+
+def test_a_score_of_a_trace_that_never_comes_is_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """After five minutes of 404 the score is dropped: a count, and one line that names the score and its trace."""
+    delivery = SimulatedDelivery(lambda attempt, now: detail(404, "Trace x not found."))
+    delivery.put(replace(create(1, spans=0), step=Step.SCORE, name="quality"))
+    delivery.put(replace(create(2, spans=0), step=Step.SCORE, name="quality"))
+    with caplog.at_level(logging.WARNING):
+        delivery.run(600)
+
+    counts = delivery.ledger.read()
+    assert delivery.policy.idle
+    assert counts.scores_dropped == {"trace_not_found": 2}
+    assert counts.dropped == {}
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "score 'quality'" in line
+    assert "00000000-0000-0000-0000-000000000001" in line
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (detail(422, "value: must be one of good, bad"), "refused"),
+        (NoAnswer(reason="reset", may_have_arrived=True), "outcome_unknown"),
+    ],
+    ids=["refused", "unknown"],
+)
+def test_a_score_that_is_given_up_is_counted_and_logged_as_a_score(
+    answer: Outcome, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server knows the trace but refuses the score: the line says that the score is dropped, and not 0 spans."""
+    delivery = SimulatedDelivery(lambda attempt, now: accepted(attempt, now) if attempt.is_check else answer)
+    delivery.put(replace(create(1, spans=0), step=Step.SCORE, name="quality"))
+    with caplog.at_level(logging.WARNING):
+        delivery.run(60)
+
+    assert delivery.ledger.read().scores_dropped == {reason: 1}
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "score 'quality'" in line
+    assert "span" not in line
+
+
+def test_a_score_that_is_left_at_the_end_is_dropped_and_counted() -> None:
+    """A score whose trace has not come by the end of the process is one of the losses."""
+    delivery = SimulatedDelivery(lambda attempt, now: detail(404, "Trace x not found."))
+    delivery.put(replace(create(1, spans=0), step=Step.SCORE, name="quality"))
+    delivery.run(5)
+
+    dropped = delivery.policy.drop_all("shutdown")
+    assert (dropped.spans, dropped.scores, bool(dropped)) == (0, 1, True)
+    assert delivery.ledger.read().scores_dropped == {"shutdown": 1}
 
 
 def test_an_audited_trace_that_the_server_lost_is_sent_once_more(caplog: pytest.LogCaptureFixture) -> None:

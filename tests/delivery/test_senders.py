@@ -13,7 +13,7 @@ from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.delivery.sender_pool import SenderPool
-from pandaprobe_otel.transport.messages import Answer, Outcome, Request, Transport
+from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request, Transport
 from simulated_delivery import create
 from waiting import wait_until
 

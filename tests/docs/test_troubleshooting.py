@@ -21,13 +21,13 @@ from pandaprobe_otel.cli import run_report
 from pandaprobe_otel.cli.environment_notes import environment_notes
 from pandaprobe_otel.cli.extras import missing_extra
 from pandaprobe_otel.config.resolve import Config
-from pandaprobe_otel.delivery.causes import Causes
+from pandaprobe_otel.delivery.log_causes import Causes
 from pandaprobe_otel.delivery.notices import Notices
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.errors import OutcomeUnknown
-from pandaprobe_otel.evals.connection import Connection
+from pandaprobe_otel.evals.suite_connection import Connection
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
-from pandaprobe_otel.transport.messages import Answer, NoAnswer
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer
 from pandaprobe_otel.transport.verdict import judge
 from subprocesses import environment, run_python
 
@@ -155,7 +155,7 @@ MESSAGES: Final[dict[str, tuple[Said, ...]]] = {
     "Spans are there, but without inputs and outputs": (
         _notes(OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT="false"),
     ),
-    "The app's provider takes no processors": (_foreign_provider,),
+    "The app's provider accepts no processors": (_foreign_provider,),
     "The app's own exporter gets nothing": (_second_provider,),
     "A setting has no effect": (
         _notes(PANDAPROBE_API_KEE="x"),
@@ -165,11 +165,11 @@ MESSAGES: Final[dict[str, tuple[Said, ...]]] = {
     "The command line is missing": (_no_click,),
     "The local PandaProbe does not start": (_taken_port, _command("local", "--host", "0.0.0.0")),
     "An evaluation passes, or fails, on nothing": (_nothing_to_judge,),
-    "pytest: cannot work": (_no_key_for_pytest,),
+    "pytest: cannot send": (_no_key_for_pytest,),
     "A request may or may not have happened": (lambda *_: str(OutcomeUnknown("no answer came.")),),
 }
 """The messages under each heading, in the order of the page."""
-PRINTED: Final = "Nothing arrives, and nothing is said"
+PRINTED: Final = "Nothing arrives, and the log is empty"
 """The block above its message prints it; test_blocks.py runs the block."""
 
 

@@ -102,8 +102,11 @@ def test_what_did_not_pass_is_told_below_the_table() -> None:
 def test_many_failures_do_not_bury_the_verdict() -> None:
     """The first ten are told, and how many there are beside them."""
     found = report(*(case(f"c{number}", Outcome.FAILED) for number in range(13)))
-    assert ("and 3 more: --tree all" in shown(found), shown(found).count("TOOL")) == (True, 10)
-    assert ("more: --tree" in shown(found, trees="all"), shown(found, trees="all").count("TOOL")) == (False, 13)
+    assert ("and 3 more: shown with --tree all" in shown(found), shown(found).count("TOOL")) == (True, 10)
+    assert ("more: shown with --tree" in shown(found, trees="all"), shown(found, trees="all").count("TOOL")) == (
+        False,
+        13,
+    )
 
 
 def test_a_large_trace_does_not_bury_the_verdict() -> None:
@@ -112,7 +115,7 @@ def test_a_large_trace_does_not_bury_the_verdict() -> None:
     large = replace(case("bad", Outcome.FAILED), traces=({**TRACE, "spans": spans}, {**TRACE, "trace_id": "second"}))
     text = shown(report(large))
     assert text.count("step_") == 59
-    assert "and 441 more spans: --tree all, or --report" in text
+    assert "and 441 more spans: shown with --tree all or --report" in text
     assert "trace second" in text
     assert shown(report(large), trees="all").count("step_") == 500
 

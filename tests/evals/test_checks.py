@@ -107,7 +107,7 @@ def test_a_schema(output: Any, score: float, reason: str) -> None:
 
 def test_what_is_no_schema_is_refused() -> None:
     """Before anything runs; and an older draft is checked by its own rules."""
-    with pytest.raises(ValueError, match=r"matches_schema: this is no JSON Schema: \$\.type: 'objekt' is not valid"):
+    with pytest.raises(ValueError, match=r"matches_schema: invalid JSON Schema: \$\.type: 'objekt' is not valid"):
         MatchesSchema({"type": "objekt"})
     old = {"$schema": "http://json-schema.org/draft-04/schema#", "minimum": 3, "exclusiveMinimum": True}
     assert said(MatchesSchema(old), run_of(3))[1] == 0.0
@@ -124,12 +124,12 @@ CALLS = [("look_up", {"number": "17"}), ("look_up", {"number": "18"}), ("refund"
         (ToolUse(["refund", "look_up"], ordered=True), 0.5, "missing in this order: "),
         (ToolUse(["look_up", "refund"], ordered=True), 1.0, ""),
         (ToolUse(["look_up", ToolCall("look_up", {"number": "17"})]), 1.0, ""),
-        (ToolUse(["look_up"] * 3), 2 / 3, "missing: look_up(); besides: refund(amount=39.0)"),
+        (ToolUse(["look_up"] * 3), 2 / 3, "missing: look_up(); other calls: refund(amount=39.0)"),
         (ToolUse([ToolCall("refund", {"amount": lambda value: value > 40})]), 0.0, "missing: refund(amount="),
         (ToolUse([{"name": "look_up", "arguments": {"number": re.compile("8")}}]), 1.0, ""),
-        (ToolUse(["refund"], only=True), 1 / 3, "besides: look_up(number='17'), look_up(number='18')"),
-        (ToolUse([], only=True), 0.0, "besides: "),
-        (ToolUse(["email"]), 0.0, "missing: email(); besides: look_up(number='17')"),
+        (ToolUse(["refund"], only=True), 1 / 3, "other calls: look_up(number='17'), look_up(number='18')"),
+        (ToolUse([], only=True), 0.0, "other calls: "),
+        (ToolUse(["email"]), 0.0, "missing: email(); other calls: look_up(number='17')"),
     ],
 )
 def test_tool_use(check: ToolUse, score: float, reason: str) -> None:
@@ -260,7 +260,7 @@ def test_groundedness_by_any_model(endpoint: ProviderServer, model: Any) -> None
         (
             {"claim": 1},
             "no evidence",
-            "JudgeError: the answer did not fit the schema, even at the third try: claims: Field req",
+            "JudgeError: the answer did not fit the schema in three attempts: claims: Field req",
         ),
     ],
 )
@@ -361,8 +361,8 @@ def test_metrics_can_be_checked_in_a_test(endpoint: ProviderServer, run_suite: R
     failing = {"test_fails", "test_nothing_to_compare", "test_no_trace"}
     assert {name for name, found in outcome.cases.items() if found == "failure"} == failing, outcome.out
     assert "is_polite 0.75 < 0.80: seen" in outcome.out
-    assert "exact_match is inconclusive, there was nothing to judge: the case expects nothing" in outcome.out
-    assert "tool_use is inconclusive, there was nothing to judge: no trace was made" in outcome.out
+    assert "exact_match is inconclusive: there was nothing to judge: the case has no expected output" in outcome.out
+    assert "tool_use is inconclusive: there was nothing to judge: no trace was made" in outcome.out
 
 
 def test_opinions_are_sent_where_traces_are(endpoint: ProviderServer, server: LocalServer, tmp_path: Path) -> None:

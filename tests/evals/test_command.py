@@ -125,7 +125,7 @@ def test_what_is_stored(
     assert "## sessions: failed" in (tmp_path / "summary.md").read_text()
 
     again = run_command(*both, "--max-evals", "2", **project)
-    assert "= 3 evaluations, and the limit is 2 in all" in again.stdout
+    assert "= 3 evaluations, but the limit is 2 in total" in again.stdout
     assert again.returncode == 6
 
 
@@ -135,16 +135,16 @@ def test_what_is_stored(
         (("cases.jsonl", "--task", "nowhere:f"), "nowhere:f cannot be loaded"),
         (("cases.jsonl", "--task", "json:loads", "--metric", "x=high"), "'high' is not a number"),
         (("cases.jsonl", "--task", "json:loads", "--baseline", "cases.jsonl"), "is not a report"),
-        (("cases.jsonl", "--task", "json:loads", "--report", "r.pdf"), "none of .json, .md and .html"),
+        (("cases.jsonl", "--task", "json:loads", "--report", "r.pdf"), "must end in .json, .md or .html"),
         (("cases.jsonl", "--task", "json:loads", "--report", "cases.jsonl/r.md"), "r.md cannot be written"),
         (("cases.jsonl", "--task", "json:loads", "--report", "folder.html"), "folder.html cannot be written"),
         (("cases.jsonl", "--task", "json:loads", "--judge-url", "http://x"), "--judge-url needs --judge"),
         (("cases.jsonl", "--task", "json:loads", "--refresh"), "--refresh needs --cache"),
-        (("cases.jsonl",), "say what to judge: DATASET and --task, or --trace, or --session"),
+        (("cases.jsonl",), "nothing to judge: pass DATASET with --task, --trace, or --session"),
         (("--trace", "x"), "--trace and --session need a --metric"),
-        (("--session", "s", "--metric", "m", "--repeat", "2"), "--repeat needs a task"),
-        (("--session", "s", "--metric", "nonsense"), "nonsense is no metric of traces; there are "),
-        (("--trace", "0" * 32, "--metric", "agent_reliability"), "agent_reliability judges sessions, and none"),
+        (("--session", "s", "--metric", "m", "--repeat", "2"), "--repeat needs DATASET"),
+        (("--session", "s", "--metric", "nonsense"), "nonsense is not a metric of traces; the metrics are "),
+        (("--trace", "0" * 32, "--metric", "agent_reliability"), "agent_reliability judges sessions, but no session"),
     ],
 )
 def test_what_cannot_be_meant(

@@ -77,13 +77,15 @@ def test_what_nobody_can_tell_is_folded_up() -> None:
     """Of a run of few cases nothing is called worse, though all have failed; without a base the means are there."""
     few, bad = report(case("c", 0.9)), report(case("c", 0.2))
     text = comment(bad, key="shop", before=few)
-    assert "Nothing has changed beyond chance." in text
-    assert text.index("too few cases to tell: 5 or more would do") > text.index("<summary>Not beyond chance</summary>")
+    assert "There is no significant change." in text
+    assert text.index("too few cases to tell: 5 or more would be enough") > text.index(
+        "<summary>Not beyond chance</summary>"
+    )
     assert "| `m` | 0.20 |" in comment(bad, key="shop")
     linked = report(case("c", 0.2), trace_url="https://example.com/{trace_id}")
     assert "- ✘ `c` [trace](https://example.com/t)\n" in comment(linked, key="shop")
     other = report(case("other", 0.9))
-    assert "No case in common" in comment(bad, key="shop", before=other)
+    assert "No common case" in comment(bad, key="shop", before=other)
 
 
 def test_a_regression_mentions_nobody() -> None:
@@ -129,7 +131,7 @@ def test_a_long_run_has_room() -> None:
     )
     text = comment(replace(long, cases=tuple(wide)), key="k", before=base)
     assert len(text) < 65_536
-    assert "There is more, for which a comment has no room." in text
+    assert "The rest does not fit into a comment." in text
     assert text.count("<details>") == text.count("</details>")
 
 
@@ -294,11 +296,11 @@ def test_the_command_in_a_job(tmp_path: Path, github: GitHubApi, runs: list[str]
 @pytest.mark.parametrize(
     ("token", "more", "code", "said"),
     [
-        (FORK, {}, 0, "must not write comments (pull-requests: write), as that of a pull request from a fork"),
+        (FORK, {}, 0, "has no permission `pull-requests: write`, as in every pull request from a fork"),
         ("", {}, 4, "GITHUB_TOKEN is not set"),
         ("wrong", {}, 2, "401: Bad credentials"),
         (JOB, {"GITHUB_REPOSITORY": "shop/gone"}, 3, "404: Not Found"),
-        (JOB, {"GITHUB_EVENT_PATH": ""}, 0, "this job is of no pull request"),
+        (JOB, {"GITHUB_EVENT_PATH": ""}, 0, "this job does not belong to a pull request"),
         (JOB, {"GITHUB_API_URL": "http://127.0.0.1:9"}, 5, "ConnectError"),
     ],
 )
@@ -308,7 +310,7 @@ def test_where_no_comment_can_be_written_the_summary_has_it(
     """And the command says why. A fork, and a job without a pull request, are no failure."""
     done = run_here(*runs, environment=job(tmp_path, github, token) | more)
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
-    assert done.stderr.strip().endswith("; the summary of the job has it")
+    assert done.stderr.strip().endswith("; it is in the summary of the job")
     assert (tmp_path / "summary.md").read_text().startswith(f"{MARK}\n### ✘ `shop`: failed")
     assert ours(github) == []
 
@@ -318,7 +320,7 @@ def test_outside_of_a_job(tmp_path: Path, github: GitHubApi, runs: list[str]) ->
     plain = clean_environment(tmp_path, GITHUB_TOKEN=PERSON, GITHUB_API_URL=github.url)
     plain = {name: value for name, value in plain.items() if name in ("GITHUB_TOKEN", "GITHUB_API_URL", "HOME", "PATH")}
     done = run_here(*runs, environment=plain)
-    assert (done.returncode, "is no repository (OWNER/NAME)" in done.stderr) == (4, True)
+    assert (done.returncode, "is not a repository (OWNER/NAME)" in done.stderr) == (4, True)
     done = run_here(*runs, "--link", "x=javascript:1", environment=plain)
     assert (done.returncode, "is not NAME=URL" in done.stderr) == (4, True)
     done = run_here(*runs, "--print", environment=plain)

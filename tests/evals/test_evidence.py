@@ -41,7 +41,7 @@ def test_a_baseline_does_not_replace_the_thresholds(shop: Path, run_command: Run
     assert run_command(*COMMAND, *FREE, "--report", "base.json").returncode == 0
     done = run_command(*COMMAND, *FREE, "--baseline", "base.json", RIGHT="0")
     assert done.returncode == 1, done.stdout
-    assert "too few cases to tell: 5 or more would do" in done.stdout
+    assert "too few cases to tell: 5 or more would be enough" in done.stdout
 
 
 def test_what_no_judge_saw_is_no_evidence(
@@ -75,7 +75,7 @@ def test_without_any_metric_nothing_is_known(shop: Path, run_command: RunCommand
     """That a task came to its end says nothing about its answers."""
     done = run_command(*COMMAND, "--report", "r.json")
     assert done.returncode == 6, done.stdout
-    assert "no metric was asked" in done.stdout
+    assert "no metric was judged" in done.stdout
     assert Report.load(shop / "r.json").outcome == "no evidence"
 
 

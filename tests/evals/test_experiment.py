@@ -199,7 +199,7 @@ def test_without_a_key_the_judge_cannot_be_asked(tmp_path: Path) -> None:
         print(error)
     """
     done = run_python(code, {**environment(), "HOME": str(tmp_path)}, set_up=False)
-    assert done.stdout.startswith("the judge cannot be asked: no API key: set PANDAPROBE_API_KEY"), done.stderr
+    assert done.stdout.startswith("the judge cannot be called: no API key: set PANDAPROBE_API_KEY"), done.stderr
 
 
 def test_evaluate_is_at_the_top() -> None:

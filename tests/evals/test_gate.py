@@ -152,9 +152,9 @@ def run(tmp_path: Path, run_command: RunCommand, server: LocalServer, project: d
         (("--metric", "task_completion=0.7"), 1, "task_completion 0.60 < 0.70: so so"),
         (("--metric", "task_completion", "--threshold", "0.7"), 1, "failed: 0/4 passed"),
         (("--pass-rate", "0.5"), 0, "passed: 2/4 passed"),
-        (("--metric", "tone=0.5"), 4, "tone is no metric of this run; there are task_completion, score"),
-        (("--threshold", "tone=0.5"), 4, "tone is no metric of this run"),
-        (("--report", "r.pdf"), 4, "none of .json, .md and .html"),
+        (("--metric", "tone=0.5"), 4, "tone is not a metric of this run; its metrics are task_completion, score"),
+        (("--threshold", "tone=0.5"), 4, "tone is not a metric of this run"),
+        (("--report", "r.pdf"), 4, "must end in .json, .md or .html"),
     ],
 )
 def test_the_command(run: Path, run_command: RunCommand, arguments: tuple[str, ...], code: int, said: str) -> None:

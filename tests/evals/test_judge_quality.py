@@ -78,7 +78,7 @@ def test_agreement_on_few_cases_is_no_proof() -> None:
     """Four of four is a wide interval, and the number of cases that would do is told; more narrow it."""
     few, many = agreement(verdicts(2, 0, 0, 2)), agreement(verdicts(60, 2, 3, 55))
     assert few.low < 0.5
-    assert few.lack == "too few cases: 2 with the label yes, and at least 5 of each are needed"
+    assert few.lack == "too few cases: 2 with the label yes; each label needs at least 5"
     assert many.lack is None
     some = agreement(verdicts(8, 2, 2, 8))
     assert some.lack is not None
@@ -144,7 +144,7 @@ def test_a_case_that_cannot_be_read_is_refused(item: dict[str, Any]) -> None:
 
 def test_a_case_without_a_label_or_an_output_is_refused() -> None:
     """By its number."""
-    with pytest.raises(ValueError, match="case 2 needs 'label', and 'output' with 'input', or 'trace'"):
+    with pytest.raises(ValueError, match="case 2 needs 'label' and either 'input' with 'output', or 'trace'"):
         load_labelled([{"output": "x", "label": True}, {"output": "x"}])
     with pytest.raises(ValueError, match="case 1 needs"):
         load_labelled([{"input": "x", "label": True}])
@@ -269,8 +269,8 @@ def test_what_cannot_be_measured_is_refused(endpoint: ProviderServer) -> None:
     judge = LocalJudge("m", url=endpoint.url)
     for wrong, said in (
         ({"metrics": "task_completion"}, "task_completion needs a judge"),
-        ({"metrics": "task_complete", "judge": judge}, "task_complete is no metric of traces"),
-        ({"metrics": "confidence", "judge": judge, "max_evaluations": 3, "repeat": 2}, "4 evaluations, and the limit"),
+        ({"metrics": "task_complete", "judge": judge}, "task_complete is not a metric of traces"),
+        ({"metrics": "confidence", "judge": judge, "max_evaluations": 3, "repeat": 2}, "4 evaluations, but"),
         ({"metrics": "confidence", "judge": judge, "repeat": 0}, "repeat=0 is not"),
         ({"metrics": (), "judge": judge}, "no metric to measure"),
     ):
@@ -291,7 +291,7 @@ def write(path: Path, items: Iterable[Any]) -> None:
         ((40, 2, 40), ("--min-kappa", "0.6"), 0, "task_completion: passed\n  kappa      0.95, 95 % CI 0."),
         ((40, 38, 40), ("--min-kappa", "0.9"), 1, "task_completion: failed\n"),
         ((12, 1, 12), ("--min-kappa", "0.8"), 6, "task_completion: no evidence\n"),
-        ((3, 0, 3), (), 6, "too few cases: 3 with the label yes, and at least 5 of each are needed"),
+        ((3, 0, 3), (), 6, "too few cases: 3 with the label yes; each label needs at least 5"),
         ((3, 0, 3), ("--allow-no-evidence",), 0, "too few cases: 3 with the label yes"),
     ],
 )
@@ -328,12 +328,12 @@ def test_the_command_tells_all_in_json(endpoint: ProviderServer, run_command: Ru
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ((), "say what to measure: --metric with --judge, or --scorer"),
+        ((), "nothing to measure: pass --metric with --judge, or --scorer"),
         (("-m", "confidence"), "confidence needs a judge"),
         (("-m", "confidence", "--judge", "m"), "the judge m is none of openai/…"),
         (("--scorer", "builtins:len", "--judge-url", "http://x"), "--judge-url needs --judge"),
         (("--scorer", "nowhere:f"), "nowhere:f cannot be loaded"),
-        (("-m", "confidence", "--threshold", "x=0.5"), "x has a threshold, but is not measured"),
+        (("-m", "confidence", "--threshold", "x=0.5"), "x has a threshold but is not measured"),
     ],
 )
 def test_the_command_refuses(run_command: RunCommand, tmp_path: Path, options: tuple[str, ...], said: str) -> None:

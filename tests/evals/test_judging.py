@@ -62,7 +62,7 @@ def test_a_trace_that_is_not_there_is_an_error(client: Client) -> None:
     assert found[here.target, "task_completion"].finding is Finding.SCORED
     missing = found[gone.target, "task_completion"]
     assert (missing.finding, missing.passes(0.0)) == (Finding.ERROR, False)
-    assert "not in PandaProbe" in missing.reason
+    assert "PandaProbe does not have" in missing.reason
 
 
 class Waited:
@@ -101,7 +101,7 @@ def test_a_part_of_an_answer_does_not_pass(client: Client) -> None:
     assert judgement.finding is Finding.SCORED
     assert (judgement.passes(0.0), judgement.passes(0.0, allow_vacuous=True)) == (False, True)
     assert (judgement.is_no(0.0), judgement.is_no(1.1)) == (False, True)
-    assert "the trace is cancelled: only a part was judged" in describe("task_completion", judgement, 0.0)
+    assert "the trace is cancelled: only part of it was judged" in describe("task_completion", judgement, 0.0)
 
 
 def test_a_session_is_judged_when_all_of_it_is_there(client: Client) -> None:
@@ -110,7 +110,7 @@ def test_a_session_is_judged_when_all_of_it_is_there(client: Client) -> None:
     traces = (str(here.trace_id), str(uuid.uuid4()))
     asked = Question(target="whole", metrics=("agent_reliability",), session=True, traces=traces, started=NOW)
     bench = ServerBench(client, visible_within_s=0.5)
-    assert "not in PandaProbe" in bench.judge([asked])["whole", "agent_reliability"].reason
+    assert "PandaProbe does not have" in bench.judge([asked])["whole", "agent_reliability"].reason
     whole = replace(asked, traces=traces[:1])
     assert bench.judge([whole])["whole", "agent_reliability"].finding is not Finding.ERROR
 
@@ -120,7 +120,7 @@ def test_a_session_that_is_not_there_is_no_pass(client: Client) -> None:
     asked = Question(target="nowhere", metrics=("agent_reliability",), session=True)
     judgement = ServerBench(client).judge([asked])["nowhere", "agent_reliability"]
     assert (judgement.finding, judgement.passes(0.0, allow_vacuous=True)) == (Finding.ERROR, False)
-    assert judgement.reason == "the run gave no score: the target is not in PandaProbe"
+    assert judgement.reason == "the run gave no score: PandaProbe does not have the target"
 
 
 def test_a_quota_that_is_used_up_is_an_error(client: Client, server: LocalServer) -> None:
@@ -163,7 +163,7 @@ def test_an_allowance_is_shared(client: Client) -> None:
     first, second = (ServerBench(client, allowance=allowance).judge(asked) for _ in range(2))
     assert {judgement.finding for judgement in first.values()} == {Finding.SCORED}
     assert {judgement.reason for judgement in second.values()} == {
-        "not judged: 1 trace × 2 metrics = 2 evaluations, and the limit is 3 in all"
+        "not judged: 1 trace × 2 metrics = 2 evaluations, but the limit is 3 in total"
     }
 
 
@@ -184,7 +184,7 @@ def test_what_did_not_change_is_judged_once(client: Client, server: LocalServer,
         torn.write('\n{"key": "x", "val')
     other = question(client, "task_completion", content="same")
     assert judged(other) == (0.3, True)
-    assert told[-1] == "nothing = 0 evaluations, 1 more known from the cache"
+    assert told[-1] == "nothing = 0 evaluations, 1 more from the cache"
     assert judged(other, judge="elsewhere") == (0.9, False)
     assert judged(other, judge="elsewhere") == (0.9, True)
     assert judged(question(client, "task_completion", content="new")) == (0.9, False)

@@ -76,7 +76,7 @@ def test_cases_are_judged_without_a_server(endpoint: ProviderServer, tmp_path: P
     assert report.cases[1].results[0].text == "task_completion 0.20 < 0.50: seen"
     assert "HTTP 401: no key" in report.cases[2].results[0].text
     assert told[0] == "3 traces × 1 metric = 3 evaluations"
-    assert told[1] == "nothing = 0 evaluations, 2 more known from the cache"
+    assert told[1] == "nothing = 0 evaluations, 2 more from the cache"
     assert told[2] == "1 trace × 1 metric = 1 evaluation"
     assert len(endpoint.received) == asked + 2
     assert endpoint.received[0].headers["authorization"] == "Bearer k"
@@ -145,7 +145,9 @@ def test_a_judge_that_cannot_be_asked_is_refused(model: str, said: str, monkeypa
     with pytest.raises(ValueError, match=said):
         evaluate([1], lambda value: pytest.fail("it ran"), ["task_completion"], judge=model)
     monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
-    with pytest.raises(ValueError, match="task_complete is no metric of traces; there are argument_correctness, "):
+    with pytest.raises(
+        ValueError, match="task_complete is not a metric of traces; the metrics are argument_correctness, "
+    ):
         evaluate([1], lambda value: pytest.fail("it ran"), ["task_complete"], judge="anthropic/claude")
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pandaprobe_otel.cli.case_table import show_report
-from pandaprobe_otel.cli.exits import exit_code_of_outcome
+from pandaprobe_otel.cli.exit_codes import exit_code_of_outcome
 from pandaprobe_otel.evals import Report, TaskRun
 from pandaprobe_otel.evals.case_results import Rules, case_result
 from pandaprobe_otel.evals.dataset import Case

@@ -139,7 +139,7 @@ def test_a_trace_that_was_cancelled_is_not_green(judged: RunSuite) -> None:
         "test_cancelled::pandaprobe[task_completion]": "error",
         "test_cancelled_allowed::pandaprobe[task_completion]": "passed",
     }, outcome.out
-    assert "the trace is cancelled: only a part was judged" in outcome.out
+    assert "the trace is cancelled: only part of it was judged" in outcome.out
 
 
 def test_verdicts_are_honest(judged: RunSuite, server: LocalServer, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_verdicts_are_honest(judged: RunSuite, server: LocalServer, tmp_path: Pa
         "test_no_trace::pandaprobe[task_completion]": "error",
         "test_session::pandaprobe[agent_reliability]": "failure",
     }, outcome.out
-    assert "coherence is inconclusive, there was nothing to judge" in outcome.out
+    assert "coherence is inconclusive: there was nothing to judge" in outcome.out
     assert "plan_quality could not be judged: Metric execution failed: the provider is on strike" in outcome.out
     assert "the test made no trace" in outcome.out
 
@@ -171,7 +171,7 @@ def test_eval_without_a_key_is_a_usage_error(run_suite: RunSuite) -> None:
     outcome = run_suite(MARKED, "--pandaprobe=eval")
     assert (outcome.code, "set PANDAPROBE_API_KEY" in outcome.out) == (4, True)
     outcome = run_suite(MARKED, PANDAPROBE_PYTEST="always")
-    assert (outcome.code, "the mode is none of off, record, eval" in outcome.out) == (4, True)
+    assert (outcome.code, "the mode is not one of off, record, eval" in outcome.out) == (4, True)
 
 
 def test_record_sends_and_does_not_judge(run_suite: RunSuite, server: LocalServer, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_too_many_evaluations_are_not_started(judged: RunSuite) -> None:
     outcome = judged(MARKED, "--pandaprobe-max-evals=2", "-k", "good or strict")
     verdicts = [value for name, value in outcome.cases.items() if "::" in name]
     assert verdicts == ["error"] * 3
-    assert "= 3 evaluations, and the limit is 2" in outcome.out
+    assert "= 3 evaluations, but the limit is 2" in outcome.out
 
 
 REPEATED = """
@@ -281,7 +281,7 @@ def test_the_judge_decides_about_repetitions_and_confirms_a_no(judged: RunSuite,
     assert outcome.cases["test_flaky::pandaprobe[task_completion]"] == "passed", outcome.out
     assert outcome.cases["test_confirmed::pandaprobe[step_efficiency]"] == "passed"
     assert "4/5 passed (80%, 95 % CI 38–96), 80% required" in outcome.out
-    assert "2 of 3 answers are a yes: 0.20, 0.80, 0.90" in outcome.out
+    assert "2 of 3 answers are yes: 0.20, 0.80, 0.90" in outcome.out
     assert outcome.code == 0
 
 
@@ -329,7 +329,7 @@ def test_report_cache_scores_and_judgements_within_a_test(
     first = judged(REPORTED, *options)
     assert first.code == 0, first.out
     second = judged(REPORTED, *options)
-    assert "nothing = 0 evaluations, 1 more known from the cache" in second.out
+    assert "nothing = 0 evaluations, 1 more from the cache" in second.out
     assert second.code == 0
     (case,) = Report.load(tmp_path / "report.json").cases
     assert (case.id, case.outcome, case.output) == ("test_suite.py::test_cached", "passed", "refunded: the same")

@@ -108,12 +108,12 @@ def test_variables_are_read_when_pytest_is_configured(run_suite: RunSuite, tmp_p
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("--pandaprobe=always", "the mode is none of off, record, eval"),
+        ("--pandaprobe=always", "the mode is not one of off, record, eval"),
         ("--pandaprobe-max-evals=many", "--pandaprobe-max-evals=many is not a number of 0 or more"),
         ("--pandaprobe-timeout=-1", "--pandaprobe-timeout=-1 is not a number of 0 or more"),
         ("--pandaprobe-deliver-within=nan", "--pandaprobe-deliver-within=nan is not a number of 0 or more"),
         ("--pandaprobe-metrics=a=high", "--pandaprobe-metrics: a=high: 'high' is not a number"),
-        ("--pandaprobe-report=r.pdf", "--pandaprobe-report: the report r.pdf is none of .json, .md and .html"),
+        ("--pandaprobe-report=r.pdf", "--pandaprobe-report: the report r.pdf must end in .json, .md or .html"),
     ],
 )
 def test_values_that_cannot_be_meant(run_suite: RunSuite, option: str, said: str) -> None:
@@ -165,9 +165,12 @@ def test_metrics_of_markers_that_name_none(judged: RunSuite, project_client: Cli
     [
         (
             "metrics=['task_complete']",
-            "test_suite.py::test_x: @pytest.mark.pandaprobe: task_complete is no metric of traces; there are ",
+            "test_suite.py::test_x: @pytest.mark.pandaprobe: task_complete is not a metric of traces; the metrics are ",
         ),
-        ("metrics=['task_completion'], session=True", "task_completion is no metric of sessions; there are agent_"),
+        (
+            "metrics=['task_completion'], session=True",
+            "task_completion is not a metric of sessions; the metrics are agent_",
+        ),
     ],
 )
 def test_metrics_that_there_are_not(judged: RunSuite, marker: str, said: str) -> None:
@@ -180,7 +183,7 @@ def test_a_metric_of_the_option_that_there_is_not(judged: RunSuite) -> None:
     """The option is blamed for what it says, and no test."""
     outcome = judged(UNNAMED, "--pandaprobe-metrics=task_complete")
     assert (outcome.code, outcome.cases) == (4, {})
-    assert "--pandaprobe-metrics: task_complete is no metric of traces" in outcome.out
+    assert "--pandaprobe-metrics: task_complete is not a metric of traces" in outcome.out
 
 
 def test_a_run_that_takes_too_long_is_an_error(judged: RunSuite, server: LocalServer) -> None:

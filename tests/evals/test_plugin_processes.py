@@ -78,7 +78,7 @@ def test_evaluates(probe):
 
 @pytest.mark.pandaprobe
 def test_cannot_be_judged(probe):
-    with pytest.raises(Exception, match="sending is turned off, by init.enabled=False. or by pytest without"):
+    with pytest.raises(Exception, match="sending is disabled by init.enabled=False., or by pytest without"):
         evaluate(["x"], assistant, "task_completion")
 """
 

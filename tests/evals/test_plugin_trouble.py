@@ -16,10 +16,10 @@ import httpx
 import pytest
 
 from pandaprobe_otel.api import Client
-from pandaprobe_otel.evals.connection import Connection
+from pandaprobe_otel.evals.suite_connection import Connection
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.routes import runs
-from pandaprobe_otel.reporting.report import Status
+from pandaprobe_otel.reporting.delivery_status import Status
 from pandaprobe_otel.transport.verdict import VerdictKind
 from suites import RunSuite
 from waiting import PATIENCE_S
@@ -80,7 +80,7 @@ def test_each_trouble_is_the_error_of_its_own_verdict(
         "test_quota::pandaprobe[confidence]": "error",
     }, outcome.out
     for reason in (
-        "step_efficiency could not be judged: the run gave no score: the target is not in PandaProbe",
+        "step_efficiency could not be judged: the run gave no score: PandaProbe does not have the target",
         "plan_quality could not be judged: Metric execution failed: the provider is on strike",
         "plan_adherence could not be judged: RunFailed: ",
         "confidence could not be judged: QuotaExceeded: ",
@@ -142,7 +142,7 @@ def test_a_server_that_is_not_there(run_suite: RunSuite) -> None:
     env = {"PANDAPROBE_ENDPOINT": "http://127.0.0.1:9", "PANDAPROBE_SHUTDOWN_TIMEOUT": "0", "PANDAPROBE_API_KEY": "sk"}
     outcome = run_suite(ONE, "--pandaprobe=eval", "--pandaprobe-deliver-within=0.2", **env)
     assert set(outcome.verdicts.values()) == {"error"}, outcome.out
-    assert "not delivered: traces still wait after 0.2 s" in outcome.out
+    assert "not delivered: some traces still wait to be sent after 0.2 s" in outcome.out
     assert outcome.code == 1
 
 
@@ -151,7 +151,7 @@ def test_without_a_key(run_suite: RunSuite) -> None:
     for mode in ("eval", "record"):
         outcome = run_suite(ONE, f"--pandaprobe={mode}")
         assert (outcome.code, outcome.cases) == (4, {})
-        assert f"--pandaprobe={mode} cannot work: no API key: set PANDAPROBE_API_KEY" in outcome.out
+        assert f"--pandaprobe={mode} cannot send: no API key: set PANDAPROBE_API_KEY" in outcome.out
 
 
 STOPPED = """
@@ -238,4 +238,4 @@ def test_a_server_that_took_nothing_is_not_waited_for_as_long(
     problem = Connection("eval", settings).flush()
 
     assert handle.asked_s == asked_s
-    assert problem == f"traces still wait after {sum(asked_s):g} s (refused)"
+    assert problem == f"some traces still wait to be sent after {sum(asked_s):g} s (refused)"

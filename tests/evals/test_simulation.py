@@ -104,8 +104,8 @@ def test_how_a_conversation_ends(spans: SpanRecorder, script: list[str], until: 
     [
         ({"llm_calls": 2}, {}, 3, "model calls: 3, at most 2 allowed"),
         ({"tokens": 25}, {"prompt_tokens": 5, "completion_tokens": 5}, 3, "tokens: 30, at most 25 allowed"),
-        ({"tokens": 25}, {}, 1, "no model call says what it used"),
-        ({"cost": 0.5}, {}, 1, "no model call says what it used"),
+        ({"tokens": 25}, {}, 1, "no model call states its use"),
+        ({"cost": 0.5}, {}, 1, "no model call states its use"),
         ({"seconds": 0.0}, {}, 1, "seconds: "),
     ],
 )
@@ -190,7 +190,7 @@ def test_agents_of_any_form(spans: SpanRecorder, tested: Any) -> None:
 @pytest.mark.parametrize("wrong", [lambda: "x", lambda a, b, c: "x"])
 def test_what_is_no_agent_is_refused(wrong: Callable[..., str]) -> None:
     """Before anybody talks to it; so is a number of turns that is none."""
-    with pytest.raises(ValueError, match=r"an agent is called by agent\(message\)"):
+    with pytest.raises(ValueError, match=r"the agent must accept agent\(message\)"):
         Simulation(wrong)
     with pytest.raises(ValueError, match="turns=0"):
         Simulation(plain, turns=0)
@@ -339,16 +339,19 @@ def test_a_user_who_cannot_be_played_is_no_fault_of_the_agent(endpoint: Provider
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (17, "17 is no simulated user: a text, a list of messages, or a mapping of persona with goal, opening; script"),
-        ({"persona": "x", "mood": "y"}, "is no simulated user"),
-        ({"goal": "x"}, "is no simulated user"),
+        (
+            17,
+            "17 is not a simulated user: pass a text, a list of messages, or a mapping of persona with goal, opening",
+        ),
+        ({"persona": "x", "mood": "y"}, "is not a simulated user"),
+        ({"goal": "x"}, "is not a simulated user"),
         ({"script": "I want my money back"}, "a script is a list of messages, each a text or a choice of texts"),
         ({"script": ["hello", 17]}, "a script is a list of messages, each a text or a choice of texts"),
         ({"script": [[]]}, "a script is a list of messages, each a text or a choice of texts"),
         ({"script": None}, "a script is a list of messages, each a text or a choice of texts"),
-        ({"script": ["hello"], "until": ""}, "'' is no goal: a text, a pattern, or a function"),
-        ({"script": ["hello"], "until": 17}, "17 is no goal: a text, a pattern, or a function"),
-        ("a customer", "a persona in words needs a model to play it: Simulation(agent, model=...)"),
+        ({"script": ["hello"], "until": ""}, "'' is not a goal: pass a text, a pattern, or a function"),
+        ({"script": ["hello"], "until": 17}, "17 is not a goal: pass a text, a pattern, or a function"),
+        ("a customer", "a persona in words needs a model: Simulation(agent, model=...)"),
     ],
 )
 def test_what_is_no_user_is_refused(given: Any, said: str) -> None:
@@ -393,7 +396,7 @@ def test_a_user_is_drawn_from_a_stored_session() -> None:
     conversation = Simulation(shop)(ModelPersona.of_session(session, ask, goal="A refund."))
     assert conversation.messages[0]["content"] == "a refund pls"
     assert "- a refund pls\n- order 17" in prompts[0]
-    with pytest.raises(ValueError, match="in session s no user said anything"):
+    with pytest.raises(ValueError, match="session s has no user message"):
         ScriptedPersona.of_session(stored(None))
 
 
@@ -458,7 +461,9 @@ def test_runs_of_a_case_are_seeded_each_by_itself() -> None:
 
 def test_metrics_of_traces_are_refused(endpoint: ProviderServer) -> None:
     """With those that there are."""
-    with pytest.raises(ValueError, match="task_completion is no metric of sessions; there are agent_consistency"):
+    with pytest.raises(
+        ValueError, match="task_completion is not a metric of sessions; the metrics are agent_consistency"
+    ):
         evaluate([["hi"]], Simulation(plain), "task_completion", judge=LocalJudge("m", url=endpoint.url))
 
 

@@ -148,9 +148,9 @@ def test_a_bound_that_cannot_be_checked_fails() -> None:
         probe = Probe(mine, NoServices(), {})  # type: ignore[arg-type]
         assert recorder.names == ["chat"]
         probe.budget(llm_calls=1)
-        with pytest.raises(AssertionError, match="tokens: no model call says what it used"):
+        with pytest.raises(AssertionError, match="tokens: no model call states its use"):
             probe.budget(tokens=10)
-        with pytest.raises(AssertionError, match="cost: no model call says what it used"):
+        with pytest.raises(AssertionError, match="cost: no model call states its use"):
             probe.budget(cost=10)
 
 

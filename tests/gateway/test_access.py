@@ -154,4 +154,4 @@ def test_an_open_door_is_said_once(
         Gateway(host, endpoint=shared_server.url, api_key=shared_server.api_key, token=token),
     ):
         pass
-    assert sum("takes traces from everybody" in record.getMessage() for record in caplog.records) == lines
+    assert sum("accepts traces from everybody" in record.getMessage() for record in caplog.records) == lines

@@ -101,14 +101,14 @@ def values(inner: bytes, before: bytes, after: bytes) -> bytes:
     return before + (inner + b",") * (4_000_000 // (len(inner) + 1)) + inner + after
 
 
-OF_A_SPAN: Final = (b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"x":[', b"]}]}]}]}", 400, "1 spans have more than")
+OF_A_SPAN: Final = (b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"x":[', b"]}]}]}]}", 400, "1 spans have more")
 
 
 @pytest.mark.parametrize(
     ("inner", "before", "after", "status", "why"),
     [
         (b"{}", b'{"x":[', b"]}", 413, "too many objects and values"),
-        (b"{}", b'{"resourceSpans":[{"scopeSpans":[{"x":[', b'],"spans":[{}]}]}]}', 400, "1 spans have more than"),
+        (b"{}", b'{"resourceSpans":[{"scopeSpans":[{"x":[', b'],"spans":[{}]}]}]}', 400, "1 spans have more"),
         (b"{}", *OF_A_SPAN),
         (b"[]", *OF_A_SPAN),
         (b'"ab"', *OF_A_SPAN),

@@ -22,7 +22,7 @@ from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import Lease, LeasedBucket
 from pandaprobe_otel.gateway import Gateway
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
-from pandaprobe_otel.transport.messages import Answer, Request
+from pandaprobe_otel.transport.request_outcome import Answer, Request
 
 LIMIT, STEP_S, STEPS = 20, 6.0, 80
 A_STEP = round(10 * LIMIT * STEP_S / 60)

@@ -18,8 +18,8 @@ from google.rpc.status_pb2 import Status
 from otlp_senders import agent_trace, body_of, post
 from pandaprobe_otel.gateway import Gateway
 from pandaprobe_otel.gateway.arrivals import IDLE_S, WITHIN_S, Arrivals, Room
-from pandaprobe_otel.gateway.connections import MOST_SILENT, connections
 from pandaprobe_otel.gateway.errors import RefusedError
+from pandaprobe_otel.gateway.idle_connections import MOST_SILENT, connections
 from pandaprobe_otel.local import LocalServer
 
 BODY = body_of(agent_trace(3))
@@ -54,7 +54,7 @@ def test_others_go_on_beside_slow_uploads(gateway: Gateway) -> None:
             channel.unary_unary(EXPORT)(BODY, timeout=60)
         assert first.startswith(b"HTTP/1.1 503 ")
         assert b"\r\nretry-after: 1\r\n" in first.lower()
-        assert b"no room for a body that takes so long" in first
+        assert b"arrived too slowly while other requests needed" in first
 
 
 def test_a_body_that_stops_is_answered(gateway: Gateway) -> None:
@@ -62,7 +62,7 @@ def test_a_body_that_stops_is_answered(gateway: Gateway) -> None:
     with begin(gateway) as sender:
         answer = answer_of(sender)
     assert answer.startswith(b"HTTP/1.1 408 ")
-    assert f"nothing of the body came for {IDLE_S:g} s".encode() in answer
+    assert f"no part of the body arrived for {IDLE_S:g} s".encode() in answer
 
 
 def test_others_go_on_beside_connections_that_ask_nothing(gateway: Gateway) -> None:

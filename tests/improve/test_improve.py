@@ -21,7 +21,7 @@ from pandaprobe_otel.improve.proposing import Request, Response
 from pandaprobe_otel.improve.settings import Journal, Settings
 from pandaprobe_otel.improve.starting import CannotStart, start
 from pandaprobe_otel.improve.trial import CandidateResult, try_candidate
-from pandaprobe_otel.replay.capture.stored import traces_in
+from pandaprobe_otel.replay.capture.ordered_trace import traces_in
 from provider_server import ProviderServer
 from rings import IN_FULL
 
@@ -159,7 +159,7 @@ def test_false_mends_are_rejected(shop: Shop, name: str) -> None:
     ("files", "reason"),
     [
         ({}, "no change"),
-        ({"tests/test_shop.py": "x = 1\n"}, "touches the measure"),
+        ({"tests/test_shop.py": "x = 1\n"}, "changes a file that judges runs"),
         ({"app.py": "x = 1\n"}, "not allowed"),
         ({"../other.md": "x\n"}, "not allowed"),
         ({PROMPT: "When asked: Please pay back my blender. Please pay back my kettle."}, None),

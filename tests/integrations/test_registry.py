@@ -123,7 +123,7 @@ def test_library_that_is_older_and_lacks_every_module_is_reported(
     assert (result.state, record.levelname) == ("failed", "WARNING")
     assert record.getMessage() == f"openai is not instrumented: {result.reason}"
     assert result.reason == (
-        f"openai {old_openai} is older than the oldest version tested (99) and built differently "
+        f"openai {old_openai} is older than the oldest version tested (99) and has another structure "
         "(there is no openai.not_yet, openai.not.yet): upgrade to openai >= 99"
     )
     caplog.clear()
@@ -149,7 +149,7 @@ def test_pre_releases_are_not_older(found: str, monkeypatch: pytest.MonkeyPatch)
     """A pre-release of the oldest tested version, or of a newer one, is not reported."""
     from opentelemetry.instrumentation import dependencies
 
-    from pandaprobe_otel_integrations._floors import older_than_tested
+    from pandaprobe_otel_integrations._oldest_versions import older_than_tested
 
     monkeypatch.setattr(dependencies, "version", lambda _: found)
     assert older_than_tested(("library >= 2.0",)) is None
@@ -167,7 +167,7 @@ def test_module_of_the_app_with_the_name_of_a_library_is_left_alone(
     with caplog.at_level(logging.WARNING):
         (found,) = (result for result in registry.instrument_all("auto", others) if result.name == "openai")
         assert (found.state, caplog.records) == ("skipped", [])
-        assert "the app's own" in found.reason
+        assert "belongs to the app" in found.reason
         assert registry.instrument("openai").state == "failed"
         monkeypatch.setattr("sys.frozen", True, raising=False)  # as PyInstaller does: distributions are unknown
         (found,) = (result for result in registry.instrument_all("auto", others) if result.name == "openai")

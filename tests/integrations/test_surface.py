@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from conformance.adapter import adapters
-from conformance.page import PATH
+from conformance.providers_page import PATH
 from pages import section, with_section
 from surface.census import Library, all_libraries, census
-from surface.page import HEADING, part, parts_of, version_in, whole
+from surface.traced_methods_page import HEADING, part, parts_of, version_in, whole
 
 # Methods that are deprecated are called like the others.
 pytestmark = pytest.mark.filterwarnings("ignore")

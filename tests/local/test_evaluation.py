@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.local.faults import Faults
+from pandaprobe_otel.local.injected_faults import Faults
 from pandaprobe_otel.local.models.traces import TraceCreate
 from pandaprobe_otel.local.services import Services, build_services
 from pandaprobe_otel.local.settings import LocalSettings

@@ -18,7 +18,7 @@ import pytest
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.errors import ConfigError
 from pandaprobe_otel.local import DatabaseInUseError, LocalServer, serve
-from pandaprobe_otel.local.faults import Faults
+from pandaprobe_otel.local.injected_faults import Faults
 from pandaprobe_otel.local.middleware import OuterLayer
 
 STARTED = "2026-01-02T03:04:05.678901+00:00"

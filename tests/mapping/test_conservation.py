@@ -14,9 +14,18 @@ import orjson
 import pytest
 
 import captures
-from pandaprobe_otel.mapping import EventView, LogView, MappingOptions, SpanView, map_views, read_log, read_span, rest
+from pandaprobe_otel.mapping import (
+    EventView,
+    LogView,
+    MappingOptions,
+    SpanView,
+    map_views,
+    read_log,
+    read_span,
+    unread_attributes,
+)
 from pandaprobe_otel.mapping.precedence import DIALECTS
-from pandaprobe_otel.mapping.rest import MACHINES, left_out
+from pandaprobe_otel.mapping.unread_attributes import MACHINES, left_out
 from views import mapped, only_span, view
 
 SOURCES = sorted({(dialect.name, source) for dialect in DIALECTS for row in dialect.rows for source in row.sources})
@@ -224,9 +233,13 @@ def test_what_an_event_says_comes_out(name: str, kind: str) -> None:
 def test_the_page_names_what_is_left_out() -> None:
     """The page has each prefix of names that is left out for a reason of its own, and no other one."""
     page = (Path(__file__).parents[2] / "docs" / "recorded.md").read_text(encoding="utf-8")
-    rows = [line for line in page.splitlines() if line.startswith(("| machines", "| settings", "| how a"))]
+    rows = [line for line in page.splitlines() if line.startswith(("| machines", "| settings", "| the address"))]
     told = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
-    assert told == {*rest.MACHINE_NAMES, *rest.SETTING_NAMES, *rest.CONNECTION_KEYS}
+    assert told == {
+        *unread_attributes.MACHINE_NAMES,
+        *unread_attributes.SETTING_NAMES,
+        *unread_attributes.CONNECTION_KEYS,
+    }
 
 
 def test_an_exception_that_was_handled_is_an_event_and_one_that_failed_the_span_its_error() -> None:
@@ -281,12 +294,18 @@ class Planter:
         """Return the value with marks for its texts, also in JSON inside texts."""
         if isinstance(value, dict):
             return {
-                name: item if name in rest.CONNECTION_KEYS or rest.hides(name, item) else self.planted(item, name)
+                name: item
+                if name in unread_attributes.CONNECTION_KEYS or unread_attributes.hides(name, item)
+                else self.planted(item, name)
                 for name, item in value.items()
             }
         if isinstance(value, list):
             return [self.planted(item, key) for item in value]
-        if not isinstance(value, str) or key in FORM_KEYS | rest.CONNECTION_KEYS or value.startswith("data:"):
+        if (
+            not isinstance(value, str)
+            or key in FORM_KEYS | unread_attributes.CONNECTION_KEYS
+            or value.startswith("data:")
+        ):
             return value
         try:
             inner = json.loads(value) if value.lstrip()[:1] in ("{", "[") else None

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 
 import pandaprobe_otel
-from pandaprobe_otel.mapping.page import page
+from pandaprobe_otel.mapping.dialect_table import CONTENT_FIELDS, CONTEXT_FIELDS, GROUPS, MERGED_FIELDS
+from pandaprobe_otel.mapping.dialects_page import page
 from pandaprobe_otel.mapping.precedence import DIALECTS, ORDER
-from pandaprobe_otel.mapping.table import CONTENT_FIELDS, CONTEXT_FIELDS, GROUPS, MERGED_FIELDS
 
 PACKAGE = Path(pandaprobe_otel.__file__).parent
 ACME = '''
 """A vendor that nobody has heard of."""
 
-from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.values import count, decoded, text
 
 DIALECT = Dialect(
@@ -43,7 +43,7 @@ DIALECT = Dialect(
 PROGRAM = """
 import json
 from pandaprobe_otel.mapping import SpanView, is_genai, map_views
-from pandaprobe_otel.mapping.page import page
+from pandaprobe_otel.mapping.dialects_page import page
 view = SpanView("x", 1, 2, start_ns=1, end_ns=2, attributes={
     "acme.what": "think", "acme.brain": "acme-1", "acme.heard": '[{"role": "user", "content": "Hi"}]',
     "acme.said": "Hello", "acme.tokens.in": 3, "acme.tokens.out": 2, "acme.mood": "good", "acme.chat": "c-1",
@@ -93,7 +93,7 @@ def test_a_new_dialect_is_on_the_page(with_acme: dict[str, Any]) -> None:
 def test_the_page_is_up_to_date() -> None:
     """`docs/dialects.md` agrees with the tables."""
     written = (Path(__file__).parents[2] / "docs" / "dialects.md").read_text(encoding="utf-8")
-    assert written == page(), "run: python -m pandaprobe_otel.mapping.page docs/dialects.md"
+    assert written == page(), "run: python -m pandaprobe_otel.mapping.dialects_page docs/dialects.md"
 
 
 def test_the_page_names_every_attribute_that_is_read() -> None:

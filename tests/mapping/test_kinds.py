@@ -17,8 +17,8 @@ from pandaprobe_otel.mapping import (
     map_trace,
     read_span,
 )
+from pandaprobe_otel.mapping.attribute_shape import shape_of
 from pandaprobe_otel.mapping.kinds import is_poll
-from pandaprobe_otel.mapping.shape import shape_of
 from views import view
 
 KINDS: list[tuple[str, dict[str, Any], str, str]] = [

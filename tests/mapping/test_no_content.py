@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pandaprobe_otel.mapping import EventView, LogView, MappingOptions, SpanView, map_views
-from pandaprobe_otel.mapping.evaluations import evaluation_scores
+from pandaprobe_otel.mapping.evaluation_results import evaluation_scores
 from pandaprobe_otel.mapping.precedence import DIALECTS
 
 SECRET = "s3cr3t canary"

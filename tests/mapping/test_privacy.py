@@ -354,7 +354,7 @@ def test_a_switch_that_cannot_be_understood_hides_and_is_named(switch: Switch) -
     """Sending too little is safer; the log lists the valid words."""
     assert set(hidden_by({switch.name: "perhaps"}).attributes) == set(switch.attributes)
     (problem,) = hidden_by({switch.name: "perhaps"}).problems
-    assert problem.startswith(f"{switch.name} = 'perhaps' is none of {switch.showing[0]}")
+    assert problem.startswith(f"{switch.name} = 'perhaps' is not one of {switch.showing[0]}")
     for word in switch.showing:
         assert hidden_by({switch.name: word.upper()}) == Hidden()
     for word in ("", " "):

@@ -17,7 +17,7 @@ from odd_spans import OddSpans
 from pandaprobe_otel.mapping import MappingOptions, map_trace, map_views, read_span
 from pandaprobe_otel.mapping.clean import clean, encode
 from pandaprobe_otel.mapping.shrink import shrink
-from pandaprobe_otel.mapping.view import plain_attributes
+from pandaprobe_otel.mapping.span_view import plain_attributes
 from storable import assert_storable
 from views import view
 

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from pandaprobe_otel.mapping import MappingOptions, map_views
-from pandaprobe_otel.mapping.budget import fit_fields
+from pandaprobe_otel.mapping.byte_limits import fit_fields
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
 from pandaprobe_otel.mapping.shrink import shrink
 from views import mapped, only_span, view

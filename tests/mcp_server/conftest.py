@@ -13,7 +13,7 @@ from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.mcp_server.options import ServerOptions
 from pandaprobe_otel.mcp_server.searching import SearchingClient
 from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.messages import Outcome, Request
+from pandaprobe_otel.transport.request_outcome import Outcome, Request
 
 if TYPE_CHECKING:
     from mcp import Client as McpClient
@@ -66,8 +66,8 @@ def connect(client: SearchingClient) -> Connect:
 
     from mcp import Client as McpClient  # a second of CPU, which only those who run these tests pay
 
-    from pandaprobe_otel.mcp_server.reading import Reading
     from pandaprobe_otel.mcp_server.server import server_of
+    from pandaprobe_otel.mcp_server.trace_reader import Reading
 
     def connected(*, mode: str = "auto", elicitation_callback: Any = None, **options: Any) -> McpClient:
         server = server_of(Reading(client), ServerOptions(**options))

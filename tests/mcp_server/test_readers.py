@@ -12,7 +12,7 @@ from pandaprobe_otel.local.search.language import parse
 from pandaprobe_otel.mcp_server.matching import LookedAt, matches
 from pandaprobe_otel.mcp_server.searching import SearchingClient
 from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.messages import Answer, Outcome, Request
+from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
 from planted_traces import BEGIN, trace_of
 from sent_traces import send_traces
 

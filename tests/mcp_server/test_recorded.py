@@ -9,8 +9,8 @@ import yaml
 
 from mcp_answers import text_of
 from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.messages import Answer, Outcome, Request
-from recorded import CASSETTES
+from pandaprobe_otel.transport.request_outcome import Answer, Outcome, Request
+from recorded_api import CASSETTES
 
 from .conftest import Asked, Connect
 

@@ -28,7 +28,7 @@ SIGNS = {
     "bad_arguments": "asked for look_up_order(",
     "refused_tool": "asked for refund(",
     "loop": "never got the result of look_up_order",
-    "ignored_document": "the model was not told",
+    "ignored_document": "the model never received it",
     "truncated": "cut off",
     "exception_in_a_tool": "no order A-17",
     "wrong_hand_off": "handed over to billing",
@@ -113,7 +113,7 @@ async def test_a_failure_is_found_captured_and_mended(tmp_path: Path, pandaprobe
         assert cause[1] in text_of(made)
         assert made.structured_content is not None
         assert made.structured_content["test"] == "tests/test_order.py"
-        assert "is there already" in text_of(await mcp.call_tool("capture_test", wanted))
+        assert "exists already" in text_of(await mcp.call_tool("capture_test", wanted))
 
         assert program.fails in _tested(tmp_path)
         _mend(program, tmp_path)
@@ -146,7 +146,7 @@ async def test_a_prompt_is_tried_from_a_call_on(tmp_path: Path, pandaprobe: Loca
             assert done.structured_content == {"runs": 1, "failed": 0, "calls": 1}, text_of(done)
             assert "1 calls sent, 0 left" in text_of(done)
             again = text_of(await mcp.call_tool("replay", wanted))
-            assert again.startswith("refused: at least 1 calls of models would be sent, and 0 are left")
+            assert again.startswith("refused: at least 1 calls of models would be sent, but only 0 are left")
         asked = [exchange.request for exchange in endpoint.exchanges]
 
     assert len(asked) == 1

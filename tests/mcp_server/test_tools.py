@@ -162,8 +162,8 @@ async def test_an_evaluation_is_billed_first(client: SearchingClient, connect: C
         assert done.structured_content is not None
         assert done.structured_content["scores"] == 2
         assert len(asked.writes) == 1
-        assert "never given" in text_of(await mcp.call_tool("evaluate", {**targets, "confirm": bill["confirm"]}))
-        assert "2 judgements would be billed, and 1 are left" in text_of(await mcp.call_tool("evaluate", targets))
+        assert "never issued" in text_of(await mcp.call_tool("evaluate", {**targets, "confirm": bill["confirm"]}))
+        assert "2 judgements would be billed, but only 1 are left" in text_of(await mcp.call_tool("evaluate", targets))
         wrong = await mcp.call_tool("evaluate", {"target": ids[0], "metrics": ["nope"]})
         assert "there are: " in text_of(wrong)
     assert len(asked.writes) == 1
@@ -180,7 +180,7 @@ def test_a_bill_ends_after_ten_minutes() -> None:
     again = bills.tell(BILL)
     bills.take(again, BILL)
     assert bills.limit == 0
-    with pytest.raises(Refused, match="never given"):
+    with pytest.raises(Refused, match="never issued"):
         bills.take(again, BILL)
     with pytest.raises(Refused, match="0 are left"):
         bills.tell(BILL)
@@ -194,7 +194,7 @@ async def test_a_test_is_written_nowhere_else(connect: Connect, tmp_path: Path) 
     async with connect(writes=True, tests=tests, folder=tmp_path) as mcp:
         for path in ("../out.py", "/tmp/out.py", "a/../../out.py", "test.txt", "test x.py", "link/out.py", ""):
             result = await mcp.call_tool("capture_test", {"target": str(uuid4()), "path": path})
-            assert text_of(result).startswith("refused: tests are Python files below"), path
+            assert text_of(result).startswith("refused: tests must be Python files below"), path
 
     assert [*files_in(tmp_path)] == []
 
@@ -212,7 +212,7 @@ async def test_a_test_is_never_written_over(connect: Connect, tmp_path: Path) ->
     async with connect(writes=True, tests=tmp_path, folder=tmp_path) as mcp:
         for name in ("test_a.py", "test_b.py"):
             result = await mcp.call_tool("capture_test", {"target": str(uuid4()), "path": name})
-            assert "is there already" in text_of(result)
+            assert "exists already" in text_of(result)
 
     assert (tmp_path / "test_a.py").read_text(encoding="utf-8") == "mine"
 

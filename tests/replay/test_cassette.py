@@ -226,10 +226,10 @@ CALL = """- pandaprobe: {{call: {call}}}
   response: {{status: {{code: 200, message: OK}}, body: {{string: ''}}}}
 """
 BAD = {
-    "no YAML": ("a: [", "one.yaml:2: no YAML"),
-    "no mapping": ("- 1\n", "one.yaml:1: no cassette"),
-    "no text": ("\x00", "no YAML"),
-    "a newer format": ("pandaprobe: {format: 2}\n", "one.yaml:1: has the format 2, this version reads 1"),
+    "invalid YAML": ("a: [", "one.yaml:2: invalid YAML"),
+    "no mapping": ("- 1\n", "one.yaml:1: not a cassette"),
+    "no text": ("\x00", "invalid YAML"),
+    "a newer format": ("pandaprobe: {format: 2}\n", "one.yaml:1: has the format 2, but this version reads 1"),
     "a reference": ("a: &x [1]\nb: *x\n", "one.yaml:2: has a YAML reference"),
     "an object of Python": (
         f"{HEAD}- !!python/object/apply:os.system ['touch planted']\n",
@@ -241,32 +241,38 @@ BAD = {
         f"{HEAD}- {{response: {{status: {{code: 200}}}}}}\n",
         "one.yaml:3: the entry cannot be used: 'request'",
     ),
-    "a number twice": (HEAD + CALL.format(call=1, body="") * 2, "one.yaml:6: call 1 stands there twice"),
+    "a number twice": (HEAD + CALL.format(call=1, body="") * 2, "one.yaml:6: call 1 occurs twice"),
     "no number": (HEAD + CALL.format(call="'1'", body=""), "one.yaml:3: `call` must be a whole number"),
     "a wrong end": (HEAD + CALL.format(call="1, end: soon", body=""), "one.yaml:3: `end` is 'soon'"),
-    "wrong chunks": (HEAD + CALL.format(call="1, chunks: [[x, 1]]", body=""), "one.yaml:3: 'x' are no milliseconds"),
+    "wrong chunks": (
+        HEAD + CALL.format(call="1, chunks: [[x, 1]]", body=""),
+        "one.yaml:3: 'x' are not the milliseconds",
+    ),
     "half a chunk": (HEAD + CALL.format(call="1, chunks: [[1]]", body=""), "one.yaml:3: the entry cannot be used"),
     "nothing above": (
         HEAD + CALL.format(call=1, body='{"a": {"$same": 1}}'),
-        "one.yaml:4: no call 1 with 'a' stands above",
+        "one.yaml:4: there is no earlier call 1 with 'a'",
     ),
-    "itself": (HEAD + CALL.format(call=1, body='{"a": [{"$same": [1, 2]}]}'), "one.yaml:4: no call 1 with 'a'"),
+    "itself": (
+        HEAD + CALL.format(call=1, body='{"a": [{"$same": [1, 2]}]}'),
+        "one.yaml:4: there is no earlier call 1 with 'a'",
+    ),
     "too many items": (
         HEAD + CALL.format(call=1, body='{"a": [1]}') + CALL.format(call=2, body='{"a": [{"$same": [1, 2]}]}'),
         "one.yaml:7: call 1 has no 2 items in 'a'",
     ),
-    "a blob elsewhere": (HEAD + CALL.format(call="1, blob: ../../secret", body=""), "is no name of a blob"),
+    "a blob elsewhere": (HEAD + CALL.format(call="1, blob: ../../secret", body=""), "is not the name of a blob"),
     "a blob that is not there": (
         HEAD + CALL.format(call="1, blob: 0123456789abcdef.txt", body=""),
         "cannot be read: No such",
     ),
     "no events": (
         HEAD + CALL.format(call="1, framed: aws", body="").replace("string: ''", "string: '{}'"),
-        "is no event",
+        "is not an event",
     ),
-    "a tool without result": ("tools:\n- {name: x}\n", "one.yaml:2: a call of a tool has either"),
+    "a tool without result": ("tools:\n- {name: x}\n", "one.yaml:2: a tool call must have either"),
     "a tool without name": ("tools:\n- {result: 1}\n", "one.yaml:2: the entry cannot be used: 'name'"),
-    "a date": (HEAD + CALL.format(call=1, body="").replace("POST", "2026-01-01"), "must be a text, and is date"),
+    "a date": (HEAD + CALL.format(call=1, body="").replace("POST", "2026-01-01"), "must be a text, but is date"),
 }
 
 
@@ -288,7 +294,7 @@ def test_costs_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     path = tmp_path / "one.yaml"
     save(path, conversation(10))
     monkeypatch.setattr(shared_parts, "MAX_BYTES", 10_000)
-    with pytest.raises(RecordingError, match=r"one.yaml:\d+: with their shared parts"):
+    with pytest.raises(RecordingError, match=r"one.yaml:\d+: with their references resolved"):
         load(path)
     monkeypatch.undo()
     monkeypatch.setattr(cassettes, "MAX_FILE_BYTES", 1000)

@@ -19,7 +19,7 @@ from conformance import cases
 from conformance.adapter import Adapter, adapters
 from conformance.cases import CASES, Case
 from conformance.recording import await_span, recorded
-from conformance.verdict import steady
+from conformance.span_check import steady
 from library_members import skip_without
 from provider_server import ProviderServer, Reply
 from rings import IN_FULL

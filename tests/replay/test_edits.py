@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pandaprobe_otel.replay.cassette_script import Script
 from pandaprobe_otel.replay.divergence import Divergence
 from pandaprobe_otel.replay.interactions import RecordedRequest
-from pandaprobe_otel.replay.requests import read_request
-from pandaprobe_otel.replay.script import Script
+from pandaprobe_otel.replay.request_keys import read_request
 from recorded_conversations import PLACE, PROTOCOLS, Body, Conversation, Protocol, cassette_of, request_of, shop_talk
 
 _NOT_CONTENT = {"id", "tool_call_id", "call_id", "tool_use_id", "toolUseId", "role", "type"}

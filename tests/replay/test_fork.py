@@ -20,11 +20,11 @@ from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.evals.task_runs import TaskRun
 from pandaprobe_otel.registry import instrumented, uninstrument
 from pandaprobe_otel.replay.answers.messages import INVENTED_SIGNATURE
-from pandaprobe_otel.replay.capture.stored import traces_in
+from pandaprobe_otel.replay.capture.ordered_trace import traces_in
 from pandaprobe_otel.replay.cassette import load
-from pandaprobe_otel.replay.fork.cut import cut_from
+from pandaprobe_otel.replay.fork.fork_report import fork_text
 from pandaprobe_otel.replay.fork.forked_run import ForkedRecording, ForkOptions
-from pandaprobe_otel.replay.fork.report import fork_text
+from pandaprobe_otel.replay.fork.recording_cut import cut_from
 from pandaprobe_otel.replay.fork.rerun import Forks, RerunOptions, rerun
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedAnswer, RecordedRequest
 from provider_server import ProviderServer
@@ -150,7 +150,7 @@ def test_a_program_that_does_something_else_by_now_is_not_forked(shop: ProviderS
     """The difference is told, and nothing is sent."""
     options = RerunOptions(arguments={"question": "Where is B-9?"}, span="thank")
 
-    with pytest.raises(RecordingError, match=r"(?s)not what the program does now.*messages\[1\]"):
+    with pytest.raises(RecordingError, match=r"(?s)no longer behaves as in the recording.*messages\[1\]"):
         rerun(recorded, load(recorded), forked_shop.shop, options)
 
     assert shop.received == []
@@ -158,7 +158,7 @@ def test_a_program_that_does_something_else_by_now_is_not_forked(shop: ProviderS
 
 def test_an_override_that_changes_nothing_is_told(shop: ProviderServer, recorded: Path) -> None:
     """A model of another protocol is refused as well."""
-    assert "asked by the protocol anthropic" in failed(fork(recorded, span="thank", model="claude-5"))
+    assert "needs the protocol anthropic" in failed(fork(recorded, span="thank", model="claude-5"))
     assert shop.received == []
 
 
@@ -183,7 +183,7 @@ def test_forks_are_judged_as_the_recorded_run_is(recorded: Path) -> None:
 
     assert "forks: 0/6 passed (0%, 95 % CI 0–39)" in text
     assert "brief: 1.00 → 0.00 over 6 cases, regression" in text
-    assert "one sample" in text
+    assert "a single sample" in text
 
 
 def test_the_text_of_a_fork(recorded: Path) -> None:
@@ -191,12 +191,12 @@ def test_the_text_of_a_fork(recorded: Path) -> None:
     text = fork_text(fork(recorded, span="thank", model="tiny"))
 
     assert text.startswith(
-        "fork of shop from thank, model tiny\n  recorded there and after: call 5\n  4 calls played, 1 sent\n"
+        "fork of shop from thank, model tiny\n  recorded from there on: call 5\n  4 calls played, 1 sent\n"
     )
     assert "first difference: LLM chat big\n  input\n" not in text
     assert "-   " in text
     assert "tokens: " in text
-    assert "\nrecorded: came to its end\nfork: came to its end\nkept in " in text
+    assert "\nrecorded: ran to the end\nfork: ran to the end\nkept in " in text
 
 
 def interaction(call: int, at: str, *after: int) -> Interaction:
@@ -238,7 +238,7 @@ def test_a_span_is_named_by_its_name_its_place_or_a_call(span: str, gone: tuple[
     [
         ("search", r"several spans: a > search \(1st\); a > search \(2nd\)"),
         ("9", "no call 9"),
-        ("x", "There are: a > s"),
+        ("x", "Spans with calls: a > s"),
     ],
 )
 def test_a_span_that_cannot_be_meant_is_refused(span: str, said: str) -> None:
@@ -248,7 +248,7 @@ def test_a_span_that_cannot_be_meant_is_refused(span: str, said: str) -> None:
 
 
 def test_the_command(shop: ProviderServer, recorded: Path, tmp_path: Path) -> None:
-    """It writes text, JSON and a page, and says by its code whether the fork came to its end."""
+    """It writes text, JSON and a page, and says by its code whether the fork ran to the end."""
     environment = clean_environment(tmp_path, **{forked_shop.URL: shop.url})
     page, prompt = tmp_path / "fork.html", tmp_path / "prompt.txt"
     prompt.write_text("You thank a lot.", encoding="utf-8")
@@ -265,7 +265,7 @@ def test_the_command(shop: ProviderServer, recorded: Path, tmp_path: Path) -> No
     assert "del" in page.read_text(encoding="utf-8")
     found = json.loads(refused.stdout)
     assert (found["sent"], found["not_played"], found["kept_in"]) == ([1], [4, 5], [])
-    assert "There are:" in wrong.stderr
+    assert "Spans with calls:" in wrong.stderr
     assert "Divergence at call 1" in other.stderr
 
 

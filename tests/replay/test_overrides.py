@@ -18,11 +18,11 @@ import requests
 
 from conformance.libraries import bedrock as bedrock_wire
 from pandaprobe_otel.errors import RecordingError
-from pandaprobe_otel.replay.fork.cut import cut_from
 from pandaprobe_otel.replay.fork.forked_run import ForkedRecording, ForkOptions
 from pandaprobe_otel.replay.fork.overrides import Override, prompt_of
+from pandaprobe_otel.replay.fork.recording_cut import cut_from
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedAnswer, RecordedRequest
-from pandaprobe_otel.replay.requests import read_request
+from pandaprobe_otel.replay.request_keys import read_request
 from provider_server import ProviderServer, Reply, json_reply
 from recorded_conversations import BY_NAME, PROTOCOLS, Protocol, request_of, shop_talk
 

@@ -88,7 +88,7 @@ def test_places_and_modes(run_suite: RunSuite, server: ProviderServer, tmp_path:
     assert run_suite(one).code == 0
     assert run_suite(one, "--pandaprobe-cassettes=kept").code == 0
     refused = run_suite(other, PANDAPROBE_PYTEST_CASSETTES="kept")
-    assert "there is no such cassette, and mode='none' only plays" in refused.out
+    assert "the cassette does not exist, and mode='none' only plays" in refused.out
     assert run_suite(other, "--pandaprobe-record=all", PANDAPROBE_PYTEST_CASSETTES="kept").code == 0
     assert cassettes(tmp_path) == ["kept/own.yaml", "kept/test_suite/test_x.yaml", "own.yaml"]
     assert len(server.received) == 3
@@ -97,10 +97,10 @@ def test_places_and_modes(run_suite: RunSuite, server: ProviderServer, tmp_path:
 @pytest.mark.parametrize(
     ("arguments", "marker", "said"),
     [
-        (["--pandaprobe-record=often"], "", "--pandaprobe-record=often is none of none, once, new, all"),
-        (["--pandaprobe-diverge=no"], "", "--pandaprobe-diverge=no is none of fail, accept, rerecord, live"),
-        ([], "(speed=3)", "the marker pandaprobe_cassette takes no speed"),
-        ([], "('a', 'b')", "the marker pandaprobe_cassette takes no a second argument"),
+        (["--pandaprobe-record=often"], "", "--pandaprobe-record=often must be one of none, once, new, all"),
+        (["--pandaprobe-diverge=no"], "", "--pandaprobe-diverge=no must be one of fail, accept, rerecord, live"),
+        ([], "(speed=3)", "the marker pandaprobe_cassette does not accept speed"),
+        ([], "('a', 'b')", "the marker pandaprobe_cassette does not accept a second argument"),
     ],
 )
 def test_what_cannot_be_meant(arguments: list[str], marker: str, said: str, run_suite: RunSuite) -> None:
@@ -136,7 +136,7 @@ def test_what_the_app_swallows_fails(run_suite: RunSuite, tmp_path: Path) -> Non
     assert "own.yaml:" in changed.out
     missing = run_suite("QUESTIONS = ['one']" + SWALLOWS)
     assert missing.cases == {"test_x": "failure"}
-    assert "never asked: call 2" in missing.out
+    assert "never made: call 2" in missing.out
     assert (tmp_path / "own.yaml").read_bytes() == before
     accepted = run_suite("QUESTIONS = ['one', 'changed']" + SWALLOWS, "--pandaprobe-diverge=accept")
     assert accepted.code == 0

@@ -204,7 +204,7 @@ def test_what_cannot_be_read_is_not_kept(encoding: str, server: ProviderServer, 
         with pandaprobe_otel.recording(tmp_path / "one.yaml"), httpx.stream("GET", server.url) as response:
             list(response.iter_raw())
 
-    with pytest.raises(RecordingError, match="The answer of call 1 cannot be kept"):
+    with pytest.raises(RecordingError, match="The answer of call 1 cannot be saved"):
         run()
     assert files(tmp_path) == b""
 

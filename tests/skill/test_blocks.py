@@ -35,7 +35,7 @@ EXPECTED = {
     "pandaprobe-otel traces compare GOOD BAD": (0, "first difference: TOOL look_up_order"),
     "pandaprobe-otel sessions get SESSION": (0, "s-skill"),
     "pandaprobe-otel eval --trace TRACE --metric task_completion=0.7 --max-evals 5": (None, "task_completion"),
-    "pandaprobe-otel capture TRACE --to tests/test_refund.py": (0, "to mend: "),
+    "pandaprobe-otel capture TRACE --to tests/test_refund.py": (0, "to fix: "),
     "python -m pytest tests/test_refund.py": (1, PROGRAM.fails),
     "pandaprobe-otel rerun TRACE --entry shop:answer --from 2 --prompt prompt.md": (0, "fork of answer from 2"),
 }

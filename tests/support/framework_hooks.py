@@ -20,7 +20,7 @@ TABLES: Final = {
     "crewai": (("steps.py", "BEGINS"), ("descriptions.py", "_TOLD_BESIDE")),
     "haystack": (("descriptions.py", "_OPERATIONS"),),
     "llama_index": (("kinds.py", "_CALLS"),),
-    "mcp": (("requests.py", "TOLD"),),
+    "mcp": (("other_requests.py", "TOLD"),),
     "pydantic_ai": (("__init__.py", "_INSTRUMENTED"),),
 }
 """Tables of integrations that listen to many things at one place."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from pandaprobe_otel.mapping import EventView, LinkView, LogView, SpanView
 from pandaprobe_otel.mapping.precedence import DIALECTS
-from pandaprobe_otel.mapping.view import plain_attributes
+from pandaprobe_otel.mapping.span_view import plain_attributes
 
 _TAILS = (
     "0.message.role", "0.message.content", "0.message.contents.0.message_content.type", "0.message.name",

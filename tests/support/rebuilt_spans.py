@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any
 
-from heard import Heard, Listener
+from heard_answers import Heard, Listener
 from pandaprobe_otel.replay.answers.protocols import protocol_of
 from pandaprobe_otel.replay.answers.rebuild import rebuilt
 from pandaprobe_otel.replay.interactions import RecordedAnswer

@@ -12,7 +12,7 @@ from typing import Any
 import openai
 import vcr
 
-from conformance import cases, recorded
+from conformance import cases, suite_cassettes
 from openai_traffic import (
     CHAT_USAGE,
     MODEL,
@@ -107,11 +107,12 @@ def _record_openai(server: ProviderServer) -> None:
 
 
 def _record_suite(server: ProviderServer) -> None:
-    for recording in recorded.recordings():
+    for recording in suite_cassettes.recordings():
         adapter = recording.adapter
         recording.path.unlink(missing_ok=True)
         server.replies(recording.case.reply(adapter, recording.streamed))
-        with recorded.player("all").use_cassette(str(recording.path)), adapter.client(server.url, 20.0) as client:
+        player = suite_cassettes.player("all")
+        with player.use_cassette(str(recording.path)), adapter.client(server.url, 20.0) as client:
             if recording.streamed:
                 seen = cases.look_at_form(recording.case, adapter.forms[recording.call], client)
             else:

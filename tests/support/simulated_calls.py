@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from pandaprobe_otel.api.call_steps import Connection, Pause, Send, Steps
 from pandaprobe_otel.api.endpoint import Scope
-from pandaprobe_otel.api.protocol import Connection, Pause, Send, Steps
 from pandaprobe_otel.api.request_budget import Budget, RateLimits
-from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from pandaprobe_otel.delivery.outbox import Outbox
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.delivery.policy import DeliveryPolicy
 from pandaprobe_otel.mapping.encoded_spans import EncodedSpans
-from pandaprobe_otel.transport.messages import Answer, Outcome
+from pandaprobe_otel.transport.request_outcome import Answer, Outcome
 
 Server = Callable[[Attempt, float], Outcome]
 

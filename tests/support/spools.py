@@ -27,7 +27,7 @@ from pandaprobe_otel.delivery.spool.store import MAX_BYTES, SCAN_EVERY_S, SpoolS
 from pandaprobe_otel.mapping import MappingOptions
 from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.messages import Outcome, Request
+from pandaprobe_otel.transport.request_outcome import Outcome, Request
 from strict_pandaprobe import StrictPandaProbe
 from waiting import PATIENCE_S, wait_until
 

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from pandaprobe_otel.local.search.fields import Comparison
 from pandaprobe_otel.local.search.language import All, AnyOf, Field, Flag, Not, Query, Text
+from pandaprobe_otel.local.search.searchable_fields import Comparison
 
 Record: TypeAlias = dict[str, Any]
 Scores: TypeAlias = Mapping[str, float]

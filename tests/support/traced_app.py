@@ -15,11 +15,11 @@ from pandaprobe_otel.assembly.timing import Timing
 from pandaprobe_otel.config.resolve import Config
 from pandaprobe_otel.delivery.budget import LeasedBucket
 from pandaprobe_otel.pipeline.export_pipeline import ExportPipeline
-from pandaprobe_otel.reporting.report import Status
+from pandaprobe_otel.reporting.delivery_status import Status
 from pandaprobe_otel.sdk.processor import PandaProbeSpanProcessor
-from pandaprobe_otel.transport.direct import delivery_transport
 from pandaprobe_otel.transport.headers import api_key_headers
-from pandaprobe_otel.transport.messages import Outcome, Request, Transport
+from pandaprobe_otel.transport.request_outcome import Outcome, Request, Transport
+from pandaprobe_otel.transport.socket_transport import delivery_transport
 from spans import CHAT
 from waiting import PATIENCE_S
 

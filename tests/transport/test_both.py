@@ -8,15 +8,15 @@ import sys
 
 import pytest
 
-from pandaprobe_otel.transport.direct import DirectTransport
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.http_async import AsyncHttpTransport
-from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.socket_transport import SocketTransport
 from raw_answers import answering
 from strict_pandaprobe import Reply, StrictPandaProbe
 
-Kind = type[DirectTransport] | type[HttpTransport]
-kinds = pytest.mark.parametrize("kind", [DirectTransport, HttpTransport])
+Kind = type[SocketTransport] | type[HttpTransport]
+kinds = pytest.mark.parametrize("kind", [SocketTransport, HttpTransport])
 
 
 def post(kind: Kind, url: str) -> Outcome:
@@ -100,12 +100,12 @@ def test_an_app_that_has_another_version_of_httpx_alone_is_told_so(monkeypatch: 
     """httpx2 has another name: requests over httpx wait, direct ones go out."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "httpx"]:
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "pandaprobe_otel.transport.httpx_pieces", raising=False)
+    monkeypatch.delitem(sys.modules, "pandaprobe_otel.transport.httpx_outcomes", raising=False)
     monkeypatch.setitem(sys.modules, "httpx", None)
     with StrictPandaProbe() as server:
         asked = Request(method="GET", path="/traces/x")
         by_httpx = look(HttpTransport, server.url), asyncio.run(AsyncHttpTransport(server.url, {}).send(asked))
-        directly = look(DirectTransport, server.url)
+        directly = look(SocketTransport, server.url)
 
     for outcome in by_httpx:
         assert isinstance(outcome, NoAnswer)

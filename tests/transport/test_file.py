@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pandaprobe_otel.transport.file import FileTransport
-from pandaprobe_otel.transport.messages import Answer, NoAnswer, Request
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Request
 from pandaprobe_otel.transport.trace_file import Entry, EntryKind, read_entries, stand_in
 
 TRACE_ID = "0f4f6f4e-0000-4000-8000-000000000001"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 
 from hostile_answers import answers
-from pandaprobe_otel.transport.messages import Answer
+from pandaprobe_otel.transport.request_outcome import Answer
 from pandaprobe_otel.transport.retry_after import LONGEST_S, SHORTEST_S
 from pandaprobe_otel.transport.verdict import judge
 

@@ -9,7 +9,7 @@ import pytest
 
 from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.http import HttpTransport
-from pandaprobe_otel.transport.messages import Answer, NoAnswer, Request
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Request
 from strict_pandaprobe import Reply, StrictPandaProbe
 from subprocesses import environment, run_python
 from waiting import wait_until
@@ -102,7 +102,7 @@ def test_a_request_imports_nothing_once_connected() -> None:
         code = f"""
         import sys
         from pandaprobe_otel.transport.http import HttpTransport
-        from pandaprobe_otel.transport.messages import Request
+        from pandaprobe_otel.transport.request_outcome import Request
         transport = HttpTransport({server.url.replace("127.0.0.1", "localhost")!r}, {{}})
         transport._connected()
         connected = set(sys.modules)

@@ -12,7 +12,7 @@ import pytest
 
 from pandaprobe_otel.transport.headers import api_key_headers
 from pandaprobe_otel.transport.http_async import AsyncHttpTransport
-from pandaprobe_otel.transport.messages import Answer, NoAnswer, Request
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Request
 from scripted_api import RESET, ScriptedApi, Told
 from waiting import PATIENCE_S
 

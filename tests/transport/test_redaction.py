@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandaprobe_otel.transport.direct import DirectTransport
 from pandaprobe_otel.transport.headers import api_key_headers, bearer_headers
 from pandaprobe_otel.transport.http import HttpTransport
 from pandaprobe_otel.transport.http_async import AsyncHttpTransport
-from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
 from pandaprobe_otel.transport.redaction import SHOWN, Redaction
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.socket_transport import SocketTransport
 from pandaprobe_otel.transport.verdict import judge
 from raw_answers import answering
 
@@ -140,7 +140,7 @@ def _asynchronously(url: str) -> Outcome:
     return asyncio.run(ask())
 
 
-def _by(kind: type[DirectTransport] | type[HttpTransport]) -> Callable[[str], Outcome]:
+def _by(kind: type[SocketTransport] | type[HttpTransport]) -> Callable[[str], Outcome]:
     def ask(url: str) -> Outcome:
         transport = kind(url, api_key_headers(KEY, "shop"))
         try:
@@ -152,7 +152,7 @@ def _by(kind: type[DirectTransport] | type[HttpTransport]) -> Callable[[str], Ou
 
 
 @pytest.mark.parametrize(
-    "ask", [_by(DirectTransport), _by(HttpTransport), _asynchronously], ids=["direct", "httpx", "httpx, asyncio"]
+    "ask", [_by(SocketTransport), _by(HttpTransport), _asynchronously], ids=["direct", "httpx", "httpx, asyncio"]
 )
 @pytest.mark.parametrize(
     "raw",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pandaprobe_otel.transport.messages import Answer
+from pandaprobe_otel.transport.request_outcome import Answer
 from pandaprobe_otel.transport.retry_after import parse_retry_after
 from pandaprobe_otel.transport.verdict import judge
 

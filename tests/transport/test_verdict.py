@@ -7,7 +7,7 @@ import json
 import pytest
 
 from pandaprobe_otel.errors import FieldError
-from pandaprobe_otel.transport.messages import Answer, NoAnswer
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer
 from pandaprobe_otel.transport.verdict import VerdictKind, judge
 
 

@@ -19,16 +19,16 @@ from .response import BodyFormat, is_in_memory, said_along, said_in_memory
 
 _CALL_KEY: Final = "pandaprobe-http-call"
 _MOST_SHOWN: Final = 256 << 10
-"""Bytes of a body above which it is not read while it comes: each look would read all of it."""
+"""Size in bytes above which a body is not parsed while it arrives: each look parses the whole body."""
 ERROR_STATUS: Final = 400
-"""This and every higher status says that the request was refused."""
+"""Lowest status of a refused request."""
 _EVENTS: Final = BodyFormat(content_type="text/event-stream", content_encoding="")
 
 B = TypeVar("B", bound=ObservedBody)
 
 
 class HttpCall:
-    """Opened before the request, shown the response, ended by whichever end comes first."""
+    """A model call, opened before the request and ended once, by the first of its possible ends."""
 
     __slots__ = (
         "__weakref__",
@@ -51,15 +51,16 @@ class HttpCall:
         self._written = _EVENTS
 
     def context(self, context: Context) -> Context:
-        """Return the context that the request runs in; whoever sees the response finds this call there."""
+        """Return the context that the request runs in. Code that sees the response finds this call in the context."""
         span = self._model_call.span
-        # `with_llm_span` and `marked` in one copy of the context, instead of one for each entry.
+        # This does the work of `with_llm_span` and `marked` with one copy of the context, instead of one for each
+        # entry.
         return Context({**context, SPAN_KEY: span, LLM_SPAN_KEY: span, _CALL_KEY: self})
 
     def received(self, response: Any, retries_taken: int | None = None, *, refused_is_final: bool = False) -> None:
-        """The HTTP response is there, its body read or still on the way.
+        """Take the HTTP response, whose body is read or still arriving.
 
-        An error status is `refused_is_final` where no exception tells it later and no further attempt follows.
+        `refused_is_final` is True for an error status if no exception reports it later and no further attempt follows.
         """
         if retries_taken:
             self._model_call.add({"http.request.resend_count": retries_taken})
@@ -76,19 +77,19 @@ class HttpCall:
             self._read_along(response)
 
     def answered(self, body: Body | None) -> None:
-        """The client has read the answer itself; this is its JSON."""
+        """Take the JSON of an answer that the client has read itself."""
         self._answered_ns = time.time_ns()
         if self._model_call.span.is_recording():
             self._answer = body
 
     def add(self, attributes: Attributes) -> None:
-        """Further attributes, as those that headers say."""
+        """Add further attributes, such as those from headers."""
         self._model_call.add(attributes)
 
     def read_through(self, owner: object, kind: type[B], written: BodyFormat = _EVENTS) -> B:
-        """Return the body that is filled while the app reads it through `owner`, which is no HTTP response.
+        """Return the body that is filled while the app reads it through `owner`, which is not an HTTP response.
 
-        Where the client has taken the bytes apart, the pieces are kept, each written as a server-sent event.
+        If the client has already split the bytes into items, each item is kept as a server-sent event.
         """
         self._written = written
         body = kind(self._body_ended, last=self._model_call.endpoint.last_event)
@@ -103,7 +104,7 @@ class HttpCall:
         return context.trace_id, context.span_id
 
     def text_so_far(self) -> str | None:
-        """Return the text of the answer so far, for who looks on from another thread; None of a long one."""
+        """Return the text of the answer so far, for a reader in another thread; None for a long answer."""
         body = self._body
         if body is None or body.size > _MOST_SHOWN:
             return None
@@ -111,7 +112,7 @@ class HttpCall:
         return None if said is None else self._model_call.text_of(said)
 
     def returned(self) -> None:
-        """The call has returned; unless the app reads the body now, this is the end."""
+        """End the span when the call has returned, unless the app still reads the body."""
         self.owner = None
         if self._body is None:
             try:
@@ -123,7 +124,7 @@ class HttpCall:
                 self._model_call.span.end(self._answered_ns)
 
     def raised(self, error: BaseException) -> None:
-        """The call raised. An answer that came before is kept: it was paid for."""
+        """End the span with the exception of the call. An answer that arrived before is kept, because it was billed."""
         self.owner = None
         if self._body is not None:
             self._body.end("failed", error)
@@ -150,9 +151,9 @@ class HttpCall:
         open_streams.register(self)
 
     def _body_ended(self, record: BodyRecord) -> None:
-        """Tell the span what the body said, and end it when its last chunk came.
+        """Add the content of the body to the span, and end the span at the time of the last chunk.
 
-        The body holds this call, so nothing here may hold the response, which is free to be forgotten.
+        The body holds this call, so nothing here may hold the response, which must stay collectable.
         """
         span = self._model_call.span
         open_streams.remove(self)
@@ -184,16 +185,16 @@ def marked(call: HttpCall, context: Context) -> Context:
 
 
 def call_in(context: Context, owner: object) -> HttpCall | None:
-    """Return the call that `owner` is making in `context`."""
+    """Return the call that `owner` makes in `context`."""
     call = get_value(_CALL_KEY, context)
     return call if isinstance(call, HttpCall) and call.owner is owner else None
 
 
 def any_call_in(context: Context) -> bool:
-    """Return whether anybody is making a call in `context`."""
+    """Return whether any call is being made in `context`."""
     return isinstance(get_value(_CALL_KEY, context), HttpCall)
 
 
 def without_call(context: Context) -> Context | None:
-    """`context` without the call in it; None when there is none."""
+    """Return `context` without its call; None if it has none."""
     return None if get_value(_CALL_KEY, context) is None else set_value(_CALL_KEY, None, context)

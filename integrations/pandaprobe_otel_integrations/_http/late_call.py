@@ -1,4 +1,4 @@
-"""A request of which only the answer says whether it deserves a span: asking again and again for what is not done."""
+"""A poll, which gets a span only if its answer is final: apps send many requests for work that is not done."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .response import is_in_memory, said_in_memory
 
 
 class LateCall(HttpCall):
-    """Makes its span, from the beginning of the request on, when the answer is there and is news.
+    """A call whose span is made when the answer has arrived and is news. The span starts with the request.
 
-    `is_news` is asked that, `make` is given the time of the beginning (epoch ns) and the answer. A refused request is
-    none, nor one whose body the app reads itself.
+    `is_news` decides about the answer. `make` gets the start time (epoch ns) and the answer. A refused request gets no
+    span. A request whose body the app reads itself gets none either.
     """
 
     __slots__ = ("_endpoint", "_is_news", "_make", "_started_ns", "_told")
@@ -36,16 +36,16 @@ class LateCall(HttpCall):
         self._told: Body | None = None
 
     def context(self, context: Context) -> Context:
-        """Return the context with this call, and without a span of it."""
+        """Return the context with this call, and without its span."""
         return marked(self, context)
 
     def received(self, response: Any, retries_taken: int | None = None, *, refused_is_final: bool = False) -> None:
-        """The HTTP response is there."""
+        """Take the HTTP response."""
         if response.status_code < ERROR_STATUS and is_in_memory(response):
             self._told = said_in_memory(response, self._endpoint)
 
     def returned(self) -> None:
-        """The call has returned."""
+        """Make the span, if the answer is news."""
         self.owner = None
         if self._told is not None and guarded(self._is_news, self._told):
             call = self._make(self._started_ns, self._told)
@@ -53,5 +53,5 @@ class LateCall(HttpCall):
             call.end()
 
     def raised(self, error: BaseException) -> None:
-        """The call raised; the next one may succeed."""
+        """Drop the call; a later one may succeed."""
         self.owner = None

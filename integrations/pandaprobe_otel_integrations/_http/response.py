@@ -1,4 +1,4 @@
-"""From an HTTP response of httpx or httpx2 to what it says. Only attributes that both have are used."""
+"""Reading the content of an HTTP response of httpx or httpx2, with attributes that both have."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _JSON_TYPE: Final = "application/json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BodyFormat:
-    """Encoding and type of a body. It stands in for the response, which must stay free to be forgotten."""
+    """Encoding and type of a body. It replaces the response, which must stay collectable."""
 
     content_type: str
     content_encoding: str
@@ -32,15 +32,15 @@ class BodyFormat:
 
 
 class Said(NamedTuple):
-    """The content of a body as far as the app read it.
+    """The content of a body, as far as the app read it.
 
-    `body` is None where it is neither JSON nor events, `first_output_ns` (epoch ns) for a body in one piece.
+    `body` is None if it is neither JSON nor events. `first_output_ns` (epoch ns) is None for a body in one piece.
     """
 
     body: Body | None
     first_output_ns: int | None
     is_whole: bool
-    """True if the body came to its end. One without a mark of its end is whole only if its content says so."""
+    """True if the body was read to its end. Without a mark of its end, a body is whole only if its content shows it."""
 
 
 def is_in_memory(response: Any) -> bool:

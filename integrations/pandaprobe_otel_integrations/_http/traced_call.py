@@ -1,4 +1,4 @@
-"""Running the function of a client that makes an HTTP call, with the call's span around it."""
+"""Running a client's function that makes an HTTP call, with the call's span around it."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ class Call(Protocol):
     """A call that is being made."""
 
     def raised(self, error: BaseException) -> None:
-        """The function has raised."""
+        """Record that the function has raised."""
         ...
 
     def returned(self) -> None:
-        """The function has returned, and the call was shown what."""
+        """Record that the function has returned, after its result was shown to the call."""
         ...
 
 
 C = TypeVar("C", bound=Call)
 Begun = tuple[C | None, Context]
-"""A call with the context to run it in; no call but a context for a request that is not to be recorded there."""
+"""A call and the context to run it in. If the request gets no span, the call is None."""
 Opened = tuple[HttpCall | None, Context]
 """The same for a request over HTTP."""
 Show = Callable[[C, Any], None]
-"""Shows a call what the function that makes it has returned."""
+"""Shows a function's result to its call."""
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
 def show_response(call: HttpCall, response: Any) -> None:
-    """For a function that returns the HTTP response, whatever its status."""
+    """Show the response to the call, for a function that returns an HTTP response with any status."""
     call.received(response, refused_is_final=True)
 
 
@@ -50,7 +50,7 @@ def around(
     *,
     show: Show[C] | None = None,
 ) -> Any:
-    """Return or raise what `wrapped` does. `show` hands the returned value to the call, if that says something."""
+    """Return or raise as `wrapped` does. `show` passes the returned value to the call."""
     if opened is None:
         return wrapped(*args, **kwargs)
     call, context = opened
@@ -76,7 +76,7 @@ async def around_async(
     *,
     show: Show[C] | None = None,
 ) -> Any:
-    """The same for a function that returns an awaitable; what is none is returned as it is."""
+    """Return an awaitable that does the same; a result that is not awaitable is returned unchanged."""
     token = attach(opened[1]) if opened is not None else None
     call = opened[0] if opened is not None else None
     try:

@@ -1,4 +1,4 @@
-"""`POST /audio/speech`, `/audio/transcriptions` and `/audio/translations`. Sound is never recorded, only named."""
+"""`POST /audio/speech`, `/audio/transcriptions` and `/audio/translations`. Sound is never recorded, only described."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
-from pandaprobe_otel_integrations._rest import beside, names_of, parameters
+from pandaprobe_otel_integrations._other_members import beside, names_of, parameters
 from pandaprobe_otel_integrations._shape import obj, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
-from .errors import failure_in
+from .body_errors import failure_in
 from .parameters import LIMITS, SAMPLING, sampling_attributes
 from .uploads import FILES, file_parts
 from .usage import COUNTED, usage_attributes
@@ -45,11 +45,11 @@ class Speech:
         }
 
     def binary(self, content: bytes, content_type: str) -> Body:
-        """Return the sound, as it is sent when it is no stream of events."""
+        """Return the sound if it is not sent as a stream of events."""
         return {"sound": content, "mime_type": content_type}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the sound by its size and hash, and the usage where a stream of events has it."""
+        """Return the sound by its size and hash, and the usage if a stream of events has it."""
         sound = body.get("sound")
         content: Content = {}
         if with_content and isinstance(sound, bytes) and sound:
@@ -89,18 +89,18 @@ class Transcription:
         return {**sampling_attributes(body), names.OUTPUT_TYPE: "text"}
 
     def request_content(self, body: Body) -> Content:
-        """Return the file's name, and the text that is to help."""
+        """Return the file's name, and the text that helps the model."""
         said = file_parts(body, "audio")
         if prompt := string(body.get("prompt")):
             said = [parts.text(prompt), *said]
         return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [], **parameters(body, _HEARD)}
 
     def binary(self, content: bytes, content_type: str) -> Body:
-        """Return text or subtitles, which are not JSON."""
+        """Return text or subtitles that are not JSON."""
         return {"text": content.decode("utf-8", errors="replace")}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the text and the usage, which some models count in seconds: those are no tokens."""
+        """Return the text and the usage. Some models count seconds, which are not tokens."""
         text = string(body.get("text"))
         content: Content = {}
         if with_content and text:
@@ -116,7 +116,7 @@ class Transcription:
         )
 
     def merged(self, events: Events) -> Body:
-        """Return the whole text of the last event, or what has come of it."""
+        """Return the whole text of the last event, or the text received so far."""
         read = [obj(event.data) for event in events.items]
         last = next((event for event in reversed(read) if "text" in event and "delta" not in event), None)
         if last is not None and last.get("type") == "transcript.text.done":

@@ -11,33 +11,33 @@ from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
 from pandaprobe_otel_integrations._json_attributes import Readings, read
 from pandaprobe_otel_integrations._logprobs import with_logprobs
-from pandaprobe_otel_integrations._rest import beside, names_of, parameters
+from pandaprobe_otel_integrations._other_members import beside, names_of, parameters
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 from pandaprobe_otel_integrations._streams.text_runs import Place
 
+from .body_errors import failure_in
 from .chat_messages import input_message, output_messages, tool_definition
 from .chat_stream import growing_text, merged_chunks
-from .errors import failure_in
 from .parameters import LIMITS, SAMPLING, sampling_attributes
 from .usage import COUNTED, usage_attributes
 
 DONE: Final = LastEvent(hint=b"[DONE]", mark=re.compile(rb"(?:^|[\n\r])data: ?\[DONE\]"))
 ENVELOPE: Final = ("id", "model", "object", "created", "error")
-"""Members of every answer, which attributes tell, or which say nothing."""
+"""Members of every answer that are attributes or carry no information."""
 _OUTPUT_TYPES: Final = {"text": "text", "json_object": "json", "json_schema": "json"}
 
 
 class ChatCompletions:
-    """Chat completions of OpenAI and of everything that speaks like it."""
+    """Chat completions of OpenAI and of compatible services."""
 
     operation = "chat"
     last_event: LastEvent | None = DONE
     read: Set[str] = names_of(SAMPLING, LIMITS, ("messages", "tools", "functions", "reasoning_effort"))
-    """Members of a request that attributes and messages tell."""
+    """Members of a request that are recorded in attributes or messages."""
     answered: Set[str] = names_of(ENVELOPE, ("choices", "usage", "service_tier", "system_fingerprint"))
-    """Members of an answer of which that is so, or that say nothing."""
+    """Members of an answer that are recorded in attributes or messages, or that carry no information."""
 
     def request_attributes(self, body: Body) -> Attributes:
         """Return model and parameters."""
@@ -57,7 +57,7 @@ class ChatCompletions:
         return {**found, **parameters(body, self.read)} if body.keys() - self.read else found
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return every choice, its finish reason, and the usage; Groq's streams have that in a member of its own."""
+        """Return every choice, its finish reason, and the usage, which Groq's streams keep in a separate member."""
         if "x_groq" in body:
             body = _without_groq(body)
         choices = objects(body.get("choices"))
@@ -78,7 +78,7 @@ class ChatCompletions:
         return merged_chunks(event.data for event in events.items)
 
     def is_output(self, event: Event) -> bool:
-        """The first chunk with a choice: Azure's content filter results come before it in one without."""
+        """Return whether the event is the first chunk with a choice. Azure sends content filter results before it."""
         return bool(objects(obj(event.data).get("choices")))
 
     def growing(self, event: Event) -> Place | None:

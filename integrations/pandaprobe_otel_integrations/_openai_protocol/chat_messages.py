@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._other_members import told, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._rest import told, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
 _BESIDE_TEXT: Final = frozenset({"refusal", "audio", "tool_calls", "function_call", "images"})
@@ -33,7 +33,7 @@ _THINKING: Final = frozenset({"type", "thinking", "signature"})
 _IMAGE: Final = frozenset({"type", "image_url"})
 _SOUND: Final = frozenset({"type", "input_audio"})
 _FILE: Final = frozenset({"type", "file"})
-"""Members that are read of each; what else there is stays beside them, under its own name."""
+"""Members that the reader of each part uses; all others stay beside the part, under their own names."""
 _FINISH_REASONS: Final = {"tool_calls": "tool_call", "function_call": "tool_call"}
 
 
@@ -48,7 +48,7 @@ def input_message(message: Object) -> Part:
 
 
 def output_messages(choices: Iterable[Object]) -> list[Part]:
-    """Return the choices of an answer; one of which nothing came yet is none."""
+    """Return the choices of an answer, without empty ones."""
     found: list[Part] = []
     for choice in choices:
         message = _output_message(choice)
@@ -73,7 +73,7 @@ def _output_message(choice: Object) -> Part:
 
 
 def tool_definition(tool: Object) -> Part:
-    """Return a tool that the model may call; a function is described by its parameters, anything else as it is."""
+    """Return a tool that the model may call: a function by its parameters, any other tool unchanged."""
     kind = string(tool.get("type")) or "function"
     described = obj(tool.get(kind)) or tool
     found: Part = {"type": kind, "name": string(described.get("name")) or kind}
@@ -100,7 +100,7 @@ def _assistant_parts(message: Object) -> list[Part]:
         thought = string(message.get("reasoning_content")) or string(message.get("reasoning"))
         if thought:
             found.append(parts.reasoning(thought))
-    if not found and "thinking_blocks" in message:  # litellm's, where they do not repeat what is above
+    if not found and "thinking_blocks" in message:  # litellm's, if they do not repeat the fields above
         found += content_parts(message["thinking_blocks"])
     found += content_parts(message.get("content"))
     if not _BESIDE_TEXT.isdisjoint(message):

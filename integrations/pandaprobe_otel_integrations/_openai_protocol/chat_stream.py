@@ -1,7 +1,7 @@
-"""The chunks of a streamed chat completion, put together.
+"""The chunks of a streamed chat completion, merged.
 
-Services that speak OpenAI's protocol differ in the details: a tool call's `index` may be missing or always 0,
-usage may be on every chunk (then it is cumulative: the last one counts), the `[DONE]` mark may be missing.
+Services that implement OpenAI's protocol differ in details. A tool call's `index` may be missing or always 0. Usage may
+be on every chunk; it is then cumulative, and the last one counts. The `[DONE]` mark may be missing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 from pandaprobe_otel_integrations._endpoint import Body
 from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._logprobs import Logprobs
-from pandaprobe_otel_integrations._rest import grown, rest
+from pandaprobe_otel_integrations._other_members import grown, rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.text_runs import Place
 
@@ -21,7 +21,7 @@ from .chat_messages import thinking_text
 _TEXTS: Final = frozenset({"content", "refusal", "reasoning_content", "reasoning"})
 _LAST_WINS: Final = frozenset({"id", "model", "usage", "system_fingerprint", "service_tier", "error"})
 _ENVELOPE: Final = frozenset({"object", "created", "obfuscation", "p"})
-"""Members of chunks that say nothing; the last two are padding."""
+"""Members of chunks that carry no information; the last two are padding."""
 _CHOICE: Final = frozenset({"index", "delta", "text", "finish_reason", "logprobs", "message", "obfuscation", "p"})
 _CALL: Final = frozenset({"id", "type", "index", "function", "custom"})
 _CONSTANT: Final = frozenset({"type", "name", "id", "status"})
@@ -29,10 +29,10 @@ _CONSTANT: Final = frozenset({"type", "name", "id", "status"})
 
 
 def merged_chunks(chunks: Iterable[Any]) -> Body:
-    """Return the completion that the chunks make up, in the form of an answer without streaming."""
+    """Return the completion of the chunks, in the form of an answer without streaming."""
     merged: dict[str, Any] = {}
     choices: dict[int, _Choice] = {}
-    # This runs for every chunk of a stream, so it calls nothing that it can do without.
+    # This runs for every chunk of a stream, so it makes no avoidable calls.
     for chunk in chunks:
         for key, value in obj(chunk).items():
             if not value:
@@ -56,11 +56,11 @@ def merged_chunks(chunks: Iterable[Any]) -> Body:
 
 
 def growing_text(chunk: Object) -> Place | None:
-    """Return the one text that a chunk adds to: of the message, of a thought, or of the arguments of a call."""
+    """Return the place of the one text that a chunk extends: in the message, the reasoning, or a call's arguments."""
     choices = items(chunk.get("choices"))
     choice = obj(choices[0]) if len(choices) == 1 else obj(None)
     if choice.get("logprobs"):
-        return None  # of each token, also where two are the same
+        return None  # log probabilities of each token, even of two equal tokens
     delta = obj(choice.get("delta"))
     said = [name for name, value in delta.items() if value and name != "role"]
     if len(said) != 1:
@@ -70,7 +70,7 @@ def growing_text(chunk: Object) -> Place | None:
         return ("choices", 0, "delta", name) if isinstance(value, str) else None
     calls = items(value) if name == "tool_calls" else []
     call = obj(calls[0]) if len(calls) == 1 else obj(None)
-    # A fragment with a name may begin another call.
+    # A fragment with a name may start another call.
     function = obj(call.get("function"))
     if "name" in function or "custom" in call or string(function.get("arguments")) is None:
         return None
@@ -78,7 +78,7 @@ def growing_text(chunk: Object) -> Place | None:
 
 
 class _Choice:
-    """One of the answers that a request asked for."""
+    """One of the choices that a request asked for."""
 
     def __init__(self) -> None:
         self._role: str | None = None
@@ -93,7 +93,8 @@ class _Choice:
         self._beside: dict[str, Any] = {}
 
     def add(self, piece: Object) -> None:
-        # Some services send the whole message again in the last chunk; a delta beside it is all that counts.
+        # Some services send the whole message again in the last chunk; if there is a delta as well, only the delta
+        # counts.
         delta = piece.get("delta")
         for name, value in obj(delta).items():
             if not value:
@@ -106,7 +107,7 @@ class _Choice:
                 self._add_text(name, value)
         if (reason := piece.get("finish_reason")) is not None:
             self._finish_reason = string(reason) or self._finish_reason
-        # Together repeats a delta's content as `text`, which is where legacy completions have theirs.
+        # Together repeats a delta's content as `text`, in which legacy completions have theirs.
         if delta is None and (text := string(piece.get("text"))):
             self._legacy_text.append(text)
         if piece.get("logprobs") or piece.keys() - _CHOICE:
@@ -123,7 +124,7 @@ class _Choice:
         if isinstance(value, str):
             self._texts.setdefault(name, []).append(value)
             return
-        # Mistral streams thoughts, and the text after them, as lists of typed pieces.
+        # Mistral streams reasoning, and the text after it, as lists of typed pieces.
         for piece in objects(value):
             if piece.get("type") == "thinking":
                 self._add_text("reasoning_content", thinking_text(piece))
@@ -167,7 +168,11 @@ class _Choice:
 
 
 class _ToolCalls:
-    """Fragments belong to the call at their index. A new id there opens another call; none goes to the last one."""
+    """Merges the fragments of tool calls.
+
+    A fragment belongs to the call at its index. A new id at that index starts another call. A fragment without an index
+    belongs to the last call.
+    """
 
     def __init__(self) -> None:
         self._calls: list[_ToolCall] = []
@@ -198,10 +203,10 @@ class _ToolCall:
         self._others: dict[str, Any] = {}
 
     def goes_on_with(self, call_id: str | None, fragment: Object) -> bool:
-        """Return whether a fragment that came for this place is a part of this call."""
+        """Return whether a fragment for this index continues this call."""
         if call_id is not None:
             return self.id in (None, call_id)
-        # Gemini's compatible endpoint sends whole calls, all at index 0 and without ids.
+        # Gemini's compatible endpoint sends complete calls, all at index 0 and without ids.
         function = obj(fragment.get("function"))
         arguments = self._parts.get("function", {}).get("arguments")
         if not arguments or not string(function.get("name")) or not string(function.get("arguments")):
@@ -225,7 +230,7 @@ class _ToolCall:
 def _append(target: dict[str, str], source: Object, keys: Iterable[str]) -> None:
     for key in keys:
         if found := string(source.get(key)):
-            # A name comes in one piece; some services repeat it with every fragment.
+            # A name arrives in one piece; some services repeat it with every fragment.
             target[key] = found if key == "name" else target.get(key, "") + found
 
 

@@ -1,4 +1,4 @@
-"""`POST /completions`: text in, text out, from before there were messages."""
+"""`POST /completions`: text in and text out, the API from before messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Attributes, Body
-from pandaprobe_otel_integrations._rest import names_of, parameters
+from pandaprobe_otel_integrations._other_members import names_of, parameters
 from pandaprobe_otel_integrations._shape import items
 
 from .chat import ChatCompletions
@@ -17,7 +17,7 @@ from .parameters import LIMITS, SAMPLING, sampling_attributes
 
 
 class Completions(ChatCompletions):
-    """Legacy completions. Answer and stream have the form of chat completions, with `text` for the message."""
+    """Legacy completions. Answer and stream have the form of chat completions, with `text` in place of the message."""
 
     operation = "text_completion"
     read: Set[str] = names_of(SAMPLING, LIMITS, ("prompt",))
@@ -27,7 +27,7 @@ class Completions(ChatCompletions):
         return sampling_attributes(body)
 
     def request_content(self, body: Body) -> Content:
-        """Return the prompt, or each of several; token ids are named by their number only."""
+        """Return one or several prompts. Token ids are replaced by their number."""
         prompt = body.get("prompt")
         prompts = [prompt] if isinstance(prompt, str) or _is_tokens(prompt) else items(prompt)
         messages = [{"role": "user", "parts": [parts.text(_text(one))]} for one in prompts]

@@ -1,4 +1,4 @@
-"""`POST /decisions`: many questions about one input, each answered by yes or no, a choice, or a score."""
+"""`POST /decisions`: several questions about one input, each answered by yes or no, a choice, or a score."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._json import to_json
-from pandaprobe_otel_integrations._rest import beside, parameters
+from pandaprobe_otel_integrations._other_members import beside, parameters
 from pandaprobe_otel_integrations._shape import items, obj, objects, string
 from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
-from .errors import failure_in
+from .body_errors import failure_in
 from .response_items import input_messages
 from .usage import COUNTED, usage_attributes
 
 
 class Decisions(Unstreamed):
-    """The questions stand with the instructions, the answers are one JSON text."""
+    """Decisions about an input. The questions are part of the instructions, and the answers are one JSON text."""
 
     operation = "generate_content"
     read: Set[str] = frozenset({"model", "input", "questions"})
@@ -39,7 +39,7 @@ class Decisions(Unstreamed):
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """The answers in the order of the questions, and the usage."""
+        """Return the answers in the order of the questions, and the usage."""
         found = items(body.get("answers")) or obj(body.get("answers"))
         said = [{"role": "assistant", "parts": [parts.text(to_json(found))], "finish_reason": "stop"}] if found else []
         return Answer(
@@ -50,5 +50,5 @@ class Decisions(Unstreamed):
 
 
 def _each(questions: Any) -> list[Any]:
-    """Return questions as a list, or by their names."""
+    """Return the questions, given as a list or by their names."""
     return [*objects(questions), *({name: asked} for name, asked in obj(questions).items())]

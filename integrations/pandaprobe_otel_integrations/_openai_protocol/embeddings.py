@@ -9,18 +9,18 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._other_members import beside, parameters, told
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import beside, parameters, told
 from pandaprobe_otel_integrations._shape import integer, items, objects, string, strings
 from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
-from .errors import failure_in
+from .body_errors import failure_in
 from .usage import COUNTED, usage_attributes
 
 _READ: Final = frozenset({"model", "input", "dimensions", "encoding_format"})
 _ANSWERED: Final = frozenset({"model", "object", "usage", "data", "error"})
 _BYTES_PER_NUMBER: Final = 4
-"""The client asks for base64 of 32-bit floats unless the app says otherwise."""
+"""Size of a number in base64: the client asks for 32-bit floats unless the app sets another format."""
 
 
 class Embeddings(Unstreamed):
@@ -47,7 +47,7 @@ class Embeddings(Unstreamed):
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return model, usage and how long the vectors are."""
+        """Return model, usage and the length of the vectors."""
         usage = usage_attributes(body.get("usage"))
         usage.pop(names.OUTPUT_TOKENS, None)
         vectors = objects(body.get("data"))

@@ -8,13 +8,13 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._other_members import beside, names_of, parameters, with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import beside, names_of, parameters, with_rest
 from pandaprobe_otel_integrations._shape import obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
 
-from .errors import failure_in
+from .body_errors import failure_in
 from .parameters import LIMITS, SAMPLING, sampling_attributes
 from .uploads import FILES, file_parts
 from .usage import COUNTED, usage_attributes
@@ -35,14 +35,14 @@ class Images:
         return {**sampling_attributes(body), names.OUTPUT_TYPE: "image"}
 
     def request_content(self, body: Body) -> Content:
-        """Return the prompt, and the files by their names."""
+        """Return the prompt, and the names of the files."""
         prompt = string(body.get("prompt"))
         said = [parts.text(prompt)] if prompt else []
         said += file_parts(body, "image")
         return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [], **parameters(body, _READ)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return each image by its address, or by size and hash, and the usage."""
+        """Return each image by its address, or by its size and hash, and the usage."""
         content: Content = {}
         if with_content:
             images = [part for image in objects(body.get("data")) for part in _image(image, body)]
@@ -57,14 +57,14 @@ class Images:
         )
 
     def merged(self, events: Events) -> Body:
-        """Return the final image of a stream; the last unfinished one where it broke off."""
+        """Return the final image of a stream, or the last unfinished one if the stream broke off."""
         last = obj(last_data(events))
         if "b64_json" not in last:
             return last
         return {**last, "data": [{"b64_json": last["b64_json"]}]}
 
     def is_output(self, event: Event) -> bool:
-        """Return whether the event is any image, unfinished ones included."""
+        """Return whether the event is any image, including unfinished ones."""
         return "b64_json" in obj(event.data)
 
 

@@ -9,21 +9,24 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._json import to_json
-from pandaprobe_otel_integrations._rest import beside, parameters, rest
+from pandaprobe_otel_integrations._other_members import beside, parameters, rest
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string
 from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
+from .body_errors import failure_in
 from .chat_messages import content_parts
-from .errors import failure_in
 
 _READ: Final = frozenset({"model", "input"})
 ANSWERED: Final = frozenset({"id", "model", "results", "error"})
-"""Members of an answer that are told."""
+"""Members of an answer that are recorded."""
 _VERDICT: Final = frozenset({"flagged", "categories"})
 
 
 class Moderations(Unstreamed):
-    """The verdict says which categories are met; scores and what else there is of each stand beside it."""
+    """Moderation of texts or pictures.
+
+    The verdict lists the categories that apply; scores and all other data are beside it.
+    """
 
     operation = "moderation"
 
@@ -32,7 +35,7 @@ class Moderations(Unstreamed):
         return {names.REQUEST_MODEL: string(body.get("model"))}
 
     def request_content(self, body: Body) -> Content:
-        """Return the content to judge; pictures by their addresses, or by size and hash."""
+        """Return the content to judge. Pictures are shown by their address, or by their size and hash."""
         said = content_parts(body.get("input"))
         return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [], **parameters(body, _READ)}
 

@@ -23,14 +23,11 @@ SAMPLING: Final[Readings] = {
     "service_tier": (names.REQUEST_SERVICE_TIER, string),
 }
 LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
-"""The first one counts."""
+"""Limits of the output; the first one that is set counts."""
 
 
 def sampling_attributes(body: Body, readings: Readings = SAMPLING) -> Attributes:
-    """Return model, sampling and limits.
-
-    `readings` are those of an endpoint that has more than `SAMPLING`.
-    """
+    """Return model, sampling and limits. Pass `readings` for an endpoint that has more than `SAMPLING`."""
     attributes = read(body, readings)
     for key in LIMITS:
         if key in body and (limit := integer(body[key])) is not None:

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._other_members import RESPONSE, rest, told, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._rest import RESPONSE, rest, told, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
 FINAL_STATUSES: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
@@ -23,12 +23,12 @@ _SAID: Final = _TEXT | {"annotations"}
 _REFUSAL: Final = frozenset({"type", "refusal"})
 _IMAGE: Final = frozenset({"type", "image_url", "file_id"})
 _FILE: Final = frozenset({"type", "file_url", "file_data", "file_id"})
-"""Members that are read of each; what else there is stays beside them, under its own name."""
+"""Members that the reader of each item uses; all others stay beside the item, under their own names."""
 _CALLS: Final = frozenset({"function_call", "custom_tool_call"})
 _STATES: Final = ("type", "id", "status")
 _WITHOUT_ID: Final = _CALLS | {"message", "reasoning", "image_generation_call"}
-"""Items whose parts have no place for their id."""
-# What a status means as a finish reason; an incomplete response says itself why.
+"""Items whose parts have no place for an id."""
+# The finish reason for a status; an incomplete response contains its own reason.
 _REASONS: Final = {"completed": "stop", "failed": "error", "cancelled": "cancelled"}
 _WHY_INCOMPLETE: Final = {"max_output_tokens": "length", "max_tokens": "length"}
 
@@ -46,7 +46,7 @@ def input_messages(value: Any) -> list[Part]:
 
 
 def output_messages(response: Object, reason: str | None) -> list[Part]:
-    """Return the `output` of a response: one message, since it is one turn of the model."""
+    """Return the `output` of a response as one message, because it is one turn of the model."""
     found: list[Part] = []
     for item in objects(response.get("output")):
         found += _output_parts(item)
@@ -72,7 +72,7 @@ def with_items(content: Content, response: Object) -> Content:
 
 
 def finish_reason(response: Object) -> str | None:
-    """Why the model stopped, in chat completions' words; None while it has not."""
+    """Return why the model stopped, in chat completions' words; None while it has not."""
     status = string(response.get("status"))
     if status == "incomplete":
         why = string(obj(response.get("incomplete_details")).get("reason")) or "incomplete"
@@ -95,7 +95,7 @@ def _input_message(item: Object) -> Part | None:
 
 
 def _join(messages: list[Part], message: Part) -> None:
-    """Calls, thoughts and text that the app sends back item by item are one turn of the assistant."""
+    """Join calls, reasoning and text that the app sends back item by item into one turn of the assistant."""
     if messages and message["role"] == "assistant" == messages[-1]["role"]:
         messages[-1]["parts"].extend(message["parts"])
         for name, value in message.items():
@@ -127,14 +127,17 @@ def _output_parts(item: Object) -> list[Part]:
 
 
 def _other_item(kind: str, item: Object) -> Part:
-    """Web search, code interpreter, MCP and what is yet to come: the provider made the call and used the result."""
+    """Return any other item, such as web search, code interpreter or MCP.
+
+    The provider made the call and used the result.
+    """
     details = rest(item, _NAMED)
     name = string(item.get("name")) or kind.removesuffix("_call")
     return parts.server_tool_call(id=string(item.get("id")), name=name, call={"type": kind, **details})
 
 
 def _thoughts(item: Object) -> list[Part]:
-    # Encrypted content is for the service alone. Where there are both, the summary stands beside the first thought.
+    # Encrypted content is only for the service. If there are both, the summary is beside the first reasoning text.
     texts = [text for piece in objects(item.get("content")) if (text := string(piece.get("text")))]
     summary = [text for piece in objects(item.get("summary")) if (text := string(piece.get("text")))]
     found = [parts.reasoning(text) for text in texts or summary]

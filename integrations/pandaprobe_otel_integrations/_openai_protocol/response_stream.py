@@ -1,4 +1,4 @@
-"""The events of a streamed response, put together."""
+"""The events of a streamed response, merged."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _DELTAS: Final = {
 
 
 def merged_events(events: Sequence[Object]) -> Body:
-    """Return the response of the final event; where that is missing or empty, what the deltas add up to."""
+    """Return the response of the final event. If it is missing or empty, return the merged deltas."""
     response: dict[str, Any] = {}
     for event in events:
         if carried := obj(event.get("response")):
@@ -66,7 +66,7 @@ def _output(events: Sequence[Object]) -> list[dict[str, Any]]:
 
 
 class _Item:
-    """One item of the output: as it was announced, then as its deltas or, in the end, itself complete it."""
+    """One item of the output: first as announced, then with its deltas, at last as the complete item."""
 
     def __init__(self) -> None:
         self._item: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""`POST /responses`, and `GET /responses/{id}` that fetches one again."""
+"""`POST /responses`, and `GET /responses/{id}`, which fetches a response again."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
 from pandaprobe_otel_integrations._logprobs import with_logprobs
-from pandaprobe_otel_integrations._rest import beside, names_of, parameters
+from pandaprobe_otel_integrations._other_members import beside, names_of, parameters
 from pandaprobe_otel_integrations._seen_ids import SeenIds
 from pandaprobe_otel_integrations._shape import Object, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
 
+from .body_errors import failure_in
 from .chat import ENVELOPE
 from .chat_messages import tool_definition
-from .errors import failure_in
 from .parameters import LIMITS, SAMPLING, sampling_attributes
 from .response_items import FINAL_STATUSES, finish_reason, input_messages, output_messages, with_items
 from .response_stream import merged_events
@@ -45,21 +45,21 @@ ECHOES: Final = frozenset(
 )  # fmt: skip
 """Members of an answer that repeat the request."""
 _seen: Final = SeenIds()
-"""Responses whose end is in a span already."""
+"""Responses whose end is already in a span."""
 _OUTCOMES: Final = {"cancelled": ours.CANCELLED, "incomplete": ours.PARTIAL}
 _GOING_ON: Final = ("queued", "in_progress")
 _PREPARATIONS: Final = frozenset({"response.created", "response.queued", "response.in_progress"})
 
 
 class Responses:
-    """The Responses API: one response, made now."""
+    """The Responses API: one new response."""
 
     operation = "chat"
     last_event: LastEvent | None = LAST_EVENT
     read: Set[str] = names_of(SAMPLING, LIMITS, _SAID, ("previous_response_id", "conversation"))
-    """Members of a request that attributes and messages tell."""
+    """Members of a request that are recorded in attributes or messages."""
     answered: Set[str] = _TOLD | ECHOES
-    """Members of an answer of which that is so, or which repeat the request."""
+    """Members of an answer that are recorded in attributes or messages, or that repeat the request."""
 
     def request_attributes(self, body: Body) -> Attributes:
         """Return model and parameters."""
@@ -90,7 +90,7 @@ class Responses:
         }
         content: Content = {}
         if with_content:
-            # The request has only the id of a prompt that the service keeps; the answer says what stands in it.
+            # The request has only the id of a stored prompt; the answer contains its text.
             known = self.answered - {"instructions"} if body.get("prompt") else self.answered
             more = with_logprobs(with_items(beside(body, known, COUNTED), body), _texts(body))
             content = {names.OUTPUT_MESSAGES: output_messages(body, reason), **more}
@@ -101,30 +101,31 @@ class Responses:
         return Answer(attributes=attributes, content=content, failure=_failure(body), goes_on=goes_on)
 
     def merged(self, events: Events) -> Body:
-        """Return the response that the last event carries, or what the events before it add up to."""
+        """Return the response of the last event, or the merged earlier events."""
         return merged_events([obj(event.data) for event in events.items])
 
     def is_output(self, event: Event) -> bool:
-        """The first event that is about output; those before it announce that work has begun."""
+        """Return whether the event is the first about output; the events before it only announce the start of work."""
         kind = string(obj(event.data).get("type")) or event.name
         return kind is not None and kind not in _PREPARATIONS
 
 
 class CompactedResponse(Responses):
-    """`POST /responses/compact`: the model makes a conversation shorter, for the requests to come."""
+    """`POST /responses/compact`: the model shortens a conversation for later requests."""
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the output and the usage. The user's messages come back unchanged, and are no answer."""
+        """Return the output and the usage. The user's messages come back unchanged, and are not part of the answer."""
         made = [item for item in objects(body.get("output")) if item.get("role") != "user"]
         status = "completed" if made else None
         return super().answer({"status": status, **body, "output": made}, with_content=with_content)
 
 
 class FetchedResponse(Responses):
-    """A response is asked for. Told once, when it is over, unless the call that made it has told that already.
+    """A request for an existing response.
 
-    What it cost belongs to the call that made it, as the conventions' `fetch_response` has it. The exception is a
-    response that was made in the background: no other call ever saw its usage.
+    It is recorded once, when the response is over, unless the call that made the response has recorded it. The usage
+    belongs to the call that made the response, as in the conventions' `fetch_response`. The exception is a response
+    that was made in the background: no other call has seen its usage.
     """
 
     operation = "fetch_response"
@@ -134,11 +135,11 @@ class FetchedResponse(Responses):
         self.response_id = response_id
 
     def is_news(self, body: Body) -> bool:
-        """Return whether it is over, and this process sees that for the first time."""
+        """Return whether the response is over, and this process sees that for the first time."""
         return _is_over(body) and string(body.get("id")) not in _seen
 
     def request_attributes(self, body: Body) -> Attributes:
-        """The id is all that a fetch has."""
+        """Return the id, the only parameter of a fetch."""
         return {
             names.RESPONSE_ID: self.response_id,
             names.STREAM: True if body.get("stream") is True else None,
@@ -146,11 +147,11 @@ class FetchedResponse(Responses):
         }
 
     def request_content(self, body: Body) -> Content:
-        """Return nothing: such a request has no content."""
+        """Return nothing: a fetch has no content."""
         return {}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """As for a new response, with the status and what the request was, and without what is not this call's."""
+        """Return the answer as for a new response, but without the usage of the original call."""
         is_first = _is_over(body) and _seen.is_first(string(body.get("id")))
         answer = super().answer(body, with_content=with_content)
         answer.attributes[names.RESPONSE_STATUS] = string(body.get("status"))

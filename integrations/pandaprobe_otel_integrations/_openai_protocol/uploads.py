@@ -1,4 +1,4 @@
-"""Files that are sent with a request: named in the span, never carried."""
+"""Files that are sent with a request: the span names them and does not contain them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._shape import items
 
 FILES: Final = "\0files"
-"""Member of a request's body under which its files are handed on; no service has one of that name."""
+"""Member of a request's body under which its files are passed on. No service has a member of this name."""
 
 
 def with_files(body: Body, files: Any) -> Body:
@@ -19,7 +19,7 @@ def with_files(body: Body, files: Any) -> Body:
 
 
 def file_parts(body: Body, modality: str) -> list[Part]:
-    """Return a blob's part for each file: its name, and its size where that is known without reading it."""
+    """Return a blob's part for each file: its name, and its size if it is known without reading the file."""
     return [_part(entry[1], modality) for entry in items(body.get(FILES)) if isinstance(entry, tuple)]
 
 

@@ -1,4 +1,4 @@
-"""Token counts of OpenAI's APIs. Its input includes cached tokens and its output reasoning, as the conventions do."""
+"""Token counts of OpenAI's APIs. As in the conventions, input includes cached tokens, and output includes reasoning."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Attributes
 from pandaprobe_otel_integrations._json_attributes import Readings, counted, read
-from pandaprobe_otel_integrations._rest import Counts
+from pandaprobe_otel_integrations._other_members import Counts
 from pandaprobe_otel_integrations._shape import Object, integer, number, obj
 
 USAGE_NAMES: Final = (
@@ -25,7 +25,7 @@ USAGE_NAMES: Final = (
     names.TEXT_OUTPUT_TOKENS,
     names.COST,
 )
-"""Attributes that a usage may become."""
+"""Attributes that may come from a usage."""
 _INPUT_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
 _OUTPUT_DETAILS: Final = ("completion_tokens_details", "output_tokens_details", "output_token_details")
 
@@ -40,7 +40,7 @@ _NEWER: Final[Readings] = {
     "input_tokens": (names.INPUT_TOKENS, integer),
     "output_tokens": (names.OUTPUT_TOKENS, integer),
 }
-"""Names of the Responses API; some services have both, of which the older ones count."""
+"""Names of the Responses API. If a service sends both, the older names count."""
 _INPUTS: Final[Readings] = {
     "cached_tokens": (names.CACHE_READ_TOKENS, integer),
     "cache_write_tokens": (names.CACHE_WRITE_TOKENS, integer),
@@ -65,7 +65,7 @@ COUNTED: Final[Counts] = {
 
 
 def usage_attributes(usage: Any) -> Attributes:
-    """Return the usage object of a chat, completion, embedding or response; nothing where the service sent none."""
+    """Return the usage object of a chat, completion, embedding or response; nothing if the service sent none."""
     counts = obj(usage)
     if not counts:
         return {}
@@ -80,10 +80,10 @@ def usage_attributes(usage: Any) -> Attributes:
 
 
 def _add_thoughts(found: Attributes, total: Any) -> None:
-    """Add to the output the thoughts that xAI, and Gemini's endpoint in this protocol, count beside it.
+    """Add reasoning tokens to the output for services that count them beside it: xAI, and Gemini's compatible endpoint.
 
-    Gemini's does not even name them; they are what the total has more. A cache that is counted beside the input is
-    no thought.
+    Gemini's endpoint does not name them: they are the rest of the total. A cache that is counted beside the input is
+    not reasoning.
     """
     beyond = (integer(total) or 0) - found.get(names.INPUT_TOKENS, 0) - found[names.OUTPUT_TOKENS]
     if beyond <= 0:

@@ -1,4 +1,4 @@
-"""`POST /videos` and what else makes one: a job is begun. The video is fetched later, as a file, and never recorded."""
+"""`POST /videos` and related paths, which start a job. The video is fetched later as a file, and never recorded."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
-from pandaprobe_otel_integrations._rest import beside, parameters
+from pandaprobe_otel_integrations._other_members import beside, parameters
 from pandaprobe_otel_integrations._shape import items, obj, string
 from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
-from .errors import failure_in
+from .body_errors import failure_in
 from .uploads import FILES, file_parts
 
 REMIX: Final = re.compile(r"/videos/[^/?]+/remix/?(?:\?.*)?$")
-"""The path that has the id of the video in it."""
+"""The path that contains the id of the video."""
 
 
 _READ: Final = frozenset({"model", "prompt", FILES})
@@ -25,7 +25,7 @@ _ANSWERED: Final = frozenset({"id", "model", "status", "object", "created_at", "
 
 
 class Videos(Unstreamed):
-    """A video from a text, from a picture, or from another video."""
+    """A video made from a text, a picture, or another video."""
 
     operation = "generate_content"
 
@@ -34,7 +34,7 @@ class Videos(Unstreamed):
         return {names.REQUEST_MODEL: string(body.get("model")), names.OUTPUT_TYPE: "video"}
 
     def request_content(self, body: Body) -> Content:
-        """Return the prompt, and files by their names."""
+        """Return the prompt, and the names of the files."""
         prompt = string(body.get("prompt"))
         said = [parts.text(prompt)] if prompt else []
         from_video = any(field == "video" for field, _ in items(body.get(FILES)))
@@ -42,7 +42,7 @@ class Videos(Unstreamed):
         return {names.INPUT_MESSAGES: [{"role": "user", "parts": said}] if said else [], **parameters(body, _READ)}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the id of the job, how far it is, and the video by its address where there is one already."""
+        """Return the job's id and progress, and the address of the video if it exists."""
         url = string(obj(body.get("outputs")).get("video_url"))
         made = [{"role": "assistant", "parts": [parts.media(url, "video")], "finish_reason": "stop"}] if url else []
         return Answer(

@@ -24,19 +24,19 @@ Wrapped = Callable[..., Any]
 
 
 class StainlessApi(Protocol):
-    """The particulars of one Stainless client library."""
+    """The differences between Stainless client libraries."""
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
-        """Return the endpoint of a request, None for requests that are no model calls."""
+        """Return the endpoint of a request; None for a request that is not a model call."""
         ...
 
     def place(self, client: Any) -> Attributes:
-        """`gen_ai.provider.name`, `server.address` and `server.port`."""
+        """Return `gen_ai.provider.name`, `server.address` and `server.port`."""
         ...
 
 
 class StainlessHooks:
-    """Wrappers in wrapt's form. `gate` decides per call; closed, they only pass on."""
+    """Wrappers in wrapt's form. `gate` decides per call; if it is closed, they only pass calls on."""
 
     def __init__(self, api: StainlessApi, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
         self._api = api
@@ -49,12 +49,12 @@ class StainlessHooks:
         return around(guarded(self._open, client, args, kwargs), wrapped, args, kwargs)
 
     async def request_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap the asynchronous `request`: nothing happens before it is awaited, as in the original."""
+        """Wrap the asynchronous `request`. As in the original, nothing happens before it is awaited."""
         opened = guarded(self._open, client, args, kwargs)
         return await around_async(opened, wrapped, args, kwargs)
 
     def process_response(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Before `_process_response`, in both clients: what it returns, an awaitable or not, is passed on."""
+        """Wrap `_process_response` of both clients. Its result, awaitable or not, is passed on."""
         guarded(_show, client, kwargs)
         return wrapped(*args, **kwargs)
 
@@ -63,7 +63,8 @@ class StainlessHooks:
         call = self._call(client, args, kwargs, context)
         if call is not None:
             return call, call.context(context)
-        # A request inside another one, say from an event hook: its response is not the outer call's.
+        # This is a request inside another one, for example from an event hook; its response does not belong to the
+        # outer call.
         bare = without_call(context)
         return None if bare is None else (None, bare)
 
@@ -87,7 +88,7 @@ class StainlessHooks:
 
 
 def _show(client: Any, kwargs: dict[str, Any]) -> None:
-    # Middleware of the anthropic client sees refused responses too, and may ask several times.
+    # Middleware of the anthropic client also sees refused responses, and may send several requests.
     call = call_in(get_current(), client)
     if call is not None:
         response = kwargs["response"]
@@ -95,13 +96,13 @@ def _show(client: Any, kwargs: dict[str, Any]) -> None:
 
 
 def _resent(response: Any) -> int:
-    """Return number of resends by the request's own header, in versions that do not say it otherwise."""
+    """Return the number of resends from the request's own header, in versions that provide it nowhere else."""
     count = response.request.headers.get("x-stainless-retry-count") or "0"
     return int(count) if count.isdigit() else 0
 
 
 def _sent(options: Any, kwargs: dict[str, Any]) -> Body:
-    """The JSON that is sent; `extra_body` of a call goes over it, as the client does when it builds the request."""
+    """Return the JSON that is sent. A call's `extra_body` overrides it, as in the client."""
     body = options.json_data
     if not isinstance(body, dict):
         return {"stream": True} if kwargs.get("stream") else {}

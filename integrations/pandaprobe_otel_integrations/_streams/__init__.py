@@ -1,1 +1,1 @@
-"""Reading along with a response body: the bytes that the app pulls, kept until the stream ends, parsed once."""
+"""Observation of a response body: the bytes that the app pulls are kept until the stream ends, and parsed once."""

@@ -1,4 +1,4 @@
-"""One response body that is being read: what came, when it came, and that it ends exactly once."""
+"""A response body during reading: its chunks, their times, and exactly one end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ End = Literal["read", "terminal", "closed", "dropped", "failed", "exit"]
 """The end of a body: read to its end; its last event seen; closed before; forgotten; broken; process exit."""
 
 MAX_BODY_BYTES: Final = 16 << 20
-"""Bytes of one body that are kept; later ones only count for the time. No chat answer is that long."""
+"""Number of bytes of a body that are kept. For later ones, only the time is recorded. No chat answer is that long."""
 
 _COLLECTED_ENDS: Final = frozenset({"closed", "dropped", "failed"})
 """Ends that may come from the garbage collector, which closes the generators that it finds."""
@@ -26,9 +26,9 @@ _EVENT_ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
 class BodyRecord(NamedTuple):
-    """A body that has ended: its raw chunks as they came from the socket and each one's arrival (epoch ns).
+    """A body that has ended: its raw chunks from the socket, and the arrival of each (epoch ns).
 
-    For a stream of objects, those are the chunks.
+    For a stream of objects, the objects are the chunks.
     """
 
     chunks: Sequence[Any]
@@ -38,40 +38,40 @@ class BodyRecord(NamedTuple):
 
     @property
     def is_read(self) -> bool:
-        """Return whether there was nothing more to read."""
+        """Return whether the body was read completely."""
         return self.end in ("read", "terminal")
 
     @property
     def is_cut(self) -> bool:
-        """Return whether it was too long to be kept: not all that was read is here."""
+        """Return whether the body was too long to be kept completely."""
         return len(self.chunks) < len(self.times_ns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastEvent:
-    """The rule that recognises the event after which a stream has nothing more to say.
+    """The rule that recognises the last event of a stream.
 
-    `mark` matches at the beginning of its line. `hint` stands in every such event, and seldom in another: it is
-    what each chunk is searched for.
+    `mark` matches at the start of the event's line. `hint` is in every such event, and rarely in another one: each
+    chunk is searched for it.
     """
 
     hint: bytes
     mark: re.Pattern[bytes]
 
     def begins_in(self, chunk: bytes, chunks: Sequence[bytes]) -> bool:
-        """Return whether it begins in `chunk`, which has the hint and is the last one of `chunks`."""
+        """Return whether the event starts in `chunk`, which contains the hint and is the last one of `chunks`."""
         found = self.mark.search(chunk)
         if found is None:
             return False
-        # A chunk may begin in the middle of a line, which may quote the mark.
+        # A chunk may start in the middle of a line, which may quote the mark.
         return found.start() > 0 or len(chunks) < 2 or chunks[-2].endswith((b"\n", b"\r"))
 
 
 class ObservedBody:
-    """Receives every chunk that the app pulls and calls `on_end` once, whoever ends it first.
+    """Receives every chunk that the app pulls, and calls `on_end` once, at the first of its possible ends.
 
-    When the event that `last` describes is complete, so is the body, whether the app reads on, closes it or just
-    keeps it.
+    When the event that `last` describes is complete, the body is complete too, whether the app reads on, closes it or
+    only keeps it.
     """
 
     __slots__ = (
@@ -97,16 +97,16 @@ class ObservedBody:
         self._owner: weakref.ref[Any] | None = None
 
     def watch(self, owner: object) -> None:
-        """End this body as `dropped` when `owner`, the object that the app reads it through, is forgotten."""
-        # `open_bodies` keeps this body alive, and with it the reference whose callback is wanted.
+        """End this body as `dropped` when `owner`, the object that the app reads it through, is collected."""
+        # `open_bodies` keeps this body alive, and with it the reference with the callback.
         self._owner = weakref.ref(owner, lambda _: self.end("dropped"))
         open_bodies.add(self)
 
     def keep(self, chunk: bytes) -> None:
-        """One chunk was pulled. Costs two appends and a search.
+        """Keep one chunk. This costs two appends and a search.
 
-        It runs among the client's own code, with nothing of it in the processor's caches: what touches little memory
-        is cheap here. Other ways to search parse their arguments, or take bytes for a number first.
+        The method runs between the client's own code, when the processor's caches contain none of its data, so it uses
+        little memory. Other search methods parse their arguments, or first try bytes as a number.
         """
         self._times_ns.append(time_ns())
         size = self._size
@@ -119,13 +119,13 @@ class ObservedBody:
             self._look_for_end(last, chunk)
 
     def so_far(self) -> BodyRecord:
-        """Return the body until now, for a reader in another thread."""
+        """Return the body so far, for a reader in another thread."""
         chunks = self._chunks.copy()
         return BodyRecord(chunks, self._times_ns[: len(chunks)], "closed", None)
 
     @property
     def size(self) -> int:
-        """Bytes that are kept until now."""
+        """Number of bytes kept so far."""
         return self._size
 
     def _look_for_end(self, last: LastEvent, chunk: bytes) -> None:
@@ -135,7 +135,7 @@ class ObservedBody:
                 self.end("terminal")
 
     def end(self, how: End, error: BaseException | None = None) -> None:
-        """The body ends; only the first call counts."""
+        """End the body; only the first call has an effect."""
         if not self._once.acquire(blocking=False):
             return
         on_end, self._on_end = self._on_end, None
@@ -151,7 +151,7 @@ class ObservedBody:
             guarded(on_end, record)
 
     def abandon(self) -> None:
-        """Never end: another body takes its place, or it belongs to the process that this one was forked from."""
+        """Never end the body: another body takes its place, or it belongs to the parent process of this fork."""
         self._once.acquire(blocking=False)
         self._on_end = None
         open_bodies.remove(self)

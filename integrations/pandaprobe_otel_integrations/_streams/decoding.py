@@ -1,4 +1,4 @@
-"""Undo Content-Encoding chunk by chunk, tolerating a body that breaks off."""
+"""Undoing Content-Encoding chunk by chunk, even if a body breaks off."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _GZIP_WINDOW: Final = zlib.MAX_WBITS | 16
 
 
 def decoded(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """Yield the chunks with every Content-Encoding undone: one (possibly empty) result per chunk, as far as they go.
+    """Yield the chunks with every Content-Encoding undone, one (possibly empty) result per chunk.
 
-    An encoding that nothing here can undo yields empty chunks: the times stay right, the content is unknown.
+    Chunks with an unsupported encoding are empty: the times stay right, but the content is unknown.
     """
     steps = [name.strip().lower() for name in encoding.split(",") if name.strip()]
     decoders = [_decoder(name) for name in reversed(steps) if name != "identity"]
@@ -75,7 +75,7 @@ def _nothing(_chunk: bytes) -> bytes:
 
 
 class _Deflate:
-    """`deflate` is a zlib stream by the standard and a raw one from some servers."""
+    """A `deflate` body, which is a zlib stream by the standard, but a raw one from some servers."""
 
     def __init__(self) -> None:
         self._decompressor = zlib.decompressobj()

@@ -1,4 +1,4 @@
-"""A stream of objects that is being read: as an ObservedBody, but what is kept are the objects."""
+"""A stream of objects during reading: like an ObservedBody, but with objects in place of bytes."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any, Final
 from .body import ObservedBody
 
 MAX_ITEMS: Final = 200_000
-"""Objects of one stream that are kept; later ones only count for the time."""
+"""Number of objects of a stream that are kept. For later ones, only the time is recorded."""
 
 
 class ObservedItems(ObservedBody):
-    """Receives every object that the app pulls and calls `on_end` once, whoever ends it first.
+    """Receives every object that the app pulls, and calls `on_end` once, at the first of its possible ends.
 
-    The objects are not looked at before the end: the library keeps them itself, so a reference costs nothing.
+    The objects are read only at the end: the library keeps them itself, so a reference costs nothing.
     """
 
     __slots__ = ()
 
     def keep(self, chunk: Any) -> None:
-        """One object was pulled. Costs two appends."""
+        """Keep one object. This costs two appends."""
         self._times_ns.append(time_ns())
         if len(self._chunks) < MAX_ITEMS:
             self._chunks.append(chunk)

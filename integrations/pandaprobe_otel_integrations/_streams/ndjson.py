@@ -1,4 +1,4 @@
-"""Newline-delimited JSON, which some services stream in place of server-sent events."""
+"""Newline-delimited JSON, which some services stream instead of server-sent events."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ def is_lines(content_type: str) -> bool:
 
 
 def parse(body: bytes) -> Events:
-    """Return every line that is JSON, as an event without a name. What broke off is left out, nothing is raised."""
+    """Return every line that is JSON, as an event without a name.
+
+    An incomplete line is left out, and nothing is raised.
+    """
     return Events(_Lines(body), Blocks(partial(body.split, b"\n"), _event))
 
 
 def _event(line: bytes) -> Event | None:
-    """Return the event of one line; None when it is no JSON."""
+    """Return the event of one line; None if the line is not JSON."""
     try:
         return Event(None, from_json(line), 0) if line and not line.isspace() else None
     except ValueError:
@@ -32,7 +35,7 @@ def _event(line: bytes) -> Event | None:
 
 
 class _Lines:
-    """The documents of a body, each read when it is asked for."""
+    """The documents of a body, each parsed on request."""
 
     __slots__ = ("_body",)
 

@@ -1,9 +1,9 @@
-"""The bodies that are still being read, and how the forgotten ones end.
+"""The bodies that are still being read, and the end of forgotten ones.
 
-A forgotten stream is noticed by the garbage collector, which may run in any thread at any allocation: also while
-a span processor or a logging handler holds its lock. Ending a span there would wait for a lock that this very
-thread holds. So an end that may come from the collector looks at the stack: inside such code it hands the work
-to a thread of our own, everywhere else it is done on the spot.
+The garbage collector notices a forgotten stream. It may run in any thread at any allocation, even while a span
+processor or a logging handler holds its lock. Ending a span there would wait for a lock that the same thread holds. So
+an end that may come from the collector checks the stack: inside such code, it hands the work to another thread of ours;
+everywhere else, it does the work at once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LOCKING_FUNCTIONS: Final = frozenset({"on_start", "on_end", "export", "force_fl
 _MAX_FRAMES: Final = 200
 
 _open: dict[int, ObservedBody] = {}
-# A SimpleQueue is reentrant by documentation, so it may be filled from a finalizer.
+# A SimpleQueue is reentrant by documentation, so a finalizer may fill it.
 _handed_over: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
 _start_lock = threading.Lock()
 _reaper: threading.Thread | None = None
@@ -41,14 +41,14 @@ _hooks_set = False
 
 
 def add(body: ObservedBody) -> None:
-    """`body` is being read from now on."""
+    """Add `body`, which is being read from now on."""
     if _reaper is None:
         _start()
     _open[id(body)] = body
 
 
 def remove(body: ObservedBody) -> None:
-    """`body` has ended."""
+    """Remove `body`, which has ended."""
     _open.pop(id(body), None)
 
 
@@ -58,7 +58,7 @@ def open_count() -> int:
 
 
 def run_unlocked(work: Callable[..., Any], *args: Any) -> None:
-    """Do `work` here, or in the reaper when this may be the middle of code that holds a lock."""
+    """Do `work` at once, or in the reaper thread if the calling code may hold a lock."""
     if _reaper is not None and _may_hold_a_lock():
         _handed_over.put(partial(work, *args))
     else:
@@ -66,7 +66,7 @@ def run_unlocked(work: Callable[..., Any], *args: Any) -> None:
 
 
 def end_all() -> None:
-    """End everything that is still open; the process is about to exit."""
+    """End everything that is still open, because the process exits."""
     for body in tuple(_open.values()):
         body.end("exit")
     while not _handed_over.empty():
@@ -92,8 +92,8 @@ def _reap() -> None:
 
 
 def _start() -> None:
-    # At the first stream rather than at import: the exit hook must run before the provider's, and those run last
-    # in, first out. A thread cannot be started from a finalizer, hence it waits here already.
+    # This happens at the first stream rather than at import: the exit hook must run before the provider's, and hooks
+    # run last in, first out. A finalizer cannot start a thread, so the thread starts here and waits.
     global _reaper, _hooks_set
     with _start_lock:
         if _reaper is not None:
@@ -107,12 +107,12 @@ def _start() -> None:
         try:
             reaper.start()
         except RuntimeError:
-            return  # the interpreter is shutting down, or out of threads; ends are worked on where they happen
+            return  # the interpreter is shutting down, or out of threads; ends are handled where they happen
         _reaper = reaper
 
 
 def _forget_all() -> None:
-    # The streams of the parent end there; a child that ended them too would report every call twice.
+    # The parent's streams end in the parent; a child that ended them too would report every call twice.
     global _reaper, _handed_over, _start_lock
     for body in tuple(_open.values()):
         body.abandon()

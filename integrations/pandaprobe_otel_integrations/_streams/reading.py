@@ -1,4 +1,4 @@
-"""Iterators that pass on what they read, errors and ends included, and show it to an ObservedBody."""
+"""Iterators that pass on their items, errors and ends, and show them to an ObservedBody."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pandaprobe_otel_integrations._guard import guarded
 from .body import ObservedBody
 
 Written = Callable[[Any], bytes]
-"""A function that makes bytes of an item."""
+"""A function that encodes an item as bytes."""
 
 
 class Reading:
-    """An iterator rather than a generator: one frame less per chunk, and nothing that needs to be closed."""
+    """An iterator rather than a generator: it saves one frame per chunk, and never needs to be closed."""
 
     __slots__ = ("_items", "_keep", "body")
 
@@ -40,7 +40,7 @@ class Reading:
 
 
 class AsyncReading:
-    """The async form. It has the methods of an async generator, since httpx2 closes the stream's own one early."""
+    """The async form. It has the methods of an async generator, because httpx2 closes the stream's own one early."""
 
     __slots__ = ("_items", "_keep", "body")
 
@@ -78,10 +78,10 @@ class AsyncReading:
 
 def _keeper(body: ObservedBody, written: Written) -> Callable[[Any], None]:
     def keep(item: Any) -> None:
-        try:  # without a call of the guard, of which there would be one for each chunk
+        try:  # without a call of the guard for each chunk
             piece = written(item)
         except Exception:  # noqa: BLE001 - what cannot be written is not kept; the app goes on
-            guarded(written, item)  # tells of it
+            guarded(written, item)  # the guard logs it
         else:
             body.keep(piece)
 

@@ -1,4 +1,4 @@
-"""Server-sent events out of a kept body (WHATWG HTML, section 9.2.6)."""
+"""Parsing of server-sent events from a kept body (WHATWG HTML, section 9.2.6)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
 class Event(NamedTuple):
-    """One event: its name (None when the stream does not say), its JSON, and where it ends in the body."""
+    """One event: its name (None if the stream sends none), its JSON, and where it ends in the body."""
 
     name: str | None
     data: Any
@@ -25,20 +25,21 @@ class Event(NamedTuple):
 
 
 Read = Callable[[bytes], Event | None]
-"""The event that a block is; None when it has no JSON."""
+"""Returns the event of a block; None if the block has no JSON."""
 
 
 class Blocks(NamedTuple):
-    """The pieces of a body that are one event each, and how such a piece is read (`ends_at` is not told)."""
+    """The blocks of a body, one event each, and the function that parses a block (without `ends_at`)."""
 
     split: Callable[[], Sequence[bytes]]
     read: Read
 
 
 class Events(NamedTuple):
-    """The events of a body, in order. They may be read whenever `items` is iterated: once, if possible.
+    """The events of a body, in order.
 
-    `blocks` is what they are read from, where that is known.
+    Each iteration of `items` may parse them again, so iterate once if possible. `blocks` is their source, if it is
+    known.
     """
 
     items: Iterable[Event]
@@ -46,7 +47,7 @@ class Events(NamedTuple):
 
 
 def last_data(events: Events) -> Any:
-    """Return the JSON of the last event; None when there is none."""
+    """Return the JSON of the last event; None if there is none."""
     data: Any = None
     for event in events.items:
         data = event.data
@@ -59,12 +60,12 @@ def looks_like_events(body: bytes) -> bool:
 
 
 def parse(body: bytes) -> Events:
-    """Every event whose data is JSON. What broke off in the middle of an event is left out, nothing is raised."""
+    """Return every event whose data is JSON. An incomplete event is left out, and nothing is raised."""
     return Events(_Parsed(body), Blocks(partial(_split, body), _event) if _is_uniform(body) else None)
 
 
 def _is_uniform(body: bytes) -> bool:
-    """Return whether all lines end in the same one of the two usual ways."""
+    """Return whether all lines have the same line end, in one of the two usual forms."""
     return b"\r" not in body or body.count(b"\r") == body.count(b"\r\n") == body.count(b"\n")
 
 
@@ -74,7 +75,7 @@ def _split(body: bytes) -> Sequence[bytes]:
 
 
 class _Parsed:
-    """The events of a body, each read when it is asked for: of thousands, few are in memory at a time."""
+    """The events of a body, each parsed on request: of thousands, only a few are in memory at a time."""
 
     __slots__ = ("_body",)
 
@@ -87,7 +88,7 @@ class _Parsed:
 
 
 def _usual_events(body: bytes, start: int) -> Iterator[Event]:
-    """Yield the events of a body with ordinary line ends, without a look at its lines."""
+    """Yield the events of a body with ordinary line ends, without splitting it into lines."""
     size = len(body)
     while start < size:
         stop = body.find(b"\n\n", start)
@@ -99,16 +100,16 @@ def _usual_events(body: bytes, start: int) -> Iterator[Event]:
 
 
 def _event(block: bytes) -> Event | None:
-    """The event of a block without carriage returns. Most have one of two forms, for which no line is looked at."""
+    """Return the event of a block without carriage returns. Most have one of two forms, which need no splitting."""
     name: str | None = None
-    if block.startswith(b"data: ") and block.find(b"\n") < 0:  # `in` would first take it for a number, which is slow
+    if block.startswith(b"data: ") and block.find(b"\n") < 0:  # `in` would first try it as a number, which is slow
         data = block[6:]
     else:
         name, data = _fields(block)
     try:
         return Event(name, from_json(data), 0) if data else None
     except ValueError:
-        return None  # as `[DONE]`
+        return None  # for example `[DONE]`
 
 
 def _events(body: bytes, start: int) -> Iterator[Event]:
@@ -125,7 +126,7 @@ def _events(body: bytes, start: int) -> Iterator[Event]:
 
 
 def _fields(block: bytes) -> tuple[str | None, bytes]:
-    """Name and data of an event without carriage returns."""
+    """Return name and data of an event without carriage returns."""
     head, found, data = block.partition(b"\ndata: ")
     if found and head.startswith(b"event: ") and b"\n" not in data and b"\n" not in head:
         return head[7:].decode("utf-8", errors="replace"), data
@@ -146,14 +147,14 @@ def _lines(block: bytes) -> tuple[str | None, bytes]:
 
 
 def arrival(offset: int, sizes: Iterable[int], times_ns: Sequence[int]) -> int | None:
-    """Return the time at which the byte before `offset` came, by each chunk's size and time; None if it never did."""
+    """Return the arrival time of the byte before `offset`, from the chunks' sizes and times; None if it never came."""
     ends = list(accumulate(sizes))
     index = bisect_left(ends, offset)
     return times_ns[index] if index < min(len(times_ns), len(ends)) else None
 
 
 def written(data: bytes, name: str | None = None) -> bytes:
-    """Return an event with this JSON, as a stream would have it; line breaks in JSON text are mere space."""
+    """Return an event with this JSON in the form of a stream; line breaks in JSON text are only white space."""
     broken = data.find(b"\n") >= 0 or data.find(b"\r") >= 0
     line = data.replace(b"\n", b" ").replace(b"\r", b" ") if broken else data
     return b"data: %s\n\n" % line if name is None else b"event: %s\ndata: %s\n\n" % (name.encode(), line)

@@ -1,8 +1,8 @@
-"""Byte streams that pass on what they read and show it to an ObservedBody.
+"""Byte streams that pass on their bytes and show them to an ObservedBody.
 
-An HTTP response reads its `stream` in one of two ways: as an iterable with `close()`, or as an async iterable with
-`aclose()`. Ours has the same base class as the stream it stands in for (the response checks it with isinstance,
-httpx and httpx2 each with their own class), so it is made from that class when it is first seen.
+An HTTP response reads its `stream` as an iterable with `close()`, or as an async iterable with `aclose()`. Our stream
+must have the base class of the stream that it replaces: the response checks it with isinstance, httpx and httpx2 each
+with their own class. So our class is derived from the original one when that is first seen.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BASE_NAMES: Final = frozenset({"SyncByteStream", "AsyncByteStream"})
 
 
 def observed(stream: Any, body: ObservedBody) -> Any:
-    """Return a stream that stands in for `stream`: same bytes, same errors, same attributes, and `body` sees all."""
+    """Return a stream that replaces `stream`: same bytes, same errors, same attributes. `body` sees all bytes."""
     return _tee_class(stream.__class__)(stream, body)
 
 
@@ -36,7 +36,8 @@ class _Tee:
     def __init__(self, stream: Any, body: ObservedBody) -> None:
         self._observed_stream = stream
         self._observed_body = body
-        # anthropic asks for this at every event; to say there that there is none takes longer than all else here.
+        # anthropic reads this attribute at every event; the lookup of a missing one would take longer than all other
+        # work here.
         self.stream_observer = getattr(stream, "stream_observer", None)
 
     def __iter__(self) -> Iterator[bytes]:
@@ -54,7 +55,7 @@ class _Tee:
         await self._observed_stream.aclose()
 
     def __getattr__(self, name: str) -> Any:
-        # httpx2 reads `elapsed` from the stream; anything else that the original has is there as well.
+        # httpx2 reads `elapsed` from the stream; other attributes of the original are available as well.
         if name.startswith("_observed_"):
             raise AttributeError(name)
         return getattr(self._observed_stream, name)

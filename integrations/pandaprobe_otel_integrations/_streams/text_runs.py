@@ -1,9 +1,9 @@
-"""Events that are alike but for a text, which each of them continues, read as one event.
+"""Consecutive events that differ only in a text, each continuing the last, merged into one event.
 
-Nearly all events of a stream are of this sort: JSON that repeats itself around the next few words. To decode and read
-each by itself is most of what it costs to record a stream. Here the first one of such a run is decoded; of those that
-follow, the bytes around the text are compared and the texts are decoded at once. Whatever is not certain to say the
-same is read event by event.
+Nearly all events of a stream are of this sort: the same JSON around the next few words. Decoding each event separately
+is most of the cost of recording a stream. Here, only the first event of such a run is decoded. For the following
+events, the bytes around the text are compared, and all texts are decoded at once. Events that may differ in anything
+else are decoded separately.
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ import orjson
 from .sse import Blocks, Event, Events, Read
 
 Place = tuple[str | int, ...]
-"""The way to a text inside an event's JSON: members and indexes; the last one is a member."""
+"""The path to a text inside an event's JSON: members and indexes; the last one is a member."""
 Growing = Callable[[Event], Place | None]
-"""Finds the text in an event that the next event continues; None when there is none, or it is empty.
+"""Finds the text in an event that the next event continues; None if there is none, or if it is empty.
 
-Whoever reads two such events, which are otherwise the same, must get what one event with both texts would say.
+Reading two otherwise equal events must give the same result as reading one event with both texts.
 """
 
 MAX_MISSES: Final = 3
-"""So often a run is looked for in vain, one after the other, before the rest of a stream is read event by event."""
+"""Number of consecutive failed searches for a run after which the rest of a stream is decoded event by event."""
 MAX_TAILS: Final = 64
-"""Forms of what follows the text that are remembered, padding being of many lengths."""
+"""Number of remembered byte sequences behind the text; there are several, because padding varies in length."""
 
-# An escape must be whole, and so must a pair of surrogates: two halves in two events would become one character.
+# An escape must be complete, and so must a surrogate pair: two halves in two events would become one character.
 _HEX: Final = rb"[0-9a-fA-F]"
 _ESCAPE: Final = (
     rb'\\(?:["\\/bfnrt]|u(?:[0-9a-ce-fA-CE-F]%(x)b{3}|[dD][0-7]%(x)b{2}|[dD][89abAB]%(x)b{2}\\u[dD][c-fC-F]%(x)b{2}))'
     % {b"x": _HEX}
 )
 _TEXT: Final = re.compile(rb'[^"\\]*(?:%b[^"\\]*)*' % _ESCAPE)
-# What services put at the end of events so that their sizes do not betray the texts, and mere space (Anthropic).
+# Padding at the end of events, which hides the length of the texts, and extra white space (Anthropic).
 _END: Final = re.compile(rb'(?:,"(?:p|obfuscation)":"[0-9A-Za-z]*")?\s*\}\s*\Z')
 
 
 def joined(events: Events, growing: Growing | None) -> Events:
-    """The same events, of each run only one, which says what all of the run say. `ends_at` is not told.
+    """Return the same events with each run merged into one event, without `ends_at`.
 
-    `events` themselves, when it is not known what they are read from.
+    If the source of the events is unknown, return `events` itself.
     """
     blocks = events.blocks
     return events if blocks is None else Events(_Joined(blocks, growing), blocks)
 
 
 class _Joined:
-    """The events of a body, read when they are asked for."""
+    """The events of a body, parsed on request."""
 
     __slots__ = ("_blocks", "_growing")
 
@@ -80,7 +80,7 @@ class _Joined:
 
 
 def _grow(data: Any, place: Place, block: bytes, read: Read, blocks: Sequence[bytes], at: int) -> int:
-    """Add to the event's text what the events from `at` on add to it; the number of those."""
+    """Extend the event's text by the texts of the following events from `at` on, and return their number."""
     run = _run(place, block, read, blocks[at])
     pieces = run.pieces(blocks, at) if run is not None else []
     more = _decoded(pieces)
@@ -103,7 +103,7 @@ class _Run:
         self._tails = {tail}
 
     def pieces(self, blocks: Sequence[bytes], at: int) -> list[bytes]:
-        """Return the texts, still encoded, of the events from `at` on, as far as they belong to the run."""
+        """Return the texts, still encoded, of the events from `at` on that belong to the run."""
         found = self._same(blocks, at)
         head, tails, start = self._head, self._tails, len(self._head)
         for index in range(at + len(found), len(blocks)):
@@ -122,7 +122,7 @@ class _Run:
         return block.startswith(self._head) and self._is_alike(block[_end(block, len(self._head)) :])
 
     def _same(self, blocks: Sequence[bytes], at: int) -> list[bytes]:
-        """Return the texts of the first events that end in the very same way, as most do."""
+        """Return the texts of the first events with exactly the same end, as most have."""
         head, tail, found = self._head, self._tail, list[bytes]()
         start, stop = len(head), -len(tail)
         for block in islice(blocks, at, None):
@@ -139,7 +139,7 @@ class _Run:
 
 
 def _run(place: Place, block: bytes, read: Read, following: bytes) -> _Run | None:
-    """Return the run that begins with an event, of which `following` has the same head."""
+    """Return the run that starts with the event `block`; None if the event `following` is not part of it."""
     opening = _opening(str(place[-1])).search(block)
     if opening is None:
         return None
@@ -148,13 +148,13 @@ def _run(place: Place, block: bytes, read: Read, following: bytes) -> _Run | Non
     run = _Run(head, tail)
     if not run.has(following):
         return None
-    # Is it the text at this place? Without it, that must be empty.
+    # Check that the text is at this place: without it, the place must be empty.
     bare = read(head + tail)
     return run if bare is not None and reduce(getitem, place, bare.data) == "" else None
 
 
 def _texts_at_first(pieces: list[bytes]) -> list[bytes]:
-    """Return the pieces before the first one that is no text as JSON writes it, or may be none: an empty one."""
+    """Return the pieces before the first one that is empty or not JSON text."""
     whole = b"".join(pieces)
     if b"" not in pieces and whole.find(b'"') < 0 and whole.find(b"\\") < 0:
         return pieces
@@ -163,15 +163,15 @@ def _texts_at_first(pieces: list[bytes]) -> list[bytes]:
 
 
 def _end(block: bytes, start: int) -> int:
-    """Return the place of the closing quote of the text that begins at `start`, or of its first incomplete escape."""
-    if block.find(b"\\", start) < 0:  # `in` would first take it for a number, which takes longer than the search
+    """Return the place of the closing quote of the text that starts at `start`, or of its first incomplete escape."""
+    if block.find(b"\\", start) < 0:  # `in` would first try it as a number, which takes longer than the search
         return block.find(b'"', start)
     match = _TEXT.match(block, start)
     return match.end() if match is not None else start
 
 
 def _decoded(pieces: Iterable[bytes]) -> str | None:
-    """Return the texts as one. None when they are no text, or one ends within a character."""
+    """Return the texts as one; None if they are not text, or if one ends within a character."""
     whole = b"".join(pieces)
     if not whole.isascii() and any(b"\x80" <= piece[:1] < b"\xc0" for piece in pieces):
         return None

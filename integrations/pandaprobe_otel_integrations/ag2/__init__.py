@@ -1,4 +1,4 @@
-"""OpenTelemetry spans for AG2, around the turns of its agents and, by a middleware, around their tools."""
+"""OpenTelemetry spans for AG2: around the turns of its agents and, through a middleware, around their tools."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["AG2Instrumentor"]
 _AGENTS: Final = "ag2.agent"
 _SCOPE: Final = "opentelemetry.instrumentation.ag2"
 _OWN: Final = "TelemetryMiddleware"
-"""The middleware by which AG2 makes spans itself, where the app has asked for it."""
+"""AG2's own middleware for spans, which an app may use."""
 
 Open = Callable[..., AbstractAsyncContextManager[Callable[[], Any]]]
 

@@ -10,7 +10,7 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._rest import RESPONSE, told
+from pandaprobe_otel_integrations._other_members import RESPONSE, told
 from pandaprobe_otel_integrations._shape import items, obj, string
 from pandaprobe_otel_integrations._span_scope import SpanScope
 from pandaprobe_otel_integrations._span_writing import present, record_raised
@@ -19,10 +19,10 @@ from .inputs import file_part, input_part, input_value
 
 
 class TurnScope(SpanScope):
-    """A turn, from what the agent is asked to its answer."""
+    """A turn, from the question to an agent until its answer."""
 
     def returned(self, value: Any, /) -> None:
-        """The agent's reply."""
+        """Record the agent's reply."""
         guarded(self._tell, value)
         guarded(self.span.end)
 
@@ -41,7 +41,7 @@ class ToolScope(SpanScope):
     """A tool call."""
 
     def returned(self, value: Any, /) -> None:
-        """The event that AG2 makes of the result, or of what the tool has raised."""
+        """Record AG2's event about the result or the exception of the tool."""
         guarded(self._tell, value)
         guarded(self.span.end)
 
@@ -68,7 +68,7 @@ class PersonScope(SpanScope):
 
 
 def begin_turn(recorder: Recorder, agent: Any, event: Any, context: Any) -> TurnScope:
-    """Start the span of a turn, as a child of the current one: a sub-agent's below the tool that asks it."""
+    """Start the span of a turn, as a child of the current one: a sub-agent's turn is below the tool that calls it."""
     name = string(agent.name) or type(agent).__name__
     stream = getattr(getattr(context, "stream", None), "id", None)
     attributes = {

@@ -6,18 +6,18 @@ from typing import Any
 
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._other_members import told
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import told
 from pandaprobe_otel_integrations._shape import obj, string
 
 
 def input_part(given: Any) -> Part:
-    """Return an input as a part of a message, with what the app says of it; bytes by their digest."""
+    """Return an input as a part of a message, with the app's data about it; bytes are shown by their digest."""
     return {**_part(given), **_beside(given)}
 
 
 def input_value(given: Any) -> Any:
-    """Return an input as a value of its own, for what a tool gives: text and data as they are."""
+    """Return an input of a tool as a value of its own: text and data unchanged."""
     if _beside(given):
         return input_part(given)
     for name in ("content", "data", "url"):
@@ -28,7 +28,7 @@ def input_value(given: Any) -> Any:
 
 
 def file_part(made: Any) -> Part:
-    """Return a file that a model has made."""
+    """Return a file that a model made."""
     data: Any = getattr(made, "data", None)
     if not isinstance(data, bytes):
         return {"type": "file", **_members(made)}

@@ -1,4 +1,4 @@
-"""Additions to the spans that Microsoft's Agent Framework makes itself."""
+"""Additions to the spans that Microsoft's Agent Framework makes."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _CONTENT_VARIABLE: Final = "ENABLE_SENSITIVE_DATA"
 
 
 def _says_messages() -> bool:
-    """Return whether Agent Framework puts messages into spans; its module is loaded when it runs."""
+    """Return whether Agent Framework puts messages into spans. Its module is loaded when it runs."""
     return bool(sys.modules["agent_framework.observability"].OBSERVABILITY_SETTINGS.SENSITIVE_DATA_ENABLED)
 
 
 class AgentFrameworkInstrumentor(Integration):
     """Runs of agents with their model calls and tools, and workflows, in the spans that Agent Framework makes itself.
 
-    This adds the session, the messages (also those of workflows) and the parameters of model calls, unless the app
-    sets ENABLE_SENSITIVE_DATA or turns telemetry off. The model's client makes no second span. See `Integration` for
-    the options of `instrument()`.
+    This adds the session, the messages (also those of workflows) and the parameters of model calls, unless the app sets
+    ENABLE_SENSITIVE_DATA or turns telemetry off. The model's client makes no second span. See `Integration` for the
+    options of `instrument()`.
     """
 
     library = "agent_framework"
@@ -66,7 +66,7 @@ class AgentFrameworkInstrumentor(Integration):
         with_conversation = module._use_telemetry_conversation_id
 
         def agent_begins(wrapped: Callable[..., Any], agent: Any, args: Any, kwargs: Any) -> Any:
-            """Wrap the call that describes the run; what it returns is awaited or read later."""
+            """Wrap the call that describes the run, whose result is awaited or read later."""
             session: Any = getattr(kwargs.get("session"), "session_id", None)
             if not self._open or not session or module._TELEMETRY_CONVERSATION_ID.get() is not None:
                 return wrapped(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Additions to Agent Framework's spans of model calls: parameters, embedded texts, and what stands beside texts."""
+"""Additions to Agent Framework's spans of model calls: parameters, embedded texts, and data beside texts."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, Final
 from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._rest import is_empty, parameters, rest
+from pandaprobe_otel_integrations._other_members import is_empty, parameters, rest
 from pandaprobe_otel_integrations._shape import Object, items, obj
 
 _NAMED: Final = frozenset(
     {"temperature", "top_p", "max_tokens", "stop", "seed", "frequency_penalty", "presence_penalty", "top_k", "model"}
 )
-"""Options that the framework has attributes for, which it gives to agents alone."""
+"""Options for which the framework has attributes, but only on agents."""
 _TOLD: Final = _NAMED | {"tools", "instructions", "conversation_id", "encoding_formats"}
 _OF_PARTS: Final = frozenset(
     {"type", "text", "uri", "media_type", "call_id", "id", "name", "arguments", "result", "items", "usage_details"}
@@ -23,21 +23,24 @@ _OF_PARTS: Final = frozenset(
 _MACHINERY: Final = frozenset({"raw_representation", "protected_data", "merge_mode", "message_id", "status"})
 _OF_MESSAGES: Final = frozenset({"type", "role", "contents", "author_name"}) | _MACHINERY
 _WHOLE: Final = frozenset({"text", "text_reasoning", "uri", "data", "function_call", "function_result"})
-"""Kinds of contents of which the framework picks members; the others it tells as they are."""
+"""Kinds of contents of which the framework records only some members; the others it records whole."""
 
 _CALL: Final[ContextVar[Mapping[str, Any] | None]] = ContextVar("pandaprobe_agent_framework_call", default=None)
 """The arguments of the model call whose span is opened next."""
 
 
 class ModelCalls:
-    """Wrappers in wrapt's form. While `is_on` says no, they only pass on; `with_content` is the framework's switch."""
+    """Wrappers in wrapt's form. While `is_on` is False, they only pass calls on.
+
+    `with_content` is the framework's switch.
+    """
 
     def __init__(self, *, is_on: Callable[[], bool], with_content: Callable[[], bool]) -> None:
         self._is_on = is_on
         self._with_content = with_content
 
     def chat(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Wrap a call of a model, which opens its span before it returns something to await or read."""
+        """Wrap a model call, which opens its span before it returns something to await or read."""
         if not self._is_on():
             return wrapped(*args, **kwargs)
         token = _CALL.set({"options": kwargs.get("options")})
@@ -57,7 +60,7 @@ class ModelCalls:
         call = _CALL.get() if self._is_on() else None
         if call is None or kwargs.get("operation_name") not in ("chat", "embeddings"):
             return wrapped(*args, **kwargs)
-        _CALL.set(None)  # it is that of this span alone
+        _CALL.set(None)  # they belong to this span alone
         options = obj(call.get("options"))
         named = {name: value for name, value in options.items() if name in _NAMED or name == "tools"}
         found: dict[str, Any] = wrapped(*args, **{**kwargs, "all_options": named})
@@ -66,11 +69,11 @@ class ModelCalls:
         return found
 
     def message(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Wrap a message as the conventions have it."""
+        """Wrap the conversion of a message to the conventions' form."""
         return self._with_rest(wrapped, args, kwargs, _beside_message)
 
     def part(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Wrap a part of one."""
+        """Wrap the conversion of a part of a message."""
         return self._with_rest(wrapped, args, kwargs, _beside_part)
 
     def _with_rest(
@@ -105,13 +108,13 @@ def _beside_part(content: Any) -> Mapping[str, Any]:
     if str(content.type) not in _WHOLE:
         return {}
     members = obj(_said(content.to_dict(exclude_none=True)))
-    # What a tool gives beside texts is told as it is, its texts are the result.
+    # A tool's data beside its texts is recorded unchanged; its texts are the result.
     more = [each for each in items(members.get("items")) if obj(each).get("type") != "text"]
     return {**rest(members, _OF_PARTS | _MACHINERY), **rest({"items": more}, frozenset())}
 
 
 def _said(value: Any) -> Any:
-    """Return the value without those members that say nothing, at any depth."""
+    """Return the value without empty members, at any depth."""
     if isinstance(value, Mapping):
         kept = {name: _said(item) for name, item in obj(value).items()}  # pyright: ignore[reportUnknownArgumentType]
         return {name: item for name, item in kept.items() if not is_empty(item)}

@@ -1,4 +1,4 @@
-"""Values in a workflow of Agent Framework as plain ones: messages with parts, data classes by fields."""
+"""Values in a workflow of Agent Framework as plain data: messages with parts, data classes by their fields."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pandaprobe_otel_integrations._shape import items
 
 _LEAVES: Final = (str, int, float, bool, bytes)
 _MAX_DEPTH: Final = 12
-"""Deeper values are told by their text."""
+"""Depth below which values are shown as text."""
 _ANSWERS: Final = frozenset({"AgentResponse", "AgentResponseUpdate"})
 _OF_FRAMEWORK: Final = "agent_framework"
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Return the value in the forms that JSON has."""
+    """Return the value in a JSON form."""
     if value is None or isinstance(value, _LEAVES):
         return value
     if depth > _MAX_DEPTH:
@@ -39,9 +39,9 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def handed_on(values: Sequence[Any]) -> Any:
-    """Return the output of an executor or a run: one value as it is, several messages as one conversation.
+    """Return the output of an executor or a run: one value unchanged, several messages as one conversation.
 
-    An agent's answer is left out where it is also the end of the conversation that the agent hands on.
+    An agent's answer is left out if the agent also passes on a conversation that ends with it.
     """
     told = [value for value in values if _kind(value) not in _ANSWERS]
     if not any(_kind(value) == "AgentExecutorResponse" for value in told):
@@ -50,7 +50,7 @@ def handed_on(values: Sequence[Any]) -> Any:
 
 
 def as_messages(values: Sequence[Any]) -> dict[str, Any] | None:
-    """All of these as messages, where each is one, or the answer of an agent; a streamed answer is one message."""
+    """Return all values as messages, if each is a message or an agent's answer. A streamed answer is one message."""
     found: list[Part] = []
     for kind, grouped in groupby(values, _kind):
         group = list(grouped)
@@ -65,7 +65,7 @@ def as_messages(values: Sequence[Any]) -> dict[str, Any] | None:
 
 
 def _joined(pieces: list[Any]) -> Any:
-    """The answers that these pieces are of, as the framework itself puts them together."""
+    """Return the answers that these pieces belong to, joined as the framework does."""
     return sys.modules[_OF_FRAMEWORK].AgentResponse.from_updates(pieces)
 
 
@@ -85,7 +85,7 @@ def _message(message: Any) -> Part:
 
 
 def _parts(message: Any) -> list[Part]:
-    """Return the parts of a message; its costs are on the model call."""
+    """Return the parts of a message, without its costs, which are on the model call."""
     return [_part(each) for each in items(message.contents) if str(each.type) != "usage"]
 
 
@@ -105,5 +105,5 @@ def _part(content: Any) -> Part:
 
 
 def _kind(value: Any) -> str:
-    """Return the name of the class that the framework has given this, which an app may have derived its own from."""
+    """Return the name of the framework's class of this value, from which the app may have derived its own."""
     return next((each.__name__ for each in type(value).__mro__ if each.__module__.startswith(_OF_FRAMEWORK)), "")

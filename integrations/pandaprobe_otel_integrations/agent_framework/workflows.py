@@ -1,4 +1,4 @@
-"""Additions to Agent Framework's spans of workflows: inputs and outputs of a run and its executors."""
+"""Additions to Agent Framework's spans of workflows: inputs and outputs of runs and executors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NAME: Final = "workflow.name"
 
 
 class WorkflowRun:
-    """One run, with what it has yielded so far."""
+    """One run, with its outputs so far."""
 
     def __init__(self, span: Any, outer: WorkflowRun | None) -> None:
         self.span = span
@@ -29,7 +29,7 @@ class WorkflowRun:
         self.yielded: list[Any] = []
 
     def __call__(self) -> WorkflowRun | None:
-        """Return this run, or the one around it when this one is over."""
+        """Return this run, or the run around it if this one is over."""
         run: WorkflowRun | None = self
         while run is not None and not run.span.is_recording():
             run = run.outer
@@ -37,7 +37,7 @@ class WorkflowRun:
 
 
 _CURRENT: Final[ContextVar[WorkflowRun | None]] = ContextVar("pandaprobe_agent_framework_run", default=None)
-"""The run that the code belongs to: executors work in tasks that a run has made."""
+"""The run that the code belongs to. Executors work in tasks of a run."""
 
 
 def _current() -> WorkflowRun | None:
@@ -46,7 +46,7 @@ def _current() -> WorkflowRun | None:
 
 
 class ToldTracer:
-    """Agent Framework's tracer, which tells of the runs that it begins."""
+    """Agent Framework's tracer, which also reports the runs that it starts."""
 
     def __init__(self, tracer: Any) -> None:
         self._tracer = tracer
@@ -55,14 +55,14 @@ class ToldTracer:
         return getattr(self._tracer, name)
 
     def start_span(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """As OpenTelemetry's."""
+        """Start a span as OpenTelemetry's tracer does."""
         span = self._tracer.start_span(name, *args, **kwargs)
         if name == _RUN and span.is_recording():
             guarded(_run_begins, span)
         return span
 
     def start_as_current_span(self, name: str, *args: Any, **kwargs: Any) -> AbstractContextManager[Any]:
-        """Likewise: older versions make the span of a run so."""
+        """Do the same for older versions, which make a run's span with this method."""
         block: AbstractContextManager[Any] = self._tracer.start_as_current_span(name, *args, **kwargs)
         return _of_run(block) if name == _RUN else block
 
@@ -76,7 +76,10 @@ def _of_run(block: AbstractContextManager[Any]) -> Generator[Any]:
 
 
 class WorkflowHooks:
-    """Wrappers in wrapt's form. While `is_on` says no, they only pass on; `with_content` is the framework's switch."""
+    """Wrappers in wrapt's form. While `is_on` is False, they only pass calls on.
+
+    `with_content` is the framework's switch.
+    """
 
     def __init__(self, *, is_on: Callable[[], bool], with_content: Callable[[], bool]) -> None:
         self._is_on = is_on
@@ -88,13 +91,13 @@ class WorkflowHooks:
         return ToldTracer(tracer) if self._is_on() else tracer
 
     def execute(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Wrap `Executor.execute`: what the first executor of a run gets is what the run is given."""
+        """Wrap `Executor.execute`. The input of a run's first executor is the input of the run."""
         if self._is_on() and self._with_content():
             guarded(_run_is_given, args[0] if args else kwargs.get("message"))
         return wrapped(*args, **kwargs)
 
     def event(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Wrap the place where all events of a run come by, in the context of the executor that they are of."""
+        """Wrap the function that all events of a run pass, in the context of their executor."""
         if self._is_on():
             guarded(self._tell, args[0] if args else kwargs.get("event"))
         return wrapped(*args, **kwargs)

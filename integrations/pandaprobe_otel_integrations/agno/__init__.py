@@ -1,4 +1,4 @@
-"""OpenTelemetry spans for Agno, around the runs of its agents, teams and workflows and around tool calls."""
+"""OpenTelemetry spans for Agno: around the runs of its agents, teams and workflows, and around tool calls."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _RUNS: Final = (
     "_acontinue_run",
     "_acontinue_run_stream",
 )
-"""Every way of running an agent or a team: sync or async, streamed or in the background."""
+"""Every method that runs an agent or a team: sync or async, streamed or in the background."""
 _WORKFLOW_RUNS: Final = (
     "_execute",
     "_execute_stream",
@@ -53,10 +53,11 @@ class AgnoInstrumentor(Integration):
     """Runs of agents, teams with their members and workflows, model calls and tools, sync, async and streamed.
 
     The client (openai, anthropic, google_genai, ...) makes the span of a model call; a client without an integration
-    makes none. A run that Agno calls failed is an error, even if Agno raises nothing; a run that waits for a person
-    is not. Agno's session and user are those of the trace, unless the app sets others. Before Agno 3.1.4, members
-    that a team in task mode runs in threads are traces of their own, since Agno loses the context. See `Integration`
-    for the options of `instrument()`.
+    makes none. A run that Agno calls failed is an error, even if Agno raises nothing; a run that waits for a person is
+    not. Agno's session and user are those of the trace, unless the app sets others. Before Agno 3.1.4, members that a
+    team in task mode runs in threads are separate traces, because Agno loses the context.
+
+    See `Integration` for the options of `instrument()`.
     """
 
     library = "agno"
@@ -86,14 +87,14 @@ class AgnoInstrumentor(Integration):
 
     def _surround(self, owner: Any, name: str, begin: Begin) -> Undoable:
         def opened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Scope | None:
-            subject = args[0]  # Agno calls all of these with the agent, workflow or tool call first, the rest by name
+            subject = args[0]  # Agno passes the agent, workflow or tool call first, and all other arguments by name.
             return guarded(begin, self._recorder, subject, kwargs) if self._lets_through(subject) else None
 
         return replace(owner, name, wrap(getattr(owner, name), opened))
 
 
 def _carry_context(owner: Any) -> Undoable:
-    """Make memories and learning part of the run, which Agno makes in threads while the run waits."""
+    """Make memories and learning part of the run: Agno makes them in threads while the run waits."""
     name = "background_executor"
     made: property = owner.__dict__[name]
     return replace(owner, name, property(lambda agent: ContextExecutor(made.__get__(agent))))

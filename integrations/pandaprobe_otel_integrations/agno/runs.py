@@ -20,10 +20,10 @@ from pandaprobe_otel_integrations._span_writing import fail, present
 from .scopes import STATUS_OUTCOMES, AgnoScope, text_of
 
 _FAILED: Final = "RunError"
-"""Agno's name for the end of a run that failed; the class of the exception is not told."""
+"""Agno's event for a failed run; it does not name the exception's class."""
 
 _OUTCOMES: Final = {"RunCancelled": ours.CANCELLED, "RunPaused": ours.INTERRUPTED}
-"""Events of a run that has stopped before its end."""
+"""Events of a run that stopped before its end."""
 
 
 _WORKED_WITH: Final = ("session_state", "dependencies", "knowledge_filters")
@@ -31,7 +31,7 @@ _FILES: Final = (("images", "image"), ("videos", "video"), ("audios", "audio"), 
 
 
 def begin_run(recorder: Recorder, agent: Any, kwargs: dict[str, Any]) -> RunScope:
-    """Start the span, as a child of the current one: a member's below the tool call that asks it."""
+    """Start the span, as a child of the current one: a member's run is below the tool call that asks the member."""
     run, response = kwargs.get("run_context"), kwargs.get("run_response")
     name = string(agent.name) or string(agent.id) or type(agent).__name__
     attributes = {
@@ -47,13 +47,13 @@ def begin_run(recorder: Recorder, agent: Any, kwargs: dict[str, Any]) -> RunScop
     span = recorder.tracer.start_span(name, attributes=present(attributes))
     if recorder.with_content and asked is not None:
         guarded(lambda: span.set_attributes(encoded({names.INPUT_MESSAGES: _asked(asked, given)})))
-    # The context of an agent in a workflow is the workflow's, with the workflow's id.
+    # The context of an agent in a workflow is the workflow's, and has the workflow's id.
     run_id = string(getattr(response, "run_id", None)) or string(getattr(run, "run_id", None))
     return RunScope(recorder, span, response, run_id, run)
 
 
 def whose(run: Any) -> dict[str, str | None]:
-    """Return session and user of a run, by its `RunContext`, unless the app has set the user itself."""
+    """Return session and user of a run from its `RunContext`, unless the app has set the user itself."""
     told = {names.CONVERSATION_ID: string(getattr(run, "session_id", None))}
     if ours.USER_ID not in (attributes_in(get_current()) or {}):
         told[ours.USER_ID] = string(getattr(run, "user_id", None))
@@ -61,9 +61,10 @@ def whose(run: Any) -> dict[str, str | None]:
 
 
 class RunScope(AgnoScope):
-    """A run. `response` is Agno's own record of it, where it has begun one; else its events tell.
+    """A run.
 
-    `run` is its context, whose state Agno loads and tools change on the way.
+    `response` is Agno's own record of the run, if Agno has started one; otherwise, events describe the run. `run` is
+    its context, whose state Agno loads and tools change during the run.
     """
 
     def __init__(self, recorder: Recorder, span: Any, response: Any, run_id: str | None, run: Any) -> None:
@@ -77,18 +78,18 @@ class RunScope(AgnoScope):
         self._is_over = False
 
     def produced(self, item: Any, /) -> None:
-        """An event of a stream, of this run or of a member's; or, at the end, the record of the run."""
+        """Record an event of a stream, of this run or a member's, or the final record of the run."""
         guarded(self._read, item)
 
     def returned(self, value: Any, /) -> None:
-        """The run is over, also when it has failed: Agno tells that in the record."""
+        """Record the end of the run. If it failed, Agno's record says so."""
         if not self._is_over:
             self._is_over = True
             guarded(self._tell, value if value is not None else self._response)
             guarded(self.span.end)
 
     def raised(self, error: BaseException, /) -> None:
-        """It has failed, or its stream is dropped: after the record too, which is the last that a workflow reads."""
+        """End the run as failed or dropped, after the record: it is the last item that a workflow reads."""
         if not self._is_over:
             self._is_over = True
             super().raised(error)
@@ -125,7 +126,7 @@ class RunScope(AgnoScope):
 
 
 def _about(run: Any, *, with_content: bool) -> dict[str, Any]:
-    """Return the description of a run, and the values it works with, which the model need not be told."""
+    """Return the description of a run, and its values, even those that the model does not get."""
     found = dict(obj(getattr(run, "metadata", None)))
     for name in _WORKED_WITH if with_content else ():
         value = getattr(run, name, None)
@@ -137,7 +138,7 @@ def _about(run: Any, *, with_content: bool) -> dict[str, Any]:
 
 
 def _asked(content: Any, given: Any) -> list[dict[str, Any]]:
-    """Return the task: a text, an object of the app's, or messages, with the files that are given beside it."""
+    """Return the task: a text, an object of the app, or messages, with the files passed beside it."""
     asked = [_message(each) for each in (items(content) or [content])]
     for name, kind in _FILES:
         files = [_file(each, kind) for each in items(getattr(given, name, None))]

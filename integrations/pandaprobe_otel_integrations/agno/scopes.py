@@ -1,4 +1,4 @@
-"""Code that the spans of runs and of tools share."""
+"""Shared code for the spans of runs and of tools."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pandaprobe_otel_integrations._span_scope import SpanScope
 
 _CANCELLED: Final = "RunCancelledException"
 STATUS_OUTCOMES: Final = {"CANCELLED": ours.CANCELLED, "PAUSED": ours.INTERRUPTED}
-"""Outcomes by the status of a run's record that stopped before its end."""
+"""Outcomes by the status in the record of a run that stopped before its end."""
 _STEERING: Final = "AgentRunException"
-"""Base of the exceptions by which a tool says how the agent is to go on: try again, or stop."""
+"""Base of the exceptions with which a tool tells the agent to try again or to stop."""
 _JSON: Final[frozenset[type]] = frozenset({str, int, float, bool, list, tuple, type(None)})
 
 
 class AgnoScope(SpanScope):
-    """A span; what Agno raises to steer a run is no failure of it."""
+    """A span. Exceptions with which Agno controls a run are not failures of it."""
 
     def _tell_raised(self, error: BaseException) -> None:
         bases = {base.__name__ for base in type(error).__mro__}
@@ -29,11 +29,11 @@ class AgnoScope(SpanScope):
 
 
 def text_of(value: Any) -> str:
-    """Return content that is a text, or an object of the app's own, as text."""
+    """Return content that is a text or the app's own object as text."""
     told = plain(value)
     return told if isinstance(told, str) else to_json(told)
 
 
 def plain(value: Any) -> Any:
-    """Return a result as it is where JSON has a form for it, an object by its fields, else as text."""
+    """Return a result unchanged if JSON has a form for it, an object by its fields, anything else as text."""
     return value if type(value) in _JSON else obj(value) or str(value)

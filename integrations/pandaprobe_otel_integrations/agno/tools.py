@@ -35,7 +35,7 @@ def begin_tool(recorder: Recorder, call: Any, _kwargs: dict[str, Any]) -> ToolSc
 
 
 class ToolScope(AgnoScope):
-    """A tool call. One that yields, as that of a member whose events are streamed, lasts until it is read."""
+    """A tool call. If the tool yields, as a member with streamed events does, it lasts until it is read."""
 
     def __init__(self, recorder: Recorder, span: Any, call: Any) -> None:
         super().__init__(recorder, span)
@@ -44,7 +44,7 @@ class ToolScope(AgnoScope):
         self._is_stream = False
 
     def returned(self, value: Any, /) -> None:
-        """Agno's record of the call has come, or the end of what the tool yields."""
+        """Record Agno's record of the call, or the end of the yielded items."""
         if self._is_stream:
             guarded(self._tell, "".join(self._said))
         elif guarded(self._read_inside, value):
@@ -54,11 +54,11 @@ class ToolScope(AgnoScope):
         guarded(self.span.end)
 
     def produced(self, item: Any, /) -> None:
-        """Something was yielded: a part of the result, or an event of a member's run."""
+        """Record a yielded item: a part of the result, or an event of a member's run."""
         guarded(self._read, item)
 
     def _read_inside(self, outcome: Any) -> bool:
-        """Put the tool's generator inside the span; False when there is none."""
+        """Put the tool's generator inside the span. Return False if there is none."""
         if isgenerator(outcome.result):
             around: Any = wrap(_items, lambda _args, _kwargs: self)
         elif isasyncgen(outcome.result):
@@ -83,7 +83,7 @@ class ToolScope(AgnoScope):
         if outcome.status == "success":
             self._tell(outcome.result)
         else:
-            kind = "ToolError"  # Agno keeps the text of the exception alone
+            kind = "ToolError"  # Agno keeps only the text of the exception
             fail(self.span, kind, (string(outcome.error) or kind) if self.recorder.with_content else kind)
 
     def _tell(self, result: Any) -> None:

@@ -1,4 +1,4 @@
-"""The span of one run of a workflow: the agents and teams of its steps are below it."""
+"""The span of one run of a workflow, above the agents and teams of its steps."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .runs import whose
 from .scopes import STATUS_OUTCOMES, AgnoScope, plain
 
 _FAILED: Final = "WorkflowError"
-"""Agno's name for the end of a workflow that failed, where it raises nothing."""
+"""Agno's status for a failed workflow, if it raises nothing."""
 
 
 def begin_workflow(recorder: Recorder, workflow: Any, kwargs: dict[str, Any]) -> WorkflowScope:
-    """Start the span, as a child of the current one: that of a workflow which is a step of another is below it."""
+    """Start the span, as a child of the current one: a workflow that is a step of another is below it."""
     record = kwargs.get("workflow_run_response")
     name = string(workflow.name) or string(workflow.id) or type(workflow).__name__
     attributes = {ours.KIND: "CHAIN", **whose(kwargs.get("run_context"))}
@@ -31,14 +31,14 @@ def begin_workflow(recorder: Recorder, workflow: Any, kwargs: dict[str, Any]) ->
 
 
 class WorkflowScope(AgnoScope):
-    """A run. `record` is Agno's own of it, which it fills in meanwhile."""
+    """A run. `record` is Agno's own record of it, which Agno fills in during the run."""
 
     def __init__(self, recorder: Recorder, span: Any, record: Any) -> None:
         super().__init__(recorder, span)
         self._record = record
 
     def returned(self, value: Any, /) -> None:
-        """The run is over or waits for a person, also when it has failed or was cancelled: the record tells."""
+        """Record that the run is over or waits for a person. If it failed or was cancelled, the record says so."""
         guarded(self._tell)
         guarded(self.span.end)
 

@@ -25,11 +25,12 @@ __all__ = ["AnthropicInstrumentor"]
 class AnthropicInstrumentor(StainlessIntegration):
     """Messages, sync and async, in every form they are called, beta and platform clients included.
 
-    From 1.14 on the client makes its own spans, without content by default and never with streamed output. So that
-    one call is one span, it makes none for a call that is recorded here, or by a framework's instrumentation into the
-    same tracer provider; that span goes into the headers of the request. Its spans of other work (token counts,
-    sessions, tool runners) stay, and those of tool runners get the messages. See `Integration` for the options of
-    `instrument()`.
+    From 1.14, the client makes its own spans, without content by default and never with streamed output. To keep one
+    span per call, it makes none for a call that is recorded here, or by a framework's instrumentation into the same
+    tracer provider. The recorded span goes into the headers of the request. The client's spans of other work (token
+    counts, sessions, tool runners) stay, and those of tool runners get the messages.
+
+    See `Integration` for the options of `instrument()`.
     """
 
     library = "anthropic"
@@ -77,7 +78,7 @@ class AnthropicInstrumentor(StainlessIntegration):
         return tracer
 
     def _makes_spans(self, client: Any) -> bool:
-        """Return whether the client makes spans of its own, where ours go too."""
+        """Return whether the client makes its own spans with the same provider as ours."""
         return getattr(client, "_tracer", None) is not None and self._shares_provider(client)
 
     def _shares_provider(self, client: Any) -> bool:
@@ -90,7 +91,7 @@ def _provider_of(client: Any) -> TracerProvider:
 
 
 def _records_nothing(client: Any) -> bool:
-    """Return whether the client has no provider, so that its span would only write headers into the request."""
+    """Return whether the client has no provider: its span would only write headers into the request."""
     provider = _provider_of(client)
     unset = isinstance(provider, ProxyTracerProvider) and provider is get_tracer_provider()
     return unset or isinstance(provider, NoOpTracerProvider)

@@ -23,10 +23,10 @@ _PLATFORMS: Final = {
 
 
 class AnthropicApi:
-    """The paths and the places of Anthropic and the platforms that serve its models."""
+    """The paths and the servers of Anthropic and the platforms that serve its models."""
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
-        """Return messages and batches of them; counting tokens and the rest cost nothing."""
+        """Return the endpoint for messages and their batches; counting tokens and other requests cost nothing."""
         if method.lower() == "get":
             read = _RESULTS.search(path)
             return BatchResults(read[1]) if read is not None else None
@@ -38,7 +38,7 @@ class AnthropicApi:
         return _BATCHES if bare.endswith("/messages/batches") else None
 
     def place(self, client: Any) -> Attributes:
-        """Return provider by the client's class, server by its base URL."""
+        """Return the provider from the client's class, and the server from its base URL."""
         name = type(client).__name__.removeprefix("Async")
         provider = next((found for start, found in _PLATFORMS.items() if name.startswith(start)), "anthropic")
         return place_of(client.base_url, provider)

@@ -1,6 +1,6 @@
-"""Batches of messages: `POST /v1/messages/batches` hands them in, `GET …/batches/{id}/results` has all answers.
+"""Batches of messages: `POST /v1/messages/batches` submits one, `GET …/batches/{id}/results` returns all answers.
 
-Neither is a model call, so they name no model: the price of its tokens is not that of a batch.
+Neither is a model call, so their spans name no model: the price of the model's tokens does not apply to a batch.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._other_members import beside, rest, with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import beside, rest, with_rest
 from pandaprobe_otel_integrations._seen_ids import SeenIds
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
@@ -22,7 +22,7 @@ from .blocks import block_parts, input_messages
 from .messages import failure_in, usage_attributes
 
 MAX_SHOWN: Final = 100
-"""Requests and answers whose content is recorded; there may be 100,000 of them."""
+"""Largest number of requests and answers whose content is recorded; a batch may have 100,000."""
 _BATCH: Final = frozenset({"id", "type", "processing_status", "error"})
 _MESSAGES: Final = frozenset({"messages"})
 _ANSWER: Final = frozenset({"type", "role", "content", "stop_reason"})
@@ -30,7 +30,7 @@ _seen: Final = SeenIds()
 
 
 class CreatedBatch:
-    """A batch is handed in."""
+    """The submission of a batch."""
 
     operation = "create_batch"
     last_event: LastEvent | None = None
@@ -40,7 +40,7 @@ class CreatedBatch:
         return {names.BATCH_REQUESTS: len(items(body.get("requests")))}
 
     def request_content(self, body: Body) -> Content:
-        """Return the last message of each request, by the app's id for it, with what the request has beside it."""
+        """Return the last message of each request by the app's id for it, with the request's other data."""
         return {names.INPUT_MESSAGES: [_asked(obj(one)) for one in items(body.get("requests"))[:MAX_SHOWN]]}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -65,7 +65,7 @@ class CreatedBatch:
 
 
 class BatchResults(CreatedBatch):
-    """The answers are read, line by line. Their tokens count when this process reads them for the first time."""
+    """The answers of a batch, read line by line. Their tokens count when this process reads them for the first time."""
 
     operation = "fetch_batch_results"
 
@@ -73,15 +73,15 @@ class BatchResults(CreatedBatch):
         self.response_id = batch_id
 
     def request_attributes(self, body: Body) -> Attributes:
-        """The id is all that it has."""
+        """Return the id, the only parameter."""
         return {names.RESPONSE_ID: self.response_id}
 
     def request_content(self, body: Body) -> Content:
-        """Return nothing: such a request has no content."""
+        """Return nothing: this request has no content."""
         return {}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return how many results were read and failed, the sum of their tokens, and their content."""
+        """Return the number of results and failures, the sum of tokens, and the content."""
         results = objects(body.get("results"))
         answered = [obj(obj(one.get("result")).get("message")) for one in results]
         read = [message for message in answered if message]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._other_members import told, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._rest import told, with_rest
 from pandaprobe_otel_integrations._shape import Object, obj, string
 
 
@@ -17,7 +17,7 @@ def system_parts(system: Any) -> list[Part]:
 
 
 def input_messages(messages: Iterable[Object]) -> list[Part]:
-    """Return messages of a request. Results of tools, which stand in a user's message, are a message of their own."""
+    """Return messages of a request. Tool results inside a user's message become a separate message."""
     found: list[Part] = []
     for message in messages:
         role = string(message.get("role")) or "user"
@@ -40,7 +40,7 @@ def input_messages(messages: Iterable[Object]) -> list[Part]:
 
 
 def output_message(body: Object, reason: str | None) -> list[Part]:
-    """Return the message of an answer; none when nothing of it has come."""
+    """Return the message of an answer; none if nothing of it has arrived."""
     found = block_parts(body.get("content"))
     if not found and reason is None:
         return []
@@ -48,7 +48,7 @@ def output_message(body: Object, reason: str | None) -> list[Part]:
 
 
 def tool_definition(tool: Object) -> Part:
-    """Return a tool: the app's own has a schema, Anthropic's are known by their type."""
+    """Return a tool: the app's own by its schema, Anthropic's by its type."""
     kind = string(tool.get("type"))
     found: Part = {
         "type": "function" if kind in (None, "custom") else kind,
@@ -119,7 +119,7 @@ def _server_call(block: Object) -> Part:
 
 
 def tool_result(content: Any) -> Any:
-    """Return a tool's result: a text, also for blocks of text only, or the parts of its blocks."""
+    """Return a tool's result: text if all blocks are text, otherwise the parts of its blocks."""
     return parts.text_or(block_parts(content)) if isinstance(content, (list, tuple)) else content
 
 
@@ -159,7 +159,7 @@ _CALL: Final = frozenset({"type", "id", "name", "input"})
 _RESULT: Final = frozenset({"type", "tool_use_id", "content"})
 _SOURCE: Final = frozenset({"type", "data", "url", "file_id", "media_type"})
 _MEDIUM: Final = frozenset({"type", "source"})
-"""Members that are read of each block; what else there is stays beside them, under its own name."""
+"""Members that the reader of each block uses; all others stay beside the block, under their own names."""
 _READERS: Final[Mapping[str, Callable[[Object], Part | None]]] = {
     "thinking": _thought,
     "redacted_thinking": _sealed,

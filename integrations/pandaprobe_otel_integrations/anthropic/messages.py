@@ -9,7 +9,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
 from pandaprobe_otel_integrations._json_attributes import Readings, read, true
-from pandaprobe_otel_integrations._rest import Counts, beside, names_of, parameters
+from pandaprobe_otel_integrations._other_members import Counts, beside, names_of, parameters
 from pandaprobe_otel_integrations._shape import integer, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -30,7 +30,7 @@ FINISH_REASONS: Final = {
     "tool_use": "tool_call",
     "refusal": "content_filter",
 }
-"""Anthropic's stop reasons in the conventions' words; others are kept."""
+"""Anthropic's stop reasons in the conventions' words; all others stay unchanged."""
 
 
 class Messages:
@@ -56,7 +56,7 @@ class Messages:
         return {**found, **parameters(body, _READ)} if body.keys() - _READ else found
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the message, why it ended, and its usage."""
+        """Return the message, its finish reason, and its usage."""
         stop_reason = body.get("stop_reason")
         reason = FINISH_REASONS.get(stop_reason, stop_reason or None) if isinstance(stop_reason, str) else None
         attributes = read(body, _ANSWERED)
@@ -109,7 +109,7 @@ _PARAMETERS: Final[Readings] = {
     "thread": (names.PREVIOUS_RESPONSE_ID, _previous),
 }
 _READ: Final = names_of(_PARAMETERS, ("messages", "system", "tools")) - {"output_config", "thread"}
-"""Members of a request that attributes and messages tell, as a whole."""
+"""Members of a request that are completely recorded in attributes or messages."""
 _ANSWERED: Final[Readings] = {"id": (names.RESPONSE_ID, string), "model": (names.RESPONSE_MODEL, string)}
 _ANSWER: Final = names_of(_ANSWERED, ("type", "role", "content", "stop_reason", "usage", "error"))
 _COUNTS: Final[Readings] = {
@@ -128,7 +128,7 @@ def _wants_json(body: Body) -> bool:
 
 
 def usage_attributes(usage: Any) -> Attributes:
-    """Anthropic counts cached tokens beside the input, the conventions inside it."""
+    """Return the usage: Anthropic counts cached tokens beside the input, the conventions inside it."""
     found = read(usage if usage.__class__ is dict else obj(usage), _COUNTS)
     if names.INPUT_TOKENS in found:
         found[names.INPUT_TOKENS] += found.get(names.CACHE_READ_TOKENS, 0) + found.get(names.CACHE_WRITE_TOKENS, 0)
@@ -136,7 +136,7 @@ def usage_attributes(usage: Any) -> Attributes:
 
 
 def failure_in(error: Any) -> Failure | None:
-    """Return the error of a body, where it has one."""
+    """Return the error of a body, if it has one."""
     found = obj(error)
     if not found:
         return None

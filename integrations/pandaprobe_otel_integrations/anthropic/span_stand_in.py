@@ -1,4 +1,4 @@
-"""The tracer that the client gets for a call that is recorded already: the span that is there stands for its own."""
+"""The tracer that the client gets for a recorded call: the existing span replaces the client's own."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from opentelemetry.trace import NonRecordingSpan, Span, Tracer, get_current_span
 
 
 class _StandingIn(Tracer):
-    """No span is made: the client writes the one that is current into its request's headers, as it would its own."""
+    """A tracer that makes no span: the client writes the current span into its request's headers, like its own."""
 
     def start_span(self, *args: Any, **kwargs: Any) -> Span:
-        """Return a stand-in for the current span: nothing can be added to it, and it does not end."""
+        """Return a stand-in for the current span, which accepts no attributes and does not end."""
         return NonRecordingSpan(get_current_span().get_span_context())
 
     @contextmanager
     def start_as_current_span(self, *args: Any, **kwargs: Any) -> Generator[Span]:  # type: ignore[override]
-        """The same; it is the current one already."""
+        """Return the same; it is already the current span."""
         yield self.start_span()
 
 

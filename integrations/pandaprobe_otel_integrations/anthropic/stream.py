@@ -1,4 +1,4 @@
-"""The events of a streamed message, put together."""
+"""The events of a streamed message, merged."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from pandaprobe_otel_integrations._endpoint import Body
+from pandaprobe_otel_integrations._other_members import grown, rest
 from pandaprobe_otel_integrations._parts import decoded_arguments
-from pandaprobe_otel_integrations._rest import grown, rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, string
 from pandaprobe_otel_integrations._streams.text_runs import Place
 
 # Type of a delta -> its member, and the member of the block that it continues.
 _EVENT: Final = frozenset({"type", "delta", "usage"})
 _SIGNATURE: Final = "signature_delta"
-"""For the service alone: no message tells it, and what is kept for a replay does."""
+"""For the service alone: it is not part of the message, but kept for a replay."""
 _DELTAS: Final = {
     "text_delta": ("text", "text"),
     "thinking_delta": ("thinking", "thinking"),
@@ -24,18 +24,18 @@ _DELTAS: Final = {
 
 
 def merged_events(events: Iterable[Object]) -> Body:
-    """Return the message that the events make up, in the form of an answer without streaming."""
+    """Return the message of the events, in the form of an answer without streaming."""
     message: dict[str, Any] = {}
     blocks: dict[int, _Block] = {}
     for event in events:
         kind = event.get("type")
-        if kind == "content_block_delta":  # nearly all of them
+        if kind == "content_block_delta":  # the usual case
             _block(blocks, event).add(obj(event.get("delta")))
         elif kind == "content_block_start":
             _block(blocks, event).begin(obj(event.get("content_block")))
         elif kind == "message_start":
             message = {**obj(event.get("message"))}
-            # The output tokens of the beginning are a placeholder.
+            # The output tokens at the start are a placeholder.
             message["usage"] = {**obj(message.get("usage")), "output_tokens": None}
         elif kind == "message_delta":
             message.update((key, value) for key, value in obj(event.get("delta")).items() if value is not None)
@@ -78,7 +78,7 @@ class _Block:
         pieces.append(piece)
 
     def _add_other(self, delta: Object) -> None:
-        """A citation, or what is yet to come: it stands in the block under its own name, citations as a list."""
+        """Add a citation, or any unknown delta, to the block under its own name; citations form a list."""
         kind = delta.get("type")
         if kind == "citations_delta":
             self._block["citations"] = [*items(self._block.get("citations")), delta.get("citation")]

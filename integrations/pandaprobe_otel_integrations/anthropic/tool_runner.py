@@ -1,7 +1,7 @@
-"""The runner of tools of the beta messages: it asks the model, calls the app's functions, and asks again.
+"""The tool runner of the beta messages: it calls the model, runs the app's functions, and calls the model again.
 
-From 1.14 on the client makes spans of a run and of each call of a function, without what was said unless told. They
-are adopted: they get what they lack. Where it makes none, there are spans of ours.
+From 1.14, the client makes spans of a run and of each function call, by default without content. These spans are
+adopted: the missing content is added. If the client makes none, this module makes the spans.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ _OWN_SCOPE: Final = "com.anthropic.sdk.python"
 
 
 class ToolRunnerHooks:
-    """Wrappers in wrapt's form. `gate` decides per run, `makes_spans` says whether a client makes them itself."""
+    """Wrappers in wrapt's form. `gate` decides per run.
+
+    `makes_spans` returns whether a client makes the spans itself.
+    """
 
     def __init__(self, recorder: Recorder, gate: Callable[[Any], bool], makes_spans: Callable[[Any], bool]) -> None:
         self._recorder = recorder
@@ -46,7 +49,7 @@ class ToolRunnerHooks:
         self._makes_spans = makes_spans
 
     def patches(self, module: ModuleType) -> Iterable[Patch]:
-        """Return the steps of both runners, and each call of a function where it is a method of its own."""
+        """Return patches of the steps of both runners, and of each function call in versions where it is a method."""
         sync, asynchronous = module.BaseSyncToolRunner, module.BaseAsyncToolRunner
         yield patch(sync, "__run__", self.run)
         yield patch(asynchronous, "__run__", self.run_async)
@@ -63,12 +66,12 @@ class ToolRunnerHooks:
         return through_async(wrapped(*args, **kwargs), lambda: guarded(self._open, runner))
 
     def function(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap one call of a function."""
+        """Wrap one function call."""
         tool = guarded(self._open_function, args, kwargs)
         return wrapped(*args, **kwargs) if tool is None else tool.run(lambda: wrapped(*args, **kwargs))
 
     async def function_async(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return the asynchronous form."""
+        """Do the same asynchronously."""
         tool = guarded(self._open_function, args, kwargs)
         if tool is None:
             return await wrapped(*args, **kwargs)
@@ -94,7 +97,7 @@ class ToolRunnerHooks:
 
 
 class _AdoptedTool:
-    """The client's span of a call of a function is the current one, and lacks arguments and result."""
+    """The client's span of a function call, which is current and lacks arguments and result."""
 
     def __init__(self, given: Any) -> None:
         span: Any = get_current_span()

@@ -1,4 +1,4 @@
-"""Additions to the spans that AutoGen makes itself."""
+"""Additions to the spans that AutoGen makes."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ _TOOLS: Final = "autogen_core.tools._base"
 class AutoGenInstrumentor(Integration):
     """Runs of agents and their tools, in the spans that AutoGen makes itself, and of teams, in ours.
 
-    This adds inputs and answers of agents and tools, messages on the way, the reason why an answer ended,
-    cancellation, and the conversation (one for each agent or team). The creation of an agent outside of a trace gets
-    no span. Work of the app between two events of a stream is not below the agent. The client makes the span of a
-    model call. See `Integration` for the options of `instrument()`.
+    This adds inputs and answers of agents and tools, intermediate messages, finish reasons, cancellation, and the
+    conversation (one for each agent or team). The creation of an agent outside of a trace gets no span. The app's own
+    work between two events of a stream is not below the agent. The client makes the span of a model call.
+
+    See `Integration` for the options of `instrument()`.
     """
 
     library = "autogen"

@@ -1,4 +1,4 @@
-"""Runs of agents: what they were given and have answered, and the conversation, since an agent keeps its messages."""
+"""Runs of agents: their inputs and answers, and the conversation, since an agent keeps its messages."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._conversation_ids import ConversationIds
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._rest import RESPONSE
+from pandaprobe_otel_integrations._other_members import RESPONSE
 
+from .current_spans import steps
 from .endings import Endings
 from .messages import answered, asked, on_the_way
 from .native import NativeSpans, OpenEnded, SpanBlock
-from .steps import steps
 
 _MEMBERS_ANSWER: Final = "GroupChatAgentResponse"
-"""The class of what a member of a team publishes in the end, inside of its span."""
+"""The class of a team member's final message, published inside its span."""
 
 
 class AgentRun:
-    """One run, from before its span is opened to after its answer. `agent` is None for a member of a team."""
+    """One run, from before its span is opened until after its answer. `agent` is None for a member of a team."""
 
     def __init__(self, agent: Any, given: Any) -> None:
         self.agent = agent
@@ -33,12 +33,12 @@ class AgentRun:
         self.span: Span = INVALID_SPAN
 
     def answered(self, result: Any, reason: str) -> None:
-        """The run has resulted in this."""
+        """Record the result of the run."""
         self.span.set_attributes(encoded(_told_of(result.messages, reason, self.given)))
 
 
 def _told_of(messages: Sequence[Any], reason: str, task: Any = None) -> Content:
-    """Return the answer, and what was said on the way to it."""
+    """Return the answer, and the messages before it."""
     between = on_the_way(messages, task)
     more = {RESPONSE: {"response": {"messages": between}}} if between else {}
     return {names.OUTPUT_MESSAGES: answered(messages, reason), **more}
@@ -49,7 +49,7 @@ _RUN: Final[ContextVar[AgentRun | None]] = ContextVar("pandaprobe_autogen_run", 
 
 
 class AgentRuns:
-    """The changes to runs."""
+    """The patches of runs."""
 
     def __init__(self, native: NativeSpans, endings: Endings) -> None:
         self._native = native
@@ -62,7 +62,7 @@ class AgentRuns:
         _RUN.set(None)
         if run is None or not self._native.is_ours():
             return self._native.agent(wrapped, None, args, kwargs)
-        # What is awaited is known only when AutoGen has left its block.
+        # AutoGen leaves its block before the awaited result is known.
         tracer = self._native.tracer if run.agent is None else OpenEnded(self._native.tracer)
         return self._told(run, self._native.watched(wrapped(*args, **{**kwargs, "tracer": tracer})))
 
@@ -73,19 +73,19 @@ class AgentRuns:
         return self._run(wrapped, AgentRun(agent, kwargs.get("task")), args, kwargs)
 
     def run_stream(self, wrapped: Callable[..., Any], agent: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, None]:
-        """Wrap a run that tells how it goes."""
+        """Wrap a run that streams its events."""
         events: AsyncGenerator[Any, None] = wrapped(*args, **kwargs)
         return self._stream(events, AgentRun(agent, kwargs.get("task"))) if self._native.is_open() else events
 
     def member(self, wrapped: Callable[..., Any], container: Any, args: Any, kwargs: Any) -> Any:
-        """Wrap the turn of a team's member: it is given what has been said since its last one."""
+        """Wrap the turn of a team's member. Its input is the messages since its last turn."""
         if not self._native.is_open():
             return wrapped(*args, **kwargs)
         given = [*getattr(container, "_message_buffer", ())]
         return self._turn(wrapped, AgentRun(None, given), args, kwargs)
 
     def publishing(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Wrap what agents say to all: the answer of a member is among it."""
+        """Wrap the messages that agents publish; a member's answer is among them."""
         said: Any = args[0] if args else kwargs.get("message")
         if type(said).__name__ == _MEMBERS_ANSWER and self._native.with_content and self._native.is_ours():
             guarded(self._member_answered, said.response)

@@ -1,6 +1,6 @@
-"""Why answers of agents end, which their messages do not say: the result of the model's last call does.
+"""Finish reasons of agents' answers. Their messages lack them, but the last model call has one.
 
-An agent that reflects on what its tools gave makes one more call, of which AutoGen keeps the text alone.
+An agent that reflects on the results of its tools makes one more call, of which AutoGen keeps only the text.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from opentelemetry.trace import Span, get_current_span
 
 _TEAM_KEY: Final = "pandaprobe-autogen-team"
 _CUT: Final = frozenset({"length", "content_filter", "unknown"})
-"""Reasons of a model that are its agent's too. After the others the agent goes on, and answers when it is done."""
+"""Finish reasons of a model that are also its agent's. After any other reason, the agent goes on until it is done."""
 _DONE: Final = "stop"
 
 
 class TeamEnding:
-    """Why the last answer of a team's members ended, which is the team's."""
+    """The finish reason of the last answer of a team's members, which is the team's."""
 
     def __init__(self) -> None:
         self.reason = _DONE
 
 
 class Endings:
-    """The reasons, by the span of the agent whose model gave them."""
+    """The finish reasons, by the span of the agent whose model gave them."""
 
     def __init__(self) -> None:
         self._reasons: WeakKeyDictionary[Span, str] = WeakKeyDictionary()
 
     def calling(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, None]:
-        """Wrap the function of an agent that calls its model, whose last event is the model's result."""
+        """Wrap the function with which an agent calls its model; its last event is the model's result."""
         return self._watched(wrapped(*args, **kwargs))
 
     async def _watched(self, events: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
@@ -46,12 +46,12 @@ class Endings:
             await events.aclose()
 
     def of(self, span: Span) -> str:
-        """Why the answer of the agent with this span ended."""
+        """Return the finish reason of the agent with this span."""
         reason = self._reasons.pop(span, _DONE)
         return reason if reason in _CUT else _DONE
 
     def of_member(self, span: Span) -> str:
-        """The same for the member of a team, which is told too."""
+        """Return the same for the member of a team, and keep it for the team."""
         reason = self.of(span)
         team = get_value(_TEAM_KEY)
         if isinstance(team, TeamEnding):
@@ -60,5 +60,5 @@ class Endings:
 
 
 def of_team(ending: TeamEnding, context: Context) -> Context:
-    """Return a context in which the members of a team tell why they end."""
+    """Return a context in which a team's members keep their finish reasons for the team."""
     return set_value(_TEAM_KEY, ending, context)

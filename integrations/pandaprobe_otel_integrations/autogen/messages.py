@@ -7,14 +7,14 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._json import to_json
+from pandaprobe_otel_integrations._other_members import told, with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import told, with_rest
 from pandaprobe_otel_integrations._shape import items, obj
 
 _READ: Final = frozenset({"id", "source", "models_usage", "metadata", "created_at", "type", "content"})
-"""Members that are told under other names, or say when and by which id; what else a message has stays beside them."""
+"""Members that are recorded under other names, and times and ids; a message's other members stay beside it."""
 _SEEN: Final = frozenset({"ToolCallRequestEvent", "ToolCallExecutionEvent", "ModelClientStreamingChunkEvent"})
-"""Events about model calls and tools, which have spans of their own."""
+"""Events about model calls and tools, which have their own spans."""
 
 
 def asked(task: Any) -> list[Part]:
@@ -23,13 +23,13 @@ def asked(task: Any) -> list[Part]:
 
 
 def answered(messages: Iterable[Any], reason: str = "stop") -> list[Part]:
-    """Return the answer, which is the last of what was said."""
+    """Return the answer, which is the last message."""
     said = [*messages]
     return [{**message("assistant", said[-1]), "finish_reason": reason}] if said else []
 
 
 def on_the_way(messages: Iterable[Any], task: Any = None) -> list[Part]:
-    """Return the messages between the task and the answer that no span has: thoughts, code and its results, ..."""
+    """Return the messages between task and answer that have no span: thoughts, code and its results, ..."""
     given = {getattr(each, "id", None) for each in items(task) or [task]}
     said = [*messages][:-1]
     if isinstance(task, str) and said and getattr(said[0], "content", None) == task:
@@ -42,7 +42,7 @@ def on_the_way(messages: Iterable[Any], task: Any = None) -> list[Part]:
 
 
 def message(role: str, said: Any) -> Part:
-    """Return one message, with who has said it, what the app says of it, and what its class has besides."""
+    """Return one message, with its author, the app's data about it, and the other fields of its class."""
     if isinstance(said, str):
         return {"role": role, "parts": [parts.text(said)]}
     told_of = {"name": getattr(said, "source", None), "metadata": getattr(said, "metadata", None)}

@@ -1,4 +1,4 @@
-"""AutoGen's functions that open its spans, each a context manager that the code of AutoGen enters."""
+"""AutoGen's functions that open its spans. Each is a context manager that AutoGen's code enters."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ SpanBlock = AbstractContextManager[Span]
 
 
 class OpenEnded:
-    """A tracer whose spans are ended by somebody else than the block that they are current in."""
+    """A tracer whose spans do not end with their block: other code ends them."""
 
     def __init__(self, tracer: Any) -> None:
         self._tracer = tracer
 
     def start_as_current_span(self, *args: Any, **kwargs: Any) -> SpanBlock:
-        """As OpenTelemetry's."""
+        """Start a span as OpenTelemetry's tracer does."""
         block: SpanBlock = self._tracer.start_as_current_span(*args, **{**kwargs, "end_on_exit": False})
         return block
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NativeSpans:
-    """The changes to AutoGen's own spans. `provider` is None for OpenTelemetry's global one.
+    """The patches of AutoGen's own spans.
 
-    `is_open` says whether anything is to be different; `is_ours` also that no other vendor records the same.
+    `provider` is None for OpenTelemetry's global provider. `is_open` returns whether to change anything; `is_ours` also
+    returns False if another vendor records the same.
     """
 
     provider: Any
@@ -45,17 +46,17 @@ class NativeSpans:
 
     @property
     def tracer(self) -> Any:
-        """The tracer that AutoGen's spans are made with."""
+        """The tracer for AutoGen's spans."""
         return get_tracer(_SCOPE, tracer_provider=self.provider)
 
     def making(self, wrapped: Callable[..., SpanBlock], _: Any, args: Any, kwargs: Any) -> SpanBlock:
-        """The making of an agent: alone, it would be a trace that says nothing of a run, and is billed as one."""
+        """Drop the span of an agent's creation if it would be a trace of its own, which is billed but has no run."""
         if self.is_open() and not get_current_span().is_recording():
             return _NO_SPAN
         return self.agent(wrapped, None, args, kwargs)
 
     def agent(self, wrapped: Callable[..., SpanBlock], _: Any, args: Any, kwargs: Any) -> SpanBlock:
-        """Return a span of an agent, unless another vendor has one of the same work."""
+        """Return the span of an agent, unless another vendor has a span of the same work."""
         if not self.is_open():
             return wrapped(*args, **kwargs)
         if not self.is_ours():
@@ -64,7 +65,7 @@ class NativeSpans:
 
     @contextmanager
     def watched(self, block: SpanBlock) -> Generator[Span]:
-        """Yield the block, whose span tells of cancellation too; AutoGen writes the exceptions itself."""
+        """Yield the block, and record cancellation on its span; AutoGen records exceptions itself."""
         with block as span:
             try:
                 yield span

@@ -1,4 +1,4 @@
-"""Runs of teams, of which AutoGen itself makes no span: each agent's turn would be a trace of its own."""
+"""Runs of teams. AutoGen makes no span of them, so each agent's turn would be a separate trace."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._span_writing import present, record_raised
 
+from .current_spans import steps
 from .endings import TeamEnding, of_team
 from .messages import answered, asked
-from .steps import steps
 
 _STOP_REASON: Final = "autogen.stop_reason"
 
 
 class TeamRuns:
-    """A span for each run; the runtime that the team starts for its agents starts below it."""
+    """A span for each run; the team starts the runtime of its agents below it."""
 
     def __init__(self, recorder: Recorder, is_ours: Callable[[], bool]) -> None:
         self._recorder = recorder
         self._is_ours = is_ours
 
     def run_stream(self, wrapped: Callable[..., Any], team: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, None]:
-        """Wrap a run; AutoGen's `run` reads this too."""
+        """Wrap a run. AutoGen's `run` also reads this."""
         events: AsyncGenerator[Any, None] = wrapped(*args, **kwargs)
         return self._observed(events, team, kwargs.get("task")) if self._is_ours() else events
 

@@ -1,4 +1,4 @@
-"""Calls of tools: AutoGen's span of one is over before the answer is known, so it is ended here."""
+"""Tool calls: AutoGen's span of a call ends before the answer is known, so this module ends it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._rest import RESPONSE
+from pandaprobe_otel_integrations._other_members import RESPONSE
 from pandaprobe_otel_integrations._shape import items, obj
 
+from .current_spans import steps
 from .native import NativeSpans, OpenEnded, SpanBlock
-from .steps import steps
 
 _AGENTS: Final = "autogen_agentchat."
 _MAX_PIECES: Final = 100
 
 
 class ToolCall:
-    """One call, from before its span is opened to after its answer."""
+    """One call, from before its span is opened until after its answer."""
 
     def __init__(self, tool: Any, arguments: Any) -> None:
         self._tool = tool
@@ -32,13 +32,13 @@ class ToolCall:
         self.span: Span = INVALID_SPAN
 
     def opened(self, span: Span, *, with_content: bool) -> None:
-        """AutoGen has opened the span."""
+        """Keep the span that AutoGen has opened."""
         self.span = span
         if with_content:
             span.set_attributes(encoded({names.TOOL_CALL_ARGUMENTS: dict(obj(self._arguments))}))
 
     def told(self, piece: Any) -> None:
-        """The tool tells how it goes. What agents tell that are tools, their spans say."""
+        """Record an intermediate event of the tool. Events of agents that are used as tools are in their own spans."""
         if type(piece).__module__.startswith(_AGENTS):
             return
         if len(self._pieces) < _MAX_PIECES:
@@ -47,7 +47,7 @@ class ToolCall:
             self._pieces[-1] = "[and more, not recorded]"
 
     def answered(self, result: Any) -> None:
-        """The tool has returned this. A value that is no JSON is told as the model is told it."""
+        """Record the tool's result. A value that is not JSON is recorded in the text form that the model gets."""
         structure: Any = obj(result) or items(result) if isinstance(result, (dict, list)) else None
         told: Any = structure or self._tool.return_value_as_string(result)
         before = {RESPONSE: {"response": {"stream": self._pieces[:-1]}}} if len(self._pieces) > 1 else {}
@@ -59,7 +59,7 @@ _CALL: Final[ContextVar[ToolCall | None]] = ContextVar("pandaprobe_autogen_tool_
 
 
 class ToolCalls:
-    """The changes to tools."""
+    """The patches of tools."""
 
     def __init__(self, native: NativeSpans) -> None:
         self._native = native
@@ -69,7 +69,7 @@ class ToolCalls:
         call = _CALL.get()
         if call is None or not self._native.is_ours():
             return self._native.agent(wrapped, None, args, kwargs)
-        _CALL.set(None)  # it is not that of a tool which this one calls
+        _CALL.set(None)  # it is not the span of a tool that this one calls
         return self._told(call, wrapped(*args, **{**kwargs, "tracer": OpenEnded(self._native.tracer)}))
 
     def run(self, wrapped: Callable[..., Any], tool: Any, args: Any, kwargs: Any) -> Any:
@@ -79,7 +79,7 @@ class ToolCalls:
         return self._run(wrapped, ToolCall(tool, _arguments(args, kwargs)), args, kwargs)
 
     def run_stream(self, wrapped: Callable[..., Any], tool: Any, args: Any, kwargs: Any) -> AsyncGenerator[Any, None]:
-        """Wrap a call that tells how it goes; the last that it tells is its answer."""
+        """Wrap a call that streams its events; the last one is its answer."""
         events: AsyncGenerator[Any, None] = wrapped(*args, **kwargs)
         return self._stream(events, ToolCall(tool, _arguments(args, kwargs))) if self._native.is_ours() else events
 

@@ -19,7 +19,7 @@ _ASYNC: Final = "aiobotocore.client"
 
 
 class BedrockInstrumentor(Integration):
-    """`converse`, `invoke_model`, their streams and `start_async_invoke`, of existing and of later clients.
+    """`converse`, `invoke_model`, their streams and `start_async_invoke`, of existing and later clients.
 
     See `Integration` for the options of `instrument()`.
     """

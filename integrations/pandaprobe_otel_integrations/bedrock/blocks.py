@@ -6,22 +6,22 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._other_members import rest, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._rest import rest, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
 _UNSAID: Final = frozenset({"cachePoint", "text", "image", "SDK_UNKNOWN_MEMBER"})
-"""Marks of the cache, members without a value, and what an old botocore does not know."""
+"""Cache marks, members without a value, and members that an old botocore does not know."""
 _USE: Final = frozenset({"toolUseId", "name", "input"})
 _RESULT: Final = frozenset({"toolUseId", "content"})
 _MEDIUM: Final = frozenset({"source", "format"})
 _TOOL: Final = frozenset({"name", "description", "inputSchema"})
-"""Members that are read of each block; what else there is stays beside them, under its own name."""
+"""Members that the reader of each block uses; all others stay beside the block, under their own names."""
 _MEDIA: Final = ("image", "document", "video", "audio")
 
 
 def input_messages(messages: Iterable[Object]) -> list[Part]:
-    """Return messages of a request. Results of tools, which stand in a user's message, are a message of their own."""
+    """Return messages of a request. Tool results inside a user's message become a separate message."""
     found: list[Part] = []
     for message in messages:
         results: list[Object] = []
@@ -36,7 +36,7 @@ def input_messages(messages: Iterable[Object]) -> list[Part]:
 
 
 def output_message(message: Object, reason: str | None) -> list[Part]:
-    """Return the message of an answer; none when nothing of it has come."""
+    """Return the message of an answer; none if nothing of it has arrived."""
     found = block_parts(objects(message.get("content")))
     if not found and reason is None:
         return []
@@ -61,7 +61,7 @@ def tool_definitions(config: Any) -> list[Part]:
 
 
 def block_parts(blocks: Iterable[Object]) -> list[Part]:
-    """Return the blocks that say something."""
+    """Return the blocks that are not empty."""
     found: list[Part] = []
     for block in blocks:
         part = _part(block)

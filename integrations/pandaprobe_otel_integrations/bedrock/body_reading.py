@@ -1,8 +1,9 @@
-"""Reading along with the bodies that botocore and aiobotocore return: the objects stay, what they read from is told.
+"""Observation of the bodies that botocore and aiobotocore return, without replacing the objects.
 
-A body, and the HTTP library's response below it, keep their classes; they get methods of their own that do what those
-of their class do, and tell. These refer to the object weakly, so that a forgotten body goes as it always did. None is
-one that a finalizer calls: by then the object cannot be referred to any more.
+A body, and the HTTP library's response below it, keep their classes. They get methods of their own that do the same as
+those of their class, and notify the observer. The methods refer to the object weakly, so that a forgotten body is
+collected as usual. Methods that a finalizer calls are not replaced: by then, there are no more weak references to the
+object.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from pandaprobe_otel_integrations._streams.body import MAX_BODY_BYTES, ObservedB
 from pandaprobe_otel_integrations._streams.reading import AsyncReading, Reading
 
 _HEADS: Final = {name: b"event: %b\ndata: " % name.encode() for name in ("chunk", "contentBlockDelta")}
-"""Of nearly all events. None of them is the last one."""
+"""Starts of nearly all events. None of them is the last event."""
 
 
 class ObservedEvents(ObservedBody):
-    """Receives the messages of an event stream, which botocore has taken apart, and keeps each as an event."""
+    """Receives the messages of an event stream, which botocore has decoded, and keeps each as an event."""
 
     __slots__ = ()
 
     def keep(self, chunk: Any) -> None:
-        """One message was pulled. Most cost two appends and a concatenation."""
+        """Keep one message. In most cases, this costs two appends and a concatenation."""
         head, payload = _HEADS.get(chunk.headers.get(":event-type")), chunk.payload
         if head is None or payload.find(b"\n") >= 0 or payload.find(b"\r") >= 0:
             super().keep(guarded(_event, chunk) or b"")
@@ -40,12 +41,12 @@ class ObservedEvents(ObservedBody):
 
 
 class ObservedReads(ObservedBody):
-    """Receives what calls of a file's `read` have returned."""
+    """Receives the results of calls of a file's `read`."""
 
     __slots__ = ()
 
     def keep_read(self, chunk: bytes, amount: int | None) -> None:
-        """So much came where `amount` was asked for; None and what is below zero stand for all."""
+        """Keep the bytes that were read for `amount`; None and negative values stand for all bytes."""
         if chunk:
             self._times_ns.append(time_ns())
             if self._size <= MAX_BODY_BYTES:
@@ -56,7 +57,7 @@ class ObservedReads(ObservedBody):
 
 
 def observe_events(stream: Any, body: ObservedBody) -> None:
-    """The events of an EventStream, each with its name."""
+    """Observe the events of an EventStream, each with its name."""
     events = stream._event_generator  # pyright: ignore[reportPrivateUsage]
     reading = AsyncReading if hasattr(events, "__anext__") else Reading
     stream._event_generator = reading(events, body)  # pyright: ignore[reportPrivateUsage]
@@ -64,16 +65,16 @@ def observe_events(stream: Any, body: ObservedBody) -> None:
 
 
 def observe_bytes(streaming_body: Any, body: ObservedReads) -> None:
-    """The bytes of a StreamingBody."""
+    """Observe the bytes of a StreamingBody."""
     raw: Any = getattr(streaming_body, "_raw_stream", None)
     if raw is None:
-        raw = streaming_body.__wrapped__  # before aiobotocore 3 the body is a proxy of the response
+        raw = streaming_body.__wrapped__  # before aiobotocore 3, the body is a proxy of the response
         _observe_close(raw, body)
         if hasattr(raw, "release"):
-            _observe_close(raw, body, "release")  # which leaving a `with` does
+            _observe_close(raw, body, "release")  # which leaving a `with` block calls
     else:
         _observe_close(streaming_body, body)
-    if hasattr(raw, "aiter_raw"):  # a response of httpx, whose `content` raises until all is there
+    if hasattr(raw, "aiter_raw"):  # a response of httpx, whose `content` raises until all is read
         _observe_pieces(raw, body)
         _observe_close(streaming_body, body, "aclose")
         return
@@ -117,7 +118,7 @@ def _observe_pieces(raw: Any, body: ObservedBody) -> None:
 
 
 class _Source:
-    """Reads as the class of `raw` does, and tells."""
+    """Reads as the class of `raw` does, and notifies the observer."""
 
     def __init__(self, raw: Any, body: ObservedReads) -> None:
         self._raw = weakref.ref(raw)
@@ -125,7 +126,7 @@ class _Source:
         self._body = body
 
     def read(self, *args: Any, **kwargs: Any) -> Any:
-        """In place of the method of that name."""
+        """Replace the method of the same name."""
         try:
             chunk = self._kind.read(self._raw(), *args, **kwargs)
         except BaseException as error:
@@ -136,14 +137,14 @@ class _Source:
 
 
 class _Content:
-    """Stands in for the reader of an aiohttp response, whose class has no room for more."""
+    """Stands in for the reader of an aiohttp response, whose class has slots and accepts no new methods."""
 
     def __init__(self, content: Any, body: ObservedReads) -> None:
         self._observed_content = content
         self._observed_body = body
 
     async def read(self, n: int = -1) -> Any:
-        """As the reader's own."""
+        """Read as the original reader does."""
         try:
             chunk = await self._observed_content.read(n)
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""`Converse` and `ConverseStream`; Amazon's Nova models have the same bodies when they are invoked directly."""
+"""`Converse` and `ConverseStream`; Amazon's Nova models have the same bodies in direct invocations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
 from pandaprobe_otel_integrations._json_attributes import Readings, counted, read, true
-from pandaprobe_otel_integrations._rest import Counts, beside, grown, names_of, parameters
+from pandaprobe_otel_integrations._other_members import Counts, beside, grown, names_of, parameters
 from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -30,7 +30,7 @@ FINISH_REASONS: Final[Mapping[str, str]] = {
     "guardrail_intervened": "content_filter",
     "content_filtered": "content_filter",
 }
-"""Bedrock's stop reasons in the conventions' words; others are kept."""
+"""Bedrock's stop reasons in the conventions' words; all others stay unchanged."""
 
 
 class Converse:
@@ -62,7 +62,7 @@ class Converse:
         return found
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the message, why it ended, and its usage."""
+        """Return the message, its finish reason, and its usage."""
         given = string(body.get("stopReason"))
         reason = FINISH_REASONS.get(given, given) if given is not None else None
         attributes = usage_attributes(obj(body.get("usage")))
@@ -107,7 +107,7 @@ _READ: Final = frozenset({"model", "stream", "modelId", "messages", "system", "t
 }
 _CONFIG: Final = names_of(_SAMPLING, ("maxTokens", "max_new_tokens"))
 _TOOLS: Final = frozenset({"tools"})
-"""Members of a request, and of members of it, that attributes and messages tell."""
+"""Members of a request, and their members, that are recorded in attributes or messages."""
 _ANSWER: Final = frozenset({"output", "stopReason", "usage", "error", "ResponseMetadata", "stream", METRICS})
 _COUNTS: Final[Readings] = {
     "inputTokens": (names.INPUT_TOKENS, integer),
@@ -130,7 +130,7 @@ def _sampling(config: Object) -> Attributes:
 
 
 def usage_attributes(counts: Object) -> Attributes:
-    """Bedrock counts cached tokens beside the input, the conventions inside it."""
+    """Return the usage: Bedrock counts cached tokens beside the input, the conventions inside it."""
     found = read(counts, _COUNTS)
     if names.INPUT_TOKENS in found:
         found[names.INPUT_TOKENS] += found.get(names.CACHE_READ_TOKENS, 0) + found.get(names.CACHE_WRITE_TOKENS, 0)
@@ -145,7 +145,7 @@ def failure_in(body: Body) -> Failure | None:
 
 
 def merged_events(events: Iterable[tuple[str, Object]]) -> dict[str, Any]:
-    """Return the answer that events with these names make up, in the form of one without streaming."""
+    """Return the answer of the events with these names, in the form of an answer without streaming."""
     whole: dict[str, Any] = {}
     message: dict[str, Any] = {}
     blocks: dict[int, dict[str, Any]] = {}
@@ -167,7 +167,7 @@ def merged_events(events: Iterable[tuple[str, Object]]) -> dict[str, Any]:
 
 
 def growing_text(name: str, data: Object) -> Place | None:
-    """Return the target of an event of this name: a text, a thought, or the input of a tool."""
+    """Return the target of an event with this name: a text, reasoning, or the input of a tool."""
     delta = obj(data.get("delta")) if name == "contentBlockDelta" else obj(None)
     if isinstance(delta.get("text"), str):
         return ("delta", "text") if delta["text"] else None

@@ -1,4 +1,4 @@
-"""Hooks on the one function of a botocore client through which every operation goes."""
+"""Hooks on the one function of a botocore client that every operation calls."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SERVICE: Final = "bedrock-runtime"
 _CONVERSE: Final = Converse()
 _CONVERSATIONS: Final = frozenset({"Converse", "ConverseStream"})
 _LATER: Final = "StartAsyncInvoke"
-"""Its answer is written to a bucket: what the call says is the question."""
+"""The operation whose answer is written to a bucket; only its question is recorded."""
 _OPERATIONS: Final = _CONVERSATIONS | {"InvokeModel", "InvokeModelWithResponseStream", _LATER}
 _STREAMS: Final = frozenset({"ConverseStream", "InvokeModelWithResponseStream"})
 _JSON: Final = BodyFormat(content_type="application/json", content_encoding="")
@@ -38,16 +38,16 @@ _COUNTS: Final = {
     "cacheReadInputTokens": "x-amzn-bedrock-cache-read-input-token-count",
     "cacheWriteInputTokens": "x-amzn-bedrock-cache-write-input-token-count",
 }
-"""Headers of an answer, by the names that the counts have in bodies."""
+"""Headers of an answer, by the names of the counts in bodies."""
 _INVOKED: Final = frozenset({"modelId", "body", "modelInput", "contentType", "accept", "guardrailIdentifier"})
-"""Members of an invocation that are read; what else there is stands with the members of the body."""
+"""Members of an invocation that are read; all others are kept with the members of the body."""
 _NAMED_ARNS: Final = frozenset({"foundation-model", "inference-profile"})
 
 
 class BedrockHooks:
-    """Wrappers in wrapt's form. `gate` decides per call; closed, they only pass on.
+    """Wrappers in wrapt's form. `gate` decides per call; if it is closed, they only pass calls on.
 
-    Every client of every AWS service comes by here: what is not Bedrock's runtime is passed on at once.
+    Every client of every AWS service calls these wrappers, so calls of other services are passed on at once.
     """
 
     def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
@@ -107,7 +107,7 @@ def _show(call: HttpCall, response: Any) -> None:
     elif hasattr(response["body"], "_event_generator"):
         _observe(response["body"], call)
     else:
-        # What the app never reads is counted too.
+        # Bytes that the app never reads are counted too.
         if counts := _counted(about.get("HTTPHeaders") or {}):
             call.add(usage_attributes(counts))
         observe_bytes(response["body"], call.read_through(response["body"], ObservedReads, _JSON))
@@ -127,6 +127,6 @@ def _counted(headers: Body) -> Body:
 
 
 def _model(model_id: str) -> str | None:
-    """Return the model in the ARN of a foundation model or an inference profile; any other identifier as it is."""
+    """Return the model in the ARN of a foundation model or inference profile; any other identifier unchanged."""
     arn, _, name = model_id.rpartition("/")
     return (name if arn.rpartition(":")[2] in _NAMED_ARNS else model_id) or None

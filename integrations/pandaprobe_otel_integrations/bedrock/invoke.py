@@ -1,4 +1,4 @@
-"""`InvokeModel` and its stream: the body is the model's own, which its name tells, or else what stands in it."""
+"""`InvokeModel` and its stream: the model's name, or else the members of the body, determine the body's format."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._json import from_json
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
-from pandaprobe_otel_integrations._openai_protocol.foreign import ForeignChatCompletions
+from pandaprobe_otel_integrations._openai_protocol.other_services import ForeignChatCompletions
+from pandaprobe_otel_integrations._other_members import beside, parameters
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._rerank import Rerank
-from pandaprobe_otel_integrations._rest import beside, parameters
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._streams import ndjson
 from pandaprobe_otel_integrations._streams.body import LastEvent
@@ -38,7 +38,7 @@ _COUNTS: Final = {
     "cacheReadInputTokenCount": "cacheReadInputTokenCount",
     "cacheWriteInputTokenCount": "cacheWriteInputTokenCount",
 }
-"""Counts in the metrics, by the names that they have elsewhere."""
+"""Counts in the metrics, by their names elsewhere."""
 _METRICS_NAME: Final = METRICS.encode()
 _HEAD: Final = re.compile(rb'event: chunk\ndata: \{"bytes":\s*"')
 _TAIL: Final = re.compile(rb'"(?:,\s*"p":\s*"[0-9A-Za-z]*")?\s*\}')
@@ -47,7 +47,7 @@ _ERROR: Final = LastEvent(hint=b"Exception", mark=re.compile(rb"^event: \w+Excep
 
 
 class Invocation:
-    """A call with a body of the model's own. What Bedrock adds to it is the same for all: errors, and counts."""
+    """A call with a body in the model's own format. Bedrock's additions are the same for all: errors and counts."""
 
     last_event: LastEvent | None = _ERROR
 
@@ -58,7 +58,7 @@ class Invocation:
         self.request_content = model.request_content
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the model's answer, with Bedrock's counts if it has none."""
+        """Return the model's answer, with Bedrock's counts if the answer has none."""
         answer = self.model.answer(body, with_content=with_content)
         if METRICS in body:
             for name, count in _metered(obj(body[METRICS])).items():
@@ -74,7 +74,7 @@ class Invocation:
         return {**self.model.merged(chunks), **found.beside()}
 
     def is_output(self, event: Event) -> bool:
-        """Return what the model's reader says of the chunk."""
+        """Return whether the chunk is output, as decided by the model's reader."""
         chunk = _chunk(event)
         return chunk is not None and self.model.is_output(chunk)
 
@@ -120,14 +120,14 @@ class _Inside:
             self._error = {"type": event.name, "message": data.get("message")}
 
     def lines(self) -> bytes:
-        """Return the chunks, each on a line of its own: line breaks in JSON are mere space."""
+        """Return the chunks, each on its own line; line breaks in JSON are only white space."""
         lines = b"\n".join(self._chunks)
         if lines.count(b"\n") < len(self._chunks):
             return lines
         return b"\n".join([chunk.replace(b"\n", b" ") for chunk in self._chunks])
 
     def beside(self) -> dict[str, Any]:
-        """Return the counts, which stand in one of the chunks, and an error."""
+        """Return the counts, which are in one of the chunks, and an error."""
         told = [chunk for chunk in self._chunks if chunk.find(_METRICS_NAME) >= 0]
         metered = (obj(obj(from_json(chunk)).get(METRICS)) for chunk in told)
         counts = next((found for found in metered if found), None)
@@ -135,7 +135,7 @@ class _Inside:
 
 
 class Nova(Converse):
-    """Amazon's Nova: the bodies of the Converse API; a chunk has the name of its event inside."""
+    """Amazon's Nova: the bodies of the Converse API. A chunk contains the name of its event."""
 
     def merged(self, events: Events) -> Body:
         """Return the chunks as one answer."""
@@ -157,17 +157,17 @@ def _named(event: Event) -> Iterable[tuple[str, Object]]:
 
 
 class Chat(ForeignChatCompletions):
-    """OpenAI's protocol as Mistral, OpenAI's open models and others speak it here."""
+    """OpenAI's protocol as Mistral, OpenAI's open models and others implement it here."""
 
     answered: Set[str] = ForeignChatCompletions.answered | {METRICS}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """As elsewhere; some say `stop_reason`."""
+        """Return the answer like OpenAI's; some models have `stop_reason`."""
         choices = [_choice(choice) for choice in objects(body.get("choices"))]
         return super().answer({**body, "choices": choices}, with_content=with_content)
 
     def merged(self, events: Events) -> Body:
-        """As elsewhere; some have a `message` where others have a delta."""
+        """Return the merged chunks; some models have a `message` in place of a delta."""
         chunks: list[Event] = []
         for event in events.items:
             data = obj(event.data)
@@ -185,7 +185,7 @@ def _delta(choice: Object) -> Object:
 
 
 class BedrockRerank(Rerank):
-    """Documents in the order of how they fit, by Cohere's and Amazon's models."""
+    """Documents in order of relevance, by Cohere's and Amazon's models."""
 
     read: Set[str] = Rerank.read | {"stream"}
 
@@ -229,11 +229,11 @@ class Embeddings:
         )
 
     def merged(self, events: Events) -> Body:
-        """Embeddings are not streamed."""
+        """Return nothing: embeddings are not streamed."""
         return {}
 
     def is_output(self, event: Event) -> bool:
-        """Embeddings are not streamed."""
+        """Return False: embeddings are not streamed."""
         return False
 
 
@@ -250,7 +250,7 @@ _VECTORS: Final = frozenset(
         "response_type", METRICS,
     }
 )  # fmt: skip
-"""Members of an answer that are told, that are vectors, or that repeat the request."""
+"""Members of an answer that are recorded, are vectors, or repeat the request."""
 _CHAT: Final = Chat()
 _COHERE: Final = Invocation(CohereChat())
 _PICTURES: Final = Invocation(Pictures())
@@ -273,7 +273,7 @@ _BY_NAME: Final[Sequence[tuple[str, Invocation]]] = (
     ("cohere.command", Invocation(text_models.COHERE)),
     ("ai21.j2", Invocation(text_models.JURASSIC)),
 )
-"""By a piece of the model's identifier, which may stand in a longer one of an inference profile."""
+"""Readers by a piece of the model's identifier, which may be inside a longer one of an inference profile."""
 _BY_MEMBER: Final[Sequence[tuple[str, Invocation]]] = (
     ("anthropic_version", Invocation(Messages())),
     ("max_tokens_to_sample", Invocation(text_models.CLAUDE_TEXT)),
@@ -290,7 +290,7 @@ _BY_MEMBER: Final[Sequence[tuple[str, Invocation]]] = (
     ("inputText", Invocation(Embeddings())),
     ("texts", Invocation(Embeddings())),
 )
-"""By a member of the request, for what has no telling name: provisioned, imported and newer models."""
+"""Readers by a member of the request, for models without a telling name: provisioned, imported and newer ones."""
 _PROMPT: Final[Sequence[tuple[str, Invocation]]] = (
     ("deepseek", Invocation(text_models.DEEPSEEK)),
     ("mistral", Invocation(text_models.MISTRAL)),

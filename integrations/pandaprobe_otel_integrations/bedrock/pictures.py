@@ -1,4 +1,4 @@
-"""Bodies of models that make pictures and videos. Neither what is made nor what is given is ever recorded as bytes."""
+"""Bodies of models that make pictures and videos. Neither inputs nor results are ever recorded as bytes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
+from pandaprobe_otel_integrations._other_members import beside, parameters, with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import beside, parameters, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 from pandaprobe_otel_integrations._unstreamed import Unstreamed
 
 from .converse import METRICS
 
 _TASK: Final = "Params"
-"""End of the name of the member that says what Amazon's models are to do."""
+"""Suffix of the member that contains the task, in requests to Amazon's models."""
 _GIVEN: Final = frozenset(
     {
         "image", "images", "init_image", "mask", "mask_image", "style_image", "conditionImage", "maskImage",
@@ -50,7 +50,7 @@ class Pictures(Unstreamed):
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return each picture by size and hash; a refusal stands in their place."""
+        """Return each picture by size and hash; a refusal takes the place of a picture."""
         content: Content = {}
         if with_content:
             made = [parts.base64_blob(one, "image", None) for one in items(body.get("images")) if isinstance(one, str)]
@@ -64,13 +64,13 @@ class Pictures(Unstreamed):
 
 
 class Videos(Pictures):
-    """Videos by Amazon's Nova Reel and by Luma's models: a job is begun."""
+    """Videos by Amazon's Nova Reel and by Luma's models: the request starts a job."""
 
     output_type = "video"
 
 
 def _task(task: Object) -> list[Part]:
-    """Return the task of one of Amazon's models: the text, with what goes with it, and the pictures."""
+    """Return the task of one of Amazon's models: the text, its other members, and the pictures."""
     said = _said(task)
     if not said:
         return [with_rest({"type": "task"}, task, _SAID)]

@@ -1,4 +1,4 @@
-"""Bodies of models that are invoked with a prompt and answer with a text: each family names the same things its way."""
+"""Bodies of models that continue a prompt with text. Each family has its own names for the same members."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._other_members import beside, parameters, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._rest import beside, parameters, with_rest
 from pandaprobe_otel_integrations._shape import Object, integer, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -27,7 +27,7 @@ _REASONS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextModel:
-    """One family. Paths are member names with dots between; the first one that leads somewhere counts."""
+    """One family. Paths are member names separated by dots; the first existing path counts."""
 
     operation: str = "text_completion"
     last_event: LastEvent | None = None
@@ -75,7 +75,7 @@ class TextModel:
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the texts, why they ended, and the counts."""
+        """Return the texts, their finish reasons, and the counts."""
         results = objects(_at(body, self.results)) if self.results else [body]
         reasons = [_reason(_at(result, self.reason)) for result in results]
         known = [reason for reason in reasons if reason is not None]
@@ -95,7 +95,7 @@ class TextModel:
         return Answer(attributes=attributes, content=content)
 
     def merged(self, events: Events) -> Body:
-        """Return the chunks as one answer: each has a piece of the text, the last ones have the rest."""
+        """Return the chunks as one answer: each has a piece of the text, and the last ones have the rest."""
         text = ""
         whole: dict[str, Any] = {}
         for event in events.items:
@@ -107,7 +107,7 @@ class TextModel:
         return self._as_answer(whole, text)
 
     def is_output(self, event: Event) -> bool:
-        """Every chunk is."""
+        """Return True: every chunk is output."""
         return True
 
     def _as_answer(self, whole: Mapping[str, Any], text: str) -> Body:

@@ -1,4 +1,4 @@
-"""OpenTelemetry spans for the Claude Agent SDK, from what it and the `claude` CLI say to each other."""
+"""OpenTelemetry spans for the Claude Agent SDK, from the messages between the SDK and the `claude` CLI."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pandaprobe_otel_integrations._shape import obj
 
 from .conversation import Conversation
 from .instructions import instructions_of
-from .taps import tap
+from .transport_hooks import tap
 
 __all__ = ["ClaudeAgentSDKAdapter", "ClaudeAgentSDKInstrumentor"]
 
@@ -27,10 +27,12 @@ __all__ = ["ClaudeAgentSDKAdapter", "ClaudeAgentSDKInstrumentor"]
 class ClaudeAgentSDKInstrumentor(Integration):
     """Runs of Claude agents with their model calls, tools and sub-agents, of `query()` and of `ClaudeSDKClient`.
 
-    A run, from a prompt to its result, is an AGENT span, or one below the app's own span; Claude's session id is the
-    conversation. Code of the app that the CLI calls (tools, hooks, permissions) runs inside the span of its tool
-    call. Tokens of each model call are exact with `include_partial_messages`; without it, the CLI reports only those
-    of the whole run, and they are divided by length. See `Integration` for the options of `instrument()`.
+    A run, from a prompt to its result, is an AGENT span, or one below the app's own span. Claude's session id is the
+    conversation. Code of the app that the CLI calls (tools, hooks, permissions) runs inside the span of its tool call.
+    With `include_partial_messages`, the tokens of each model call are exact. Without it, the CLI reports only those of
+    the whole run, and they are divided by text length.
+
+    See `Integration` for the options of `instrument()`.
     """
 
     library = "claude_agent_sdk"
@@ -44,7 +46,7 @@ class ClaudeAgentSDKInstrumentor(Integration):
         ),
     )
     values: TraceValues | None = None
-    """Session, user, tags and metadata of the traces that begin; the adapter sets them."""
+    """Session, user, tags and metadata of new traces; the adapter sets them."""
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         conversations: WeakKeyDictionary[Any, Conversation] = WeakKeyDictionary()
@@ -81,7 +83,7 @@ class ClaudeAgentSDKInstrumentor(Integration):
 
 
 async def _inside(context: Context, handle: Callable[[Any], Coroutine[Any, Any, None]], request: Any) -> None:
-    """The SDK answers each request in a task of its own, with which this context goes."""
+    """The SDK answers each request in a separate task, which gets this context."""
     attach(context)
     await handle(request)
 
@@ -95,6 +97,6 @@ async def _closing(close: Callable[[], Coroutine[Any, Any, None]], conversation:
 
 
 class ClaudeAgentSDKAdapter(Adapter):
-    """The official SDK's way to turn this on; a run, from a prompt to its result, is a trace. See `Adapter`."""
+    """The official SDK's adapter. A run, from a prompt to its result, is a trace. See `Adapter`."""
 
     instrumentor = ClaudeAgentSDKInstrumentor

@@ -1,4 +1,4 @@
-"""The spans of one agent, the main one or a sub-agent: itself, its model calls and its tools."""
+"""The spans of one agent, the main one or a sub-agent, with its model calls and tools."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._other_members import RESPONSE, rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import RESPONSE, rest
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations.anthropic.blocks import block_parts, input_messages
 
@@ -29,27 +29,27 @@ _OF_AGENTS: Final = frozenset(
 )
 """Members of a sub-agent's result that its span has already."""
 _SYNTHETIC: Final = "<synthetic>"
-"""The model of messages that the CLI writes itself, such as that of an error."""
+"""The model name in messages that the CLI writes itself, such as errors."""
 
 
 MAX_NOTES: Final = 100
-"""Of one sort, on one span."""
+"""Largest number of notes of one kind on one span."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """A tool call that has begun. `context` is what its code runs in."""
+    """An open tool call. Its code runs in `context`."""
 
     name: str
     arguments: Object
     span: Span
     context: Context
     notes: list[Any] = field(default_factory=list[Any])
-    """Decisions of hooks and of the app about it."""
+    """Decisions of hooks and of the app about the call."""
 
 
 class Agent:
-    """One AGENT span. Model calls wait in the ledger for what the result says of them."""
+    """One AGENT span. Its model calls wait in the ledger for their tokens in the result."""
 
     def __init__(
         self,
@@ -100,13 +100,13 @@ class Agent:
         self.span.set_attributes(encoded({names.INPUT_MESSAGES: self._asked}))
 
     def note(self, name: str, value: Any) -> None:
-        """Something that is told of the run beside its answer."""
+        """Add a fact about the run beside its answer."""
         noted = self._beside.setdefault(name, [])
         if self._recorder.with_content and value and len(noted) <= MAX_NOTES:
             noted.append(value if len(noted) < MAX_NOTES else "[and more, not recorded]")
 
     def note_of(self, tool: Tool, value: Any) -> None:
-        """Something that is told of a tool call beside its result."""
+        """Add a fact about a tool call beside its result."""
         if self._recorder.with_content and value and len(tool.notes) < MAX_NOTES:
             tool.notes.append(value)
             tool.span.set_attributes(encoded({RESPONSE: {"response": {"decisions": tool.notes}}}))
@@ -114,11 +114,11 @@ class Agent:
     # -- model calls --------------------------------------------------------------------------------------------------
 
     def requests(self) -> None:
-        """A model call is sent now; told only with partial messages."""
+        """Start a model call that is sent now; reported only with partial messages."""
         self._ready_ns = time_ns()
 
     def says(self, told: Object) -> None:
-        """An `assistant` message: further blocks of the call that is going on, or the first of the next one."""
+        """Record an `assistant` message: further blocks of the current call, or the first of the next one."""
         message = obj(told.get("message"))
         call = self._call_of(message)
         blocks = objects(message.get("content"))
@@ -132,7 +132,7 @@ class Agent:
                 self._begin_tool(block)
 
     def streams(self, event: Object) -> None:
-        """A `stream_event`: what the API sent, told only with partial messages."""
+        """Record a `stream_event`: the API's own event, reported only with partial messages."""
         kind = event.get("type")
         if kind == "message_start":
             self._call_of(obj(event.get("message")))
@@ -144,14 +144,14 @@ class Agent:
             self._call.stopped(string(obj(event.get("delta")).get("stop_reason")), obj(event.get("usage")))
 
     def concludes(self, result: Object) -> None:
-        """Note the rest of a sub-agent's result: the tokens of its last call, which need not be told."""
+        """Record the rest of a sub-agent's result: the tokens of its last call, which may be missing."""
         usage = obj(result.get("usage"))
         if not usage:
             return
         call = self._call
         if call is None:
             call = self._call_of({"model": string(result.get("resolvedModel")) or self.model, "usage": usage})
-            # Before the answer stand notes that the CLI adds for the agent above.
+            # Before the answer, there may be notes that the CLI adds for the agent above.
             call.add(items(result.get("content"))[integer(result.get("harnessNoteCount")) or 0 :])
         call.stopped("end_turn", usage)
 
@@ -207,9 +207,10 @@ class Agent:
         self.tools[tool_id] = Tool(name=name, arguments=arguments, span=span, context=context)
 
     def hears(self, content: Any, stopped: Mapping[str, str], beside: Object) -> None:
-        """A `user` message that the CLI wrote: results of tools. `stopped` says which somebody has stopped, and who.
+        """Record a `user` message that the CLI wrote: results of tools.
 
-        `beside` is what the CLI's own code makes of a result, of which the model sees the text.
+        `stopped` maps the ids of stopped calls to the one who stopped them. `beside` is the CLI's own form of a result;
+        the model sees only the text.
         """
         results = [block for block in objects(content) if block.get("type") == "tool_result"]
         if not results:
@@ -243,7 +244,7 @@ class Agent:
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def pause(self, result: str | None = None) -> None:
-        """Its turn is over for now: `result` is its answer, else the last one of the model."""
+        """End the turn of the agent. Its answer is `result` or, if there is none, the model's last message."""
         self._finish_call()
         if result and self._recorder.with_content:
             self._answer = {"role": "assistant", "parts": block_parts(result)}
@@ -252,12 +253,12 @@ class Agent:
             self.span.set_attributes(encoded({names.OUTPUT_MESSAGES: [answer]}))
 
     def fail(self, kind: str, text: str) -> None:
-        """It has failed, and with it what it was doing."""
+        """Record the failure of the agent and its open calls."""
         self.span.set_attribute(ours.ERROR_TYPE, kind)
         self.span.set_status(Status(StatusCode.ERROR, text if self._recorder.with_content else kind))
 
     def end(self, end_ns: int | None = None, *, cancelled: bool = False) -> None:
-        """End it, and what is open of it; that is cancelled, since nothing tells how it ended."""
+        """End the agent and its open spans. Those are cancelled, because no message reports their end."""
         self.pause()
         beside = {name: noted[0] if len(noted) == 1 else noted for name, noted in self._beside.items() if noted}
         if beside:
@@ -274,7 +275,7 @@ class Agent:
 
 
 def _unsaid(beside: Object, response: Any) -> dict[str, Any]:
-    """Return what the CLI says of a result that its text does not."""
+    """Return the CLI's data about a result that its text does not contain."""
     said = response if isinstance(response, str) else to_json(response)
     return {name: value for name, value in rest(beside, _OF_AGENTS).items() if not _is_said(value, said)}
 

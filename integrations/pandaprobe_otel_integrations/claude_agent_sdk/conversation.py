@@ -1,8 +1,8 @@
 """The messages between the SDK and the CLI (its `stream-json` protocol), as runs of agents.
 
-A run begins with a prompt and ends with its result, or with what the CLI does of itself after that: when an agent in
-the background has finished, the main agent is told so and answers once more. The CLI says `idle` when nothing is owed
-any more; one that says nothing of its state ends a run with its result.
+A run starts with a prompt and ends with its result, or later: when an agent in the background has finished, the CLI
+informs the main agent, which answers once more. The CLI sends `idle` when no more answers are due. If a CLI does not
+report its state, a run ends with its result.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._rest import rest
+from pandaprobe_otel_integrations._other_members import rest
 from pandaprobe_otel_integrations._shape import Object, number, obj, objects, string, strings
 
 from .agent import Agent, Tool
@@ -27,17 +27,17 @@ from .instructions import Instructions
 from .usage_estimates import Ledger
 
 RUN_NAME: Final = "ClaudeAgentSDK"
-"""Name of a run: the same as the official SDK's, so that traces of before and after compare."""
+"""Name of a run, which is the official SDK's, so that traces of both can be compared."""
 _ENDED: Final = frozenset({"completed", "failed", "killed", "stopped"})
 """Statuses of a task that is over."""
 _STOPPED: Final = frozenset({"user-rejected", "permission-rule"})
-"""Why a tool did not run, or not to its end, that are no failures of it."""
+"""Reasons for which a tool did not run, or did not finish, without being a failure."""
 
 
 class Conversation:
-    """One connection to the CLI. Called from one event loop; nothing here waits.
+    """One connection to the CLI. It is called from one event loop, and never waits.
 
-    `values` gives session, user, tags and metadata of the traces that begin.
+    `values` returns session, user, tags and metadata of new traces.
     """
 
     def __init__(
@@ -54,20 +54,20 @@ class Conversation:
         self._main: Agent | None = None
         self._sub_agents: dict[str, Agent] = {}
         self._tasks: dict[str, str] = {}
-        """Id of a task to the id of the tool call that began it."""
+        """Id of a task to the id of the tool call that started it."""
         self._waiting: list[tuple[Any, Context]] = []
-        """Prompts that were sent while a run was going on."""
+        """Prompts that were sent during a run."""
         self._answered_ns: int | None = None
         """Time of the run's result; None until then."""
         self._requests: dict[str, str] = {}
-        """Id of a request for a decision of the app's to the id of the tool call that it is about, or ""."""
+        """Id of a request for the app's decision to the id of its tool call, or ""."""
         self._tells_state = False
         self._session: str | None = None
 
-    # -- what the SDK writes ------------------------------------------------------------------------------------------
+    # -- messages that the SDK writes --------------------------------------------------------------------------------
 
     def wrote(self, message: Object) -> None:
-        """A message to the CLI, in the context of whoever sends it."""
+        """Record a message to the CLI, in the context of its sender."""
         if message.get("type") == "user":
             content = obj(message.get("message")).get("content")
             if self._main is not None and self._answered_ns is None:
@@ -78,11 +78,11 @@ class Conversation:
 
     @property
     def is_asked(self) -> bool:
-        """Return whether the CLI waits for a decision of the app's."""
+        """Return whether the CLI waits for the app's decision."""
         return bool(self._requests)
 
     def responded(self, message: Object) -> None:
-        """An answer to the CLI: what a hook says, or whether and with what a tool may run."""
+        """Record an answer to the CLI: a hook's output, or whether and with what input a tool may run."""
         response = obj(message.get("response"))
         tool_id = self._requests.pop(str(response.get("request_id")), None)
         if tool_id is None or self._main is None:
@@ -94,10 +94,10 @@ class Conversation:
         elif decision != {"behavior": "allow"} and decision.get("updatedInput") != tool.arguments:
             self._main.note_of(tool, decision)
 
-    # -- what it reads ------------------------------------------------------------------------------------------------
+    # -- messages that the SDK reads ---------------------------------------------------------------------------------
 
     def read(self, message: Object) -> None:
-        """A message from the CLI."""
+        """Record a message from the CLI."""
         self._session = string(message.get("session_id")) or self._session
         kind = message.get("type")
         if kind == "assistant":
@@ -112,7 +112,7 @@ class Conversation:
             self._answered(message)
 
     def context_of(self, request: Object) -> Context | None:
-        """Return the context for code of the app that the CLI asks for: hooks, permissions and tools."""
+        """Return the context for code of the app that the CLI calls: hooks, permissions and tools."""
         asked = obj(request.get("request"))
         if asked.get("subtype") in _DECISIONS and len(self._requests) < _MAX_REQUESTS:
             self._requests[str(request.get("request_id"))] = string(asked.get("tool_use_id")) or ""
@@ -124,7 +124,7 @@ class Conversation:
         return self._main.context if self._main is not None else None
 
     def close(self, error: BaseException | None = None) -> None:
-        """The connection is over; with `error`, by a failure of the CLI. Whatever is open ends."""
+        """End the connection and all open spans; with `error`, the CLI has failed."""
         if self._main is not None and self._answered_ns is None and isinstance(error, Exception):
             self._main.fail(type(error).__name__, str(error))
             self._answered_ns = time_ns()
@@ -146,7 +146,7 @@ class Conversation:
         return self._main
 
     def _running(self) -> Agent:
-        """Return the run that a message of the main agent belongs to. The CLI may begin one of itself, or go on."""
+        """Return the run of a message of the main agent. The CLI may start a run itself, or continue one."""
         if self._main is not None:
             self._answered_ns = None
             return self._main
@@ -183,7 +183,7 @@ class Conversation:
             self._finish()
 
     def _finish(self) -> None:
-        """End the run; sub-agents that work in the background go on."""
+        """End the run; sub-agents in the background continue."""
         main, self._main = self._main, None
         if main is None:
             return
@@ -259,7 +259,7 @@ class Conversation:
             status = str(obj(message.get("patch")).get("status") or message.get("status"))
             if status in _ENDED:
                 tool_id = self._tasks.get(str(message.get("task_id"))) or tool_id or ""
-                if self._tool(tool_id) is None:  # else its result is still to come, which says more
+                if self._tool(tool_id) is None:  # otherwise, its result, which has more data, is still to come
                     self._end_sub_agent(tool_id, string(message.get("summary")), status)
 
     def _initialized(self, main: Agent, message: Object) -> None:
@@ -309,11 +309,11 @@ _READ: Final = frozenset(
         "stop_reason",
     }
 )
-"""Members of a result that are told elsewhere, or say how long it took."""
+"""Members of a result that are recorded elsewhere, and durations."""
 
 
 def _stopped(message: Object) -> Iterator[tuple[str, str]]:
-    """Yield ids of the tools that a human, a hook or a rule has stopped, each with who that was."""
+    """Yield ids of the tools that a person, a hook or a rule has stopped, with the one who did it."""
     for told in objects(message.get("tool_result_meta")):
         decision, kind = obj(told.get("permission_decision")), told.get("non_execution_kind")
         if decision.get("decision") == "reject" or kind in _STOPPED:

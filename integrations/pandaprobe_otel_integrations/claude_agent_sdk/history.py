@@ -1,4 +1,4 @@
-"""The conversation of an agent and its model so far: the input of the next model call."""
+"""The conversation of an agent and its model so far, which is the input of the next model call."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._parts import Part
 
 MAX_CHARS: Final = 1 << 16
-"""Bound of one history, in characters of JSON text: every model call of a run repeats what came before it."""
+"""Largest history in characters of JSON text: every model call of a run repeats the earlier messages."""
 MAX_TEXT_CHARS: Final = 1 << 13
-"""Bound of one text in a message that is long itself."""
+"""Largest text in a message that is too long itself."""
 _LONG_MESSAGE_CHARS: Final = MAX_CHARS >> 2
 
 
 class History:
-    """Messages in the conventions' form. Over `MAX_CHARS` the oldest go, except for the first; a mark says how many."""
+    """Messages in the conventions' form.
+
+    Over `MAX_CHARS`, the oldest are dropped, except for the first. A marker gives their number.
+    """
 
     __slots__ = ("_chars", "_gone", "_pieces")
 
@@ -38,7 +41,7 @@ class History:
             self._gone += 1
 
     def snapshot(self) -> tuple[str, ...]:
-        """Return the messages until now, each as JSON text. Snapshots share their texts."""
+        """Return the messages so far, each as JSON text. Snapshots share their texts."""
         if not self._gone:
             return tuple(self._pieces)
         mark = {"role": "system", "parts": [parts.text(f"[{self._gone} messages left out here]")]}

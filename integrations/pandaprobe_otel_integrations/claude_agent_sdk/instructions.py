@@ -1,4 +1,7 @@
-"""System prompts: of the main agent in the options, of each sub-agent in its definition. The CLI tells neither."""
+"""System prompts, which the CLI does not report.
+
+The main agent's is in the options, those of sub-agents are in their definitions.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._other_members import parameters, rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import parameters, rest
 from pandaprobe_otel_integrations._shape import Object, obj, string
 
 _SETTINGS: Final = (
@@ -26,7 +29,7 @@ _SETTINGS: Final = (
     "disallowed_tools",
     "skills",
 )
-"""Options that shape what is said; the others say where and how the program runs."""
+"""Options that affect the answer; all others say where and how the program runs."""
 _TOLD: Final = frozenset({"prompt"})
 
 
@@ -36,17 +39,20 @@ class Instructions:
 
     main: list[Part] = field(default_factory=list[Part])
     settings: Content = field(default_factory=dict[str, Any])
-    """Other settings that shape the main agent."""
+    """Other settings of the main agent that affect its answers."""
     of_sub_agents: Mapping[str, list[Part]] = field(default_factory=dict[str, list[Part]])
-    """By the names that the app has given them."""
+    """The instructions of sub-agents, by their names in the app."""
 
     def of(self, name: str, *, is_main: bool) -> list[Part]:
-        """Return those of the agent of this name."""
+        """Return the instructions of the agent with this name."""
         return self.main if is_main else self.of_sub_agents.get(name, [])
 
 
 def instructions_of(query: Any) -> Instructions:
-    """Those of a connection that was just made; its transport has the options, unless the app brought its own."""
+    """Return the instructions of a new connection.
+
+    Its transport has the options, unless the app brought its own transport.
+    """
     options: Any = getattr(query.transport, "_options", None)
     agents = {name: obj(definition) for name, definition in obj(getattr(query, "_agents", None)).items()}
     return Instructions(
@@ -63,7 +69,7 @@ def _settings(options: Any, agents: Mapping[str, Object]) -> Content:
 
 
 def _parts(prompt: Any) -> list[Part]:
-    """Return a text, or an object: the program's own prompt with something after it, a text, or a file."""
+    """Return a text or an object: the program's prompt with an addition, a text, or a file."""
     told = obj(prompt)
     preset, path = string(told.get("preset")), string(told.get("path"))
     texts = [

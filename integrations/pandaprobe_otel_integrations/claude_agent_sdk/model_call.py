@@ -1,4 +1,4 @@
-"""One call of the model, as the messages of the CLI tell it: in pieces that have the same message id."""
+"""One model call, as the CLI's messages report it: in pieces with the same message id."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _MESSAGES = Messages()
 class ModelCall:
     """The LLM span of one message id.
 
-    The usage that comes with the pieces is that of the answer's beginning: its input counts, its output does not.
-    `settle` says the real output.
+    The pieces contain the usage at the start of the answer: its input count is right, its output count is not. `settle`
+    sets the real output count.
     """
 
     __slots__ = ("_about", "_before", "_blocks", "_recorder", "_stop_reason", "_usage", "chars", "ended_ns",
@@ -69,11 +69,11 @@ class ModelCall:
 
     @property
     def usage(self) -> Mapping[str, Any]:
-        """Tokens in Anthropic's words; the output only once it is settled."""
+        """Tokens by Anthropic's names, with the output only once it is settled."""
         return self._usage
 
     def add(self, content: Any) -> None:
-        """Further blocks of the answer."""
+        """Add further blocks of the answer."""
         blocks = items(content)
         self.ended_ns = time_ns()
         self.chars += len(to_json(blocks))
@@ -83,26 +83,26 @@ class ModelCall:
             self._stop_reason = "tool_use"
 
     def answers(self) -> None:
-        """The first of the answer is there; told only with partial messages."""
+        """Record the first piece of the answer; reported only with partial messages."""
         self.span.set_attribute(ours.COMPLETION_START_TIME, time_ns())
         self.span.set_attribute(names.STREAM, True)
 
     def stopped(self, reason: str | None, usage: Object) -> None:
-        """Record the end of the stream, which is told only with partial messages."""
+        """Record the end of the stream, which is reported only with partial messages."""
         self.ended_ns = time_ns()
         self._stop_reason = reason
         self._usage |= {key: value for key, value in usage.items() if value is not None}
         self.settle(integer(usage.get("output_tokens")))
 
     def failed(self, kind: str, text: str) -> None:
-        """The service refused it, and the CLI has given up."""
+        """Record that the service refused the call, and the CLI gave up."""
         self.is_settled = True
         self._usage = {}
         self.span.set_attribute(ours.ERROR_TYPE, kind)
         self.span.set_status(Status(StatusCode.ERROR, text if self._recorder.with_content else kind))
 
     def settle(self, output_tokens: int | None, cost: float | None = None, *, shared: bool = False) -> None:
-        """The tokens of the answer: exact, or with `shared` this call's part of a sum; None when nobody knows."""
+        """Set the tokens of the answer: exact ones, this call's part of a sum (`shared`), or None if unknown."""
         self.is_settled = True
         self._usage.pop("output_tokens", None)
         if output_tokens is not None:
@@ -113,12 +113,12 @@ class ModelCall:
             self._about["output_tokens"] = "shared out by length"
 
     def answer(self) -> Part | None:
-        """Return its message, for what the agent says and for the next call."""
+        """Return its message, for the agent's output and for the next call."""
         found = block_parts(self._blocks)
         return {"role": "assistant", "parts": found} if found else None
 
     def end(self) -> None:
-        """End the span, at the moment when the last piece came."""
+        """End the span at the time of the last piece."""
         body: Object = {
             "id": self.message_id,
             "model": self.model,

@@ -1,8 +1,8 @@
-"""Tokens and cost of the model calls that the CLI tells nothing exact of, from the sums in its result.
+"""Estimates of tokens and cost for model calls without exact counts, from the sums in the CLI's result.
 
 A result has the tokens of the main agent's calls (`usage`), and those of all calls with their cost by model
-(`model_usage_since_last_result`; before that existed `modelUsage`, which counts from the process's start). Measured on
-Claude Code 2.1.332: without partial messages every message says one output token.
+(`model_usage_since_last_result`; in older versions `modelUsage`, which counts from the process's start). Measured on
+Claude Code 2.1.332: without partial messages, every message reports one output token.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pandaprobe_otel_integrations._shape import Object, integer, number, obj
 from .model_call import ModelCall
 
 MAX_OPEN: Final = 500
-"""Calls that may wait for a result. Of an older one the output is not known."""
+"""Number of calls that may wait for a result. The output of older ones is unknown."""
 _PRICE_RATIOS: Final = {
     "input_tokens": 1.0,
     "output_tokens": 5.0,
     "cache_creation_input_tokens": 1.25,
     "cache_read_input_tokens": 0.1,
 }
-"""Prices of tokens relative to an input token: the same for every model on Anthropic's price list of 2026."""
+"""Prices of tokens relative to an input token, the same for every model on Anthropic's price list of 2026."""
 _COUNTS: Final = {
     "inputTokens": "input_tokens",
     "outputTokens": "output_tokens",
@@ -40,13 +40,13 @@ class Ledger:
         self._told: dict[str, Object] = {}
 
     def add(self, call: ModelCall) -> None:
-        """A call that is over, but for its cost and perhaps its tokens."""
+        """Add a finished call that lacks its cost and perhaps its tokens."""
         self._calls.append(call)
         if len(self._calls) > MAX_OPEN:
             _give_up(self._calls.pop(0))
 
     def close(self, result: Object | None = None) -> None:
-        """End all calls, with what a result says of them; without one, with what is known."""
+        """End all calls, with the data of a result if there is one."""
         calls, self._calls = self._calls, []
         totals = self._since_last(obj(result))
         usage = obj(obj(result).get("usage"))
@@ -77,7 +77,7 @@ def _difference(now: Object, before: Object) -> Object:
 
 
 def _share_tokens(calls: Sequence[ModelCall], total: int | None, settled: int | None = None) -> None:
-    """Share `total` out among the calls that are not settled, by the length of what they said."""
+    """Divide `total` among the calls that are not settled, in proportion to the length of their texts."""
     waiting = [call for call in calls if not call.is_settled]
     if settled is None:
         settled = sum(_output(call) for call in calls if call.is_settled)

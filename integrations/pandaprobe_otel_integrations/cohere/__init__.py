@@ -18,11 +18,10 @@ _HTTP = "cohere.core.http_client"
 
 
 class CohereInstrumentor(Integration):
-    """Chat, generation, embeddings, reranking, transcription, documents, classes and summaries, of both versions of the
-    API, sync and async, streamed or not.
+    """Chat, generation, embeddings, reranking, transcription, documents, classes and summaries.
 
-    A long list of texts is embedded in several requests, each with its own span. See `Integration` for the options of
-    `instrument()`.
+    Both versions of the API are recorded, sync and async, streamed or not. A long list of texts is embedded in several
+    requests, each with its own span. See `Integration` for the options of `instrument()`.
     """
 
     library = "cohere"

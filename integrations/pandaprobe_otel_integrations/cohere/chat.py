@@ -1,4 +1,4 @@
-"""`POST /v2/chat`. Its messages are like OpenAI's; its events are its own."""
+"""`POST /v2/chat`. Its messages are like OpenAI's; its events have their own form."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Fai
 from pandaprobe_otel_integrations._json_attributes import Readings, read, true
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
+from pandaprobe_otel_integrations._other_members import beside, names_of, parameters, told, with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import beside, names_of, parameters, told, with_rest
 from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -45,7 +45,7 @@ _SAMPLING: Final[Readings] = {
 
 
 READ: Final = names_of(_SAMPLING)
-"""Members of requests that attributes tell, of all of Cohere's APIs."""
+"""Members of requests that are recorded in attributes, in all of Cohere's APIs."""
 _READ: Final = READ | {"messages", "documents", "tools"}
 _ANSWER: Final = frozenset({"id", "finish_reason", "message", "usage", "error", "logprobs"})
 
@@ -79,7 +79,7 @@ class Chat:
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the message, its finish reason, and the usage. Which model it was, Cohere does not say."""
+        """Return the message, its finish reason, and the usage. Cohere does not name the model that answered."""
         reason = finish_reason(body.get("finish_reason"))
         attributes: Attributes = {
             names.RESPONSE_ID: string(body.get("id")),
@@ -107,7 +107,7 @@ class Chat:
 
 
 def with_documents(messages: list[Part], documents: Any) -> list[Part]:
-    """Return the messages, the last of the user's with the documents that the model is to answer by."""
+    """Return the messages. The user's last one contains the documents that the model should use."""
     if found := told(items(documents)):
         asked = next((one for one in reversed(messages) if one["role"] == "user"), None)
         if asked is None:
@@ -117,14 +117,14 @@ def with_documents(messages: list[Part], documents: Any) -> list[Part]:
 
 
 def failure_in(body: Body, reason: str | None) -> Failure | None:
-    """Return a generation that broke off tells so by its finish reason, and sometimes why."""
+    """Return the failure of a generation that broke off: its finish reason, and sometimes a message."""
     if reason != "error":
         return None
     return Failure(type="error", message=string(body.get("error")) or "the generation ended with an error")
 
 
 def _planned(message: Object) -> Object:
-    """Return the plan that goes before tool calls is a thought of the model."""
+    """Return the plan before tool calls as reasoning of the model."""
     plan = string(message.get("tool_plan"))
     if plan is None:
         return message
@@ -140,7 +140,7 @@ def _input_message(message: Object) -> Part:
 
 
 def _tool_answer(response: Any) -> Any:
-    """Return a tool's findings: the data of its documents."""
+    """Return a tool's results: the data of its documents."""
     if not isinstance(response, list):
         return response
     return [_found(piece) for piece in objects(response)]  # pyright: ignore[reportUnknownArgumentType]
@@ -150,5 +150,5 @@ def _found(piece: Object) -> Any:
     document = obj(piece.get("document"))
     data = parts.decoded_arguments(document.get("data", piece))
     if (members := obj(data)) and document.get("data") is not None:
-        return with_rest({**members}, document, {"data"})  # its id, which citations name
+        return with_rest({**members}, document, {"data"})  # its id, to which citations refer
     return data

@@ -1,4 +1,4 @@
-"""The events of a streamed chat of Cohere's second API, put together."""
+"""The events of a streamed chat of Cohere's second API, merged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pandaprobe_otel_integrations._streams.text_runs import Place
 
 
 def merged_events(events: Iterable[Object]) -> Body:
-    """Return the answer that the events make up, in the form of one without streaming."""
+    """Return the answer of the events, in the form of an answer without streaming."""
     answer = _Answer()
     for event in events:
         answer.add(event)
@@ -19,7 +19,7 @@ def merged_events(events: Iterable[Object]) -> Body:
 
 
 def growing_text(event: Object) -> Place | None:
-    """Return the text that an event continues: of the answer, of the plan, or of the arguments of a call."""
+    """Return the place of the text that an event continues: in the answer, the plan, or a call's arguments."""
     kind, message = event.get("type"), obj(obj(event.get("delta")).get("message"))
     where: tuple[str, ...] = ()
     if kind == "content-delta" and not event.get("logprobs"):
@@ -91,7 +91,7 @@ class _Answer:
 
 
 class _Block:
-    """A text or a thought."""
+    """A text or reasoning."""
 
     def __init__(self) -> None:
         self._texts: dict[str, list[str]] = {}
@@ -103,6 +103,6 @@ class _Block:
         pieces.append(text)
 
     def whole(self) -> dict[str, Any] | None:
-        """Return the block, of the kind that appeared last; None when nothing came."""
+        """Return the block as the kind that appeared last; None if nothing arrived."""
         texts = {name: "".join(pieces) for name, pieces in self._texts.items()}
         return {"type": next(reversed(texts)), **texts} if texts else None

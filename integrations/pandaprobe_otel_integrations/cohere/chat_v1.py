@@ -1,4 +1,4 @@
-"""`POST /v1/chat`: one message with a history beside it, in words of its own."""
+"""`POST /v1/chat`: one message with a history beside it, in its own format."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._other_members import RESPONSE, parameters, uncounted, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._rest import RESPONSE, parameters, uncounted, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -24,7 +24,7 @@ _READ: Final = READ | {
 _ANSWER: Final = frozenset(
     {"response_id", "text", "tool_calls", "finish_reason", "meta", "chat_history", "error", "is_finished"}
 )
-"""Members of an answer that are told; the history repeats the request. The others stand beside the answer."""
+"""Members of an answer that are recorded. The history repeats the request. All others stay beside the answer."""
 _EVENT: Final = frozenset({"event_type", "is_finished"})
 _ROLES: Final = {"user": "user", "chatbot": "assistant", "system": "system", "tool": "tool"}
 
@@ -75,7 +75,7 @@ class ChatV1:
         return Answer(attributes=attributes, content=content, failure=failure_in(body, reason))
 
     def merged(self, events: Events) -> Body:
-        """Return the answer in the last event; without that, the pieces that came."""
+        """Return the answer in the last event, or the merged pieces if it is missing."""
         merged: dict[str, Any] = {}
         text: list[str] = []
         for event in (obj(event.data) for event in events.items):

@@ -10,7 +10,7 @@ from pandaprobe_otel_integrations._rerank import Rerank
 
 from .chat import Chat
 from .chat_v1 import ChatV1
-from .judged import Classify, Parse, Summarize
+from .summaries import Classify, Parse, Summarize
 from .texts import Embed, Generate
 
 ENDPOINTS: Final = PostedEndpoints(

@@ -1,4 +1,4 @@
-"""Hooks on the two functions of a Fern client through which every request goes."""
+"""Hooks on the two functions of a Fern client that send every request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PROVIDER = "cohere"
 
 
 class CohereHooks:
-    """Wrappers in wrapt's form. `gate` decides per call; closed, they only pass on."""
+    """Wrappers in wrapt's form. `gate` decides per call; if it is closed, they only pass calls on."""
 
     def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
         self._recorder = recorder
@@ -33,7 +33,10 @@ class CohereHooks:
         self._carried: dict[int, Context] = {}
 
     def embed(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap `Client.embed`, which asks from threads of its own: its options, a copy, carry the context there."""
+        """Wrap `Client.embed`, which sends requests from its own threads.
+
+        A copy of its options carries the context there.
+        """
         options = dict(kwargs.get("request_options") or {})
         self._carried[id(options)] = get_current()
         try:
@@ -42,7 +45,7 @@ class CohereHooks:
             self._carried.pop(id(options), None)
 
     def request(self, wrapped: Wrapped, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap the synchronous request, resends included; it returns the HTTP response, refused ones too."""
+        """Wrap the synchronous request with its resends. It returns the HTTP response, even a refused one."""
         opened = guarded(self._open, http, args, kwargs)
         return around(opened, wrapped, args, kwargs, show=show_response)
 
@@ -52,11 +55,11 @@ class CohereHooks:
         return await around_async(opened, wrapped, args, kwargs, show=show_response)
 
     def stream(self, wrapped: Wrapped, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """In place of the context manager that gives the response of a synchronous stream. Apps never see it."""
+        """Replace the context manager with the response of a synchronous stream. Apps never see it."""
         return _Streaming(wrapped(*args, **kwargs), lambda: guarded(self._open, http, args, kwargs))
 
     def stream_async(self, wrapped: Wrapped, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The same for an asynchronous stream."""
+        """Do the same for an asynchronous stream."""
         return _AsyncStreaming(wrapped(*args, **kwargs), lambda: guarded(self._open, http, args, kwargs))
 
     def _open(self, http: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Opened | None:
@@ -99,7 +102,10 @@ def _place(http: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sent(kwargs: dict[str, Any]) -> Body:
-    """Return the JSON that is sent. Members that the app left out are there, as a mark; the options may add some."""
+    """Return the JSON that is sent.
+
+    It contains marks for members that the app left out, and members from the options.
+    """
     left_out = kwargs.get("omit")
     given = {**obj(kwargs.get("data")), **obj(kwargs.get("json"))}
     body = {name: value for name, value in given.items() if value is not left_out}

@@ -9,8 +9,8 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
+from pandaprobe_otel_integrations._other_members import beside, parameters, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._rest import beside, parameters, with_rest
 from pandaprobe_otel_integrations._shape import integer, items, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
@@ -26,7 +26,7 @@ _VECTORS: Final = frozenset({"id", "response_type", "embeddings", "texts", "imag
 
 
 class Generate:
-    """`POST /v1/generate`: text in, text out, from before there was a chat."""
+    """`POST /v1/generate`: text in and text out, the API from before chats."""
 
     operation = "text_completion"
     last_event: LastEvent | None = None
@@ -56,7 +56,7 @@ class Generate:
         return Answer(attributes=attributes, content=content)
 
     def merged(self, events: Events) -> Body:
-        """Return the answer in the last line; without that, the pieces of each generation."""
+        """Return the answer in the last line, or the merged pieces of each generation if it is missing."""
         texts: dict[int, str] = {}
         for event in (obj(event.data) for event in events.items):
             if event.get("is_finished") is True and (response := obj(event.get("response"))):
@@ -95,7 +95,7 @@ class Embed:
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Usage and how long the vectors are."""
+        """Return usage and the length of the vectors."""
         usage = usage_attributes(body.get("meta"))
         usage.pop(names.OUTPUT_TOKENS, None)
         return Answer(
@@ -108,11 +108,11 @@ class Embed:
         )
 
     def merged(self, events: Events) -> Body:
-        """Embeddings are not streamed."""
+        """Return nothing: embeddings are not streamed."""
         return obj(last_data(events))
 
     def is_output(self, event: Event) -> bool:
-        """Embeddings are not streamed."""
+        """Return False: embeddings are not streamed."""
         return False
 
 
@@ -127,7 +127,7 @@ def _generated(generation: Any) -> Part:
 
 
 def _dimensions(embeddings: Any) -> int | None:
-    """Length of the first vector: of a list of them, or of the first encoding that has one number per dimension."""
+    """Return the length of the first vector, in the first encoding that has one number per dimension."""
     if vectors := items(embeddings):
         return len(items(vectors[0])) or None
     by_type = obj(embeddings)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._endpoint import Attributes
-from pandaprobe_otel_integrations._rest import Counts
+from pandaprobe_otel_integrations._other_members import Counts
 from pandaprobe_otel_integrations._shape import integer, obj, string
 
 _FINISH_REASONS: Final = {
@@ -17,7 +17,7 @@ _FINISH_REASONS: Final = {
     "tool_call": "tool_call",
     "error_toxic": "content_filter",
 }
-"""Cohere's reasons in the conventions' words; others are kept, in lower case."""
+"""Cohere's reasons in the conventions' words; all others stay, in lower case."""
 
 
 def finish_reason(value: Any) -> str | None:
@@ -30,14 +30,14 @@ COUNTED: Final[Counts] = {
     "billed_units": frozenset({"input_tokens", "output_tokens"}),
     "cached_tokens": None,
 }
-"""Counts of a usage that have attributes. The tokens that the model saw stand beside them if others are billed."""
+"""Counts of a usage that have attributes. If the billed tokens differ, the model's tokens stay beside them."""
 
 
 def usage_attributes(usage: Any) -> Attributes:
-    """`usage` of the second version of the API, or `meta` of the first.
+    """Return the usage from `usage` of the second version of the API, or `meta` of the first.
 
-    Cohere tells the tokens that it bills and those that the model saw, which include its own preamble. The
-    conventions want the billed ones where there are both.
+    Cohere reports the billed tokens, and the model's tokens, which include its own preamble. The conventions want the
+    billed ones if there are both.
     """
     billed, seen = obj(obj(usage).get("billed_units")), obj(obj(usage).get("tokens"))
     return {

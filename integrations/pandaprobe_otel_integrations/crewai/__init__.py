@@ -1,4 +1,4 @@
-"""OpenTelemetry spans for CrewAI, by the events of its bus."""
+"""OpenTelemetry spans for CrewAI, from the events of its bus."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
-from .answers import STRUCTURED_TOOLS, TOOLS, hook_structured_tools, hook_tools
+from .answered_tools import STRUCTURED_TOOLS, TOOLS, hook_structured_tools, hook_tools
 from .listener import EventListener
 
 __all__ = ["CrewAIAdapter", "CrewAIInstrumentor"]
@@ -28,12 +28,12 @@ _RUNS: Final = {
     "crewai.flow.runtime": ("Flow", ("kickoff_async", "resume_async")),
     "crewai.llm": ("LLM", ("call", "acall")),
 }
-"""Module to a class and its methods in which steps begin and may be left without an event that ends them.
+"""Module to a class and its methods in which steps start and may end without an event.
 
-Methods that only call one of these are not here.
+Methods that only call one of these are not listed.
 """
 _LITELLM: Final = "crewai.llm"
-"""The module of the class by which CrewAI calls litellm."""
+"""The module of the class with which CrewAI calls litellm."""
 _BUS: Final = "crewai.events.event_bus"
 
 
@@ -59,7 +59,7 @@ class CrewAIInstrumentor(Integration):
         ),
     )
     values: TraceValues | None = None
-    """Session, user, tags and metadata of the traces that CrewAI begins; the adapter sets them."""
+    """Session, user, tags and metadata of new traces; the adapter sets them."""
     _listener: EventListener
 
     def _instrument(self, **kwargs: Any) -> None:
@@ -88,7 +88,7 @@ class CrewAIInstrumentor(Integration):
     def _emitting(
         self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        result = wrapped(*args, **kwargs)  # which gives the event its place among the others
+        result = wrapped(*args, **kwargs)  # which gives the event its position among the others
         guarded(_tell, self._listener, *args, **kwargs)
         return result
 
@@ -112,8 +112,8 @@ class CrewAIInstrumentor(Integration):
     def _is_anothers(self, llm: Any) -> bool:
         """Return whether another vendor, which records the runs, also makes the spans of this model's calls.
 
-        OpenInference does when it listens to the bus, OpenLLMetry for the models that CrewAI calls through litellm;
-        otherwise they leave that to the instrumentation of the model's client.
+        OpenInference does if it listens to the bus, and OpenLLMetry does for models that CrewAI calls through litellm.
+        Otherwise, the instrumentation of the model's client makes them.
         """
         rival = self._watch.active() if self._open else None
         if rival is None:
@@ -154,6 +154,6 @@ def _tell(listener: EventListener, source: Any, event: Any) -> None:
 
 
 class CrewAIAdapter(Adapter):
-    """The official SDK's way to turn this on; see `Adapter`."""
+    """The official SDK's adapter; see `Adapter`."""
 
     instrumentor = CrewAIInstrumentor

@@ -1,4 +1,4 @@
-"""Values that CrewAI's events tell only down to a depth, below which each is the text that Python writes for it."""
+"""Values that CrewAI's events cut at a depth. Deeper values appear as their Python `repr`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, Final
 from pandaprobe_otel_integrations._shape import items, obj
 
 _DEPTH: Final = 5
-"""CrewAI's, below which it writes `repr`: of a picture's address in a message, of what a tool takes."""
+"""CrewAI's depth below which it writes `repr`, for example of a picture's address or a tool's arguments."""
 
 
 def mended(value: Any, depth: int = 0) -> Any:
-    """Return the value as it was before an event cut it, where its text says that."""
+    """Return the value as it was before an event cut it, if its text allows that."""
     if depth >= _DEPTH:
         return _read(value) if isinstance(value, str) else value
     if isinstance(value, Mapping):

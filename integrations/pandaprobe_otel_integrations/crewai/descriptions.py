@@ -1,4 +1,4 @@
-"""Name and attributes of each kind of step but model calls, at its beginning and at its end."""
+"""Name and attributes of each kind of step except model calls, at its start and its end."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._json import object_from_json, to_json
+from pandaprobe_otel_integrations._other_members import RESPONSE, rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import RESPONSE, rest
 from pandaprobe_otel_integrations._shape import items, obj, string
 
 from .model_calls import conversation
@@ -36,7 +36,7 @@ _OF_MATCHES: Final = frozenset({"record", "score"})
 
 
 def beginning(kind: str, source: Any, event: Any) -> tuple[str, Attributes]:
-    """Name of the span, and what is said of it whether or not content is wanted."""
+    """Return the name of the span, and its attributes that do not depend on the content switch."""
     return _BEGINNINGS[kind](source, event)
 
 
@@ -46,12 +46,12 @@ def asked(kind: str, source: Any, event: Any) -> Content:
 
 
 def answered(kind: str, event: Any) -> Content:
-    """Return the result of the step. `event` is the one that tells of its success."""
+    """Return the result of the step from the `event` that reports its success."""
     return _ANSWERED[kind](event) if kind in _ANSWERED else {}
 
 
 def given_session(kind: str, event: Any) -> str | None:
-    """Return the conversation that the step is part of: a flow's state, if the app has named it, or that of a turn."""
+    """Return the conversation of the step: a named flow state, or the session of a turn."""
     if kind == "flow":
         return string(obj(event.inputs).get("id"))
     return string(event.session_id) if kind == "turn" else None
@@ -93,7 +93,7 @@ def _tool(_: Any, event: Any) -> tuple[str, Attributes]:
 
 
 def _remote(event: Any) -> tuple[str, Attributes]:
-    """Return an agent of another service, that speaks A2A."""
+    """Return an agent of another service that uses A2A."""
     name = string(obj(event.agent_card).get("name")) or str(event.endpoint)
     return name, {
         ours.KIND: "AGENT",
@@ -137,7 +137,7 @@ def _assistant(text: Any) -> list[Part]:
 
 
 def _asked_of_crew(crew: Any, event: Any) -> Content:
-    """Return its inputs; for a crew without any, what its tasks say."""
+    """Return the crew's inputs, or without any, the descriptions of its tasks."""
     inputs = obj(event.inputs)
     if inputs:
         return {ours.INPUT: dict(inputs)}
@@ -147,13 +147,13 @@ def _asked_of_crew(crew: Any, event: Any) -> Content:
 
 
 def _asked_of_task(task: Any, event: Any) -> Content:
-    """Return the task's text, the settings that shape the answer, and the outputs of the tasks before it."""
+    """Return the task's text, the settings that affect the answer, and the outputs of earlier tasks."""
     said = rest({name: _setting(getattr(task, name, None) or None) for name in _OF_TASKS}, frozenset())
     return {ours.INPUT: {**said, **({"context": event.context} if event.context else {})}}
 
 
 def _setting(value: Any) -> Any:
-    """Return a setting as it is, a function by its name."""
+    """Return a setting unchanged, or a function by its name."""
     if isinstance(value, (list, tuple)):
         return [_setting(one) for one in items(value)]
     return getattr(value, "__qualname__", repr(value)) if callable(value) and not isinstance(value, type) else value
@@ -180,7 +180,7 @@ _ASKED: Final[Mapping[str, Callable[[Any, Any], Content]]] = {
 
 
 def _only(event: Any, *members: str) -> dict[str, Any]:
-    """Return these members of an event, where they say something."""
+    """Return these members of an event, without empty ones."""
     return rest({name: getattr(event, name, None) for name in members}, frozenset())
 
 
@@ -190,14 +190,14 @@ def _beside(event: Any, members: tuple[str, ...]) -> Content:
 
 
 def _asked_of_memory(event: Any) -> Content:
-    """Return the query; how it is looked for beside it, where that is more than a limit."""
+    """Return the query. With a score threshold, return the limit and the threshold too."""
     if getattr(event, "score_threshold", None) is None:
         return {names.RETRIEVAL_QUERY: event.query}
     return {ours.INPUT: _only(event, "query", "limit", "score_threshold")}
 
 
 def beside(event: Any) -> tuple[str, Any] | None:
-    """Return what an event says about the step that it happens in: a name, and the content under it."""
+    """Return an event's data about the step in which it happens: a name, and the content under it."""
     told = _TOLD_BESIDE.get(event.type)
     found = _only(event, *told[1]) if told is not None else {}
     return (told[0], found) if told is not None and found else None
@@ -212,7 +212,7 @@ _TOLD_BESIDE: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "mcp_tool_execution_started": ("server", ("server_name", "server_url", "transport_type")),
     "hook_dispatched": ("hooks", ("interception_point", "abort_reason", "abort_source")),
 }
-"""Type of an event to the name that its members stand under, and those members."""
+"""Type of an event to the name under which its members are recorded, and those members."""
 
 
 def _answered_by_crew(event: Any) -> Content:
@@ -226,7 +226,7 @@ def _found_in_memory(event: Any) -> Content:
 
 
 def _memory(match: Any) -> Part:
-    """Return a match of CrewAI's memory: a record with its score, and what else is known of both."""
+    """Return a match of CrewAI's memory: a record with its score, and the other data of both."""
     record = getattr(match, "record", match)
     fields = obj(record)
     content = getattr(record, "content", None) or fields.get("content") or str(record)
@@ -236,7 +236,7 @@ def _memory(match: Any) -> Part:
 
 
 def _left_by_method(event: Any) -> Content:
-    """Return its result, and the state of the flow after it."""
+    """Return the method's result, and the flow's state after it."""
     state = obj(event.state)
     return {ours.OUTPUT: _plain(event.result), **({RESPONSE: {"response": {"state": dict(state)}}} if state else {})}
 
@@ -262,8 +262,10 @@ _ANSWERED: Final[Mapping[str, Callable[[Any], Content]]] = {
 
 
 def _plain(value: Any) -> Any:
-    """Return what a crew, task, flow or tool passes on: of CrewAI's own outputs the text or the object that it was made
-    into, everything else as it is."""
+    """Return the value that a crew, task, flow or tool passes on.
+
+    CrewAI's own outputs become their text or their structured object. Everything else is returned unchanged.
+    """
     raw = getattr(value, "raw", None)
     if not isinstance(raw, str):
         return value

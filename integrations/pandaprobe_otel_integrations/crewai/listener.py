@@ -1,4 +1,4 @@
-"""CrewAI's events as spans: each step is one, under the span of the step in which it begins."""
+"""CrewAI's events as spans: each step is one, below the span of the step in which it starts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pandaprobe_otel_integrations._content import Content, encoded
 from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._llm_span import ModelClaim, with_claim, without_llm_span
 from pandaprobe_otel_integrations._model_call import Recorder
-from pandaprobe_otel_integrations._rest import RESPONSE
+from pandaprobe_otel_integrations._other_members import RESPONSE
 from pandaprobe_otel_integrations._runs import RUN_KEY, OpenRuns, Run
 from pandaprobe_otel_integrations._shape import obj, string
 from pandaprobe_otel_integrations._span_writing import fail, present
@@ -31,12 +31,14 @@ _SCOPE = "scope"
 
 
 class EventListener:
-    """Told of each event in the thread and context that emits it, when it is emitted.
+    """A listener that gets each event in the thread and context that emits it, at that time.
 
-    So it is told in order, and needs no flush: the bus's own handlers run in other threads, later. `recorder` gives
-    the tracer, and None while nothing is to be recorded. `leaves` says of a model that its calls are left to the
-    instrumentation of its client. While nothing is to be recorded, `claims` says of a model that somebody else makes
-    the spans of its calls. `values` gives session, user, tags and metadata of the traces that begin.
+    Events therefore arrive in order, and need no flush: the bus's own handlers run later, in other threads.
+
+    - `recorder` returns the tracer, and None while nothing is recorded.
+    - `leaves` returns True for a model whose calls are recorded by the instrumentation of its client.
+    - `claims` returns True, while nothing is recorded, for a model whose calls another vendor records.
+    - `values` returns session, user, tags and metadata of new traces.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class EventListener:
         self.runs = OpenRuns() if runs is None else runs
 
     def emitted(self, source: Any, event: Any) -> None:
-        """An event has been emitted."""
+        """Handle an event."""
         kind = event.type
         if kind == "mcp_tool_execution_started" and _is_in_a_tool():
             self._happens(event)
@@ -74,7 +76,7 @@ class EventListener:
     # -- scopes -------------------------------------------------------------------------------------------------------
 
     def enter_scope(self) -> Step | None:
-        """Return a method that runs a crew, a flow or an agent is called. None while nothing is recorded."""
+        """Open a scope for a method that runs a crew, a flow or an agent. None while nothing is recorded."""
         if self._recorder() is None:
             return None
         current = get_current()
@@ -85,9 +87,9 @@ class EventListener:
         return scope
 
     def leave_scope(self, scope: Step | None, raised: BaseException | None = None) -> None:
-        """It is over, and with it what has begun in it and was not ended by an event.
+        """Close the scope, and end its steps that no event has ended.
 
-        After a cancellation, what runs in another thread goes on and ends itself.
+        After a cancellation, code in another thread goes on and ends its own steps.
         """
         if scope is None:
             return
@@ -166,7 +168,7 @@ class EventListener:
             step.think(str(event.chunk))
 
     def _says(self, source: Any, event: Any) -> None:
-        """A conversational flow has noted what the user or the assistant says."""
+        """Record a message of the user or the assistant in a conversational flow."""
         turn: Run | None = current_step()
         while turn is not None and not (isinstance(turn, Step) and turn.kind == "turn"):
             turn = turn.parent
@@ -176,7 +178,7 @@ class EventListener:
             self._write(turn.span, {side: said})
 
     def _happens(self, event: Any) -> None:
-        """Something is told of the step that the running code belongs to."""
+        """Record an event of the step that the running code belongs to."""
         found = descriptions.beside(event)
         step: Run | None = current_step() if found is not None else None
         while step is not None and step.span is None:
@@ -203,7 +205,7 @@ class EventListener:
             step.span.end()
 
     def _elsewhere(self, kind: str, event: Any) -> Step | None:
-        """Return the step that CrewAI says the event ends, when it is emitted outside of that step."""
+        """Return the step that CrewAI names for the event, if the event is emitted outside of that step."""
         found = self.runs.get(string(event.started_event_id))
         return found if isinstance(found, Step) and found.kind == kind else None
 
@@ -218,7 +220,7 @@ class EventListener:
         else:
             self._write(span, _with_beside(descriptions.answered(step.kind, event), step.beside))
             failure = getattr(event, "failure", None) or _remote_failure(step.kind, event)
-            if failure is not None:  # a tool that says so itself
+            if failure is not None:  # a tool that reports its failure itself
                 self._fail(span, event.type, getattr(failure, "message", failure))
 
     def _tell_answer(self, step: Step, span: Span, event: Any) -> None:
@@ -253,7 +255,7 @@ def _with_beside(content: Content, beside: Mapping[str, Any]) -> Content:
 
 
 def _remote_failure(kind: str, event: Any) -> Any:
-    """Return what an agent of another service says of its failure, which CrewAI calls a completion."""
+    """Return the failure of another service's agent, which CrewAI reports as a completion."""
     return event.error if kind == "remote" else None
 
 
@@ -265,7 +267,7 @@ def _is_in_a_tool() -> bool:
 
 
 def _is_internal(flow: Any) -> bool:
-    """Return whether the flow is CrewAI's own: its executor of agents is one, and is no step of the app."""
+    """Return whether the flow is CrewAI's own: its executor of agents is one, and is not a step of the app."""
     module = str(type(flow).__module__)
     return module.startswith("crewai.") and not module.startswith("crewai.flow")
 
@@ -287,7 +289,7 @@ def _has_span_above(step: Run | None) -> bool:
 
 
 def _call_id(agent: Step, event: Any) -> str | None:
-    """The model's id of the call that begins, which CrewAI does not tell: that of the one with this name and input."""
+    """Return the model's id of the call that starts. CrewAI does not report it, so it is found by name and input."""
     arguments: Mapping[str, Any] = obj(event.tool_args)
     for call in agent.called:
         if call["name"] == event.tool_name and obj(call["arguments"]) == arguments:
@@ -297,7 +299,7 @@ def _call_id(agent: Step, event: Any) -> str | None:
 
 
 def _error_kind(event: Any) -> str:
-    """Name of the exception: the one in the event, or the one that is being handled and that the event quotes."""
+    """Return the name of the exception in the event, or of the current exception if the event quotes it."""
     if isinstance(event.error, BaseException):
         return type(event.error).__name__
     raised = sys.exc_info()[1]

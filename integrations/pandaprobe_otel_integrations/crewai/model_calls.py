@@ -11,9 +11,9 @@ from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
 from pandaprobe_otel_integrations._openai_protocol.parameters import SAMPLING, sampling_attributes
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED
+from pandaprobe_otel_integrations._other_members import RESPONSE, names_of, parameters, uncounted
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._provider_names import provider_name
-from pandaprobe_otel_integrations._rest import RESPONSE, names_of, parameters, uncounted
 from pandaprobe_otel_integrations._server_attributes import place_at
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 
@@ -25,7 +25,7 @@ _NOT_SENT: Final = names_of(
     ("base_url", "api_base", "custom_openai", "client_params", "interceptor", "callbacks", "timeout", "max_retries"),
     ("parse_tool_outputs", "auto_chain", "auto_chain_reasoning", "context_window_size"),
 )
-"""Members that are told elsewhere, or say how CrewAI and its client work."""
+"""Members that are recorded elsewhere, and settings of CrewAI and its client."""
 _COUNTED: Final = {
     **COUNTED,
     **dict.fromkeys(("input_tokens", "output_tokens", "prompt_token_count", "candidates_token_count", "total_tokens")),
@@ -55,20 +55,20 @@ def request_content(llm: Any, event: Any) -> Content:
 
 
 def _set_of(llm: Any) -> dict[str, Any]:
-    """Return the app's settings of a model, of which the events name a part."""
+    """Return the app's settings of a model, of which the events contain only a part."""
     chosen: Any = getattr(llm, "model_fields_set", None) or ()
     return {**{name: getattr(llm, name, None) for name in chosen}, **obj(getattr(llm, "additional_params", None))}
 
 
 def conversation(messages: Any) -> list[Part]:
-    """Return messages in the form of chat completions, which is CrewAI's own, or the text of a single one."""
+    """Return messages in CrewAI's own form, which is that of chat completions, or the text of a single one."""
     if isinstance(messages, str):
         return [{"role": "user", "parts": [parts.text(messages)]}]
     return [input_message(one) for one in objects(messages)]
 
 
 def answer_attributes(event: Any) -> dict[str, Any]:
-    """Return usage, id and finish reason of an LLMCallCompletedEvent; older versions of CrewAI say less."""
+    """Return usage, id and finish reason of an LLMCallCompletedEvent; older versions of CrewAI contain less."""
     reason = string(getattr(event, "finish_reason", None))
     return {
         names.RESPONSE_ID: string(getattr(event, "response_id", None)),
@@ -78,7 +78,7 @@ def answer_attributes(event: Any) -> dict[str, Any]:
 
 
 def answer_content(event: Any, thoughts: str) -> Content:
-    """Return the answer: its text, or the calls that it asks for."""
+    """Return the answer: its text, or its tool calls."""
     response = mended(event.response)
     calls = tool_calls(event.response)
     message: dict[str, Any] = {"role": "assistant", "reasoning": thoughts}
@@ -97,7 +97,7 @@ def answer_content(event: Any, thoughts: str) -> Content:
 
 
 def tool_calls(response: Any) -> list[Part]:
-    """The tool calls in a response, which is a list of them in the form that the provider gave, or anything else."""
+    """Return the tool calls in a response, if it is a list of them in the provider's form."""
     found = [_tool_call(obj(one)) for one in items(mended(response))]
     return [one for one in found if one["name"]]
 
@@ -111,7 +111,7 @@ def _tool_call(call: Object) -> Part:
 
 
 def _usage(usage: Object) -> dict[str, Any]:
-    """Token counts. CrewAI adds the cached ones to Anthropic's input, but passes Bedrock's on as they are: without."""
+    """Return token counts. CrewAI includes cached tokens in Anthropic's input, but not in Bedrock's."""
     bedrock = "inputTokens" in usage
     read = _first(usage, "cached_prompt_tokens", "cacheReadInputTokens")
     written = _first(usage, "cache_creation_tokens", "cacheWriteInputTokens")

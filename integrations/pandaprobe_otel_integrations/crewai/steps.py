@@ -1,4 +1,4 @@
-"""The steps that CrewAI's events begin and end, and an open step."""
+"""The steps that CrewAI's events start and end, and an open step."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BEGINS: Final[Mapping[str, str]] = {
     "knowledge_search_query_started": "knowledge",
     "llm_guardrail_started": "guardrail",
 }
-"""Type of an event to the kind of step that begins with it. CrewAI has more scopes, which show nothing of their own."""
+"""Type of an event to the kind of step that starts with it. CrewAI's other scopes get no span."""
 
 ENDS: Final[Mapping[str, tuple[str, Ending]]] = {
     "flow_finished": ("flow", "done"),
@@ -68,35 +68,35 @@ ENDS: Final[Mapping[str, tuple[str, Ending]]] = {
 }
 
 MAX_THOUGHT_CHARS: Final = 200_000
-"""Of a model's reasoning, which comes in pieces and is kept until the call ends."""
+"""Largest size of a model's reasoning, which arrives in pieces and is kept until the call ends."""
 
 MAX_NOTES: Final = 100
-"""Of one name, on one step."""
+"""Largest number of notes with one name on one step."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Step(Run):
-    """An open step. It is the current one in the context of whatever runs inside it."""
+    """An open step. It is current in the context of all code that runs inside it."""
 
     kind: str
     source: Any = None
-    """The emitter of the event: the crew, the task, the model, ...; the end comes from the same object."""
+    """The emitter of the event: the crew, the task, the model, ... The same object emits the end."""
     call_id: str | None = None
     """CrewAI's id of a model call."""
     called: list[Part] = field(default_factory=list[Part])
-    """Of an agent: the tool calls that its model asked for last, as long as they have not begun."""
+    """For an agent: its model's latest tool calls that have not started."""
     thoughts: list[str] = field(default_factory=list[str])
     thought_chars: int = 0
     beside: dict[str, Any] = field(default_factory=dict[str, Any])
-    """Facts that events told of it between its beginning and its end."""
+    """Facts from events between start and end."""
 
     def enter(self) -> None:
-        """Make code that runs in this thread or task from here on a part of the step."""
+        """Make the code that runs in this thread or task from here on a part of the step."""
         self._before = get_current()
         attach(self.context)
 
     def leave(self) -> None:
-        """Give the context back that was there before, where the step or one inside it is the current one.
+        """Restore the earlier context, if the step or one inside it is current.
 
         An end that comes from elsewhere finds another current step, and changes nothing.
         """
@@ -114,7 +114,7 @@ class Step(Run):
             self.thought_chars += len(piece)
 
     def note(self, name: str, told: Any) -> None:
-        """Keep what happens inside of it: one thing as it is, several under one name as a list."""
+        """Keep an event inside the step: one under its name, several under one name as a list."""
         if name not in self.beside:
             self.beside[name] = told
             return
@@ -136,8 +136,8 @@ def current_step() -> Step | None:
 def open_step(kind: str, event: Any, source: Any) -> Step | None:
     """Return the step of this kind that the event of `source` ends: the innermost one around the running code.
 
-    CrewAI's own `started_event_id` is not asked: it takes whatever scope is innermost, and a model call that is
-    reported as failed twice makes it lose count (1.15).
+    CrewAI's own `started_event_id` is not used. It names the innermost scope of any kind, and is wrong if CrewAI has
+    reported a model call as failed twice (1.15).
     """
     call_id = getattr(event, "call_id", None) if kind == "llm" else None
     step: Run | None = current_step()

@@ -1,4 +1,4 @@
-"""OpenTelemetry spans for DSPy, by a callback of its own kind."""
+"""OpenTelemetry spans for DSPy, from a callback that DSPy calls."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class DSPyInstrumentor(Integration):
     """Modules, agents, model calls, tools and retrievals, sync, async and streamed by `streamify`.
 
     Agents (such as `ReAct`) are AGENT spans, other modules CHAIN spans. One model call is one LLM span; the model's
-    client makes no second one. An answer from DSPy's cache has no tokens, since they were counted when it was given.
-    Each program of an evaluation or an optimisation is a trace of its own. See `Integration` for the options of
+    client makes no second one. An answer from DSPy's cache has no tokens, because the first call counted them. Each
+    program run of an evaluation or an optimisation is a separate trace. See `Integration` for the options of
     `instrument()`.
     """
 
@@ -42,7 +42,7 @@ class DSPyInstrumentor(Integration):
         ),
     )
     values: TraceValues | None = None
-    """Session, user, tags and metadata of the traces that DSPy begins."""
+    """Session, user, tags and metadata of new traces."""
     _callback: StepCallback
 
     def _instrument(self, **kwargs: Any) -> None:
@@ -53,7 +53,7 @@ class DSPyInstrumentor(Integration):
         if hasattr(module, "finalize"):
             yield patch(module, "finalize", self._finalizing)
         else:
-            # DSPy asks for the callbacks here before each call; what the app has set or will set stays as it is.
+            # DSPy reads the callbacks here before each call; the app's own callbacks stay unchanged.
             yield patch(module.Settings, "get", self._getting)
 
     def _getting(

@@ -1,7 +1,7 @@
 """DSPy's callbacks as spans.
 
-DSPy calls back before and after each call in the caller's own thread and task, and after it whatever happened. So a
-step's context is entered at its beginning and left at its end.
+DSPy calls back before and after each call in the caller's own thread and task, whatever happens. So a step's context is
+entered at its start and left at its end.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from . import descriptions, model_calls
 
 
 class StepCallback:
-    """A stand-in for DSPy's `BaseCallback`, of which it asks for no more than the methods.
+    """A stand-in for DSPy's `BaseCallback`, which needs only its methods.
 
-    `recorder` gives the tracer, and None while nothing is to be recorded; `values` session, user, tags and metadata of
-    the traces that begin.
+    `recorder` returns the tracer, and None while nothing is recorded. `values` returns session, user, tags and metadata
+    of new traces.
     """
 
     def __init__(
@@ -42,38 +42,38 @@ class StepCallback:
         self.runs = OpenRuns() if runs is None else runs
 
     def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
-        """A module is called."""
+        """Start a module."""
         guarded(self._begin, call_id, *descriptions.module(instance), lambda: descriptions.asked(instance, inputs))
 
     def on_module_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
-        """It is over."""
+        """End a module."""
         guarded(self._end, call_id, exception, lambda name: descriptions.answered(name, outputs))
 
     def on_tool_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
-        """A tool is called."""
+        """Start a tool."""
         guarded(self._begin, call_id, *descriptions.tool(instance), lambda: descriptions.arguments(inputs))
 
     def on_tool_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
-        """It is over."""
+        """End a tool."""
         guarded(self._end, call_id, exception, lambda name: descriptions.result(outputs))
 
     def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
-        """A model is called."""
+        """Start a model call."""
         guarded(self._call, call_id, instance, inputs)
 
     def on_lm_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
-        """It has answered, or failed."""
+        """End a model call, which has answered or failed."""
         guarded(self._end, call_id, exception, lambda name: {})
 
     def answered(self, lm: Any, call: Any, result: Any) -> None:
-        """Record the model's answer, before DSPy makes of it what its caller gets."""
+        """Record the model's answer, before DSPy parses it for its caller."""
         step = get_current().get(RUN_KEY)
         if isinstance(step, Run) and step.claim is not None and step.span is not None:
             step.span.set_attributes(present(model_calls.answer_attributes(result)))
             self._write(step, model_calls.answer_content(call, result))
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("on_"):  # what DSPy tells besides: the work of its adapters, evaluations, interpreters
+        if name.startswith("on_"):  # DSPy's other events: the work of its adapters, evaluations, interpreters
             return _ignore
         raise AttributeError(name)
 
@@ -133,4 +133,4 @@ class StepCallback:
 
 
 def _ignore(**told: Any) -> None:
-    """Nothing to show."""
+    """Ignore the event."""

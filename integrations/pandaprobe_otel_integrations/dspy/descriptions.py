@@ -15,7 +15,7 @@ _RETRIEVERS: Final = frozenset({"Retrieve", "ColBERTv2", "Embeddings"})
 
 
 def module(instance: Any) -> tuple[str, dict[str, Any]]:
-    """Name and attributes of a module: its class says what it is, also when the app derives from it."""
+    """Return name and attributes of a module: its class determines the kind, even if the app derives from it."""
     name = type(instance).__name__
     classes = {base.__name__ for base in type(instance).__mro__}
     if classes & _AGENTS:
@@ -48,7 +48,7 @@ def answered(name: str, outputs: Any) -> Content:
 
 
 def tool(instance: Any) -> tuple[str, dict[str, Any]]:
-    """Name and attributes of a tool."""
+    """Return name and attributes of a tool."""
     name = string(getattr(instance, "name", None)) or "tool"
     return f"execute_tool {name}", {
         ours.OPERATION_NAME: "execute_tool",

@@ -12,8 +12,8 @@ from pandaprobe_otel_integrations._json import to_json
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages, tool_definition
 from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
 from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
+from pandaprobe_otel_integrations._other_members import names_of, parameters, rest
 from pandaprobe_otel_integrations._provider_names import provider_name
-from pandaprobe_otel_integrations._rest import names_of, parameters, rest
 from pandaprobe_otel_integrations._server_attributes import place_at
 from pandaprobe_otel_integrations._shape import items, obj, objects, string
 
@@ -26,10 +26,10 @@ _SAID: Final = frozenset({"text", "reasoning_content", "tool_calls"})
 
 
 def request(lm: Any, inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Name of the span, and model, provider, address and parameters of a call of `lm`."""
+    """Return the span's name, and model, provider, address and parameters of a call of `lm`."""
     given = {**obj(getattr(lm, "kwargs", None)), **obj(inputs.get("kwargs"))}
     provider, _, model = str(getattr(lm, "model", "")).rpartition("/")
-    # A route such as `azure/eu/gpt-4o` begins with the provider; a model without a route is DSPy's stand-in for tests.
+    # A route such as `azure/eu/gpt-4o` starts with the provider; a model without a route is DSPy's stand-in for tests.
     who = provider_name(provider.partition("/")[0]) if provider else "dspy"
     place = place_at(string(given.get("api_base")) or string(given.get("base_url")) or "", who)
     attributes = {ours.OPERATION_NAME: "chat", **place, **sampling_attributes({**given, "model": model})}
@@ -37,7 +37,7 @@ def request(lm: Any, inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def request_content(lm: Any, inputs: Mapping[str, Any]) -> Content:
-    """Return the conversation, the tools that the model may call, and the parameters that no attribute has."""
+    """Return the conversation, the tools that the model may call, and the parameters without an attribute."""
     prompt = inputs.get("prompt")
     asked = objects(inputs.get("messages")) or ([{"role": "user", "content": prompt}] if string(prompt) else [])
     return {
@@ -62,7 +62,7 @@ def answer_attributes(result: Any) -> dict[str, Any]:
 
 
 def answer_content(call: Any, result: Any) -> Content:
-    """The answers, each a text or an object with a text, the reasoning before it and tool calls."""
+    """Return the answers, each a text or an object with a text, the reasoning before it and tool calls."""
     answers = items(getattr(result, "responses", None))
     reasons = [string(getattr(one, "finish_reason", None)) for one in answers]
     choices = [

@@ -1,4 +1,4 @@
-"""Additions to the spans that Google's Agent Development Kit makes itself."""
+"""Additions to the spans that Google's Agent Development Kit makes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
-from .answers import TOOLS, hook_tools
-from .spans import SCOPE, SpanHooks
+from .answered_tools import TOOLS, hook_tools
+from .span_hooks import SCOPE, SpanHooks
 from .tracer import TracerSwap
 
 __all__ = ["GoogleADKAdapter", "GoogleADKInstrumentor"]
 
 _MESSAGES: Final = "google.adk.telemetry._experimental_semconv"
-"""The module, loaded by that of the spans, that describes messages."""
+"""The module that describes messages; the module of the spans loads it."""
 
 
 class GoogleADKInstrumentor(Integration):
@@ -47,7 +47,7 @@ class GoogleADKInstrumentor(Integration):
         ),
     )
     values: TraceValues | None = None
-    """Session, user, tags and metadata of the traces that ADK begins; the adapter sets them."""
+    """Session, user, tags and metadata of new traces; the adapter sets them."""
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         if module.__name__ == TOOLS:
@@ -76,6 +76,6 @@ class GoogleADKInstrumentor(Integration):
 
 
 class GoogleADKAdapter(Adapter):
-    """The official SDK's way to turn this on; see `Adapter`. The session of a run is ADK's where none is given."""
+    """The official SDK's adapter; see `Adapter`. The session of a run is ADK's, unless one is given."""
 
     instrumentor = GoogleADKInstrumentor

@@ -1,4 +1,4 @@
-"""Additions to ADK's spans of model calls: parameters, and most of what an answer says beside its text."""
+"""Additions to ADK's spans of model calls: parameters, and most data of an answer beside its text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
-from pandaprobe_otel_integrations._rest import RESPONSE, rest, uncounted
+from pandaprobe_otel_integrations._other_members import RESPONSE, rest, uncounted
 from pandaprobe_otel_integrations._shape import Object, obj, string
 from pandaprobe_otel_integrations.google_genai.contents import content_parts
 from pandaprobe_otel_integrations.google_genai.generate import (
@@ -19,7 +19,7 @@ from pandaprobe_otel_integrations.google_genai.generate import (
 
 _CALLS: Final = GenerateContent()
 _TOLD: Final = frozenset({"systemInstruction", "tools", "httpOptions", "automaticFunctionCalling"})
-"""Members of a configuration that ADK tells, and how its client works."""
+"""Members of a configuration that ADK records, and settings of its client."""
 _SAID: Final = frozenset(
     {"content", "partial", "turnComplete", "finishReason", "usageMetadata", "modelVersion", "errorCode", "errorMessage"}
 )
@@ -32,7 +32,7 @@ def request_attributes(request: Any) -> Mapping[str, Any]:
 
 
 def request_content(request: Any) -> Content:
-    """Return the others."""
+    """Return the other parameters."""
     found = _CALLS.request_content({"generationConfig": _config(request)})
     return {name: value for name, value in found.items() if name != names.INPUT_MESSAGES}
 
@@ -47,7 +47,7 @@ def answer_attributes(response: Any) -> Mapping[str, Any]:
 
 
 def answer_content(response: Any) -> Content:
-    """Return what stands beside the answer: grounding and citations, log probabilities, what the app's model says."""
+    """Return data beside the answer: grounding, citations, log probabilities, and data of the app's own model class."""
     answer = _members(response)
     left = rest(answer, _SAID)
     if counts := uncounted(answer.get("usageMetadata"), COUNTED):
@@ -56,7 +56,7 @@ def answer_content(response: Any) -> Content:
 
 
 def failure(response: Any) -> tuple[str, str] | None:
-    """Return code and message of a failed answer. The reason why an answer stopped is not a failure."""
+    """Return code and message of a failed answer. A finish reason is not a failure."""
     code = string(getattr(response, "error_code", None))
     message = string(getattr(response, "error_message", None))
     if code is None or code in FINISH_REASONS:
@@ -65,7 +65,10 @@ def failure(response: Any) -> tuple[str, str] | None:
 
 
 def part(given: Any, told: Any) -> Any:
-    """Return a part of a message in the conventions' form; of some ADK tells a bit (`told`), of others nothing."""
+    """Return a part of a message in the conventions' form.
+
+    ADK records some parts incompletely (`told`), others not at all.
+    """
     found = content_parts([_members(given)])
     if len(found) != 1:
         return told
@@ -81,6 +84,6 @@ def _config(request: Any) -> Object:
 
 
 def _members(model: Any) -> Object:
-    """A model of Google's by the names of the wire; bytes and schemas are as they are."""
+    """Return a model of Google's by the names in JSON; bytes and schemas stay unchanged."""
     found: Any = model.model_dump(by_alias=True, exclude_none=True)
     return obj(found)

@@ -1,4 +1,4 @@
-"""ADK's spans in the app's own tracer provider, where that is not OpenTelemetry's global one."""
+"""ADK's spans in the app's own tracer provider, if that is not OpenTelemetry's global one."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any, Self
 
 from opentelemetry.trace import get_tracer
 
-from .spans import SCOPE
+from .span_hooks import SCOPE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracerSwap:
-    """ADK's modules hold its tracer by a name of their own, those loaded later too."""
+    """A replacement of ADK's tracer in all modules that hold it, including modules that are loaded later."""
 
     original: Any
     replacement: Any
 
     @classmethod
     def made(cls, module: ModuleType, provider: Any) -> Self:
-        """Put a tracer of `provider` in the place of ADK's. Raises AttributeError when the module has none."""
+        """Replace ADK's tracer by one of `provider`. Raises AttributeError if the module has none."""
         original: Any = module.__dict__.get("tracer")
         if original is None:
             raise AttributeError(f"{module.__name__} has no tracer")
@@ -32,7 +32,7 @@ class TracerSwap:
         return swap
 
     def undo(self) -> None:
-        """Give ADK's own tracer back to every module that holds ours."""
+        """Restore ADK's own tracer in every module that holds ours."""
         for each in _holding(self.replacement):
             each.__dict__["tracer"] = self.original
 

@@ -12,7 +12,7 @@ from pandaprobe_otel_integrations._rivals import Rival
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyHooks
 
 from .hooks import RequestHooks
-from .live import LiveHooks
+from .live_sessions import LiveHooks
 from .paths import interaction
 from .tool_loop import ToolLoopHooks
 
@@ -22,15 +22,14 @@ _REQUESTS: Final = "google.genai._api_client"
 _MODELS: Final = "google.genai.models"
 _LIVE: Final = "google.genai.live"
 _CHATS: Final = "google.genai.chats"
-_INTERACTIONS: Final = "google.genai._gaos.basesdk"  # since 2.9; a generated client of its own
+_INTERACTIONS: Final = "google.genai._gaos.basesdk"  # since 2.9; a separate generated client
 _FUNCTIONS: Final = "google.genai._extra_utils"
 
 
 class GoogleGenAIInstrumentor(Integration):
-    """Contents, chats, automatic function calling, interactions, live sessions, embeddings, decisions, pictures and
-    videos.
+    """Contents, chats, automatic function calling, interactions, live sessions, embeddings, pictures and videos.
 
-    See `Integration` for the options of `instrument()`.
+    Decisions are recorded too. See `Integration` for the options of `instrument()`.
     """
 
     library = "google_genai"
@@ -55,7 +54,7 @@ class GoogleGenAIInstrumentor(Integration):
     )
 
     def watch_client(self, client: Any) -> None:
-        """Record the calls of this client, its `aio` and its chats included: they share what is below."""
+        """Record the calls of this client, including `aio` and its chats, which share the layers below."""
         shared = client._api_client  # pyright: ignore[reportPrivateUsage]
         for one in (shared, getattr(shared, "_httpx_client", None), getattr(shared, "_async_httpx_client", None)):
             if one is not None:
@@ -84,7 +83,7 @@ class GoogleGenAIInstrumentor(Integration):
 
     def _request_patches(self, module: ModuleType) -> Iterable[Patch]:
         hooks = RequestHooks(self._recorder, self._lets_through)
-        # The bodies first: a stream that is never read along would be a span without an answer.
+        # The hooks on bodies come first: a stream that is never observed would be a span without an answer.
         yield patch(module.HttpResponse, "segments", hooks.segments)
         yield patch(module.HttpResponse, "async_segments", hooks.segments_async)
         yield patch(module.BaseApiClient, "_request", hooks.request)

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._logprobs import Logprobs
+from pandaprobe_otel_integrations._other_members import grown, rest, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._rest import grown, rest, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.text_runs import Place
 
@@ -28,12 +28,12 @@ _FILE: Final = frozenset({"fileUri", "file_uri", "mimeType", "mime_type"})
 _FUNCTION: Final = frozenset({"name", "description", "parameters", "parametersJsonSchema", "parameters_json_schema"})
 _NAMED: Final = frozenset({"type", "name"})
 _CANDIDATE: Final = frozenset({"content", "finishReason", "index", "logprobsResult"})
-"""Members that are read of each; what else there is stays beside them, under its own name."""
+"""Members that the reader of each candidate uses; all others stay beside it, under their own names."""
 _MODALITIES: Final = frozenset({"image", "audio", "video"})
 
 
 def input_messages(contents: Any) -> list[Part]:
-    """Contents of a request. Answers of functions, which stand in a user's content, are a message of their own."""
+    """Return contents of a request. Function results inside a user's content become a separate message."""
     found: list[Part] = []
     for content in objects(contents):
         role = string(content.get("role")) or "user"
@@ -55,7 +55,7 @@ def system_parts(instruction: Any) -> list[Part]:
 
 
 def output_messages(candidates: Iterable[Object], reasons: Iterable[str | None]) -> list[Part]:
-    """Return one message per candidate; one of which nothing came is none."""
+    """Return one message per candidate, without empty ones."""
     found: list[Part] = []
     for candidate, reason in zip(candidates, reasons, strict=True):
         said = content_parts(objects(obj(candidate.get("content")).get("parts")))
@@ -66,7 +66,7 @@ def output_messages(candidates: Iterable[Object], reasons: Iterable[str | None])
 
 
 def content_parts(pieces: Iterable[Object]) -> list[Part]:
-    """Return the parts of a content; consecutive pieces of one text, as streams have them, are one part."""
+    """Return the parts of a content. Consecutive pieces of one text, as in streams, become one part."""
     found: list[Part] = []
     for piece in pieces:
         part = _part(piece)
@@ -81,7 +81,7 @@ def content_parts(pieces: Iterable[Object]) -> list[Part]:
 
 
 def tool_definitions(tools: Any) -> list[Part]:
-    """Return the functions that the app declares, and by their names the tools of the service (search, code, ...)."""
+    """Return the functions that the app declares, and the names of the service's tools (search, code, ...)."""
     found: list[Part] = []
     for tool in objects(tools):
         for kind, value in tool.items():
@@ -106,7 +106,7 @@ def _part(piece: Object) -> Part | None:
     text = piece.get("text")
     if isinstance(text, str):
         if not text:
-            return None  # carries only a signature of what was thought
+            return None  # carries only a signature of the reasoning
         said = parts.reasoning(text) if piece.get("thought") is True else parts.text(text)
         return said if len(piece) == 1 else with_rest(said, piece, _TEXT)
     found = _typed(piece)
@@ -146,7 +146,7 @@ def _code(piece: Object) -> Part | None:
 
 
 def inline_blob(data: Object) -> Part:
-    """Return bytes inside a part: base64 of the URL alphabet on the wire."""
+    """Return bytes inside a part; in JSON, they are base64 in the URL alphabet."""
     mime_type = string(member(data, "mimeType"))
     content: Any = data.get("data")
     if isinstance(content, bytes):
@@ -158,7 +158,7 @@ def inline_blob(data: Object) -> Part:
 
 
 def modality(mime_type: str | None) -> str:
-    """`image`, `audio`, `video`; anything else is a document."""
+    """Return `image`, `audio` or `video`; anything else is a document."""
     kind = (mime_type or "").partition("/")[0]
     return kind if kind in _MODALITIES else "document"
 
@@ -169,7 +169,7 @@ def texts_of(content: Any) -> list[str]:
 
 
 def member(thing: Object, name: str) -> Any:
-    """A member by its wire name, or by the name that Python's models give it, which the client sends in some places."""
+    """Return a member by its JSON name, or by its name in Python's models, which the client sends in some places."""
     if name in thing:
         return thing[name]
     return thing.get(in_python(name))
@@ -177,12 +177,12 @@ def member(thing: Object, name: str) -> Any:
 
 @lru_cache(maxsize=256)
 def in_python(name: str) -> str:
-    """Return the name that Python's models give to a member."""
+    """Return the name of a member in Python's models."""
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
 
 
 def merged_candidates(chunks: Iterable[Object]) -> list[Object]:
-    """Return the candidates of all chunks of a stream, each put together."""
+    """Return the merged candidates of all chunks of a stream."""
     found: dict[int, _Candidate] = {}
     for chunk in chunks:
         for candidate in objects(chunk.get("candidates")):
@@ -197,7 +197,7 @@ def merged_candidates(chunks: Iterable[Object]) -> list[Object]:
 
 
 def growing_text(chunk: Object) -> Place | None:
-    """Return the text of a chunk with one candidate, of which it is the only piece."""
+    """Return the text of a chunk that has one candidate with only one piece."""
     candidates = items(chunk.get("candidates"))
     candidate = obj(candidates[0]) if len(candidates) == 1 else obj(None)
     if "logprobsResult" in candidate:
@@ -209,7 +209,7 @@ def growing_text(chunk: Object) -> Place | None:
 
 
 class _Candidate:
-    """One of the answers. Pieces of mere text, which nearly all are, become one as long as nothing else comes."""
+    """One of the answers. Consecutive pieces that are only text, which nearly all are, become one."""
 
     def __init__(self) -> None:
         self._pieces: list[Any] = []

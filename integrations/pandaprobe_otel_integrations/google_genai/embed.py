@@ -9,7 +9,7 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
-from pandaprobe_otel_integrations._rest import PARAMETERS, Counts, beside, rest
+from pandaprobe_otel_integrations._other_members import PARAMETERS, Counts, beside, rest
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
@@ -27,13 +27,13 @@ _COUNTED: Final[Counts] = dict.fromkeys(("promptTokenCount", "totalTokenCount"))
 
 
 class Embeddings:
-    """Embeddings of one or several contents, in each of the three forms that Google's services know."""
+    """Embeddings of one or several contents, in each of the three forms of Google's services."""
 
     operation = "embeddings"
     last_event: LastEvent | None = None
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Return model and the dimensions that are asked for."""
+        """Return model and the requested dimensions."""
         asked = [body, *objects(body.get("requests")), obj(body.get("parameters")), obj(body.get("embedContentConfig"))]
         sizes = [integer(one.get("outputDimensionality")) for one in asked]
         return {
@@ -65,16 +65,16 @@ class Embeddings:
         )
 
     def merged(self, events: Events) -> Body:
-        """Embeddings are not streamed."""
+        """Return nothing: embeddings are not streamed."""
         return obj(last_data(events))
 
     def is_output(self, event: Event) -> bool:
-        """Embeddings are not streamed."""
+        """Return False: embeddings are not streamed."""
         return False
 
 
 def _parameters(body: Body) -> Content:
-    """Return the parameters; each of several contents may have its own, though mostly they are the same."""
+    """Return the parameters. Each of several contents may have its own, but usually they are the same."""
     found = parameters_in(body, _BODY, ("parameters", _SIZE), ("embedContentConfig", _SIZE))
     of_each = [rest(one, _INSTANCE) for one in (*objects(body.get("requests")), *objects(body.get("instances")))]
     if not any(of_each):

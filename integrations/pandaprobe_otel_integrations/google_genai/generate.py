@@ -11,7 +11,7 @@ from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
 from pandaprobe_otel_integrations._json_attributes import Readings, more_than_one, read, true
 from pandaprobe_otel_integrations._logprobs import with_logprobs
-from pandaprobe_otel_integrations._rest import Counts, beside, names_of, parameters
+from pandaprobe_otel_integrations._other_members import Counts, beside, names_of, parameters
 from pandaprobe_otel_integrations._shape import Object, integer, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -38,11 +38,14 @@ FINISH_REASONS: Final = {
         "content_filter",
     ),
 }
-"""Gemini's reasons in the conventions' words; others are kept, in lower case."""
+"""Gemini's reasons in the conventions' words; all others stay, in lower case."""
 
 
 class GenerateContent:
-    """A call of a Gemini model. `model` and `stream` are members of the body here; on the wire the URL says them."""
+    """A call of a Gemini model.
+
+    `model` and `stream` are members of the body here; in the request, they are in the URL.
+    """
 
     operation = "generate_content"
     last_event: LastEvent | None = _ERROR
@@ -64,7 +67,7 @@ class GenerateContent:
         return {**found, **parameters_in(body, _BODY, ("generationConfig", _CONFIG))}
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return every candidate, why it ended, and the usage."""
+        """Return every candidate, its finish reason, and the usage."""
         candidates = objects(body.get("candidates"))
         reasons = [*map(_reason, candidates)]
         known = [*filter(None, reasons)]
@@ -142,7 +145,7 @@ _PARAMETERS: Final[Readings] = {
 }
 _BODY: Final = names_of(_CALLED, ("contents", "systemInstruction", "tools", "generationConfig"))
 _CONFIG: Final = names_of(_PARAMETERS) - {"thinkingConfig", "responseMimeType"}
-"""Members of a request and its configuration that attributes and messages tell, as a whole."""
+"""Members of a request and its configuration that are completely recorded in attributes or messages."""
 _ANSWERED: Final[Readings] = {
     "responseId": (names.RESPONSE_ID, string),
     "modelVersion": (names.RESPONSE_MODEL, string),
@@ -153,13 +156,16 @@ _ANSWER: Final = names_of(_ANSWERED, ("candidates", "usageMetadata", "error", "s
 
 
 def parameters_in(body: Body, known: Set[str], *inner: tuple[str, Set[str]]) -> Content:
-    """Return the parameters that no attribute has, by the names that Python's models give them."""
+    """Return the parameters without an attribute, by their names in Python's models."""
     found = parameters(body, known, *inner)
     return {name: {in_python(key): value for key, value in obj(left).items()} for name, left in found.items()}
 
 
 def usage_attributes(counts: Object) -> Attributes:
-    """Google counts thoughts beside the candidates and results of tools beside the prompt; both are billed."""
+    """Return the usage.
+
+    Google counts reasoning beside the answer, and tool results beside the prompt. Both are billed.
+    """
     found = read(counts, _COUNTS)
     if names.INPUT_TOKENS in found:
         found[names.INPUT_TOKENS] += integer(counts.get("toolUsePromptTokenCount")) or 0
@@ -204,7 +210,7 @@ COUNTED: Final[Counts] = dict.fromkeys((*_COUNTS, *_DETAILS, "responseTokenCount
 
 
 def failure_in(error: Any) -> Failure | None:
-    """Return the error of an answer that came under status 200."""
+    """Return the error of an answer with status 200."""
     found = obj(error)
     if not found:
         return None

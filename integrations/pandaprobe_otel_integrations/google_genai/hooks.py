@@ -1,4 +1,4 @@
-"""Hooks on the client's one function for requests, and on what takes streamed bodies apart."""
+"""Hooks on the client's one function for requests, and on the functions that split streamed bodies."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Wrapped = Callable[..., Any]
 
 
 class RequestHooks:
-    """Wrappers in wrapt's form. `gate` decides per call; closed, they only pass on.
+    """Wrappers in wrapt's form. `gate` decides per call; if it is closed, they only pass calls on.
 
-    The client speaks over httpx, httpx2, requests or aiohttp. What it makes of a response is the same for all: its
-    text, or segments of a stream.
+    The client uses httpx, httpx2, requests or aiohttp. It handles a response the same way for all: its text, or
+    segments of a stream.
     """
 
     def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
@@ -49,13 +49,13 @@ class RequestHooks:
         return await around_async(opened, wrapped, args, kwargs, show=self._show)
 
     def segments(self, wrapped: Wrapped, response: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return the segments of a streamed body, read along."""
+        """Return the segments of a streamed body, and observe them."""
         body = self._streams.get(response)
         segments = wrapped(*args, **kwargs)
         return segments if body is None else Reading(segments, body, _event)
 
     def segments_async(self, wrapped: Wrapped, response: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The same for the asynchronous client."""
+        """Do the same for the asynchronous client."""
         body = self._streams.get(response)
         segments = wrapped(*args, **kwargs)
         return segments if body is None else AsyncReading(segments, body, _event)

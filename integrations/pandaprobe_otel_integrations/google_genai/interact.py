@@ -10,8 +10,8 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._other_members import Counts, beside, parameters, told, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part, decoded_arguments
-from pandaprobe_otel_integrations._rest import Counts, beside, parameters, told, with_rest
 from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -56,7 +56,7 @@ class Interactions:
             "role", "previous_interaction_id", "input", "system_instruction", "tools", "generation_config",
         }
     )  # fmt: skip
-    """Members of an answer that are told, or that repeat the request."""
+    """Members of an answer that are recorded, or that repeat the request."""
 
     def request_attributes(self, body: Body) -> Attributes:
         """Return model or agent, and parameters."""
@@ -85,7 +85,7 @@ class Interactions:
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the steps, how it ended, and the usage."""
+        """Return the steps, the finish reason, and the usage."""
         status = string(body.get("status"))
         reason = _REASONS.get(status or "")
         usage = obj(body.get("usage"))
@@ -129,7 +129,7 @@ class Interactions:
         return {**merged, "steps": merged.get("steps") or [steps[index] for index in sorted(steps)]}
 
     def is_output(self, event: Event) -> bool:
-        """Return whether the event is the first step; what comes before it only announces it."""
+        """Return whether the event is the first step; earlier events only announce it."""
         return "step" in obj(event.data) or "delta" in obj(event.data)
 
 

@@ -1,4 +1,4 @@
-"""Sound and pictures that an app sends in a live session: they are told by size and digest, and not kept."""
+"""Sound and pictures that an app sends in a live session. They are described by size and digest, and not kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .contents import inline_blob, member
 
 _SOUND: Final = "audio/"
 MAX_PICTURES: Final = 100
-"""Of one turn; of more, how many there were is told."""
+"""Largest number of pictures of one turn that are described. If there are more, only their number is recorded."""
 
 
 class SentMedia:
@@ -25,7 +25,7 @@ class SentMedia:
         self._more = 0
 
     def add(self, realtime: Object) -> None:
-        """The sound, picture or chunks of a message."""
+        """Add the sound, picture or chunks of a message."""
         for piece in (realtime.get("audio"), realtime.get("video"), *items(member(realtime, "mediaChunks"))):
             data = obj(piece)
             mime_type = string(member(data, "mimeType")) or ""
@@ -37,7 +37,7 @@ class SentMedia:
                 self._more += 1
 
     def taken(self) -> list[Part]:
-        """Return the parts of a message that stand for it; from here on it counts anew."""
+        """Return the parts that describe the media, and start a new count."""
         found = [
             {"type": "blob", "modality": "audio", "mime_type": mime, "bytes": size, "sha256": digest.hexdigest()}
             for mime, (digest, size) in self._sounds.items()

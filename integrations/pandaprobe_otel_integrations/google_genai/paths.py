@@ -11,11 +11,11 @@ from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
 from pandaprobe_otel_integrations._server_attributes import place_of
 from pandaprobe_otel_integrations._speakeasy import SpeakeasyCall
 
-from .decide import GoogleDecisions
+from .decisions import GoogleDecisions
 from .embed import Embeddings
 from .generate import GenerateContent
+from .imagen_veo import Images, Videos
 from .interact import Interactions
-from .media import Images, Videos
 
 _GENERATE: Final = GenerateContent()
 _EMBED: Final = Embeddings()
@@ -31,7 +31,7 @@ _METHODS: Final[dict[str, Endpoint]] = {
 
 
 PROVIDERS: Final = {False: "gcp.gemini", True: "gcp.vertex_ai"}
-"""By whether the client speaks to Vertex AI."""
+"""Providers by whether the client uses Vertex AI."""
 
 
 class Target(NamedTuple):
@@ -44,7 +44,7 @@ class Target(NamedTuple):
 
 @lru_cache(maxsize=256)
 def target(url: str) -> Target | None:
-    """Return the call that a request to `url` makes; None for a request that is no model call (files, caches, ...)."""
+    """Return the call of a request to `url`; None for a request that is not a model call (files, caches, ...)."""
     path, _, method = unquote(urlsplit(url).path).rpartition(":")
     model = _model(path)
     endpoint = _METHODS.get(method)
@@ -54,14 +54,14 @@ def target(url: str) -> Target | None:
 
 
 def _model(path: str) -> str:
-    """The model without the collection it is in; a tuned model or an endpoint is named with its collection."""
+    """Return the model without its collection; a tuned model or an endpoint is named with its collection."""
     collection, _, name = path.rpartition("/")
     collection = collection.rpartition("/")[2]
     return name if collection == "models" else f"{collection}/{name}"
 
 
 def interaction(sdk: Any, request: Any) -> SpeakeasyCall | None:
-    """Return the call that a request of the client's other half makes."""
+    """Return the call of a request of the client's generated half."""
     endpoint = _POSTED.endpoint(request.method, request.url.path)
     if endpoint is None:
         return None
@@ -70,7 +70,7 @@ def interaction(sdk: Any, request: Any) -> SpeakeasyCall | None:
 
 
 def _owner(sdk: Any) -> Any:
-    """Return the object by which `watch_client` knows a client: the shared one, or its HTTP client."""
+    """Return the object by which `watch_client` recognises a client: the shared one, or its HTTP client."""
     shared = getattr(sdk, "_api_client", None)
     if shared is not None:
         return shared

@@ -1,6 +1,6 @@
-"""Automatic function calling: the client calls the app's functions between calls of the model.
+"""Automatic function calling: the client calls the app's functions between model calls.
 
-It does so only when the app has passed some, so only then there is a span around it all.
+It does so only if the app has passed functions, so only then there is a span around it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Wrapped = Callable[..., Any]
 
 
 class ToolLoopHooks:
-    """Wrappers in wrapt's form. `gate` decides per call; closed, they only pass on."""
+    """Wrappers in wrapt's form. `gate` decides per call; if it is closed, they only pass calls on."""
 
     def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
         self._recorder = recorder
@@ -40,21 +40,21 @@ class ToolLoopHooks:
         return await loop.run_async(lambda: wrapped(*args, **kwargs))
 
     def stream(self, wrapped: Wrapped, models: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap the streaming twins, generators: nothing happens before they are iterated."""
+        """Wrap the streaming variants. They are generators, so nothing happens before they are iterated."""
         chunks = wrapped(*args, **kwargs)
         if not guarded(self._is_wanted, models, args, kwargs):
             return chunks
         return through(chunks, lambda: guarded(self._open, models, args, kwargs))
 
     async def stream_async(self, wrapped: Wrapped, models: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap the asynchronous ones, which return an asynchronous generator."""
+        """Wrap the asynchronous variants, which return an asynchronous generator."""
         chunks = await wrapped(*args, **kwargs)
         if not guarded(self._is_wanted, models, args, kwargs):
             return chunks
         return through_async(chunks, lambda: guarded(self._open, models, args, kwargs))
 
     def function(self, wrapped: Wrapped, _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap one call of a function of the app; the asynchronous one is awaited by the client."""
+        """Wrap one call of the app's function; the client awaits the asynchronous one."""
         tool = guarded(self._open_function, args, kwargs)
         if tool is None:
             return wrapped(*args, **kwargs)
@@ -85,13 +85,13 @@ class ToolLoopHooks:
 
 
 def _config(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return the configuration of a call: a chat's own, unless the message has one. Models take keywords only."""
+    """Return the configuration of a call: the message's own, otherwise the chat's. Models only take keywords."""
     given = kwargs.get("config") or (args[1] if len(args) > 1 else None)
     return given or getattr(owner, "_config", None)
 
 
 def _has_functions(config: Any) -> bool:
-    """Return whether the client would call functions by itself."""
+    """Return whether the client would call functions automatically."""
     tools = items(_member(config, "tools"))
     if not tools:
         return False

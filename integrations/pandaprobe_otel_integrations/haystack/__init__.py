@@ -1,4 +1,4 @@
-"""OpenTelemetry spans for Haystack, by a tracer of its own kind."""
+"""OpenTelemetry spans for Haystack, from a tracer that Haystack calls."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class _Registration:
 
     @property
     def is_in_place(self) -> bool:
-        """Return whether it is the one that Haystack uses."""
+        """Return whether Haystack uses our tracer."""
         return self.module.tracer.actual_tracer is self.tracer
 
     def undo(self) -> None:
-        """Haystack traces nothing again."""
+        """Turn Haystack's tracing off again."""
         if self.is_in_place:
             self.module.disable_tracing()
 
@@ -54,11 +54,11 @@ class HaystackInstrumentor(Integration):
         Rival(vendor="OpenLLMetry", module="opentelemetry.instrumentation.haystack", class_name="HaystackInstrumentor"),
     )
     values: TraceValues | None = None
-    """Session, user, tags and metadata of the traces that Haystack begins."""
+    """Session, user, tags and metadata of new traces."""
 
     @property
     def outcome(self) -> Outcome:
-        """The state of the instrumentation now; the app's own tracer is one more reason to be disabled."""
+        """The current state of the instrumentation; it is also disabled while the app's own tracer is set."""
         replaced = [one for one in self._registrations() if not one.is_in_place] if self._open else []
         if replaced:
             return Outcome(state="skipped", reason="Haystack has been given another tracer")

@@ -1,4 +1,4 @@
-"""Names and attributes of Haystack's operations, by the tags that it sets on them."""
+"""Names and attributes of Haystack's operations, from the tags that it sets on them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_message, output_messages
 from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
+from pandaprobe_otel_integrations._other_members import RESPONSE, names_of, parameters, rest, uncounted
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import RESPONSE, names_of, parameters, rest, uncounted
 from pandaprobe_otel_integrations._shape import items, obj, string
 
 Tags = Mapping[str, Any]
@@ -23,7 +23,7 @@ _LLM_OUTPUTS: Final = ("haystack.agent.step.llm.output", "haystack.component.out
 _READ: Final = names_of(SAMPLING, LIMITS, ("stream_options",))
 _TOLD: Final = frozenset({"model", "finish_reason", "index", "usage", "completion_start_time", "id"})
 _OF_AGENTS: Final = frozenset({"messages", "last_message", "streaming_callback", "tools", "snapshot", "break_point"})
-"""Members of what an agent takes and gives that are messages, tools or its own machinery."""
+"""Members of an agent's input and output that are messages, tools or internals."""
 
 
 def _nothing(tags: Any) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def _nothing(tags: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """The form in which an operation is shown. `facts` and `content` read the tags that it has at its end."""
+    """The form in which an operation is shown. `facts` and `content` read its final tags."""
 
     name: str
     attributes: Mapping[str, Any]
@@ -42,7 +42,7 @@ class Description:
 
 
 def described(operation: str, tags: Tags) -> Description | None:
-    """Return the form of an operation; None for one that is not shown: steps of an agent's loop, and hooks."""
+    """Return the form of an operation; None for one without a span: steps of an agent's loop, and hooks."""
     if operation == "haystack.component.run":
         return _component(tags)
     found = _OPERATIONS.get(operation)
@@ -96,7 +96,7 @@ def _model_content(tags: Tags) -> Content:
 
 
 def _beside(metas: list[Mapping[str, Any]]) -> Content:
-    """Values beside the answers, such as log probabilities."""
+    """Return values beside the answers, such as log probabilities."""
     found: dict[str, Any] = {}
     for meta in metas:
         found |= rest(meta, _TOLD)
@@ -106,7 +106,7 @@ def _beside(metas: list[Mapping[str, Any]]) -> Content:
 
 
 def _metas(tags: Tags) -> list[Mapping[str, Any]]:
-    """Return what is said beside each reply: in a chat message, or (of generators of text) beside the texts."""
+    """Return the data beside each reply: in a chat message, or (in text generators) beside the texts."""
     said = obj(_first(tags, _LLM_OUTPUTS))
     beside = items(said.get("meta"))
     return [
@@ -116,7 +116,7 @@ def _metas(tags: Tags) -> list[Mapping[str, Any]]:
 
 
 def conversation(messages: Any) -> list[Part]:
-    """Haystack's messages in the form of the conventions; a text is the user's."""
+    """Return Haystack's messages in the form of the conventions; a text is the user's."""
     given = [messages] if isinstance(messages, str) else items(messages)
     return [input_message(_chat(one, "user")) for one in given]
 
@@ -165,7 +165,7 @@ def _retrieval(tags: Tags) -> Content:
     ]
     given = {name: _without_vector(value) for name, value in obj(plain(asked)).items()}
     told = {names.RETRIEVAL_DOCUMENTS: documents}
-    if given.keys() - {"query"}:  # how it looks, or what it looks for without words
+    if given.keys() - {"query"}:  # search settings, or a vector in place of a query
         return {ours.INPUT: given, **told}
     return {names.RETRIEVAL_QUERY: string(asked.get("query")), **told}
 
@@ -176,7 +176,7 @@ def _without_vector(value: Any) -> Any:
 
 
 def _embedded(tags: Tags) -> Content:
-    """Return the texts; a vector says nothing."""
+    """Return the texts; vectors carry no readable information."""
     asked = obj(tags.get("haystack.component.input"))
     documents = [getattr(one, "content", None) for one in items(asked.get("documents"))]
     return {ours.INPUT: asked.get("text") or documents}
@@ -219,7 +219,7 @@ def _talk(tags: Tags) -> Content:
 
 
 def _state(values: Tags, messages: list[Any]) -> dict[str, Any] | None:
-    """Return the messages with what the agent's state has beside them; None where that is nothing."""
+    """Return the messages with the other members of the agent's state; None if there are none."""
     more = plain({name: value for name, value in values.items() if name not in _OF_AGENTS})
     return {"messages": plain(messages), **more} if more else None
 
@@ -251,7 +251,7 @@ _OPERATIONS: Final[Mapping[str, Callable[[Tags], Description]]] = {
 
 
 def plain(value: Any) -> Any:
-    """Return what components pass on as JSON: messages as chat messages, documents without their vectors."""
+    """Return the values of components as JSON: messages as chat messages, documents without their vectors."""
     if isinstance(value, Mapping):
         return {str(key): plain(one) for key, one in obj(value).items() if one is not None}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Haystack's operations as spans. Haystack opens and closes each around the code that does the work."""
+"""Haystack's operations as spans. Haystack opens and closes each around the code of the operation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .descriptions import Description, described
 
 
 class OperationSpan:
-    """A stand-in for Haystack's `Span`. It is written at its end, when all is known."""
+    """A stand-in for Haystack's `Span`. It is written at its end, when all data is known."""
 
     def __init__(self, run: Run | None, description: Description | None) -> None:
         self.run = run
@@ -30,31 +30,31 @@ class OperationSpan:
         self.told: dict[str, Any] = {}
 
     def set_tag(self, key: str, value: Any) -> None:
-        """A fact about the operation."""
+        """Set a fact about the operation."""
         self.told[key] = value
 
     def set_content_tag(self, key: str, value: Any) -> None:
-        """Something that was said in it. Whether it is recorded is decided by our own switch."""
+        """Set content of the operation. Our own switch decides whether it is recorded."""
         self.told[key] = value
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
-        """Several facts."""
+        """Set several facts."""
         self.told.update(tags)
 
     def raw_span(self) -> Any:
-        """Return the OpenTelemetry span, or this where there is none."""
+        """Return the OpenTelemetry span, or this object if there is none."""
         return self if self.run is None or self.run.span is None else self.run.span
 
     def get_correlation_data_for_logs(self) -> dict[str, Any]:
-        """Nothing: log records are correlated by OpenTelemetry."""
+        """Return nothing: OpenTelemetry correlates log records."""
         return {}
 
 
 class HaystackTracer:
-    """A stand-in for Haystack's `Tracer`, of which it asks for no more than the methods.
+    """A stand-in for Haystack's `Tracer`, which needs only its methods.
 
-    `recorder` gives the tracer, and None while nothing is to be recorded; `claims_only` says that somebody else records
-    the runs: then this only keeps the model clients below from recording the same calls.
+    `recorder` returns the tracer, and None while nothing is recorded. `claims_only` returns True while another vendor
+    records the runs: then this only keeps the model clients below from recording the same calls.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class HaystackTracer:
     def trace(
         self, operation_name: str, tags: Mapping[str, Any] | None = None, parent_span: Any = None
     ) -> Generator[OperationSpan]:
-        """Yield a span around the block, which belongs to it; exceptions pass through unchanged."""
+        """Yield a span around the block, which belongs to it. Exceptions pass unchanged."""
         span = guarded(self._begin, operation_name, tags or {}, parent_span) or OperationSpan(None, None)
         if span.run is not None:
             span.run.enter_body()
@@ -84,7 +84,7 @@ class HaystackTracer:
         self._end(span, None)
 
     def current_span(self) -> OperationSpan | None:
-        """Return the innermost operation that runs here."""
+        """Return the innermost current operation."""
         run = get_current().get(RUN_KEY)
         return OperationSpan(run, None) if isinstance(run, Run) else None
 

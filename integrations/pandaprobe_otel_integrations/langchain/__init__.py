@@ -1,4 +1,4 @@
-"""OpenTelemetry spans for LangChain, LangGraph and DeepAgents, by the callbacks of `langchain_core`."""
+"""OpenTelemetry spans for LangChain, LangGraph and DeepAgents, from the callbacks of `langchain_core`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
-from .answers import TOOLS, hook_tools
+from .answered_tools import TOOLS, hook_tools
 from .body_context import SETTER, entering_body, retrieving, retrieving_async
 from .callbacks import RunCallbacks
 from .langsmith import LangSmithTracing
@@ -36,13 +36,13 @@ _RETRIEVERS: Final = "langchain_core.retrievers"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Registration:
-    """A handler that LangChain gives to every run by itself."""
+    """A handler that LangChain adds to every run."""
 
     hooks: list[Any]
     entry: Any
 
     def undo(self) -> None:
-        """LangChain has no way back, so the entry is taken from its list."""
+        """Remove the entry from LangChain's list, which has no API for this."""
         if self.entry in self.hooks:
             self.hooks.remove(self.entry)
 
@@ -52,7 +52,7 @@ class LangChainInstrumentor(Integration):
 
     Every run built on `langchain_core` is a span: graphs and agents AGENT, their nodes and other runnables CHAIN. One
     model call is one LLM span; the model's client makes no second one. Runs that LangGraph hides are left out.
-    `thread_id` is the conversation. Interrupts and commands of a graph are no errors. See `Integration` for the
+    `thread_id` is the conversation. Interrupts and commands of a graph are not errors. See `Integration` for the
     options of `instrument()`.
     """
 
@@ -104,8 +104,8 @@ class LangChainInstrumentor(Integration):
         handler: Any = type("PandaProbeCallbackHandler", (RunCallbacks, base), {})(
             lambda: self._recorder if self._open else None, claims_only=self._leaves_it_to_others
         )
-        # The variable's default holds in every thread and task. The class keeps ours from being added to runs that
-        # the app has given a handler of ours.
+        # The variable's default applies in every thread and task. The class keeps our handler from being added to runs
+        # that already have one of ours.
         variable: ContextVar[Any] = ContextVar("pandaprobe_langchain_handler", default=handler)
         module.register_configure_hook(variable, inheritable=True, handle_class=RunCallbacks)
         hooks = module._configure_hooks  # pyright: ignore[reportPrivateUsage]

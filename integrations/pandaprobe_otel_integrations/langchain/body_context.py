@@ -1,7 +1,7 @@
-"""The body of a run (a tool's function, a node, a lambda) runs in the context of the run's span.
+"""Making a run's span current in its body (a tool's function, a node, a lambda).
 
-LangChain and LangGraph set the configuration of a body in a copy of the caller's context, in which the body then
-runs and which is thrown away after it. That is where our span is made current too; nothing has to be put back.
+LangChain and LangGraph set the configuration of a body in a copy of the caller's context. The body runs in this copy,
+which is dropped afterwards. Our span is made current in the same copy, so nothing has to be restored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from pandaprobe_otel_integrations._guard import guarded
 from pandaprobe_otel_integrations._runs import OPEN_RUNS, RUN_KEY, Run
 
 SETTER = "_set_config_context"
-"""The function of `langchain_core.runnables.config` and of `langgraph._internal._runnable`; it takes a config first."""
+"""Name of a function in `langchain_core.runnables.config` and in `langgraph._internal._runnable`.
+
+Its first argument is a config.
+"""
 
 
 def entering_body(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -27,7 +30,7 @@ def entering_body(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, .
 
 
 def retrieving(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Wraps `BaseRetriever.invoke`, whose body runs in the caller's context, which is given back however it ends."""
+    """Wrap `BaseRetriever.invoke`, whose body runs in the caller's context, and restore that context afterwards."""
     before = get_current()
     try:
         return wrapped(*args, **kwargs)
@@ -47,7 +50,10 @@ async def retrieving_async(
 
 
 def _leave(before: Context) -> None:
-    """Of a retriever that was cancelled or interrupted LangChain tells nothing, so its run is still open."""
+    """Leave the context of a retriever whose run is still open.
+
+    LangChain does not report a cancellation or interrupt.
+    """
     inside = get_current()
     if inside is before:
         return

@@ -1,4 +1,4 @@
-"""LangChain's callbacks as spans: every run is one, under the span of its parent run."""
+"""LangChain's callbacks as spans: every run is one, below the span of its parent run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._guard import guarded
-from pandaprobe_otel_integrations._rest import is_empty
+from pandaprobe_otel_integrations._other_members import is_empty
 from pandaprobe_otel_integrations._runs import Run
 from pandaprobe_otel_integrations._shape import Object, items, obj, string
 
@@ -26,19 +26,19 @@ from .run_spans import RunSpans
 class RunCallbacks(RunSpans):
     """The callbacks, to be mixed into LangChain's `BaseCallbackHandler`."""
 
-    run_inline = True  # in the caller's task and thread, whose context says what a run is part of
+    run_inline = True  # in the caller's task and thread, whose context shows what a run is part of
     raise_error = False
 
     @property
     def ignore_llm(self) -> bool:
-        """Return whether model calls are of no interest."""
+        """Return whether to skip model calls."""
         return self._recorder() is None
 
     ignore_chat_model = ignore_llm
 
     @property
     def ignore_chain(self) -> bool:
-        """Return whether chains are of no interest; LangChain asks before each callback."""
+        """Return whether to skip chains; LangChain asks before each callback."""
         return self._recorder() is None or self._claims_only()
 
     ignore_agent = ignore_chain
@@ -57,7 +57,7 @@ class RunCallbacks(RunSpans):
         metadata: Mapping[str, Any] | None = None,
         **said: Any,
     ) -> None:
-        """A chain, a graph or a node begins."""
+        """Start a chain, a graph or a node."""
         guarded(self._chain_begins, serialized, inputs, run_id, parent_run_id, tags, metadata or {}, said)
 
     def _chain_begins(
@@ -84,14 +84,14 @@ class RunCallbacks(RunSpans):
             self._add_content(run.span, ours.INPUT, inputs)
 
     def _is_graph(self, run: Run) -> None:
-        """The run is an agent's, as it says itself or as its first node shows."""
+        """Mark the run as an agent's, if the run or its first node shows it."""
         if not run.is_agent:
             run.is_agent, run.agent = True, kinds.agent_name(run.name)
             told = {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", ours.AGENT_NAME: run.agent}
             self._set(run.span, told)
 
     def on_chain_end(self, outputs: Any, *, run_id: Any, **said: Any) -> None:
-        """It ends well. A streamed chain tells its input only now."""
+        """End a run successfully. A streamed chain reports its input only now."""
         run = self._runs.take(run_id)
         if run is not None:
             if "inputs" in said:
@@ -101,17 +101,17 @@ class RunCallbacks(RunSpans):
             self._end(run)
 
     def on_chain_error(self, error: BaseException, *, run_id: Any, **said: Any) -> None:
-        """It ends with an exception."""
+        """End a run with an exception."""
         self._fails(error, run_id)
 
     # -- models -------------------------------------------------------------------------------------------------------
 
     def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: Any, **said: Any) -> None:
-        """A chat model is called, with one list of messages per run."""
+        """Start a call of a chat model, with one list of messages per run."""
         guarded(self._model_begins, serialized, run_id, said, "chat", lambda: conversation(messages[0]))
 
     def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: Any, **said: Any) -> None:
-        """A model that completes text is called."""
+        """Start a call of a model that completes text."""
 
         def asked() -> Any:
             return [{"role": "user", "parts": [{"type": "text", "content": prompt}]} for prompt in prompts]
@@ -140,24 +140,24 @@ class RunCallbacks(RunSpans):
             self._set(found.span, encoded({**content, **more_parameters(parameters)}))
 
     def on_llm_new_token(self, token: Any, *, run_id: Any, **said: Any) -> None:
-        """The model answers piece by piece."""
+        """Record a piece of the answer."""
         guarded(self._model_answers, run_id)
 
     def on_stream_event(self, event: Any, *, run_id: Any, **said: Any) -> None:
-        """Likewise, in the newer form."""
+        """Record a piece of the answer in the newer form."""
         guarded(self._model_answers, run_id)
 
     def _model_answers(self, run_id: Any) -> None:
         run = self._runs.get(run_id)
         if run is not None and not run.answers:
             run.answers = True
-            # From here on the consumer's code runs between the pieces, and its calls are its own.
+            # From here on, the consumer's code runs between the pieces, and its calls are its own.
             run.release_model_call()
             elapsed_s = (time_ns() - run.started_ns) / 1e9
             self._set(run.span, {"gen_ai.response.time_to_first_chunk": elapsed_s, names.STREAM: True})
 
     def on_llm_end(self, response: Any, *, run_id: Any, **said: Any) -> None:
-        """The model has answered."""
+        """End a model call successfully."""
         run = self._runs.take(run_id)
         if run is not None:
             guarded(run.release_model_call)
@@ -165,7 +165,7 @@ class RunCallbacks(RunSpans):
             self._end(run)
 
     def on_llm_error(self, error: BaseException, *, run_id: Any, **said: Any) -> None:
-        """The model call ends with an exception; `response` is what had come by then."""
+        """End a model call with an exception; `response` is the partial answer."""
         run = self._runs.get(run_id)
         if run is not None:
             guarded(run.release_model_call)
@@ -181,7 +181,7 @@ class RunCallbacks(RunSpans):
     # -- the app's own -----------------------------------------------------------------------------------------------
 
     def on_custom_event(self, name: str, data: Any, *, run_id: Any, **said: Any) -> None:
-        """The app tells of something, by `dispatch_custom_event`."""
+        """Record an event that the app sends with `dispatch_custom_event`."""
         run = self._runs.get(run_id)
         if run is not None and run.span is not None and self._with_content(run.span):
             guarded(run.span.add_event, str(name), encoded({"data": plain(data)}))
@@ -189,7 +189,7 @@ class RunCallbacks(RunSpans):
     # -- tools and retrievers -----------------------------------------------------------------------------------------
 
     def on_tool_start(self, serialized: Any, input_str: Any, *, run_id: Any, **said: Any) -> None:
-        """A tool is called."""
+        """Start a tool."""
         guarded(self._tool_begins, serialized, input_str, run_id, said)
 
     def _tool_begins(self, serialized: Any, input_str: Any, run_id: Any, said: Object) -> None:
@@ -211,14 +211,14 @@ class RunCallbacks(RunSpans):
             self._add_content(run.span, "gen_ai.tool.call.arguments", arguments)
 
     def on_tool_end(self, output: Any, *, run_id: Any, **said: Any) -> None:
-        """It has a result, which may be a message that says that it failed."""
+        """End a tool with its result, which may be a message that reports a failure."""
         run = self._runs.take(run_id)
         if run is not None:
             guarded(self._add_result, run.span, output)
             self._end(run)
 
     def on_tool_error(self, error: BaseException, *, run_id: Any, **said: Any) -> None:
-        """It raises."""
+        """End a tool with an exception."""
         run = self._runs.get(run_id)
         if run is not None:
             self._set(run.span, {"gen_ai.tool.call.id": string(said.get("tool_call_id"))})
@@ -237,7 +237,7 @@ class RunCallbacks(RunSpans):
             span.set_status(Status(StatusCode.ERROR, text))
 
     def on_retriever_start(self, serialized: Any, query: Any, *, run_id: Any, **said: Any) -> None:
-        """Something is looked up."""
+        """Start a retriever."""
         guarded(self._retriever_begins, serialized, query, run_id, said)
 
     def _retriever_begins(self, serialized: Any, query: Any, run_id: Any, said: Object) -> None:
@@ -249,10 +249,10 @@ class RunCallbacks(RunSpans):
             return
         if self._with_content(run.span):
             self._set(run.span, {"gen_ai.retrieval.query.text": str(query)})
-        run.enter_body()  # LangChain sets no config for it, and gives it no context of its own
+        run.enter_body()  # LangChain sets no config for it, and gives it no separate context
 
     def on_retriever_end(self, documents: Any, *, run_id: Any, **said: Any) -> None:
-        """The documents are found."""
+        """End a retriever with its documents."""
         run = self._runs.take(run_id)
         if run is not None:
             guarded(run.leave_body)
@@ -260,7 +260,7 @@ class RunCallbacks(RunSpans):
             self._end(run)
 
     def on_retriever_error(self, error: BaseException, *, run_id: Any, **said: Any) -> None:
-        """It raises."""
+        """End a retriever with an exception."""
         self._fails(error, run_id)
 
     def _add_documents(self, span: Span | None, documents: Any) -> None:
@@ -277,14 +277,14 @@ def _name(serialized: Any, said: Object) -> str:
 
 
 def _without_injected(arguments: Any) -> Any:
-    """The arguments that the model gave: LangChain 1.0 also tells the runtime that it injects, state included."""
+    """Return the model's arguments. LangChain 1.0 also reports the runtime that it injects, including the state."""
     if not isinstance(arguments, Mapping):
         return arguments
     return {key: value for key, value in obj(arguments).items() if type(value).__name__ != "ToolRuntime"}
 
 
 def _tool_message(output: Any) -> Any:
-    """Return the message in a tool's output, which may be a command that updates the state with it."""
+    """Return the message in a tool's output, which may be a command that adds the message to the state."""
     if hasattr(output, "tool_call_id"):
         return output
     update = obj(getattr(output, "update", None) if hasattr(output, "goto") else None)

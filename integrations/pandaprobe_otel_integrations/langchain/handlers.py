@@ -1,4 +1,4 @@
-"""The handlers of the official SDK's names, for apps that pass one to each run."""
+"""The handlers with the official SDK's names, for apps that pass one to each run."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _Base: Any = import_module("langchain_core.callbacks.base").BaseCallbackHandler
 class LangChainCallbackHandler(RunCallbacks, _Base):  # pyright: ignore[reportUntypedBaseClass]
     """Records the runs that it is passed to, as `config={"callbacks": [LangChainCallbackHandler()]}`.
 
-    Not needed where `init()` or `instrument("langchain")` records every run; a run that is told to both is recorded
-    once. `session_id`, `user_id`, `tags` and `metadata` are those of the traces that begin with this handler. `client`
-    may be what `init()` returned, and nothing else.
+    You need no handler if `init()` or `instrument("langchain")` records every run; a run with both is recorded once.
+    `session_id`, `user_id`, `tags` and `metadata` apply to traces that start with this handler. `client` may only be
+    the handle that `init()` returned.
     """
 
     root_names: ClassVar[Mapping[str, str]] = {"LangGraph": "LangChain", "RunnableSequence": "LangChain"}
@@ -44,12 +44,12 @@ class LangChainCallbackHandler(RunCallbacks, _Base):  # pyright: ignore[reportUn
 
 
 class LangGraphCallbackHandler(LangChainCallbackHandler):
-    """The same, for graphs."""
+    """The same handler for graphs."""
 
     root_names: ClassVar[Mapping[str, str]] = {}
 
 
 class DeepAgentsCallbackHandler(LangChainCallbackHandler):
-    """The same, for deep agents and their sub-agents."""
+    """The same handler for deep agents and their sub-agents."""
 
     root_names: ClassVar[Mapping[str, str]] = {"LangGraph": "DeepAgents"}

@@ -1,4 +1,4 @@
-"""The kind of a run of LangChain's type `chain`: an agent, a step, or nothing to show."""
+"""The kind of a run of LangChain's type `chain`: an agent, a step, or a hidden run."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 HIDDEN: Final = "langsmith:hidden"
-"""Tag of the runs that LangGraph makes for itself."""
+"""Tag of LangGraph's internal runs."""
 _STEP: Final = ("graph:step:", "seq:step:", "map:key:", "langsmith:")
 _GRAPH: Final = "LangGraph"
-"""Name of a graph that was given none."""
+"""Name of a graph without a name of its own."""
 _EXECUTOR: Final = "AgentExecutor"
 
 
 def is_hidden(tags: Sequence[str] | None) -> bool:
-    """Return whether the run is plumbing."""
+    """Return whether the run is internal."""
     return HIDDEN in (tags or ())
 
 
 def is_node(tags: Sequence[str] | None) -> bool:
-    """Return whether the run is a node of a graph, which makes its parent the graph's run."""
+    """Return whether the run is a node of a graph; its parent is then the graph's run."""
     return any(tag.startswith("graph:step:") for tag in tags or ())
 
 
 def is_agent(name: str, tags: Sequence[str] | None, metadata: Mapping[str, Any], *, is_root: bool) -> bool:
-    """Return whether the run is, by what is said at its start, that of a whole graph or of an agent.
+    """Return whether the data at the start of the run marks it as that of a whole graph or an agent.
 
-    LangGraph says `ls_integration` in the metadata of everything in a graph (from 1.1 on), and an agent's name
+    From 1.1, LangGraph writes `ls_integration` into the metadata of everything in a graph. An agent's name
     (`lc_agent_name`) is the name of its graph's run.
     """
     if is_node(tags):
@@ -42,16 +42,16 @@ def agent_name(name: str) -> str | None:
 
 
 def tags_of_user(tags: Sequence[str] | None) -> list[str]:
-    """Return the tags that the app has given."""
+    """Return the app's own tags."""
     return [tag for tag in tags or () if not tag.startswith(_STEP)]
 
 
 def metadata_of_user(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metadata that the app has given, without what LangChain and LangGraph put there for themselves."""
+    """Return the app's own metadata, without LangChain's and LangGraph's internal entries."""
     theirs = ("ls_", "lc_", "langgraph_", "checkpoint_", "__", "LANGSMITH_", "LANGCHAIN_")
     return {key: value for key, value in metadata.items() if not key.startswith(theirs)}
 
 
 def place_in_graph(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return node and step that the run belongs to."""
+    """Return the graph's node and step that the run belongs to."""
     return {key: metadata[key] for key in ("langgraph_node", "langgraph_step") if key in metadata}

@@ -1,4 +1,4 @@
-"""LangSmith's own tracing of LangChain, where it is told to emit OpenTelemetry spans."""
+"""LangSmith's own tracing of LangChain, if it is set to emit OpenTelemetry spans."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pandaprobe_otel_integrations._rivals import Rival
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LangSmithTracing(Rival):
-    """Active where runs are traced to LangSmith by OpenTelemetry: by its variables, or for a part of the app.
+    """Active while runs are traced to LangSmith through OpenTelemetry: by its variables, or for a part of the app.
 
     Its spans go to the global tracer provider.
     """
 
     def is_active(self) -> bool:
-        """Return what LangSmith itself makes of its variables (which it reads once) and of its context."""
+        """Return LangSmith's own reading of its variables (which it caches) and of its context."""
         utils = sys.modules.get("langsmith.utils")
         return utils is not None and bool(guarded(_emits_spans, utils))
 
@@ -37,7 +37,10 @@ def _emits_spans(utils: Any) -> bool:
 
 @cache
 def _has_modes() -> bool:
-    """Return whether it is 0.8 or newer: before, no mode was read, and OTEL_ONLY meant nothing without OTEL_ENABLED."""
+    """Return whether the version is 0.8 or newer.
+
+    Older ones read no mode, and ignore OTEL_ONLY without OTEL_ENABLED.
+    """
     try:
         major, minor = version("langsmith").split(".")[:2]
         return (int(major), int(minor)) >= (0, 8)

@@ -1,4 +1,4 @@
-"""LangChain's messages, documents and states as plain values; nothing of the library is imported for it."""
+"""LangChain's messages, documents and states as plain values, without importing the library."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import is_dataclass
 from typing import Any, Final, cast
 
 from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._other_members import is_empty, rest, told, with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import is_empty, rest, told, with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
 _ROLES: Final = {"human": "user", "ai": "assistant", "function": "tool", "AIMessageChunk": "assistant"}
@@ -24,17 +24,17 @@ _ADDRESS: Final = frozenset({"url"})
 _FILE: Final = frozenset(
     {"type", "base64", "data", "source", "source_type", "mime_type", "file_id", "id", "url", "index"}
 )
-"""Members that are read of each kind of block."""
+"""Members that the reader of each kind of block uses."""
 _BESIDE: Final = frozenset({"tool_calls", "function_call", "reasoning_content"})
 """Keys beside a message that repeat it, or that are read elsewhere."""
 NOT_FOR_THE_MODEL: Final = "[not for the model: the tool's span has it]"
-"""Stands in a model's input for an artifact, which may be large and is in each of the calls that follow."""
+"""Placeholder for an artifact in a model's input. An artifact may be large, and is part of each later call."""
 _MAX_DEPTH: Final = 8
-"""Levels of a state that are looked into; deeper values are written as their text."""
+"""Depth of a state below which values are written as text."""
 
 
 def is_message(value: Any) -> bool:
-    """Return whether this is one of LangChain's messages, by what every version of them has."""
+    """Return whether this is a LangChain message, by properties that every version has."""
     return (
         hasattr(value, "content")
         and isinstance(getattr(value, "type", None), str)
@@ -43,7 +43,7 @@ def is_message(value: Any) -> bool:
 
 
 def role_of(message: Any) -> str:
-    """The message's role by the conventions' names."""
+    """Return the message's role by the conventions' names."""
     kind: str = message.type
     if kind == "chat":
         return string(getattr(message, "role", None)) or "user"
@@ -51,12 +51,12 @@ def role_of(message: Any) -> str:
 
 
 def conversation(messages: Iterable[Any]) -> list[Part]:
-    """Return messages in the conventions' form: a role, parts, and what stands beside them."""
+    """Return messages in the conventions' form: a role, parts, and data beside them."""
     return [{"role": role_of(message), "parts": message_parts(message), **beside(message)} for message in messages]
 
 
 def beside(message: Any) -> dict[str, Any]:
-    """Return values of a message beside its content: who says it, and what its provider's package adds."""
+    """Return values of a message beside its content: its author, and the data of its provider's package."""
     name = string(getattr(message, "name", None))
     found = {"name": name} if name else {}
     more = getattr(message, "additional_kwargs", None)
@@ -64,7 +64,7 @@ def beside(message: Any) -> dict[str, Any]:
 
 
 def _outcome(message: Any, artifact: Any = NOT_FOR_THE_MODEL) -> dict[str, Any]:
-    """Of a tool's message: whether the tool failed, and what it has given to the app alone."""
+    """Return, for a tool's message, whether the tool failed, and its artifact for the app."""
     found: dict[str, Any] = {"is_error": True} if getattr(message, "status", None) == "error" else {}
     return found if is_empty(getattr(message, "artifact", None)) else {**found, "artifact": artifact}
 
@@ -110,7 +110,7 @@ def chat_message(message: Any) -> dict[str, Any]:
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Any value that chains pass on as what JSON can say: messages as chat messages, documents, commands, states."""
+    """Return any value that chains pass on, in a JSON form: messages as chat messages, documents, commands, states."""
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     if depth > _MAX_DEPTH:
@@ -121,7 +121,7 @@ def plain(value: Any, depth: int = 0) -> Any:
         return pair
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item, depth + 1) for item in cast("Iterable[Any]", value)]
-    if is_message(value):  # before the check for mappings, which is slow for what is none
+    if is_message(value):  # before the check for mappings, which is slow for other values
         return chat_message(value)
     if isinstance(value, Mapping):
         return {str(key): plain(item, depth + 1) for key, item in obj(value).items()}
@@ -129,7 +129,7 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def _message_in_short(value: list[Any]) -> dict[str, Any] | None:
-    """Return the message that a pair of a role and a text stands for, as in `("user", "Hi")`."""
+    """Return the message for a pair of a role and a text, as in `("user", "Hi")`."""
     if len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], str) and value[0] in _SHORT_ROLES:
         return {"role": _ROLES.get(value[0], value[0]), "content": value[1]}
     return None
@@ -148,7 +148,7 @@ def document(value: Any) -> dict[str, Any]:
 
 
 def interrupts(error: BaseException) -> list[Any]:
-    """Return the questions of a graph that interrupts itself: the values of the interrupts in its exception."""
+    """Return the questions of a graph that interrupts itself: the values in the interrupts of its exception."""
     given: Any = error.args[0] if error.args else ()
     return [plain(getattr(one, "value", one)) for one in items(given)]
 
@@ -174,13 +174,13 @@ def _fields(value: Any) -> Object:
 
 
 def _text(value: Any) -> str:
-    # The address in the default `repr` says nothing and makes equal runs differ.
+    # The address in the default `repr` is useless, and makes equal runs differ.
     text = str(value)
     return f"<{type(value).__name__}>" if " at 0x" in text else text
 
 
 def _thought_beside(message: Any) -> str | None:
-    """Return the thought that DeepSeek's package, and others, put beside a message."""
+    """Return the reasoning that DeepSeek's package and others put beside a message."""
     more = getattr(message, "additional_kwargs", None)
     return string(obj(more).get("reasoning_content")) if more else None
 
@@ -196,7 +196,7 @@ def _blocks(content: Any) -> list[Any]:
 
 
 def _content(content: Any) -> Any:
-    """Return content of a chat message: its text if it has nothing else. Calls stand beside it."""
+    """Return content of a chat message: its text if it has nothing else. Tool calls are beside it."""
     if isinstance(content, str):
         return content
     found = [part for block in items(content) if (part := _part(block)) is not None and part["type"] != "tool_call"]
@@ -206,7 +206,7 @@ def _content(content: Any) -> Any:
 
 
 def _part(block: Any) -> Part | None:
-    """Return a content block of LangChain's own form, of OpenAI's or of Anthropic's."""
+    """Return a content block in LangChain's own form, OpenAI's or Anthropic's."""
     if isinstance(block, str):
         return parts.text(block)
     found = obj(block)
@@ -222,7 +222,7 @@ def _part(block: Any) -> Part | None:
         call = parts.tool_call(id=call_id, name=string(found.get("name")), arguments=arguments)
         return with_rest(call, found, _CALL)
     if kind in ("tool_call_chunk", "input_json_delta", "redacted_thinking"):
-        return None  # pieces of calls that stand whole beside the content, and what only the service can read
+        return None  # pieces of calls that are complete beside the content, and data only for the service
     if kind == "image_url":
         image = obj(found.get("image_url"))
         picture = parts.media(str(image.get("url") or found.get("image_url") or ""), "image")

@@ -8,9 +8,9 @@ from pandaprobe_otel.mapping.attributes import MODEL_PARAMETERS
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED
+from pandaprobe_otel_integrations._other_members import RESPONSE, rest, uncounted
 from pandaprobe_otel_integrations._parts import Part
 from pandaprobe_otel_integrations._provider_names import provider_name
-from pandaprobe_otel_integrations._rest import RESPONSE, rest, uncounted
 from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 
 from .messages import beside, message_parts
@@ -22,7 +22,7 @@ _READ: Final = frozenset(
         "stream", "streaming", "stream_options", "_type",
     }
 )  # fmt: skip
-"""Parameters of a call that attributes tell."""
+"""Parameters of a call that are recorded in attributes."""
 _ANSWERED: Final = frozenset(
     {
         "model_name", "model", "model_provider", "id", "finish_reason", "stop_reason", "done_reason", "stopReason",
@@ -30,10 +30,10 @@ _ANSWERED: Final = frozenset(
         "created_at", "object", "role", "type", "done", "message",
     }
 )  # fmt: skip
-"""Members of what stands beside an answer that attributes tell, or that say when it was made and what form it has."""
+"""Members beside an answer that are recorded in attributes, or that are its creation time or format."""
 _COUNTED: Final = {**COUNTED, **dict.fromkeys(("cache_read_input_tokens", "cache_creation_input_tokens"))}
 _LOCAL_IDS: Final = ("run-", "lc_run-", "run--", "lc_")
-"""Beginnings of the ids that LangChain gives to messages whose service gave none."""
+"""Prefixes of the ids that LangChain gives to messages without an id from the service."""
 
 
 def request_attributes(metadata: Object, parameters: Object) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def request_attributes(metadata: Object, parameters: Object) -> dict[str, Any]:
 
 
 def tool_definitions(parameters: Object) -> list[Part]:
-    """Return the tools that the model may call, each flat, whatever provider they were bound for."""
+    """Return the tools that the model may call, each flat, for any provider's format."""
     return [_definition(tool) for tool in objects(parameters.get("tools"))]
 
 
@@ -83,7 +83,7 @@ def answer_attributes(result: Any) -> dict[str, Any]:
 
 
 def answer_content(result: Any) -> Content:
-    """Return the messages of an `LLMResult`, or its texts, and what the provider's package says beside them."""
+    """Return the messages of an `LLMResult`, or its texts, and the data of the provider's package beside them."""
     messages: list[Part] = []
     more: dict[str, Any] = _beside(obj(getattr(result, "llm_output", None)))
     for generation in _generations(result):
@@ -106,13 +106,13 @@ def _beside(said: Object) -> dict[str, Any]:
 
 
 def more_parameters(parameters: Object) -> Content:
-    """The parameters that no attribute has, such as the tool that must be called, or the schema of the answer."""
+    """Return the parameters without an attribute, such as the tool that must be called, or the schema of the answer."""
     left = rest(parameters, _READ)
     return {MODEL_PARAMETERS: left} if left else {}
 
 
 def finish_reason(generation: Any) -> str | None:
-    """Why the model stopped; a reason in capitals (Gemini) in lower case."""
+    """Return the finish reason; one in capitals (Gemini) in lower case."""
     message = _message(generation)
     for bag in (getattr(message, "response_metadata", None), getattr(generation, "generation_info", None)):
         said = obj(bag)
@@ -160,7 +160,7 @@ def _response_id(generations: list[Any], said: Object) -> str | None:
 
 
 def _usage(generations: list[Any], output: Object) -> dict[str, Any]:
-    """Return tokens of the call: cache and reasoning are inside input and output, as LangChain has them too."""
+    """Return tokens of the call. As in LangChain, cache and reasoning are inside input and output."""
     for generation in generations:
         usage = obj(getattr(_message(generation), "usage_metadata", None))
         if usage:

@@ -1,7 +1,8 @@
-"""The span of a run: begun below its parent's, told of, and ended with what it has left below it.
+"""The span of a run: started below its parent's, and ended together with the open spans below it.
 
-Parents are found by LangChain's own ids, since callbacks come from other threads and tasks than the run's. The ambient
-context counts where it belongs to the very run that is the parent: spans that the app opened in its body lie between.
+Parents are found by LangChain's own ids, because callbacks come from other threads and tasks than the run's. The
+current context counts only if it belongs to the parent run itself: it may then contain spans that the app opened in
+that run's body.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ from .messages import interrupts, plain
 class RunSpans:
     """The open runs and their spans.
 
-    `recorder` gives the tracer, once it is needed, and None while nothing is to be recorded. `claims_only` says that
-    somebody else records the runs: then this only keeps the model clients below from recording the same calls.
-    `values` are session, user, tags and metadata of the traces that begin here.
+    `recorder` returns the tracer when it is needed, and None while nothing is recorded. `claims_only` returns True
+    while another vendor records the runs: then this only keeps the model clients below from recording the same calls.
+    `values` are session, user, tags and metadata of new traces.
     """
 
     root_names: ClassVar[Mapping[str, str]] = {}
-    """Names for traces whose first run has only the name of its class."""
+    """Trace names for traces whose first run only has the name of its class."""
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class RunSpans:
         *,
         kind: SpanKind = SpanKind.INTERNAL,
     ) -> Run | None:
-        """Start a run's span and keep the run; None when it is recorded already or nothing records."""
+        """Start a run's span and keep the run; None if it is recorded already or nothing records."""
         recorder = self._recorder()
         if recorder is None or run_id in self._runs:
             return None
@@ -130,7 +131,7 @@ class RunSpans:
             guarded(run.span.end)
 
     def _end(self, run: Run, is_over: Callable[[Run], bool] = lambda child: child.is_left_behind) -> None:
-        """End a run that has been taken, and before it what it has left below it."""
+        """End a removed run. The open runs below it end first."""
         for child in self._runs.take_below(run, is_over):
             self._abandon(child)
         if run.span is not None:

@@ -1,4 +1,4 @@
-"""OpenTelemetry spans for `litellm`: one for each call of a model, whatever client it uses underneath."""
+"""OpenTelemetry spans for `litellm`: one for each model call, for any client underneath."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LiteLLMInstrumentor(Integration):
 
     @property
     def outcome(self) -> Outcome:
-        """The state of the instrumentation now; `adopted` while litellm makes spans itself."""
+        """The current state of the instrumentation; `adopted` while litellm makes spans itself."""
         found = super().outcome
         if found.state == "hooked" and makes_own_spans(sys.modules.get("litellm")):
             return Outcome(state="adopted", reason='litellm makes spans itself (its callback "otel")')
@@ -62,5 +62,5 @@ class LiteLLMInstrumentor(Integration):
 def _stream_patches(kind: Any, hooks: StreamHooks) -> Iterable[Undoable]:
     methods = {"__next__": hooks.next, "__anext__": hooks.next_async, "close": hooks.close, "aclose": hooks.close}
     for name, hook in methods.items():
-        if name in kind.__dict__:  # old versions cannot be closed, and some streams are read in one way only
+        if name in kind.__dict__:  # old versions cannot be closed, and some streams support only one way of reading
             yield patch(kind, name, hook)

@@ -1,4 +1,4 @@
-"""The arguments of a call that are the request, and those of litellm itself: keys, addresses, prices, objects."""
+"""The arguments of a call that are the request, apart from litellm's own: keys, addresses, prices, objects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MEANT: Final = frozenset(
         "mock_response",
     }
 )
-"""Arguments of litellm's own that say something of the request."""
+"""litellm's own arguments that describe the request."""
 _OWN: Final = frozenset(
     {
         "api_base", "base_url", "api_version", "custom_llm_provider", "timeout", "deployment_id", "litellm_params",
@@ -47,7 +47,7 @@ _known: tuple[Any, frozenset[str]] = ((), _OWN)
 
 
 def _own() -> frozenset[str]:
-    """Their names, of which litellm has a list."""
+    """Return the names of litellm's own arguments, of which it has a list."""
     global _known
     listed: Any = getattr(sys.modules.get("litellm.types.utils"), "all_litellm_params", ())
     if _known[0] is not listed:

@@ -1,6 +1,6 @@
-"""The functions of litellm that call a model, and how their arguments and results read.
+"""The functions of litellm that call a model, and how to read their arguments and results.
 
-Whatever the provider, litellm speaks OpenAI's words: arguments are a request of its API, results an answer.
+For every provider, litellm uses OpenAI's format: arguments are a request of its API, results an answer.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any, Final
 from pandaprobe_otel_integrations._endpoint import Body, Endpoint
 from pandaprobe_otel_integrations._openai_protocol.audio import Speech, Transcription
 from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
-from pandaprobe_otel_integrations._openai_protocol.foreign import (
+from pandaprobe_otel_integrations._openai_protocol.images import Images
+from pandaprobe_otel_integrations._openai_protocol.other_services import (
     ForeignChatCompletions,
     ForeignCompletions,
     ForeignResponses,
 )
-from pandaprobe_otel_integrations._openai_protocol.images import Images
 from pandaprobe_otel_integrations._openai_protocol.uploads import with_files
 from pandaprobe_otel_integrations._rerank import Rerank
 from pandaprobe_otel_integrations._shape import items, obj
@@ -25,16 +25,16 @@ from pandaprobe_otel_integrations._shape import items, obj
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
-    """One function: what it does, how its results read, and the names of the arguments that are passed by place."""
+    """One function: its operation, the reader of its results, and the names of its positional arguments."""
 
     endpoint: Endpoint
     places: tuple[str, ...]
     stream_in: Callable[[Any], Any]
-    """The stream that a result is, or has inside; None for an answer in one piece."""
+    """Returns the stream that a result is, or contains; None for an answer in one piece."""
     answer_of: Callable[[Any], Body]
     chunk_of: Callable[[Any], Body]
     is_everywhere: bool = True
-    """True if each supported version has it in this module."""
+    """True if every supported version has it in this module."""
 
     def request(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Body:
         """Return the arguments as a request."""
@@ -43,10 +43,10 @@ class Function:
 
 
 def _chat_stream(result: Any) -> Any:
-    # Answers are models of pydantic, which take long to say that they have no such member; streams are none.
+    # Answers are pydantic models, in which a missing attribute takes long to look up; streams are not.
     if hasattr(result, "model_dump") or not hasattr(result, "completion_stream"):
         return None
-    # A stream of a text completion has one of a chat inside.
+    # A stream of a text completion contains one of a chat.
     return result.completion_stream if hasattr(result.completion_stream, "chunks") else result
 
 
@@ -59,7 +59,7 @@ def _no_stream(result: Any) -> Any:
 
 
 def _answer_of(result: Any) -> Body:
-    """Return a result as an answer of OpenAI's API. Of many vectors only the first is looked at."""
+    """Return a result as an answer of OpenAI's API. Of several vectors, only the first is looked at."""
     data = items(_member(result, "data"))
     if data:
         return {"model": getattr(result, "model", None), "usage": _usage(result), "data": data[:1]}
@@ -67,7 +67,7 @@ def _answer_of(result: Any) -> Body:
 
 
 def _with_cost(answer: Body, result: Any) -> Body:
-    """Return the answer with what litellm says that it has cost, in US dollars, which is no member of it."""
+    """Return the answer with litellm's cost in US dollars, which is not a member of it."""
     cost = obj(getattr(result, "_hidden_params", None)).get("response_cost")
     if not isinstance(cost, float) or cost <= 0:
         return answer
@@ -75,7 +75,10 @@ def _with_cost(answer: Body, result: Any) -> Body:
 
 
 def _chunk_of(chunk: Any) -> Body:
-    """Return a chunk as one of OpenAI's API. Only what is read of it is taken, since there are many."""
+    """Return a chunk as one of OpenAI's API.
+
+    It contains only the members that are read, because there are many chunks.
+    """
     found: dict[str, Any] = {"id": _member(chunk, "id"), "model": _member(chunk, "model")}
     if (usage := _member(chunk, "usage")) is not None:
         found["usage"] = obj(usage)
@@ -88,7 +91,7 @@ def _chunk_of(chunk: Any) -> Body:
 
 
 def _member(model: Any, name: str) -> Any:
-    """A member or None. To say that there is none takes a pydantic model longer than all else that is done here."""
+    """Return a member or None. A pydantic model needs more time for a missing attribute than all other code here."""
     members: Any = getattr(model, "__dict__", None)
     if members is not None and name in members:
         return members[name]
@@ -117,14 +120,14 @@ _UNKNOWN: Final = object()
 
 
 def _pictures_of(result: Any) -> Body:
-    """Remove litellm's count of zero from an answer whose provider has counted nothing."""
+    """Remove litellm's count of zero from an answer whose provider reports no count."""
     answer = obj(result)
     counted = obj(answer.get("usage")).get("total_tokens")
     return answer if counted else {**answer, "usage": None}
 
 
 def _sound_of(result: Any) -> Body:
-    """Return the sound, where all of it has come already."""
+    """Return the sound if it has arrived completely."""
     response = getattr(result, "response", None)
     if response is None or not response.is_stream_consumed:
         return {}
@@ -187,7 +190,7 @@ FUNCTIONS: Final[Mapping[str, Mapping[str, Function]]] = {
     "litellm.responses.main": {"responses": _RESPONSES, "aresponses": _RESPONSES},
     "litellm.rerank_api.main": {"rerank": _RERANK, "arerank": _RERANK},
 }
-"""By module and name. Those that begin with an `a` are asynchronous."""
+"""Functions by module and name. Names that start with an `a` are asynchronous."""
 STREAMS: Final[Mapping[str, tuple[str, ...]]] = {
     "litellm.litellm_core_utils.streaming_handler": ("CustomStreamWrapper",),
     "litellm.responses.streaming_iterator": ("SyncResponsesAPIStreamingIterator", "ResponsesAPIStreamingIterator"),

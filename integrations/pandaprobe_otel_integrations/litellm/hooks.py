@@ -15,17 +15,17 @@ from pandaprobe_otel_integrations._model_call import ModelCall, Recorder
 from pandaprobe_otel_integrations._patching import Wrapper
 
 from .arguments import sent
-from .call import FunctionCall, ObservedStream
+from .call_result import FunctionCall, ObservedStream
 from .functions import Function
 from .provider import place_of_call, split_model
 
 Wrapped = Callable[..., Any]
 STREAM: Final = "_pandaprobe_observed"
-"""Attribute of a stream that is recorded."""
+"""Attribute with the observer of a stream."""
 
 
 class CallHooks:
-    """Makes wrappers in wrapt's form. `gate` decides per call; closed, they only pass on."""
+    """Makes wrappers in wrapt's form. `gate` decides per call; if it is closed, they only pass calls on."""
 
     def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
         self._recorder = recorder
@@ -53,7 +53,7 @@ class CallHooks:
         self, function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[FunctionCall, Context] | None:
         context = get_current()
-        # With fallbacks, this function calls itself for each attempt; an attempt is a call.
+        # With fallbacks, this function calls itself for each attempt; each attempt is a call.
         if is_taken(context) or kwargs.get("fallbacks") or not self._gate(None):
             return None
         request = function.request(args, kwargs)
@@ -73,7 +73,7 @@ def _show(call: FunctionCall, result: Any) -> None:
 
 
 class StreamHooks:
-    """Wrappers of the methods of a stream, in wrapt's form; a stream that is not recorded is passed on."""
+    """Wrappers of the methods of a stream, in wrapt's form. Streams that are not recorded are passed on."""
 
     def next(self, wrapped: Wrapped, stream: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Wrap `__next__`."""
@@ -108,7 +108,10 @@ class StreamHooks:
         return chunk
 
     def close(self, wrapped: Wrapped, stream: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Before `close` and `aclose`. litellm also closes what is exhausted or broken, and says so after that."""
+        """Run before `close` and `aclose`.
+
+        litellm also closes an exhausted or broken stream, and reports its end later.
+        """
         observed: ObservedStream | None = stream.__dict__.get(STREAM)
         if observed is not None and not observed.is_being_read:
             observed.ended(stream, "closed")

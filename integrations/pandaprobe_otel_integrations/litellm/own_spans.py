@@ -1,4 +1,4 @@
-"""A check for spans of litellm's own, which it makes by a callback."""
+"""A check for litellm's own spans, which a callback makes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Provider and address of a call: by the model's prefix, as litellm itself decides."""
+"""Provider and address of a call, from the model's prefix, as in litellm itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pandaprobe_otel_integrations._shape import string
 
 
 def split_model(model: Any, given: Any = None) -> tuple[str | None, str | None]:
-    """Return provider (litellm's name) and model without the provider's prefix; both None where they are not known."""
+    """Return provider (litellm's name) and model without the provider's prefix; both None if they are unknown."""
     name = string(model)
     if name is None:
         return string(given), None
@@ -30,7 +30,7 @@ def named(provider: str | None) -> str | None:
 
 
 def place_of_call(request: Mapping[str, Any], provider: str | None) -> Attributes:
-    """Return provider and server, as far as the arguments tell them."""
+    """Return provider and server, as far as the arguments contain them."""
     address = string(request.get("api_base")) or string(request.get("base_url"))
     called = named(provider)
     if address is None:
@@ -42,7 +42,7 @@ _known: tuple[Any, int, frozenset[str]] = ((), 0, frozenset())
 
 
 def _providers() -> frozenset[str]:
-    """Their names, a hundred. An app may add some: a list that has grown is read again."""
+    """Return the names of the hundred providers. An app may add some, so a list that has grown is read again."""
     global _known
     listed: Any = getattr(sys.modules.get("litellm"), "provider_list", ())
     known = _known

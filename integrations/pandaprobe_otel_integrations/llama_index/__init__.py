@@ -1,4 +1,4 @@
-"""OpenTelemetry spans for LlamaIndex, by handlers of its dispatcher."""
+"""OpenTelemetry spans for LlamaIndex, from handlers of its dispatcher."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Undoable
 from pandaprobe_otel_integrations._rivals import Rival
 
-from .answers import TOOLS, hook_tools
+from .answered_tools import TOOLS, hook_tools
 from .handler import RunHandler
 
 __all__ = ["LlamaIndexInstrumentor"]
@@ -19,13 +19,13 @@ __all__ = ["LlamaIndexInstrumentor"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Registration:
-    """Our handler among the dispatcher's, which has no way of its own to take one off."""
+    """Our handler among the dispatcher's, which has no API to remove one."""
 
     handler: RunHandler
     dispatcher: Any
 
     def undo(self) -> None:
-        """Take it off."""
+        """Remove the handler."""
         for name in ("span_handlers", "event_handlers"):
             setattr(
                 self.dispatcher, name, [each for each in getattr(self.dispatcher, name) if each is not self.handler]
@@ -35,8 +35,8 @@ class _Registration:
 class LlamaIndexInstrumentor(Integration):
     """Agents, workflows, query and chat engines, retrievers, embeddings, tools and model calls, streamed or not.
 
-    One model call is one LLM span; the model's client makes no second one. A streamed answer ends its spans when it
-    has been read; one that the app drops, at the next call. See `Integration` for the options of `instrument()`.
+    One model call is one LLM span; the model's client makes no second one. The spans of a streamed answer end when the
+    app has read it, or at the next call if the app drops it. See `Integration` for the options of `instrument()`.
     """
 
     library = "llama_index"

@@ -1,6 +1,6 @@
-"""The agents of a team (`AgentWorkflow`), of which one at a time has its turn until it hands over to another.
+"""The agents of a team (`AgentWorkflow`). One agent at a time has its turn, until it hands over to another.
 
-LlamaIndex has no call that is an agent's turn: whose it is, the events of the team's steps say.
+LlamaIndex has no call for an agent's turn, so the events of the team's steps show whose turn it is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .values import plain
 STEPS: Final = frozenset(
     {"init_run", "setup_agent", "run_agent_step", "parse_agent_output", "call_tool", "aggregate_tool_results"}
 )
-"""Steps of LlamaIndex's own agents, which show nothing: what they do are model calls and tools."""
+"""Steps of LlamaIndex's own agents, which get no span: their work is model calls and tools."""
 _MESSAGES: Final = ("chat_history", "user_msg")
 _NOT_GIVEN: Final = frozenset({"memory", *_MESSAGES})
 
@@ -28,15 +28,15 @@ class TeamRun(Run):
     """The run of a team."""
 
     turn: Run | None = None
-    """That of the agent whose turn it is."""
+    """The turn of the current agent."""
 
     def has_turn_of(self, agent: str | None) -> bool:
-        """Return whether it is this agent's turn; an event that names none is of whose turn it is."""
+        """Return whether it is this agent's turn. An event without a name belongs to the current agent."""
         return agent is None or (self.turn is not None and self.turn.agent == agent)
 
 
 def asked(agent: Any, event: Any) -> dict[str, Any]:
-    """Return the input of a run, by the event that starts it: messages, and whatever else the app gives."""
+    """Return the input of a run from the event that starts it: messages, and the app's other data."""
     given: Mapping[str, Any] = {**{name: getattr(event, name, None) for name in _MESSAGES}, **dict(event.items())}
     history, question = items(given.get("chat_history")), given.get("user_msg")
     messages = messages_of(history)
@@ -52,7 +52,7 @@ def asked(agent: Any, event: Any) -> dict[str, Any]:
 
 
 def answered(result: Any) -> dict[str, Any]:
-    """Return the result of a run: the answer, and the form in which the app has asked for it."""
+    """Return the result of a run: the answer, and the structured form that the app requested."""
     response = getattr(result, "response", None)
     messages = [{**each, "finish_reason": "stop"} for each in messages_of([response] if response is not None else [])]
     structured = plain(getattr(result, "structured_response", None))
@@ -60,7 +60,7 @@ def answered(result: Any) -> dict[str, Any]:
 
 
 def content(said: Mapping[str, Any], messages_name: str, whole_name: str) -> dict[str, Any]:
-    """Return the attribute for messages, or where there is anything beside them, the one for all of it."""
+    """Return the attribute for messages if there are only messages, otherwise the attribute for all data."""
     if [*said] == ["messages"]:
         return {messages_name: said["messages"]}
     return {whole_name: said}

@@ -1,4 +1,4 @@
-"""Attributes of a call of LlamaIndex, at its beginning and at its end."""
+"""Attributes of a call of LlamaIndex, at its start and its end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _QUESTIONS: Final = ("str_or_query_bundle", "query", "query_bundle", "message", 
 def beginning(
     kind: Kind, instance: Any, arguments: Mapping[str, Any], parent: Run | None, *, with_content: bool
 ) -> tuple[str, dict[str, Any]]:
-    """Name of the span, and what is known of it at once."""
+    """Return the name of the span, and its initial attributes."""
     owner = type(instance).__name__
     agent = parent.agent if parent is not None else None
     if kind == "LLM":
@@ -57,14 +57,14 @@ def beginning(
 
 
 def name_of_ending(kind: Kind | None, arguments: Mapping[str, Any]) -> str:
-    """Return the name under which `ending` knows a run: its kind, but for workflows and their steps."""
+    """Return the name under which `ending` finds a run: its kind, except for workflows and their steps."""
     if kind is None:
         return "STEP"
     return "WORKFLOW" if kind == "CHAIN" and "start_event" in arguments else kind
 
 
 def ending(name: str, result: Any) -> dict[str, Any]:
-    """Return the result of a run, model calls aside."""
+    """Return the result of a run that is not a model call."""
     if name.startswith("TOOL"):
         return {names.TOOL_CALL_RESULT: getattr(result, "content", result)}
     if name == "RETRIEVER":
@@ -80,12 +80,12 @@ def ending(name: str, result: Any) -> dict[str, Any]:
 
 
 def turn_beginning(name: str) -> dict[str, Any]:
-    """Return the attributes of an agent that are known at once."""
+    """Return the initial attributes of an agent."""
     return {ours.KIND: "AGENT", ours.OPERATION_NAME: "invoke_agent", names.AGENT_NAME: name}
 
 
 def step_beginning(method: str, event: Any, parent: Run | None, *, with_content: bool) -> tuple[str, dict[str, Any]]:
-    """The same of a step of a workflow."""
+    """Return the initial attributes of a workflow's step."""
     said = to_json({"event": names_of(event)})
     attributes: dict[str, Any] = {ours.KIND: "CHAIN", ours.SPAN_METADATA: said}
     attributes[names.AGENT_NAME] = parent.agent if parent is not None else None
@@ -107,6 +107,6 @@ def _tool_arguments(arguments: Mapping[str, Any]) -> Any:
 
 
 def _provider(instance: Any) -> str:
-    """Return the provider, by the package that the model's class comes from: `llama_index.llms.openai.base`."""
+    """Return the provider from the package of the model's class: `llama_index.llms.openai.base`."""
     parts = type(instance).__module__.split(".")
     return parts[2] if len(parts) > 3 and parts[:2] == ["llama_index", "llms"] else type(instance).__name__.lower()

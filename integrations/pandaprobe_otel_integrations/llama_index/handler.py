@@ -39,14 +39,14 @@ from .messages import (
 from .values import event_in
 
 _CANCELLED: Final = "WorkflowCancelledByUser"
-"""Raised where a workflow goes on that the app has cancelled."""
+"""Exceptions raised where a workflow continues after the app has cancelled it."""
 _ONCE: Final = frozenset({"LLM", "TOOL"})
-"""Kinds of which one object's call is one span, whichever of its own methods call each other: `achat`, `chat`."""
+"""Kinds for which one object's call is one span, even if its methods call each other: `achat`, `chat`."""
 _STREAMING_RESPONSES: Final = frozenset({"StreamingResponse", "AsyncStreamingResponse"})
 
 
 class _Reading(ContextScope):
-    """A streamed answer that is being read: what is called meanwhile belongs to its run, which ends with it."""
+    """A streamed answer that is being read. Calls in this time belong to its run, which ends with it."""
 
     def __init__(self, handler: RunHandler, run: Run) -> None:
         super().__init__(run.context)
@@ -55,22 +55,22 @@ class _Reading(ContextScope):
         self._said: list[str] = []
 
     def produced(self, item: Any, /) -> None:
-        """A piece."""
+        """Record a piece."""
         guarded(lambda: self._said.append(str(item)))
 
     def returned(self, value: Any, /) -> None:
-        """All of it is read."""
+        """End the run: the answer is read completely."""
         self._handler.end(self._run, "".join(self._said))
 
     def raised(self, error: BaseException, /) -> None:
-        """It broke off, or the app has closed it."""
+        """End the run: the answer broke off, or the app has closed it."""
         self._handler.break_off(self._run, error)
 
 
 class RunHandler:
-    """A span handler and an event handler of the dispatcher, which asks for no more than their methods.
+    """A span handler and an event handler of the dispatcher, which needs only their methods.
 
-    `recorder` gives the tracer, and None while nothing is to be recorded. `claims_only` says that somebody else
+    `recorder` returns the tracer, and None while nothing is recorded. `claims_only` returns True while another vendor
     records the runs: then this only keeps the model clients below from recording the same calls.
     """
 
@@ -82,22 +82,22 @@ class RunHandler:
         self._runs = OpenRuns()
         self._streams: dict[str, tuple[Run, weakref.ref[Any]]] = {}
         self.open_spans: dict[str, Any] = {}
-        """The dispatcher's own shutdown looks here; ours are ended by their runs."""
+        """The dispatcher's own shutdown reads this; our spans are ended by their runs."""
 
     def __len__(self) -> int:
         return len(self._runs)
 
-    # -- what the dispatcher calls ------------------------------------------------------------------------------------
+    # -- called by the dispatcher --------------------------------------------------------------------------------------
 
     def span_enter(
         self, id_: str, bound_args: BoundArguments, instance: Any = None, parent_id: str | None = None, **_: Any
     ) -> None:
-        """A call begins."""
+        """Start a call."""
         guarded(self._end_abandoned)
         guarded(self._begin, id_, bound_args, instance, parent_id)
 
     def span_exit(self, id_: str, bound_args: BoundArguments, result: Any = None, **_: Any) -> None:
-        """It has returned; a stream is still to be read."""
+        """End a call that returned; if it returned a stream, it is still to be read."""
         run = self._runs.get(id_)
         if run is None:
             return
@@ -105,13 +105,13 @@ class RunHandler:
             self.end(run, result)
 
     def span_drop(self, id_: str, bound_args: BoundArguments, err: BaseException | None = None, **_: Any) -> None:
-        """It has raised."""
+        """End a call that raised."""
         run = self._runs.get(id_)
         if run is not None:
             self.break_off(run, err)
 
     def handle(self, event: Any, **_: Any) -> None:
-        """Something is said about a call."""
+        """Record an event about a call."""
         run = self._runs.get(string(getattr(event, "span_id", None)))
         if run is None:
             return
@@ -123,18 +123,18 @@ class RunHandler:
                     guarded(self._tell_raised, each, None)
 
     async def ahandle(self, event: Any, **_: Any) -> None:
-        """The same, from a dispatcher that waits."""
+        """Do the same for a dispatcher that awaits."""
         self.handle(event)
 
     def capture_propagation_context(self) -> dict[str, Any]:
-        """Nothing is kept here that another process needs."""
+        """Return nothing: other processes need no data from here."""
         return {}
 
     def restore_propagation_context(self, context: dict[str, Any]) -> None:
-        """The same."""
+        """Ignore the data."""
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing: there is nothing to close."""
 
     # -- beginning ----------------------------------------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ class RunHandler:
         if self._claims_only() or (kind is None and (event is None or _is_plumbing(method, parent))):
             parent, base = self._turn(parent, event, base, recorder)
             run = self._keep(Run(run_id=id_, parent=parent, context=base), base, None, parent)
-            run.name = name_of_once if is_inner else ""  # what this one calls of itself is inside too
+            run.name = name_of_once if is_inner else ""  # calls that this one makes on its own object are also inside
             if event is not None:
                 self._begin_step(run, method, event)
         else:
@@ -181,7 +181,7 @@ class RunHandler:
             run.claim_model_call()
 
     def _turn(self, parent: Run | None, event: Any, base: Context, recorder: Recorder) -> tuple[Run | None, Context]:
-        """Return the parent of an agent's step: in a team the agent whose turn it is, whose span begins here."""
+        """Return the parent of an agent's step: in a team, the current agent, whose span may start here."""
         if not isinstance(parent, TeamRun):
             return parent, base
         agent = string(getattr(event, "current_agent_name", None))
@@ -201,17 +201,20 @@ class RunHandler:
             self.end(turn, None)
 
     def _is_inside(self, name: str, parent: Run | None) -> bool:
-        """Return whether a call of the same object makes this one: around it, or in a stream that is being read."""
+        """Return whether a call of the same object contains this one.
+
+        The other call is its parent, or a stream that is being read.
+        """
         if parent is not None and parent.name == name:
             return True
-        claim = get_value(LLM_SPAN_KEY)  # of the stream that this task has asked for, until it answers
+        claim = get_value(LLM_SPAN_KEY)  # of the stream that this task has requested, until it answers
         return isinstance(claim, ModelClaim) and any(
             run.claim is claim and claim.is_open and run.name == name and getattr(stream(), "ag_running", False)
             for run, stream in list(self._streams.values())
         )
 
     def _begin_step(self, run: Run, method: str, event: Any) -> None:
-        """A step of a workflow runs in a task of its own: what it calls belongs to the run."""
+        """Start a step of a workflow, which runs in a separate task: its calls belong to the run."""
         run.agent = string(getattr(event, "current_agent_name", None)) or run.agent
         run.name = string(getattr(event, "tool_id", None)) or method
         run.enter_body()
@@ -293,7 +296,7 @@ class RunHandler:
     # -- ending -------------------------------------------------------------------------------------------------------
 
     def _is_read_later(self, run: Run, result: Any) -> bool:
-        """Return whether what was returned answers while it is read: then the run ends with it."""
+        """Return whether the result answers during reading; the run then ends with it."""
         stream: Any = result
         if run.claim is None:
             if run.span is None or type(result).__name__ not in _STREAMING_RESPONSES:
@@ -310,13 +313,13 @@ class RunHandler:
         return True
 
     def break_off(self, run: Run, error: BaseException | None) -> None:
-        """The run ends with this exception."""
+        """End the run with this exception."""
         guarded(self._tell_raised, run, error)
         self._end_turn(run, error)
         self.end(run, None)
 
     def end(self, run: Run, result: Any) -> None:
-        """The run ends, well unless it has been told otherwise, and so does all that is below it."""
+        """End the run and everything below it. Without another outcome, it was successful."""
         self._streams.pop(run.run_id, None)
         if self._runs.take(run.run_id) is None:
             return
@@ -329,7 +332,8 @@ class RunHandler:
             if result is not None:
                 guarded(self._tell_result, run, run.span, result)
             elif run.is_agent and run.stopped is not None:
-                # An app that leaves a run, to resume it another time or not, cancels it, which the dispatcher hides.
+                # An app that leaves a run, possibly to resume it later, cancels it. The dispatcher hides the
+                # cancellation.
                 run.span.set_attribute(ours.OUTCOME, run.stopped)
             guarded(run.span.end)
 
@@ -362,7 +366,7 @@ class RunHandler:
             guarded(run.span.end)
 
     def _end_abandoned(self) -> None:
-        """End what the app dropped before its end. Nobody tells, and a finalizer must not take locks."""
+        """End runs that the app dropped. No event reports this, and a finalizer must not take locks."""
         for run, stream in list(self._streams.values()):
             if stream() is None:
                 if run.span is not None:
@@ -371,14 +375,14 @@ class RunHandler:
 
 
 def _set_stopped(run: Run | None, outcome: str | None) -> None:
-    """Note the outcome of what is below this run, and below its parents; None when something goes on."""
+    """Note on this run and the runs above it how work below them stopped; None if it continues."""
     while run is not None and run.stopped != outcome:
         run.stopped = outcome
         run = run.parent
 
 
 def _agents_above(run: Run) -> list[Run]:
-    """Return the agent that a model call is one of, and those around it that have not answered by another one."""
+    """Return the agent that a model call belongs to, and the agents around it, whose answer this also is."""
     found: list[Run] = []
     above = run.parent
     while above is not None and (above.is_agent or above.span is None):
@@ -389,5 +393,5 @@ def _agents_above(run: Run) -> list[Run]:
 
 
 def _is_plumbing(method: str, parent: Run | None) -> bool:
-    """Return whether a step is one of LlamaIndex's own agents: what it does is a model call or a tool."""
+    """Return whether a step belongs to one of LlamaIndex's own agents: its work is a model call or a tool."""
     return method in STEPS and parent is not None and parent.is_agent

@@ -1,6 +1,6 @@
-"""The kind of a span of LlamaIndex's dispatcher, by its class and the name of its method.
+"""The kind of a span of LlamaIndex's dispatcher, from its class and method name.
 
-Nothing of LlamaIndex is imported: a class is known by the names of its bases.
+LlamaIndex is not imported: a class is recognised by the names of its bases.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CALLS: Final[tuple[tuple[str, frozenset[str], Kind], ...]] = (
     ("BaseQueryEngine", frozenset({"query", "aquery"}), "CHAIN"),
     ("BaseChatEngine", frozenset({"chat", "achat", "stream_chat", "astream_chat"}), "CHAIN"),
     ("BaseSynthesizer", frozenset({"synthesize", "asynthesize"}), "CHAIN"),
-    # The public methods only call these, which LlamaIndex makes spans of.
+    # The public methods only call these, for which LlamaIndex makes spans.
     ("BaseNodePostprocessor", frozenset({"_postprocess_nodes", "_apostprocess_nodes"}), "RETRIEVER"),
 )  # fmt: skip
 
@@ -44,7 +44,7 @@ _METHODS: Final = frozenset(name for _, methods, _ in _CALLS for name in methods
 
 
 def kind_of(instance: Any, method: str) -> Kind | None:
-    """Return the kind; None for what is plumbing of the framework."""
+    """Return the kind; None for internals of the framework."""
     if instance is None or method not in _METHODS:
         return None
     bases = {base.__name__ for base in instance.__class__.__mro__ if base.__module__.startswith(_OF_LLAMA_INDEX)}

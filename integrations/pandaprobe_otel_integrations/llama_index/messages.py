@@ -9,8 +9,8 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
+from pandaprobe_otel_integrations._other_members import PARAMETERS, RESPONSE, rest, told, uncounted, with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import PARAMETERS, RESPONSE, rest, told, uncounted, with_rest
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations.anthropic.messages import Messages
 
@@ -27,7 +27,7 @@ _ANSWERED: Final = frozenset(
         "stop_reason", "done", "done_reason", "output",
     }
 )  # fmt: skip
-"""Members of what a provider has sent that are told, or that say when and in what form it came."""
+"""Members of a provider's answer that are recorded elsewhere, or that are its time and format."""
 _CHOICE: Final = frozenset({"index", "message", "delta", "finish_reason", "text"})
 _SAID: Final = frozenset({"content", "role", "tool_calls", "refusal", "function_call"})
 _COUNTED: Final = {**COUNTED, **dict.fromkeys(("cache_read_input_tokens", "cache_creation_input_tokens"))}
@@ -35,7 +35,7 @@ _REASONS: Final = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "l
 
 
 def messages_of(messages: Iterable[Any]) -> list[Part]:
-    """Return chatMessages as messages with parts."""
+    """Return ChatMessages as messages with parts."""
     return [_message(each) for each in messages]
 
 
@@ -51,7 +51,7 @@ def answer_of(response: Any) -> list[Part]:
 
 
 def beside_answer(response: Any) -> Content:
-    """Return values that the provider and its package put beside the answer."""
+    """Return values of the provider and its package beside the answer."""
     raw = obj(getattr(response, "raw", None))
     found = {**rest(obj(getattr(response, "additional_kwargs", None)), COUNTED.keys()), **rest(raw, _ANSWERED)}
     choices = [
@@ -67,7 +67,7 @@ def beside_answer(response: Any) -> Content:
 
 
 def parameters_of(model: Object, more: Object) -> Content:
-    """The parameters of a call that have no attribute: those of the call, and those that the model always sends."""
+    """Return the parameters without an attribute: those of the call, and the model's constant ones."""
     found = {**rest(obj(model.get("additional_kwargs")), _READ), **rest(more, _READ)}
     return {PARAMETERS: found} if found else {}
 
@@ -80,7 +80,7 @@ def _reason(response: Any) -> str | None:
 
 
 def answer_attributes(response: Any) -> dict[str, Any]:
-    """Return model, id and tokens, from what the provider has sent."""
+    """Return model, id and tokens from the provider's data."""
     raw = obj(getattr(response, "raw", None))
     usage = obj(raw.get("usage"))
     more = obj(getattr(response, "additional_kwargs", None))
@@ -106,7 +106,7 @@ def request_attributes(model: Object, more: Object) -> dict[str, Any]:
 
 
 def tool_definitions(more: Object) -> list[Part]:
-    """Return tools that are given to a model, in OpenAI's form, which LlamaIndex uses for many."""
+    """Return the tools of a model, in OpenAI's form, which LlamaIndex uses for many."""
     return [{"type": "function", **obj(tool.get("function"))} for tool in objects(more.get("tools"))]
 
 
@@ -148,7 +148,7 @@ def _block(block: Any) -> Part | None:
 
 
 def _whole(part: Part, block: Any, known: Set[str]) -> Part:
-    """Return a part with the other fields of its block, as far as they were set."""
+    """Return a part with the other fields of its block that are set."""
     others = {
         name: value for name in block.model_fields_set - known if (value := getattr(block, name, None)) is not None
     }

@@ -1,6 +1,6 @@
-"""Values of LlamaIndex as plain ones: what a workflow is given, what its steps hand on and what it results in.
+"""Values of LlamaIndex as plain data: the inputs and results of workflows and their steps.
 
-Nothing of LlamaIndex is imported: a class is known by the names of its bases.
+LlamaIndex is not imported: a class is recognised by the names of its bases.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from .messages import messages_of
 _OF_LLAMA_INDEX: Final = ("llama_index.", "workflows")
 _LEAVES: Final = (str, int, float, bool, bytes)
 _MAX_DEPTH: Final = 12
-"""Deeper values are told by their text."""
+"""Depth below which values are shown as text."""
 
 
 def event_in(arguments: Mapping[str, Any]) -> Any:
-    """The event that a step is given, whatever the app calls the argument; several that were collected, as a list."""
+    """Return the event that a step gets, under any argument name; several collected events as a list."""
     collected: Any = None
     for value in arguments.values():
         if "Event" in _bases(value):
@@ -37,20 +37,20 @@ def names_of(event: Any) -> str | list[str]:
 
 
 def fields_of(event: Any) -> Any:
-    """Return an event by its fields, those that its class does not name too; of several, each."""
+    """Return an event by its fields, including those that its class does not declare; of several, each."""
     if isinstance(event, list):
         return [fields_of(each) for each in items(event)]
     return _plain_object(_items(event), 0)
 
 
 def result_of(event: Any) -> Any:
-    """Return the result of a workflow: that of a `StopEvent`, else the fields of the app's own event."""
+    """Return the result of a workflow: that of a `StopEvent`, otherwise the fields of the app's own event."""
     told = fields_of(event) if "Event" in _bases(event) else plain(event)
     return told["result"] if isinstance(told, dict) and told.keys() == {"result"} else told  # pyright: ignore[reportUnknownVariableType]
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Messages with parts, nodes as documents, models and data classes by their fields, components by their names."""
+    """Return messages with parts, nodes as documents, models and data classes by fields, and components by name."""
     if value is None or isinstance(value, _LEAVES):
         return value
     if depth > _MAX_DEPTH:
@@ -65,21 +65,21 @@ def plain(value: Any, depth: int = 0) -> Any:
     if "NodeWithScore" in bases or "BaseNode" in bases:
         return document(value)
     if "BaseComponent" in bases:
-        return f"<{type(value).__name__}>"  # models and indexes: no data, and they hold keys
+        return f"<{type(value).__name__}>"  # models and indexes: no data, and they contain keys
     if _model_fields(value) is not None or _is_data_class(value):
         return _plain_object(_items(value), depth)
     return value
 
 
 def document(found: Any) -> dict[str, Any]:
-    """Return a node that was found, with its text, its score and what is said of it."""
+    """Return a node from a search, with its text, its score and its metadata."""
     node = getattr(found, "node", found)
     told = {"id": node.node_id, "content": node.get_content(), "score": getattr(found, "score", None)}
     return {**told, "metadata": plain(node.metadata)} if getattr(node, "metadata", None) else told
 
 
 def is_injected(value: Any) -> bool:
-    """Return whether the framework itself hands this to a function: the context of the workflow."""
+    """Return whether the framework passes this to a function itself: the context of the workflow."""
     return "Context" in _bases(value)
 
 
@@ -107,7 +107,7 @@ def _plain_object(pairs: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any
 
 
 def _is_work(value: Any) -> bool:
-    """Return whether this is something that runs, and no data: a stream that is still to be read, a context."""
+    """Return whether this is an operation in progress and not data: an unread stream, a context."""
     return isgenerator(value) or isasyncgen(value) or isawaitable(value) or is_injected(value)
 
 

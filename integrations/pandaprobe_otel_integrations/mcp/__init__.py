@@ -1,4 +1,4 @@
-"""OpenTelemetry spans for the Model Context Protocol: one trace of client and server, with what tools gave."""
+"""OpenTelemetry spans for the Model Context Protocol: one trace of client and server, with the tools' results."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
-from .client import recorded_call, without_spans_of_its_own
-from .requests import TOLD, Request, sent
-from .server import noting
+from .client_calls import recorded_call, without_spans_of_its_own
+from .other_requests import TOLD, Request, sent
+from .server_requests import noting
 
 __all__ = ["MCPInstrumentor"]
 
 
 class MCPInstrumentor(Integration):
-    """Tool calls of MCP clients and servers, prompts, resources and what servers ask, over every transport.
+    """Tool calls of MCP clients and servers, prompts, resources and requests from servers, over every transport.
 
-    The library makes its own spans, and sends the trace context in `_meta`. The server's spans are used, with
-    arguments and results added. A client's tool call is a span of ours instead of the library's; inside the tool of
-    an agent framework, it is not a second TOOL span. See `Integration` for the options of `instrument()`.
+    The library makes its own spans, and sends the trace context in `_meta`. The server's spans are used, with arguments
+    and results added. For a client's tool call, our span replaces the library's; inside an agent framework's tool, it
+    is not a second TOOL span. See `Integration` for the options of `instrument()`.
     """
 
     library = "mcp"

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._json import from_json
+from pandaprobe_otel_integrations._other_members import with_rest
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import with_rest
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
 _MEDIA: Final = frozenset({"image", "audio"})
@@ -18,9 +18,9 @@ _DEEPEST: Final = 100
 
 
 def tool_result(result: Any) -> tuple[Any, bool]:
-    """Return a tool's result, and whether it says that this is an error.
+    """Return a tool's result, and whether it is marked as an error.
 
-    It is a text when there is nothing but text, and a structured result is told where the text does not say the same.
+    The result is a text if it contains only text. A structured result is added unless the text repeats it.
     """
     found = obj(result)
     given = [_part(each) for each in objects(found.get("content"))]
@@ -38,7 +38,7 @@ def tool_result(result: Any) -> tuple[Any, bool]:
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Return a request or an answer as it is, with marks for bytes."""
+    """Return a request or an answer unchanged, with markers for bytes."""
     members = obj(value)
     if depth > _DEEPEST:
         return str(value)
@@ -52,13 +52,13 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def _meta(found: Object) -> dict[str, Any]:
-    """Return what the server says of a result, without the protocol's own members."""
+    """Return the server's metadata of a result, without the protocol's own members."""
     meta = obj(found.get("meta") or found.get("_meta"))
     return {str(name): value for name, value in meta.items() if not str(name).startswith(_OF_PROTOCOL)}
 
 
 def _says(given: list[Part], structured: Any) -> bool:
-    """Return whether the texts are the structured result, written out: of a list, each is one of its items."""
+    """Return whether the texts repeat the structured result; for a list, each text is one item."""
     wrapped = structured.get("result", structured) if len(structured) == 1 else structured
     texts = [str(part.get("content")) for part in given]
     said = [_read(text) for text in texts]

@@ -20,11 +20,11 @@ _OWN_TRACING = "mistralai.client._hooks.tracing"
 
 
 class MistralInstrumentor(Integration):
-    """Chat, agents, conversations, responses, fill-in-the-middle, embeddings, documents that are read, speech and its
-    transcription, moderation and classification, sync and async, streamed or not.
+    """Chat, agents, conversations, responses, fill-in-the-middle, embeddings, documents, speech and classification.
 
-    From 2.0 on the client can make its own spans (`MISTRAL_SDK_TELEMETRY`, `configure_telemetry`). So that one call
-    is one span, it makes none for a call that is recorded here. See `Integration` for the options of `instrument()`.
+    Transcription and moderation are recorded too, all sync and async, streamed or not. From 2.0, the client can make
+    its own spans (`MISTRAL_SDK_TELEMETRY`, `configure_telemetry`). So that one call is one span, it makes none for a
+    call that is recorded here. See `Integration` for the options of `instrument()`.
     """
 
     library = "mistralai"

@@ -1,4 +1,4 @@
-"""The events of a streamed conversation, put together."""
+"""The events of a streamed conversation, merged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pandaprobe_otel_integrations._shape import Object, obj, string
 
 
 def merged_events(events: Iterable[Object]) -> Body:
-    """Return the answer that the events make up, in the form of one without streaming."""
+    """Return the answer of the events, in the form of an answer without streaming."""
     merged: dict[str, Any] = {}
     outputs: dict[tuple[str, str | None], dict[str, Any]] = {}
     for event in events:
@@ -27,7 +27,7 @@ def merged_events(events: Iterable[Object]) -> Body:
 
 
 def _add(outputs: dict[tuple[str, str | None], dict[str, Any]], kind: str, event: Object) -> None:
-    """A piece belongs to the entry of its kind and id; entries stand in the order of their first piece."""
+    """Add a piece to the entry of its kind and id. Entries are in the order of their first pieces."""
     entry_kind, _, stage = kind.rpartition(".")
     entry_id = string(event.get("id"))
     entry = outputs.setdefault((entry_kind, entry_id), {"type": entry_kind, "id": entry_id})
@@ -41,7 +41,7 @@ def _add(outputs: dict[tuple[str, str | None], dict[str, Any]], kind: str, event
 
 
 def _add_content(entry: dict[str, Any], piece: Any) -> None:
-    """Text grows the text before it; anything else is a piece of its own."""
+    """Add content: text extends the text before it, and anything else is a separate piece."""
     content: list[Any] = entry.setdefault("content", [])
     text = piece if isinstance(piece, str) else _text(piece)
     if not isinstance(text, str):

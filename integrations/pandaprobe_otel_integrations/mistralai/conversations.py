@@ -1,7 +1,7 @@
-"""`POST /conversations`: a model or an agent answers, and the service keeps what was said.
+"""`POST /conversations`: a model or an agent answers, and the service keeps the conversation.
 
-The service may call tools of its own and hand over to other agents before it answers; all that is one request, one
-answer, and one sum of tokens.
+The service may call its own tools and hand over to other agents before it answers. All this is one request, one answer,
+and one sum of tokens.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body, Failure
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts, tool_definition
-from pandaprobe_otel_integrations._openai_protocol.foreign import without_openai
+from pandaprobe_otel_integrations._openai_protocol.other_services import without_openai
 from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
+from pandaprobe_otel_integrations._other_members import beside, names_of, parameters, rest, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._rest import beside, names_of, parameters, rest, with_rest
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events
@@ -40,11 +40,11 @@ _MESSAGE: Final = _ENTRY | {"role", "content"}
 _RESULT: Final = _ENTRY | {"tool_call_id", "result"}
 _CALL: Final = _ENTRY | {"tool_call_id", "name", "arguments"}
 _NAMED: Final = frozenset({"id", "name", "object"})
-"""Members that are read of each; what else there is stays beside them, under its own name."""
+"""Members that the reader of each entry uses; all others stay beside it, under their own names."""
 
 
 class Conversations:
-    """A conversation that is started, continued or taken up again at an earlier place."""
+    """A conversation that is started, continued or resumed at an earlier place."""
 
     operation = "chat"
     last_event: LastEvent | None = _LAST_EVENT
@@ -100,7 +100,10 @@ class Conversations:
 
 
 def _finish_reason(body: Body, found: list[Part]) -> str | None:
-    """Mistral gives none: an answer that is complete has its usage, and may end with calls for the app to make."""
+    """Return a finish reason, because Mistral sends none.
+
+    A complete answer has its usage, and may end with tool calls.
+    """
     if not body.get("usage"):
         return None
     return "tool_call" if any(part.get("type") == "tool_call" for part in found) else "stop"

@@ -11,13 +11,13 @@ from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Attributes, Body, Endpoint
 from pandaprobe_otel_integrations._openai_protocol.audio import Speech
 from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
-from pandaprobe_otel_integrations._openai_protocol.foreign import ForeignChatCompletions, ForeignResponses
-from pandaprobe_otel_integrations._rest import parameters
+from pandaprobe_otel_integrations._openai_protocol.other_services import ForeignChatCompletions, ForeignResponses
+from pandaprobe_otel_integrations._other_members import parameters
 from pandaprobe_otel_integrations._shape import integer, string
 
 from .conversations import Conversations
-from .documents import Documents
-from .judgements import Classifications, Judgements
+from .moderations import Classifications, Judgements
+from .ocr import Documents
 from .transcriptions import MistralTranscription
 
 
@@ -27,7 +27,7 @@ class Chat(ForeignChatCompletions):
     read: Set[str] = ForeignChatCompletions.read | {"random_seed", "agent_id"}
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Return model and parameters; the seed has a name of its own, and an agent stands in for the model."""
+        """Return model and parameters. The seed has another name here, and an agent may take the place of the model."""
         return {
             **super().request_attributes(body),
             names.SEED: integer(body.get("random_seed")),
@@ -36,7 +36,7 @@ class Chat(ForeignChatCompletions):
 
 
 class FillInTheMiddle(Chat):
-    """Code before and after a gap; the answer, in the form of a chat completion, fills it."""
+    """Code before and after a gap. The answer, in the form of a chat completion, fills it."""
 
     operation = "text_completion"
     read: Set[str] = Chat.read | {"prompt", "suffix"}
@@ -61,6 +61,6 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     "/moderations": Judgements(),
     "/classifications": Classifications(),
 }
-"""By the end of the path."""
+"""Endpoints by the end of the path."""
 CONVERSATIONS: Final = Conversations()
-"""Its paths have the conversation's id in them: see `conversations.PATH`."""
+"""Endpoint for paths that contain the conversation's id: see `conversations.PATH`."""

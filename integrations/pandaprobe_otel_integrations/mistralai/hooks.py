@@ -20,13 +20,13 @@ _PROVIDER = "mistral_ai"
 
 
 class MistralHooks(SpeakeasyHooks):
-    """Wrappers in wrapt's form. `gate` decides per call; closed, they only pass on."""
+    """Wrappers in wrapt's form. `gate` decides per call; if it is closed, they only pass calls on."""
 
     def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
         super().__init__(recorder, gate, _call)
 
     def own_span(self, wrapped: Wrapped, hook: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """In place of the client's own span, where ours is already there: the request as it is."""
+        """Return the request unchanged instead of opening the client's own span, if our span exists already."""
         if any_call_in(get_current()):
             return kwargs["request"] if "request" in kwargs else args[1]
         return wrapped(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""`POST /audio/transcriptions`: OpenAI's protocol, but for the events of a stream."""
+"""`POST /audio/transcriptions`: OpenAI's protocol, except for the events of a stream."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class MistralTranscription(Transcription):
     """Sound as text."""
 
     def merged(self, events: Events) -> Body:
-        """Return the whole text of the last event, or what has come of it."""
+        """Return the whole text of the last event, or the text received so far."""
         read = [obj(event.data) for event in events.items]
         last = next((event for event in reversed(read) if event.get("type") == "transcription.done"), None)
         if last is not None:

@@ -15,7 +15,7 @@ __all__ = ["OllamaInstrumentor"]
 
 
 class OllamaInstrumentor(Integration):
-    """Chat, generate and embeddings, sync and async, streamed or not, by clients and the module's functions.
+    """Chat, generate and embeddings, sync and async, streamed or not, through clients and the module's functions.
 
     See `Integration` for the options of `instrument()`.
     """

@@ -14,15 +14,15 @@ from pandaprobe_otel_integrations._json_attributes import Readings, positive, re
 from pandaprobe_otel_integrations._logprobs import with_logprobs
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import tool_definition
 from pandaprobe_otel_integrations._openai_protocol.decisions import Decisions
+from pandaprobe_otel_integrations._other_members import beside, names_of, parameters, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._rest import beside, names_of, parameters, with_rest
 from pandaprobe_otel_integrations._shape import Object, integer, items, number, obj, objects, string, strings
 from pandaprobe_otel_integrations._streams.body import LastEvent
 from pandaprobe_otel_integrations._streams.sse import Event, Events, last_data
 
 _TEXTS: Final = ("content", "thinking", "response")
 _SAID: Final = frozenset({"message", "logprobs", "created_at", "done", *_TEXTS, "tool_calls"})
-"""Members of a chunk that are pieces of the answer, or say nothing."""
+"""Members of a chunk that are pieces of the answer, or carry no information."""
 _COUNTED: Final = frozenset({"model", "done_reason", "prompt_eval_count", "eval_count", "error", "done"})
 
 
@@ -64,7 +64,7 @@ _VECTORS: Final = frozenset({"model", "embeddings", "embedding", "prompt_eval_co
 
 
 def _parameters(body: Body, known: Set[str]) -> Content:
-    """Return the parameters without an attribute. A context, which is token ids, is told by its length."""
+    """Return the parameters without an attribute. A context consists of token ids, and is shown by its length."""
     context = items(body.get("context"))
     given = {**body, "context": f"[{len(context)} token ids]"} if context else body
     return parameters(given, known, ("options", names_of(_OPTIONS)))
@@ -92,7 +92,7 @@ class Chat:
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the message, why it ended, and the counts."""
+        """Return the message, its finish reason, and the counts."""
         message = self._message(body)
         reason = string(body.get("done_reason"))
         if reason == "stop" and "tool_calls" in message and objects(message["tool_calls"]):
@@ -106,7 +106,7 @@ class Chat:
             content = {names.OUTPUT_MESSAGES: [with_rest(output, obj(body.get("message")), _MESSAGE)]}
         if with_content:
             content = {**content, **with_logprobs(beside(body, _ANSWER, {}), [body])}
-        # Old versions do not say why it ended.
+        # Old versions send no finish reason.
         is_whole = body.get("done") is True
         return Answer(attributes=attributes, content=content, failure=_failure(body.get("error")), is_whole=is_whole)
 
@@ -125,7 +125,7 @@ class Chat:
         return {**whole, **said, "message": said, "logprobs": logprobs}
 
     def is_output(self, event: Event) -> bool:
-        """Every chunk is, but an error."""
+        """Return True for every chunk except an error."""
         return "error" not in obj(event.data)
 
     def _message(self, body: Body) -> Object:
@@ -138,7 +138,7 @@ class Generate(Chat):
     operation = "text_completion"
 
     def request_content(self, body: Body) -> Content:
-        """Return the prompt with its images and what is to follow the answer, and the system prompt."""
+        """Return the prompt with its images, the text after the answer, and the system prompt."""
         system = string(body.get("system"))
         texts = [text for key in ("prompt", "suffix") if (text := string(body.get(key)))]
         found = [parts.text(text) for text in texts] + list(_images(body))
@@ -174,7 +174,7 @@ class Embeddings:
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return model, tokens and how long the vectors are."""
+        """Return model, tokens and the length of the vectors."""
         vector = items(next(iter(items(body.get("embeddings"))), None)) or items(body.get("embedding"))
         return Answer(
             attributes={
@@ -187,11 +187,11 @@ class Embeddings:
         )
 
     def merged(self, events: Events) -> Body:
-        """Embeddings are not streamed."""
+        """Return nothing: embeddings are not streamed."""
         return obj(last_data(events))
 
     def is_output(self, event: Event) -> bool:
-        """Embeddings are not streamed."""
+        """Return False: embeddings are not streamed."""
         return False
 
 
@@ -234,7 +234,7 @@ def _images(owner: Object) -> Iterable[Part]:
 
 
 class _Message:
-    """The chunks of a stream, put together."""
+    """The chunks of a stream, merged."""
 
     def __init__(self) -> None:
         self._texts: dict[str, list[str]] = {}
@@ -273,4 +273,4 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     "/api/embeddings": _EMBED,
     "/v1/systemone": SystemOne(),
 }
-"""By path."""
+"""Endpoints by path."""

@@ -1,4 +1,4 @@
-"""Hooks on the two functions of an Ollama client through which every request goes."""
+"""Hooks on the two functions of an Ollama client that send every request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PROVIDER: Final = "ollama"
 
 
 class OllamaHooks:
-    """Wrappers in wrapt's form. `gate` decides per call; closed, they only pass on."""
+    """Wrappers in wrapt's form. `gate` decides per call; if it is closed, they only pass calls on."""
 
     def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
         self._recorder = recorder
@@ -30,9 +30,10 @@ class OllamaHooks:
         self._places = Places()
 
     def request(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap `_request` of both clients, where it streams: it returns a generator, which asks when it is iterated.
+        """Wrap `_request` of both clients for streams.
 
-        The generator is the client's own; what it asks through is ours.
+        It returns a generator that sends the request when iterated. The generator is the client's own; the HTTP client
+        that it uses is ours.
         """
         standing_in = guarded(self._stand_in, wrapped, client, args, kwargs)
         return wrapped(*args, **kwargs) if standing_in is None else standing_in(*args, **kwargs)
@@ -42,12 +43,12 @@ class OllamaHooks:
         return around(self.opened(client, args, kwargs), wrapped, args, kwargs, show=show_response)
 
     async def raw_async(self, wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return the asynchronous form."""
+        """Do the same asynchronously."""
         opened = self.opened(client, args, kwargs)
         return await around_async(opened, wrapped, args, kwargs, show=show_response)
 
     def opened(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Opened | None:
-        """Return the call that a request with these arguments (method, path, `json`) makes; None when it is none."""
+        """Return the call of a request with these arguments (method, path, `json`); None if it is not a model call."""
         return guarded(self._open, client, args, kwargs)
 
     def _open(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Opened | None:
@@ -69,7 +70,7 @@ class OllamaHooks:
 
 
 class _StandIn:
-    """The client, but for the HTTP client that it asks through."""
+    """A proxy of the client that replaces its HTTP client."""
 
     def __init__(self, client: Any, hooks: OllamaHooks) -> None:
         self._observed = client
@@ -94,7 +95,7 @@ class _Http:
 
 
 class _Streaming:
-    """An HTTP client's context manager of a streamed response; entering it is the call."""
+    """A proxy of an HTTP client's context manager of a streamed response. Entering it makes the call."""
 
     def __init__(self, manager: Any, open_call: Callable[[], Opened | None]) -> None:
         self._manager = manager

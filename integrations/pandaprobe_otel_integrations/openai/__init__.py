@@ -1,4 +1,4 @@
-"""OpenTelemetry spans for the `openai` client, whatever service it speaks to."""
+"""OpenTelemetry spans for the `openai` client, for any service that it calls."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["OpenAIInstrumentor"]
 
 
 class OpenAIInstrumentor(StainlessIntegration):
-    """Chat completions, responses, completions, embeddings, pictures, videos, sound, moderation, decisions, batches and
-    runs of assistants, sync and async, in every form they are called; realtime sessions, what live sessions hand on,
-    responses over WebSockets, and the client's runner of tools.
+    """Chat completions, responses, embeddings, pictures, videos, sound, moderation, decisions, batches, assistant runs.
 
-    The app receives the same types and objects at the same time as without it. See `Integration` for the options of
+    They are recorded sync and async, in every form they are called. Legacy completions, realtime sessions, calls that
+    live sessions delegate, responses over WebSockets, and the client's tool runner are recorded too. The app receives
+    the same types and objects at the same time as without the integration. See `Integration` for the options of
     `instrument()`.
     """
 

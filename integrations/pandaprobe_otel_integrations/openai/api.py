@@ -10,7 +10,7 @@ from pandaprobe_otel_integrations._openai_protocol.chat import ChatCompletions
 from pandaprobe_otel_integrations._openai_protocol.completions import Completions
 from pandaprobe_otel_integrations._openai_protocol.decisions import Decisions
 from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
-from pandaprobe_otel_integrations._openai_protocol.media import MEDIA, VIDEOS
+from pandaprobe_otel_integrations._openai_protocol.media_endpoints import MEDIA, VIDEOS
 from pandaprobe_otel_integrations._openai_protocol.moderations import Moderations
 from pandaprobe_otel_integrations._openai_protocol.paths import PostedEndpoints
 from pandaprobe_otel_integrations._openai_protocol.responses import CompactedResponse, FetchedResponse, Responses
@@ -41,10 +41,10 @@ _FETCHED_RUN: Final = assistant_runs.FetchedRun()
 
 
 class OpenAIApi:
-    """The paths and the places of OpenAI and Azure OpenAI."""
+    """The paths and servers of OpenAI and Azure OpenAI."""
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
-        """Return everything that a model is asked; files, fine-tuning, vector stores and the rest are none of that."""
+        """Return the endpoint of a model call; files, fine-tuning, vector stores and all others are not model calls."""
         if method.lower() == "get":
             return _fetched(path)
         found = _POSTED.endpoint(method, path)
@@ -55,7 +55,7 @@ class OpenAIApi:
         return VIDEOS if REMIX.search(path) else None
 
     def place(self, client: Any) -> Attributes:
-        """Return provider and server by the client's base URL."""
+        """Return provider and server from the client's base URL."""
         url = client.base_url
         azure = type(client).__name__.endswith("AzureOpenAI")
         return place_of(url, "azure.ai.openai" if azure else provider_of(url.host, "openai"))

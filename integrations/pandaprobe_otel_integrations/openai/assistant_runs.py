@@ -1,6 +1,6 @@
 """Runs of the Assistants API: a stored assistant answers in a stored thread, at once in a stream, or later.
 
-A run is the model's work as the service sums it up, so it is one call here, whose model is the assistant's.
+The service sums up all model calls of a run, so a run is one call here, with the assistant's model.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
+from pandaprobe_otel_integrations._openai_protocol.body_errors import failure_in
 from pandaprobe_otel_integrations._openai_protocol.chat import DONE
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts, tool_definition
-from pandaprobe_otel_integrations._openai_protocol.errors import failure_in
 from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
+from pandaprobe_otel_integrations._other_members import beside, names_of, parameters, with_rest
 from pandaprobe_otel_integrations._parts import UNFINISHED, Part
-from pandaprobe_otel_integrations._rest import beside, names_of, parameters, with_rest
 from pandaprobe_otel_integrations._seen_ids import SeenIds
 from pandaprobe_otel_integrations._shape import Object, integer, items, obj, objects, string
 from pandaprobe_otel_integrations._streams.body import LastEvent
@@ -36,7 +36,7 @@ _REASONS: Final = {
     "expired": "expired",
     "incomplete": "length",
 }
-"""The states in which a run does not go on by itself, and what they mean as finish reasons."""
+"""The states in which a run stops, with their finish reasons."""
 _READ: Final = names_of(
     SAMPLING,
     LIMITS,
@@ -60,20 +60,20 @@ _ANSWER: Final = frozenset(
         "failed_at",
     }
 )  # fmt: skip
-"""Members of a run that are told, or that are times. Instructions and tools are those of the stored assistant."""
+"""Members of a run that are recorded elsewhere, and times. Instructions and tools are the stored assistant's."""
 _ENDED: Final = _REASONS.keys() - {"requires_action"}
 _OUTCOMES: Final = {"cancelled": ours.CANCELLED, "expired": ours.TIMED_OUT, "incomplete": ours.PARTIAL}
 _seen: Final = SeenIds()
 
 
 class Runs:
-    """A run is begun, or goes on with the results of tools."""
+    """A run that starts, or continues with the results of tools."""
 
     operation = "chat"
     last_event: LastEvent | None = DONE
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Return the assistant, and what is different from its settings in this run."""
+        """Return the assistant, and the settings that this run overrides."""
         limit = integer(body.get("max_completion_tokens"))
         return {
             **sampling_attributes(body),
@@ -83,7 +83,7 @@ class Runs:
         }
 
     def request_content(self, body: Body) -> Content:
-        """Return messages that come with the request, results of tools, instructions and tools."""
+        """Return messages in the request, results of tools, instructions and tools."""
         messages = [*objects(obj(body.get("thread")).get("messages")), *objects(body.get("additional_messages"))]
         results = [
             parts.tool_response(id=string(one.get("tool_call_id")), response=one.get("output"))
@@ -99,11 +99,11 @@ class Runs:
         }
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return the state of the run, and in a stream its texts and calls, with the usage."""
+        """Return the state of the run with the usage; for a stream, also its texts and calls."""
         reason = _REASONS.get(string(body.get("status")) or "")
         usage = usage_attributes(body.get("usage"))
         if names.INPUT_TOKENS in usage:
-            _seen.is_first(string(body.get("id")))  # whoever fetches it later must not count them again
+            _seen.is_first(string(body.get("id")))  # a later fetch must not count them again
         said = [*objects(body.get("said")), *_calls(body)]
         message = {"role": "assistant", "parts": said, "finish_reason": _told(reason)}
         return Answer(
@@ -122,7 +122,7 @@ class Runs:
         )
 
     def merged(self, events: Events) -> Body:
-        """Return the run as it was last, with the text of its messages."""
+        """Return the last state of the run, with the text of its messages."""
         read = [obj(event.data) for event in events.items]
         run = next((one for one in reversed(read) if one.get("object") == "thread.run"), obj(None))
         error = next((obj(event.data) for event in events.items if event.name == "error"), obj(None))
@@ -134,13 +134,16 @@ class Runs:
 
 
 class FetchedRun(Runs):
-    """A run is asked for. Told once, when it is over: apps ask many times, and what it cost, it cost once."""
+    """A request for an existing run.
+
+    It is recorded once, when the run is over: apps poll many times, but the run costs once.
+    """
 
     operation = "fetch_run"
     last_event: LastEvent | None = None
 
     def is_news(self, body: Body) -> bool:
-        """Return whether it is over, and this process sees that for the first time, in a stream or here."""
+        """Return whether the run is over, and this process sees that for the first time, in a stream or here."""
         status = string(body.get("status"))
         is_over = status in _ENDED or (status in _REASONS and bool(obj(body.get("usage"))))
         return is_over and _seen.is_first(string(body.get("id")))
@@ -174,7 +177,7 @@ def _told(reason: str | None) -> str:
 
 
 def _said(read: Iterable[Object]) -> list[Part]:
-    """The text of each message: whole, with its citations, where the stream has it whole, else as far as it came."""
+    """Return the text of each message: complete with citations if the stream has it, otherwise the text so far."""
     texts: dict[Any, str] = {}
     cited: dict[Any, list[Any]] = {}
     for one in read:

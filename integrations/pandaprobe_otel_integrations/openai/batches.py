@@ -1,6 +1,6 @@
-"""Batches: `POST /batches` hands a file of requests in, `GET /batches/{id}` says in the end what they cost.
+"""Batches: `POST /batches` submits a file of requests, and `GET /batches/{id}` finally reports the usage.
 
-They are no model calls themselves, so they name no model: the price of its tokens is not that of a batch.
+Neither is a model call, so their spans name no model: the price of the model's tokens does not apply to a batch.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from pandaprobe_otel.mapping import attributes as ours
 from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._endpoint import Answer, Attributes, Body
-from pandaprobe_otel_integrations._openai_protocol.errors import failure_in
+from pandaprobe_otel_integrations._openai_protocol.body_errors import failure_in
 from pandaprobe_otel_integrations._openai_protocol.usage import COUNTED, usage_attributes
-from pandaprobe_otel_integrations._rest import beside, parameters, rest
+from pandaprobe_otel_integrations._other_members import beside, parameters, rest
 from pandaprobe_otel_integrations._seen_ids import SeenIds
 from pandaprobe_otel_integrations._shape import integer, obj, string
 from pandaprobe_otel_integrations._unstreamed import Unstreamed
@@ -27,19 +27,19 @@ _seen: Final = SeenIds()
 
 
 class CreatedBatch(Unstreamed):
-    """A batch is handed in."""
+    """The submission of a batch."""
 
     operation = "create_batch"
 
     def request_attributes(self, body: Body) -> Attributes:
-        """Return the endpoint of the requests, and the file that has them."""
+        """Return the endpoint of the requests, and the file that contains them."""
         return {
             names.BATCH_ENDPOINT: string(body.get("endpoint")),
             names.BATCH_INPUT_FILE: string(body.get("input_file_id")),
         }
 
     def request_content(self, body: Body) -> Content:
-        """The requests are in the file."""
+        """Return nothing: the requests are in the file."""
         return parameters(body, _READ)
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
@@ -50,16 +50,19 @@ class CreatedBatch(Unstreamed):
 
 
 class FetchedBatch(CreatedBatch):
-    """A batch is asked for. Told once, when it is done: apps ask many times, and what it cost, it cost once."""
+    """A request for an existing batch.
+
+    It is recorded once, when the batch is done: apps poll many times, but the batch costs once.
+    """
 
     operation = "fetch_batch"
 
     def is_news(self, body: Body) -> bool:
-        """Return whether it is done, and this process sees that for the first time."""
+        """Return whether the batch is done, and this process sees that for the first time."""
         return string(body.get("status")) in _DONE and _seen.is_first(string(body.get("id")))
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """Return its status, how many requests went how, and the tokens of all of them."""
+        """Return its status, the number of requests by result, and all their tokens."""
         counts = obj(body.get("request_counts"))
         return Answer(
             attributes={

@@ -1,4 +1,4 @@
-"""The service that answers: the client of OpenAI speaks to many, and the address tells which."""
+"""The service that answers, from the address: OpenAI's client is used for many services."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Final
 
 _BY_DOMAIN: Final = {
-    # Names of the conventions' list of well-known providers.
+    # Names from the conventions' list of well-known providers.
     "openai.com": "openai",
     "openai.azure.com": "azure.ai.openai",
     "cognitiveservices.azure.com": "azure.ai.openai",
@@ -27,7 +27,7 @@ _BY_DOMAIN: Final = {
     "moonshot.cn": "moonshot_ai",
     "perplexity.ai": "perplexity",
     "x.ai": "x_ai",
-    # Others, in the same style.
+    # Other names, in the same style.
     "openrouter.ai": "openrouter",
     "together.ai": "together_ai",
     "together.xyz": "together_ai",
@@ -50,7 +50,7 @@ _BY_DOMAIN: Final = {
 
 @lru_cache(maxsize=256)
 def provider_of(host: str, default: str) -> str:
-    """Return the provider behind a host name; `default` for a gateway, a local server, and whatever is not known."""
+    """Return the provider for a host name; `default` for a gateway, a local server, and unknown hosts."""
     labels = host.lower().rstrip(".").split(".")
     for start in range(len(labels) - 1):
         known = _BY_DOMAIN.get(".".join(labels[start:]))

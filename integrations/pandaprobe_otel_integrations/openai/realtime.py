@@ -1,6 +1,6 @@
-"""Realtime sessions: what both sides say, and each response of the model as a turn of it.
+"""Realtime sessions: the messages of both sides, and each response of the model as a turn.
 
-Sound is never carried, and not even kept while it comes: its transcripts stand for it.
+Sound is never recorded, and not kept while it arrives: its transcripts take its place.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _HEARD: Final = "conversation.item.input_audio_transcription.completed"
 _ITEMS: Final = frozenset({"conversation.item.added", "conversation.item.created"})
 _SPOKEN: Final = "input_audio_buffer.append"
 _MAX_SAID: Final = 1000
-"""Items that are kept for the next turn; of more, the latest."""
+"""Largest number of items kept for the next turn. If there are more, the latest are kept."""
 
 
 @dataclass(frozen=True)
 class RealtimeTurn(Responses):
-    """A response on an open connection. `said` are the items of the conversation since the last one."""
+    """A response on an open connection. `said` contains the items of the conversation since the last one."""
 
     said: Sequence[Object] = ()
     last_event: LastEvent | None = None
@@ -53,7 +53,7 @@ class RealtimeTurn(Responses):
         return super().request_content({**body, "input": [*self.said, *items(body.get("input"))]})
 
     def answer(self, body: Body, *, with_content: bool) -> Answer:
-        """As any response; what the service has heard by then is a part of the question."""
+        """Return the answer as for any response; the service's transcripts so far are part of the question."""
         answer = super().answer(body, with_content=with_content)
         transcripts = obj(body.get("transcripts"))
         if not with_content or not transcripts:
@@ -62,7 +62,7 @@ class RealtimeTurn(Responses):
         return replace(answer, content={**answer.content, names.INPUT_MESSAGES: question})
 
     def merged(self, events: Events) -> Body:
-        """Return the response, in the form that it has without a connection."""
+        """Return the response, in the form of one without a connection."""
         read = [obj(event.data) for event in events.items]
         details = next((found for event in reversed(read) if (found := _details(event))), obj(None))
         heard = {event["item_id"]: event.get("transcript") for event in read if event.get("type") == _HEARD}
@@ -76,7 +76,7 @@ class RealtimeTurn(Responses):
 
 
 class RealtimeSession:
-    """The input on one connection since the last turn, and the turn that goes on."""
+    """The input on one connection since the last turn, and the turn in progress."""
 
     def __init__(self, turn: LiveCall, model: Any) -> None:
         self._turn = turn
@@ -85,7 +85,7 @@ class RealtimeSession:
         self._is_created = False
 
     def sent(self, message: Any) -> None:
-        """The app says something, or asks for a response."""
+        """Record a message of the app, which may ask for a response."""
         text = message if isinstance(message, str) else bytes(message).decode()
         if _SPOKEN in text[:200] or (len(text) > 10_000 and _SPOKEN in text):
             return  # sound, in pieces, of which there are many
@@ -99,7 +99,7 @@ class RealtimeSession:
             self._begin(obj(event.get("response")))
 
     def received(self, message: Any) -> None:
-        """The service says something."""
+        """Record a message of the service."""
         event = obj(from_json(message))
         kind = string(event.get("type")) or ""
         if kind in ("session.created", "session.updated"):
@@ -118,11 +118,11 @@ class RealtimeSession:
             self._turn.end("terminal")
 
     def broken(self, error: Exception) -> None:
-        """The connection is lost, or closed by the service."""
+        """Record that the connection is lost, or closed by the service."""
         self._turn.broken(error)
 
     def closed(self) -> None:
-        """The app closes the connection."""
+        """Record that the app closes the connection."""
         self._turn.end("closed")
 
     def _begin(self, asked: Object) -> None:
@@ -137,7 +137,7 @@ class RealtimeSession:
         self._setup.update(told)
 
     def _take_spoken(self, item: Object) -> None:
-        """Sound that the app has sent has become an item; the others the app has made, and they are known."""
+        """Add an item that the service has made from the app's sound; the app's other items are known."""
         if any(piece.get("type") == "input_audio" for piece in objects(item.get("content"))):
             self._say(item)
 

@@ -1,4 +1,4 @@
-"""Open connections: realtime and live sessions, responses over a WebSocket. Each response is a call of the model."""
+"""Open connections: realtime and live sessions, and responses over a WebSocket. Each response is a call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pandaprobe_otel_integrations._patching import Patch, patch
 from pandaprobe_otel_integrations._shape import obj, string
 from pandaprobe_otel_integrations._sockets import Listener, listen
 
-from .live import LAST, LiveSession
+from .live_sessions import LAST, LiveSession
 from .realtime import RealtimeSession
 
 Wrapped = Callable[..., Any]
@@ -32,14 +32,17 @@ _KINDS: Final = {
     "openai.resources.live.sideband": "Sideband",
 }
 MODULES: Final = tuple(_KINDS)
-"""Modules that define connections. Old versions lack the modules, or have no connections in them."""
+"""Modules that define connections. Old versions lack the modules, or the connections in them."""
 _RESPONSES: Final = Responses()
 _MAX_LANES: Final = 1000
 _MAX_WAITING: Final = 100
 
 
 class SocketHooks:
-    """Wrappers in wrapt's form. `gate` decides per connection and turn, `place` says where a client's calls go."""
+    """Wrappers in wrapt's form. `gate` decides per connection and turn.
+
+    `place` returns the server of a client's calls.
+    """
 
     def __init__(self, recorder: Recorder, gate: Callable[[Any], bool], place: Callable[[Any], Attributes]) -> None:
         self._recorder = recorder
@@ -59,13 +62,13 @@ class SocketHooks:
             yield patch(asynchronous, name, self.enter_async)
 
     def enter(self, wrapped: Wrapped, manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap opening a connection."""
+        """Wrap the opening of a connection."""
         connection = wrapped(*args, **kwargs)
         guarded(self._opened, manager, connection)
         return connection
 
     async def enter_async(self, wrapped: Wrapped, manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return the asynchronous form."""
+        """Do the same asynchronously."""
         connection = await wrapped(*args, **kwargs)
         guarded(self._opened, manager, connection)
         return connection
@@ -90,12 +93,12 @@ class SocketHooks:
 
         hear(connection._connection)  # pyright: ignore[reportPrivateUsage]
         make = getattr(connection, "_make_ws", None)
-        if make is not None:  # the app wants a lost connection replaced
+        if make is not None:  # the app requests a replacement of a lost connection
             connection._make_ws = _heard_async(make, hear) if inspect.iscoroutinefunction(make) else _heard(make, hear)  # pyright: ignore[reportPrivateUsage]
 
 
 class _OneAtATime:
-    """The synchronous connection is read in one thread and written in others."""
+    """A lock around a listener: a synchronous connection is read in one thread and written in others."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -119,7 +122,7 @@ class _OneAtATime:
 
 
 class _Responses:
-    """Responses over one connection. Each lane, by the app's name for it, makes one after the other."""
+    """Responses over one connection. Each lane, named by the app, has one response at a time."""
 
     def __init__(self, turn: Callable[[], LiveCall]) -> None:
         self._turn = turn
@@ -165,7 +168,7 @@ class _Responses:
 
 
 def _private(manager: Any, name: str) -> Any:
-    """Return a member whose name Python has mangled with its class's."""
+    """Return a member whose name Python has mangled with the name of its class."""
     found = (getattr(manager, f"_{kind.__name__}__{name}", None) for kind in type(manager).__mro__)
     return next((value for value in found if value is not None), None)
 

@@ -1,4 +1,4 @@
-"""The runner of tools in `openai.lib`: it asks the model, calls the app's functions, and asks again."""
+"""The tool runner in `openai.lib`: it calls the model, runs the app's functions, and calls the model again."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MODULE = "openai.lib.responses_tool_runner"
 
 
 class ToolRunnerHooks:
-    """Wrappers in wrapt's form. `gate` decides per run; closed, they only pass on."""
+    """Wrappers in wrapt's form. `gate` decides per run; if it is closed, they only pass calls on."""
 
     def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
         self._recorder = recorder
         self._gate = gate
 
     def patches(self, module: ModuleType) -> Iterable[Patch]:
-        """Return both runners: the turns, which `run` reads too, and each call of a function."""
+        """Return patches of both runners: of the turns, which `run` reads too, and of each function call."""
         yield patch(module.ResponsesToolRunner, "iterate", self.iterate)
         yield patch(module.ResponsesToolRunner, "_execute_function", self.function)
         yield patch(module.AsyncResponsesToolRunner, "iterate", self.iterate_async)
@@ -42,12 +42,12 @@ class ToolRunnerHooks:
         return through_async(wrapped(*args, **kwargs), lambda: guarded(self._open, args, kwargs))
 
     def function(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Wrap one call of a function."""
+        """Wrap one function call."""
         tool = guarded(self._open_function, args, kwargs)
         return wrapped(*args, **kwargs) if tool is None else tool.run(lambda: wrapped(*args, **kwargs))
 
     async def function_async(self, wrapped: Wrapped, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return the asynchronous form."""
+        """Do the same asynchronously."""
         tool = guarded(self._open_function, args, kwargs)
         if tool is None:
             return await wrapped(*args, **kwargs)

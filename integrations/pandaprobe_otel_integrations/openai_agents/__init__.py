@@ -1,4 +1,4 @@
-"""OpenTelemetry spans for the OpenAI Agents SDK, by a trace processor beside the SDK's own."""
+"""OpenTelemetry spans for the OpenAI Agents SDK, from a trace processor beside the SDK's own."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pandaprobe_otel_integrations._integration import Integration
 from pandaprobe_otel_integrations._patching import Undoable, patch
 from pandaprobe_otel_integrations._rivals import Rival
 
-from .answers import TOOLS, hook_tools
+from .answered_tools import TOOLS, hook_tools
 from .conversations import running
+from .model_inputs import ModelHooks
 from .processor import RunProcessor
-from .requests import ModelHooks
 
 __all__ = ["OpenAIAgentsAdapter", "OpenAIAgentsInstrumentor"]
 
@@ -28,18 +28,18 @@ _MODELS: Final = {
     "agents.extensions.models.litellm_model": "LitellmModel",
     "agents.extensions.models.any_llm_model": "AnyLLMModel",
 }
-"""The SDK's models, by the modules that they are in."""
+"""The SDK's models, by their modules."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Registration:
-    """Our processor among the SDK's, which has no way of its own to take one off."""
+    """Our processor among the SDK's, which has no API to remove one."""
 
     processor: RunProcessor
     provider: Any
 
     def undo(self) -> None:
-        """From now on it looks away; while it has spans to end, it stays for that."""
+        """Ignore new traces from now on. The processor stays until its open spans have ended."""
         self.processor.close()
         present = _processors(self.provider)
         if self.processor in present and self.processor.is_idle:
@@ -47,7 +47,7 @@ class _Registration:
 
 
 def _processors(provider: Any, *unknown: RunProcessor) -> Sequence[Any]:
-    """Return the provider's processors; `unknown` where it does not have them in the SDK's way."""
+    """Return the provider's processors; `unknown` if it does not keep them as the SDK does."""
     return getattr(getattr(provider, "_multi_processor", None), "_processors", unknown)
 
 
@@ -80,7 +80,7 @@ class OpenAIAgentsInstrumentor(Integration):
         ),
     )
     values: TraceValues | None = None
-    """Session, user, tags and metadata of the traces that the SDK begins; the adapter sets them."""
+    """Session, user, tags and metadata of new traces; the adapter sets them."""
 
     def _hook(self, module: ModuleType) -> Iterable[Undoable]:
         if module.__name__ == "agents.run":
@@ -106,7 +106,10 @@ class OpenAIAgentsInstrumentor(Integration):
         yield _Registration(processor=processor, provider=provider)
 
         def creating(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            """Apps and other vendors replace the processors, and mean those that send to OpenAI; ours comes back."""
+            """Add our processor again after an app or vendor has replaced the processors.
+
+            A replacement is meant for the processors that send to OpenAI.
+            """
             if self._open and processor not in _processors(instance, processor):
                 guarded(instance.register_processor, processor)
             return wrapped(*args, **kwargs)
@@ -119,6 +122,6 @@ class OpenAIAgentsInstrumentor(Integration):
 
 
 class OpenAIAgentsAdapter(Adapter):
-    """The official SDK's way to turn this on; see `Adapter`."""
+    """The official SDK's adapter; see `Adapter`."""
 
     instrumentor = OpenAIAgentsInstrumentor

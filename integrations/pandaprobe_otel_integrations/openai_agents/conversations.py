@@ -1,4 +1,4 @@
-"""The conversation that a run belongs to, where the app has named none for the trace: that of its `Session`."""
+"""The conversation of a run: that of its `Session`, unless the app has set one for the trace."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CURRENT: Final[ContextVar[str | None]] = ContextVar("pandaprobe_openai_agents_c
 
 
 def current_conversation() -> str | None:
-    """Return the conversation of the run that is about to begin."""
+    """Return the conversation of the run that is about to start."""
     return _CURRENT.get()
 
 
@@ -40,5 +40,5 @@ async def _awaited(run: Any, conversation: str) -> Any:
 
 
 def _conversation(options: Mapping[str, Any]) -> str | None:
-    """Return the service's own conversation, or the id of the session, of whatever class; some have it only later."""
+    """Return the service's own conversation, or the id of a session of any class; some have it only later."""
     return string(options.get("conversation_id")) or string(getattr(options.get("session"), "session_id", None))

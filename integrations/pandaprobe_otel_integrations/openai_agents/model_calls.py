@@ -10,19 +10,19 @@ from pandaprobe_otel_integrations._openai_protocol.chat_messages import input_me
 from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
 from pandaprobe_otel_integrations._openai_protocol.responses import ECHOES, Responses
 from pandaprobe_otel_integrations._openai_protocol.usage import usage_attributes
-from pandaprobe_otel_integrations._rest import names_of, parameters
+from pandaprobe_otel_integrations._other_members import names_of, parameters
 from pandaprobe_otel_integrations._shape import obj, objects
 
-from .requests import ModelRequest
+from .model_inputs import ModelRequest
 
 _RESPONSES = Responses()
 _READ: Final = names_of(SAMPLING, LIMITS, ("base_url", "model_impl", "include_usage"))
-"""Settings of a model that attributes tell, or that are the SDK's own."""
+"""Settings of a model that are recorded in attributes, or that are the SDK's own."""
 _ORIGIN: Final = frozenset({"model", "response_id"})
 
 
 def model_attributes(kind: str, data: Any, request: ModelRequest | None, *, with_content: bool) -> dict[str, Any]:
-    """Everything about a call that is over; `kind` is the span data's `type`, `request` what was asked, if known."""
+    """Return the attributes of a finished call. `kind` is the span data's `type`, `request` the request, if known."""
     if kind == "response":
         return _response(data, request, with_content)
     found = _generation(data, with_content)
@@ -32,8 +32,11 @@ def model_attributes(kind: str, data: Any, request: ModelRequest | None, *, with
 
 
 def _response(data: Any, request: ModelRequest | None, with_content: bool) -> dict[str, Any]:
-    """The Responses API: the response repeats what was asked, but for the input, and not all services do so. Where
-    there is none, the call has failed, or the app lets the SDK tell nothing of it."""
+    """Return the attributes of a call of the Responses API.
+
+    With most services, the response repeats the request, except for the input. If there is no response, the call has
+    failed, or the app keeps the SDK from recording it.
+    """
     response = obj(data.response)
     answer = _RESPONSES.answer(response, with_content=with_content)
     asked = request.body() if request is not None else {}
@@ -47,7 +50,7 @@ def _response(data: Any, request: ModelRequest | None, with_content: bool) -> di
 
 
 def _generation(data: Any, with_content: bool) -> dict[str, Any]:
-    """Return the messages of chat completions; of a streamed answer the response that the SDK makes of it."""
+    """Return the messages of chat completions. For a streamed answer, the SDK makes a response, which is used."""
     output = objects(data.output)
     found: dict[str, Any] = {
         **sampling_attributes(obj(data.model_config)),
@@ -74,7 +77,7 @@ def _generation(data: Any, with_content: bool) -> dict[str, Any]:
 
 
 def _without_origins(items: Any) -> list[dict[str, Any]]:
-    """Output items without the note that some versions of the SDK put on each: what model and response it is of."""
+    """Return output items without the note about model and response that some versions of the SDK add to each."""
     return [
         {key: value for key, value in item.items() if key != "provider_data" or not _ORIGIN.issuperset(obj(value))}
         for item in objects(items)

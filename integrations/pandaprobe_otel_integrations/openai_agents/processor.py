@@ -1,4 +1,4 @@
-"""The SDK's traces and spans as OpenTelemetry spans, each under the span that the SDK says is its parent."""
+"""The SDK's traces and spans as OpenTelemetry spans, each below the parent that the SDK names."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from pandaprobe_otel_integrations._span_writing import fail, present
 
 from .conversations import current_conversation
 from .model_calls import model_attributes
-from .requests import ModelRequest, request_that_begins
+from .model_inputs import ModelRequest, request_that_begins
 
 _MODEL_CALLS: Final = frozenset({"generation", "response"})
 _STEPS: Final = frozenset({"task", "turn"})
-"""The SDK's own loop: nothing to show, and its usage is that of the model calls below."""
+"""The SDK's own loop, which gets no span; its usage is that of the model calls below."""
 _BODIES: Final = frozenset({"function", "guardrail", "custom"})
-"""Spans around code of the app, which begin and end in one task: that code's spans belong below them."""
+"""Spans around code of the app that start and end in one task: spans of this code belong below them."""
 _ASKED: Final = (names.SYSTEM_INSTRUCTIONS, names.INPUT_MESSAGES)
 
 
 class RunProcessor:
-    """A trace processor (the SDK's `TracingProcessor`, which asks for no more than its methods).
+    """A trace processor (the SDK's `TracingProcessor`, which needs only its methods).
 
-    `recorder` gives the tracer, and None while nothing is to be recorded. `claims_only` says that somebody else
-    records the runs: then this only keeps the model clients below from recording the same calls. `values` gives
-    session, user, tags and metadata of the traces that begin.
+    `recorder` returns the tracer, and None while nothing is recorded. `claims_only` returns True while another vendor
+    records the runs: then this only keeps the model clients below from recording the same calls. `values` returns
+    session, user, tags and metadata of new traces.
     """
 
     def __init__(
@@ -57,20 +57,20 @@ class RunProcessor:
         self._closed = False
 
     def close(self) -> None:
-        """Record nothing any more but the ends of what has begun."""
+        """Record only the ends of open spans from now on."""
         self._closed = True
 
     @property
     def is_idle(self) -> bool:
-        """Return whether nothing that has begun is still to end."""
+        """Return whether no span is open."""
         return len(self._runs) == 0
 
     def on_trace_start(self, trace: Any) -> None:
-        """A run, or a block of the app around several, begins."""
+        """Start a run, or the app's block around several runs."""
         guarded(self._trace_begins, trace)
 
     def on_trace_end(self, trace: Any) -> None:
-        """It ends, and with it whatever is left open below."""
+        """End it, with all open spans below."""
         run = self._runs.take(trace.trace_id)
         if run is not None:
             guarded(self._record_raised, run)
@@ -78,11 +78,11 @@ class RunProcessor:
             self._end(run)
 
     def on_span_start(self, span: Any) -> None:
-        """A step begins."""
+        """Start a step."""
         guarded(self._span_begins, span)
 
     def on_span_end(self, span: Any) -> None:
-        """It ends; what it was about is known only now."""
+        """End a step; its data is complete only now."""
         run = self._runs.take(span.span_id)
         request = self._requests.pop(span.span_id, None)
         if run is None:
@@ -95,10 +95,10 @@ class RunProcessor:
             guarded(run.span.end)
 
     def shutdown(self, timeout: float | None = None) -> None:
-        """Nothing is kept here."""
+        """Do nothing: nothing is kept here."""
 
     def force_flush(self) -> None:
-        """Nothing is kept here."""
+        """Do nothing: nothing is kept here."""
 
     # -- beginning ----------------------------------------------------------------------------------------------------
 
@@ -200,7 +200,7 @@ class RunProcessor:
         error = obj(told.error)
         if error:
             message = str(error.get("message") or "error")
-            # What the model was told of a tool's failure says more than the error, which may be redacted.
+            # The text that the model gets about a tool's failure has more detail than the error, which may be redacted.
             answered = string(data.output) if kind == "function" else None
             detail = (answered or string(obj(error.get("data")).get("error"))) if with_content else None
             fail(span, message, detail or message)
@@ -212,7 +212,7 @@ class RunProcessor:
             self._record_raised(run)
 
     def _tell_agents(self, run: Run, attributes: Mapping[str, Any]) -> None:
-        """A model call's input is, when it is the first, that of its agent and its run; its output is for now too."""
+        """Keep the input of the first model call and the output of the latest one as those of its agent and run."""
         above = run.parent
         while above is not None and above.is_agent:
             if above.span is not None:
@@ -225,7 +225,7 @@ class RunProcessor:
             above = above.parent
 
     def _record_raised(self, run: Run) -> None:
-        """The exception that goes through the block which is about to end. Cancellation is none."""
+        """Record the exception that passes through the block about to end. Cancellation is not a failure."""
         raised = sys.exc_info()[1]
         if run.span is None or not isinstance(raised, Exception) or raised is run.handling:
             return
@@ -248,21 +248,21 @@ class RunProcessor:
 
 
 def _set_stopped(run: Run | None, outcome: str | None) -> None:
-    """Return whether this run waits for an approval, and what shows nothing of its own between it and its span."""
+    """Note the outcome on this run, and on the runs above it up to the first one with a span."""
     while run is not None:
         run.stopped = outcome
         run = run.parent if run.span is None else None
 
 
 def _tell_waiting(run: Run) -> None:
-    """A run that waits in the end says so, and what it is a part of waits with it."""
+    """Mark a run that ends while it waits, and the runs around it."""
     if run.stopped is not None and run.span is not None:
         run.span.set_attribute(ours.OUTCOME, run.stopped)
         _set_stopped(run.parent, run.stopped)
 
 
 def _beginning(kind: str, data: Any) -> tuple[str, dict[str, Any]]:
-    """Name of the span, and what is known of it at once."""
+    """Return the name of the span, and its initial attributes."""
     name = string(getattr(data, "name", None)) or kind
     if kind in _MODEL_CALLS:
         model = string(getattr(data, "model", None))
@@ -284,7 +284,7 @@ def _beginning(kind: str, data: Any) -> tuple[str, dict[str, Any]]:
 
 
 def _ending(kind: str, data: Any, with_content: bool) -> dict[str, Any]:
-    """Return what is known at the end, model calls aside."""
+    """Return the final attributes of a span that is not a model call."""
     if kind == "guardrail":
         return {ours.OUTPUT: encoded({ours.OUTPUT: {"triggered": data.triggered}})[ours.OUTPUT]}
     if kind == "handoff":

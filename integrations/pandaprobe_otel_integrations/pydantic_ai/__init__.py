@@ -19,17 +19,17 @@ from pandaprobe_otel_integrations._native_spans import adopt, scope_of
 from pandaprobe_otel_integrations._patching import Undoable, patch, replace
 from pandaprobe_otel_integrations._span_writing import record_raised
 
-from .answers import TOOLS, hook_tools
-from .beside import Beside
+from .answered_tools import TOOLS, hook_tools
+from .span_additions import Beside
 
 __all__ = ["PydanticAIInstrumentor"]
 
 _SCOPE: Final = "pydantic-ai"
 _INSTRUMENTED: Final = ("Agent", "Embedder")
 _FORMAT: Final = 6
-"""Version of the spans: the newest, in which results of tools have the role that the conventions give them."""
+"""Version of the spans: the newest, in which tool results have the conventions' role."""
 _DEFAULT: Final = "_instrument_default"
-"""The attribute that `instrument_all` of a class sets. There is no public way to read what it was."""
+"""The attribute that `instrument_all` of a class sets. There is no public way to read its earlier value."""
 _FIRST_CHUNK: Final = "time_to_first_chunk"
 
 
@@ -62,7 +62,10 @@ class PydanticAIInstrumentor(Integration):
             yield patch(models.StreamedResponse, _FIRST_CHUNK, self._first_chunk)
 
     def _hook_beside(self) -> Iterable[Undoable]:
-        """Yield hooks for parameters and messages that the spans leave out. Older versions describe them elsewhere."""
+        """Yield hooks for parameters and messages that the spans leave out.
+
+        Older versions have them in other places.
+        """
         beside = Beside(is_on=lambda: self._open and self._recorder.with_content)
         messages: Any = import_module("pydantic_ai.messages")
         yield patch(messages.UserPromptPart, "otel_message_parts", beside.prompt)
@@ -82,7 +85,7 @@ class PydanticAIInstrumentor(Integration):
 
     @contextmanager
     def _ending(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Generator[Any]:
-        """Wrap the block in which Pydantic AI records exceptions; a stream that is torn down has none of them."""
+        """Wrap the block in which Pydantic AI records exceptions; a stream that is torn down has none."""
         with wrapped(*args, **kwargs) as entered:
             try:
                 yield entered
@@ -94,7 +97,7 @@ class PydanticAIInstrumentor(Integration):
                 raise
 
     def _first_chunk(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Wrap the question how long an answer has kept its reader waiting, which is asked inside of its span."""
+        """Wrap the method that returns the time until the first chunk, which is called inside the span."""
         waited_s = wrapped(*args, **kwargs)
         if self._open and waited_s is not None:
             guarded(_tell_first_chunk, waited_s)

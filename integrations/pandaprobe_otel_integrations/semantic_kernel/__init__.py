@@ -1,4 +1,4 @@
-"""OpenTelemetry spans for Semantic Kernel, around the runs of its agents and around the functions of its plugins."""
+"""OpenTelemetry spans for Semantic Kernel: around the runs of its agents and around the functions of its plugins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pandaprobe_otel_integrations._model_call import Recorder
 from pandaprobe_otel_integrations._native_spans import adopt
 from pandaprobe_otel_integrations._patching import Undoable, patch, replace
 
-from .functions import begin_function
+from .function_calls import begin_function
 from .native import NativeSpans
 from .runs import begin_run
 
@@ -25,7 +25,7 @@ _CHAT: Final = "semantic_kernel.connectors.ai.chat_completion_client_base"
 _FUNCTION: Final = "semantic_kernel.functions.kernel_function"
 _FUNCTION_SPANS: Final = "semantic_kernel.utils.telemetry.model_diagnostics.function_tracer"
 _MODEL_SPANS: Final = "semantic_kernel.utils.telemetry.model_diagnostics.decorators"
-"""Module and scope of the spans that Semantic Kernel makes of model calls where the app has turned them on."""
+"""Module and scope of the spans that Semantic Kernel makes of model calls if the app has turned them on."""
 
 Begin = Callable[[Recorder, tuple[Any, ...], dict[str, Any]], Scope]
 

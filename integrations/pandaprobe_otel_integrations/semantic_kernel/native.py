@@ -1,4 +1,4 @@
-"""Semantic Kernel's functions that open spans of its own, where ours is the current span already."""
+"""Semantic Kernel's functions that open its own spans, for cases in which ours is already current."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SpanBlock = AbstractContextManager[Span]
 class NativeSpans:
     """A switch for the framework's own spans: while `is_on`, none is made right below one of ours.
 
-    An agent of a class that is not recorded here, and a chat that no agent leads, keep theirs.
+    An agent of a class that is not recorded here, and a chat outside of an agent, keep theirs.
     """
 
     is_on: Callable[[], bool]
@@ -35,7 +35,7 @@ class NativeSpans:
         """Wrap the start of the span of the loop that calls functions until the model has an answer."""
         if not self._is_below_ours():
             return wrapped(*args, **kwargs)
-        # It is made current and ended by the caller: what is below it has to be below ours, which goes on.
+        # The caller makes it current and ends it: spans below it must be below ours, which goes on.
         return NonRecordingSpan(get_current_span().get_span_context())
 
     def _is_below_ours(self) -> bool:

@@ -16,7 +16,7 @@ from pandaprobe_otel_integrations._span_writing import present
 
 
 def begin_run(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> RunScope:
-    """Start the span, as a child of the current one: below the function call where the agent is another's tool."""
+    """Start the span, as a child of the current one: below the function call if the agent is another agent's tool."""
     agent, thread = args[0], kwargs.get("thread")
     name = string(agent.name) or type(agent).__name__
     attributes = {
@@ -34,7 +34,7 @@ def begin_run(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 
 class RunScope(SpanScope):
-    """A run. A thread gets its id within it, unless it has one; where there is none, the run makes one."""
+    """A run. A thread without an id gets one during the run. Without a thread, the run makes one."""
 
     def __init__(self, recorder: Recorder, span: Any, thread: Any) -> None:
         super().__init__(recorder, span)
@@ -42,18 +42,18 @@ class RunScope(SpanScope):
         self._said: list[str] = []
 
     def produced(self, item: Any, /) -> None:
-        """An answer, or a piece of one."""
+        """Record an answer, or a piece of one."""
         guarded(self._read, item)
 
     def returned(self, value: Any, /) -> None:
-        """The agent has answered: with this value, or with what it has yielded."""
+        """Record the agent's answer: this value, or the yielded pieces."""
         if value is not None:
             guarded(self._read, value)
         guarded(self._tell)
         guarded(self.span.end)
 
     def raised(self, error: BaseException, /) -> None:
-        """The run has failed, or the app reads no further."""
+        """Record that the run has failed, or that the app stops reading."""
         guarded(self._tell)
         super().raised(error)
 

@@ -1,4 +1,4 @@
-"""OpenTelemetry spans for smolagents, by patches of its agents, tools and models."""
+"""OpenTelemetry spans for smolagents, from patches of its agents, tools and models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .runs import ContextExecutor, begin_agent, begin_model, begin_own_model, be
 __all__ = ["SmolagentsInstrumentor"]
 
 _MODELS: Final = ("InferenceClientModel", "TransformersModel", "VLLMModel", "MLXModel")
-"""Models whose client no integration of ours records; of the others, the client's span is that of the call."""
+"""Models whose client no integration of ours records. For all others, the client makes the span of the call."""
 
 Begin = Callable[[Recorder, Any, tuple[Any, ...], dict[str, Any]], SpanScope]
 

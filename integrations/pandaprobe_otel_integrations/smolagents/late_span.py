@@ -1,4 +1,4 @@
-"""A span that is made in the end, when it is known that nobody else has made one of the same call."""
+"""A span that is made only at its end, if nobody else has made one for the same call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pandaprobe_otel_integrations._llm_span import CallWatch
 
 
 class LateSpan(NonRecordingSpan):
-    """Keeps what it is told for the span that `start` makes."""
+    """A buffer for attributes of the span that `start` makes."""
 
     def __init__(self, start: Callable[[], Span], watch: CallWatch) -> None:
         super().__init__(INVALID_SPAN_CONTEXT)
@@ -20,19 +20,19 @@ class LateSpan(NonRecordingSpan):
         self._told: list[Callable[[Span], object]] = []
 
     def is_recording(self) -> bool:
-        """It takes what it is told."""
+        """Return True: it accepts attributes."""
         return True
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
-        """As OpenTelemetry's."""
+        """Keep the attributes."""
         self._told.append(lambda span: span.set_attributes(attributes))
 
     def set_attribute(self, key: str, value: Any) -> None:
-        """As OpenTelemetry's."""
+        """Keep the attribute."""
         self._told.append(lambda span: span.set_attribute(key, value))
 
     def set_status(self, status: Any, description: str | None = None) -> None:
-        """As OpenTelemetry's."""
+        """Keep the status."""
         self._told.append(lambda span: span.set_status(status, description))
 
     def record_exception(
@@ -42,15 +42,15 @@ class LateSpan(NonRecordingSpan):
         timestamp: int | None = None,
         escaped: bool = False,
     ) -> None:
-        """As OpenTelemetry's."""
+        """Keep the exception."""
         self._told.append(lambda span: span.record_exception(exception, attributes, timestamp, escaped))
 
     def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
-        """As OpenTelemetry's."""
+        """Keep the event."""
         self._told.append(lambda span: span.add_event(name, attributes, timestamp))
 
     def end(self, end_time: int | None = None) -> None:
-        """Make the span, where nobody else has."""
+        """Make the span, unless another one exists."""
         if self._watch.is_recorded:
             return
         span = self._start()

@@ -9,8 +9,8 @@ from pandaprobe_otel_integrations import _names as names
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import Content
 from pandaprobe_otel_integrations._openai_protocol.chat_messages import content_parts
+from pandaprobe_otel_integrations._other_members import parameters, told
 from pandaprobe_otel_integrations._parts import Part
-from pandaprobe_otel_integrations._rest import parameters, told
 from pandaprobe_otel_integrations._shape import Object, items, obj, objects, string
 
 _READ: Final = frozenset({"messages", "tools_to_call_from", "model", "model_id"})
@@ -18,7 +18,7 @@ _ROLES = {"tool-call": "assistant", "tool-response": "tool"}
 
 
 def messages_of(messages: Iterable[Any]) -> list[Part]:
-    """Return chatMessages, or dicts of their form, as messages with parts."""
+    """Return ChatMessages, or dicts of their form, as messages with parts."""
     return [_message(each) for each in messages]
 
 
@@ -30,7 +30,7 @@ def answer_of(message: Any) -> list[Part]:
 
 
 def usage_of(message: Any) -> dict[str, Any]:
-    """Return tokens of a call, where the model tells them."""
+    """Return tokens of a call, if the model reports them."""
     usage = getattr(message, "token_usage", None)
     if usage is None or not (usage.input_tokens or usage.output_tokens):
         return {}
@@ -38,7 +38,7 @@ def usage_of(message: Any) -> dict[str, Any]:
 
 
 def tool_definitions(tools: Iterable[Any]) -> list[Part]:
-    """Return tools that a model is given."""
+    """Return the tools of a model."""
     return [
         {
             "type": "function",
@@ -51,7 +51,7 @@ def tool_definitions(tools: Iterable[Any]) -> list[Part]:
 
 
 def parameters_of(model: Any, given: Mapping[str, Any]) -> Content:
-    """Return the parameters of a call: those that its model always sends, and its own."""
+    """Return the parameters of a call: its own, and its model's constant ones."""
     return parameters({**obj(getattr(model, "kwargs", None)), **given}, _READ)
 
 
@@ -78,6 +78,6 @@ def _block(block: Object) -> list[Part]:
     picture: Any = block.get("image")
     if not hasattr(picture, "tobytes"):
         return content_parts([block])
-    # A picture of Pillow's: its points, and no file.
+    # A Pillow picture consists of pixels, and is not a file.
     told_of = {"width": picture.width, "height": picture.height}
     return [{**parts.blob(picture.tobytes(), "image", f"image/x-{str(picture.mode).lower()}"), **told_of}]

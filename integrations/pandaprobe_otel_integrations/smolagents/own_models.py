@@ -1,4 +1,4 @@
-"""Classes of models that an app has written itself, whose methods are hooked when an agent with one first runs."""
+"""The app's own model classes, whose methods are hooked when an agent with one runs for the first time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LIBRARY: Final = "smolagents."
 
 
 class OwnModels:
-    """The hooks on them, which are taken off together."""
+    """The hooks on these classes, which are removed together."""
 
     def __init__(self, wrapper: Wrapper) -> None:
         self._wrapper = wrapper
@@ -21,13 +21,13 @@ class OwnModels:
         self._is_off = False
 
     def hook(self, model: Any) -> None:
-        """Hook the methods of this model's class that smolagents has not written."""
+        """Hook the methods of this model's class that do not come from smolagents."""
         owners = [
             owner
             for owner in type(model).__mro__
             if not f"{owner.__module__}.".startswith(_LIBRARY) and any(name in owner.__dict__ for name in _METHODS)
         ]
-        for owner in owners[:1]:  # those that it derives from are part of its call
+        for owner in owners[:1]:  # methods of its base classes are part of its call
             if owner not in self._hooked:
                 self._add(owner)
 
@@ -37,7 +37,7 @@ class OwnModels:
                 self._hooked[owner] = [patch(owner, name, self._wrapper) for name in _METHODS if name in owner.__dict__]
 
     def undo(self) -> None:
-        """Take them off."""
+        """Remove the hooks."""
         with self._lock:
             self._is_off = True
             hooked, self._hooked = self._hooked, {}

@@ -24,15 +24,15 @@ from .scopes import AgentScope, ModelScope, ToolScope
 
 
 class ContextExecutor(ThreadPoolExecutor):
-    """The executor that runs an agent's code with a time limit: the code's tools are the agent's."""
+    """The executor that runs an agent's code with a time limit. It makes the code's tools part of the agent."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Submit in the context of the submitter."""
+        """Submit in the submitter's context."""
         return super().submit(copy_context().run, fn, *args, **kwargs)
 
 
 def begin_agent(recorder: Recorder, agent: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AgentScope:
-    """`MultiStepAgent.run`; with `stream`, the steps are read inside the span, which ends with them."""
+    """Open the span of `MultiStepAgent.run`. With `stream`, the steps are read inside it, and it ends with them."""
     name = string(getattr(agent, "name", None)) or type(agent).__name__
     attributes: dict[str, Any] = {
         ours.KIND: "AGENT",
@@ -47,7 +47,7 @@ def begin_agent(recorder: Recorder, agent: Any, args: tuple[Any, ...], kwargs: d
 
 
 def begin_tool(recorder: Recorder, tool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolScope:
-    """`Tool.__call__`."""
+    """Open the span of `Tool.__call__`."""
     name = str(tool.name)
     attributes: dict[str, Any] = {
         ours.OPERATION_NAME: "execute_tool",
@@ -64,7 +64,7 @@ def begin_tool(recorder: Recorder, tool: Any, args: tuple[Any, ...], kwargs: dic
 
 
 def begin_own_model(recorder: Recorder, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ModelScope:
-    """The same of a model of the app's own: the span is ours, unless the client that it goes through makes one."""
+    """Open the span of a call of the app's own model class, unless the client that it uses makes one."""
     watch, context, begun_ns = CallWatch(), get_current(), time_ns()
     name, attributes = _described(recorder, model, args, kwargs)
 
@@ -77,8 +77,8 @@ def begin_own_model(recorder: Recorder, model: Any, args: tuple[Any, ...], kwarg
 
 
 def begin_model(recorder: Recorder, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ModelScope:
-    """`generate` and `generate_stream` of a model whose client has no instrumentation of ours."""
-    is_taken(get_current())  # told to whoever watches
+    """Open the span of `generate` or `generate_stream` of a model whose client has no integration of ours."""
+    is_taken(get_current())  # noted by the watch
     name, attributes = _described(recorder, model, args, kwargs)
     attributes[names.PROVIDER] = "huggingface"
     span = recorder.tracer.start_span(f"chat {name}", kind=SpanKind.CLIENT, attributes=attributes)

@@ -1,4 +1,4 @@
-"""Attributes of the spans of agents, tools and models, while the code inside them runs and at the end."""
+"""Attributes of the spans of agents, tools and models, during their work and at the end."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from .messages import answer_of, usage_of
 
 _FINAL: Final = "FinalAnswerStep"
 _DROPPED: Final = "generator ignored GeneratorExit"
-"""The error that Python raises when the app drops the steps: smolagents' generator yields again when it is closed."""
+"""Python's error when the app drops the steps, because smolagents' generator yields again after it is closed."""
 _PLAIN: Final[frozenset[type]] = frozenset({str, int, float, bool, dict, list})
-"""Types of results that are told as they are."""
+"""Types of results that are recorded unchanged."""
 
 
 class _Scope(SpanScope):
-    """One call; what stops it from outside is no error of it."""
+    """One call. An external stop is not an error of it."""
 
     def returned(self, value: Any, /) -> None:
-        """It has ended with this value, or has been read to its end."""
+        """Record the end of the call, with this value or, for a stream, after its last item."""
         guarded(self._tell, value)
         guarded(self.span.end)
 
@@ -49,13 +49,13 @@ class AgentScope(_Scope):
         self._is_read = False
 
     def produced(self, item: Any, /) -> None:
-        """A step."""
+        """Record a step."""
         self._is_read = True
         if type(item).__name__ == _FINAL:
             guarded(self._tell_answer, item.output)
 
     def _tell(self, value: Any) -> None:
-        if not self._is_read:  # else the last step has told it
+        if not self._is_read:  # otherwise, the last step contains it
             self._tell_answer(getattr(value, "output", value))
 
     def _tell_answer(self, output: Any) -> None:
@@ -89,7 +89,7 @@ class ModelScope(_Scope):
         self._pieces: list[Any] = []
 
     def produced(self, item: Any, /) -> None:
-        """A piece of the answer."""
+        """Record a piece of the answer."""
         if not self._pieces:
             guarded(self.span.set_attribute, names.STREAM, True)
         self._pieces.append(item)

@@ -1,4 +1,4 @@
-"""Additions to the spans that Strands Agents makes itself."""
+"""Additions to the spans that Strands Agents makes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .tracer import TracerChange
 __all__ = ["StrandsInstrumentor"]
 
 _SPANS: Final = "strands.telemetry.tracer"
-"""Module of Strands' tracer, whose name is the instrumentation scope too."""
+"""Module of Strands' tracer, which is also the name of the instrumentation scope."""
 _AGENTS: Final = "strands.agent.agent"
 _INTERRUPTS: Final = "strands.types.interrupt"
 
@@ -76,7 +76,7 @@ class StrandsInstrumentor(Integration):
         yield change
 
     def _model_called(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Wrap the beginning of a model call's span."""
+        """Wrap the start of a model call's span."""
         span = wrapped(*args, **kwargs)
         if self._open:
             guarded(self._runs.calls, span, args[1] if len(args) > 1 else kwargs.get("parent_span"))
@@ -87,14 +87,14 @@ class StrandsInstrumentor(Integration):
         self._runs.ends(span)
 
     def _serializing(self, wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-        """Wrap what makes JSON of messages."""
+        """Wrap the function that encodes messages as JSON."""
         without = guarded(without_bytes, args[0]) if self._open and args else None
         if without is not None:
             args = (without, *args[1:])
         return wrapped(*args, **kwargs)
 
     def _before(self, tell: Callable[..., None]) -> Callable[..., Any]:
-        """Return a wrapper that tells something of the same arguments before the call."""
+        """Return a wrapper that first calls another function with the same arguments."""
 
         def around(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
             if self._open:

@@ -9,13 +9,13 @@ from pandaprobe_otel_integrations._conversation_ids import ConversationIds
 
 
 class Conversations:
-    """An agent keeps its messages from call to call: all of its calls are one conversation."""
+    """One conversation per agent: an agent keeps its messages from call to call."""
 
     def __init__(self) -> None:
         self._ids = ConversationIds()
 
     def tell(self, agent: Any, span: Any) -> None:
-        """Write the conversation on the span of a run, unless the app's own attributes say one."""
+        """Write the conversation on the span of a run, unless the app's own attributes set one."""
         if span.is_recording() and names.CONVERSATION_ID not in span.attributes:
             span.set_attribute(names.CONVERSATION_ID, self._id(agent))
 
@@ -23,5 +23,5 @@ class Conversations:
         managed: Any = getattr(getattr(agent, "_session_manager", None), "session_id", None)
         if managed:
             return str(managed)
-        # Strands' own id of an agent without a manager has eight digits, so that strangers would meet in one session.
+        # Strands' own id of an agent without a manager has eight digits, so unrelated agents could share a session.
         return self._ids.of(agent)

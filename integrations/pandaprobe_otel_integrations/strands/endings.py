@@ -1,4 +1,4 @@
-"""Ends of runs and tools that neither succeed nor fail, which Strands' spans call successes."""
+"""Ends of runs and tools that neither succeed nor fail, but that Strands' spans record as successes."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ _STOPS: Final = {"interrupt": INTERRUPTED, "cancelled": CANCELLED}
 
 
 def tell_how_agent_ends(span: Any, response: Any = None, error: BaseException | None = None, **_: Any) -> None:
-    """The run of an agent is over, or stops: its result says why."""
+    """Record the end of an agent's run from the reason in its result."""
     _tell(span, _STOPS.get(str(getattr(response, "stop_reason", None))) if error is None else outcome_of(error))
 
 
 def tell_cancellation(span: Any, cancellation: BaseException) -> None:
-    """A run was cancelled, or the app has left its stream."""
+    """Record that a run was cancelled, or that the app has left its stream."""
     _tell(span, outcome_of(cancellation))
 
 
 def tell_how_tool_ends(span: Any, tool_result: Any, error: BaseException | None = None, **_: Any) -> None:
-    """A tool has no result when it waits for a person, which it has told then, and when the app has left the run."""
+    """Record the end of a tool. It has no result if it waits for a person, or if the app has left the run."""
     left = sys.exc_info()[1]
     if tool_result is None and error is None and left is not None and OUTCOME not in getattr(span, "attributes", {}):
         _tell(span, outcome_of(left))
 
 
 def tell_interrupt() -> None:
-    """Mark the current run as stopped to ask a person."""
+    """Mark the current run as interrupted for a person's answer."""
     _tell(get_current_span(), INTERRUPTED)
 
 

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 from pandaprobe_otel_integrations import _parts as parts
 from pandaprobe_otel_integrations._content import encoded
 from pandaprobe_otel_integrations._openai_protocol.parameters import LIMITS, SAMPLING, sampling_attributes
-from pandaprobe_otel_integrations._rest import RESPONSE, names_of, parameters, told
+from pandaprobe_otel_integrations._other_members import RESPONSE, names_of, parameters, told
 from pandaprobe_otel_integrations._shape import items, obj, string
 from pandaprobe_otel_integrations._span_writing import present
 
@@ -24,7 +24,7 @@ class OpenRuns:
         self._agents: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
     def begins(self, agent: Any, span: Any) -> None:
-        """The span of a run is open."""
+        """Keep the agent of a run whose span has started."""
         if not span.is_recording():
             return
         self._agents[span.context.span_id] = agent
@@ -33,7 +33,7 @@ class OpenRuns:
             span.set_attribute(_DESCRIPTION, description)
 
     def calls(self, span: Any, parent: Any) -> None:
-        """The span of a model call is open, below that of a cycle, which is below that of the run."""
+        """Record the parameters of a model call on its span. Its parent is a cycle, whose parent is the run."""
         agent = self._agents.get(getattr(getattr(parent, "parent", None), "span_id", 0))
         if agent is None or not span.is_recording():
             return
@@ -43,7 +43,7 @@ class OpenRuns:
         span.set_attributes(encoded(parameters(asked, _READ)))
 
     def ends(self, span: Any) -> None:
-        """The run is over: its state is what it leaves."""
+        """Record the state of the agent at the end of the run."""
         context = getattr(span, "context", None)
         agent = self._agents.pop(context.span_id, None) if context is not None else None
         state = obj(agent.state.get() if agent is not None else None)
@@ -52,7 +52,7 @@ class OpenRuns:
 
 
 def without_bytes(value: Any) -> Any:
-    """Return a value with a mark for bytes, where Strands would write that there was something."""
+    """Return a value with markers for bytes, which Strands would replace by a bare placeholder."""
     if isinstance(value, (bytes, bytearray)):
         return parts.blob(bytes(value), "data", None)
     if isinstance(value, Mapping):

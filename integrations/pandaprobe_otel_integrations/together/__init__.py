@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pandaprobe_otel_integrations._openai_protocol.embeddings import Embeddings
-from pandaprobe_otel_integrations._openai_protocol.foreign import ForeignChatCompletions, ForeignCompletions
-from pandaprobe_otel_integrations._openai_protocol.media import MEDIA
+from pandaprobe_otel_integrations._openai_protocol.media_endpoints import MEDIA
+from pandaprobe_otel_integrations._openai_protocol.other_services import ForeignChatCompletions, ForeignCompletions
 from pandaprobe_otel_integrations._openai_protocol.paths import ServiceApi
 from pandaprobe_otel_integrations._rerank import Rerank
 from pandaprobe_otel_integrations._rivals import Rival
@@ -16,8 +16,8 @@ __all__ = ["TogetherInstrumentor"]
 class TogetherInstrumentor(StainlessIntegration):
     """Chat completions, completions, embeddings, pictures and sound, sync and async.
 
-    Version 2 of the client or newer is needed; before it, use `openai` with Together's address. See `Integration` for
-    the options of `instrument()`.
+    This needs version 2 of the client or newer. With an older version, use `openai` with Together's address. See
+    `Integration` for the options of `instrument()`.
     """
 
     library = "together"

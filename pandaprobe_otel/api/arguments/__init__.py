@@ -1,1 +1,1 @@
-"""The arguments of the client: keywords and bodies as TypedDicts, which type checkers and pydantic both read."""
+"""Arguments of the client: keywords and bodies as TypedDicts, which both type checkers and pydantic read."""

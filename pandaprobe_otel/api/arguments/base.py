@@ -1,4 +1,4 @@
-"""The base of all arguments."""
+"""Base of all arguments."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ Weights = dict[str, float]
 
 
 class TraceRunFilters(Arguments, total=False):
-    """Filters of the traces to evaluate. The server ignores unknown filters and would evaluate everything."""
+    """Filters of the traces to evaluate. The server would ignore an unknown filter and evaluate everything."""
 
     date_from: Moment | None
     date_to: Moment | None
@@ -37,7 +37,7 @@ class SessionRunFilters(Arguments, total=False):
 
 
 class TraceRunArguments(Arguments, total=False):
-    """A run over the traces that match `filters`, or a share of them."""
+    """Run over the traces that match `filters`, or over a share of them."""
 
     name: str | None
     metrics: Required[MetricNames]
@@ -47,7 +47,7 @@ class TraceRunArguments(Arguments, total=False):
 
 
 class TraceBatchArguments(Arguments, total=False):
-    """A run over given traces."""
+    """Run over given traces."""
 
     trace_ids: Required[Annotated[list[Id], Field(min_length=1)]]
     metrics: Required[MetricNames]
@@ -56,7 +56,7 @@ class TraceBatchArguments(Arguments, total=False):
 
 
 class SessionRunArguments(Arguments, total=False):
-    """A run over the sessions that match `filters`, or a share of them."""
+    """Run over the sessions that match `filters`, or over a share of them."""
 
     name: str | None
     metrics: Required[MetricNames]
@@ -67,7 +67,7 @@ class SessionRunArguments(Arguments, total=False):
 
 
 class SessionBatchArguments(Arguments, total=False):
-    """A run over given sessions."""
+    """Run over given sessions."""
 
     session_ids: Required[Annotated[list[str], Field(min_length=1)]]
     metrics: Required[MetricNames]
@@ -77,9 +77,9 @@ class SessionBatchArguments(Arguments, total=False):
 
 
 class RunFilters(Arguments, total=False):
-    """Filters of `evaluations.run`, for traces (`status`, `trace_name`) or sessions (`has_error`, `min_trace_count`).
+    """Filters of `evaluations.run`.
 
-    The remaining ones are for both.
+    `status` and `trace_name` are for traces, `has_error` and `min_trace_count` for sessions, the others for both.
     """
 
     date_from: Moment | None

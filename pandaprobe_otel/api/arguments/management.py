@@ -13,40 +13,40 @@ Description = Annotated[str, Field(max_length=2000)]
 
 
 class OrganizationArguments(Arguments):
-    """An organization's name."""
+    """Name of an organization."""
 
     name: Title
 
 
 class RoleArguments(Arguments):
-    """A member's role."""
+    """Role of a member."""
 
     role: AnyRole
 
 
 class InvitationArguments(Arguments, total=False):
-    """An invitation to send."""
+    """Invitation to send."""
 
     email: Required[Annotated[str, Field(min_length=3, max_length=320)]]
     role: AnyRole
 
 
 class ProjectArguments(Arguments, total=False):
-    """A project to create."""
+    """Project to create."""
 
     name: Required[Title]
     description: Description
 
 
 class ProjectChanges(Arguments, total=False):
-    """Changes of a project; omitted fields stay."""
+    """Changes to a project; omitted fields stay."""
 
     name: Title
     description: Description
 
 
 class ApiKeyArguments(Arguments, total=False):
-    """An API key to create."""
+    """API key to create."""
 
     name: Required[Title]
     expiration: AnyExpiration

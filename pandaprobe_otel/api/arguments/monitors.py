@@ -35,7 +35,7 @@ class MonitorListQuery(MonitorFilters, Paging, total=False):
 
 
 class MonitorTargets(Arguments, total=False):
-    """Filters of the traces or sessions that a monitor evaluates: those of runs of its target type."""
+    """Filters of the traces or sessions that a monitor evaluates; they depend on its target type, as for runs."""
 
     date_from: Moment | None
     date_to: Moment | None
@@ -49,7 +49,7 @@ class MonitorTargets(Arguments, total=False):
 
 
 class MonitorArguments(Arguments, total=False):
-    """A monitor to create. Weights of signals are for sessions only."""
+    """Monitor to create. Weights of signals are for sessions only."""
 
     name: Required[Title]
     target_type: Required[AnyTargetType]
@@ -63,7 +63,7 @@ class MonitorArguments(Arguments, total=False):
 
 
 class MonitorChanges(Arguments, total=False):
-    """Changes of a monitor; omitted fields stay."""
+    """Changes to a monitor; omitted fields stay."""
 
     name: Title
     metrics: MetricNames

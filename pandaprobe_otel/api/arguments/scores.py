@@ -22,7 +22,7 @@ from pandaprobe_otel.api.fields import (
 
 
 class ScoreFilters(Arguments, total=False):
-    """Filters of trace scores. `name` is exact; dates are those of the scores."""
+    """Filters of trace scores. `name` matches exactly; dates are those of the scores."""
 
     trace_id: Id | None
     name: str | None
@@ -104,14 +104,14 @@ class SessionHistoryQuery(Arguments, total=False):
 
 
 class ComparisonFilters(Arguments, total=False):
-    """A ranking of sessions: `asc` has the worst first."""
+    """Ranking of sessions; `asc` puts the worst first."""
 
     metric_name: Required[str]
     sort_order: AnySortOrder
 
 
 class SessionComparisonQuery(ComparisonFilters, total=False):
-    """Query of the ranking of sessions; its pages are smaller than those of other lists."""
+    """Query of the ranking of sessions. Its pages are smaller than those of other lists."""
 
     limit: Annotated[int, Field(ge=1, le=100)]
     offset: Offset

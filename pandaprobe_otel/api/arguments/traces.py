@@ -44,7 +44,7 @@ class TraceListQuery(TraceFilters, Paging, total=False):
 
 
 class Window(Arguments, total=False):
-    """A period from `started_after` to before `started_before`, divided into buckets."""
+    """Period from `started_after` to before `started_before`, divided into buckets."""
 
     granularity: AnyGranularity
     started_after: Required[Moment]
@@ -58,7 +58,7 @@ class TraceAnalyticsQuery(Window, total=False):
 
 
 class SpanArguments(Arguments, total=False):
-    """A span to add. `span_id` is generated if omitted; span ids are unique over all traces of the server."""
+    """Span to add. `span_id` is generated if omitted; span ids are unique over all traces of the server."""
 
     span_id: Id
     parent_span_id: Id | None
@@ -82,7 +82,7 @@ SpanBatch = Annotated[list[SpanArguments], Field(min_length=1, max_length=MAX_BA
 
 
 class TraceArguments(Arguments, total=False):
-    """A trace to post. `trace_id` is generated if omitted. Omitted fields erase those of an earlier post."""
+    """Trace to post. `trace_id` is generated if omitted. Omitted fields erase those of an earlier post."""
 
     trace_id: Id
     name: Required[Name]
@@ -101,7 +101,7 @@ class TraceArguments(Arguments, total=False):
 
 
 class TraceChanges(Arguments, total=False):
-    """Changes of a trace. Omitted fields stay, None clears, metadata is merged, tags are replaced."""
+    """Changes to a trace. Omitted fields stay, None clears, metadata is merged, tags are replaced."""
 
     name: Name
     status: AnyTraceStatus
@@ -117,7 +117,7 @@ class TraceChanges(Arguments, total=False):
 
 
 class SpanChanges(Arguments, total=False):
-    """Changes of a span. Omitted fields stay, None clears, metadata is merged."""
+    """Changes to a span. Omitted fields stay, None clears, metadata is merged."""
 
     name: Name
     kind: AnySpanKind

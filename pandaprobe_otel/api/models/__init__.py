@@ -1,4 +1,4 @@
-"""The answers of the API as pydantic models."""
+"""Answers of the API as pydantic models."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class ScoreTrend(Model):
 
 
 class ScoreDistribution(Model):
-    """One bar of a histogram. Scores of exactly 1 have an extra bar, the last (measured on server 0.5.0)."""
+    """One bar of a histogram. Scores of exactly 1 have an additional last bar (measured on server 0.5.0)."""
 
     bucket: int
     bucket_min: float

@@ -14,8 +14,8 @@ from pandaprobe_otel.api.models.base import Model, OpenRunStatus, OpenTargetType
 class EvalRun(Model):
     """State of an evaluation run.
 
-    `evaluated_count` counts targets, `failed_count` pairs of target and metric (measured on server 0.5.0). A run
-    is COMPLETED even if every metric failed, and targets that do not exist count as evaluated.
+    `evaluated_count` counts targets, but `failed_count` counts pairs of target and metric (measured on server 0.5.0). A
+    run is COMPLETED even if every metric failed, and targets that do not exist count as evaluated.
     """
 
     id: UUID
@@ -38,12 +38,12 @@ class EvalRun(Model):
 
     @property
     def finished(self) -> bool:
-        """True if the run is COMPLETED, or FAILED (which the server may change again for a while)."""
+        """True if the run is COMPLETED, or FAILED (which the server may still change for a while)."""
         return self.status in (EvaluationStatus.COMPLETED, EvaluationStatus.FAILED)
 
 
 class Provider(Model):
-    """A provider of judge models. If it is not available, `message` says what is missing."""
+    """Provider of judge models. If it is not available, `message` gives the reason."""
 
     key: str
     name: str
@@ -75,7 +75,7 @@ class MetricInfo(Metric):
 
 
 class RunFilters(Model):
-    """Filters of the traces to evaluate. Dates are as the caller wrote them."""
+    """Filters of the traces to evaluate. Dates are unchanged from the caller."""
 
     date_from: str | None = None
     date_to: str | None = None
@@ -87,7 +87,7 @@ class RunFilters(Model):
 
 
 class RunTemplate(Model):
-    """The arguments of a run of one metric, with their defaults."""
+    """Arguments of a run of one metric, with their defaults."""
 
     metric: MetricInfo
     filters: RunFilters

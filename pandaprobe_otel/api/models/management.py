@@ -1,4 +1,4 @@
-"""Organizations, members, projects, API keys and plans. Amounts of money are as the server writes them."""
+"""Organizations, members, projects, API keys and plans. Amounts of money are unchanged from the server."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Score(Model):
 
     @property
     def parsed(self) -> float | bool | str | None:
-        """The value by its type: a number, True or False, a label; None if there is none (a failed score)."""
+        """The value by its type: a number, True or False, or a label; None if there is none (a failed score)."""
         if self.value is None:
             return None
         if self.data_type == ScoreDataType.BOOLEAN:

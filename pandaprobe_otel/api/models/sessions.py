@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class SessionSummary(Model):
     """A session in a list. `has_error` depends on the statuses of traces, not of spans (measured on server 0.5.0).
 
-    `total_latency_ms` adds up the latencies of its traces; costs are in US dollars.
+    `total_latency_ms` is the sum of the latencies of its traces; costs are in US dollars.
     """
 
     session_id: str
@@ -33,7 +33,7 @@ class SessionSummary(Model):
 
 
 class Session(SessionSummary):
-    """A session with its traces, oldest first. The totals are those of all its traces, even on a page of them."""
+    """A session with its traces, oldest first. The totals include all its traces, even on a page of them."""
 
     traces: list[Trace] = Field(default_factory=list[Trace])
 

@@ -12,7 +12,7 @@ from pandaprobe_otel.mapping.outcomes import outcome_in
 
 
 class TraceAccepted(Model):
-    """An accepted trace. It can be read a moment later (0.15 to 0.5 s, measured); see `traces.wait_visible`."""
+    """An accepted trace. It becomes readable after 0.15 to 0.5 s (measured); see `traces.wait_visible`."""
 
     trace_id: UUID
     task_id: str
@@ -49,7 +49,7 @@ class Span(Model):
 
     @property
     def outcome(self) -> str | None:
-        """The ending if it was neither success nor failure: cancelled, timed_out, interrupted or partial."""
+        """The outcome if it was neither success nor failure: cancelled, timed_out, interrupted or partial."""
         return outcome_in({"metadata": self.metadata})
 
     def _repr_html_(self) -> str:
@@ -81,7 +81,7 @@ class Trace(Model):
 
     @property
     def outcome(self) -> str | None:
-        """The ending if it was neither success nor failure: cancelled, timed_out, interrupted or partial."""
+        """The outcome if it was neither success nor failure: cancelled, timed_out, interrupted or partial."""
         return outcome_in({"metadata": self.metadata})
 
     def __str__(self) -> str:

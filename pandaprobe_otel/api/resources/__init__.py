@@ -1,1 +1,1 @@
-"""The parts of a client. Each has its endpoints and, written once, the methods of both clients."""
+"""Parts of a client. Each has its endpoints and the methods of both clients, written once."""

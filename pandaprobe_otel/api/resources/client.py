@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pandaprobe_otel.api.call_steps import Steps
 from pandaprobe_otel.api.look_up import Found, look_up
 from pandaprobe_otel.api.models import TraceScore
 from pandaprobe_otel.api.operation import Resource, operation
 from pandaprobe_otel.api.path_values import TraceRef, trace_uuid_of
-from pandaprobe_otel.api.protocol import Steps
 from pandaprobe_otel.api.scoring import CREATE, give_score
 from pandaprobe_otel.capture.scores import score_body
 from pandaprobe_otel.enums import ScoreDataType
@@ -40,7 +40,7 @@ class ClientOperations(Resource):
     def look_up(self, error: OutcomeUnknown) -> Steps[Found]:
         """Find the run, score or monitor created by a request whose answer was lost.
 
-        The latest comes first; the list is empty if the request was not executed. It has several entries if the same
-        was requested more than once within two minutes.
+        The latest comes first. The list is empty if the request was not executed. It has several entries if the same
+        request was sent more than once within two minutes.
         """
         return look_up(self._connection, error)

@@ -7,12 +7,12 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar, Unpack
 from uuid import UUID
 
 from pandaprobe_otel.api.arguments.evaluations import RunFilters, TemplateQuery
+from pandaprobe_otel.api.call_steps import Connection, Steps, call
 from pandaprobe_otel.api.drivers import AsyncDriver, SyncDriver
 from pandaprobe_otel.api.endpoint import Endpoint
 from pandaprobe_otel.api.models import EvalRun, Metric, Provider, RunTemplate
 from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, operation
 from pandaprobe_otel.api.path_values import TraceRef, uuid_of
-from pandaprobe_otel.api.protocol import Connection, Steps, call
 from pandaprobe_otel.api.resources.official_names import OfficialEvaluations
 from pandaprobe_otel.api.resources.runs import (
     SESSION_RUNS,
@@ -40,7 +40,7 @@ TEMPLATE: Final = Endpoint(
 
 
 class EvaluationOperations(OfficialEvaluations, Generic[R]):
-    """Evaluation runs, and the metrics and judges available to them."""
+    """Evaluation runs, and the available metrics and judges."""
 
     _of_traces: frozenset[str] = frozenset()
     _of_sessions: frozenset[str] = frozenset()
@@ -61,20 +61,20 @@ class EvaluationOperations(OfficialEvaluations, Generic[R]):
     ) -> Steps[R]:
         """Start an evaluation run and return it; its `wait()` returns the scores.
 
-        metrics: names of metrics, of traces or of sessions (`trace_metrics`, `session_metrics`).
+        metrics: names of metrics of traces (`trace_metrics`) or of sessions (`session_metrics`).
         traces: the traces to evaluate, by their ids or as objects.
-        session: a session id. Metrics of traces evaluate its traces; metrics of sessions evaluate the session
-            itself, and accept several ids.
+        session: a session id. Metrics of traces evaluate its traces. Metrics of sessions evaluate the session itself,
+            and accept several ids.
         filters: without traces or session, all targets that match; with `everything`, all of the project.
-            `sampling_rate` takes a share.
+            `sampling_rate` selects a share of them.
         name, model: a label for the run, and the judge (by default the server's own).
         signal_weights: for metrics of sessions, the weight of each signal.
 
-        Each pair of target and metric is billed. Nothing is evaluated twice by accident: a request whose answer is
-        lost is not sent again.
+        Each pair of target and metric is billed. No evaluation is repeated by accident: if the answer to the request is
+        lost, the request is not sent again.
 
         Raises:
-            InvalidRequest: a metric is unknown, nothing was chosen, or nothing matches.
+            InvalidRequest: a metric is unknown, no target was chosen, or no target matches.
             OutcomeUnknown: no answer came; `client.look_up` finds the run, if there is one.
         """
         return self._started(
@@ -95,7 +95,7 @@ class EvaluationOperations(OfficialEvaluations, Generic[R]):
 
     @operation
     def get(self, run_id: UUID | str) -> Steps[R]:
-        """Return an existing run, of traces or of sessions, to wait for or inspect."""
+        """Return an existing run of traces or of sessions, to wait for or inspect."""
         return self._found(uuid_of("run_id", run_id, what=str(TRACE_RUNS.get)))
 
     @operation
@@ -115,7 +115,7 @@ class EvaluationOperations(OfficialEvaluations, Generic[R]):
 
     @operation
     def providers(self) -> Steps[Providers]:
-        """Return the providers of judge models, and what unavailable ones lack."""
+        """Return the providers of judge models, with the reason if one is unavailable."""
         return call(self._connection, PROVIDERS)
 
     @operation
@@ -138,12 +138,12 @@ class EvaluationOperations(OfficialEvaluations, Generic[R]):
         path = {"run_id": run_id}
         try:
             state = yield from call(self._connection, TRACE_RUNS.get, path=path)
-        except NotFound:  # server 0.5.0 returns runs of sessions there as well
+        except NotFound:  # server 0.5.0 returns runs of sessions there too
             state = yield from call(self._connection, SESSION_RUNS.get, path=path)
         return self._run(state)
 
     def _learn_metrics(self, wanted: Sequence[str]) -> Steps[None]:
-        """Request the names of the metrics: once, and those of sessions only when they are needed."""
+        """Request the names of the metrics once; those of sessions only when needed."""
         if not self._of_traces:
             metrics = yield from call(self._connection, TRACE_METRICS)
             self._of_traces = frozenset(metric.name for metric in metrics)

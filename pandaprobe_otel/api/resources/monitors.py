@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pandaprobe_otel.api.arguments.base import Paging
 from pandaprobe_otel.api.arguments.monitors import MonitorArguments, MonitorChanges, MonitorFilters, MonitorListQuery
+from pandaprobe_otel.api.call_steps import Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint, Rate, Repeat
 from pandaprobe_otel.api.fields import MAX_PAGE
 from pandaprobe_otel.api.models import EvalRun, Monitor, Page
@@ -24,7 +25,6 @@ from pandaprobe_otel.api.monitors_as_code import (
 from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, iteration, operation
 from pandaprobe_otel.api.paging import PageWalk
 from pandaprobe_otel.api.path_values import uuid_of
-from pandaprobe_otel.api.protocol import Steps, call
 
 _ALL: Final = "/evaluations/monitors"
 _ONE: Final = _ALL + "/{monitor_id}"
@@ -75,12 +75,12 @@ class MonitorOperations(Resource):
 
     @operation
     def pause(self, monitor_id: UUID | str) -> Steps[Monitor]:
-        """Pause a monitor; a paused one stays paused."""
+        """Pause a monitor; a paused monitor stays paused."""
         return call(self._connection, PAUSE, path=_path(monitor_id, PAUSE))
 
     @operation
     def resume(self, monitor_id: UUID | str) -> Steps[Monitor]:
-        """Resume a monitor; an active one stays active."""
+        """Resume a monitor; an active monitor stays active."""
         return call(self._connection, RESUME, path=_path(monitor_id, RESUME))
 
     @operation
@@ -114,8 +114,8 @@ class MonitorOperations(Resource):
     def apply(self, declared: str | os.PathLike[str] | Mapping[str, Any], *, prune: bool = False) -> Steps[MonitorPlan]:
         """Make the project's monitors match a TOML file (or a mapping like it); return the changes.
 
-        Monitors are identified by their names. Undeclared ones are left alone, or deleted with `prune`.
-        Applying the same declarations again changes nothing.
+        Monitors are identified by their names. Undeclared monitors are left alone or, with `prune`, deleted. Applying
+        the same declarations again changes nothing.
 
             [[monitor]]
             name = "nightly"

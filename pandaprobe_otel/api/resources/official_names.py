@@ -1,4 +1,4 @@
-"""The names of the official SDK's `PlatformClient`, so that its users' calls keep working."""
+"""Names of the official SDK's `PlatformClient`, so that its users' calls keep working."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TypeAlias
 from uuid import UUID
 
 from pandaprobe_otel.api.arguments.evaluations import TraceBatchArguments
+from pandaprobe_otel.api.call_steps import Steps, call
 from pandaprobe_otel.api.enums import ScoreStatus
 from pandaprobe_otel.api.models import EvalRun, TraceScore
 from pandaprobe_otel.api.operation import Resource, operation
 from pandaprobe_otel.api.path_values import TraceRef, trace_uuid_of, uuid_of
-from pandaprobe_otel.api.protocol import Steps, call
 from pandaprobe_otel.api.resources.runs import TRACE_RUNS
 from pandaprobe_otel.api.runs.result import Pair, RunResult
 from pandaprobe_otel.api.runs.waiting import wait_for_run
@@ -32,7 +32,7 @@ class OfficialEvaluations(Resource):
         name: str | None = None,
         model: str | None = None,
     ) -> Steps[EvalRun]:
-        """Evaluate these traces, each once. `run` also takes sessions and filters, and can be waited for.
+        """Evaluate these traces, each once. `run` also accepts sessions and filters, and returns a run to wait for.
 
         Raises:
             InvalidRequest: a metric is unknown, or there is no trace or no metric.
@@ -56,19 +56,19 @@ class OfficialEvaluations(Resource):
     def wait(
         self, run_id: UUID | str, *, trace_ids: Iterable[TraceRef], metrics: Iterable[str], timeout: float = 120.0
     ) -> Steps[RunResult]:
-        """Wait until a run over traces is completed, and return it if each trace has a number for each metric.
+        """Wait until a run over traces is completed. Return it if each trace has a number for each metric.
 
         `timeout` is in seconds. `Run.wait` returns the result without this check.
 
         Raises:
             InsufficientEvidence: a score is missing, failed, or not a number.
             RunFailed: the run crashed.
-            WaitTimeout: it was not completed in time.
+            WaitTimeout: the run was not completed in time.
         """
         traces = [trace_uuid_of(trace, what=str(TRACE_RUNS.get)) for trace in trace_ids]
         wanted = [Pair(trace, metric) for metric in metrics for trace in traces]
         if not wanted:
-            raise InvalidRequest("evaluations.wait needs the traces and the metrics that scores are expected for.")
+            raise InvalidRequest("evaluations.wait needs the traces and the metrics of the expected scores.")
         return self._waited(uuid_of("run_id", run_id, what=str(TRACE_RUNS.get)), wanted, timeout)
 
     def _waited(self, run_id: str, wanted: Sequence[Pair], timeout: float) -> Steps[RunResult]:

@@ -11,6 +11,7 @@ from pandaprobe_otel.api.arguments.management import (
     OrganizationArguments,
     RoleArguments,
 )
+from pandaprobe_otel.api.call_steps import Connection, Steps, call
 from pandaprobe_otel.api.drivers import AsyncDriver, SyncDriver
 from pandaprobe_otel.api.endpoint import Endpoint, Repeat, Scope
 from pandaprobe_otel.api.enums import MembershipRole
@@ -27,7 +28,6 @@ from pandaprobe_otel.api.models import (
 )
 from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, operation
 from pandaprobe_otel.api.path_values import organization_path
-from pandaprobe_otel.api.protocol import Connection, Steps, call
 
 MyOrganizations: TypeAlias = list[MyOrganization]
 Memberships: TypeAlias = list[Membership]
@@ -200,7 +200,7 @@ class OrganizationOperations(OfAnOrganization):
 
     @operation
     def delete(self, organization_id: UUID | str) -> Steps[None]:
-        """Delete an organization and everything in it. It must be named, even if the client has one."""
+        """Delete an organization and everything in it. Its id must be given, even if the client has one."""
         return call(self._connection, DELETE, path=self._path(organization_id, DELETE))
 
 

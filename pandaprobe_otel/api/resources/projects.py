@@ -11,12 +11,12 @@ from pandaprobe_otel.api.arguments.management import (
     ProjectArguments,
     ProjectChanges,
 )
+from pandaprobe_otel.api.call_steps import Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint, Repeat, Scope
 from pandaprobe_otel.api.enums import KeyExpiration
 from pandaprobe_otel.api.models import ApiKey, Invitation, Membership, Project, UserProfile
 from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, operation
 from pandaprobe_otel.api.path_values import uuid_of
-from pandaprobe_otel.api.protocol import Steps, call
 from pandaprobe_otel.api.resources.organizations import OfAnOrganization
 
 ProjectList: TypeAlias = list[Project]
@@ -120,7 +120,8 @@ class ApiKeyOperations(OfAnOrganization):
     ) -> Steps[ApiKey]:
         """Create a key. `raw_key` of the answer is the secret, which is not shown again.
 
-        The key may be refused for a moment: the server stores it after it answers (measured on server 0.5.0).
+        The key may be refused for a moment, because the server stores it only after it answers (measured on server
+        0.5.0).
         """
         body = {"name": name, "expiration": expiration}
         return call(self._connection, CREATE_KEY, path=self._path(organization_id, CREATE_KEY), body=body)
@@ -165,7 +166,7 @@ class MeOperations(Resource):
 
     @operation
     def invitations(self) -> Steps[Invitations]:
-        """Return the invitations that wait for an answer."""
+        """Return the pending invitations."""
         return call(self._connection, MY_INVITATIONS)
 
     @operation

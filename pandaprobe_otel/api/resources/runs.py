@@ -1,6 +1,6 @@
 """`client.evaluations.trace_runs` and `.session_runs`: the routes of evaluation runs, one method for each.
 
-`client.evaluations.run` is more convenient; these methods are for what it does not do.
+`client.evaluations.run` is more convenient; these methods are for cases that it does not cover.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from pandaprobe_otel.api.arguments.evaluations import (
     TraceBatchArguments,
     TraceRunArguments,
 )
+from pandaprobe_otel.api.call_steps import Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint, Rate, Repeat
 from pandaprobe_otel.api.fields import MAX_PAGE
 from pandaprobe_otel.api.models import EvalRun, Page, Score, SessionScore, TraceScore
 from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, iteration, operation
 from pandaprobe_otel.api.paging import PageWalk
 from pandaprobe_otel.api.path_values import uuid_of
-from pandaprobe_otel.api.protocol import Steps, call
 
 S = TypeVar("S", bound=Score)
-# Inside a class with a method or field `list`, that name no longer means the built-in type.
+# Inside a class with a method or field `list`, that name does not mean the built-in type any more.
 ScoreList: TypeAlias = list[S]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEndpoints(Generic[S]):
-    """The routes of the runs of one target type. They differ in the path, the bodies and the scores."""
+    """Routes of the runs of one target type. They differ in the path, the bodies and the scores."""
 
     create: Endpoint[EvalRun]
     create_batch: Endpoint[EvalRun]
@@ -96,12 +96,12 @@ class RunOperations(Resource, Generic[S]):
 
     @operation
     def retry(self, run_id: UUID | str) -> Steps[EvalRun]:
-        """Start a run of the pairs that failed in another. Raises InvalidRequest if none did."""
+        """Start a run of the failed pairs of another run. Raises InvalidRequest if none failed."""
         return call(self._connection, self.endpoints.retry, path=self._path(self.endpoints.retry, run_id))
 
     @operation
     def scores(self, run_id: UUID | str) -> Steps[ScoreList[S]]:
-        """Return the scores of a run; none for a run that does not exist (measured on server 0.5.0)."""
+        """Return the scores of a run; empty for a run that does not exist (measured on server 0.5.0)."""
         return call(self._connection, self.endpoints.scores, path=self._path(self.endpoints.scores, run_id))
 
     def _path(self, endpoint: Endpoint[Any], run_id: UUID | str) -> dict[str, str]:

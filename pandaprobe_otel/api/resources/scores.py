@@ -20,6 +20,7 @@ from pandaprobe_otel.api.arguments.scores import (
     SessionScoreFilters,
     SessionScoreListQuery,
 )
+from pandaprobe_otel.api.call_steps import Connection, Steps, call
 from pandaprobe_otel.api.drivers import AsyncDriver, SyncDriver
 from pandaprobe_otel.api.endpoint import Endpoint
 from pandaprobe_otel.api.enums import ScoreSource
@@ -37,7 +38,6 @@ from pandaprobe_otel.api.models import (
 from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, iteration, operation
 from pandaprobe_otel.api.paging import PageWalk
 from pandaprobe_otel.api.path_values import TraceRef, session_of, trace_uuid_of, uuid_of
-from pandaprobe_otel.api.protocol import Connection, Steps, call
 from pandaprobe_otel.api.scoring import CREATE, LIST, give_score
 from pandaprobe_otel.capture.scores import score_body
 from pandaprobe_otel.enums import ScoreDataType
@@ -73,7 +73,7 @@ COMPARISON: Final = Endpoint(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnalyticsEndpoints:
-    """The routes of analytics, which both kinds of scores have."""
+    """Routes of analytics, which both kinds of scores have."""
 
     summary: Endpoint[Summaries]
     trend: Endpoint[Trends]
@@ -96,7 +96,7 @@ SESSION_ANALYTICS: Final = _analytics("session")
 
 
 class ScoreAnalytics(Resource):
-    """The analytics of scores, by metric."""
+    """Analytics of scores, by metric."""
 
     analytics: AnalyticsEndpoints
 
@@ -136,8 +136,8 @@ class ScoreOperations(ScoreAnalytics):
     ) -> Steps[TraceScore]:
         """Give a trace a score: a number from 0 to 1, True or False, or a label.
 
-        If the trace is not visible yet, the server fails with 500 (measured on server 0.5.0). The call then waits for
-        the trace, for at most `wait` seconds, and gives the score again.
+        If the trace is not visible yet, the server fails with 500 (measured on server 0.5.0). The call then waits up to
+        `wait` seconds for the trace, and gives the score again.
 
         Raises:
             InvalidRequest: the score is invalid; nothing was sent.
@@ -160,7 +160,7 @@ class ScoreOperations(ScoreAnalytics):
 
     @operation
     def of_trace(self, trace_id: TraceRef) -> Steps[TraceScores]:
-        """Return the latest score of each name that a trace has; none for an unknown trace."""
+        """Return the latest score of each name for a trace; empty for an unknown trace."""
         return call(self._connection, OF_TRACE, path={"trace_id": trace_uuid_of(trace_id, what=str(OF_TRACE))})
 
     @operation
@@ -172,7 +172,7 @@ class ScoreOperations(ScoreAnalytics):
         reason: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Steps[TraceScore]:
-        """Change a score; metadata is replaced. Its source becomes ANNOTATION, whatever it was (measured)."""
+        """Change a score; metadata is replaced. Its source becomes ANNOTATION, whatever it was before (measured)."""
         body = _changes(value=_as_text(value), reason=reason, metadata=None if metadata is None else dict(metadata))
         return call(self._connection, UPDATE, path=_score_path(score_id, UPDATE), body=body)
 
@@ -183,7 +183,7 @@ class ScoreOperations(ScoreAnalytics):
 
 
 class SessionScoreOperations(ScoreAnalytics):
-    """Scores of sessions. Only runs give them."""
+    """Scores of sessions. Only evaluation runs create them."""
 
     analytics = SESSION_ANALYTICS
 
@@ -204,7 +204,7 @@ class SessionScoreOperations(ScoreAnalytics):
 
     @operation
     def delete(self, score_id: UUID | str) -> Steps[None]:
-        """Delete a score; a missing one is no error on the server (measured on server 0.5.0)."""
+        """Delete a score. The server reports no error for a missing one (measured on server 0.5.0)."""
         return call(self._connection, SESSION_DELETE, path=_score_path(score_id, SESSION_DELETE))
 
     @operation

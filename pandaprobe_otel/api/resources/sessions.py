@@ -6,13 +6,13 @@ from typing import Final, TypeAlias, Unpack
 
 from pandaprobe_otel.api.arguments.sessions import SessionFilters, SessionListQuery, SessionTracesQuery
 from pandaprobe_otel.api.arguments.traces import Window
+from pandaprobe_otel.api.call_steps import Connection, Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint
 from pandaprobe_otel.api.fields import MAX_PAGE
 from pandaprobe_otel.api.models import Page, Session, SessionAnalyticsBucket, SessionDeleted, SessionSummary, Trace
 from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, iteration, operation
 from pandaprobe_otel.api.paging import PageWalk
 from pandaprobe_otel.api.path_values import session_of
-from pandaprobe_otel.api.protocol import Connection, Steps, call
 
 Buckets: TypeAlias = list[SessionAnalyticsBucket]
 
@@ -27,7 +27,7 @@ class SessionOperations(Resource):
 
     @operation
     def list(self, **query: Unpack[SessionListQuery]) -> Steps[Page[SessionSummary]]:
-        """Return one page of sessions, by default with the most recently arrived traces first."""
+        """Return one page of sessions; by default, the most recently arrived traces come first."""
         return call(self._connection, LIST, query=query)
 
     @iteration
@@ -45,7 +45,7 @@ class SessionOperations(Resource):
 
         Raises:
             InvalidRequest: the id has a slash; such a session can only be listed.
-            NotFound: there is no such session.
+            NotFound: the session does not exist.
         """
         return _whole_session(self._connection, session_of(session_id, what=str(GET)), page)
 

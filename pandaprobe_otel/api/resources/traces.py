@@ -20,6 +20,7 @@ from pandaprobe_otel.api.arguments.traces import (
     TracesToTag,
     Window,
 )
+from pandaprobe_otel.api.call_steps import Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint, Rate
 from pandaprobe_otel.api.fields import MAX_PAGE
 from pandaprobe_otel.api.models import (
@@ -39,10 +40,9 @@ from pandaprobe_otel.api.models import (
 from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, iteration, operation
 from pandaprobe_otel.api.paging import PageWalk
 from pandaprobe_otel.api.path_values import TraceRef, trace_uuid_of, uuid_of
-from pandaprobe_otel.api.protocol import Steps, call
 from pandaprobe_otel.api.waiting import wait_for_trace
 
-# Inside a class with a method `list`, that name no longer means the built-in type.
+# Inside a class with a method `list`, that name does not mean the built-in type any more.
 AnalyticsRows: TypeAlias = list[AnalyticsBucket] | list[TokenCostBucket] | list[TopModel]
 Buckets: TypeAlias = list[AnalyticsBucket]
 TokenBuckets: TypeAlias = list[TokenCostBucket]
@@ -68,7 +68,7 @@ class TraceOperations(Resource):
 
     @operation
     def list(self, **query: Unpack[TraceListQuery]) -> Steps[Page[TraceListItem]]:
-        """Return one page of traces, by default latest first (see `sort_by` and `sort_order`)."""
+        """Return one page of traces; by default, the latest come first (see `sort_by` and `sort_order`)."""
         return call(self._connection, LIST, query=query)
 
     @iteration
@@ -91,24 +91,24 @@ class TraceOperations(Resource):
 
     @operation
     def get(self, trace_id: TraceRef) -> Steps[Trace]:
-        """Return a trace with all its spans. Raises NotFound also while it is not visible yet (`wait_visible`)."""
+        """Return a trace with all its spans. Raises NotFound if it is missing or not visible yet (`wait_visible`)."""
         return call(self._connection, GET, path={"trace_id": trace_uuid_of(trace_id, what=str(GET))})
 
     @operation
     def wait_visible(self, trace_id: TraceRef, timeout: float = 30.0) -> Steps[Trace]:
-        """Wait until a trace that was sent can be read, and return it. `timeout` is in seconds.
+        """Wait until a sent trace can be read, and return it. `timeout` is in seconds.
 
         Raises:
-            WaitTimeout: it did not appear.
+            WaitTimeout: the trace did not appear.
         """
         return wait_for_trace(self._connection, trace_uuid_of(trace_id, what=str(GET)), timeout)
 
     @operation
     def create(self, **trace: Unpack[TraceArguments]) -> Steps[TraceAccepted]:
-        """Post a whole trace: each post is billed, and erases input and output that it omits.
+        """Post a whole trace. Each post is billed, and erases input and output that it omits.
 
-        Missing ids of the trace and its spans are generated, so that repeating the request after a failure creates
-        nothing twice. Content that the server cannot store is removed (NUL characters, NaN, nesting over 100).
+        Missing ids of the trace and its spans are generated, so repeating the request after a failure creates no
+        duplicates. Content that the server cannot store is removed (NUL characters, NaN, nesting over 100).
         """
         body = {**trace, "trace_id": trace.get("trace_id", uuid4())}
         if spans := trace.get("spans"):
@@ -137,7 +137,7 @@ class TraceOperations(Resource):
     ) -> Steps[TracesTagged]:
         """Add tags to up to 500 traces, and remove others from them."""
         body: dict[str, Any] = {"trace_ids": _ids(trace_ids, TAG)}
-        # A bare string is refused, not taken for a list of its characters.
+        # A bare string is refused, because it would be read as a list of its characters.
         body |= {name: tags for name, tags in (("add_tags", add), ("remove_tags", remove)) if tags}
         return call(self._connection, TAG, body=body)
 
@@ -177,7 +177,7 @@ class TraceOperations(Resource):
 
     @operation
     def top_models(self, **window: Unpack[Window]) -> Steps[Models]:
-        """Return the models that were called most."""
+        """Return the most frequently called models."""
         return call(self._connection, MODELS, query={"metric": "models", **window})
 
 
@@ -216,7 +216,7 @@ def _ids(traces: Iterable[TraceRef], endpoint: Endpoint[Any]) -> Sequence[str]:
 
 
 def _with_ids(spans: Iterable[Any]) -> Sequence[Any]:
-    """Return the spans, each with an id. The check of the body handles items that are not spans."""
+    """Return the spans, each with an id. The check of the body reports items that are not spans."""
     return [_with_id(cast("Mapping[str, Any]", span)) if isinstance(span, Mapping) else span for span in spans]
 
 

@@ -1,4 +1,4 @@
-"""The targets that `evaluations.run` is to evaluate, and the request for them."""
+"""Targets for `evaluations.run`, and the request that evaluates them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SESSIONS_ONLY: Final = frozenset({"has_error", "min_trace_count"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The arguments of `evaluations.run`."""
+    """Arguments of `evaluations.run`."""
 
     metrics: Sequence[str]
     traces: Iterable[TraceRef] | None
@@ -32,7 +32,7 @@ class Choice:
 
 
 def check_choice(choice: Choice) -> None:
-    """Raise InvalidRequest for arguments that are wrong with any metrics."""
+    """Raise InvalidRequest for arguments that are wrong whatever the metrics."""
     if not choice.metrics:
         raise _refused("metrics", "must name at least one; trace_metrics() and session_metrics() list them")
     rate = choice.options.get("sampling_rate")
@@ -45,23 +45,21 @@ def check_choice(choice: Choice) -> None:
     }
     named = [name for name, given in chosen.items() if given]
     if not named and not choice.filters:
-        raise _refused(
-            "", "says nothing about what to evaluate: pass traces=, session=, filters, or everything=True for all"
-        )
+        raise _refused("", "names nothing to evaluate: pass traces=, session=, filters, or everything=True for all")
     if len(named) > 1:
         raise _refused("", f"cannot take {' and '.join(named)} together")
 
 
 def check_metrics(metrics: Sequence[str], of_traces: Collection[str], of_sessions: Collection[str]) -> None:
-    """Raise InvalidRequest, with the known ones, for unknown metrics and for mixed ones."""
+    """Raise InvalidRequest for unknown and for mixed metrics; the message lists the known ones."""
     unknown = [name for name in metrics if name not in of_traces and name not in of_sessions]
     if unknown:
         raise _refused(
             "metrics",
-            f"{_listed(unknown)} unknown; of traces there are {_listed(of_traces)}; of sessions {_listed(of_sessions)}",
+            f"{_listed(unknown)} unknown; metrics of traces: {_listed(of_traces)}; of sessions: {_listed(of_sessions)}",
         )
     if any(name in of_traces for name in metrics) and any(name in of_sessions for name in metrics):
-        raise _refused("metrics", "are of traces and of sessions: make one run of each")
+        raise _refused("metrics", "mix metrics of traces and of sessions: start one run for each")
 
 
 def request_of(choice: Choice, *, of_sessions: bool) -> tuple[Endpoint[EvalRun], dict[str, Any]]:
@@ -76,7 +74,7 @@ def request_of(choice: Choice, *, of_sessions: bool) -> tuple[Endpoint[EvalRun],
 
 def _of_traces(choice: Choice, body: dict[str, Any]) -> tuple[Endpoint[EvalRun], dict[str, Any]]:
     if "signal_weights" in body:
-        raise _refused("signal_weights", "are for metrics of sessions")
+        raise _refused("signal_weights", "are only for metrics of sessions")
     filters = _filters(choice, _SESSIONS_ONLY, "metrics of sessions")
     if "trace_name" in filters:
         filters["name"] = filters.pop("trace_name")
@@ -86,7 +84,7 @@ def _of_traces(choice: Choice, body: dict[str, Any]) -> tuple[Endpoint[EvalRun],
         return TRACE_RUNS.create_batch, {**body, "trace_ids": [*dict.fromkeys(ids)]}
     if choice.sessions is not None:
         if len(choice.sessions) != 1:
-            raise _refused("session", "must be one for metrics of traces; for several, make a run of each")
+            raise _refused("session", "must be a single session for metrics of traces; start one run per session")
         filters["session_id"] = choice.sessions[0]
     return TRACE_RUNS.create, {**body, "filters": filters} if filters else body
 
@@ -109,7 +107,7 @@ def _filters(choice: Choice, foreign: frozenset[str], whose: str) -> dict[str, A
 
 
 def _no_filters(filters: Mapping[str, Any], body: Mapping[str, Any], name: str) -> None:
-    # The routes for given targets have neither; the server would silently ignore them.
+    # The routes for given targets accept neither; the server would silently ignore them.
     given = [*filters, *(("sampling_rate",) if "sampling_rate" in body else ())]
     if given:
         raise _refused(given[0], f"cannot be combined with {name}=")

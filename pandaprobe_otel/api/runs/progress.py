@@ -1,4 +1,4 @@
-"""The progress of a run, shown in the terminal."""
+"""Progress of a run, shown in the terminal."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import TypeAlias
 from pandaprobe_otel.api.models import EvalRun
 
 Progress: TypeAlias = bool | Callable[[EvalRun], None] | None
-"""True: a bar on standard error; None: a bar if that is a terminal; False: nothing; a function gets each state."""
+"""True: a bar on standard error; None: a bar if that is a terminal; False: nothing; a function: gets each state."""
 
 
 @contextmanager
 def shown(progress: Progress) -> Generator[Callable[[EvalRun], None]]:
-    """Yield the function that shows each state. Without rich (extra `cli`) there is no bar."""
+    """Yield the function that shows each state. Without rich (extra `cli`), there is no bar."""
     if callable(progress):
         yield progress
         return

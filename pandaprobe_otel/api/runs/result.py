@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A target (the id of a trace or session) and a metric."""
+    """Target (the id of a trace or session) and metric."""
 
     target: str
     metric: str
@@ -27,10 +27,10 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """The state of a run and the scores it gave.
+    """State of a run and its scores.
 
-    A finished run proves nothing: it is COMPLETED even if every metric failed. Look at `ok`, or at
-    `failed`, `missing` and `vacuous` one by one.
+    A finished run proves nothing: it is COMPLETED even if every metric failed. Check `ok`, or `failed`, `missing` and
+    `vacuous` separately.
     """
 
     run: EvalRun
@@ -38,7 +38,7 @@ class RunResult:
 
     @cached_property
     def failed(self) -> tuple[Score, ...]:
-        """The failed scores, each with a `reason`."""
+        """Failed scores, each with a `reason`."""
         return tuple(score for score in self.scores if score.status == ScoreStatus.FAILED)
 
     @cached_property
@@ -49,9 +49,9 @@ class RunResult:
 
     @cached_property
     def missing(self) -> tuple[Pair, ...]:
-        """Requested targets without any score: the server counts unknown ids as evaluated.
+        """Requested targets without any score; the server counts unknown ids as evaluated.
 
-        They are known only for runs over given targets. For runs over filters only their number is known
+        They are known only for runs over given targets. For runs over filters, only their number is known
         (`missing_count`).
         """
         if self.run.filters.get("retry_of") is not None:
@@ -63,26 +63,26 @@ class RunResult:
 
     @property
     def missing_count(self) -> int:
-        """The number of pairs of target and metric without any score."""
+        """Number of pairs of target and metric without any score."""
         if self.run.filters.get("retry_of") is not None:
             return 0
         return max(self.run.total_targets * len(self.run.metric_names) - len({_pair(s) for s in self.scores}), 0)
 
     @property
     def ok(self) -> bool:
-        """True if every pair got a score, on evidence. The scores may still be bad."""
+        """True if every pair got a score based on evidence. The scores may still be bad."""
         return bool(self.scores) and not self.failed and not self.vacuous and not self.missing_count
 
     def raise_unless_ok(self) -> Self:
-        """Return the result itself if it is `ok`: one line for a script that must not accept an empty result.
+        """Return this result if it is `ok`, so that a script cannot accept an empty result.
 
-        Raises `RunFailed` if a score failed or is missing, or nothing was evaluated; `InsufficientEvidence` if the only
-        problem is that there was nothing to judge.
+        Raises `RunFailed` if a score failed or is missing, or nothing was evaluated. Raises `InsufficientEvidence` if
+        the only problem is that there was nothing to judge.
         """
         if self.ok:
             return self
         if self.failed or self.missing_count or not self.scores:
-            reasons = {score.reason or "it gives no reason" for score in self.failed}
+            reasons = {score.reason or "no reason given" for score in self.failed}
             words = f": {'; '.join(sorted(reasons)[:3])}" if reasons else ""
             raise RunFailed(
                 f"Evaluation run {self.run.id} gave {len(self.scores) - len(self.failed)} scores; {len(self.failed)} "
@@ -90,13 +90,13 @@ class RunResult:
             )
         pair, reason = next(iter(self.vacuous.items()))
         raise InsufficientEvidence(
-            f"Evaluation run {self.run.id} gave {len(self.vacuous)} scores without anything to judge, the first is "
+            f"Evaluation run {self.run.id} gave {len(self.vacuous)} scores without anything to judge; the first is "
             f"{pair.metric} of {pair.target}: {reason}"
         )
 
     @cached_property
     def by_target(self) -> Mapping[str, Mapping[str, Score]]:
-        """The scores of each target, by metric."""
+        """Scores of each target, by metric."""
         table: dict[str, dict[str, Score]] = defaultdict(dict)
         for score in self.scores:
             table[score.target][score.name] = score
@@ -113,7 +113,7 @@ class RunResult:
         )
 
     def below(self, thresholds: float | Mapping[str, float]) -> tuple[Score, ...]:
-        """Return the scores below a threshold, or below that of their metric; vacuous ones are not among them.
+        """Return the scores below a threshold, or below their metric's threshold; vacuous scores are left out.
 
         The server has no thresholds for a run: they are the caller's.
         """

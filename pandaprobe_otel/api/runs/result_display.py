@@ -46,7 +46,7 @@ def _note(row: Mapping[str, Any]) -> str:
 
 
 def _style(row: Mapping[str, Any]) -> str:
-    """Return the class of a score. Only a threshold, which is the caller's, could make it good."""
+    """Return the class of a score. Only a threshold, which is the caller's, could mark it as good."""
     if row["vacuous"] is not None:
         return "unsure"
     return "bad" if row["value"] is None else ""

@@ -1,15 +1,15 @@
-"""An evaluation run that was started: wait for it, read its scores, retry what failed."""
+"""A started evaluation run: wait for it, read its scores, retry failed pairs."""
 
 from __future__ import annotations
 
 from typing import Any, Generic, Self, TypeVar
 from uuid import UUID
 
+from pandaprobe_otel.api.call_steps import Connection, Steps, call
 from pandaprobe_otel.api.drivers import AsyncDriver, SyncDriver
 from pandaprobe_otel.api.enums import TargetType
 from pandaprobe_otel.api.models import EvalRun
 from pandaprobe_otel.api.operation import AsyncResource, Resource, SyncResource, operation
-from pandaprobe_otel.api.protocol import Connection, Steps, call
 from pandaprobe_otel.api.resources.runs import SESSION_RUNS, TRACE_RUNS, RunEndpoints
 from pandaprobe_otel.api.runs.progress import Progress, shown
 from pandaprobe_otel.api.runs.result import RunResult
@@ -19,7 +19,7 @@ R = TypeVar("R", bound=Resource)
 
 
 class StartedRun(Resource, Generic[R]):
-    """Common parts of `Run` and `AsyncRun`. `state` is the server's latest description of the run."""
+    """Parts that `Run` and `AsyncRun` share. `state` is the server's latest description of the run."""
 
     state: EvalRun
 
@@ -35,8 +35,8 @@ class StartedRun(Resource, Generic[R]):
         Interrupting or cancelling the wait leaves the run alone: wait again, from anywhere (`evaluations.get`).
 
         Raises:
-            RunFailed: the run crashed. A failed metric is not such a failure: see `RunResult.failed`.
-            WaitTimeout: it was not completed in time.
+            RunFailed: the run crashed. A failed metric does not raise: see `RunResult.failed`.
+            WaitTimeout: the run was not completed in time.
         """
         with shown(progress) as show:
             self.state = yield from wait_for_run(
@@ -51,12 +51,12 @@ class StartedRun(Resource, Generic[R]):
 
     @operation
     def result(self) -> Steps[RunResult]:
-        """Return the result so far, whether the run is completed or not."""
+        """Return the result so far, even if the run is not completed."""
         return self._current_result()
 
     @operation
     def retry_failed(self) -> Steps[R]:
-        """Start a run of the pairs that failed in this one. Raises InvalidRequest if none did."""
+        """Start a run of the pairs that failed in this one. Raises InvalidRequest if none failed."""
         return self._retried()
 
     @operation
@@ -93,7 +93,7 @@ class StartedRun(Resource, Generic[R]):
 
 
 class Run(StartedRun["Run"], SyncResource):
-    """A run that was started with `Client`."""
+    """Run that was started with `Client`."""
 
     def __init__(self, connection: Connection, driver: SyncDriver, state: EvalRun) -> None:
         super().__init__(connection, driver)
@@ -104,7 +104,7 @@ class Run(StartedRun["Run"], SyncResource):
 
 
 class AsyncRun(StartedRun["AsyncRun"], AsyncResource):
-    """A run that was started with `AsyncClient`."""
+    """Run that was started with `AsyncClient`."""
 
     def __init__(self, connection: Connection, driver: AsyncDriver, state: EvalRun) -> None:
         super().__init__(connection, driver)

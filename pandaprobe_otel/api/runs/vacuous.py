@@ -1,8 +1,8 @@
 """Vacuous scores: best scores that were given because there was nothing to judge.
 
-A metric that finds nothing to judge gives the best score rather than none: coherence of an empty answer is 1.0, and
-so is the reliability of a session without a trace that could be evaluated (measured on server 0.5.0). Such scores pass
-any threshold. They are recognized by their metadata and reason.
+A metric that finds nothing to judge gives the best score instead of none. The coherence of an empty answer is 1.0,
+and so is the reliability of a session whose traces cannot be evaluated (measured on server 0.5.0). Such scores pass any
+threshold. They are recognized by their metadata and reason.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def vacuous_reason(score: Score) -> str | None:
 
 
 def said_of_nothing(value: float, reason: str | None, metadata: Mapping[str, Any]) -> str | None:
-    """Return the same for a score that no server has."""
+    """Return the same for a score that is not from a server."""
     if value < 1.0:
         return None
-    said = reason or "it gives no reason"
+    said = reason or "no reason given"
     if "note" in metadata:
         return f"{metadata['note']}: {said}"
     if any(metadata.get(name) == [] for name in _EVIDENCE) or _REASONS.search(said):

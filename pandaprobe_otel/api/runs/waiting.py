@@ -1,21 +1,21 @@
-"""Waiting for an evaluation run."""
+"""Wait for an evaluation run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
 
+from pandaprobe_otel.api.call_steps import Connection, Pause, Steps, call
 from pandaprobe_otel.api.endpoint import Endpoint
 from pandaprobe_otel.api.enums import EvaluationStatus
 from pandaprobe_otel.api.models import EvalRun
-from pandaprobe_otel.api.protocol import Connection, Pause, Steps, call
 from pandaprobe_otel.errors import RunFailed, WaitTimeout
 
 _FIRST_PAUSE_S: Final = 0.3
 _LONGEST_PAUSE_S: Final = 2.0
-"""30 requests a minute at the end: a sixth of what the limit allows for the path of one run."""
+"""Longest pause: 30 requests a minute at the end, a sixth of the limit for the path of one run."""
 _FAILED_FOR_GOOD_S: Final = 25.0
-"""The server retries a crashed run twice, 10 s apart: FAILED can become RUNNING again (measured on 0.5.0)."""
+"""Time after which FAILED is final. The server retries a crashed run twice, 10 s apart (measured on 0.5.0)."""
 
 
 def wait_for_run(
@@ -28,8 +28,8 @@ def wait_for_run(
     """Request a run until it is COMPLETED, passing each state to `progress`.
 
     Raises:
-        RunFailed: it is FAILED, and stayed so for 25 s.
-        WaitTimeout: `timeout_s` seconds are over; the run continues.
+        RunFailed: the run is FAILED and stayed so for 25 s.
+        WaitTimeout: `timeout_s` seconds have passed; the run continues.
     """
     deadline = connection.clock() + timeout_s
     pause_s = _FIRST_PAUSE_S
@@ -46,7 +46,7 @@ def wait_for_run(
         if now >= deadline:
             raise WaitTimeout(
                 f"Evaluation run {run_id} is {run.status} after {timeout_s:g} s, with {run.evaluated_count} of"
-                f" {run.total_targets} targets evaluated. It goes on: wait again, or look at it later."
+                f" {run.total_targets} targets evaluated. It continues: wait again, or check it later."
             )
         yield Pause(min(pause_s, deadline - now))
         pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)

@@ -1,4 +1,4 @@
-"""One process's access to the tokens of a key in Redis. `redis_scripts` has Redis's side."""
+"""One process's access to the tokens of a key in Redis. `redis_scripts` has the code that runs in Redis."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pandaprobe_otel.delivery.fleet.redis_scripts import AGREE, LEAVE, LOOK, PUT
 from pandaprobe_otel.process.forks import loading
 
 ANSWER_WITHIN_S: Final = 0.2
-"""Redis answers in less than a millisecond; after this time it counts as unreachable."""
+"""Redis answers in less than a millisecond. After this time, it counts as unreachable."""
 _KEYS: Final = ("leases", "members", "fleet", "parts", "silent")
 
 
 class FleetUnreachableError(Exception):
-    """Redis does not answer, or not as expected. The text quotes Redis or its client."""
+    """Redis does not answer, or answers unexpectedly. The text quotes Redis or its client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Answer to a request for a token, with the number of tokens this process may use if Redis becomes unreachable."""
+    """Answer to a request for a token. It includes the number of tokens to use if Redis becomes unreachable."""
 
     token: int | None
     wait_s: float
@@ -35,8 +35,8 @@ class Reply:
 class RedisLeases:
     """Client of the scripts in Redis, for one process. Not thread-safe.
 
-    Every method raises FleetUnreachableError instead of waiting for longer than about `answer_within_s` seconds (except
-    for the look-up of the host's name).
+    Every method raises FleetUnreachableError instead of waiting for longer than about `answer_within_s` seconds. Only
+    the look-up of the host's name may take longer.
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class RedisLeases:
         self._scripts: dict[str, Any] = {}
 
     def take(self, most: int, part: int) -> Reply:
-        """Lend a token, unless `most` or more of the fleet's are out or not back yet.
+        """Lend a token, unless `most` or more tokens of the fleet are lent or have not returned yet.
 
-        `part` is the newest part that this process got from Redis, or 0 if it no longer counts on it.
+        `part` is the newest part that this process got from Redis, or 0 if it does not rely on a part any more.
         """
         now = self._monotonic()
         reply = self._ask(TAKE, part, most, _ms(self._life_s))
@@ -78,11 +78,11 @@ class RedisLeases:
         return reply
 
     def look(self, part: int, outstanding_s: Sequence[float] = ()) -> Reply:
-        """Renew the part, and report how many more seconds each token that was lent without Redis stays out."""
+        """Renew the part. Report the remaining seconds of each token that was lent without Redis."""
         return self._ask(LOOK, part, *map(_ms, outstanding_s))
 
     def leave(self) -> None:
-        """Give the part back: this process sends nothing more."""
+        """Give the part back, because this process sends nothing more."""
         self._run(LEAVE, self._member)
 
     def put_back(self, token: int, wait_s: float) -> None:
@@ -90,12 +90,12 @@ class RedisLeases:
         self._run(PUT_BACK, token, _ms(wait_s))
 
     def publish_cutoff(self, cut: float) -> float:
-        """Publish a cut (0: none), and return the fleet's highest one of the last ten minutes."""
+        """Publish a cut (0: none), and return the fleet's highest cut of the last ten minutes."""
         said = self._run(AGREE, cut, _ms(CUT_COUNTS_S))
         try:
             return float(said)
         except (TypeError, ValueError) as error:
-            raise FleetUnreachableError(f"an answer that is not one of the script: {said!r:.80}") from error
+            raise FleetUnreachableError(f"an unexpected answer to the script: {said!r:.80}") from error
 
     def close(self) -> None:
         """Close the connection."""
@@ -106,7 +106,7 @@ class RedisLeases:
 
     def _ask(self, script: str, part: int, *arguments: int) -> Reply:
         holds_some = self._monotonic() - self._lent_at < self._life_s
-        known = self._epoch if holds_some else ""  # without tokens, it misses nothing that Redis has forgotten
+        known = self._epoch if holds_some else ""  # without tokens, it loses nothing when Redis forgets
         self._calls += 1
         said = self._run(
             script, self._member, known, uuid.uuid4().hex, _ms(self._life_s), part, self._calls, *arguments
@@ -116,7 +116,7 @@ class RedisLeases:
             reply = Reply(int(token) or None, float(wait_ms) / 1000, int(new_part))
             self._epoch = epoch.decode("ascii")
         except (TypeError, ValueError, AttributeError) as error:
-            raise FleetUnreachableError(f"an answer that is not one of the script: {said!r:.80}") from error
+            raise FleetUnreachableError(f"an unexpected answer to the script: {said!r:.80}") from error
         return reply
 
     def _run(self, script: str, *arguments: Any) -> Any:
@@ -143,7 +143,7 @@ def _connect(url: str, answer_within_s: float) -> Any:
         from redis.retry import Retry
 
     class Untraced(Redis):
-        """A client that skips the wrappers of instrumentations: before 0.60, these ignore their suppression."""
+        """Client that skips the wrappers of instrumentations: before version 0.60, these ignore their suppression."""
 
         def execute_command(self, *args: Any, **options: Any) -> Any:
             command: Any = getattr(Redis, "execute_command")  # noqa: B009 - its type is not known to the last part

@@ -1,23 +1,23 @@
-"""The scripts that Redis runs for a fleet: one at a time, by its own clock.
+"""Scripts that Redis runs for a fleet, one at a time and by its own clock.
 
 All keys of a fleet share one hash tag, so that a cluster keeps them in one slot:
 
-- `leases`: a sorted set of the tokens that are out or not back yet, by number, with the time at which each is back;
-- `members`: a sorted set of the processes that have called lately, with the time of their last call;
-- `fleet`: a hash. `last`: the last number given. `epoch`: a name that a Redis without its memory lacks. `guard`: the
-  time before which nothing is lent. `settled`: the time before which no part grows. `forgot`: whether a process missed
-  something that it knew. `cut` with `cut_until`: see `Tokens.publish_cutoff`;
+- `leases`: a sorted set of the numbers of tokens that are lent or have not returned, by the time of their return;
+- `members`: a sorted set of the processes that have called recently, by the time of their last call;
+- `fleet`: a hash. `last`: the last token number. `epoch`: a name that a Redis without its memory lacks. `guard`: the
+  time before which nothing is lent. `settled`: the time before which no part grows. `forgot`: whether a process found
+  that Redis had lost something. `cut` with `cut_until`: see `Tokens.publish_cutoff`;
 - `parts`: a hash of the tokens that each process may use while Redis is unreachable, and the number of the call that
   set them;
-- `silent`: a sorted set of the members that have not called as they should, with the time until which that counts.
+- `silent`: a sorted set of the members that have missed their calls, by the time until which their part counts.
 
 A lent token is stored with the latest time at which it can be needed. If its holder dies, only that time is lost.
 
-The parts never add up to more than the hundred. `parts` has at least what each process believes to have, and a part
-is given only from what `parts` leaves over. A process sends its belief with each call. A larger part counts here
-before the process hears of it, a smaller one once the process has repeated it; so a newcomer waits until the others
-know. The part of a process that does not call is kept until Redis has been reachable for long enough for it to call;
-a process that has not called for that long no longer uses its part. A Redis that has lost its memory gives nothing
+The parts never add up to more than 100. `parts` has at least the number that each process believes it has, and a new
+part comes only from the remaining tokens. A process sends its belief with each call. A larger part is stored here
+before the process learns of it, a smaller part after the process has repeated it. So a new process waits until the
+others know. If a process does not call, its part is kept until Redis has been reachable long enough for a call; a
+process that has not called for that long no longer uses its part. If Redis has lost its memory, it gives nothing
 until every process that believes in a part must have called.
 """
 
@@ -28,22 +28,22 @@ from typing import Final
 from pandaprobe_otel.delivery.budget import CAPACITY
 
 LOOK_S: Final = 15.0
-"""Interval of calls that keep the part of a process which needs no token."""
+"""Interval of calls that keep the part of a process without tokens."""
 RETRY_S: Final = 5.0
-"""The same interval while a process holds tokens, and the longest wait before it tries an unreachable Redis again."""
+"""Interval of calls while a process holds tokens, and longest wait before it tries an unreachable Redis again."""
 FORFEIT_S: Final = 28.0
-"""A process that has not even tried to call for this long no longer has a part."""
+"""Time after which a process that has not tried to call has no part any more."""
 _SILENT_S: Final = 30.0
-"""After this time without a call, either the process has ended or Redis has been unreachable."""
+"""Time without a call after which the process has ended or Redis has been unreachable."""
 SETTLE_S: Final = RETRY_S + 1.0
-"""Every process has called a Redis that came back by this time, and has reported the tokens it holds."""
+"""Time after which every process has called a Redis that came back, and has reported its tokens."""
 PART_AFTER_S: Final = 95.0
-"""No process uses its part before it has been without Redis for this long."""
+"""Time without Redis before which no process uses its part."""
 _AWAY_S: Final = PART_AFTER_S - 5.0
 _WITHHELD_S: Final = 65.0
-"""Time for which a possibly used part counts if nobody denies its use: its requests are over by then."""
+"""Time for which a part counts as used unless its process denies it. After that, all its requests are over."""
 _KEPT_S: Final = 30 * 86_400
-"""Longer than the breaks of a fleet that works once a day, a week or a month: a new fleet waits for `SETTLE_S`."""
+"""Lifetime of the keys: longer than the breaks of a fleet that works once a month. A new fleet waits `SETTLE_S`."""
 
 _TIME: Final = """
 local time = redis.call('TIME')
@@ -121,7 +121,7 @@ local function keep(ms)
 end
 local epoch, guard, withheld = begin()
 """
-"""ARGV: member, known epoch, fresh epoch, guard in ms, the part in which the caller believes, number of the call."""
+"""ARGV: member, known epoch, new epoch, guard in ms, part that the caller believes it has, number of the call."""
 
 TAKE: Final = (
     _BEGIN

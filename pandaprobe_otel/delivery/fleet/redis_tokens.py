@@ -1,4 +1,4 @@
-"""Tokens that a whole fleet takes from Redis, and the behaviour of a process while Redis is unreachable."""
+"""Tokens that a fleet takes from Redis, and the behaviour of a process while Redis is unreachable."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pandaprobe_otel.delivery.fleet.static_share import StaticShare
 from pandaprobe_otel.delivery.notices import Notices
 
 _FIRST_RETRY_S: Final = 0.25
-"""The first retries come sooner than `RETRY_S`."""
+"""Wait before the first retry, which is shorter than `RETRY_S`."""
 _SHORTEST_WAIT_S: Final = 0.005
 _LONGEST_JITTER_S: Final = 0.25
-"""Keeps processes that wait for the same token from asking in the same moment."""
+"""Jitter that keeps processes from asking for the same token at the same moment."""
 
 
 class Leases(Protocol):
@@ -28,7 +28,7 @@ class Leases(Protocol):
         ...
 
     def look(self, part: int, outstanding_s: Sequence[float] = ()) -> Reply:
-        """Renew the part, and report what was lent elsewhere."""
+        """Renew the part, and report the tokens that were lent without Redis."""
         ...
 
     def leave(self) -> None:
@@ -40,17 +40,17 @@ class Leases(Protocol):
         ...
 
     def publish_cutoff(self, cut: float) -> float:
-        """Publish a cut and return the highest."""
+        """Publish a cut and return the highest one."""
         ...
 
 
 class RedisTokens:
     """The `Tokens` of a `LeasedBucket`, shared through Redis.
 
-    When Redis becomes unreachable, nothing is lent until every lease that it knew is over. Then this process uses the
-    part of the hundred that Redis had promised it, or nothing if it was promised none. The parts of all processes never
-    add up to more than the hundred (`redis_scripts` gives the reason), provided that Redis answers all of them or none,
-    and stays reachable for `SETTLE_S` when it comes back. What was lent meanwhile is then reported to it.
+    When Redis becomes unreachable, nothing is lent until every known lease is over. Then this process uses the part of
+    the 100 tokens that Redis had promised it, or none if it had no promise. The parts of all processes never add up to
+    more than 100 (`redis_scripts` gives the reason), if Redis answers either all of them or none, and stays reachable
+    for `SETTLE_S` after it comes back. This process then reports the tokens that it has lent in the meantime.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class RedisTokens:
         self._looked_at = -math.inf
         self._holds_until = -math.inf
         self._asks_at = 0.0
-        """Time before which Redis is not asked: it is unreachable, or had no token for `_refused` or fewer out."""
+        """Time before which Redis is not asked: it is unreachable, or had no token for `_refused` or fewer leases."""
         self._refused = CAPACITY
         self._away_since: float | None = None
         self._retry_s = _FIRST_RETRY_S
@@ -80,7 +80,7 @@ class RedisTokens:
         self._absences = 0
 
     def take(self, most: int, now: float) -> int | None:
-        """Lend a token: a number in Redis, or a negative one for a token of this process's own part."""
+        """Lend a token: its number in Redis, or a negative number for a token of this process's own part."""
         if now >= self._may_ask_at(most):
             token = self._ask(most, now)
             if token is not None:
@@ -95,7 +95,7 @@ class RedisTokens:
                 self._share.put_back(wait_s, now)
             return
         if self._away_since is not None:
-            return  # it comes back by itself
+            return  # it returns by itself
         try:
             self._leases.put_back(token, wait_s)
         except FleetUnreachableError as error:
@@ -111,7 +111,7 @@ class RedisTokens:
         return min(asks_at, max(own, now))
 
     def publish_cutoff(self, cut: float, now: float) -> float:
-        """Return the fleet's highest cut of the last ten minutes; this process's own while Redis is unreachable."""
+        """Return the fleet's highest cut of the last ten minutes; while Redis is unreachable, this process's own."""
         if self._away_since is not None:
             return cut
         try:
@@ -121,15 +121,15 @@ class RedisTokens:
             return cut
 
     def heartbeat(self, now: float) -> float:
-        """Call Redis if that is due, to keep the part or to see whether Redis is back; return the next due time."""
+        """Call Redis if due, to keep the part or to find out whether Redis is back; return the next due time."""
         if self._looked_at == -math.inf:
-            return math.inf  # nothing was ever sent: the first request for a token makes it a member
+            return math.inf  # nothing was ever sent: the first request for a token makes this process a member
         if now >= self._looks_at():
             self._look(now)
         return self._looks_at()
 
     def leave(self) -> None:
-        """Leave the fleet: this process sends nothing more."""
+        """Leave the fleet, because this process sends nothing more."""
         if self._looked_at == -math.inf or self._away_since is not None:
             return
         try:
@@ -203,12 +203,12 @@ class RedisTokens:
         self._asks_at = now + self._retry_s
         self._retry_s = min(self._retry_s * 2, RETRY_S)
         if now - self._away_since < RETRY_S:
-            return  # a Redis that restarts is back before anybody needs to know
+            return  # a Redis that restarts is back before this matters
         means = (
-            f"from {self._part_after_s:.0f} s on this process sends its part, {self._part} of the {CAPACITY} traces a "
-            "minute, until it does"
+            f"from {self._part_after_s:.0f} s on, this process sends its part ({self._part} of the {CAPACITY} traces a "
+            "minute) until Redis answers"
             if self._part
-            else "this process sends nothing until it does, since it was given no part of the limit"
+            else "this process sends nothing until Redis answers, because it has no part of the limit"
         )
         self._notices.say(
             "redis", f"pandaprobe-otel: the Redis of PANDAPROBE_REDIS_URL does not answer ({error}); {means}."

@@ -1,4 +1,4 @@
-"""A process's fixed part of the hundred, for the time in which Redis is unreachable."""
+"""A process's fixed part of the tokens while Redis is unreachable."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pandaprobe_otel.delivery.budget import CAPACITY
 
 
 class StaticShare:
-    """A fixed number of tokens of this process alone. The parts of a fleet add up to no more than the hundred."""
+    """A fixed number of tokens for this process alone. The parts of a fleet add up to at most 100."""
 
     def __init__(self, tokens: int) -> None:
         self._tokens = tokens
@@ -17,11 +17,11 @@ class StaticShare:
         self._returning: list[float] = []
 
     def forfeit(self) -> None:
-        """Lend nothing more. Tokens that are out come back as before."""
+        """Lend nothing more. Lent tokens return as before."""
         self._tokens = 0
 
     def take(self, most: int, now: float) -> bool:
-        """Return whether a token is lent; `most` is the number that the whole fleet may have out."""
+        """Return whether a token is lent. `most`: tokens that the whole fleet may have lent."""
         if self._taken(now) >= self._of(most):
             return False
         self._out += 1
@@ -33,7 +33,7 @@ class StaticShare:
         heapq.heappush(self._returning, now + wait_s)
 
     def next_free(self, most: int, now: float) -> float:
-        """Return the time at which `take` may succeed; `math.inf` if it never can, or if requests under way decide."""
+        """Return the time at which `take` may succeed; `math.inf` if never, or if it depends on requests under way."""
         over = self._taken(now) - self._of(most)
         if over < 0:
             return now
@@ -41,7 +41,7 @@ class StaticShare:
         return back[over] if self._tokens and over < len(back) else math.inf
 
     def outstanding_s(self, now: float, longest_s: float) -> list[float]:
-        """Return the remaining seconds of each token that is out; `longest_s` for one whose request is under way."""
+        """Return the remaining seconds of each lent token; `longest_s` for a token whose request is under way."""
         self._taken(now)
         return [until - now for until in self._returning] + [longest_s] * self._out
 

@@ -1,4 +1,4 @@
-"""Adoption of the files of dead processes, whole or damaged."""
+"""Adoption of the spool files of dead processes, whether intact or damaged."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
 from pandaprobe_otel.delivery.store import Tended
 
 _SMALL: Final = 16 << 20
-"""Bytes up to which a file is checked as a whole, and may receive further requests."""
+"""Size up to which a file is checked completely and may receive further requests."""
 _RESCUED_AT_ONCE: Final = 200
 _WORDS: Final = {
-    LogState.DAMAGED: "a damaged log ({}); what can be read of it is sent",
-    LogState.TORN: "a log whose last write is incomplete ({}); all before it is sent",
+    LogState.DAMAGED: "a damaged log ({}); its readable requests are sent",
+    LogState.TORN: "a log whose last write is incomplete ({}); everything before it is sent",
 }
 
 Recover = Callable[[Sequence[JournalRow], Sequence[TraceState]], Sequence[OutgoingRequest]]
-"""A function that makes requests of the spans of incomplete traces. Never raises."""
+"""Function that makes requests from the spans of incomplete traces. Never raises."""
 
 
 class Adoption:
-    """Adoption of the requests of dead processes by this process. No call raises."""
+    """Adoption of the requests of dead processes by this process. No method raises."""
 
     def __init__(
         self, *, folder: SpoolFolder, notices: Notices, recover: Recover, wall: Callable[[], float] = time.time
@@ -42,9 +42,9 @@ class Adoption:
         self._wall = wall
 
     def claim(self, rows: Iterator[int], tended: Tended) -> None:
-        """Take the files that dead processes have left, as many as may be open, and add their content to `tended`.
+        """Take the files of dead processes, as many as may be open, and add their content to `tended`.
 
-        `rows` gives numbers for new rows.
+        `rows` yields numbers for new rows.
         """
         try:
             for file in self._folder.claim():
@@ -70,7 +70,7 @@ class Adoption:
     def _take_whole(self, file: SpoolFile, rows: Iterator[int], tended: Tended) -> None:
         is_small = file.bytes_on_disk <= _SMALL
         if is_small and not file.is_sound():
-            raise sqlite3.DatabaseError("the check of its structure failed")
+            raise sqlite3.DatabaseError("its structure is damaged")
         with file.transaction():
             if file.has_journal():
                 for request in self._recovered(file):
@@ -105,7 +105,7 @@ class Adoption:
         self._folder.move_aside(file)
         self._say(
             f"has lost a file ({file.path.name}: {error}); {count} requests could be read and are kept. "
-            "A damaged file is put aside as *.damaged"
+            "The damaged file is renamed to *.damaged"
         )
 
     def _recovered(self, file: SpoolFile) -> Sequence[OutgoingRequest]:

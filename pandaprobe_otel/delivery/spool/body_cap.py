@@ -1,4 +1,4 @@
-"""The largest body that a server takes, as an earlier process has learned: one number in a file of the spool."""
+"""Size of the largest body that a server accepts, learned by earlier processes: one number in a file of the spool."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Final
 from pandaprobe_otel.delivery.spool.destination import Destination
 
 MAX_AGE_S: Final = 7 * 24 * 3600.0
-"""Time after which it is learned again: the server or proxy that refused larger bodies may have changed."""
+"""Time after which the size is learned again: the server or proxy that refused larger bodies may have changed."""
 
 
 class BodyCap:
-    """The file with that number, used by the spool's thread. No call raises: at worst, one more request is refused."""
+    """File with that number, used by the spool's thread. No method raises: at worst, one more request is refused."""
 
     def __init__(self, folder: Path, destination: Destination) -> None:
         self._path = folder / f"body-cap-{destination.digest}"
 
     def read(self) -> int | None:
-        """Return the bytes; None if they are unknown or outdated."""
+        """Return the size in bytes; None if it is unknown or outdated."""
         try:
             is_recent = abs(time.time() - self._path.stat().st_mtime) < MAX_AGE_S
             return int(self._path.read_text("ascii")) if is_recent else None

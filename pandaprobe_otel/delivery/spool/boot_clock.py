@@ -1,4 +1,4 @@
-"""The clock that all processes of one machine share."""
+"""Clock that all processes of one machine share."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ _BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 def boot_clock() -> float:
-    """Return the seconds since this machine started, including sleep; equal in every process on it.
+    """Return the seconds since this machine started, including sleep; equal in all its processes.
 
-    A system without such a clock uses the monotonic one, which is the same but for the sleep.
+    A system without such a clock uses the monotonic one, which differs only by the sleep.
     """
     return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)

@@ -1,4 +1,4 @@
-"""The cut that processes on one machine share under overload: a file with two numbers, the cut and its expiry."""
+"""The cut that processes of one machine share under overload: a file with two numbers, the cut and its expiry."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _CUT: Final = struct.Struct("<dd")
 
 
 class CutFile:
-    """The highest cut of the last ten minutes. Writes are atomic; a lost write is repeated within seconds."""
+    """File with the highest cut of the last ten minutes. Writes are atomic; a lost write is repeated within seconds."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = boot_clock) -> None:
         self._path = path
         self._clock = clock
 
     def publish_cutoff(self, cut: float) -> float:
-        """Publish a cut (0: none), and return the highest. Does not raise."""
+        """Publish a cut (0: none), and return the highest one. Does not raise."""
         now = self._clock()
         known = self._read(now)
         if cut > 0.0 and cut >= known:
@@ -35,7 +35,7 @@ class CutFile:
             cut, until = _CUT.unpack(self._path.read_bytes())
         except (OSError, struct.error):
             return 0.0
-        # A time further ahead is from another boot of the machine, and any other number is damage.
+        # A time further ahead comes from another boot of the machine; any other number is damage.
         return cut if 0.0 <= cut <= 1.0 and now < until <= now + CUT_COUNTS_S else 0.0
 
     def _write(self, cut: float, until: float) -> None:

@@ -1,7 +1,7 @@
-"""Requests that the server refused, with its words, kept for inspection or for sending again after a change.
+"""Refused requests with the server's words, kept for inspection, or for sending again after a change.
 
-The whole directory has one file. It is opened under a lock for each use and closed again, so that the command line
-can read it while services run.
+The whole directory has one file. It is opened under a lock for each use and closed again, so that the command line can
+read it while services run.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ FROM letter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
-    """A refused request. `at` is in seconds since the epoch; `request` is None if it was damaged on disk."""
+    """Refused request. `at` is in seconds since the epoch; `request` is None if it was damaged on disk."""
 
     number: int
     at: float
@@ -66,7 +66,7 @@ class Letter:
 
 
 class DeadLetters:
-    """The refused requests of a directory. Above the bound, the oldest are deleted."""
+    """Refused requests of a directory. Beyond the bound, the oldest are deleted."""
 
     def __init__(self, folder: Path, destination: Destination | None = None, *, max_bytes: int = MAX_BYTES) -> None:
         self._path = folder / NAME
@@ -74,28 +74,28 @@ class DeadLetters:
         self._max_bytes = max_bytes
 
     def add(self, request: OutgoingRequest, words: str, on_trouble: Callable[[Exception], None]) -> None:
-        """Keep a refused request. Never raises: a failure goes to `on_trouble`, and the letter is lost."""
+        """Keep a refused request. Never raises: `on_trouble` gets the failure, and the request is lost."""
         try:
             self._add(request, words)
         except (sqlite3.Error, OSError) as error:
             on_trouble(error)
 
     def all(self) -> list[Letter]:
-        """Return every letter, oldest first. Raises sqlite3.Error and OSError."""
+        """Return all refused requests, oldest first. Raises sqlite3.Error and OSError."""
         if not self._path.exists():
             return []
         with self._opened() as db:
             return [_letter(row) for row in db.execute(_LETTER + "ORDER BY number")]
 
     def remove(self, numbers: Iterable[int]) -> None:
-        """Delete letters. Raises sqlite3.Error and OSError."""
+        """Delete refused requests. Raises sqlite3.Error and OSError."""
         with self._opened() as db:
             db.executemany("DELETE FROM letter WHERE number = ?", [(number,) for number in numbers])
 
     def _add(self, request: OutgoingRequest, words: str) -> None:
         destination = self._destination
         if destination is None:
-            raise OSError("a letter needs a destination")
+            raise OSError("a refused request needs a destination")
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         spans = joined(request.spans)
         row = (
@@ -124,7 +124,7 @@ class DeadLetters:
 
     @contextmanager
     def _opened(self) -> Generator[sqlite3.Connection]:
-        """Open the database in a transaction, locked against other processes. A damaged database is moved aside."""
+        """Open the database in a transaction, locked against other processes. A damaged database is renamed."""
         with _locked(lock_path(self._path)):
             try:
                 with _connected(self._path) as db:

@@ -1,4 +1,4 @@
-"""The destination of the requests in a spool file: no other server, project or organization may get them."""
+"""Destination of the requests in a spool file, which no other server, project or organization may receive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SUFFIX: Final = ".sqlite"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """An endpoint, a project and a key. The key itself is never written, only a digest of it."""
+    """An endpoint, a project and a key. Only a digest of the key is ever written."""
 
     endpoint: str
     project: str
@@ -24,12 +24,12 @@ class Destination:
 
     @property
     def digest(self) -> str:
-        """The name of files whose requests may be sent with these settings: 16 hexadecimal digits."""
+        """Name of files whose requests may be sent with these settings: 16 hexadecimal digits."""
         return _digest(self.endpoint, self.api_key, self.project)
 
     @property
     def key_digest(self) -> str:
-        """The name of the server's limit, which counts by key regardless of the project (measured)."""
+        """Name of the server's limit, which counts by key, whatever the project (measured)."""
         return _digest(self.endpoint, self.api_key)
 
 
@@ -44,7 +44,7 @@ def spool_folder(config: Config) -> Path:
 
 
 def is_something_left(config: Config) -> bool:
-    """Return whether an earlier process with these settings may have left something in the directory."""
+    """Return whether an earlier process with these settings may have left requests in the directory."""
     names = f"{destination_of(config).digest}-*{SUFFIX}"
     return next(spool_folder(config).glob(names), None) is not None
 

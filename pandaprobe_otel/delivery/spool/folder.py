@@ -1,4 +1,4 @@
-"""The directory of the spool: this process's own file, those of dead processes, and those of living ones."""
+"""Directory of the spool: this process's own file, those of dead processes, and those of living ones."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pandaprobe_otel.delivery.spool.rows import OWN
 from pandaprobe_otel.delivery.spool.spool_file import DAMAGED_SUFFIX, LOCK_SUFFIX, SpoolFile, lock_path
 
 MOST_ADOPTED: Final = 8
-"""Files of dead processes that are open at once. Further ones wait until one of them is empty."""
+"""Bound on open files of dead processes. Further files wait until one of them is empty."""
 _KEPT_DAMAGED: Final = 3
 
 
 class SpoolFolder:
-    """The files by number. Methods raise OSError and sqlite3.Error."""
+    """Files by number. Methods raise OSError and sqlite3.Error."""
 
     def __init__(self, path: Path, destination: Destination) -> None:
         self.path = path
@@ -38,11 +38,11 @@ class SpoolFolder:
 
     @property
     def own(self) -> SpoolFile | None:
-        """The file for new requests, if it exists yet."""
+        """File for new requests, if it exists already."""
         return self.files.get(OWN)
 
     def open_own(self) -> SpoolFile:
-        """Return the file for new requests; create it if there is none."""
+        """Return the file for new requests; create it if necessary."""
         own = self.files.get(OWN)
         while own is None:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -54,19 +54,19 @@ class SpoolFolder:
         return own
 
     def danger(self) -> str | None:
-        """Return the reason why others could read or plant traces here; None if the directory is safe."""
+        """Return the reason why other users could read or add traces here; None if the directory is safe."""
         try:
             about = self.path.stat()
         except OSError:
-            return None  # it is created when there is something to keep
+            return None  # it is created with the first request
         if about.st_mode & 0o022:
             return (
-                f"can be written by other users (mode {about.st_mode & 0o777:o}), who may add or take traces: chmod 700"
+                f"can be written by other users (mode {about.st_mode & 0o777:o}), who may add or read traces: chmod 700"
             )
         if about.st_uid != os.geteuid():
-            return f"belongs to another user (uid {about.st_uid}), who may add or take traces"
+            return f"belongs to another user (uid {about.st_uid}), who may add or read traces"
         if self.path.is_symlink():
-            return f"is a link to {self.path.resolve()}: whoever can change the link decides where traces wait"
+            return f"is a link to {self.path.resolve()}: anybody who can change the link can move the traces"
         return None
 
     def claim(self) -> Iterator[SpoolFile]:
@@ -91,7 +91,7 @@ class SpoolFolder:
                     self.living_bytes += path.stat().st_size
 
     def keep(self, file: SpoolFile, *, as_own: bool) -> None:
-        """Add a claimed file to those in use."""
+        """Add a claimed file to the files in use."""
         if as_own:
             file.number = OWN
         self.files[file.number] = file
@@ -107,7 +107,7 @@ class SpoolFolder:
         file.remove()
 
     def move_aside(self, file: SpoolFile) -> None:
-        """Move a damaged file aside. The newest few are kept for inspection."""
+        """Rename a damaged file. The newest few are kept for inspection."""
         self._forget(file)
         file.move_aside()
         damaged = sorted(self.path.glob(f"*{SUFFIX}{DAMAGED_SUFFIX}"), key=_age)
@@ -123,7 +123,7 @@ class SpoolFolder:
         return [connection for connection in connections if connection is not None]
 
     def note(self, file: SpoolFile) -> None:
-        """Write a note beside a file about its owner and content, for people who look."""
+        """Write a note about a file's owner and content beside it, for people who inspect the directory."""
         count = file.count()
         about = {
             "pid": os.getpid(),
@@ -137,13 +137,13 @@ class SpoolFolder:
         file.lock.note(json.dumps(about).encode())
 
     def _forget(self, file: SpoolFile) -> None:
-        if self.files.get(file.number) is file:  # another may have taken its place
+        if self.files.get(file.number) is file:  # another file may have taken its place
             del self.files[file.number]
 
     def _take(self, path: Path) -> SpoolFile | None:
         try:
             file = SpoolFile.take(path, self._numbers)
-        except PermissionError:  # of another user
+        except PermissionError:  # belongs to another user
             self._ignored.add(path)
             return None
         if file is not None:
@@ -151,7 +151,7 @@ class SpoolFolder:
         return file
 
     def _remove_strays(self) -> None:
-        """Remove locks without a database: their process was killed between making or deleting the two."""
+        """Remove locks without a database: a process was killed while it created or deleted the two."""
         for lock in self.path.glob(f"{self.destination.digest}-*{SUFFIX}{LOCK_SUFFIX}"):
             database = lock.with_name(lock.name.removesuffix(LOCK_SUFFIX))
             if database.exists() or any(file.path == database for file in self.files.values()):

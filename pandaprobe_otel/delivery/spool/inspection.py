@@ -1,4 +1,4 @@
-"""A spool directory seen from outside: its content, and changes that are safe while services use it."""
+"""Inspection of a spool directory from outside, and changes that are safe while services use it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ State = Literal["in use", "waiting", "unreadable", "damaged"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileReport:
-    """One file. If it is in use, the numbers are its owner's note, up to 5 s old."""
+    """Report on one file. If the file is in use, the numbers are from its owner's note, up to 5 s old."""
 
     name: str
     state: State
-    """`in use`: by a living process; `waiting`: for the next process with the same settings; `damaged`: moved aside."""
+    """`in use`: by a living process; `waiting`: for the next process with the same settings; `damaged`: renamed."""
     pid: int | None = None
     endpoint: str | None = None
     project: str | None = None
@@ -47,7 +47,7 @@ def reports(folder: Path) -> list[FileReport]:
 def send_again(folder: Path, letters: Iterable[Letter]) -> int:
     """Let the next process with the settings of each refused request send it again; return their number.
 
-    Raises sqlite3.Error and OSError. Damaged letters are left out.
+    Raises sqlite3.Error and OSError. Damaged requests are left out.
     """
     by_digest: dict[str, list[Letter]] = {}
     for letter in letters:
@@ -59,7 +59,7 @@ def send_again(folder: Path, letters: Iterable[Letter]) -> int:
 
 
 def take_to(folder: Path, destination: Destination) -> int:
-    """Re-address requests that wait for the same endpoint and project under another key; return their number.
+    """Readdress requests that wait for the same endpoint and project under another key; return their number.
 
     Files of living processes are left alone. Raises OSError.
     """
@@ -73,7 +73,7 @@ def take_to(folder: Path, destination: Destination) -> int:
         if file is None:
             continue
         file.open()
-        file.close()  # the log is in the database now, so only one file must be renamed
+        file.close()  # the log is now in the database, so only one file must be renamed
         path.rename(path.with_name(destination.digest + path.name[_DIGEST_LENGTH:]))
         file.lock.remove()
         moved += report.requests or 0

@@ -1,9 +1,8 @@
 """Tokens in a file, for all processes that share the directory and for later runs.
 
-The file is a row of 8-byte numbers, one for each token: the time at which the token may be lent again, on the clock
-of `boot_clock`. A lent token is stored with the latest time at which it can be needed. If its holder dies, only that
-time is lost. A time further ahead than any token is ever held is from another boot of the machine, or damage; it
-counts as past.
+The file is a row of 8-byte numbers, one for each token: the time at which the token may be lent again, by `boot_clock`.
+A lent token is stored with the latest time at which it can be needed. If its holder dies, only that time is lost. A
+time further ahead than the longest hold comes from another boot of the machine, or is damage; it counts as past.
 """
 
 from __future__ import annotations
@@ -24,19 +23,19 @@ from pandaprobe_otel.delivery.spool.cut_file import CutFile
 
 _NUMBER: Final = struct.Struct("<d")
 _MOST_TOKENS: Final = 4096
-"""A file with more tokens than this is not ours."""
+"""Bound on the tokens of a file. A file with more is not ours."""
 _LOCK_TRIES: Final = 20
 _LOCK_PAUSE_S: Final = 0.001
 _RETRY_S: Final = 0.02
-"""Wait after the lock was not free, or another process was faster."""
+"""Wait if the lock was not free or another process was faster."""
 
 
 class FileTokens:
     """The `Tokens` of a `LeasedBucket`, shared through a file.
 
-    No call waits longer than about 20 ms for another process, and none raises. If the file cannot be used, this
-    process relies on its own count. It keeps that count at all times, so that it respects the limit even if the
-    file is deleted.
+    No method waits longer than about 20 ms for another process, and none raises. If the file cannot be used, this
+    process relies on its own count. It always keeps that count, so that it respects the limit even if the file is
+    deleted.
     """
 
     def __init__(
@@ -78,11 +77,11 @@ class FileTokens:
             with self._locked() as file:
                 until = self._clock() + wait_s
                 found = self._read(file)
-                if token < len(found) and found[token] != mine:  # it was held for too long, and has been lent since
+                if token < len(found) and found[token] != mine:  # it was held too long, and was lent again
                     until = max(until, found[token])
                 os.pwrite(file, _NUMBER.pack(until), token * _NUMBER.size)
         except OSError:
-            return  # it comes back by itself
+            return  # it returns by itself
 
     def next_free(self, most: int, now: float) -> float:
         """Return the time at which `take` may succeed."""
@@ -104,11 +103,11 @@ class FileTokens:
         return max(own, now + max(taken[len(taken) - most] - clock, _RETRY_S))
 
     def heartbeat(self, now: float) -> float:
-        """Never send a heartbeat, since the file has all that others need."""
+        """Send no heartbeat, because the file has all that other processes need."""
         return math.inf
 
     def leave(self) -> None:
-        """Do nothing, since lent tokens come back by themselves."""
+        """Do nothing, because lent tokens return by themselves."""
 
     def publish_cutoff(self, cut: float, now: float) -> float:
         """Return the highest cut of the last ten minutes among the processes that share the directory."""
@@ -136,9 +135,9 @@ class FileTokens:
         return clock < until <= clock + self._hold_s + self._grace_s + 1.0
 
     def _earliest(self, until: float, clock: float) -> float:
-        """Return the earliest time at which a token is back.
+        """Return the earliest time at which a token returns.
 
-        A request under way returns its token earlier than written if it is answered at once.
+        A request under way returns its token earlier than stored if it is answered at once.
         """
         return until - self._grace_s if until > clock + self._hold_s else until
 
@@ -150,7 +149,7 @@ class FileTokens:
 
     @contextmanager
     def _locked(self) -> Generator[int]:
-        """Open and lock the file. It is opened each time: a descriptor shared through a fork would share the lock."""
+        """Open and lock the file. It is opened each time, because a fork would share the descriptor and so the lock."""
         file = self._open()
         try:
             for attempt in range(_LOCK_TRIES):

@@ -1,7 +1,7 @@
 """Ownership of a file by a lock that the kernel releases when its holder dies, even by kill -9.
 
-A separate file beside the database holds the lock: SQLite has its own locks on the database, which any other
-descriptor of the same process would break.
+A separate file beside the database holds the lock. SQLite has its own locks on the database, which any other descriptor
+of the same process would break.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ class LockFile:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             found, mine = os.stat(path), os.fstat(file)
-        except OSError:  # held by its owner, or deleted meanwhile
+        except OSError:  # held by its owner, or deleted in the meantime
             os.close(file)
             return None
-        if (found.st_dev, found.st_ino) != (mine.st_dev, mine.st_ino):  # deleted, and another made in its place
+        if (found.st_dev, found.st_ino) != (mine.st_dev, mine.st_ino):  # deleted, and replaced by another file
             os.close(file)
             return None
         return cls(path, file)
 
     def note(self, text: bytes) -> None:
-        """Write a note about the holder, for people who look. Failure does not matter."""
+        """Write a note about the holder, for people who inspect the directory. A failure does not matter."""
         with suppress(OSError):
             os.pwrite(self._file, text, 0)
             os.ftruncate(self._file, len(text))

@@ -1,13 +1,13 @@
-"""Repair of a database's log, of which SQLite reads nothing after the first damaged frame.
+"""Repair of a database's log. Without it, SQLite ignores everything after the first damaged frame.
 
-Each frame of a write-ahead log is a page with a checksum over itself and all frames before it. A flipped bit
-therefore hides every later transaction. This module recomputes the checksums, so that all frames count. A page that
-holds the flipped bit is found by the check of the database's structure, or by the checksum of the request on it. Source
-of the format: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
+Each frame of a write-ahead log is a page with a checksum over itself and all frames before it. A flipped bit therefore
+hides every later transaction. This module recomputes the checksums, so that all frames count. The page with the flipped
+bit is found by the check of the database's structure, or by the checksum of the request on it. Source of the format:
+https://www.sqlite.org/fileformat2.html#the_write_ahead_log
 
-The last commit is the exception: it counts only if its checksum is right. SQLite writes the head of a frame, then its
-page, over the frames of an earlier use of the log, so a process killed between the two leaves the head of a commit
-before a page that is not part of it.
+The last commit is the exception: it counts only if its checksum is right. SQLite writes the head of a frame and then
+its page, over the frames of an earlier use of the log. A process killed between the two leaves the head of a commit
+before a page that does not belong to it.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ _BIG: Final = 0x377F0683
 _VERSION: Final = 3007000
 PAGE_SIZE: Final = 4096
 _MOST_BYTES: Final = 64 << 20
-"""Bytes above which a log is left alone. SQLite cuts a spool's log to 4 MB after each checkpoint."""
+"""Size above which a log is left alone. SQLite cuts a spool's log to 4 MB after each checkpoint."""
 _WORD: Final = 0xFFFFFFFF
 
 
 class LogState(Enum):
-    """The state in which a log was found."""
+    """State in which a log was found."""
 
     SOUND = "sound"
     DAMAGED = "damaged"
     TORN = "torn"
-    """The process ended while it wrote the last transaction, or that one is damaged."""
+    """The process ended while it wrote the last transaction, or that transaction is damaged."""
 
 
 def repair_log(database: Path) -> LogState:
-    """Make every whole transaction in a database's log count; return what was found. Raises OSError."""
+    """Make every whole transaction in a database's log count; return the log's state. Raises OSError."""
     log = database.with_name(database.name + "-wal")
     if not log.exists() or log.stat().st_size > _MOST_BYTES:
         return LogState.SOUND
@@ -74,7 +74,7 @@ def _repair(log: bytearray) -> LogState:
 
 
 def _continues(log: bytearray, at: int, size: int, magic: int) -> bool:
-    """Return whether the checksum of a frame continues the one before it, which stands in the frame or head before."""
+    """Return whether a frame's checksum continues the previous one, which is in the frame or head before it."""
     before = struct.unpack_from(">2I", log, 24 if at == _HEAD else at - size + 16)
     return _sums_after(log, at, size, before, magic) == struct.unpack_from(">2I", log, at + 16)
 
@@ -84,7 +84,7 @@ def _sums_after(log: bytearray, at: int, size: int, sums: tuple[int, ...], magic
 
 
 def _repair_head(log: bytearray) -> bool:
-    """Rewrite a damaged head. The first frame has the two salts as well."""
+    """Rewrite a damaged head. The first frame contains the two salts too."""
     magic = _BIG if sys.byteorder == "big" else _LITTLE
     if (
         _checksum(log[:24], (0, 0), magic) == struct.unpack_from(">2I", log, 24)

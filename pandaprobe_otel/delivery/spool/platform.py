@@ -1,4 +1,4 @@
-"""Requirements of the spool on Python and the system."""
+"""Requirements of the spool: abilities of Python and of the system."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 
 def obstacle() -> str | None:
-    """Return what is missing, in words; None if nothing is. Loads nothing."""
+    """Return the missing ability, in words; None if nothing is missing. Loads nothing."""
     if find_spec("fcntl") is None:
         return "this system has no file locks that end with their process"
     if find_spec("_sqlite3") is None:
@@ -20,6 +20,6 @@ def can_keep_a_spool() -> bool:
     reason = obstacle()
     if reason is not None:
         logging.getLogger("pandaprobe_otel").warning(
-            "pandaprobe-otel: there is no spool, since %s; traces wait in memory only.", reason
+            "pandaprobe-otel: the spool is disabled: %s. Traces wait in memory only.", reason
         )
     return reason is None

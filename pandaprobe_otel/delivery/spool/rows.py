@@ -1,4 +1,4 @@
-"""Requests and spans as database rows, each with a checksum, so that damaged ones are never sent."""
+"""Requests and spans as database rows with checksums, so that damaged ones are never sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS, EncodedSpans
 
 OWN: Final = 0
-"""Number of this process's own file; those of dead processes have higher ones."""
+"""Number of this process's own file; files of dead processes have higher numbers."""
 
 _BETWEEN_SPANS: Final = b"\n"
 """Separator of spans: JSON without white space contains no line break."""
@@ -20,7 +20,7 @@ _BETWEEN_SPANS: Final = b"\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """A request from the disk. `in_doubt`: a dead process may have sent it."""
+    """Request from the disk. `in_doubt`: a dead process may have sent it."""
 
     row: int
     request: OutgoingRequest
@@ -40,7 +40,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalRow:
-    """A span of an incomplete trace: ended, or (`is_open`) a root as it was at that time."""
+    """Span of an incomplete trace: ended, or a root that was still open (`is_open`)."""
 
     trace_id: str
     span_id: str
@@ -89,12 +89,12 @@ class TraceState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalChange:
-    """A change to the state of incomplete traces: new spans, or (`cleared`) a trace whose spans are requests now."""
+    """Change to the state of incomplete traces: new spans, or (`cleared`) a trace whose spans have become requests."""
 
     rows: Sequence[JournalRow] = ()
     states: Sequence[TraceState] = ()
     cleared: str | None = None
-    """Id of a trace. If `states` has its state, the trace is not over, and its open roots stay."""
+    """Id of the trace to clear. If `states` has its state, the trace goes on, and its open roots stay."""
 
 
 def joined(spans: EncodedSpans) -> bytes:
@@ -108,7 +108,7 @@ def split(spans: bytes) -> EncodedSpans:
 
 
 def checksum(request: OutgoingRequest, spans: bytes) -> int:
-    """Return the checksum over everything in the request that the server would see."""
+    """Return the checksum over everything in the request that the server sees."""
     head = f"{request.step}\0{request.trace_id}\0{request.name}\0{request.is_error:d}{request.is_remote:d}"
     return zlib.crc32(spans, zlib.crc32(request.fields, zlib.crc32(head.encode("utf-8", "surrogatepass"))))
 
@@ -131,7 +131,7 @@ def request_head(row: tuple[Any, ...]) -> OutgoingRequest | None:
 def request_of(row: tuple[Any, ...]) -> Kept | None:
     """Return the request of a row (row, step, trace_id, name, is_error, is_remote, in_doubt, crc, fields, spans).
 
-    Return None if it differs from what was written.
+    Return None if it differs from the written request.
     """
     number, *head, in_doubt, crc, fields, spans = row
     request = request_head(tuple(head))

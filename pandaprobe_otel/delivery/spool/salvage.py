@@ -15,10 +15,10 @@ _Item = TypeVar("_Item")
 
 
 def readable_requests(file: SpoolFile) -> Iterator[tuple[Place, Kept]]:
-    """Yield the sound requests of a file, oldest first.
+    """Yield the intact requests of a file, oldest first.
 
-    Row numbers are gathered from the two tables, which are separate trees, in both directions: each is read up to
-    its first damaged page. Then each row is looked up by itself.
+    Row numbers are read from the two tables, which are separate trees. Each is read from both ends, up to the first
+    damaged page. Then each row is looked up by itself.
     """
     rows: set[int] = set()
     for way in RowsBy:
@@ -33,7 +33,7 @@ def readable_requests(file: SpoolFile) -> Iterator[tuple[Place, Kept]]:
 
 
 def readable_journal(file: SpoolFile) -> list[JournalRow]:
-    """Return the sound spans of a file, up to the first damaged page."""
+    """Return the intact spans of a file, up to the first damaged page."""
     return [row for row in _until_damage(file.journal()) if row is not None]
 
 

@@ -1,4 +1,4 @@
-"""The tables of a spool file, and the setup of its connection."""
+"""Tables of a spool file, and the setup of its connection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pandaprobe_otel.delivery.spool.log_repair import PAGE_SIZE
 
 VERSION: Final = 1
 
-# Bodies have a table of their own, so that counting and choosing requests does not read them.
+# Bodies have a separate table, so that counting and choosing requests does not read them.
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS parcel (
     row INTEGER PRIMARY KEY,
@@ -43,14 +43,14 @@ _LARGEST_LOG: Final = 4 << 20
 
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 _WRONG_TABLES: Final = sqlite3.SQLITE_ERROR
-"""Error code of a missing table or column: the damaged bit is in one of their names."""
+"""Error code of a missing table or column: the damaged bit is in its name."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the database, and create its tables if there are none. Raises sqlite3.Error.
+    """Open the database, and create its tables if necessary. Raises sqlite3.Error.
 
-    The exclusive locking mode keeps the index of the log in memory instead of in a mapped file: one process owns the
-    database, and truncating a mapped file would kill the app.
+    The exclusive locking mode keeps the index of the log in memory instead of in a mapped file: only one process owns
+    the database, and truncating a mapped file would kill the app.
     """
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
     try:
@@ -63,7 +63,7 @@ def connect(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA cell_size_check = ON")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, VERSION):
-            raise sqlite3.NotSupportedError(f"is of version {version}; this library writes version {VERSION}")
+            raise sqlite3.NotSupportedError(f"has version {version}, but this library writes version {VERSION}")
         if version == 0:
             db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
     except BaseException:
@@ -73,9 +73,9 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def is_damage(error: Exception, *, is_adopted: bool = False) -> bool:
-    """Return whether the error means broken content, rather than a file that cannot be reached or written.
+    """Return whether the error means damaged content, not a file that cannot be reached or written.
 
-    `is_adopted`: another process has written the file, so wrong tables are damage, not an error of ours.
+    `is_adopted`: another process has written the file, so wrong tables are damage and not an error of this library.
     """
     code = getattr(error, "sqlite_errorcode", None)
     if isinstance(error, sqlite3.NotSupportedError):
@@ -86,4 +86,4 @@ def is_damage(error: Exception, *, is_adopted: bool = False) -> bool:
 
 
 def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")  # damaged text must be readable to be recognized as damaged
+    return raw.decode("utf-8", "replace")  # damaged text must be readable, so that it can be recognized

@@ -1,4 +1,4 @@
-"""One file of the spool: an SQLite database that one process owns at a time and one of its threads uses."""
+"""File of the spool: an SQLite database that belongs to one process at a time and is used by one of its threads."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FROM parcel WHERE row > ? ORDER BY row
 
 
 class RowsBy(StrEnum):
-    """Orders of reading a file that touch different pages."""
+    """Orders of reading a file; each touches different pages."""
 
     TABLE = "parcel NOT INDEXED ORDER BY row"
     TABLE_BACKWARDS = "parcel NOT INDEXED ORDER BY row DESC"
@@ -53,7 +53,7 @@ class RowsBy(StrEnum):
 
 
 class SpoolFile:
-    """The database and its lock. Methods raise sqlite3.Error and OSError; the caller decides what an error means."""
+    """The database and its lock. Methods raise sqlite3.Error and OSError; the caller interprets them."""
 
     def __init__(self, path: Path, lock: LockFile, number: int) -> None:
         self.path = path
@@ -62,7 +62,7 @@ class SpoolFile:
         self._connection: sqlite3.Connection | None = None
         self._inode: int | None = None
         self.bytes = 0
-        """Bytes that the waiting requests count for, once the file has been opened."""
+        """Bytes of the waiting requests, once the file has been opened."""
 
     @classmethod
     def create(cls, path: Path, number: int) -> SpoolFile | None:
@@ -94,7 +94,7 @@ class SpoolFile:
         return cls(path, lock, number)
 
     def open(self) -> sqlite3.Connection:
-        """Return the connection; open it if there is none."""
+        """Return the connection; open it if necessary."""
         if self._connection is None:
             self._connection = connect(self.path)
             self._inode = os.stat(self.path).st_ino
@@ -102,7 +102,7 @@ class SpoolFile:
         return self._connection
 
     def close(self) -> None:
-        """Close the database. The file stays owned by this process."""
+        """Close the database. This process still owns the file."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(sqlite3.Error):
@@ -115,7 +115,7 @@ class SpoolFile:
         return connection
 
     def release(self) -> None:
-        """Close the file and let others take it."""
+        """Close the file and let other processes take it."""
         self.close()
         self.lock.close()
 
@@ -128,7 +128,7 @@ class SpoolFile:
         self.lock.remove()
 
     def move_aside(self) -> None:
-        """Rename the file, so that nobody takes it again. Its readable content is saved elsewhere."""
+        """Rename the file, so that no process takes it again. Its readable content is saved elsewhere."""
         self.close()
         for name in (f"{self.path}-wal", str(self.path)):
             with suppress(OSError):
@@ -167,7 +167,7 @@ class SpoolFile:
     # -- requests ------------------------------------------------------------------------------------------------------
 
     def insert(self, row: int, request: OutgoingRequest, *, in_doubt: bool = False) -> None:
-        """Insert a request under a row number that was not used before."""
+        """Insert a request under an unused row number."""
         spans = joined(request.spans)
         db = self.open()
         db.execute(
@@ -192,7 +192,7 @@ class SpoolFile:
         self.bytes += request.size
 
     def delete(self, places: Iterable[Place]) -> None:
-        """Delete requests; missing ones are no error."""
+        """Delete requests. Missing ones are no error."""
         db = self.open()
         for place in places:
             if db.execute("DELETE FROM parcel WHERE row = ?", (place.row,)).rowcount:
@@ -214,12 +214,12 @@ class SpoolFile:
         return Count(int(row[0]), int(row[1]))
 
     def last_row(self) -> int:
-        """Return the highest row number in use, 0 without any."""
+        """Return the highest row number in use; 0 if there is none."""
         found = self.open().execute("SELECT max(row) FROM parcel").fetchone()[0]
         return found if isinstance(found, int) else 0
 
     def found(self, now: float, *, after: int = 0) -> list[Found]:
-        """Return the requests in rows higher than `after`, without their content. `now`: wall-clock seconds."""
+        """Return the requests in rows after `after`, without their content. `now`: wall-clock seconds."""
         return [self._found(row, now) for row in self.open().execute(_HEADS, (after,))]
 
     def delete_unreadable(self) -> int:
@@ -239,12 +239,12 @@ class SpoolFile:
         )
 
     def request(self, row: int) -> tuple[Place, Kept | None] | None:
-        """Return one request; None if it is missing, None for its content if that is damaged."""
+        """Return one request; None if it is missing. Its content is None if it is damaged."""
         found = self.open().execute(_REQUEST + "WHERE parcel.row = ?", (row,)).fetchone()
         return None if found is None else self._read(found)
 
     def row_numbers(self, way: RowsBy) -> Iterator[int]:
-        """Yield the numbers of all rows, in one of several orders of reading the file."""
+        """Yield the numbers of all rows, in the given order of reading the file."""
         for (row,) in self.open().execute(f"SELECT row FROM {way.value}"):
             yield int(row)
 
@@ -254,7 +254,7 @@ class SpoolFile:
     # -- the journal of open traces -----------------------------------------------------------------------------------
 
     def change_journal(self, change: JournalChange) -> None:
-        """Store spans of incomplete traces, an ended one in place of the open one; or clear a trace."""
+        """Store spans of incomplete traces (an ended span replaces the open one), or clear a trace."""
         db = self.open()
         if change.cleared is not None:
             kept = " AND NOT is_open" if change.states else ""
@@ -270,7 +270,7 @@ class SpoolFile:
         )
 
     def journal(self) -> Iterator[JournalRow | None]:
-        """Yield all spans by trace, None for a damaged one."""
+        """Yield all spans by trace; None for a damaged one."""
         query = "SELECT trace_id, span_id, is_open, data, crc FROM journal ORDER BY trace_id, number"
         for row in self.open().execute(query):
             yield _journal_row(row)
@@ -294,7 +294,7 @@ class SpoolFile:
         return bool(self.open().execute(query).fetchone()[0])
 
     def is_sound(self) -> bool:
-        """Return whether the structure of the whole file is intact. Reads all of it."""
+        """Return whether the structure of the whole file is intact. Reads the whole file."""
         return bool(self.open().execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
 
 

@@ -26,21 +26,21 @@ from pandaprobe_otel.delivery.spool.spool_file import SpoolFile
 from pandaprobe_otel.delivery.store import Changes, Place, Tended
 
 MAX_BYTES: Final = 512 << 20
-"""Bytes that waiting requests may take on disk."""
+"""Bound on the bytes of waiting requests on disk."""
 SCAN_EVERY_S: Final = 5.0
 """Seconds between two searches for files of dead processes."""
 _FIRST_RETRY_S: Final = 1.0
 _LAST_RETRY_S: Final = 30.0
 _MOST_UNDONE: Final = 10_000
 _SHRINK_ABOVE: Final = 16 << 20
-"""Size above which an empty file is recreated, since SQLite keeps the space."""
+"""Size above which an empty file is recreated, because SQLite keeps the space."""
 
 _T = TypeVar("_T")
 _ERRORS: Final = (sqlite3.Error, OSError)
 
 
 class SpoolStore:
-    """A `Store` in SQLite files. What cannot be written stays in memory and is offered again once writing works."""
+    """A `Store` in SQLite files. Unwritten requests stay in memory and are offered again when writing works."""
 
     _is_unsafe: ClassVar[bool] = False
     """True if this process was forked while another thread was inside SQLite, whose locks are then held for ever."""
@@ -61,7 +61,7 @@ class SpoolStore:
         self._max_bytes = max_bytes
         self._scan_every_s = scan_every_s
         self._monotonic = monotonic
-        # Microseconds since the epoch: no earlier run has used these numbers in a file that this one may take over.
+        # Microseconds since the epoch: no earlier run has used these numbers in a file that this process may take over.
         self._rows = itertools.count(time.time_ns() // 1000)
         self._letters = DeadLetters(folder.path, folder.destination)
         self._cap = BodyCap(folder.path, folder.destination)
@@ -69,7 +69,7 @@ class SpoolStore:
         self._undone: deque[Place] = deque(maxlen=_MOST_UNDONE)
         """Rows that could not be deleted on disk, to be deleted later."""
         self._suspects: dict[int, Exception] = {}
-        """Files that have shown damage, by number."""
+        """Files with damage, by number."""
         self._broken: set[Place] = set()
         self._retry_at = math.inf
         self._retry_s = _FIRST_RETRY_S
@@ -81,17 +81,17 @@ class SpoolStore:
 
     @property
     def tend_at(self) -> float:
-        """The time at which to call `tend`."""
+        """Time at which to call `tend`."""
         return -math.inf if self._suspects or self._broken else min(self._scan_at, self._retry_at)
 
     @property
     def has_more(self) -> bool:
-        """True if the directory has not been searched yet, or files of dead processes wait until fewer are open."""
+        """True if the directory has not been searched yet, or if files of dead processes wait until fewer are open."""
         return self.folder.has_more or self._scan_at == -math.inf
 
     @property
     def fill(self) -> float:
-        """The used share of the bound on files."""
+        """Used share of the bound on files."""
         return self._used() / self._share()
 
     @property
@@ -193,7 +193,7 @@ class SpoolStore:
             self._say_trouble(error)
 
     def _try_again(self, now: float) -> bool:
-        """Return whether the disk, after a failure, can be written again."""
+        """Return whether the disk can be written again after a failure."""
         if self.works or now < self._retry_at:
             return False
         self._retry_at = math.inf
@@ -205,7 +205,7 @@ class SpoolStore:
             return False
         self.works, self._retry_s = True, _FIRST_RETRY_S
         self._notices.over("spool")
-        self._notices.say("spool works", f"The spool {self.folder.path} is written again.", level=logging.INFO)
+        self._notices.say("spool works", f"The spool {self.folder.path} can be written again.", level=logging.INFO)
         self._notices.over("spool works")
         return True
 
@@ -218,7 +218,7 @@ class SpoolStore:
     def _say_trouble(self, error: object) -> None:
         self._notices.say(
             "spool",
-            f"The spool {self.folder.path} cannot be written ({error}). Until it can, traces wait in memory only and "
+            f"The spool {self.folder.path} cannot be written ({error}). Until it can, traces wait only in memory and "
             "do not survive the process.",
         )
 
@@ -256,7 +256,7 @@ class SpoolStore:
             self._tidy(file)
 
     def _rescue(self, jobs: Iterable[Job], tended: Tended) -> None:
-        """Move the readable content of damaged files to a new file, and move the damaged ones aside."""
+        """Move the readable content of damaged files to a new file, and rename the damaged files."""
         suspects, self._suspects = self._suspects, {}
         for number, error in suspects.items():
             file = self.folder.files.pop(number, None)
@@ -274,7 +274,7 @@ class SpoolStore:
             self._notices.say(
                 "spool damaged",
                 f"The spool {self.folder.path} has lost a file ({file.path.name}: {error}); {len(saved.added)} "
-                "requests could be read and are kept. A damaged file is put aside as *.damaged.",
+                "requests could be read and are kept. The damaged file is renamed to *.damaged.",
             )
             for job in there.values():
                 if job.request.is_bare:
@@ -294,7 +294,7 @@ class SpoolStore:
                 job.request = job.request.bare()
 
     def _tidy(self, file: SpoolFile) -> None:
-        """Delete an empty file, unless it is this process's own and small; write the notes of the others."""
+        """Delete an empty file, unless it is this process's own and small; write notes about the others."""
         try:
             is_empty = not file.count().requests and not file.has_journal()
             if is_empty and (file.number != OWN or file.bytes_on_disk > _SHRINK_ABOVE):
@@ -310,7 +310,7 @@ class SpoolStore:
         return sum(file.bytes for file in self.folder.files.values())
 
     def _share(self) -> int:
-        """Return the bytes of the bound that other processes leave, but at least an equal part of it."""
+        """Return the bytes of the bound that other processes leave, but at least an equal share of it."""
         folder = self.folder
         return max(self._max_bytes // (folder.living + 1), self._max_bytes - folder.living_bytes)
 
@@ -332,19 +332,19 @@ class SpoolStore:
         self.works = False
 
     def before_fork(self) -> None:
-        """Close every connection, since one that crosses a fork breaks the database. They are reopened when needed."""
+        """Close every connection, because one that crosses a fork breaks the database. They reopen when needed."""
         for file in self.folder.files.values():
             file.close()
 
     def abandon(self, *, is_quiet: bool) -> None:
-        """Drop, in a forked child, everything of the parent's without closing or unlocking it."""
+        """Drop, in a forked child, everything that belongs to the parent, without closing or unlocking it."""
         _abandoned.extend(self.folder.abandon())
         if not is_quiet:
             SpoolStore._is_unsafe = True
 
 
 _abandoned: list[object] = []
-"""Connections of a parent process: closing one would drop the locks of its file and might write to it."""
+"""Connections of a parent process. Closing one would drop the locks of its file and might write to it."""
 
 
 def _change(file: SpoolFile, changes: Changes) -> None:

@@ -10,18 +10,18 @@ from pandaprobe_otel.local.times import DAY, HOUR, datetime_of, micros_of
 
 _FIXED: Final[Mapping[str, int]] = {"every_6h": 6 * HOUR, "daily": DAY, "weekly": 7 * DAY}
 _CRON: Final = "cron:"
-# The server prints its enumeration here; clients that match the text must see the same.
+# The server prints its enumeration here, and clients may match the text.
 _CHOICES: Final = (
     "[<MonitorCadence.EVERY_6H: 'every_6h'>, <MonitorCadence.DAILY: 'daily'>, <MonitorCadence.WEEKLY: 'weekly'>]"
 )
 
 
 class BadCadenceError(ValueError):
-    """The text is not a cadence; the message is the server's."""
+    """Error for a text that is not a cadence. The message is the server's."""
 
 
 def normalised(cadence: str) -> str:
-    """Return a cadence as it is stored; raises BadCadenceError."""
+    """Return a cadence in its stored form. Raises BadCadenceError."""
     if cadence in _FIXED:
         return cadence
     if not cadence.startswith(_CRON):

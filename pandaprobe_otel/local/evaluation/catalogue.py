@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 THRESHOLD: Final = 0.5
-"""Every metric's default threshold; the API has no way to set another one."""
+"""Default threshold of every metric. The API has no way to change it."""
 
 TRACE_METRICS: Final[Mapping[str, str]] = {
     "argument_correctness": "Evaluates whether tool call arguments were correctly specified for the task.",
@@ -30,7 +30,7 @@ SESSION_METRICS: Final[Mapping[str, str]] = {
     ),
 }
 SIGNALS: Final[Sequence[str]] = ("confidence", "coherence", "loop_detection", "tool_correctness")
-"""Inputs of session metrics, for every trace of a session. `loop_detection` exists only as a signal."""
+"""Inputs of session metrics for each trace of a session. `loop_detection` exists only as a signal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

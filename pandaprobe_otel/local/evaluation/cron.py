@@ -1,7 +1,7 @@
 """Cron expressions of five fields: minute, hour, day of month, month, day of week.
 
-Each field accepts `*`, numbers, names of months and weekdays, ranges, lists and steps; 0 and 7 are Sunday. If both
-days are restricted, one of them must match, as in every cron. Times are UTC.
+Each field accepts `*`, numbers, names of months and weekdays, ranges, lists and steps. Both 0 and 7 are Sunday. If both
+day fields are restricted, one of them must match, as in other crons. Times are UTC.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _ALIASES: Final = {
     "@annually": "0 0 1 1 *",
 }
 _PART: Final = re.compile(r"(?:(\*)|([a-z0-9]+)(?:-([a-z0-9]+))?)(?:/([0-9]+))?")
-# 29 February on a Monday recurs within 28 years, so a time that has not come by then never comes.
+# 29 February on a Monday recurs within 28 years. A time that has not occurred by then never does.
 _HORIZON_DAYS: Final = 366 * 29
 
 
 class BadCronError(ValueError):
-    """The text is not a cron expression, or its time never comes."""
+    """Error for a text that is not a cron expression, or whose time never comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Cron:
 
     @classmethod
     def parse(cls, text: str) -> Cron:
-        """Return the parsed expression; raises BadCronError."""
+        """Return the parsed expression. Raises BadCronError."""
         fields = _ALIASES.get(text.lower(), text).lower().split()
         if len(fields) != len(_RANGES):
             raise BadCronError(text)
@@ -61,7 +61,7 @@ class Cron:
         )
 
     def after(self, moment: datetime) -> datetime:
-        """Return the first time after a moment (UTC) that fits; raises BadCronError if there is none."""
+        """Return the first matching time after a moment (UTC). Raises BadCronError if there is none."""
         start = moment.replace(second=0, microsecond=0) + timedelta(minutes=1)
         day = start.replace(hour=0, minute=0)
         for _ in range(_HORIZON_DAYS):

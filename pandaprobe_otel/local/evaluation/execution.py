@@ -12,7 +12,7 @@ from typing import Any
 
 from pandaprobe_otel.local.evaluation.catalogue import SIGNALS
 from pandaprobe_otel.local.evaluation.judge import Judge, JudgeError
-from pandaprobe_otel.local.evaluation.results import Result
+from pandaprobe_otel.local.evaluation.metric_results import Result
 from pandaprobe_otel.local.evaluation.session_metrics import Signals, evaluate_session
 from pandaprobe_otel.local.evaluation.trace_metrics import evaluate_trace
 from pandaprobe_otel.local.payloads import dumps, loads
@@ -38,7 +38,7 @@ class _Outcome:
 
 
 class Execution:
-    """Execution of runs: it evaluates them with a judge and writes the scores."""
+    """Execution of runs: it evaluates targets with a judge and stores the scores."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class Execution:
     def _signals(
         self, plan: RunPlan, trace: Trace, earlier: Sequence[Trace], judge: Judge, pool: ThreadPoolExecutor
     ) -> dict[str, float]:
-        """Return a trace's signals: existing scores of these names, whatever their source, and new ones."""
+        """Return a trace's signals: existing scores with these names, of any source, and new ones."""
         signals: dict[str, float] = {}
         missing: list[str] = []
         for name in SIGNALS:
@@ -159,7 +159,7 @@ class Execution:
             metadata={} if result is None else result.metadata,
             environment=trace["environment"],
         )
-        # Deleting a trace while it is judged deletes its scores too.
+        # If a trace is deleted while it is judged, its scores are deleted too.
         with suppress(sqlite3.IntegrityError):
             self._trace_scores.add(connection, plan.project_id, score, now=self._now())
 
@@ -178,7 +178,7 @@ def _attempt(metric: str, trace: Trace, judge: Judge, model: str | None, earlier
 def _aggregate(metric: str, signals: Signals, weights: Mapping[str, float] | None) -> _Outcome:
     try:
         return _Outcome(metric=metric, result=evaluate_session(metric, signals, weights))
-    except (ArithmeticError, ValueError) as error:  # weights may be as large as a number can be
+    except (ArithmeticError, ValueError) as error:  # Weights may be as large as floats allow.
         return _Outcome(metric=metric, result=None, problem=str(error))
 
 

@@ -1,4 +1,4 @@
-"""A judge behind an HTTP endpoint: of a provider, a gateway, or a model on this machine."""
+"""Judge behind an HTTP endpoint of a provider, a gateway, or a model on this machine."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, Final
 import httpx
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from pandaprobe_otel.local.evaluation.answers import object_in
 from pandaprobe_otel.local.evaluation.catalogue import OPENAI, PROVIDERS, Provider
 from pandaprobe_otel.local.evaluation.judge import Judge, JudgeError, Question
+from pandaprobe_otel.local.evaluation.judge_answers import object_in
 from pandaprobe_otel.local.evaluation.wire_forms import OpenAIForm, UnusableError, WireForm
 from pandaprobe_otel.transport.redaction import Redaction
 
@@ -24,13 +24,14 @@ _PROVIDERS: Final = {provider.key: provider for provider in PROVIDERS}
 
 
 class HttpJudge(Judge):
-    """A judge that asks a model in the endpoint's own format, and for vectors if there is an embedding model.
+    """A judge that calls a model through its endpoint's own API. It also returns vectors if there is an embedding
+    model.
 
-    url: base URL such as `https://api.openai.com/v1`. named_by: the provider whose key prefixes the names of its
-    models, as in `openai/gpt-4o`, if the endpoint expects them without the prefix; None: the endpoint expects the full
-    names.
+    url: base URL such as `https://api.openai.com/v1`.
+    named_by: the provider that prefixes the names of its models, as in `openai/gpt-4o`, if the endpoint expects names
+    without the prefix. None: the endpoint expects the full names.
 
-    A question is tried three times. An answer that is not JSON of the requested structure fails the metric.
+    A question is tried three times. The metric fails if the answer is not JSON of the requested structure.
     """
 
     parallel = 4
@@ -61,7 +62,7 @@ class HttpJudge(Judge):
 
     @property
     def provider(self) -> Provider | None:
-        """OpenAI: the name that the real server gives every compatible endpoint."""
+        """OpenAI, as the real server calls every compatible endpoint."""
         return OPENAI
 
     def close(self) -> None:
@@ -69,13 +70,13 @@ class HttpJudge(Judge):
         self._client.close()
 
     def model(self, requested: str | None) -> str:
-        """Return the requested model, or the configured one, with its provider."""
+        """Return the requested model or the configured one, with its provider."""
         if requested or self._named_by is None:
             return requested or self._model
         return self._model if "/" in self._model else f"{self._named_by.key}/{self._model}"
 
     def ask(self, question: Question, model: str | None) -> Mapping[str, Any]:
-        """Return the object with which the model answered; raises JudgeError."""
+        """Return the object with which the model answered. Raises JudgeError."""
         name = self.model(model)
         served = self._served(name)
         problem = ""
@@ -95,7 +96,7 @@ class HttpJudge(Judge):
         return rest or name
 
     def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]] | None:
-        """Return a vector for each text; None without an embedding model; raises JudgeError."""
+        """Return a vector for each text; None without an embedding model. Raises JudgeError."""
         if self._embedding_model is None:
             return None
         missing = sorted({text for text in texts if text not in self._vectors})
@@ -105,7 +106,9 @@ class HttpJudge(Judge):
             except (UnusableError, KeyError, TypeError) as error:
                 raise JudgeError(f"Embedding call to {self._embedding_model} failed: {error}") from None
             if len(vectors) != len(missing):
-                raise JudgeError(f"Embedding call to {self._embedding_model} failed: {len(vectors)} vectors came back")
+                raise JudgeError(
+                    f"Embedding call to {self._embedding_model} failed: it returned {len(vectors)} vectors"
+                )
             with self._lock:
                 if len(self._vectors) > 2000:
                     self._vectors.clear()
@@ -127,7 +130,7 @@ class HttpJudge(Judge):
         problem = ""
         for attempt in range(_ATTEMPTS):
             try:
-                with suppress_instrumentation():  # a judge is no part of what is judged, nor of a recording of it
+                with suppress_instrumentation():  # The judge is part neither of the judged run nor of its recording.
                     response = self._client.post(path, json=body)
             except httpx.HTTPError as error:
                 problem = f"{type(error).__name__}: {error}"
@@ -152,4 +155,4 @@ def _json_of(response: httpx.Response) -> Any:
     try:
         return response.json()
     except ValueError:
-        raise UnusableError("the answer is no JSON") from None
+        raise UnusableError("the answer is not JSON") from None

@@ -1,4 +1,4 @@
-"""The interface of judges, which answer questions about traces in a given structure and may turn texts into vectors."""
+"""Interface of judges, which answer questions about traces in a given structure and may turn texts into vectors."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _BY_KEY: Final = {provider.key: provider for provider in PROVIDERS}
 
 
 class JudgeError(Exception):
-    """The judge gave no usable answer; the metric becomes a FAILED score with this message."""
+    """The judge gave no usable answer. The metric becomes a FAILED score with this message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A question to a judge: `schema` is the JSON Schema of the answer, `trace` the evaluated trace as an object.
+    """A question to a judge. `schema` is the JSON Schema of the answer, and `trace` the evaluated trace as an object.
 
-    `seed` makes answers more repeatable, with models that support it.
+    `seed` makes answers more repeatable if the model supports it.
     """
 
     metric: str
@@ -42,7 +42,7 @@ class Judge(ABC):
     """A source of scores and reasons."""
 
     parallel: int = 1
-    """Number of questions that may be asked at the same time."""
+    """Most questions at the same time."""
 
     @property
     @abstractmethod
@@ -55,14 +55,14 @@ class Judge(ABC):
 
     @abstractmethod
     def ask(self, question: Question, model: str | None) -> Mapping[str, Any]:
-        """Return the answer to a question; raises JudgeError."""
+        """Return the answer to a question. Raises JudgeError."""
 
     @abstractmethod
     def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]] | None:
-        """Return one vector for each text, None if the judge has no embedding model; raises JudgeError."""
+        """Return one vector for each text; None if the judge has no embedding model. Raises JudgeError."""
 
     def forced(self, metric: str, trace: Mapping[str, Any]) -> Forced | None:
-        """Return the score that was set by hand for a metric, usually None."""
+        """Return the score that was set by hand for a metric; usually None."""
         del metric, trace
         return None
 
@@ -72,7 +72,7 @@ class Judge(ABC):
 
 
 class NoJudge(Judge):
-    """The judge of a server without any provider: metrics that need a model fail with the real server's message."""
+    """Judge of a server without any provider. Metrics that need a model fail with the real server's message."""
 
     @property
     def provider(self) -> Provider | None:
@@ -93,5 +93,5 @@ class NoJudge(Judge):
 
 
 def provider_of(model: str) -> Provider:
-    """Return the provider named by the prefix of a model; the default provider without a prefix."""
+    """Return the provider named by the prefix of a model, or the default provider without a prefix."""
     return _BY_KEY.get(model.partition("/")[0], VERTEX_AI)

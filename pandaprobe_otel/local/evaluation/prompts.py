@@ -1,7 +1,7 @@
-"""The question to the judge for each metric, and the structure of its answer.
+"""Question to the judge for each metric, and the structure of its answer.
 
-Each metric has one question: the whole trace as JSON, where to look, how to grade, and an answer in which the
-evidence precedes the score, because a model grades better if it first writes down what it saw.
+A question contains the whole trace as JSON, where to look, and how to grade. The answer states the evidence before the
+score, because models grade better if they have written down the evidence.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, Field
 
-from pandaprobe_otel.local.evaluation.answers import schema_of
+from pandaprobe_otel.local.evaluation.judge_answers import schema_of
 
 _Score = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -25,25 +25,25 @@ class Graded(BaseModel):
 
 
 class TaskGraded(Graded):
-    """With the task as the judge understood it."""
+    """A graded answer with the task as the judge understood it."""
 
     task: str
 
 
 class TaskCompletion(TaskGraded):
-    """With what came of the task."""
+    """A graded answer with the outcome of the task."""
 
     outcome: str
 
 
 class PlanGraded(TaskGraded):
-    """With the plan's steps; no steps mean that there was no plan."""
+    """A graded answer with the steps of the plan. No steps: there was no plan."""
 
     plan: list[str]
 
 
 class ToolSelection(Graded):
-    """With the tools that were used and those that were to be had."""
+    """A graded answer with the used and the available tools."""
 
     user_input: str
     tools_called: list[str]
@@ -59,7 +59,7 @@ class ArgumentVerdict(BaseModel):
 
 
 class ArgumentVerdicts(BaseModel):
-    """One verdict for each tool call; the score is the share of good ones."""
+    """One verdict for each tool call. The score is the share of good ones."""
 
     user_input: str
     verdicts: list[ArgumentVerdict]
@@ -157,7 +157,7 @@ _FRAME: Final = (
 
 
 def prompt_for(metric: str, trace: Mapping[str, Any]) -> str:
-    """Return the whole prompt of a metric for a trace. Nothing of the trace is left out."""
+    """Return the whole prompt of a metric for a trace. The trace is complete."""
     _, question = QUESTIONS[metric]
     text = json.dumps(trace, ensure_ascii=False, indent=1, default=str)
     # The trace may contain the closing mark itself, which must not end the data early.
@@ -165,6 +165,6 @@ def prompt_for(metric: str, trace: Mapping[str, Any]) -> str:
 
 
 def schema_for(metric: str) -> dict[str, Any]:
-    """Return the JSON Schema of a metric's answer, with every field required, as strict decoders need it."""
+    """Return the JSON Schema of a metric's answer. All fields are required, because strict decoders need that."""
     model, _ = QUESTIONS[metric]
     return schema_of(model)

@@ -1,4 +1,4 @@
-"""A scripted judge, for tests of code that evaluates, without any model."""
+"""Scripted judge without any model, for tests of code that evaluates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pandaprobe_otel.local.evaluation.catalogue import OPENAI, SIGNALS, TRACE_ME
 from pandaprobe_otel.local.evaluation.judge import Forced, Judge, JudgeError, Question
 
 GARBAGE: Final = "FAKE_LLM_GARBAGE"
-"""Text in a trace that makes its answer unusable."""
+"""Text in a trace that makes the judge's answer unusable."""
 
 Score = float | Sequence[float] | Callable[[Mapping[str, Any]], float]
 
@@ -46,9 +46,9 @@ _SETTABLE: Final = frozenset({*TRACE_METRICS, *SIGNALS})
 
 
 class ScriptedJudge(Judge):
-    """A judge that gives the same answers each time, or those set by `set`. Its embeddings are bags of words.
+    """Judge that always gives the same answers, or those set by `set`. Its embeddings are bags of words.
 
-    The default numbers are those of the scripted model with which the contract with server 0.5.0 was recorded.
+    The default scores are those of the scripted model with which the contract of server 0.5.0 was recorded.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class ScriptedJudge(Judge):
     def set(self, metric: str, score: Score, reason: str = "set by the test") -> None:
         """Give this score for a metric (or session signal) from now on.
 
-        A sequence gives its numbers in order and repeats the last one; a function gets the trace as an object.
+        A sequence gives its numbers in order and then repeats the last one. A function gets the trace as an object.
         """
         self._check(metric)
         with self._lock:
@@ -85,7 +85,7 @@ class ScriptedJudge(Judge):
 
     @property
     def provider(self) -> Provider | None:
-        """OpenAI: the contract was recorded with an OpenAI-compatible endpoint."""
+        """OpenAI, because the contract was recorded with an OpenAI-compatible endpoint."""
         return OPENAI
 
     def model(self, requested: str | None) -> str:
@@ -93,7 +93,7 @@ class ScriptedJudge(Judge):
         return requested or _MODEL
 
     def forced(self, metric: str, trace: Mapping[str, Any]) -> Forced | None:
-        """Return the score that was set; raises JudgeError for a metric that was set to fail."""
+        """Return the score that was set. Raises JudgeError for a metric that was set to fail."""
         with self._lock:
             if metric in self._failures:
                 raise JudgeError(self._failures[metric])
@@ -115,12 +115,12 @@ class ScriptedJudge(Judge):
         return _DEFAULTS[question.metric]
 
     def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]] | None:
-        """Return the sum of each text's words, a word being the first half of its SHA-256."""
+        """Return the sum of each text's words. A word's vector is the first half of its SHA-256."""
         return [_bag_of_words(text) for text in texts]
 
     def _check(self, metric: str) -> None:
         if metric not in _SETTABLE:
-            raise ValueError(f"{metric!r} is none of {', '.join(sorted(_SETTABLE))}")
+            raise ValueError(f"{metric!r} must be one of {', '.join(sorted(_SETTABLE))}")
 
 
 def _bag_of_words(text: str) -> list[float]:

@@ -23,7 +23,7 @@ class Selection:
         self._database = database
 
     def traces(self, project_id: str, filters: TraceRunFilters) -> list[str]:
-        """Return the ids of the matching traces; raises InvalidFieldError for an invalid date."""
+        """Return the ids of the matching traces. Raises InvalidFieldError for an invalid date."""
         where, values = _trace_filter(filters).where(project_id)
         with self._database.read() as connection:
             rows = connection.execute(
@@ -34,7 +34,7 @@ class Selection:
     def sessions(self, project_id: str, filters: SessionRunFilters) -> list[str]:
         """Return the ids of sessions with a matching trace.
 
-        `has_error` (whether any trace ended in an error) and `min_trace_count` consider matching traces only.
+        `has_error` (whether any trace ended in an error) and `min_trace_count` consider only matching traces.
         """
         wanted = TraceFilter(
             user_id=filters.user_id or None,
@@ -75,7 +75,7 @@ def sample(targets: Sequence[str], rate: float) -> list[str]:
 
 
 def trace_filters(filters: Mapping[str, Any]) -> TraceRunFilters:
-    """Return a monitor's free-form filters as those of a trace run; raises InvalidFieldError."""
+    """Return a monitor's free-form filters as those of a trace run. Raises InvalidFieldError."""
     try:
         return TraceRunFilters.model_validate(dict(filters))
     except ValidationError as error:
@@ -83,7 +83,7 @@ def trace_filters(filters: Mapping[str, Any]) -> TraceRunFilters:
 
 
 def session_filters(filters: Mapping[str, Any]) -> SessionRunFilters:
-    """Return a monitor's free-form filters as those of a session run; raises InvalidFieldError."""
+    """Return a monitor's free-form filters as those of a session run. Raises InvalidFieldError."""
     try:
         return SessionRunFilters.model_validate(dict(filters))
     except ValidationError as error:
@@ -91,7 +91,7 @@ def session_filters(filters: Mapping[str, Any]) -> SessionRunFilters:
 
 
 def filter_date(text: str | None, field: str) -> int | None:
-    """Return the microseconds of a filter's date; raises InvalidFieldError (the real server fails with a 500)."""
+    """Return the microseconds of a filter's date. Raises InvalidFieldError, where the real server fails with a 500."""
     if not text:
         return None
     try:

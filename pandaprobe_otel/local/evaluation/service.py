@@ -1,4 +1,4 @@
-"""Evaluation for the routes: create runs and monitors, and keep the worker going."""
+"""Evaluation for the routes: runs, monitors and the worker."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Targets = Mapping[str, Sequence[str] | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """A run to create; `targets` may name metrics of their own."""
+    """A run to create. `targets` may name metrics for each target."""
 
     organization: Organization
     project_id: str
@@ -95,7 +95,7 @@ class Evaluation:
         self.worker.resume(self.runs.unfinished(), monitors=self.monitors.next_due() is not None)
 
     def start(self, request: RunRequest, keep_project: Callable[[sqlite3.Connection], None]) -> sqlite3.Row:
-        """Store a run, count it against the quota and give it to the worker; return its row, still PENDING."""
+        """Store a run, count it against the quota and pass it to the worker. Return its row, which is still PENDING."""
         counter: Counter = "session_evals" if request.target_type == "SESSION" else "trace_evals"
         units = sum(len(metrics or request.metrics) for metrics in request.targets.values())
         self._quota.check(request.organization, counter, units)
@@ -117,7 +117,7 @@ class Evaluation:
             self.runs.delete(connection, row["id"])
 
     def trigger(self, monitor: sqlite3.Row) -> sqlite3.Row:
-        """Run a monitor now, whatever its state; raises the 422 of a monitor that matches nothing."""
+        """Run a monitor now, whatever its state. Raises the 422 of a monitor that matches nothing."""
         run = self._run_of(monitor)
         now = self._now()
         columns = {
@@ -157,7 +157,7 @@ class Evaluation:
         return self.start(request, _already_kept)
 
     def start_due_monitors(self) -> float | None:
-        """Run due monitors; return the seconds until the next one, None if none waits."""
+        """Start runs of due monitors. Return the seconds until the next one; None if no monitor is waiting."""
         now = self._now()
         for monitor in self.monitors.due(now):
             self.monitors.change(monitor["id"], {"next_run_at": next_run(monitor["cadence"], now)}, now=None)
@@ -178,7 +178,7 @@ class Evaluation:
         try:
             run = self._run_of(monitor)
         except (HTTPException, InvalidFieldError) as error:
-            # Nothing matches, or the quota is used up: the monitor waits for its next time.
+            # Nothing matches, or the quota is used up. The monitor waits for its next time.
             _log.info("pandaprobe local: monitor %s did not run: %s", monitor["id"], error)
             return
         self.monitors.change(monitor["id"], {"last_run_at": now, "last_run_id": run["id"]}, now=None)

@@ -1,7 +1,6 @@
 """Session metrics: arithmetic over four signals of each trace. The formulas are those of server 0.5.0.
 
-A signal s in 0..1 is a risk of 1 - s; a missing one counts as no risk, which is why a session without evidence
-scores 1.0.
+A signal s in 0..1 is a risk of 1 - s. A missing signal counts as no risk, so a session without evidence scores 1.0.
 
     agent_reliability   the risk of a trace is its largest weighted risk; the session's is
                         0.9 x mean of the worst 15 % (at least one trace) + 0.1 x the worst
@@ -15,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pandaprobe_otel.local.evaluation.results import Result
+from pandaprobe_otel.local.evaluation.metric_results import Result
 
 DEFAULT_WEIGHTS: Final[Mapping[str, float]] = {
     "confidence": 1.0,
@@ -32,7 +31,7 @@ Signals = Mapping[str, Mapping[str, float]]
 
 
 def evaluate_session(metric: str, signals: Signals, weights: Mapping[str, float] | None) -> Result:
-    """Return the result of a session metric; `weights` replaces individual default weights."""
+    """Return the result of a session metric. `weights` replaces individual default weights."""
     if not signals:
         return Result(score=1.0, reason="No evaluable traces.")
     used = {**DEFAULT_WEIGHTS, **(weights or {})}

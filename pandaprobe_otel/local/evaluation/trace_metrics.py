@@ -1,7 +1,7 @@
 """Trace metrics: a judge's score, or the similarity of texts.
 
-If there is nothing to judge, a metric gives 1.0 with that reason, in the real server's words, because clients
-recognize such scores by the reason.
+If there is nothing to judge, the score is 1.0 with that reason, in the real server's words: clients recognize such
+scores by the reason.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from pandaprobe_otel.local.evaluation.judge import Judge, JudgeError, Question
+from pandaprobe_otel.local.evaluation.metric_results import Result, verdict
 from pandaprobe_otel.local.evaluation.prompts import QUESTIONS, ArgumentVerdicts, prompt_for, schema_for
-from pandaprobe_otel.local.evaluation.results import Result, verdict
 from pandaprobe_otel.local.evaluation.similarity import cosine, lexical, overlap
 
 Trace = Mapping[str, Any]
 
 LOOP_WINDOW: Final = 3
-"""Number of earlier traces of a session with which an output is compared."""
+"""Most earlier traces of a session that an output is compared with."""
 
 _BY_WORDS: Final = " (by common words: the judge has no embedding model)"
 
@@ -28,7 +28,10 @@ _BY_WORDS: Final = " (by common words: the judge has no embedding model)"
 def evaluate_trace(
     metric: str, trace: Trace, judge: Judge, *, model: str | None, earlier: Sequence[Trace] = ()
 ) -> Result:
-    """Return the result of a metric for a trace; raises JudgeError. `earlier`: the traces before it in the session."""
+    """Return the result of a metric for a trace. Raises JudgeError.
+
+    earlier: the traces before it in the session.
+    """
     if (forced := judge.forced(metric, trace)) is not None:
         return Result(score=forced.score, reason=forced.reason, metadata=verdict(forced.score))
     if metric == "coherence":
@@ -126,7 +129,7 @@ def _not_assessed(reason: str, note: str) -> Result:
 
 
 def text_of(value: Any) -> str:
-    """Return the text to compare: strings as they are, other values as JSON, nothing for null."""
+    """Return the text to compare: strings unchanged, other values as JSON, and an empty text for null."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,6 +1,6 @@
-"""The request formats of providers: OpenAI's, which most endpoints accept, and Anthropic's and Gemini's own.
+"""Request formats of providers: OpenAI's, which most endpoints accept, and Anthropic's and Gemini's own.
 
-Anthropic's and Gemini's compatible endpoints refuse a structure for an answer, or silently ignore it.
+The compatible endpoints of Anthropic and Gemini refuse or silently ignore a requested structure.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from pandaprobe_otel.local.evaluation.answers import with_schema
 from pandaprobe_otel.local.evaluation.judge import Question
+from pandaprobe_otel.local.evaluation.judge_answers import with_schema
 
 _MAX_TOKENS: Final = 4096
-"""Anthropic requires a bound. No answer to a question is this long, and all its models may write as much."""
+"""Bound that Anthropic requires. No answer to a question is this long, and all its models may write this much."""
 
 Request = tuple[str, dict[str, Any]]
 """A path below the endpoint's address, and a body."""
@@ -26,14 +26,14 @@ class UnusableError(Exception):
 class WireForm(Protocol):
     """Format of an endpoint's questions and answers.
 
-    `modes` are ways to request a structure, from the most demanding to the least, since endpoints and models differ in
-    what they support. The answer is always checked.
+    `modes` are ways to request a structure, the strictest first, since endpoints and models support different ones. The
+    answer is always checked.
     """
 
     modes: int
 
     def headers(self, key: str) -> dict[str, str]:
-        """Return the headers that carry the key."""
+        """Return the headers with the key."""
         ...
 
     def asking(self, question: Question, model: str, mode: int) -> Request:
@@ -41,7 +41,7 @@ class WireForm(Protocol):
         ...
 
     def said(self, answer: Any) -> str:
-        """Return the text of an answer; raises UnusableError, with the reason, if there is none."""
+        """Return the text of an answer. Raises UnusableError with the reason if there is none."""
         ...
 
     def embedding(self, texts: Sequence[str], model: str) -> Request:
@@ -49,7 +49,7 @@ class WireForm(Protocol):
         ...
 
     def vectors(self, answer: Any) -> list[Sequence[float]]:
-        """Return the vectors in the order of the texts; raises KeyError or TypeError for anything else."""
+        """Return the vectors in the order of the texts. Raises KeyError or TypeError for an invalid answer."""
         ...
 
 
@@ -59,11 +59,11 @@ class OpenAIForm:
     modes = 3
 
     def headers(self, key: str) -> dict[str, str]:
-        """Return the headers that carry the key."""
+        """Return the headers with the key."""
         return {"Authorization": f"Bearer {key}"}
 
     def asking(self, question: Question, model: str, mode: int) -> Request:
-        """Return a request with `json_schema`, else with `json_object`, else in plain words."""
+        """Return a request with `json_schema`, or with `json_object`, or in plain words."""
         prompt = question.prompt if mode == 0 else with_schema(question.prompt, question.schema)
         body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": prompt}]}
         if mode == 0:
@@ -91,16 +91,16 @@ class OpenAIForm:
 
 
 class AnthropicForm:
-    """`/v1/messages`. It has no vectors."""
+    """`/v1/messages`. It has no embeddings."""
 
     modes = 3
 
     def headers(self, key: str) -> dict[str, str]:
-        """Return the headers that carry the key, and the version."""
+        """Return the headers with the key and the version."""
         return {"x-api-key": key, "anthropic-version": "2023-06-01"}
 
     def asking(self, question: Question, model: str, mode: int) -> Request:
-        """Return a request with `output_config` (newer models), else with a forced tool, else in plain words."""
+        """Return a request with `output_config` (newer models), or with a forced tool, or in plain words."""
         prompt = with_schema(question.prompt, question.schema) if mode == 2 else question.prompt
         messages = [{"role": "user", "content": prompt}]
         body: dict[str, Any] = {"model": model, "max_tokens": _MAX_TOKENS, "messages": messages}
@@ -112,7 +112,7 @@ class AnthropicForm:
         return "/v1/messages", body
 
     def said(self, answer: Any) -> str:
-        """Return the arguments of the tool call, else the text."""
+        """Return the arguments of the tool call, or else the text."""
         try:
             blocks: list[Mapping[str, Any]] = answer["content"]
             called = [json.dumps(block["input"]) for block in blocks if block["type"] == "tool_use"]
@@ -138,11 +138,11 @@ class GeminiForm:
     modes = 3
 
     def headers(self, key: str) -> dict[str, str]:
-        """Return the headers that carry the key."""
+        """Return the headers with the key."""
         return {"x-goog-api-key": key}
 
     def asking(self, question: Question, model: str, mode: int) -> Request:
-        """Return a request with `responseJsonSchema`, else for JSON, else in plain words."""
+        """Return a request with `responseJsonSchema`, or for JSON, or in plain words."""
         prompt = question.prompt if mode == 0 else with_schema(question.prompt, question.schema)
         config: dict[str, Any] = {"responseMimeType": "application/json"} if mode < 2 else {}
         if mode == 0:
@@ -172,5 +172,5 @@ class GeminiForm:
         return f"/v1beta/models/{model}:batchEmbedContents", {"requests": asked}
 
     def vectors(self, answer: Any) -> list[Sequence[float]]:
-        """Return the vectors as they come, which is the order of the texts."""
+        """Return the vectors in their order, which is that of the texts."""
         return [item["values"] for item in answer["embeddings"]]

@@ -1,6 +1,6 @@
 """The background thread of evaluations: it executes runs one after the other and starts those of due monitors.
 
-Runs are rows of the store, so a run interrupted with its process starts again in the next one.
+Runs are rows of the store. If a process ends during a run, the next process starts that run again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pandaprobe_otel.local.evaluation.execution import Execution
 _log = logging.getLogger(__name__)
 
 _LONGEST_WAIT_S: Final = 5.0
-"""Longest wait, since a monitor may be changed or a clock set while the thread waits."""
+"""Longest wait, because a monitor may be changed or the clock set in the meantime."""
 
 _STOP: Final = ""
 
@@ -34,7 +34,7 @@ class Worker:
         self._stopping = threading.Event()
 
     def resume(self, run_ids: list[str], *, monitors: bool) -> None:
-        """Take over runs that an earlier process left, and watch monitors if there are any."""
+        """Continue runs that an earlier process left, and watch monitors if there are any."""
         for run_id in run_ids:
             self._runs.put(run_id)
         if run_ids or monitors:
@@ -50,7 +50,7 @@ class Worker:
         self._ensure_thread()
 
     def stop(self, timeout_s: float) -> None:
-        """End the thread after its current target; the next process takes over the rest."""
+        """End the thread after its current target. The next process continues."""
         self._stopping.set()
         self._runs.put(_STOP)
         if self._thread is not None:

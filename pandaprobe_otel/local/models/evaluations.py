@@ -35,7 +35,7 @@ class ScoreStatus(StrEnum):
 
 
 class RunStatus(StrEnum):
-    """State of an evaluation run; a run whose metrics all failed is COMPLETED."""
+    """State of an evaluation run. A run whose metrics all failed is COMPLETED."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -51,7 +51,7 @@ class MonitorStatus(StrEnum):
 
 
 class TraceRunFilters(RequestBody):
-    """Filters of the traces to evaluate; dates are ISO 8601, `date_to` is exclusive."""
+    """Filters of the traces to evaluate. Dates are ISO 8601, and `date_to` is exclusive."""
 
     date_from: FilterDate | None = None
     date_to: FilterDate | None = None
@@ -114,7 +114,7 @@ class CreateSessionBatchRun(RequestBody):
 
 
 def check_value(value: str, data_type: ScoreDataType) -> None:
-    """Raise ValueError for a value that does not fit the type; values are stored as they were sent."""
+    """Raise ValueError for a value that does not fit the type. Values are stored unchanged."""
     if data_type is ScoreDataType.NUMERIC:
         try:
             number = float(value)
@@ -187,7 +187,7 @@ class MetricSummary(BaseModel):
 
 
 class ProviderInfo(BaseModel):
-    """A provider of judges and whether it can be used."""
+    """A provider of judges, and its availability."""
 
     key: str
     name: str

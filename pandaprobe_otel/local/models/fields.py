@@ -15,7 +15,7 @@ _INTEGER_TEXT: Final = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 
 
 def _in_utc_range(moment: datetime) -> datetime:
-    """Return a moment, with a naive one as UTC; refuse one that UTC cannot express."""
+    """Return a moment in UTC, with a naive one taken as UTC. Refuse one that UTC cannot express."""
     if moment.tzinfo is None:
         return moment.replace(tzinfo=UTC)
     try:
@@ -77,7 +77,7 @@ class SortOrder(StrEnum):
 
 
 class Granularity(StrEnum):
-    """Width of an analytics bucket; days and weeks begin at midnight UTC, weeks on Monday."""
+    """Width of an analytics bucket. Days and weeks begin at midnight UTC, weeks on Monday."""
 
     HOUR = "hour"
     DAY = "day"

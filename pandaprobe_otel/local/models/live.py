@@ -1,4 +1,4 @@
-"""Body of `POST /local/live`: events of spans that run."""
+"""Body of `POST /local/live`: events of running spans."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ MOST_EVENTS = 500
 
 
 class LiveEvent(RequestBody):
-    """An event: `b` a span began, `t` its text so far, `e` it ended, `i` some events of the sender are missing."""
+    """An event. `b`: a span began. `t`: its text so far. `e`: it ended. `i`: some events of the sender are missing."""
 
     k: Literal["b", "t", "e", "i"]
     trace_id: UUID
     span: SpanCreate | None = None
-    """Of `b` and `e`: the span as far as it is known."""
+    """For `b` and `e`: the span as far as it is known."""
     span_id: UUID | None = None
     text: str | None = Field(default=None, max_length=65_536)
-    """Of `t`."""
+    """For `t`: the text."""
 
 
 class LiveEvents(RootModel[list[LiveEvent]]):
-    """Events in their order."""
+    """Events in order."""
 
     root: list[LiveEvent] = Field(max_length=MOST_EVENTS)

@@ -58,7 +58,7 @@ class TraceCreate(RequestBody):
 
 
 class TraceUpdate(RequestBody):
-    """Body of `PATCH /traces/{id}`. Omitted fields stay; null clears nullable ones."""
+    """Body of `PATCH /traces/{id}`. Omitted fields stay, and null clears nullable ones."""
 
     name: str | None = Field(default=None, max_length=512)
     status: TraceStatus | None = None
@@ -116,7 +116,7 @@ class TraceSortBy(StrEnum):
 
 
 class SessionSortBy(StrEnum):
-    """Sort keys of `GET /sessions`; `recent` is the time the traces arrived."""
+    """Sort keys of `GET /sessions`. `recent` is the time of arrival of the traces."""
 
     RECENT = "recent"
     TRACE_COUNT = "trace_count"
@@ -143,7 +143,7 @@ class TraceAccepted(BaseModel):
 
 
 class SpansAccepted(BaseModel):
-    """Answer of `POST /traces/{id}/spans`; ids are in the order of the request."""
+    """Answer of `POST /traces/{id}/spans`. Ids are in the order of the request."""
 
     span_ids: list[UUID]
 
@@ -224,7 +224,7 @@ class UserSummary(BaseModel):
 
 
 class SessionSummary(BaseModel):
-    """A session with the totals of its traces. `has_error` depends on trace statuses only."""
+    """A session with the totals of its traces. `has_error` depends only on trace statuses."""
 
     session_id: str
     trace_count: int

@@ -1,1 +1,1 @@
-"""The web pages: rendered on the server, with everything escaped and nothing loaded from elsewhere."""
+"""Web pages, rendered on the server. Everything is escaped, and nothing is loaded from other sites."""

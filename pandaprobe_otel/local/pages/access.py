@@ -24,7 +24,7 @@ class SignInNeededError(Exception):
 
 
 async def signed_in(request: Request) -> None:
-    """Allow a request to see the pages; raises SignInNeededError."""
+    """Allow a request to see the pages. Raises SignInNeededError."""
     settings = services_of(request).settings
     if not settings.auth:
         return
@@ -58,5 +58,5 @@ async def sign_in(request: Request) -> Response:
 
 
 def _proof(token: str) -> str:
-    """Return proof of knowing the token. It does not contain the token, since the cookie must not open the API."""
+    """Return a proof of knowing the token. It does not contain the token, so that the cookie cannot open the API."""
     return hashlib.sha256(b"pages:" + token.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Charts as plain SVG: this module turns numbers into coordinates, the templates draw them."""
+"""Charts as plain SVG. This module computes coordinates, and the templates draw them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RIGHT: Final = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A value at a place; `label` is shown by a pointer over it."""
+    """A value at a position. `label` is shown when the pointer is over it."""
 
     x: float
     y: float
@@ -36,7 +36,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column(Bar):
-    """A column that leads to what it counts."""
+    """A column with a link to the things that it counts."""
 
     link: str
 
@@ -54,7 +54,7 @@ class Trend:
 
 
 def trend_of(buckets: Sequence[Mapping[str, Any]], threshold: float) -> Trend | None:
-    """Return the line of a metric's buckets (`bucket`, `avg_score`, `count`), None without any."""
+    """Return the line of a metric's buckets (`bucket`, `avg_score`, `count`); None without any."""
     if not buckets:
         return None
     span = max(len(buckets) - 1, 1)
@@ -98,7 +98,7 @@ def histogram_of(buckets: Sequence[Mapping[str, Any]], columns: int) -> list[Bar
 
 
 def columns_of(values: Sequence[tuple[float, str, str]], top: float) -> list[Column]:
-    """Return a column for each value, its label and its link; `top` is the value of the upper edge."""
+    """Return a column for each value, its label and its link. `top` is the value of the upper edge."""
     width, room = (WIDTH - 8) / max(len(values), 1), HEIGHT - _TOP - _BOTTOM
     heights = [room * min(value / top, 1.0) if top > 0 else 0.0 for value, _, _ in values]
     return [
@@ -115,7 +115,7 @@ def columns_of(values: Sequence[tuple[float, str, str]], top: float) -> list[Col
 
 
 def line_of(values: Sequence[float | None], top: float) -> str:
-    """Return the path of a line through the middles of the columns; it breaks where there is no value."""
+    """Return the path of a line through the centres of the columns. It has gaps at missing values."""
     width, room = (WIDTH - 8) / max(len(values), 1), HEIGHT - _TOP - _BOTTOM
     path, is_down = "", False
     for at, value in enumerate(values):

@@ -1,4 +1,4 @@
-"""Pages of chosen traces: what can be done with them, their export, and their annotation one by one."""
+"""Pages of selected traces: actions, export, and annotation one by one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pandaprobe_otel.local.evaluation.catalogue import TRACE_METRICS
 from pandaprobe_otel.local.models.evaluations import ScoreSource
 from pandaprobe_otel.local.pages import equivalents
 from pandaprobe_otel.local.pages.access import signed_in
-from pandaprobe_otel.local.pages.acting import RATINGS, place_of
 from pandaprobe_otel.local.pages.conversation import turns_of
 from pandaprobe_otel.local.pages.document import TraceRecord, html_document
 from pandaprobe_otel.local.pages.markdown import markdown_of
 from pandaprobe_otel.local.pages.navigation import context_of
+from pandaprobe_otel.local.pages.page_actions import RATINGS, place_of
 from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS, page
 from pandaprobe_otel.local.pages.trace_pages import Loaded, load_trace
 from pandaprobe_otel.local.payloads import dumps
@@ -35,7 +35,7 @@ _TYPES: Final = {"html": "text/html", "md": "text/markdown", "json": "applicatio
 
 @router.get("/selected")
 def show_selected(request: Request, chosen: Chosen) -> Response:
-    """Show what can be done with the chosen traces."""
+    """Show the actions for the selected traces."""
     loaded = _loaded(request, chosen)
     if not loaded:
         return _missing(request, chosen)
@@ -55,7 +55,7 @@ def show_selected(request: Request, chosen: Chosen) -> Response:
 
 @router.get("/selected/export")
 def export(request: Request, chosen: Chosen, form: Form = "html") -> Response:
-    """Return the chosen traces as a file: one page that needs no server, Markdown, or JSON."""
+    """Return the selected traces as a file: a self-contained page, Markdown, or JSON."""
     loaded = _loaded(request, chosen)
     if not loaded:
         return _missing(request, chosen)
@@ -77,7 +77,7 @@ def annotate(
     name: Annotated[str, Query(min_length=1, max_length=255)] = "quality",
     at: Annotated[int, Query(ge=0, le=MOST_CHOSEN)] = 0,
 ) -> Response:
-    """Show one trace of a queue with the form of its score. The count never claims more than is done."""
+    """Show one trace of a queue with a form for its score, and the numbers of traces with and without a score."""
     ids = [str(each) for each in chosen]
     here = None if at >= len(ids) else load_trace(request, chosen[at])
     context = context_of(request, None, "traces") if here is None else here.context
@@ -107,7 +107,7 @@ def _link(ids: Sequence[str], name: str, at: int) -> str:
 
 
 def _without_score(services: Services, ids: Sequence[str], name: str) -> list[int]:
-    """Return the positions of the traces that nobody has scored by hand under this name, or that are gone."""
+    """Return the positions of the traces without a score by hand under this name, including deleted traces."""
     store = services.evaluation.trace_scores
     found: list[int] = []
     for position, trace_id in enumerate(ids):
@@ -124,7 +124,7 @@ def _projects(services: Services) -> list[str]:
 
 
 def _loaded(request: Request, chosen: Sequence[UUID]) -> list[Loaded]:
-    """Return the chosen traces of one project, that of the first, each once; those that are gone are left out."""
+    """Return the selected traces of one project, that of the first trace. Duplicates and deleted traces are omitted."""
     found = [one for trace_id in dict.fromkeys(chosen) if (one := load_trace(request, trace_id)) is not None]
     return [one for one in found if one.context.project_id == found[0].context.project_id]
 

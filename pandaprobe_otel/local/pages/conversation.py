@@ -1,7 +1,7 @@
-"""The conversation inside payloads: messages in the formats of chat APIs and instrumentations.
+"""Conversations inside payloads: messages in the formats of chat APIs and instrumentations.
 
-The normal form is `{"messages": [{"role", "content", "tool_calls"}]}`. A bare list of messages, a single message and
-content made of parts are read too. Anything else is shown as a payload.
+The normal form is `{"messages": [{"role", "content", "tool_calls"}]}`. A list of messages, a single message, and
+content in parts are read too. Anything else is shown as a payload.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
-from pandaprobe_otel.local.pages.shapes import list_in, object_in
+from pandaprobe_otel.local.pages.json_shapes import list_in, object_in
 from pandaprobe_otel.local.payloads import dumps
 
 _TEXT_KEYS: Final = ("text", "content", "input_text", "output_text", "thinking", "reasoning")
@@ -29,7 +29,7 @@ _CALL_TYPES: Final = frozenset({"tool_use", "tool_call", "function_call"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
-    """A tool that a model asked for. `result` is the message that answered it, if it is shown with the call."""
+    """A tool call that a model requested. `result` is the message that answers it, if both are shown together."""
 
     name: str
     arguments: Any
@@ -60,7 +60,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One model call inside a trace: the messages that were new in it, and its answer."""
+    """One model call inside a trace: its new messages and its answer."""
 
     span: Mapping[str, Any]
     fresh_thread: bool
@@ -80,14 +80,14 @@ def messages_in(payload: Any, default_role: str) -> tuple[Message, ...]:
 
 
 def as_messages(payload: Any, default_role: str) -> tuple[Message, ...]:
-    """Return the messages of a payload; text becomes one message of the given role."""
+    """Return the messages of a payload. Text becomes one message of the given role."""
     if isinstance(payload, str):
         return (Message(role=default_role, text=payload),) if payload else ()
     return messages_in(payload, default_role)
 
 
 def beside_messages(payload: Any) -> dict[str, Any]:
-    """Return a payload's content beside its messages, by key; nothing if it is not a conversation."""
+    """Return the content of a payload other than its messages, by key; empty if it is not a conversation."""
     record = object_in(payload)
     if record is None or list_in(record.get("messages")) is None:
         return {}
@@ -95,15 +95,15 @@ def beside_messages(payload: Any) -> dict[str, Any]:
 
 
 def with_results(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """Return messages with each tool's result moved to its call, if the call precedes it."""
+    """Return messages in which each tool result is moved to its call, if the call precedes it."""
     return _with_results([messages])[0]
 
 
 def turns_of(spans: Sequence[Mapping[str, Any]]) -> list[Turn]:
-    """Return the model calls of a trace in order, each with only the messages that are new in its thread.
+    """Return the model calls of a trace in order, each with only the new messages of its thread.
 
-    A call belongs to the thread whose messages it begins with; a call that begins differently opens a new thread.
-    Results of tools are moved to the calls that asked for them.
+    A call belongs to the thread whose messages it begins with. A call that begins differently starts a new thread. Tool
+    results are moved to their calls.
     """
     turns = _turns(spans)
     said = iter(_with_results([part for turn in turns for part in (turn.messages, turn.answer)]))
@@ -157,7 +157,7 @@ def _turns(spans: Sequence[Mapping[str, Any]]) -> list[Turn]:
 
 
 def preview(payload: Any, length: int = 160) -> str:
-    """Return one line that summarizes a payload."""
+    """Return a summary of a payload on one line."""
     if payload is None:
         return ""
     if isinstance(payload, str):
@@ -224,7 +224,7 @@ class _Draft:
             thought = record.get("type") in _REASONING_TYPES or key in _REASONING_TYPES
             (self.reasoning if thought else self.texts).append(record[key])
             beside = {name: value for name, value in record.items() if name not in (key, "type") and value is not None}
-            if beside:  # citations and the like
+            if beside:  # such as citations
                 self.extra.append(beside)
         else:
             self.extra.append(part)
@@ -251,7 +251,7 @@ def _call(raw: Any) -> ToolCall:
     named = object_in(record.get("function")) or record
     arguments = named.get("arguments", named.get("input", named.get("args")))
     if isinstance(arguments, str):
-        # Models write arguments that are not JSON; those are shown as they are.
+        # Models may write arguments that are not JSON. These are shown unchanged.
         with suppress(ValueError):
             arguments = json.loads(arguments)
     identity = record.get("id", record.get("call_id"))

@@ -1,4 +1,4 @@
-"""Comparison of two traces: the spans that they share, and the differences between them."""
+"""Comparison of two traces: common spans, and the differences between them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class DiffRow:
     left: Node | None
     right: Node | None
     fields: Sequence[str] = ()
-    """The differing ones of input, output, status, error and model; `order` for one that comes at another time."""
+    """The differing fields among input, output, status, error and model; `order` for a span at another position."""
 
     @property
     def slower_by_ms(self) -> float | None:
-        """The extra duration of the right span in milliseconds; None unless both ended."""
+        """The additional duration of the right span in milliseconds; None unless both ended."""
         if self.left is None or self.right is None:
             return None
         before, after = self.left.span["latency_ms"], self.right.span["latency_ms"]
@@ -36,7 +36,7 @@ class DiffRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextDiff:
-    """A line of two texts: in both, only in the left or only in the right one."""
+    """A line of two texts: in both, or only in the left or right one."""
 
     side: Literal["both", "left", "right"]
     text: str
@@ -46,17 +46,17 @@ _COMPARED = ("input", "output", "status", "error", "model")
 
 
 def diff_trees(left: Tree, right: Tree) -> list[DiffRow]:
-    """Return the rows of both trees, the children of two matched spans being aligned in the order of their starts.
+    """Return the rows of both trees. Children of two matched spans are aligned by start.
 
-    Spans of one kind and name with the same input are matched first, then those that share kind and name, then those
-    that come at another time; siblings that ran side by side in one of the traces have no order. A span that has none
-    like it stands alone, with all below it.
+    Spans with the same kind, name and input are matched first, then those with the same kind and name, then those at
+    another position. Siblings that ran concurrently in one of the traces have no order. A span without a counterpart is
+    alone, with all of its descendants.
     """
     return list(_diff(_nested(left.rows), _nested(right.rows)))
 
 
 def diff_payloads(left: Any, right: Any, *, context: int = 3) -> list[TextDiff]:
-    """Return the lines of two payloads with their differences; long common parts are reduced to their ends."""
+    """Return the lines of two payloads with their differences. Long common parts are reduced to their ends."""
     a, b = _lines(left), _lines(right)
     lines: list[TextDiff] = []
     for tag, i1, i2, j1, j2 in SequenceMatcher(a=a, b=b, autojunk=False).get_opcodes():
@@ -74,7 +74,7 @@ def diff_payloads(left: Any, right: Any, *, context: int = 3) -> list[TextDiff]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Branch:
-    """A span and those below it."""
+    """A span and its descendants."""
 
     node: Node
     key: tuple[str, str]
@@ -83,7 +83,7 @@ class _Branch:
 
 
 def _nested(rows: Sequence[Node]) -> list[_Branch]:
-    """Return rows, parents before children, as a tree."""
+    """Return rows as a tree, parents before children."""
     top: list[_Branch] = []
     way: list[_Branch] = []
     for node in rows:
@@ -97,7 +97,7 @@ def _nested(rows: Sequence[Node]) -> list[_Branch]:
 
 
 def _diff(left: Sequence[_Branch], right: Sequence[_Branch]) -> Iterator[DiffRow]:
-    levels = [_aligned(left, right)]  # and no recursion: traces may be deeper than Python goes
+    levels = [_aligned(left, right)]  # Not recursive, since traces may be deeper than Python's stack.
     while levels:
         found = next(levels[-1], None)
         if found is None:
@@ -118,7 +118,7 @@ def _diff(left: Sequence[_Branch], right: Sequence[_Branch]) -> Iterator[DiffRow
 def _aligned(
     left: Sequence[_Branch], right: Sequence[_Branch]
 ) -> Iterator[tuple[_Branch | None, _Branch | None, bool]]:
-    """Yield siblings in pairs, with whether they have moved, and those that are alone where they stand among them."""
+    """Yield pairs of siblings with a flag for moved ones, and unmatched siblings at their position."""
     groups = _together(left), _together(right)
     partners = dict(_partners(*(_without_order(side) for side in groups)))
     beside = {branch for side in groups for group in side if len(group) > 1 for branch in group}
@@ -139,7 +139,7 @@ def _aligned(
 def _moved(
     left: Sequence[_Branch], right: Sequence[_Branch], partners: Mapping[_Branch, _Branch]
 ) -> Iterator[tuple[_Branch, _Branch]]:
-    """Yield those that have no partner where they stand, but one elsewhere: with the same input first."""
+    """Yield pairs of siblings that match at another position, first those with the same input."""
     taken = set(partners.values())
     ones = [one for one in left if one not in partners]
     others = [other for other in right if other not in taken]
@@ -169,7 +169,7 @@ def _partners(left: Sequence[_Branch], right: Sequence[_Branch]) -> Iterator[tup
 
 
 def _together(siblings: Sequence[_Branch]) -> list[list[_Branch]]:
-    """Return siblings in groups of those that ran side by side."""
+    """Return siblings in groups that ran concurrently."""
     groups: list[list[_Branch]] = []
     until: datetime | None = None
     for branch in siblings:
@@ -183,7 +183,7 @@ def _together(siblings: Sequence[_Branch]) -> list[list[_Branch]]:
 
 
 def _without_order(groups: Sequence[Sequence[_Branch]]) -> list[_Branch]:
-    """Return siblings in an order that does not depend on which of a group has started first."""
+    """Return siblings in an order that does not depend on the first start within a group."""
     return [branch for group in groups for branch in sorted(group, key=lambda one: (*one.key, one.content))]
 
 

@@ -21,7 +21,7 @@ router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(
 
 @router.get("/diff")
 def show_diff(request: Request, trace: Annotated[list[UUID] | None, Query()] = None) -> Response:
-    """Show two traces: what both have, what only one has, and the differences."""
+    """Show two traces: common spans, spans that only one has, and the differences."""
     chosen = trace or []
     loaded = [load_trace(request, trace_id) for trace_id in chosen[:2]]
     if len(loaded) != 2 or loaded[0] is None or loaded[1] is None:
@@ -41,7 +41,7 @@ def show_diff(request: Request, trace: Annotated[list[UUID] | None, Query()] = N
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScorePair:
-    """A metric's scores of both traces; `change` is None unless both are numbers."""
+    """Scores of both traces for a metric. `change` is None unless both are numbers."""
 
     name: str
     left: str | None

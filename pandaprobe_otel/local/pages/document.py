@@ -1,7 +1,7 @@
-"""One static HTML file of traces, which needs no server, loads nothing, and runs no script but its own.
+"""One static HTML file of traces, which needs no server, loads nothing, and runs only its own script.
 
-The parts are those of the server's pages. Content that these would request is in `template` elements, which a browser
-does not run or show until the script copies one.
+Its parts are those of the server's pages. Content that the pages request later is in `template` elements here. Browsers
+do not show these until the script copies one.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from pandaprobe_otel.local.pages.conversation import preview, turns_of
-from pandaprobe_otel.local.pages.facts import Facts, facts_of
 from pandaprobe_otel.local.pages.markdown import part_heading, span_block, trace_heading
 from pandaprobe_otel.local.pages.rendering import STATIC, rendered
 from pandaprobe_otel.local.pages.tools import tool_uses
+from pandaprobe_otel.local.pages.trace_facts import Facts, facts_of
 from pandaprobe_otel.local.pages.tree import Tree, build_tree
 
 MAX_TRACES: Final = 500
-"""More traces would make a file that browsers open only slowly."""
+"""Most traces in a file, since browsers open larger files slowly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +47,9 @@ class _View:
 
 
 def html_document(records: Sequence[TraceRecord], title: str, *, total: int = 0) -> str:
-    """Return a complete page of traces, in the given order; of more than `MAX_TRACES`, the last ones.
+    """Return a complete page of traces in the given order; if there are more than `MAX_TRACES`, of the last ones.
 
-    total: the number of all traces, if not all are given. The page tells how many it leaves out.
+    total: the number of all traces, if not all are given. The page states how many are omitted.
     """
     shown = records[-MAX_TRACES:]
     views = [_view(number, record, many=len(shown) > 1) for number, record in enumerate(shown, 1)]
@@ -111,7 +111,7 @@ def _view(number: int, record: TraceRecord, *, many: bool) -> _View:
         facts=facts,
         asked=preview(trace["input"]),
         answered=preview(trace["output"]),
-        html=Markup(html),  # rendered, and escaped, by the template above
+        html=Markup(html),  # The template above has rendered and escaped it.
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pandaprobe_otel.local.pages.shapes import list_in, number_in, object_in
+from pandaprobe_otel.local.pages.json_shapes import list_in, number_in, object_in
 
 _TEXT_KEYS: Final = ("page_content", "content", "text", "document")
 _TITLE_KEYS: Final = ("title", "name")
@@ -14,7 +14,7 @@ _SOURCE_KEYS: Final = ("source", "url", "uri", "file_name", "file_path", "path",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A document as a card; `beside` is the content that the card does not show."""
+    """A document as a card. `beside` is the content that the card does not show."""
 
     text: str
     title: str | None = None
@@ -24,7 +24,7 @@ class Document:
 
 
 def documents_in(payload: Any) -> list[Document]:
-    """Return the documents of a payload; none if it is anything but a list of documents."""
+    """Return the documents of a payload; empty unless it is a list of documents."""
     record = object_in(payload)
     items = list_in(record["documents"]) if record is not None and record.keys() == {"documents"} else list_in(payload)
     found = [_document(item) for item in items or ()]

@@ -1,4 +1,4 @@
-"""Commands and lines of Python that do the same as an action on a page."""
+"""Commands and lines of Python that are equivalent to an action on a page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equivalent:
-    """An action in words, as a command of a shell, and as Python with a `client`."""
+    """An action in words, as a shell command, and as Python with a `client`."""
 
     words: str
     command: str
@@ -28,7 +28,7 @@ class Equivalent:
 
 
 def scored(place: Place, trace_id: str, name: str, value: float, reason: str | None) -> Equivalent:
-    """Return a score by hand."""
+    """Return the equivalent of a score by hand."""
     options = {"--source": "ANNOTATION", **({"--reason": reason} if reason else {})}
     arguments = {"source": "ANNOTATION", **({"reason": reason} if reason else {})}
     return _equivalent(
@@ -42,7 +42,7 @@ def scored(place: Place, trace_id: str, name: str, value: float, reason: str | N
 
 
 def tagged(place: Place, trace_ids: Sequence[str], add: Sequence[str], remove: Sequence[str]) -> Equivalent:
-    """Return a change of tags."""
+    """Return the equivalent of a change of tags."""
     changes: dict[str, Any] = {name: [*tags] for name, tags in (("add", add), ("remove", remove)) if tags}
     return _equivalent(
         place,
@@ -55,21 +55,21 @@ def tagged(place: Place, trace_ids: Sequence[str], add: Sequence[str], remove: S
 
 
 def deleted(place: Place, trace_ids: Sequence[str]) -> Equivalent:
-    """Return a deletion of traces."""
+    """Return the equivalent of a deletion of traces."""
     one = len(trace_ids) == 1
     python = _call("traces.delete", trace_ids[0]) if one else _call("traces.delete_many", [*trace_ids])
     return _equivalent(place, f"{_counted(trace_ids)} deleted", ("traces", "delete"), {}, trace_ids, python)
 
 
 def exported(place: Place, trace_ids: Sequence[str], form: str) -> Equivalent:
-    """Return an export of traces as html, md or json."""
+    """Return the equivalent of an export of traces as html, md or json."""
     flags = {f"--{form}": None, "--output": f"traces.{form}"}
     python = f"[client.traces.get(trace_id) for trace_id in {[*trace_ids]!r}]"
     return _equivalent(place, f"{_counted(trace_ids)} as {form}", ("traces", "export"), flags, trace_ids, python)
 
 
 def evaluated(place: Place, trace_ids: Sequence[str], metrics: Sequence[str]) -> Equivalent:
-    """Return an evaluation run over traces."""
+    """Return the equivalent of an evaluation run over traces."""
     return _equivalent(
         place,
         f"{', '.join(metrics)} of {_counted(trace_ids)} started",
@@ -81,7 +81,7 @@ def evaluated(place: Place, trace_ids: Sequence[str], metrics: Sequence[str]) ->
 
 
 def monitored(place: Place, name: str, metrics: Sequence[str], cadence: str, tags: Sequence[str]) -> Equivalent:
-    """Return a new monitor of traces."""
+    """Return the equivalent of a new monitor of traces."""
     filters = {"filters": {"tags": [*tags]}} if tags else {}
     option = {"--filters": json.dumps(filters["filters"])} if tags else {}
     return _equivalent(
@@ -95,11 +95,11 @@ def monitored(place: Place, name: str, metrics: Sequence[str], cadence: str, tag
 
 
 VERBS: Final[Mapping[str, str]] = {"pause": "paused", "resume": "resumed", "trigger": "started", "delete": "deleted"}
-"""Actions on a monitor, and the words for them afterwards."""
+"""Actions on a monitor, with the words that confirm them."""
 
 
 def monitor_changed(place: Place, monitor_id: str, name: str, verb: str) -> Equivalent:
-    """Return one of `VERBS`."""
+    """Return the equivalent of one of `VERBS`."""
     python = _call(f"monitors.{verb}", monitor_id)
     return _equivalent(place, f"monitor {name} {VERBS[verb]}", ("monitors", verb), {}, (monitor_id,), python)
 

@@ -1,4 +1,4 @@
-"""The pages of failures: the list of groups, one group, and what people do with it."""
+"""Pages of failures: the list of groups, a single group, and actions on it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pandaprobe_otel.failures.finding import FailureKind
 from pandaprobe_otel.failures.next_steps import next_steps
 from pandaprobe_otel.failures.states import DAY, Handling, State
 from pandaprobe_otel.local.pages.access import signed_in
-from pandaprobe_otel.local.pages.acting import Sent
 from pandaprobe_otel.local.pages.navigation import Context, context_of
+from pandaprobe_otel.local.pages.page_actions import Sent
 from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS, page
 from pandaprobe_otel.local.routes.failures import Shown, example_record, failure_filter, read_the_latest, states_of
-from pandaprobe_otel.local.search.fields import SearchError
+from pandaprobe_otel.local.search.searchable_fields import SearchError
 from pandaprobe_otel.local.store.failure_groups import Found, failure_record
 
 router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(signed_in)])
@@ -40,7 +40,7 @@ Action = Literal["name", "mute", "resolve", "open", "merge", "separate"]
 
 
 class FailuresQuery(BaseModel, frozen=True):
-    """The query of `/ui/failures`: the traces that count, and the states that are shown."""
+    """Query of `/ui/failures`: the traces that count, and the states that are shown."""
 
     q: str = ""
     within: Literal["", "day", "week", "month"] = ""
@@ -50,14 +50,14 @@ class FailuresQuery(BaseModel, frozen=True):
 
     @property
     def chosen(self) -> dict[str, str]:
-        """The filters in use, as values of a link."""
+        """The active filters, as values of a link."""
         state = "" if self.state == "open" else self.state
         return {name: value for name, value in (("q", self.q), ("within", self.within), ("state", state)) if value}
 
 
 @router.get("/failures")
 def show_failures(request: Request, asked: Annotated[FailuresQuery, Query()]) -> Response:
-    """Show the groups of failures of a project, those with most traces first."""
+    """Show the failure groups of a project, those with most traces first."""
     context = context_of(request, asked.project, "failures")
     services, now = context.services, context.services.now()
     unread, found, wrong = read_the_latest(services, context.project_id, most=_MOST_SEALED), None, None
@@ -87,7 +87,7 @@ def show_failure(
     project: str | None = None,
     offset: Annotated[int, Query(ge=0, le=2**62)] = 0,
 ) -> Response:
-    """Show a group: why, its traces, the newest first, and what can be done about it."""
+    """Show a group: its cause, its traces from newest to oldest, and the possible actions."""
     context = context_of(request, project, "failures")
     services, now = context.services, context.services.now()
     read_the_latest(services, context.project_id, most=_MOST_SEALED)
@@ -154,7 +154,7 @@ def change_failure(
 
 
 def _options(context: Context, request: Request) -> tuple[str, ...]:
-    """Return the options of a command that is to ask this server about this project."""
+    """Return the options that point a command to this server and project."""
     name = "" if context.project is None else context.project.name
     return (f"--project={name}", f"--endpoint={str(request.base_url).rstrip('/')}")
 
@@ -173,6 +173,6 @@ def _records(context: Context, found: Found) -> list[dict[str, Any]]:
 
 
 def _bars(trend: Sequence[int]) -> list[tuple[int, float]]:
-    """Return place and height, in per cent, of each bar that is not empty."""
+    """Return position and height, in per cent, of each nonempty bar."""
     top = max(trend, default=0)
     return [(at, round(100 * count / top, 1)) for at, count in enumerate(trend) if count]

@@ -1,4 +1,4 @@
-"""JSON as coloured, escaped text, and as a tree that folds."""
+"""JSON as coloured, escaped text, and as a foldable tree."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
-from pandaprobe_otel.local.pages.shapes import list_in, object_in
+from pandaprobe_otel.local.pages.json_shapes import list_in, object_in
 
 MAX_SHOWN: Final = 60_000
-"""Characters of a payload that a page shows; the raw JSON has all of it."""
+"""Most characters of a payload on a page. The raw JSON is complete."""
 
 ONE_LINE: Final = 72
 """Longest value that is shown on one line."""
 _MAX_ITEMS: Final = 200
-"""Members of an object or an array that are shown."""
+"""Most members of an object or array that are shown."""
 _OPEN_LEVELS: Final = 3
 _OPEN_ITEMS: Final = 40
-"""Objects and arrays that are deeper or have more members are folded at first."""
+"""Objects and arrays that are deeper or have more members are folded initially."""
 _MAX_LITERAL: Final = 20_000
 _ODD_ESCAPE: Final = re.compile(r"\\[^\\'\"abfnrtv0-7xuUN\n]")
-"""Escapes for which Python warns when it parses them."""
+"""Escape sequences for which Python warns while parsing."""
 
 _TOKEN: Final = re.compile(
     r'(?P<key>"(?:[^"\\]|\\.)*"(?=:))|(?P<string>"(?:[^"\\]|\\.)*")|(?P<word>\b(?:true|false|null)\b)|'
@@ -38,7 +38,7 @@ _MORE: Final = Markup('<span class="cut">… {} more {}</span>')
 
 
 def json_markup(value: Any) -> Markup:
-    """Return a value as indented JSON with its parts marked for colour; long values are cut with a note."""
+    """Return a value as indented JSON, marked for colour. Long values are cut with a note."""
     text = json.dumps(value, ensure_ascii=False)
     if len(text) > ONE_LINE:
         text = json.dumps(value, ensure_ascii=False, indent=2)
@@ -47,9 +47,9 @@ def json_markup(value: Any) -> Markup:
 
 
 def json_tree(value: Any) -> Markup:
-    """Return a value as JSON whose objects and arrays fold; its text without the markup is JSON.
+    """Return a value as JSON with foldable objects and arrays. Its text without the markup is JSON.
 
-    Values that are too long are cut with a note.
+    Long values are cut with a note.
     """
     return Markup("").join(_Tree().value(value, level=0))
 
@@ -69,12 +69,12 @@ def value_in(text: str) -> Any:
 
 
 def long_text(text: str) -> Markup:
-    """Return text, escaped; long text is cut with a note."""
+    """Return escaped text. Long text is cut with a note."""
     return escape(text) if len(text) <= MAX_SHOWN else escape(text[:MAX_SHOWN]) + _more(len(text) - MAX_SHOWN)
 
 
 class _Tree:
-    """A writer of one value, within the characters that a page shows."""
+    """Writer of one value, within the page's limit of characters."""
 
     def __init__(self) -> None:
         self._left = MAX_SHOWN
@@ -133,7 +133,7 @@ def _more(count: int) -> Markup:
 
 
 def _fits_a_line(value: Sized) -> bool:
-    """Return whether a value fits on one line, without writing one that cannot."""
+    """Return whether a value fits on one line. Long values are not encoded to find out."""
     return len(value) <= ONE_LINE // 3 and len(json.dumps(value, ensure_ascii=False)) <= ONE_LINE
 
 

@@ -1,4 +1,4 @@
-"""Filters of the form above the list of traces."""
+"""Filters in the form above the list of traces."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Column = Literal[
 ]  # fmt: skip
 COLUMNS: Final[tuple[Column, ...]] = get_args(Column)
 FIRST_COLUMNS: Final[tuple[Column, ...]] = ("tags", "scores", "started", "duration", "spans", "tokens", "cost")
-"""The columns of those who choose none. With `answer`, a row has lines for what was asked and answered."""
+"""Default columns. With `answer`, a row has lines for the input and output."""
 
 
 class ListFilters(BaseModel, frozen=True):
-    """The query of `/ui`: empty texts mean any.
+    """Query of `/ui`. An empty text means any.
 
     `q` is a query of the search language.
     """
@@ -41,7 +41,7 @@ class ListFilters(BaseModel, frozen=True):
 
     @property
     def chosen(self) -> dict[str, str]:
-        """The filters in use, as values of a link."""
+        """The active filters, as values of a link."""
         named = {
             "q": self.q,
             "status": self.status,
@@ -54,32 +54,32 @@ class ListFilters(BaseModel, frozen=True):
 
     @property
     def kept(self) -> dict[str, Any]:
-        """The values that links to other pages of the list repeat."""
+        """Values that links to other pages of the list repeat."""
         return {**self.chosen, "sort": self.sort.value, "order": self.order.value, "show": self.chosen_columns}
 
     @property
     def chosen_columns(self) -> tuple[Column, ...]:
-        """The columns, if they are not the usual ones."""
+        """The columns, if they are not the default."""
         return () if self.show == FIRST_COLUMNS else self.show
 
     def with_term(self, term: str, *, excluded: bool = False) -> dict[str, Any]:
-        """The values of a link to the list with one more term, or without it if it is there."""
+        """Return the values of a link to the list with one more term, or without the term if it is there."""
         wanted = f"-{term}" if excluded else term
         others = f" {self.q} ".replace(f" -{term} ", " ").replace(f" {term} ", " ").strip()
         q = others if self.has(wanted) else f"{others} {wanted}".strip()
         return {**self.kept, "q": q}
 
     def has(self, term: str) -> bool:
-        """Return whether a term is one of those of `q`."""
+        """Return whether `q` contains a term."""
         return f" {term} " in f" {self.q} "
 
     @property
     def parsed(self) -> Parsed:
-        """The query that `q` is; raises SearchError."""
+        """The parsed query `q`. Raises SearchError."""
         return parse(self.q)
 
     def trace_filter(self, now: int) -> TraceFilter:
-        """The same for the store; `now` is in microseconds since the epoch."""
+        """Return the filter for the store. `now` is in microseconds since the epoch."""
         query = self.parsed.query
         return TraceFilter(
             search=None if query == All(()) else Search(query=query, now=now),

@@ -1,4 +1,4 @@
-"""Running traces on the pages: their view, and the stream that tells a page of changes."""
+"""Running traces on the pages: their view, and the stream that announces changes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ router = APIRouter(prefix="/ui/live", include_in_schema=False, dependencies=[Dep
 
 _LOOK_S: Final = 0.2
 _LONGEST_S: Final = 300.0
-"""A page connects again after this, so that a lost one does not stay for ever."""
+"""Seconds after which a page connects again, so that a lost connection does not stay open for ever."""
 _QUIET_LOOKS: Final = 75
-"""Looks without a change after which a comment shows whether the page is still there."""
+"""Checks without a change after which a comment is sent, to detect whether the page is still open."""
 
 
 @router.get("/stream")
 async def stream(request: Request, trace: UUID) -> Response:
-    """Send `span` with the version after each change of a running trace, and `settled` when it is stored."""
+    """Send `span` with the version after each change of a running trace, and `settled` once it is stored."""
     events = changes(services_of(request).live, str(trace), gone=request.is_disconnected)
     headers = {**SECURITY_HEADERS, "x-accel-buffering": "no"}
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
@@ -40,7 +40,7 @@ async def changes(
     gone: Callable[[], Any],
     sleep: Callable[[float], Any] = asyncio.sleep,
 ) -> AsyncGenerator[str]:
-    """Yield server-sent events about a trace until it is settled, the page is gone, or the time is over."""
+    """Yield server-sent events about a trace until it is settled, the page is closed, or the time is over."""
     seen: int | None = None
     for look in range(int(_LONGEST_S / _LOOK_S)):
         version = live.version(trace_id)
@@ -59,7 +59,7 @@ async def changes(
 
 
 def merged(trace: Mapping[str, Any], live: LiveTrace) -> dict[str, Any]:
-    """Return a stored trace that still runs, with the spans that are not stored yet, by start."""
+    """Return a stored trace that is still running, with the spans that are not stored yet, by start."""
     known = {span["span_id"] for span in trace["spans"]}
     spans = [*trace["spans"], *(span for span in live.spans if span["span_id"] not in known)]
     return {**trace, "spans": sorted(spans, key=lambda span: str(span["started_at"]))}
@@ -96,7 +96,7 @@ def _tokens(span: Mapping[str, Any]) -> int:
 
 
 def stepped(length_ms: float) -> float:
-    """Return the next of 1, 2, 5, 10 …: an axis of this length does not move with every span."""
+    """Return the next of 1, 2, 5, 10, ... as the length of an axis, so that it does not change with every span."""
     size = 1.0
     while size * 10 < length_ms:
         size *= 10

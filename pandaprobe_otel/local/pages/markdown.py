@@ -1,4 +1,4 @@
-"""A trace or a part of it as Markdown, for an issue or a model."""
+"""A trace or part of it as Markdown, for an issue or a model."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pandaprobe_otel.local.pages.facts import tokens_of
 from pandaprobe_otel.local.pages.rendering import duration
+from pandaprobe_otel.local.pages.trace_facts import tokens_of
 from pandaprobe_otel.local.pages.tree import Node, Tree
 from pandaprobe_otel.mapping.outcomes import outcome_in
 
@@ -44,7 +44,7 @@ def _subtree(root: Node) -> list[Node]:
 
 
 def span_block(node: Node, depth: int = 0) -> str:
-    """Return one span without its descendants; `depth` sets the level of its heading."""
+    """Return one span without its descendants. `depth` sets the level of its heading."""
     span = node.span
     level = "#" * min(2 + depth, 6)
     lines = [f"{level} {span['kind']} {_line(span['name'])}", ""]

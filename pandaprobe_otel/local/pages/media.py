@@ -1,4 +1,4 @@
-"""Pictures and sound within messages, in the formats of providers."""
+"""Images and sound within messages, in the formats of providers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import binascii
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pandaprobe_otel.local.pages.shapes import object_in
+from pandaprobe_otel.local.pages.json_shapes import object_in
 
 _MAX_BASE64: Final = 2_700_000
-"""Characters of media that a page shows without a click: two megabytes."""
+"""Most characters of media that a page shows without a click: two megabytes."""
 _SIGNATURES: Final = {
     b"\x89PNG\r\n\x1a\n": "image/png",
     b"\xff\xd8\xff": "image/jpeg",
@@ -24,7 +24,7 @@ _SIGNATURES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Media:
-    """A picture or a sound: its bytes as a data URL, or else its size and digest, or its address."""
+    """An image or sound: its bytes as a data URL, its size and digest, or its address."""
 
     mime_type: str = ""
     size: int | None = None
@@ -34,12 +34,12 @@ class Media:
 
     @property
     def is_picture(self) -> bool:
-        """True for a picture."""
+        """True for an image."""
         return self.mime_type.startswith("image/")
 
 
 def media_in(part: Any) -> Media | None:
-    """Return the media in a part of a message, or None."""
+    """Return the media in a part of a message; None if there is none."""
     record = object_in(part)
     if record is None:
         return None
@@ -68,7 +68,7 @@ def _media(record: dict[str, Any]) -> Media | None:
 def _decoded(encoded: str) -> Media | None:
     """Return the media in base64.
 
-    Its bytes decide the type, not the part's own claim: SVG may contain script.
+    The bytes determine the type, not the message's claim, since SVG may contain scripts.
     """
     try:
         start = base64.b64decode(encoded[:64], validate=True)

@@ -1,4 +1,4 @@
-"""The common context of all pages: the projects, the chosen one, and links that keep the filters."""
+"""Common context of all pages: the projects, the selected one, and links that keep the filters."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from pandaprobe_otel.local.store.accounts import Project
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The services of a page, the projects to choose from, and the chosen one (None while there is none)."""
+    """Services of a page, the available projects, and the selected one (None if there is no project)."""
 
     services: Services
     projects: list[Project]
     project: Project | None
     active: str
     state: str
-    """The store's state before the page's data was read, so that a page that polls for changes misses none."""
+    """State of the store before the page's data was read, so that a polling page misses no change."""
     done: Equivalent | None = None
-    """The action after which the browser came here."""
+    """Action that led the browser here."""
 
     @property
     def project_id(self) -> str:
-        """The chosen project's id; empty if there is no project."""
+        """Id of the selected project; empty if there is no project."""
         return "" if self.project is None else self.project.id
 
     def link(self, path: str, **query: Any) -> str:
-        """Return a link that stays in the project; empty values are left out."""
+        """Return a link within the project, without empty values."""
         values = {"project": self.project_id, **query}
         kept = [(key, value) for key, value in values.items() if value not in (None, "", False, ())]
         return f"{path}?{urlencode(kept, doseq=True)}" if kept else path
 
 
 def context_of(request: Request, project: str | None, active: str) -> Context:
-    """Return the context of a page; without a choice the project that got the last trace is shown."""
+    """Return the context of a page. The default project is the one with the newest trace."""
     services = services_of(request)
     state = state_of(services)
     accounts = services.accounts
@@ -64,7 +64,7 @@ def context_of(request: Request, project: str | None, active: str) -> Context:
 
 
 def state_of(services: Services) -> str:
-    """Return a text that changes with the store, and when a running trace comes or goes."""
+    """Return a text that changes with the store and with the start and end of running traces."""
     return f"{services.database.state} {services.live.state}"
 
 

@@ -1,4 +1,4 @@
-"""One page of plots: volume, errors, times, tokens and cost, each point with a link to the traces behind it."""
+"""Page of plots: volume, errors, latencies, tokens and cost. Each point links to its traces."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pandaprobe_otel.local.pages.access import signed_in
 from pandaprobe_otel.local.pages.charts import HEIGHT, WIDTH, Column, columns_of, line_of
 from pandaprobe_otel.local.pages.navigation import Context, context_of
 from pandaprobe_otel.local.pages.rendering import duration, money, page, short_number
-from pandaprobe_otel.local.search.fields import SearchError
 from pandaprobe_otel.local.search.language import parse
-from pandaprobe_otel.local.store.overview import SAMPLED, Bucket, Figures, Overview
+from pandaprobe_otel.local.search.searchable_fields import SearchError
+from pandaprobe_otel.local.store.overview_figures import SAMPLED, Bucket, Figures, Overview
 from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
 from pandaprobe_otel.local.times import DAY, HOUR, iso
 
@@ -27,7 +27,7 @@ _LENGTHS: Final = {"hour": HOUR, "day": DAY, "week": 7 * DAY, "month": 30 * DAY}
 
 
 class OverviewQuery(BaseModel, frozen=True):
-    """The query of `/ui/overview`. Without `within` the range is that of the traces that there are."""
+    """Query of `/ui/overview`. Without `within`, the range covers all existing traces."""
 
     q: str = ""
     within: Literal["", "hour", "day", "week", "month"] = ""
@@ -36,7 +36,7 @@ class OverviewQuery(BaseModel, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plot:
-    """A plot: columns, marked parts of them, and lines, each with a legend; `top` is the value of its upper edge."""
+    """A plot of columns, marked parts of them, and lines, each with a legend. `top` is the value of its upper edge."""
 
     title: str
     top: str
@@ -47,7 +47,7 @@ class Plot:
 
 @router.get("/overview")
 def show_overview(request: Request, asked: Annotated[OverviewQuery, Query()]) -> Response:
-    """Show what a project's traces did over time."""
+    """Show statistics of a project's traces over time."""
     context = context_of(request, asked.project, "overview")
     services = context.services
     now = services.now()

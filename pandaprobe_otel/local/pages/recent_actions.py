@@ -1,4 +1,4 @@
-"""Actions that were just done on the pages, so that the next page can tell what it was and how a program does it."""
+"""Recent actions on the pages, which the next page shows together with equivalent commands."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _MOST: Final = 100
 
 
 class RecentActions:
-    """The last actions of one server, under tokens that no other page can guess. Thread-safe."""
+    """The latest actions on one server, by tokens that no other page can guess. Thread-safe."""
 
     def __init__(self) -> None:
         self._actions: dict[str, Equivalent] = {}
         self._lock = threading.Lock()
 
     def add(self, action: Equivalent) -> str:
-        """Store an action and return its token; the oldest are forgotten."""
+        """Store an action and return its token. The oldest actions are dropped."""
         token = secrets.token_urlsafe(9)
         with self._lock:
             self._actions[token] = action

@@ -1,7 +1,7 @@
 """Templates, and the headers of every page.
 
-The content of traces is written by strangers (users, web pages, models). Pages therefore escape everything, and the
-headers forbid the browser inline scripts and content from other origins.
+The content of traces comes from strangers (users, web pages, models). So pages escape everything, and the headers
+forbid inline scripts and content from other origins.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from starlette.responses import HTMLResponse, Response
 from pandaprobe_otel.local.evaluation.catalogue import TRACE_METRICS
 from pandaprobe_otel.local.pages.conversation import as_messages, beside_messages, preview, with_results
 from pandaprobe_otel.local.pages.documents import documents_in
-from pandaprobe_otel.local.pages.facts import tokens_of
 from pandaprobe_otel.local.pages.json_view import json_markup, json_tree, long_text, value_in
 from pandaprobe_otel.local.pages.media import media_in
 from pandaprobe_otel.local.pages.rich_text import page_of_markdown, rich_text
 from pandaprobe_otel.local.pages.tools import not_offered, offered_to
+from pandaprobe_otel.local.pages.trace_facts import tokens_of
 from pandaprobe_otel.mapping.outcomes import outcome_in
 
 if TYPE_CHECKING:
@@ -44,18 +44,18 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
         "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",  # with none, a browser sends Origin "null" for our own forms
+    "referrer-policy": "same-origin",  # Without a referrer, browsers send Origin "null" for our own forms.
     "cache-control": "no-store",
 }
 
 
 def page(template: str, status: int = 200, **values: Any) -> Response:
-    """Return a rendered page."""
+    """Return a page as an answer."""
     return HTMLResponse(rendered(template, **values), status_code=status, headers=dict(SECURITY_HEADERS))
 
 
 def rendered(template: str, **values: Any) -> str:
-    """Return a template with its values."""
+    """Render a template with values."""
     with page_of_markdown():
         return _environment().get_template(template).render(values)
 
@@ -74,7 +74,7 @@ def _markdown_link(trace_id: str, span_id: str | None = None) -> str:
 
 @cache
 def _environment() -> Environment:
-    # On first use: it takes a twentieth of a server's start, and a test that starts one rarely looks at a page.
+    # Loaded on first use: it takes 5 % of a server's start, and tests rarely open a page.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
     environment = Environment(
@@ -125,7 +125,7 @@ def _environment() -> Environment:
 
 @cache
 def _asset(name: str) -> str:
-    """Return the address of a static file, which changes with its content."""
+    """Return the address of a static file. It changes with the file's content."""
     digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:10]
     return f"/ui/static/{name}?v={digest}"
 
@@ -150,7 +150,7 @@ def duration(milliseconds: float | None) -> str:
 
 
 def is_vacuous(score: Mapping[str, Any]) -> bool:
-    """Return whether a perfect score means that there was nothing to judge; it is not shown as a success."""
+    """Return whether a perfect score only means that there was nothing to judge. It is not shown as a success."""
     return score["value"] in ("1", "1.0") and any(mark in (score["reason"] or "") for mark in _NOTHING_JUDGED)
 
 
@@ -195,14 +195,14 @@ def ago(moment: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a count with thin spaces between thousands; a dash for one that is not known."""
+    """Return a count with thin spaces between thousands; a dash if unknown."""
     if value is None:
         return "–"
     return f"{value:,}".replace(",", "\u202f")
 
 
 def short_number(value: float | None) -> str:
-    """Return a count with k or M from 10,000 on; a dash for one that is not known."""
+    """Return a count with k or M from 10,000 on; a dash if unknown."""
     if value is None:
         return "–"
     if abs(value) >= 1_000_000:
@@ -211,7 +211,7 @@ def short_number(value: float | None) -> str:
 
 
 def money(value: float | None) -> str:
-    """Return an amount of US dollars with as many digits as it needs; a dash for one that is not known."""
+    """Return an amount of US dollars with as many digits as it needs; a dash if unknown."""
     if value is None:
         return "–"
     if value == 0:

@@ -1,8 +1,7 @@
 """Markdown as HTML that is safe to show.
 
-Models write Markdown, and repeat what strangers write. Two libraries stand between them and the page. The parser
-produces no HTML from HTML, no pictures, and links of four kinds only. The sanitizer accepts a list of tags only,
-whatever the parser has produced.
+Models write Markdown and repeat texts of strangers, so two libraries protect the page. The parser passes no HTML
+through and produces no images and only four kinds of links. The sanitizer then removes all tags except a short list.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
 MAX_SOURCE: Final = 32_000
-"""Characters of a text that is read as Markdown; longer texts are shown as they are.
+"""Longest text, in characters, that is parsed as Markdown. Longer texts are shown unchanged.
 
-The worst known text takes 0.6 s at this length, and 4.5 s at seven times the length.
+The worst known text takes 0.6 s at this length, and 4.5 s at seven times this length.
 """
 MAX_PAGE: Final = 256_000
-"""Characters that a page reads as Markdown, so that a trace of many bad texts costs seconds, not minutes."""
+"""Most characters that a page parses as Markdown, so that a trace of many bad texts takes seconds, not minutes."""
 _left: ContextVar[int | None] = ContextVar("markdown_left", default=None)
 _MAX_CODE: Final = 50_000
 _KEPT: Final = 512
-"""Texts whose HTML is cached, since pages reload themselves while traces arrive."""
+"""Most texts whose HTML is cached, since pages reload while traces arrive."""
 _LINKS: Final = re.compile(r"(?:https?://|mailto:|#)", re.IGNORECASE)
 _CLASSES: Final = re.compile(r"(?:language-[\w+#.-]{1,30}|h-[a-z0-9]{1,4})", re.ASCII)
 _ATTRIBUTES: Final[dict[str, set[str]]] = {
@@ -40,16 +39,16 @@ _ATTRIBUTES: Final[dict[str, set[str]]] = {
     "ol": {"start"},
     "span": {"class"},
 }
-"""The accepted tags, each with its accepted attributes."""
+"""Accepted tags, with the accepted attributes of each."""
 _PLAIN: Final = re.compile(r"</?p>|<br ?/?>\n?|\n")
 _TAG: Final = re.compile(r"<[^>]*>")
 _MARKS: Final = re.compile(r"[*_`#~|<\[\]>]|^\s*(?:[-+]|\d+[.)])\s|^(?: {4}|\t)|^-{3,}|^={3,}", re.MULTILINE)
-"""A text without any of these has no Markdown in it; most texts do not need the parser."""
+"""Characters without which a text has no Markdown. Most texts have none and skip the parser."""
 
 
 @contextmanager
 def page_of_markdown() -> Generator[None]:
-    """Return a block for one page, whose texts together are read as Markdown up to `MAX_PAGE` characters."""
+    """Limit the Markdown parser, inside the block, to `MAX_PAGE` characters for all texts of a page."""
     token = _left.set(MAX_PAGE)
     try:
         yield
@@ -58,7 +57,7 @@ def page_of_markdown() -> Generator[None]:
 
 
 def rich_text(text: str) -> Markup | None:
-    """Return the HTML of a Markdown text; None if it is plain text, too long, or too much for its page."""
+    """Return the HTML of a Markdown text; None if it is plain text, too long, or above the page's limit."""
     if len(text) > MAX_SOURCE or _MARKS.search(text) is None:
         return None
     left = _left.get()
@@ -83,18 +82,18 @@ def _html(text: str) -> Markup | None:
         set_tag_attribute_values={"a": {"target": "_blank"}},
     )
     has_markup, has_text = "<" in _PLAIN.sub("", html), bool(_TAG.sub("", html).strip())
-    return Markup(html) if has_markup and has_text else None  # the sanitizer has cleaned it
+    return Markup(html) if has_markup and has_text else None  # The sanitizer has cleaned it.
 
 
 def highlighted(code: str, language: str) -> str:
-    """Return code as HTML with its parts in classes; empty if the language is unknown or the code too long."""
+    """Return code as HTML with CSS classes; empty if the language is unknown or the code too long."""
     if not language or len(code) > _MAX_CODE:
         return ""
     from pygments import highlight, lexers
     from pygments.formatters import HtmlFormatter
     from pygments.util import ClassNotFound
 
-    named: Any = lexers  # the types of a lexer's options are not given
+    named: Any = lexers  # A lexer's options have no types.
     try:
         lexer = named.get_lexer_by_name(language, stripnl=False)
     except ClassNotFound:
@@ -106,7 +105,7 @@ def highlighted(code: str, language: str) -> str:
 
 @cache
 def _parser() -> MarkdownIt:
-    from markdown_it import MarkdownIt  # on first use: loading it takes longer than rendering the first page
+    from markdown_it import MarkdownIt  # On first use, since loading it takes longer than rendering the first page.
 
     def highlight(code: str, language: str, _attributes: str) -> str:
         return highlighted(code, language)

@@ -1,4 +1,4 @@
-"""The pages of sessions: a list, and one session as the turns of a conversation."""
+"""Pages of sessions: a list, and one session as the turns of a conversation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def show_sessions(
     sort: SessionSortBy = SessionSortBy.RECENT,
     offset: Annotated[int, Query(ge=0, le=2**62)] = 0,
 ) -> Response:
-    """Show the sessions of a project, latest arrival first."""
+    """Show the sessions of a project, the most recently active first."""
     context = context_of(request, project, "sessions")
     sessions, total = context.services.queries.sessions(
         context.project_id,
@@ -61,7 +61,7 @@ def show_sessions(
 def show_session(
     request: Request, id: str, project: str | None = None, offset: Annotated[int, Query(ge=0, le=2**62)] = 0
 ) -> Response:
-    """Show the questions and answers of a session, trace by trace. The id is a query value, so it may be any text."""
+    """Show the inputs and outputs of a session, trace by trace. The id is a query value, so it may be any text."""
     context = context_of(request, project, "sessions")
     queries = context.services.queries
     summary = queries.session(context.project_id, id)

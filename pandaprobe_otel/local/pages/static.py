@@ -1,4 +1,4 @@
-"""The style sheet and the script of the pages."""
+"""Style sheet and script of the pages."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+x
 
 @router.get("/favicon.ico")
 def icon() -> Response:
-    """Return the icon that browsers request beside an answer that is not a page, such as the JSON of a trace."""
+    """Return the icon that browsers request for an answer that is not a page, such as the JSON of a trace."""
     return static_file("panda.svg")
 
 
 @router.get("/ui/static/{name}")
 def static_file(name: str) -> Response:
-    """Return one of the files that belong to the pages."""
+    """Return a file that belongs to the pages."""
     files = _files()
     if name not in files:
         raise HTTPException(404)

@@ -1,4 +1,4 @@
-"""Tools of a trace: those offered to each model call, those it asked for, and their results."""
+"""Tools of a trace: those offered to each model call, those it requested, and their results."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pandaprobe_otel.local.pages.conversation import ToolCall, as_messages
-from pandaprobe_otel.local.pages.shapes import list_in, object_in
+from pandaprobe_otel.local.pages.json_shapes import list_in, object_in
 
 Span = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferedTool:
-    """A tool that a model could have asked for; `called` is the number of times it did in this call."""
+    """An offered tool. `called` is the number of times that the model requested it in this call."""
 
     name: str
     description: str
@@ -23,7 +23,7 @@ class OfferedTool:
 
 @dataclass(slots=True, kw_only=True)
 class ToolUse:
-    """A tool in a whole trace."""
+    """Use of a tool in a whole trace."""
 
     name: str
     offered: int = 0
@@ -35,12 +35,12 @@ class ToolUse:
 
 
 def calls_of(span: Span) -> tuple[ToolCall, ...]:
-    """Return the tools that a model asked for in its answer."""
+    """Return the tools that a model requested in its answer."""
     return tuple(call for message in as_messages(span["output"], "assistant") for call in message.calls)
 
 
 def offered_to(span: Span) -> list[OfferedTool]:
-    """Return the tools that a model call was offered, as recorded in its metadata, parameters or input."""
+    """Return the tools that were offered to a model call, as recorded in its metadata, parameters or input."""
     counts: dict[str, int] = {}
     for call in calls_of(span):
         counts[call.name] = counts.get(call.name, 0) + 1
@@ -51,7 +51,7 @@ def offered_to(span: Span) -> list[OfferedTool]:
 
 
 def not_offered(span: Span) -> list[str]:
-    """Return the tools that a model asked for without being offered them."""
+    """Return the tools that a model requested without an offer."""
     declared = _declared(span)
     if not declared:
         return []
@@ -59,9 +59,9 @@ def not_offered(span: Span) -> list[str]:
 
 
 def tool_uses(spans: Sequence[Span]) -> list[ToolUse]:
-    """Return every tool of a trace; those that ran most come first.
+    """Return every tool of a trace, the most frequently run first.
 
-    A tool ran as a span of kind TOOL, or as one of any other kind that has the name of a tool (a retriever, an agent).
+    A run of a tool is a span of kind TOOL, or a span of any other kind with the name of a tool (a retriever, an agent).
     """
     uses: dict[str, ToolUse] = {}
 

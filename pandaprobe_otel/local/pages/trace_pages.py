@@ -1,4 +1,4 @@
-"""The pages of traces: the list, and one trace."""
+"""Pages of traces: the list, and a single trace."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from starlette.responses import PlainTextResponse, Response
 from pandaprobe_otel.local.live_traces import LiveTrace
 from pandaprobe_otel.local.pages.access import signed_in
 from pandaprobe_otel.local.pages.conversation import preview, turns_of
-from pandaprobe_otel.local.pages.facts import facts_of
 from pandaprobe_otel.local.pages.list_filters import COLUMNS, ListFilters
 from pandaprobe_otel.local.pages.live_pages import merged, running_record, stepped
 from pandaprobe_otel.local.pages.markdown import markdown_of
 from pandaprobe_otel.local.pages.navigation import Context, context_of, plain, state_of
 from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS, page
 from pandaprobe_otel.local.pages.tools import tool_uses
+from pandaprobe_otel.local.pages.trace_facts import facts_of
 from pandaprobe_otel.local.pages.tree import Node, Tree, build_tree
 from pandaprobe_otel.local.routing import answer
-from pandaprobe_otel.local.search.fields import FIELDS, SearchError
+from pandaprobe_otel.local.search.searchable_fields import FIELDS, SearchError
 from pandaprobe_otel.local.services import services_of
 from pandaprobe_otel.local.store.queries import Listing, Slice
 from pandaprobe_otel.local.store.records import span_record, trace_list_record, trace_record
@@ -45,7 +45,7 @@ class Loaded:
     tree: Tree
     scores: list[dict[str, Any]]
     live: LiveTrace | None = None
-    """The running trace, of which some or all spans are not stored yet."""
+    """The running trace, if some or all of its spans are not stored yet."""
 
 
 @router.get("")
@@ -78,7 +78,7 @@ def show_traces(request: Request, asked: Annotated[ListFilters, Query()]) -> Res
 
 
 def _found(context: Context, asked: ListFilters) -> tuple[Listing, tuple[str, ...], SearchError | None]:
-    """Return a page of traces, notes on the search, and why it cannot be read."""
+    """Return a page of traces, notes on the search, and its error, if any."""
     now = context.services.now()
     try:
         listing = context.services.queries.traces_with_facets(
@@ -96,7 +96,7 @@ def _found(context: Context, asked: ListFilters) -> tuple[Listing, tuple[str, ..
 
 @router.get("/complete")
 def complete(request: Request, term: str = "", project: str | None = None) -> Response:
-    """Return what a term of a search can be completed to, for the script of the search field."""
+    """Return the completions of a search term, for the script of the search field."""
     context = context_of(request, project, "traces")
     found = context.services.queries.proposals(context.project_id, term[:200])
     response = answer([asdict(proposal) for proposal in found])
@@ -106,7 +106,7 @@ def complete(request: Request, term: str = "", project: str | None = None) -> Re
 
 @router.get("/latest")
 def show_latest(request: Request) -> Response:
-    """Return a text that changes with the store. Pages poll it and reload themselves when it has changed."""
+    """Return a text that changes with the store. Pages poll it and reload after a change."""
     return PlainTextResponse(state_of(services_of(request)), headers=dict(SECURITY_HEADERS))
 
 
@@ -142,7 +142,7 @@ def show_trace(
 
 @router.get("/traces/{trace_id}/spans/{span_id}")
 def show_span(request: Request, trace_id: UUID, span_id: UUID) -> Response:
-    """Return the detail of one span, for the page of its trace."""
+    """Return the details of one span, for the page of its trace."""
     loaded = _load(request, trace_id)
     node = None if loaded is None else loaded.tree.node(str(span_id))
     if loaded is None or node is None:
@@ -152,7 +152,7 @@ def show_span(request: Request, trace_id: UUID, span_id: UUID) -> Response:
 
 @router.get("/traces/{trace_id}/summary")
 def show_summary(request: Request, trace_id: UUID) -> Response:
-    """Return the detail of the trace itself, for its page."""
+    """Return the details of the trace itself, for its page."""
     loaded = _load(request, trace_id)
     if loaded is None:
         return _missing(request, trace_id)
@@ -187,7 +187,7 @@ def show_raw(request: Request, trace_id: UUID) -> Response:
 
 
 def load_trace(request: Request, trace_id: UUID, active: str = "traces") -> Loaded | None:
-    """Return a trace of any project, or None."""
+    """Return a trace of any project; None if it does not exist."""
     context = context_of(request, None, active)
     live = context.services.live.get(str(trace_id))
     for project in context.projects:
@@ -212,7 +212,7 @@ def load_trace(request: Request, trace_id: UUID, active: str = "traces") -> Load
 
 
 def _running(context: Context, live: LiveTrace) -> Loaded:
-    """Return a trace of which nothing is stored yet."""
+    """Return a running trace without any stored part."""
     project = next((each for each in context.projects if each.id == live.project_id), context.project)
     trace = running_record(live)
     tree = build_tree(trace["spans"])

@@ -15,10 +15,10 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 @dataclass(slots=True, kw_only=True)
 class Node:
-    """A span in the tree. Times are from the beginning of the axis; children are in order of start.
+    """A span in the tree. Times are relative to the beginning of the axis, and children are ordered by start.
 
-    The store keeps microseconds, which are integers. With fractions, rounding would decide whether a span that begins
-    at the end of another one begins before or after it.
+    The store has microseconds, which are integers. With fractions, rounding would decide whether a span that begins at
+    the end of another one begins before or after it.
     """
 
     span: Record
@@ -49,7 +49,7 @@ class Node:
 
     @property
     def self_ms(self) -> float:
-        """Time without a running child, in milliseconds."""
+        """Time in which no child is running, in milliseconds."""
         return self.self_us / 1000
 
     @property
@@ -84,7 +84,7 @@ class Tree:
 def build_tree(spans: Sequence[Record]) -> Tree:
     """Return the tree of a trace's spans (ordered by start), with its critical path marked.
 
-    A span whose parent is missing, or that is its own ancestor, is a root: nothing is left out.
+    A span whose parent is missing, or that is its own ancestor, becomes a root, so that no span is missing.
     """
     nodes: dict[str, Node] = {span["span_id"]: Node(span=span) for span in spans}
     circling = _going_in_circles(nodes)
@@ -103,7 +103,7 @@ def build_tree(spans: Sequence[Record]) -> Tree:
 
 
 def _going_in_circles(nodes: Mapping[str, Node]) -> set[str]:
-    """Return the ids of the nodes whose chain of parents never ends."""
+    """Return the ids of the nodes whose ancestors form a cycle."""
     ends: dict[str, bool] = {}
     for start in nodes:
         way: dict[str, None] = {}
@@ -144,7 +144,7 @@ def _place(rows: Sequence[Node]) -> float:
 
 
 def _covered(node: Node) -> int:
-    """Return the microseconds in which at least one child ran within the node's own time."""
+    """Return the microseconds of the node's own time in which at least one child was running."""
     covered, reached = 0, node.begin_us
     for child in sorted(node.children, key=lambda one: one.begin_us):
         begin, end = max(child.begin_us, reached), min(child.end_us, node.end_us)
@@ -157,14 +157,14 @@ def _covered(node: Node) -> int:
 def _mark_critical_path(roots: Sequence[Node]) -> None:
     """Mark the spans that the trace waited for: backwards from the end, always the span that ended last.
 
-    Of spans that ended at the same moment, the longest one is marked.
+    Of several spans that ended at the same moment, the longest one is marked.
     """
     waiting: list[tuple[Sequence[Node], int | None]] = [(roots, None)]
     while waiting:
         siblings, until = waiting.pop()
         for node in sorted(siblings, key=lambda one: (one.end_us, -one.begin_us), reverse=True):
             if until is not None and node.end_us > until:
-                continue  # still running when the next critical span began: nobody waited for its end
+                continue  # It was still running when the next critical span began, so its end was not waited for.
             node.critical = True
             waiting.append((node.children, node.end_us))
             until = node.begin_us

@@ -134,7 +134,7 @@ def get_session_score_history(
 def get_session_score_comparison(
     scope: Scope, metric_name: str, sort_order: str = "asc", limit: Limit100 = 20, offset: Offset = 0
 ) -> Response:
-    """Rank sessions by their latest score of a metric; any order but `asc` is descending."""
+    """Rank sessions by their latest score of a metric. Any order except `asc` is descending."""
     items, total = scope.services.session_score_analytics.comparison(
         scope.project_id, metric_name, ascending=sort_order == "asc", limit=limit, offset=offset
     )

@@ -28,7 +28,7 @@ _NEVER_EXPIRES: Final = (
 
 @router.post("", status_code=201, response_model=ApiKeyResponse)
 def create_api_key(services: Developer, org_id: UUID, body: CreateApiKey) -> Response:
-    """Create a key; only this answer has its secret."""
+    """Create a key. Only this answer contains its secret."""
     organization = organization_of(services, org_id)
     expires_at = None if body.expiration == "never" else services.now() + _LIFETIME
     key, secret = services.accounts.add_key(organization.id, body.name, expires_at=expires_at)
@@ -60,7 +60,7 @@ def delete_api_key(services: Developer, org_id: UUID, key_id: UUID, permanent: b
 
 @router.post("/{key_id}/rotate", status_code=201, response_model=ApiKeyResponse)
 def rotate_api_key(services: Developer, org_id: UUID, key_id: UUID) -> Response:
-    """Create the successor of a key that expires. Until then, the old key is valid."""
+    """Create the successor of an expiring key. The old key is valid until it expires."""
     old = _key(services, org_id, key_id)
     if not old.is_active:
         raise refused("Cannot rotate a revoked API key.")

@@ -1,4 +1,4 @@
-"""Sign-in of a command line without typing a key: the browser gets a code, the terminal a key (PKCE)."""
+"""Sign-in of a command line without typing a key: the browser receives a code, and the terminal a key (PKCE)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class PendingCode:
 
 
 class PendingCodes:
-    """The codes of one server. Above a hundred, the oldest are forgotten."""
+    """Codes of one server. Above a hundred, the oldest are dropped."""
 
     def __init__(self) -> None:
         self._codes: dict[str, PendingCode] = {}
@@ -58,14 +58,14 @@ class PendingCodes:
         return secret
 
     def take(self, secret: str) -> PendingCode | None:
-        """Return a code and forget it."""
+        """Return a code and drop it."""
         with self._lock:
             return self._codes.pop(secret, None)
 
 
 @router.post("/codes", status_code=201, response_model=dict[str, Any])
 def issue_cli_code(request: Request, services: Developer, body: IssueCode) -> Response:
-    """Issue a code for a project; it is valid for five minutes."""
+    """Issue a code for a project, valid for five minutes."""
     organization = organization_of(services, body.org_id)
     project = services.accounts.project(str(body.project_id))
     if project is None or project.org_id != organization.id:

@@ -1,4 +1,4 @@
-"""`GET /local/failures`: groups of failures, for programs. Only a local PandaProbe has it."""
+"""`GET /local/failures`: failure groups, for programs. Only a local PandaProbe has it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pandaprobe_otel.local.auth import Scope
 from pandaprobe_otel.local.errors import not_found, refused
 from pandaprobe_otel.local.routes.parameters import Limit200, Offset
 from pandaprobe_otel.local.routing import ApiRoute, answer
-from pandaprobe_otel.local.search.fields import FIELDS, Comparison, SearchError, read_operand
 from pandaprobe_otel.local.search.language import All, parse
+from pandaprobe_otel.local.search.searchable_fields import FIELDS, Comparison, SearchError, read_operand
 from pandaprobe_otel.local.services import Services
 from pandaprobe_otel.local.store.failure_groups import failure_record
 from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
@@ -23,8 +23,9 @@ router = APIRouter(prefix="/local", include_in_schema=False, route_class=ApiRout
 
 EXAMPLES: Final = 10
 _MOST_AT_ONCE: Final = 200
-"""Traces that a request of a program seals itself, so that it sees what has just come; more are left to the background.
-A page seals fewer, since it takes milliseconds for each, and shows the others when they are sealed."""
+"""Most traces that a program's request seals itself, so that its answer includes recent traces. More are left to the
+background. A page seals fewer, since each takes milliseconds, and shows the others once they are sealed.
+"""
 Shown = Literal["open", "all", "new", "ongoing", "regressed", "muted", "resolved"]
 
 
@@ -37,7 +38,7 @@ def list_failures(
     limit: Limit200 = 50,
     offset: Offset = 0,
 ) -> Response:
-    """List groups of failures, those with most traces first. `since` is an age (`7d`) or a moment."""
+    """List failure groups, those with most traces first. `since` is an age (`7d`) or a moment."""
     services = scope.services
     unread = read_the_latest(services, scope.project_id)
     try:
@@ -85,18 +86,18 @@ def get_failure(scope: Scope, fingerprint: str, examples: Annotated[int, Query(g
 
 
 def example_record(row: Any) -> dict[str, Any]:
-    """Return a trace of a group, with what it has of the failure."""
+    """Return a trace of a group, with the failure in it."""
     names = ("trace_id", "name", "status", "release", "span_id", "text")
     return {**{name: row[name] for name in names}, "started_at": iso(row["started_at"])}
 
 
 def states_of(shown: Shown) -> frozenset[State]:
-    """Return the states that are asked for."""
+    """Return the requested states."""
     return OPEN if shown == "open" else frozenset(State) if shown == "all" else frozenset({State(shown)})
 
 
 def failure_filter(query: str, since: str, now: int) -> TraceFilter:
-    """Return the filter of traces; raises SearchError."""
+    """Return the filter of traces. Raises SearchError."""
     asked = parse(query).query
     after = None
     if since:
@@ -107,7 +108,7 @@ def failure_filter(query: str, since: str, now: int) -> TraceFilter:
 
 
 def read_the_latest(services: Services, project_id: str, *, most: int = _MOST_AT_ONCE) -> int:
-    """Seal what has just come, unless it is more; return the number of traces whose failures are not known yet."""
+    """Seal recent traces, unless there are too many. Return the number of traces whose failures are not known yet."""
     with services.database.read() as connection:
         (unread,) = connection.execute("SELECT COUNT(*) FROM unsealed WHERE project_id = ?", (project_id,)).fetchone()
         (all_unread,) = connection.execute("SELECT COUNT(*) FROM unsealed").fetchone()

@@ -38,7 +38,9 @@ _UNFINISHED: Final = (TraceStatus.RUNNING, TraceStatus.PENDING)
 
 @router.post("/traces", status_code=202, response_model=TraceAccepted)
 def ingest_trace(scope: Scope, body: TraceCreate) -> Response:
-    """Store a trace with up to 500 spans, or merge it into the one with its id. It is readable after the answer."""
+    """Store a trace with up to 500 spans, or merge it into the stored one. It is readable as soon as the answer is
+    sent.
+    """
     scope.spend("POST", "/traces")
     services = scope.services
     services.quota.check(scope.organization, "traces", 1)
@@ -71,7 +73,7 @@ def batch_tags(scope: Scope, body: BatchTags) -> Response:
 
 @router.patch("/traces/{trace_id}", response_model=TraceResponse)
 def update_trace(scope: Scope, trace_id: UUID, body: TraceUpdate) -> Response:
-    """Change the sent fields: metadata is merged, tags are replaced, null clears."""
+    """Change the fields in the request. Metadata is merged, tags are replaced, and null clears."""
     if body.name == "":
         _trace(scope, trace_id)
         raise EmptyNameError
@@ -86,7 +88,7 @@ def update_trace(scope: Scope, trace_id: UUID, body: TraceUpdate) -> Response:
 def add_spans(
     scope: Scope, trace_id: UUID, spans: Annotated[list[SpanCreate], Body(min_length=1, max_length=MAX_SPANS)]
 ) -> Response:
-    """Add or merge up to 500 spans; the trace's own fields stay, and no quota is used."""
+    """Add or merge up to 500 spans. The trace's own fields stay, and no quota is used."""
     if not scope.services.traces.add_spans(scope.project_id, str(trace_id), spans):
         raise not_found(f"Trace {trace_id}")
     scope.services.live.stored(str(trace_id), (str(span.span_id) for span in spans), is_whole=False)
@@ -95,7 +97,7 @@ def add_spans(
 
 @router.patch("/traces/{trace_id}/spans/{span_id}", response_model=SpanResponse)
 def update_span(scope: Scope, trace_id: UUID, span_id: UUID, body: SpanUpdate) -> Response:
-    """Change the sent fields of one span."""
+    """Change the fields of a span in the request."""
     traces = scope.services.traces
     missing = HTTPException(404, f"Span {span_id} not found on trace {trace_id}.")
     if body.name == "":
@@ -127,5 +129,5 @@ def _trace(scope: ProjectScope, trace_id: UUID) -> dict[str, Any]:
 
 
 def _as_sent(**moments: datetime | None) -> dict[str, str]:
-    """Return moments with the offset they were sent with, as a PATCH answers them (measured on server 0.5.0)."""
+    """Return moments with their original offset, as a PATCH does (measured on server 0.5.0)."""
     return {field: moment.isoformat() for field, moment in moments.items() if moment is not None}

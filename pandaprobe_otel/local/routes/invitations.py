@@ -1,4 +1,4 @@
-"""Invitations. None can be created: a local server has one user, and its plans allow no second one."""
+"""Invitations. None can be created, because a local server has one user and its plans allow no second one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ router = APIRouter(route_class=ApiRoute)
 
 @router.get("/me/invitations", tags=["me"], response_model=list[dict[str, Any]])
 def list_my_invitations(_services: Developer) -> Response:
-    """Return no invitations: nobody else could invite."""
+    """Return no invitations, because nobody else exists."""
     return answer([])
 
 
@@ -41,7 +41,7 @@ def decline_invitation(_services: Developer, invitation_id: UUID) -> None:
 
 @router.get("/organizations/{org_id}/invitations", tags=["organizations"], response_model=list[dict[str, Any]])
 def list_invitations(services: Developer, org_id: UUID) -> Response:
-    """Return no invitations: none can be created."""
+    """Return no invitations, because none can be created."""
     organization_of(services, org_id)
     return answer([])
 

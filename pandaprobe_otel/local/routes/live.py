@@ -1,4 +1,4 @@
-"""`POST /local/live`: spans that begin and end, for the pages only. Nothing is stored, limited or billed."""
+"""`POST /local/live`: starts and ends of spans, only for the pages. Nothing is stored, limited or billed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from starlette.responses import Response
 from pandaprobe_otel.local.auth import Scope
 from pandaprobe_otel.local.models.live import LiveEvents
 
-# Not `ApiRoute`: a program that runs for a minute sends more often than the default limit allows.
+# Not `ApiRoute`: programs send more often than the default limit allows.
 router = APIRouter(include_in_schema=False)
 
 
 @router.post("/local/live", status_code=204)
 async def take_live_events(scope: Scope, events: LiveEvents) -> Response:
-    """Take events of running spans."""
-    if not scope.project.stored:  # the pages choose among stored projects
+    """Receive events of running spans."""
+    if not scope.project.stored:  # The pages show only stored projects.
         await run_in_threadpool(scope.services.accounts.keep, scope.project)
     scope.services.live.take(scope.project_id, events.root)
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""Monitors: evaluations repeated by a cadence."""
+"""Monitors: evaluations that repeat on a schedule."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def get_monitor(scope: Scope, monitor_id: UUID) -> Response:
 
 @router.patch("/{monitor_id}", response_model=MonitorResponse)
 def update_monitor(scope: Scope, monitor_id: UUID, body: UpdateMonitor) -> Response:
-    """Change the sent fields; a new cadence counts from now."""
+    """Change the fields in the request. A new cadence counts from now."""
     row = _monitor(scope, monitor_id)
     scope.services.evaluation.monitors.change(
         row["id"], _changes(row, body, scope.services.now()), now=scope.services.now()
@@ -102,7 +102,7 @@ def update_monitor(scope: Scope, monitor_id: UUID, body: UpdateMonitor) -> Respo
 
 @router.delete("/{monitor_id}", status_code=204, response_model=None)
 def delete_monitor(scope: Scope, monitor_id: UUID) -> None:
-    """Delete a monitor; its runs stay."""
+    """Delete a monitor. Its runs stay."""
     if not scope.services.evaluation.monitors.delete(scope.project_id, str(monitor_id)):
         raise not_found(f"Eval monitor {monitor_id}")
 
@@ -158,7 +158,7 @@ def _changes(row: sqlite3.Row, body: UpdateMonitor, now: int) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for field in ("name", "sampling_rate", "only_if_changed", "cadence"):
         if field in sent and sent[field] is None:
-            raise InvalidFieldError(field, "Input should not be null")  # a 500 on server 0.5.0
+            raise InvalidFieldError(field, "Input should not be null")  # server 0.5.0 fails with a 500
     for field in ("name", "sampling_rate", "only_if_changed", "model"):
         if field in sent:
             columns[field] = sent[field]
@@ -177,7 +177,7 @@ def _changes(row: sqlite3.Row, body: UpdateMonitor, now: int) -> dict[str, Any]:
 
 
 def _changed_filters(row: sqlite3.Row, body: UpdateMonitor, sent: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the new filters. They contain the weights, which survive new filters; null removes them."""
+    """Return the new filters. They contain the weights, which stay if the filters change; null removes them."""
     if row["target_type"] == "TRACE" and body.signal_weights:
         raise refused("signal_weights is only valid for SESSION monitors.")
     old: dict[str, Any] = loads(row["filters"])
@@ -193,7 +193,7 @@ def _with_weights(filters: Mapping[str, Any], weights: Mapping[str, float] | Non
 
 
 def _check_filters(target_type: str, filters: Mapping[str, Any]) -> None:
-    """Refuse filters that would make every run of the monitor fail; unknown keys are kept, as on the server."""
+    """Refuse filters that would make every run of the monitor fail. Unknown keys are stored, as on the server."""
     checked = session_filters(filters) if target_type == "SESSION" else trace_filters(filters)
     for field in ("date_from", "date_to"):
         filter_date(getattr(checked, field), f"filters -> {field}")

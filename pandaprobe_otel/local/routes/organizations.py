@@ -34,7 +34,7 @@ _MAX_OWNED: Final = 2
 
 
 def organization_of(services: Services, org_id: UUID) -> Organization:
-    """Return an organization of the developer; raises 403 for any other."""
+    """Return an organization of the developer. Raises 403 for any other."""
     organization = services.accounts.organization(str(org_id))
     if organization is None:
         raise HTTPException(403, "You are not a member of this organization.")
@@ -63,7 +63,7 @@ def list_my_organizations(services: Developer) -> Response:
 
 @router.post("/organizations", status_code=201, response_model=OrganizationResponse)
 def create_organization(services: Developer, body: CreateOrganization) -> Response:
-    """Create an organization on the HOBBY plan, with a first project; the developer may own two."""
+    """Create an organization on the HOBBY plan, with a first project. The developer may own two."""
     _check_name(body.name)
     if len(services.accounts.organizations()) >= _MAX_OWNED:
         raise HTTPException(403, "Organization ownership limit reached.")
@@ -90,7 +90,7 @@ def update_organization(services: Developer, org_id: UUID, body: UpdateOrganizat
 
 @router.delete("/organizations/{org_id}", status_code=204, response_model=None)
 def delete_organization(services: Developer, org_id: UUID) -> None:
-    """Delete an organization with its content. The first one stays, since keys made at start belong to it."""
+    """Delete an organization with its content. The first one stays, since keys from the start belong to it."""
     organization = organization_of(services, org_id)
     if organization is services.accounts.home:
         raise HTTPException(403, "The first organization of a local server cannot be deleted.")
@@ -99,13 +99,13 @@ def delete_organization(services: Developer, org_id: UUID) -> None:
 
 @router.get("/organizations/{org_id}/members", response_model=list[Membership])
 def list_members(services: Developer, org_id: UUID) -> Response:
-    """List the members, which is only the developer."""
+    """List the members: only the developer."""
     return answer([_membership(organization_of(services, org_id))])
 
 
 @router.patch("/organizations/{org_id}/members/{user_id}", response_model=Membership)
 def update_member_role(services: Developer, org_id: UUID, user_id: UUID, body: UpdateMember) -> Response:
-    """Refuse: the only member is the developer."""
+    """Refuse, because the only member is the developer."""
     organization_of(services, org_id)
     del body
     if str(user_id) == USER_ID:
@@ -115,7 +115,7 @@ def update_member_role(services: Developer, org_id: UUID, user_id: UUID, body: U
 
 @router.delete("/organizations/{org_id}/members/{user_id}", status_code=204, response_model=None)
 def remove_member(services: Developer, org_id: UUID, user_id: UUID) -> None:
-    """Refuse: the only member is the owner."""
+    """Refuse, because the only member is the owner."""
     organization_of(services, org_id)
     if str(user_id) == USER_ID:
         raise HTTPException(403, "Cannot remove an OWNER from the organization.")

@@ -34,7 +34,7 @@ class _Passed(Response):
 @router.post("/v1/metrics")
 @router.post("/v1/logs")
 def receive(request: Request) -> Response:
-    """Receive OTLP. The headers `x-api-key` and `x-project-name` are those of `POST /traces`."""
+    """Receive OTLP. The headers `x-api-key` and `x-project-name` are the same as for `POST /traces`."""
     services = services_of(request)
     key = request.headers.get("x-api-key") or LOCAL_API_KEY
     check_sender(services, key)
@@ -46,7 +46,7 @@ def receive(request: Request) -> Response:
 
 
 def _reachable(host: str) -> str:
-    """Return an address to connect to. A server that listens on all addresses is reached through loopback."""
+    """Return an address to connect to. For a server on all addresses, it is a loopback address."""
     if host in ("0.0.0.0", "::", ""):
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host

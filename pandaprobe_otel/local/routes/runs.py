@@ -61,7 +61,7 @@ def create_eval_run(scope: Scope, body: CreateTraceRun) -> Response:
 
 @router.post("/trace-runs/batch", status_code=202, response_model=EvalRunResponse)
 def create_batch_eval_run(scope: Scope, body: CreateTraceBatchRun) -> Response:
-    """Evaluate traces by id; unknown ids count as evaluated and get no score."""
+    """Evaluate traces by id. Unknown ids count as evaluated and get no score."""
     scope.spend("POST", "/evaluations/trace-runs/batch")
     check_metrics(body.metrics, target_type="TRACE")
     targets: Targets = dict.fromkeys(map(str, body.trace_ids))
@@ -77,13 +77,13 @@ def list_eval_runs(scope: Scope, status: Status = None, limit: Limit200 = 50, of
 
 @router.get("/trace-runs/{run_id}", response_model=EvalRunResponse)
 def get_eval_run(scope: Scope, run_id: UUID) -> Response:
-    """Return a run, also one of sessions."""
+    """Return a run of traces or sessions."""
     return answer(run_record(_run(scope, run_id)))
 
 
 @router.delete("/trace-runs/{run_id}", status_code=204, response_model=None)
 def delete_eval_run(scope: Scope, run_id: UUID, delete_scores: bool = False) -> None:
-    """Delete a run; with `delete_scores`, delete its scores too."""
+    """Delete a run; with `delete_scores`, also its scores."""
     scope.services.evaluation.delete_run(_run(scope, run_id), with_scores=delete_scores)
 
 
@@ -103,7 +103,7 @@ def retry_failed_eval_run(scope: Scope, run_id: UUID) -> Response:
 
 @router.get("/trace-runs/{run_id}/scores", response_model=list[TraceScoreResponse])
 def get_scores_for_run(scope: Scope, run_id: UUID) -> Response:
-    """List the scores of a run; none for an unknown run."""
+    """List the scores of a run. An unknown run has none."""
     scores = scope.services.evaluation.trace_scores
     return answer([scores.record(row) for row in scores.of_run(scope.project_id, str(run_id))])
 
@@ -134,7 +134,7 @@ def create_session_eval_run(scope: Scope, body: CreateSessionRun) -> Response:
 
 @router.post("/session-runs/batch", status_code=202, response_model=EvalRunResponse)
 def create_batch_session_eval_run(scope: Scope, body: CreateSessionBatchRun) -> Response:
-    """Evaluate sessions by id; unknown ids count as evaluated and get no score."""
+    """Evaluate sessions by id. Unknown ids count as evaluated and get no score."""
     scope.spend("POST", "/evaluations/session-runs/batch")
     check_metrics(body.metrics, target_type="SESSION", label="session metrics")
     targets: Targets = dict.fromkeys(body.session_ids)
@@ -150,19 +150,19 @@ def list_session_eval_runs(scope: Scope, status: Status = None, limit: Limit200 
 
 @router.get("/session-runs/{run_id}", response_model=EvalRunResponse)
 def get_session_eval_run(scope: Scope, run_id: UUID) -> Response:
-    """Return a run, also one of traces."""
+    """Return a run of sessions or traces."""
     return answer(run_record(_run(scope, run_id)))
 
 
 @router.delete("/session-runs/{run_id}", status_code=204, response_model=None)
 def delete_session_eval_run(scope: Scope, run_id: UUID, delete_scores: bool = False) -> None:
-    """Delete a run; with `delete_scores`, delete its scores and those of its signals too."""
+    """Delete a run; with `delete_scores`, also its scores and those of its signals."""
     scope.services.evaluation.delete_run(_run(scope, run_id), with_scores=delete_scores)
 
 
 @router.post("/session-runs/{run_id}/retry", status_code=202, response_model=EvalRunResponse)
 def retry_failed_session_eval_run(scope: Scope, run_id: UUID) -> Response:
-    """Evaluate the sessions with a failed score again; failed signals do not count."""
+    """Evaluate the sessions with a failed score again. Failed signals do not count."""
     scope.spend("POST", "/evaluations/session-runs/{run_id}/retry")
     original = _run(scope, run_id)
     failed = scope.services.evaluation.session_scores.failed_of_run(scope.project_id, str(run_id))
@@ -174,7 +174,7 @@ def retry_failed_session_eval_run(scope: Scope, run_id: UUID) -> Response:
 
 @router.get("/session-runs/{run_id}/scores", response_model=list[SessionScoreResponse])
 def get_session_scores_for_run(scope: Scope, run_id: UUID) -> Response:
-    """List the session scores of a run; none for an unknown run."""
+    """List the session scores of a run. An unknown run has none."""
     scores = scope.services.evaluation.session_scores
     return answer([scores.record(row) for row in scores.of_run(scope.project_id, str(run_id))])
 
@@ -246,5 +246,5 @@ def _retry(
 
 
 def _weighted(filters: dict[str, Any], weights: Mapping[str, float] | None) -> dict[str, Any]:
-    """Return the filters with the weights of a session run, which are stored there."""
+    """Return the filters of a session run with its weights, which are stored there."""
     return {**filters, "signal_weights": dict(weights)} if weights else filters

@@ -65,7 +65,7 @@ def list_trace_scores(
 
 @router.post("/trace-scores", status_code=201, response_model=TraceScoreResponse)
 def create_trace_score(scope: Scope, body: CreateTraceScore) -> Response:
-    """Give a trace a score. Another one of the same name is a new score; the latest counts."""
+    """Add a score to a trace. Another score of the same name is a new one, and the latest counts."""
     services, trace_id = scope.services, str(body.trace_id)
     if services.traces.get(scope.project_id, trace_id) is None:
         raise not_found(f"Trace {trace_id}")
@@ -86,14 +86,14 @@ def create_trace_score(scope: Scope, body: CreateTraceScore) -> Response:
 
 @router.get("/trace-scores/{trace_id}", response_model=list[TraceScoreResponse])
 def get_scores_for_trace(scope: Scope, trace_id: UUID) -> Response:
-    """Return the latest score of each name; none for an unknown trace."""
+    """Return the latest score of each name. An unknown trace has none."""
     scores = scope.services.evaluation.trace_scores
     return answer([scores.record(row) for row in scores.latest_of_target(scope.project_id, str(trace_id))])
 
 
 @router.patch("/trace-scores/{score_id}", response_model=TraceScoreResponse)
 def update_trace_score(scope: Scope, score_id: UUID, body: UpdateTraceScore) -> Response:
-    """Correct a score by hand: its source becomes ANNOTATION and its status SUCCESS, whatever is sent."""
+    """Correct a score by hand. Its source becomes ANNOTATION and its status SUCCESS, whatever the request says."""
     row = _score(scope, str(score_id))
     columns: dict[str, Any] = {"source": ScoreSource.ANNOTATION, "status": ScoreStatus.SUCCESS}
     if body.value is not None:
@@ -146,14 +146,14 @@ def list_session_scores(
 
 @router.get("/session-scores/{session_id}", response_model=list[SessionScoreResponse])
 def get_scores_for_session(scope: Scope, session_id: str) -> Response:
-    """Return every score of a session, newest first; none for an unknown session."""
+    """Return every score of a session, newest first. An unknown session has none."""
     scores = scope.services.evaluation.session_scores
     return answer([scores.record(row) for row in scores.of_target(scope.project_id, session_id)])
 
 
 @router.delete("/session-scores/{score_id}", status_code=204, response_model=None)
 def delete_session_score(scope: Scope, score_id: UUID) -> None:
-    """Delete a score; an unknown one is no error (measured on server 0.5.0)."""
+    """Delete a score. An unknown score is not an error (measured on server 0.5.0)."""
     scope.services.evaluation.session_scores.delete(scope.project_id, str(score_id))
 
 

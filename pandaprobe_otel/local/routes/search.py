@@ -1,4 +1,4 @@
-"""`GET /local/traces`: traces that a search finds, for programs. Only a local PandaProbe has it."""
+"""`GET /local/traces`: results of a search, for programs. Only a local PandaProbe has it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pandaprobe_otel.local.models.fields import SortOrder
 from pandaprobe_otel.local.models.traces import TraceSortBy
 from pandaprobe_otel.local.routes.parameters import Limit200, Offset
 from pandaprobe_otel.local.routing import ApiRoute, answer
-from pandaprobe_otel.local.search.fields import SearchError
 from pandaprobe_otel.local.search.language import All, parse
+from pandaprobe_otel.local.search.searchable_fields import SearchError
 from pandaprobe_otel.local.store.queries import Slice
 from pandaprobe_otel.local.store.records import trace_list_record
 from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter

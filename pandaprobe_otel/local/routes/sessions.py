@@ -32,7 +32,7 @@ def list_sessions(
     sort_by: SessionSortBy = SessionSortBy.RECENT,
     sort_order: SortOrder = SortOrder.DESC,
 ) -> Response:
-    """List sessions. Filters also restrict the traces in the totals; `recent` is the time of arrival."""
+    """List sessions. Filters also restrict the traces in the totals, and `recent` is the time of arrival."""
     wanted = TraceFilter(
         user_id=user_id,
         tags=tuple(tags or ()),
@@ -48,7 +48,7 @@ def list_sessions(
 
 @router.get("/sessions/{session_id}", response_model=SessionDetail)
 def get_session(scope: Scope, session_id: str, limit: Limit1000 = 200, offset: Offset = 0) -> Response:
-    """Return a session with a page of its traces, oldest first; the totals cover all of them."""
+    """Return a session with a page of its traces, oldest first. The totals cover all traces."""
     queries = scope.services.queries
     summary = queries.session(scope.project_id, session_id)
     if summary is None:

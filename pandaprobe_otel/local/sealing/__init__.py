@@ -1,1 +1,1 @@
-"""Data that the store derives from a trace once it is quiet: words to search for, facets, findings."""
+"""Data that the store derives from a trace after its last change: words for searches, facets, findings."""

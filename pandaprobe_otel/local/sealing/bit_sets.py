@@ -1,11 +1,11 @@
-"""Sets of traces as Python's integers: bit n is trace n, so that sets are joined by one operation each."""
+"""Sets of traces as Python integers: bit n is trace n, so that one operation combines two sets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 CHUNK = 4096
-"""Bits that are stored together: a change writes half a kilobyte, and a set of 100,000 traces has 25 parts."""
+"""Bits per stored part. A change writes half a kilobyte, and a set of 100,000 traces has 25 parts."""
 
 
 def bits_of(numbers: Iterable[int], size: int) -> int:
@@ -18,7 +18,7 @@ def bits_of(numbers: Iterable[int], size: int) -> int:
 
 
 def numbers_of(bits: int) -> list[int]:
-    """Return the numbers of a set, the least first."""
+    """Return the numbers of a set, in ascending order."""
     digits = f"{bits:b}"[::-1]
     found: list[int] = []
     at = digits.find("1")
@@ -29,7 +29,7 @@ def numbers_of(bits: int) -> list[int]:
 
 
 def last_of(bits: int, most: int) -> list[int]:
-    """Return the greatest numbers of a set, at most so many, the greatest first."""
+    """Return the greatest numbers of a set, in descending order, up to a limit."""
     digits = f"{bits:b}"
     found: list[int] = []
     at = digits.find("1")
@@ -40,7 +40,7 @@ def last_of(bits: int, most: int) -> list[int]:
 
 
 def joined(parts: Iterable[tuple[int, bytes]], chunks: int) -> int:
-    """Return the set whose parts are stored, each with its number; there are fewer than `chunks`."""
+    """Return the set that consists of stored parts, each with its number; there are fewer than `chunks`."""
     whole = bytearray(chunks * CHUNK // 8)
     for number, part in parts:
         at = number * CHUNK // 8

@@ -1,4 +1,4 @@
-"""One thing that is derived from a trace, and where it is kept."""
+"""Data that is derived from a trace, and its tables."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from pandaprobe_otel.local.sealing.stored_trace import StoredTrace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Derivation:
-    """One thing that is derived from a trace and kept in tables of its own.
+    """Data that is derived from a trace and stored in its own tables.
 
-    `derive` is pure: the same trace gives the same result, so that `forget` can be given what `keep` was. Change
-    `version` with it, and everything is derived anew. All but `derive` run inside a transaction of the store.
+    `derive` is pure: the same trace gives the same result, so `forget` receives the same data as `keep` did. If it
+    changes, change `version` too, and all data is derived again. All methods except `derive` run inside a transaction
+    of the store.
     """
 
     name: str
@@ -24,4 +25,4 @@ class Derivation:
     keep: Callable[[sqlite3.Connection, StoredTrace, Any], None]
     forget: Callable[[sqlite3.Connection, StoredTrace, Any], None]
     clear: Callable[[sqlite3.Connection], None]
-    """Delete all that was kept. Rows of deleted projects must go by themselves (`ON DELETE CASCADE`)."""
+    """Delete all stored data. Rows of deleted projects must be deleted automatically (`ON DELETE CASCADE`)."""

@@ -1,4 +1,4 @@
-"""Everything that is derived from a trace, by one pure function."""
+"""All data that is derived from a trace, by one pure function."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pandaprobe_otel.local.sealing.derivation import Derivation
 from pandaprobe_otel.local.sealing.facets import FACETS
 from pandaprobe_otel.local.sealing.stored_trace import StoredTrace
 from pandaprobe_otel.local.sealing.trace_failures import FINDINGS
-from pandaprobe_otel.local.sealing.words import WORDS, has_full_text
+from pandaprobe_otel.local.sealing.word_index import WORDS, has_full_text
 
 Derived: TypeAlias = Mapping[str, Any]
 """Data derived from one trace, by the name of the derivation."""
@@ -18,5 +18,5 @@ DERIVATIONS: Final[Sequence[Derivation]] = (FINDINGS, FACETS, *([WORDS] if has_f
 
 
 def derive(trace: StoredTrace, derivations: Sequence[Derivation] = DERIVATIONS) -> Derived:
-    """Return everything that is derived from a trace."""
+    """Return all data that is derived from a trace."""
     return {derivation.name: derivation.derive(trace) for derivation in derivations}

@@ -1,4 +1,4 @@
-"""Facets of a project, read: the sets of traces, shifted so that they begin at the first trace in the index."""
+"""Facets of a project as sets of traces, shifted so that bit 0 is the first trace in the index."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pandaprobe_otel.local.sealing.sliced_numbers import Column
 
 @dataclass(frozen=True, slots=True)
 class FacetValue:
-    """A value of a facet, and how many traces in the index have it."""
+    """A value of a facet, and the number of traces in the index that have it."""
 
     id: int
     key: str
@@ -33,7 +33,7 @@ class FacetSets:
         self._chunks = 0 if last is None else last - self._first + 1
         self._columns: dict[str, Column] = {}
         self.base = self._first * CHUNK
-        """The number of the trace that bit 0 stands for."""
+        """Number of the trace at bit 0."""
         self.size = self._chunks * CHUNK
 
     def of(self, key: str, value: str) -> int:
@@ -46,7 +46,7 @@ class FacetSets:
         )
 
     def like(self, key: str, pattern: str) -> int:
-        """Return the traces with a value that is like a pattern of SQL, escaped by a backslash."""
+        """Return the traces with a value that matches an SQL pattern, with backslash as the escape character."""
         return self.of_any(
             row["id"]
             for row in self._connection.execute(
@@ -56,7 +56,7 @@ class FacetSets:
         )
 
     def of_any(self, ids: Iterable[int]) -> int:
-        """Return the traces that have one of some facets."""
+        """Return the traces that have at least one of some facets."""
         found = 0
         for bits in self.load(ids).values():
             found |= bits
@@ -101,7 +101,7 @@ class FacetSets:
         return self._connection.execute(unlisted, (self.project, key)).fetchone() is None
 
     def values(self, keys: Sequence[str], *, most: int) -> list[FacetValue]:
-        """Return the most frequent values of keys, at most so many of each."""
+        """Return the most frequent values of keys, up to a limit for each."""
         rows = self._connection.execute(
             "SELECT facets.* FROM json_each(?) AS wanted CROSS JOIN facets ON facets.id IN ("
             " SELECT id FROM facets AS one WHERE one.project = ? AND one.key = wanted.value AND one.traces > 0"
@@ -111,7 +111,7 @@ class FacetSets:
         return [FacetValue(row["id"], row["key"], row["value"], row["traces"]) for row in rows]
 
     def beginning(self, key: str, text: str, *, most: int) -> list[FacetValue]:
-        """Return the most frequent values of a key that begin with a text, whatever the case of its letters."""
+        """Return the most frequent values of a key that begin with a text, in any case."""
         rows = self._connection.execute(
             "SELECT * FROM facets WHERE project = ? AND key = ? AND traces > 0 AND instr(lower(value), lower(?)) = 1"
             " ORDER BY traces DESC, value LIMIT ?",

@@ -1,4 +1,4 @@
-"""Facets: what traces have in common, such as a model or a tool, with the set of the traces that have it."""
+"""Facets: properties that traces share, such as a model or a tool. The index has the set of traces for each facet."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pandaprobe_otel.local.sealing.stored_trace import StoredTrace
 
 KINDS: Final = {"TOOL": "tool", "AGENT": "agent", "RETRIEVER": "retriever"}
 INDEXED: Final = ("", "indexed")
-"""A facet of each trace that its facets tell all of."""
+"""Facet of the traces whose other facets are complete."""
 UNINDEXED: Final = ("", "unindexed")
-"""The facet of a trace with numbers that have no binary digits here, such as an end before the start."""
+"""Facet of the traces with a number that cannot be stored as bits, such as a negative duration."""
 ERROR: Final = ("", "error")
 COST_UNITS: Final = 1e9
-"""Costs are compared in billionths of a dollar: so many of them are one."""
+"""Costs are multiplied by this, since they are compared in billionths of a dollar."""
 MOST_VALUES: Final = 1000
 LONGEST_VALUE: Final = 200
 LONGEST_ERROR_TYPE: Final = 80
 NUMBERS: Final = frozenset(
     f"#{column}" for column in ("started", "latency", "tokens", "spans", "cost", "shortest ttft", "longest ttft")
 )
-"""Keys of the sets of binary digits; their values are places, and `known`."""
+"""Keys of facets that store a number in binary: one set for each digit, and the set `known`."""
 _LARGEST: Final = 2**62
 
 
@@ -35,7 +35,7 @@ _LARGEST: Final = 2**62
 class Facets:
     """Facets of a trace: `named` as keys and values, numbers by the name of their column.
 
-    `unlisted` are the keys of which one value is no facet.
+    `unlisted` are the keys with a value that is not a facet.
     """
 
     named: frozenset[tuple[str, str]]
@@ -102,12 +102,12 @@ def _named(trace: StoredTrace) -> Iterator[tuple[str, str | None]]:
 
 
 def error_type(error: str) -> str:
-    """Return how an error begins, up to its first colon."""
+    """Return the beginning of an error, up to its first colon."""
     return error.partition(":")[0][:LONGEST_ERROR_TYPE]
 
 
 def _text(value: Any) -> str | None:
-    """Return a value of metadata as SQLite writes it; None for one that SQLite may write differently."""
+    """Return a metadata value in SQLite's text form; None for one that SQLite may write differently."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -136,7 +136,7 @@ def _keep(connection: sqlite3.Connection, trace: StoredTrace, facets: Facets) ->
         for key, value in new:
             if _is_listed(connection, project, key):
                 connection.execute("INSERT INTO facets (project, key, value) VALUES (?, ?, ?)", (project, key, value))
-        known = _ids(connection, project, wanted)  # a key that has got too many values has none any more
+        known = _ids(connection, project, wanted)  # A key with too many values has no facets any more.
     _change(connection, project, trace.seq, known, on=True)
 
 
@@ -169,7 +169,7 @@ def _ids(connection: sqlite3.Connection, project: int, wanted: Iterable[tuple[st
 
 
 def _is_listed(connection: sqlite3.Connection, project: int, key: str) -> bool:
-    """Return whether a key may have one more value; one with too many of them has none from now on."""
+    """Return whether a key may have one more value. A key with too many values has none from now on."""
     if key in ("", *NUMBERS):
         return True
     if connection.execute("SELECT 1 FROM unlisted_facets WHERE project = ? AND key = ?", (project, key)).fetchone():
@@ -193,7 +193,7 @@ def _unlist(connection: sqlite3.Connection, project: int, key: str) -> None:
 def _change(
     connection: sqlite3.Connection, project: int, seq: int, facets: Mapping[tuple[str, str], int], *, on: bool
 ) -> None:
-    """Add a trace to the sets of facets, or take it out."""
+    """Add a trace to the sets of facets, or remove it."""
     chunk, bit = seq // CHUNK, 1 << seq % CHUNK
     ids = list(facets.values())
     stored = connection.execute(

@@ -1,7 +1,7 @@
-"""The background thread that seals traces, a second after their last change.
+"""Background thread that seals traces one second after their last change.
 
-Each transaction seals few traces, since requests wait for it: with 25 of them, the 99th percentile of a POST was 45 ms
-longer.
+Each transaction seals only a few traces, since requests wait for it. With 25, the 99th percentile of a POST was 45 ms
+higher.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from pandaprobe_otel.local.payloads import dumps
-from pandaprobe_otel.local.sealing.blocks import packed, payloads_of
+from pandaprobe_otel.local.sealing.compressed_blocks import packed, payloads_of
 from pandaprobe_otel.local.sealing.derivations import Derived, derive
 from pandaprobe_otel.local.sealing.seals import Seals
 from pandaprobe_otel.local.sealing.stored_trace import StoredTrace, read_trace
@@ -26,7 +26,7 @@ MOST_AT_ONCE: Final = 5
 
 
 class Sealer:
-    """Derives from quiet traces what is kept of them. Its thread starts with the first change."""
+    """Sealer of quiet traces, which stores their derived data. Its thread starts with the first change."""
 
     def __init__(self, database: Database, seals: Seals, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._database = database
@@ -34,14 +34,14 @@ class Sealer:
         self._monotonic = monotonic
         self._changed = threading.Condition()
         self._recent: dict[int, float] = {}
-        # A trace that nothing can be derived from stays unsealed, which only makes searches slower.
+        # A trace whose derivation fails stays unsealed, which only makes searches slower.
         self._failed: set[int] = set()
         self._woken = self._stopping = False
         self._thread: threading.Thread | None = None
         seals.on_change = self._note
 
     def resume(self) -> None:
-        """Seal what an earlier process or version left."""
+        """Seal the traces that an earlier process or version left."""
         with self._database.read() as connection:
             left = connection.execute("SELECT 1 FROM unsealed LIMIT 1").fetchone() is not None
         if left:
@@ -49,7 +49,7 @@ class Sealer:
             self._note(())
 
     def seal_now(self) -> None:
-        """Seal all traces at once, however recent their changes are."""
+        """Seal all traces now, however recent their changes are."""
         while self._seal_some(()):
             pass
 
@@ -77,7 +77,7 @@ class Sealer:
                 pass
 
     def _wait(self) -> bool:
-        """Wait for a change, or until a trace has been quiet for long enough; return False at the end."""
+        """Wait for a change, or until a trace has been quiet long enough. Return False at the end."""
         with self._changed:
             while not self._woken and not self._stopping:
                 oldest = min(self._recent.values(), default=None)

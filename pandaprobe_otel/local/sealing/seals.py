@@ -1,8 +1,8 @@
 """Sealed and unsealed traces.
 
-A trace is sealed while what is derived from it is kept. Whoever changes a trace opens its seal first, in the same
-transaction, so that what is kept never tells of an older state. The table `unsealed` has the others, with a counter of
-changes, so that a trace that changes while it is read is not sealed.
+A trace is sealed while its derived data is stored. Any change of a trace first opens its seal in the same transaction,
+so that derived data is never outdated. The table `unsealed` has all other traces, with a counter of changes. It
+prevents the sealing of a trace that changed while it was read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
-from pandaprobe_otel.local.sealing import blocks
+from pandaprobe_otel.local.sealing import compressed_blocks
 from pandaprobe_otel.local.sealing.derivation import Derivation
 from pandaprobe_otel.local.sealing.derivations import DERIVATIONS, Derived, derive
 from pandaprobe_otel.local.sealing.stored_trace import StoredTrace, read_trace
@@ -27,16 +27,16 @@ class Seals:
         self._database = database
         self.derivations = derivations
         self.on_change: Callable[[Sequence[int]], object] | None = None
-        """Called with the numbers of traces once a change of them is committed."""
+        """Called with the numbers of changed traces after the commit."""
         self._rebuild_if_outdated()
 
     def open(self, connection: sqlite3.Connection, seqs: Iterable[int]) -> None:
-        """Forget what was derived from traces that are about to change, inside the caller's transaction."""
+        """Delete the derived data of traces that are about to change, inside the caller's transaction."""
         numbers = list(seqs)
         for seq in numbers:
             noted = connection.execute("UPDATE unsealed SET changes = changes + 1 WHERE trace_seq = ?", (seq,)).rowcount
             trace = None if noted else read_trace(connection, seq)
-            blocks.give_back(connection, seq)
+            compressed_blocks.give_back(connection, seq)
             if trace is not None:
                 self._forget(connection, trace)
                 connection.execute(
@@ -49,17 +49,17 @@ class Seals:
     def close(
         self, connection: sqlite3.Connection, trace: StoredTrace, derived: Derived, block: bytes, *, changes: int
     ) -> bool:
-        """Keep what was derived from a trace, and its block; return False if it has changed since it was read."""
+        """Store the derived data of a trace and its block. Return False if the trace has changed since it was read."""
         unchanged = "DELETE FROM unsealed WHERE trace_seq = ? AND changes = ?"
         if not connection.execute(unchanged, (trace.seq, changes)).rowcount:
             return False
-        blocks.keep(connection, trace, block)
+        compressed_blocks.keep(connection, trace, block)
         for derivation in self.derivations:
             derivation.keep(connection, trace, derived[derivation.name])
         return True
 
     def open_all(self, connection: sqlite3.Connection) -> None:
-        """Forget everything, so that all is derived anew. Blocks stay: they are read as the rows are."""
+        """Delete all derived data, so that it is derived again. Blocks stay, since they are readable like rows."""
         for derivation in self.derivations:
             derivation.clear(connection)
         connection.execute("INSERT OR IGNORE INTO unsealed (trace_seq, project_id) SELECT seq, project_id FROM traces")
@@ -68,7 +68,7 @@ class Seals:
         try:
             derived = derive(trace, self.derivations)
         except Exception:  # noqa: BLE001 - a request must not fail for it; deriving everything anew is always right
-            _log.warning("pandaprobe local: trace %s is indexed anew, with all others", trace.seq, exc_info=True)
+            _log.warning("pandaprobe local: trace %s is indexed again, with all others", trace.seq, exc_info=True)
             self.open_all(connection)
             return
         for derivation in self.derivations:

@@ -1,7 +1,7 @@
 """Columns of numbers as sets of bits: one set of traces for each binary digit.
 
-With it, to compare, to add up and to find percentiles takes some operations for each digit, whatever the number of
-traces is, and the results are exact (P. O'Neil, D. Quass, "Improved query performance with variant indexes", 1997).
+Comparisons, sums and percentiles then take a few operations per digit, independent of the number of traces, and are
+exact (P. O'Neil, D. Quass, "Improved query performance with variant indexes", 1997).
 """
 
 from __future__ import annotations
@@ -9,29 +9,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pandaprobe_otel.local.search.fields import Comparison
+from pandaprobe_otel.local.search.searchable_fields import Comparison
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Numbers of traces, none below 0; `known` are the traces that have one, `digits` begin with the lowest."""
+    """Nonnegative numbers of traces. `known` are the traces that have a number, and `digits` start with the lowest."""
 
     known: int
     digits: Sequence[int]
 
     def part(self, low: int, size: int) -> Column:
-        """Return the numbers of so many traces from a place on, which is a smaller column to work with."""
+        """Return a range of the traces as a smaller column."""
         mask = (1 << size) - 1
         return Column(known=self.known >> low & mask, digits=[digit >> low & mask for digit in self.digits])
 
     def compared(self, comparison: Comparison, value: float, within: int) -> int:
-        """Return the traces whose number is less, more or equal."""
+        """Return the traces whose number is less than, greater than or equal to a value."""
         within &= self.known
         if value < 0:
             return within if comparison in (Comparison.MORE, Comparison.AT_LEAST) else 0
         whole = int(value)
         less, equal = self._split(whole, within)
-        if whole != value:  # between two numbers
+        if whole != value:  # The value lies between two integers.
             less, equal = less | equal, 0
         match comparison:
             case Comparison.EQUAL:
@@ -50,7 +50,7 @@ class Column:
         return sum((within & digit).bit_count() << place for place, digit in enumerate(self.digits))
 
     def ranked(self, rank: int, within: int, others: Sequence[int] = ()) -> int:
-        """Return the number of a rank, from 0 for the least, among those of traces and some others."""
+        """Return the number at a rank, from 0 for the least, among the numbers of traces and some other numbers."""
         within &= self.known
         rest, value = list(others), 0
         places = max(len(self.digits), max(rest, default=0).bit_length())
@@ -68,7 +68,7 @@ class Column:
         return value
 
     def _split(self, value: int, within: int) -> tuple[int, int]:
-        """Return the traces whose number is less than a value, and those whose number is the value."""
+        """Return the traces whose number is less than a value, and those whose number equals it."""
         if value.bit_length() > len(self.digits):
             return within, 0
         less, equal = 0, within

@@ -15,30 +15,30 @@ from pandaprobe_otel.local.store.spans import spans_of
 
 @dataclass(frozen=True)
 class StoredTrace:
-    """The rows of a trace and of its spans, in the order of their start; JSON columns are text."""
+    """Rows of a trace and its spans, by start. JSON columns are text."""
 
     row: sqlite3.Row
     spans: Sequence[sqlite3.Row]
 
     @property
     def seq(self) -> int:
-        """The number of the trace, in the order of arrival."""
+        """Number of the trace, in order of arrival."""
         return int(self.row["seq"])
 
     @property
     def project_id(self) -> str:
-        """The id of the project that the trace is in."""
+        """Id of the trace's project."""
         return str(self.row["project_id"])
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """The trace as `GET /traces/{id}` answers it."""
+        """The trace in the form of `GET /traces/{id}`."""
         spans = [span_record(span, self.row["trace_id"]) for span in self.spans]
         record: dict[str, Any] = loads(dumps(trace_record(self.row, spans)).decode())
         return record
 
 
 def read_trace(connection: sqlite3.Connection, seq: int) -> StoredTrace | None:
-    """Return a trace by its number; None if there is none."""
+    """Return a trace by its number; None if it does not exist."""
     row = connection.execute(f"SELECT {TRACE_COLUMNS} FROM whole_traces WHERE seq = ?", (seq,)).fetchone()
     return None if row is None else StoredTrace(row, spans_of(connection, seq))

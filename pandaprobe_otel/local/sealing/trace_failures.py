@@ -1,4 +1,4 @@
-"""Findings of traces: derived when a trace is sealed, and anew when its scores change."""
+"""Findings of traces, derived when a trace is sealed and again when its scores change."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pandaprobe_otel.local.sealing.stored_trace import StoredTrace, read_trace
 
 
 def judge_findings_anew(connection: sqlite3.Connection, trace_id: str) -> None:
-    """Find the failures of a trace anew whose scores have changed, inside the caller's transaction."""
+    """Derive the findings of a trace with changed scores again, inside the caller's transaction."""
     row = connection.execute(
         "SELECT seq FROM traces WHERE trace_id = ?"
         " AND NOT EXISTS (SELECT 1 FROM unsealed WHERE unsealed.trace_seq = traces.seq)",
         (trace_id,),
     ).fetchone()
     if row is None:
-        return  # it is not sealed yet: its scores are read when it is
+        return  # It is not sealed yet. Its scores are read when it is sealed.
     was_judged = connection.execute(
         "SELECT 1 FROM findings WHERE trace_seq = ? AND kind = ?", (row["seq"], FailureKind.JUDGED)
     ).fetchone()
@@ -77,7 +77,7 @@ def _clear(connection: sqlite3.Connection) -> None:
 
 
 def _low_scores(connection: sqlite3.Connection, trace_id: str) -> list[Mapping[str, Any]]:
-    """Return the latest score of each name that is one of a failure."""
+    """Return the latest score of each name, if it is low enough to count as a failure."""
     rows = connection.execute(
         "SELECT name, value, data_type, reason FROM trace_scores WHERE trace_id = ? AND status = 'SUCCESS'"
         " ORDER BY created_at, seq",
@@ -88,4 +88,4 @@ def _low_scores(connection: sqlite3.Connection, trace_id: str) -> list[Mapping[s
 
 
 FINDINGS: Final = Derivation(name="findings", version=1, derive=_derive, keep=_keep, forget=_forget, clear=_clear)
-"""The version is not that of the rules: what older rules have found stays in its groups."""
+"""The version stays the same when the rules change, because older findings stay in their groups."""

@@ -1,6 +1,6 @@
-"""From a query to the traces that it matches, by sets of bits; only what has no set is asked of the tables.
+"""Search by sets of bits. The tables are read only for conditions without a set.
 
-It finds what the conditions of `conditions.py` find, which is what it asks for traces that are not in the index.
+The results are those of `conditions.py`, which is used for traces that are not in the index.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pandaprobe_otel.local.payloads import dumps
 from pandaprobe_otel.local.sealing.bit_sets import CHUNK, bits_of, numbers_of
 from pandaprobe_otel.local.sealing.facet_sets import FacetSets
 from pandaprobe_otel.local.sealing.facets import COST_UNITS, ERROR, INDEXED, UNINDEXED
-from pandaprobe_otel.local.sealing.words import has_full_text, matching
+from pandaprobe_otel.local.sealing.word_index import has_full_text, matching
 from pandaprobe_otel.local.search.conditions import condition_of, like_pattern, uuid_in
-from pandaprobe_otel.local.search.fields import Comparison
 from pandaprobe_otel.local.search.language import All, AnyOf, Field, Flag, Not, Query, Text
-from pandaprobe_otel.local.search.words import phrase_of
+from pandaprobe_otel.local.search.searchable_fields import Comparison
+from pandaprobe_otel.local.search.text_words import phrase_of
 
 _FEW: Final = 1000
-"""Traces that are asked for one by one; beyond them, all of the project are read."""
+"""Most traces that are checked one by one. Above that, all traces of the project are read."""
 _FACETS: Final = frozenset({"status", "name", "env", "release", "tag", "tool", "failed", "agent", "retriever", "model"})
 _NUMBERS: Final = frozenset({"latency", "tokens", "cost", "spans", "ttft", "after", "before"})
 _RISING: Final = (Comparison.MORE, Comparison.AT_LEAST)
@@ -29,7 +29,7 @@ _RISING: Final = (Comparison.MORE, Comparison.AT_LEAST)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The traces of a search: bit n of `bits` is trace `base` + n, and `loose` are those that no index has."""
+    """Traces of a search. Bit n of `bits` is trace `base` + n, and `loose` are traces that are not in the index."""
 
     sets: FacetSets
     bits: int
@@ -39,12 +39,12 @@ class Found:
 
     @property
     def count(self) -> int:
-        """The number of the traces."""
+        """Number of the traces."""
         return self.bits.bit_count()
 
     @property
     def seqs(self) -> list[int]:
-        """The numbers of the traces."""
+        """Numbers of the traces."""
         return [self.base + number for number in numbers_of(self.bits)]
 
 
@@ -55,7 +55,7 @@ def search(
     now: int,
     narrowed: tuple[str, list[Any]] | None = None,
 ) -> Found:
-    """Return the traces of a project that a query matches, and a condition of SQL, if one is given."""
+    """Return the traces of a project that match a query and, if given, an SQL condition."""
     sets = FacetSets(connection, project_id)
     evaluation = _Evaluation(connection, project_id, sets, now)
     bits = evaluation.matching(query, sets.of(*INDEXED))
@@ -77,7 +77,7 @@ def _loose(
     condition: tuple[str, list[Any]],
     narrowed: tuple[str, list[Any]] | None,
 ) -> list[int]:
-    """Return the matching traces that are not in the index, or not completely."""
+    """Return the matching traces that are not, or not completely, in the index."""
     odd = dumps([sets.base + number for number in numbers_of(sets.of(*UNINDEXED))]).decode()
     where, values = condition
     if narrowed is not None:
@@ -91,7 +91,7 @@ def _loose(
 
 
 class _Evaluation:
-    """Sets of traces in the index that match the parts of a query."""
+    """Sets of indexed traces that match the parts of a query."""
 
     def __init__(self, connection: sqlite3.Connection, project_id: str, sets: FacetSets, now: int) -> None:
         self._connection = connection
@@ -100,12 +100,12 @@ class _Evaluation:
         self._now = now
 
     def matching(self, query: Query, within: int) -> int:
-        """Return those of `within` that match."""
+        """Return the traces of `within` that match."""
         if not within:
             return 0
         match query:
             case All(parts):
-                # Cheap conditions first: the others need only look at the traces that these leave.
+                # Cheap conditions come first, so that the others check fewer traces.
                 for part in sorted(parts, key=_price):
                     within = self.matching(part, within)
                 return within
@@ -132,7 +132,7 @@ class _Evaluation:
                 return within & self._asked(query, within)
 
     def by_sql(self, condition: str, values: Sequence[Any], *, within: int) -> int:
-        """Return the traces in the index that a condition of SQL holds for."""
+        """Return the indexed traces that match an SQL condition."""
         few = "" if within.bit_count() > _FEW else "seq IN (SELECT value FROM json_each(?)) AND "
         given = [dumps([self._sets.base + number for number in numbers_of(within)]).decode()] if few else []
         cursor = self._connection.cursor()

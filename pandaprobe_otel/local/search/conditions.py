@@ -1,4 +1,4 @@
-"""From a query to a condition in SQL. Columns come from a table; what people write is bound, never a part of it."""
+"""From a query to an SQL condition. Columns come from a table, and user input is always bound."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from pandaprobe_otel.local.sealing.facets import COST_UNITS, LONGEST_ERROR_TYPE
-from pandaprobe_otel.local.search.fields import Operand
 from pandaprobe_otel.local.search.language import All, AnyOf, Field, Flag, Not, Query, Text
-from pandaprobe_otel.local.search.words import as_argument, phrase_of
+from pandaprobe_otel.local.search.searchable_fields import Operand
+from pandaprobe_otel.local.search.text_words import as_argument, phrase_of
 
 _COLUMNS: Final = {
     "status": "status",
@@ -66,7 +66,7 @@ class _Writer:
     values: list[Any] = field(default_factory=list[Any])
 
     def write(self, query: Query) -> str:
-        """Return the condition for a query, and keep its values in order."""
+        """Return the condition for a query, and append its values in order."""
         match query:
             case All(parts):
                 return _joined([self.write(part) for part in parts], " AND ", "TRUE")
@@ -123,7 +123,7 @@ class _Writer:
         return self._text(column or _COLUMNS[asked.key], operand, exact=asked.key in ("session", "user"))
 
     def _text(self, column: str, text: str, *, exact: bool) -> str:
-        """Compare a text: `*` is any characters; case does not count, but in ids, which have an index."""
+        """Compare a text. `*` matches any characters. Case is ignored, except in ids, which have an index."""
         if exact and "*" not in text:
             self.values.append(text)
             return f"{column} = ?"
@@ -132,12 +132,12 @@ class _Writer:
 
 
 def like_pattern(text: str) -> str:
-    """Return the pattern for `LIKE` of a text with `*` for any characters."""
+    """Return the `LIKE` pattern of a text in which `*` matches any characters."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
 
 
 def uuid_in(text: str) -> str | None:
-    """Return the id that a text is, as it is stored; None for another text."""
+    """Return a text as a stored id; None if it is not an id."""
     try:
         return str(UUID(text.strip()))
     except ValueError:
@@ -145,7 +145,7 @@ def uuid_in(text: str) -> str | None:
 
 
 def condition_of(query: Query, *, now: int) -> tuple[str, list[Any]]:
-    """Return the condition for the traces that a query matches, and its values; `now` is in microseconds."""
+    """Return the condition for the traces that match a query, and its values. `now` is in microseconds."""
     writer = _Writer(now)
     return writer.write(query), writer.values
 

@@ -5,8 +5,7 @@
     field = key (":" | "=" | ">" | ">=" | "<" | "<=") value { "," value } | "score:" name comparison number ;
     flag  = "error" | "running" | "scored" ;   text = word ["*"] | '"' phrase '"' ;
 
-Within a phrase, `\\"` is a quotation mark.
-A key that is not known is text, so that addresses and code can be searched for.
+Within a phrase, `\\"` is a quotation mark. An unknown key is text, so that addresses and code can be searched for.
 """
 
 from __future__ import annotations
@@ -15,8 +14,15 @@ import re
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from pandaprobe_otel.local.search.fields import FIELDS, Comparison, FieldKind, Operand, SearchError, read_operand
-from pandaprobe_otel.local.search.words import SHORTEST_PREFIX, phrase_of
+from pandaprobe_otel.local.search.searchable_fields import (
+    FIELDS,
+    Comparison,
+    FieldKind,
+    Operand,
+    SearchError,
+    read_operand,
+)
+from pandaprobe_otel.local.search.text_words import SHORTEST_PREFIX, phrase_of
 
 MAX_LENGTH: Final = 2000
 MAX_TERMS: Final = 40
@@ -26,7 +32,7 @@ FLAGS: Final = ("error", "running", "scored")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field with the values that it may have; `name` is the second half of `meta.NAME` and `score:NAME`."""
+    """A field with its possible values. `name` is the second half of `meta.NAME` and `score:NAME`."""
 
     key: str
     comparison: Comparison
@@ -43,7 +49,7 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Words that follow each other in a name, an error, an input or an output; of the last, maybe only a beginning."""
+    """Consecutive words in a name, an error, an input or an output. The last word may be only a prefix."""
 
     text: str
     is_prefix: bool = False
@@ -58,14 +64,14 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Queries of which each must match; none: everything matches."""
+    """Queries that must all match. Without queries, everything matches."""
 
     parts: tuple[Query, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """Queries of which one must match."""
+    """Queries of which at least one must match."""
 
     parts: tuple[Query, ...]
 
@@ -75,7 +81,7 @@ Query: TypeAlias = Field | Flag | Text | Not | All | AnyOf
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A query, and what its author should know about it."""
+    """A query, and notes for its author."""
 
     query: Query
     notes: tuple[str, ...] = ()
@@ -105,9 +111,9 @@ _VALUE: Final = re.compile(r'"([^"]*)"|([^,"]+)|(,)')
 
 
 def parse(text: str) -> Parsed:
-    """Read a query; an empty one matches everything. Raises SearchError, which says where and why."""
+    """Parse a query. An empty one matches everything. Raises SearchError with the reason and position."""
     if len(text) > MAX_LENGTH:
-        raise SearchError(f"a search has at most {MAX_LENGTH:,} characters", MAX_LENGTH)
+        raise SearchError(f"a search can have at most {MAX_LENGTH:,} characters", MAX_LENGTH)
     parser = _Parser(text)
     query = parser.any_of(level=0)
     if parser.next is not None:
@@ -116,7 +122,7 @@ def parse(text: str) -> Parsed:
 
 
 def search_for(key: str, name: str) -> str:
-    """Return the search for a name; one that the language cannot quote is looked for by its beginning."""
+    """Return the search for a name. A name that the language cannot quote is searched for by its beginning."""
     if _SIMPLE.fullmatch(name):
         return f"{key}:{name}"
     quoted = name.partition('"')[0]
@@ -124,7 +130,7 @@ def search_for(key: str, name: str) -> str:
 
 
 class _Parser:
-    """Reads terms from left to right."""
+    """Parser of terms from left to right."""
 
     def __init__(self, text: str) -> None:
         self.notes: list[str] = []
@@ -133,13 +139,13 @@ class _Parser:
 
     @property
     def next(self) -> _Token | None:
-        """The token that comes next; None at the end."""
+        """The next token; None at the end."""
         return self._tokens[self._position] if self._position < len(self._tokens) else None
 
     def any_of(self, *, level: int) -> Query:
-        """Read what stands around `OR`."""
+        """Parse the parts around `OR`."""
         if level > MAX_LEVELS:
-            raise SearchError(f"brackets stand within each other at most {MAX_LEVELS} times", self._at())
+            raise SearchError(f"brackets can be nested at most {MAX_LEVELS} times", self._at())
         parts = [self._all(level)]
         while self._takes("OR"):
             parts.append(self._all(level))
@@ -156,7 +162,7 @@ class _Parser:
     def _term(self, level: int) -> Query:
         self._terms += 1
         if self._terms > MAX_TERMS:
-            raise SearchError(f"a search has at most {MAX_TERMS} terms", self._at())
+            raise SearchError(f"a search can have at most {MAX_TERMS} terms", self._at())
         token = self._take()
         if token.kind == "minus" or _is_word(token, "NOT"):
             if self.next is None or self.next.kind == "close":
@@ -179,9 +185,9 @@ class _Parser:
         is_prefix = token.kind == "word" and token.text.endswith("*")
         phrase = phrase_of(text)
         if phrase is None:
-            self.notes.append(f"“{token.text}” has no word to look for")
+            self.notes.append(f"“{token.text}” contains no word")
         elif is_prefix and len(phrase.words[-1]) < SHORTEST_PREFIX:
-            raise SearchError(f"a word before * has at least {SHORTEST_PREFIX} letters", token.at)
+            raise SearchError(f"a word before * needs at least {SHORTEST_PREFIX} letters", token.at)
         return Text(text, is_prefix)
 
     def _field(self, token: _Token) -> Query:
@@ -193,20 +199,20 @@ class _Parser:
             key, name = "meta", found["key"][5:]
         field = FIELDS.get(key)
         if field is None or (key == "meta" and not name):
-            self.notes.append(f"{found['key']} is no field, so “{token.text}” was searched for as text")
+            self.notes.append(f"{found['key']} is not a field, so “{token.text}” was searched for as text")
             return self._text(_Token("phrase", token.text.replace('"', ""), token.at))
         at = token.at + len(found["key"]) + len(mark)
         if field.kind is FieldKind.SCORE:
             score = _SCORE.fullmatch(value)
             if mark != ":" or score is None:
-                raise SearchError("a score is compared with a number: score:task_completion<0.5", token.at)
+                raise SearchError("a score needs a comparison with a number: score:task_completion<0.5", token.at)
             name, mark, value = score["name"].strip('"'), score["mark"], score["number"]
         comparison = Comparison("=" if mark == ":" else mark)
         if comparison is not Comparison.EQUAL and not field.kind.is_ordered:
-            raise SearchError(f"{key} has no order: write {key}:value", token.at)
+            raise SearchError(f"{key} cannot be compared with < or >: write {key}:value", token.at)
         operands = tuple(read_operand(field, text, at, comparison) for text in _values(value, at))
         if len(operands) > 1 and comparison is not Comparison.EQUAL:
-            raise SearchError(f"{key} is compared with one value", at)
+            raise SearchError(f"{key} can be compared with only one value", at)
         return Field(key, comparison, operands, name)
 
     def _takes(self, word: str) -> bool:

@@ -1,7 +1,7 @@
-"""Organizations, projects and API keys, kept in memory too, since every request needs them.
+"""Organizations, projects and API keys, also in memory, since every request needs them.
 
-The store belongs to one process, and memory changes only when a transaction is committed, so the two do not differ.
-API keys are stored as SHA-256 hashes only.
+The store belongs to one process, and memory changes only when a transaction is committed, so both stay equal. Only
+SHA-256 hashes of API keys are stored.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Organization:
 
 @dataclass(slots=True, kw_only=True)
 class Project:
-    """A project; `stored` is False until a request in it has succeeded, as on the server."""
+    """A project. `stored` is False until a request in it has succeeded, as on the server."""
 
     id: str
     org_id: str
@@ -68,7 +68,7 @@ class ApiKey:
 
 
 class NameTakenError(Exception):
-    """The organization has a project of this name."""
+    """The organization has a project of this name already."""
 
 
 class Accounts:
@@ -89,7 +89,7 @@ class Accounts:
 
     @property
     def home(self) -> Organization:
-        """The oldest organization, to which keys without a named organization belong."""
+        """The oldest organization, which owns keys without a named organization."""
         return next(iter(self._organizations.values()))
 
     def organizations(self) -> list[Organization]:
@@ -101,7 +101,7 @@ class Accounts:
         return self._organizations.get(org_id)
 
     def add_organization(self, name: str, plan: str) -> Organization:
-        """Create an organization; a new quota period begins now."""
+        """Create an organization. A new quota period begins now."""
         now = self._now()
         new = Organization(
             id=str(uuid4()),
@@ -139,7 +139,7 @@ class Accounts:
         self._keys = {at: key for at, key in self._keys.items() if key.org_id != org_id}
 
     def count(self, connection: sqlite3.Connection, org_id: str, kind: str, amount: int) -> None:
-        """Add to the usage of an organization, inside the caller's transaction. `kind` is a counter's name."""
+        """Add to the usage of an organization, inside the caller's transaction. `kind` is the name of a counter."""
         org = self._organizations[org_id]
         connection.execute(f"UPDATE organizations SET {kind} = {kind} + ? WHERE id = ?", (amount, org_id))
         self._database.after_commit(lambda: setattr(org, kind, getattr(org, kind) + amount))
@@ -175,7 +175,7 @@ class Accounts:
     def project_named(self, org_id: str, name: str) -> Project:
         """Return a project by name.
 
-        An unknown name gives a new project, which only the caller knows until `keep` stores it.
+        For an unknown name, it is a new project that only the caller has until `keep` stores it.
         """
         found = self._projects.get((org_id, name))
         if found is not None:
@@ -183,7 +183,7 @@ class Accounts:
         return Project(id=str(uuid4()), org_id=org_id, name=name, description="", created_at=self._now(), stored=False)
 
     def keep(self, project: Project, connection: sqlite3.Connection | None = None) -> None:
-        """Store a project that is not stored yet; in the caller's transaction if there is one."""
+        """Store a project that is not stored yet, inside the caller's transaction if there is one."""
         if project.stored:
             return
         if connection is None:
@@ -191,7 +191,7 @@ class Accounts:
                 self.keep(project, own)
             return
         known = self._projects.get((project.org_id, project.name))
-        if known is not None:  # another first request was faster
+        if known is not None:  # Another request stored it first.
             project.id, project.stored = known.id, True
             return
         connection.execute(
@@ -205,7 +205,7 @@ class Accounts:
         self._projects[(project.org_id, project.name)] = project
 
     def add_project(self, org_id: str, name: str, description: str) -> Project:
-        """Create a project; raises NameTakenError."""
+        """Create a project. Raises NameTakenError."""
         with self._lock:
             project = self.project_named(org_id, name)
             if project.stored:
@@ -215,7 +215,7 @@ class Accounts:
             return project
 
     def change_project(self, project: Project, name: str | None, description: str | None) -> None:
-        """Rename or describe a project; raises NameTakenError."""
+        """Rename or describe a project. Raises NameTakenError."""
         with self._lock:
             new_name = name or project.name
             new_description = project.description if description is None else description
@@ -234,7 +234,7 @@ class Accounts:
         self._projects[(project.org_id, name)] = project
 
     def delete_project(self, project: Project) -> None:
-        """Delete a project with its traces, scores, runs and monitors; its name is free again."""
+        """Delete a project with its traces, scores, runs and monitors. Its name is then free."""
         with self._lock, self._database.write() as connection:
             connection.execute("DELETE FROM projects WHERE id = ?", (project.id,))
             self._database.after_commit(partial(self._forget_project, project))
@@ -252,7 +252,7 @@ class Accounts:
         return bool(self._keys)
 
     def key(self, secret: str) -> ApiKey | None:
-        """Return the key with this secret, active or not."""
+        """Return the key with this secret, whether it is active or not."""
         return self._keys.get(hash_of(secret))
 
     def keys(self, org_id: str) -> list[ApiKey]:
@@ -266,7 +266,10 @@ class Accounts:
     def add_key(
         self, org_id: str, name: str, *, secret: str | None = None, expires_at: int | None = None
     ) -> tuple[ApiKey, str]:
-        """Create a key and return it with its secret, which is not stored. A known secret returns its existing key."""
+        """Create a key and return it with its secret, which is not stored.
+
+        For a known secret, return its existing key.
+        """
         secret = secret or "sk_pp_" + secrets.token_hex(32)
         digest = hash_of(secret)
         with self._lock:
@@ -297,7 +300,7 @@ class Accounts:
             self._database.after_commit(partial(setattr, key, "is_active", False))
 
     def delete_key(self, key: ApiKey) -> None:
-        """Forget a key."""
+        """Delete a key."""
         with self._lock, self._database.write() as connection:
             connection.execute("DELETE FROM api_keys WHERE id = ?", (key.id,))
             self._database.after_commit(partial(self._forget_key, key))

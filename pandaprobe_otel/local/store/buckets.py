@@ -33,5 +33,5 @@ def percentile(ordered: Sequence[float], fraction: float) -> float | None:
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """Return the mean, None without values."""
+    """Return the mean; None without values."""
     return sum(values) / len(values) if values else None

@@ -1,8 +1,8 @@
-"""One SQLite database: one writer connection, and as many readers as there are requests.
+"""One SQLite database with one writer connection, and one reader connection per concurrent request.
 
-A committed request survives a killed process (write-ahead log, `synchronous=NORMAL`); a power failure may lose the
-last moments. A file belongs to one process at a time: a second one gets an error, since its own caches would make
-answers wrong.
+A committed request survives a killed process (write-ahead log, `synchronous=NORMAL`). A power failure may lose the last
+moments. A file belongs to one process at a time. A second process gets an error, since its caches would become
+outdated.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pandaprobe_otel.errors import PandaProbeError
-from pandaprobe_otel.local.sealing.blocks import add_function
-from pandaprobe_otel.local.search.words import add_functions
+from pandaprobe_otel.local.sealing.compressed_blocks import add_function
+from pandaprobe_otel.local.search.text_words import add_functions
 from pandaprobe_otel.local.store.schema import create_schema
 
 MEMORY = ":memory:"
@@ -29,7 +29,7 @@ class DatabaseInUseError(PandaProbeError):
 
 
 class Database:
-    """The connections of one database; `path` is a file or `:memory:`."""
+    """Connections of one database. `path` is a file or `:memory:`."""
 
     def __init__(self, path: str | os.PathLike[str] = MEMORY) -> None:
         self.path = os.fspath(path)
@@ -50,7 +50,9 @@ class Database:
 
     @contextmanager
     def write(self) -> Generator[sqlite3.Connection]:
-        """Yield the writer connection for one transaction: committed at the end, rolled back on an exception."""
+        """Yield the writer connection for one transaction, which is committed at the end or rolled back on an
+        exception.
+        """
         with self._lock:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -58,7 +60,7 @@ class Database:
                 self._writer.execute("COMMIT")
             except BaseException:
                 self._after_commit.clear()
-                if self._writer.in_transaction:  # SQLite itself ends a transaction for which the disk is full
+                if self._writer.in_transaction:  # SQLite itself ends a transaction if the disk is full.
                     self._writer.execute("ROLLBACK")
                 raise
             self._commits += 1
@@ -67,22 +69,22 @@ class Database:
                 action()
 
     def after_commit(self, action: Callable[[], object]) -> None:
-        """Call `action` once the current `write` is committed, and never if it is rolled back.
+        """Call `action` after the current `write` is committed; never if it is rolled back.
 
-        All state kept in memory beside the tables must change this way, or the two differ after a failed request.
+        All state in memory that mirrors tables must change this way. Otherwise both differ after a failed request.
         """
         self._after_commit.append(action)
 
     @property
     def state(self) -> str:
-        """A text that differs after every change, in this process and the next."""
+        """A text that differs after every change, including changes by later processes."""
         return f"{self._opened:x}.{self._commits}"
 
     @contextmanager
     def read(self) -> Generator[sqlite3.Connection]:
-        """Yield a connection for reading one consistent state."""
+        """Yield a connection that reads one consistent state."""
         if self.in_memory:
-            # A private in-memory database exists only in its one connection.
+            # A private in-memory database exists only in its own connection.
             with self._lock:
                 yield self._writer
             return
@@ -119,21 +121,21 @@ class Database:
         add_function(connection)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA temp_store = MEMORY")
-        connection.execute("PRAGMA trusted_schema = ON")  # a view calls a function of ours
+        connection.execute("PRAGMA trusted_schema = ON")  # A view calls a function of this library.
         if not self.in_memory:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA busy_timeout = 5000")
-            # The writer of the page that fills the log waits until the log is copied. With the default of 1,000 pages,
-            # 4 MB, that is one trace of 20 spans in ninety, and thus their 99th percentile (benchmarks/local).
+            # The writer that fills the log waits until it is copied. With the default of 1,000 pages (4 MB), this
+            # happens to one in ninety traces of 20 spans, and thus determines the 99th percentile (benchmarks/local).
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
-        # With the default of 2 MB, random span ids miss the cache from some 10,000 traces on.
+        # With the default of 2 MB, random span ids miss the cache from about 10,000 traces on.
         connection.execute("PRAGMA cache_size = -65536")
         return connection
 
 
 class _FileGuard:
-    """An advisory lock beside the file; the operating system releases it when the process ends in any way."""
+    """Advisory lock beside the file. The operating system releases it when the process ends in any way."""
 
     def __init__(self, path: Path) -> None:
         self._path = path.with_name(path.name + ".lock")
@@ -148,7 +150,7 @@ class _FileGuard:
             ) from None
 
     def release(self) -> None:
-        """Unlock the file. The lock file stays: deleting it would let two processes lock two different files."""
+        """Unlock the file. The lock file stays, since deleting it would let two processes lock two different files."""
         self._file.close()
 
 

@@ -1,4 +1,4 @@
-"""Facets beside a list: the values that its traces have, and what a search can be completed with."""
+"""Facets beside a list: the values in its traces, and the completions of a search."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Final
 
 from pandaprobe_otel.local.sealing.facet_sets import FacetSets
 from pandaprobe_otel.local.search.bit_search import Found
-from pandaprobe_otel.local.search.fields import FIELDS
 from pandaprobe_otel.local.search.language import FLAGS, search_for
+from pandaprobe_otel.local.search.searchable_fields import FIELDS
 
 SHOWN_KEYS: Final = (
     "status", "name", "model", "tool", "failed", "error_type", "agent", "retriever", "env", "release", "tag",
@@ -24,7 +24,7 @@ _PART: Final = re.compile(r'(-?)([A-Za-z_][\w.]*)(:(?:[^"\s]*,)?)"?([^"]*)', re.
 
 @dataclass(frozen=True, slots=True)
 class FacetCount:
-    """A value of a facet, how many traces of a list have it, and the search for it."""
+    """A value of a facet, the number of traces in a list that have it, and the search for it."""
 
     value: str
     count: int
@@ -33,7 +33,7 @@ class FacetCount:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A text that a term of a search can be completed to; `count` is how many traces it finds, if that is known."""
+    """A completion of a search term. `count` is the number of traces that it finds, if known."""
 
     text: str
     meaning: str
@@ -41,7 +41,7 @@ class Proposal:
 
 
 def facet_counts(found: Found) -> dict[str, list[FacetCount]]:
-    """Return the most frequent values of each facet among found traces, except those that are in no index yet."""
+    """Return the most frequent values of each facet among found traces that are in the index."""
     sets = found.sets
     values = sets.values(SHOWN_KEYS, most=MOST_COUNTED)
     bits = sets.load(value.id for value in values)
@@ -57,7 +57,7 @@ def facet_counts(found: Found) -> dict[str, list[FacetCount]]:
 
 
 def proposals(connection: sqlite3.Connection, project_id: str, term: str) -> Sequence[Proposal]:
-    """Return what a term that somebody types can be completed to: names of fields, or values of one."""
+    """Return the completions of a term that a user types: names of fields, or values of one."""
     sets = FacetSets(connection, project_id)
     part = _PART.fullmatch(term)
     if part is None:

@@ -1,6 +1,6 @@
-"""Groups of failures: what the page and the route list, and what people do with a group.
+"""Failure groups: lists for the page and the route, and actions on a group.
 
-A merge is a rule: the fingerprint's findings, also those to come, count for the group that it was merged into.
+A merge is a rule: existing and future findings of the fingerprint count for the group that it was merged into.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pandaprobe_otel.local.store.trace_filter import TraceFilter
 from pandaprobe_otel.local.times import iso, iso_or_none
 
 COLUMNS: Final = 24
-"""Parts of the time that a trend has."""
+"""Number of intervals in a trend."""
 _Condition: TypeAlias = tuple[str, list[Any]]
 _IN: Final = "fingerprint IN (SELECT value FROM json_each(?))"
 _OF_GROUP: Final = f"project_id = ? AND recovered = 0 AND {_IN}"
@@ -27,7 +27,7 @@ _OF_GROUP: Final = f"project_id = ? AND recovered = 0 AND {_IN}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureGroup:
-    """A group: its rows, merged ones too, and what the chosen time has of it. Moments are microseconds."""
+    """A group: its rows, including merged ones, and its numbers in the selected period. Moments are microseconds."""
 
     row: sqlite3.Row
     merged: Sequence[sqlite3.Row]
@@ -44,18 +44,20 @@ class FailureGroup:
 
     @property
     def fingerprints(self) -> list[str]:
-        """The group's own, and those that were merged into it."""
+        """The group's own fingerprint and those merged into it."""
         return [self.fingerprint, *(row["fingerprint"] for row in self.merged)]
 
     @property
     def name(self) -> str:
-        """The name that a person has given, else the title."""
+        """Name given by a person, or else the title."""
         return str(self.row["name"] or self.row["title"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A page of groups with the number of all; `hidden` are those of other states. The time is that of the trends."""
+    """A page of groups, with the number of all. `hidden` counts those in other states. The period is that of the
+    trends.
+    """
 
     groups: Sequence[FailureGroup]
     total: int
@@ -80,7 +82,7 @@ class FailureGroups:
     def find(
         self, project_id: str, wanted: TraceFilter, states: frozenset[State], *, now: int, limit: int, offset: int
     ) -> Found:
-        """Return one page of groups that traces of a filter are in, those with most traces first."""
+        """Return one page of groups with traces of a filter, those with most traces first."""
         with self._database.read() as connection:
             groups = _all_groups(connection, project_id, wanted, now)
             start = wanted.after if wanted.after is not None else min((one.first_at for one in groups), default=now)
@@ -96,7 +98,7 @@ class FailureGroups:
         )
 
     def get(self, project_id: str, fingerprint: str, *, now: int) -> FailureGroup | None:
-        """Return a group, or the one that it was merged into; None if the project has no such group."""
+        """Return a group, or the group it was merged into; None if the project has no such group."""
         with self._database.read() as connection:
             row = _row(connection, project_id, fingerprint)
             if row is None:
@@ -113,7 +115,7 @@ class FailureGroups:
             return _group_of(connection, project_id, own, merged, sums, chosen, now)
 
     def others(self, project_id: str, group: FailureGroup, *, limit: int) -> list[tuple[str, str]]:
-        """Return fingerprints and names of the groups that one can be merged into, the latest first."""
+        """Return fingerprints and names of the groups that a group can be merged into, latest first."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT fingerprint, COALESCE(name, title) AS name FROM failure_groups WHERE project_id = ?"
@@ -123,7 +125,7 @@ class FailureGroups:
         return [(row["fingerprint"], row["name"]) for row in rows]
 
     def of_trace(self, project_id: str, trace_id: str) -> list[tuple[str, str]]:
-        """Return fingerprints and names of the groups that a trace is in, by the rank of its failures."""
+        """Return fingerprints and names of a trace's groups, by the rank of its failures."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT shown.fingerprint, COALESCE(shown.name, shown.title) AS name FROM traces"
@@ -138,7 +140,7 @@ class FailureGroups:
         return list(dict.fromkeys((row["fingerprint"], row["name"]) for row in rows))
 
     def trends(self, project_id: str, groups: Sequence[FailureGroup], start: int, end: int) -> dict[str, list[int]]:
-        """Return the number of traces of groups in each part of a time."""
+        """Return the number of traces of groups in each interval of a period."""
         width = max(-(-(end - start) // COLUMNS), 1)
         group_of = {fingerprint: one.fingerprint for one in groups for fingerprint in one.fingerprints}
         found = {one.fingerprint: [0] * COLUMNS for one in groups}
@@ -154,7 +156,7 @@ class FailureGroups:
         return found
 
     def releases(self, project_id: str, groups: Sequence[FailureGroup]) -> dict[str, list[str]]:
-        """Return the releases of groups, in the order in which they were first seen."""
+        """Return the releases of groups, in the order of their first traces."""
         group_of = {fingerprint: one.fingerprint for one in groups for fingerprint in one.fingerprints}
         with self._database.read() as connection:
             rows = connection.execute(
@@ -170,7 +172,7 @@ class FailureGroups:
         return {fingerprint: list(names) for fingerprint, names in found.items()}
 
     def examples(self, project_id: str, group: FailureGroup, *, limit: int, offset: int = 0) -> list[sqlite3.Row]:
-        """Return traces of a group, the newest first, with the text and the span of the finding."""
+        """Return traces of a group, newest first, with the text and the span of the finding."""
         with self._database.read() as connection:
             return connection.execute(
                 "SELECT traces.trace_id, traces.name, traces.status, traces.started_at, traces.release,"
@@ -183,7 +185,7 @@ class FailureGroups:
             ).fetchall()
 
     def rename(self, project_id: str, fingerprint: str, name: str | None) -> bool:
-        """Give a group a name; None gives the title back. Return False if the project has no such group."""
+        """Name a group; None restores the title. Return False if the project has no such group."""
         return self._change(project_id, fingerprint, {"name": name})
 
     def handle(self, project_id: str, fingerprint: str, handling: Handling | None) -> bool:
@@ -200,7 +202,7 @@ class FailureGroups:
         return self._change(project_id, fingerprint, columns)
 
     def merge(self, project_id: str, fingerprint: str, into: str) -> bool:
-        """Merge a group into another one, with all that were merged into it; return False if one is not there."""
+        """Merge a group, including those merged into it, into another one. Return False if one of them is missing."""
         with self._database.write() as connection:
             one, other = _row(connection, project_id, fingerprint), _row(connection, project_id, into)
             if one is None or other is None:
@@ -216,7 +218,7 @@ class FailureGroups:
             return True
 
     def separate(self, project_id: str, fingerprint: str) -> bool:
-        """Take a merged fingerprint out of its group again; return False if the project has no such one."""
+        """Separate a merged fingerprint from its group. Return False if the project has no such fingerprint."""
         return self._change(project_id, fingerprint, {"merged_into": None})
 
     def _change(self, project_id: str, fingerprint: str, columns: Mapping[str, Any]) -> bool:
@@ -322,7 +324,7 @@ def _sums(connection: sqlite3.Connection, project_id: str, chosen: _Condition) -
 
 
 def _traces_of(connection: sqlite3.Connection, project_id: str, fingerprints: Sequence[str], chosen: _Condition) -> int:
-    """Return the number of traces of merged fingerprints: one may have several of them."""
+    """Return the number of traces of merged fingerprints, counting a trace with several of them once."""
     where, values = chosen
     (count,) = connection.execute(
         f"SELECT COUNT(DISTINCT trace_seq) FROM findings WHERE {_OF_GROUP}{where}",
@@ -332,7 +334,7 @@ def _traces_of(connection: sqlite3.Connection, project_id: str, fingerprints: Se
 
 
 def _chosen(connection: sqlite3.Connection, project_id: str, wanted: TraceFilter) -> _Condition:
-    """Return the condition for findings of a filter's traces, and its values."""
+    """Return the condition for findings in the traces of a filter, and its values."""
     assert wanted == TraceFilter(search=wanted.search, after=wanted.after, before=wanted.before)
     where, values = "", list[Any]()
     if wanted.search is not None:
@@ -345,7 +347,7 @@ def _chosen(connection: sqlite3.Connection, project_id: str, wanted: TraceFilter
 
 
 def _further(connection: sqlite3.Connection, project_id: str, fingerprints: Sequence[str], handling: Handling) -> int:
-    """Return the number of a group's traces that started after it was handled, and show that it came back."""
+    """Return how many traces since a group was handled count as a recurrence."""
     rows = connection.execute(
         "SELECT found.release, found.n, releases.first_at FROM (SELECT release, COUNT(*) AS n FROM findings"
         f" WHERE {_OF_GROUP} AND started_at > ? GROUP BY release) AS found"

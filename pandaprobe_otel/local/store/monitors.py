@@ -18,7 +18,7 @@ _COLUMNS: Final = (
 
 
 class MonitorStore:
-    """A store that creates, reads and changes monitors."""
+    """Store of monitors."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -32,7 +32,7 @@ class MonitorStore:
         return monitor_id
 
     def get(self, project_id: str, monitor_id: str) -> sqlite3.Row | None:
-        """Return a monitor; None if the project has no such monitor."""
+        """Return a monitor; None if the project does not have it."""
         with self._database.read() as connection:
             row: sqlite3.Row | None = connection.execute(
                 f"SELECT {_COLUMNS} FROM monitors WHERE id = ? AND project_id = ?", (monitor_id, project_id)
@@ -54,7 +54,7 @@ class MonitorStore:
         return rows, total
 
     def change(self, monitor_id: str, columns: Mapping[str, Any], *, now: int | None) -> None:
-        """Set columns of a monitor; `now` becomes `updated_at` unless it is None."""
+        """Set columns of a monitor. `updated_at` becomes `now` unless that is None."""
         changes = dict(columns) if now is None else {**columns, "updated_at": now}
         if not changes:
             return
@@ -63,7 +63,7 @@ class MonitorStore:
             connection.execute(f"UPDATE monitors SET {assignments} WHERE id = ?", (*changes.values(), monitor_id))
 
     def delete(self, project_id: str, monitor_id: str) -> bool:
-        """Delete a monitor; its runs stay. Return False if the project has no such monitor."""
+        """Delete a monitor. Its runs stay. Return False if the project does not have it."""
         with self._database.write() as connection:
             found = connection.execute("DELETE FROM monitors WHERE id = ? AND project_id = ?", (monitor_id, project_id))
             return found.rowcount > 0
@@ -77,7 +77,7 @@ class MonitorStore:
             ).fetchall()
 
     def next_due(self) -> int | None:
-        """Return the time at which the next active monitor is due; None without one."""
+        """Return the time at which the next active monitor is due; None if there is none."""
         with self._database.read() as connection:
             row = connection.execute("SELECT MIN(next_run_at) AS next FROM monitors WHERE status = 'ACTIVE'").fetchone()
         value: int | None = row["next"]

@@ -1,7 +1,7 @@
 """Lists of traces, users and sessions.
 
-The filters of a session list restrict the traces in the totals, not only the sessions shown, and
-`recent` means the time of arrival (both measured on server 0.5.0). Descending order puts missing values first.
+Filters of a session list also restrict the traces in the totals, and `recent` means the time of arrival (both measured
+on server 0.5.0). Missing values come first in descending order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pandaprobe_otel.local.payloads import dumps, loads
 from pandaprobe_otel.local.search.bit_search import Found
 from pandaprobe_otel.local.store.database import Database
 from pandaprobe_otel.local.store.facet_counts import FacetCount, Proposal, facet_counts, proposals
-from pandaprobe_otel.local.store.overview import Overview, overview_of
+from pandaprobe_otel.local.store.overview_figures import Overview, overview_of
 from pandaprobe_otel.local.store.records import TRACE_COLUMNS, TRACE_LIST_COLUMNS
 from pandaprobe_otel.local.store.searched_traces import PageOrder, found_by, page_of
 from pandaprobe_otel.local.store.spans import spans_of
@@ -40,7 +40,7 @@ _SESSION_ORDER: Final = {
     SessionSortBy.COST: "SUM(total_cost)",
 }
 _RARE: Final = 1000
-"""Number of tagged traces below which they are fetched one by one; above it, all traces are filtered by tag."""
+"""Number of tagged traces below which they are fetched one by one. Above it, all traces are filtered by tag."""
 _SESSION_SUMS: Final = """
     session_id, COUNT(*) AS trace_count, MIN(started_at) AS first_at, MAX(ended_at) AS last_at,
     SUM(ended_at - started_at) AS latency, MAX(status = 'ERROR') AS has_error, SUM(span_count) AS span_count,
@@ -58,7 +58,9 @@ class Slice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """A page of traces, how many match in all, and their facets, except those of so many that no index has yet."""
+    """A page of traces, the number of matches, and their facets. If too many matches are not indexed, there are no
+    facets.
+    """
 
     rows: list[sqlite3.Row]
     total: int
@@ -67,7 +69,7 @@ class Listing:
 
 
 def order_by(expression: str, order: SortOrder, *, nullable: bool, tie_breaker: str) -> str:
-    """Return an ORDER BY with missing values where PostgreSQL puts them: first when descending, last when ascending."""
+    """Return an ORDER BY that puts missing values where PostgreSQL does: first if descending, last if ascending."""
     nulls = "" if not nullable else " NULLS FIRST" if order is SortOrder.DESC else " NULLS LAST"
     return f"ORDER BY {expression} {order.value}{nulls}, {tie_breaker} {order.value}"
 
@@ -81,7 +83,7 @@ class Queries:
     def traces(
         self, project_id: str, wanted: TraceFilter, page: Slice, sort_by: TraceSortBy, order: SortOrder
     ) -> tuple[list[sqlite3.Row], int]:
-        """Return the rows of one page of traces and the number of all that match."""
+        """Return the rows of one page of traces, and the number of all matches."""
         with self._database.read() as connection:
             found = None if wanted.search is None else found_by(connection, project_id, wanted)
             return _page_of_traces(connection, project_id, wanted, page, sort_by, order, found)
@@ -89,7 +91,7 @@ class Queries:
     def traces_with_facets(
         self, project_id: str, wanted: TraceFilter, search: Search, page: Slice, sort_by: TraceSortBy, order: SortOrder
     ) -> Listing:
-        """Return one page of traces, with the facets of all that match; `search` is asked once for both."""
+        """Return one page of traces, with the facets of all matches. Both share one search."""
         with self._database.read() as connection:
             found = found_by(connection, project_id, replace(wanted, search=search))
             asked = None if wanted.search is None else found
@@ -97,25 +99,25 @@ class Queries:
             return Listing(rows=rows, total=total, facets=facet_counts(found), uncounted=len(found.loose))
 
     def overview(self, project_id: str, wanted: TraceFilter, until: int | None) -> Overview | None:
-        """Return the figures of the traces that match, up to a moment if one is given; None without any."""
+        """Return the figures of the matching traces, up to a moment if given; None without any."""
         with self._database.read() as connection:
             return overview_of(connection, found_by(connection, project_id, wanted), wanted.after, until)
 
     def proposals(self, project_id: str, term: str) -> Sequence[Proposal]:
-        """Return what a term of a search can be completed to."""
+        """Return the completions of a search term."""
         with self._database.read() as connection:
             return proposals(connection, project_id, term)
 
     def newest_project(self) -> str | None:
-        """Return the id of the project that the last trace has come to; None without traces."""
+        """Return the id of the project with the newest trace; None without traces."""
         with self._database.read() as connection:
             row = connection.execute("SELECT project_id FROM traces ORDER BY seq DESC LIMIT 1").fetchone()
         return None if row is None else str(row["project_id"])
 
     def payloads(self, trace_ids: list[str]) -> dict[str, tuple[Any, Any, str | None]]:
-        """Return the first part of input and output of traces by id, for previews, and their outcome, if they have one.
+        """Return the input, output and outcome of traces by id, for previews.
 
-        Parts of long payloads are returned as plain text.
+        Of a long payload, only the beginning is returned, as plain text. The outcome may be None.
         """
         ids = dumps(trace_ids).decode()
         with self._database.read() as connection:
@@ -128,7 +130,7 @@ class Queries:
         return {row["trace_id"]: (_beginning(row["input"]), _beginning(row["output"]), row["outcome"]) for row in rows}
 
     def neighbours(self, project_id: str, trace_id: str) -> tuple[str | None, str | None]:
-        """Return the ids of the traces that started next after and last before a trace, None if there is none."""
+        """Return the ids of the next and the previous trace by start; None if there is none."""
         with self._database.read() as connection:
             here = connection.execute("SELECT started_at, seq FROM traces WHERE trace_id = ?", (trace_id,)).fetchone()
             if here is None:
@@ -179,7 +181,7 @@ class Queries:
         *,
         has_error: bool | None = None,
     ) -> tuple[list[dict[str, Any]], int]:
-        """Return one page of session summaries and the number of all that match."""
+        """Return one page of session summaries, and the number of all matches."""
         newest_first = sort_by is SessionSortBy.RECENT and order is SortOrder.DESC
         with self._database.read() as connection:
             where, values = _condition(connection, project_id, wanted)
@@ -189,7 +191,7 @@ class Queries:
             else:
                 having = "" if has_error is None else f"HAVING MAX(status = 'ERROR') = {int(has_error)}"
                 ordered = order_by("key", order, nullable=sort_by is SessionSortBy.LATENCY, tie_breaker="last_seq")
-                # All sessions are ordered by one total; the other totals are computed only for those of the page.
+                # All sessions are sorted by one total. Only those of the page get the other totals.
                 keys = (
                     f"WITH sessions AS MATERIALIZED"
                     f" (SELECT session_id, {_SESSION_ORDER[sort_by]} AS key, MAX(seq) AS last_seq"
@@ -210,7 +212,7 @@ class Queries:
         return _summaries([by_id[session_id] for session_id in chosen], members), total
 
     def session(self, project_id: str, session_id: str) -> dict[str, Any] | None:
-        """Return the summary of one session; None if no trace of the project is in it."""
+        """Return the summary of one session; None if the project has no trace of it."""
         found, _ = self.sessions(
             project_id,
             TraceFilter(session_id=session_id),
@@ -278,7 +280,7 @@ def _condition(connection: sqlite3.Connection, project_id: str, wanted: TraceFil
 def _count(connection: sqlite3.Connection, project_id: str, wanted: TraceFilter, where: str, values: list[Any]) -> int:
     count, given = f"SELECT COUNT(*) FROM traces WHERE {where}", values
     if wanted.is_for_tags_alone:
-        # Counted in the table of tags alone: 4 ms for 100,000 traces of a tag, 33 ms otherwise (benchmarks/local).
+        # Counted in the table of tags alone: 4 ms for 100,000 traces of a tag, instead of 33 ms (benchmarks/local).
         what = "COUNT(*)" if len(set(wanted.tags)) == 1 else "COUNT(DISTINCT trace_seq)"
         count, given = TAGGED.format(what), [project_id, dumps(wanted.tags).decode()]
     return int(connection.execute(count, given).fetchone()[0])
@@ -287,8 +289,8 @@ def _count(connection: sqlite3.Connection, project_id: str, wanted: TraceFilter,
 def _newest_sessions(connection: sqlite3.Connection, project_id: str, page: Slice) -> tuple[list[str], int]:
     """Return the ids of a page of sessions, newest first, and the number of all.
 
-    It reads back from the newest trace, which touches a few hundred traces; all sessions are only counted. That takes
-    less than half of the time of computing all totals (benchmarks/local).
+    It reads back from the newest trace, which needs a few hundred traces, and only counts all sessions. That takes less
+    than half of the time of computing all totals (benchmarks/local).
     """
     found: dict[str, None] = {}
     walk = connection.execute(

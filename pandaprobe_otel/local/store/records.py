@@ -23,7 +23,7 @@ SPAN_COLUMNS = (
 
 
 def trace_record(row: sqlite3.Row, spans: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the object of `GET /traces/{id}`; JSON columns are passed through as stored."""
+    """Return the object of `GET /traces/{id}`. JSON columns are passed through unchanged."""
     return {
         "trace_id": row["trace_id"],
         "project_id": row["project_id"],

@@ -20,7 +20,7 @@ _COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """A run to store. `targets` maps each trace or session id to its metrics (None: those of the run)."""
+    """A run to store. `targets` maps each trace or session id to its metrics (None: the metrics of the run)."""
 
     project_id: str
     target_type: str
@@ -47,7 +47,7 @@ class RunPlan:
 
 
 class RunStore:
-    """A store that creates, reads and advances runs."""
+    """Store of evaluation runs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -77,7 +77,7 @@ class RunStore:
         return run_id
 
     def get(self, project_id: str, run_id: str) -> sqlite3.Row | None:
-        """Return a run of either kind; None if the project has no such run."""
+        """Return a run of either kind; None if the project does not have it."""
         with self._database.read() as connection:
             row: sqlite3.Row | None = connection.execute(
                 f"SELECT {_COLUMNS} FROM eval_runs WHERE id = ? AND project_id = ?", (run_id, project_id)
@@ -94,7 +94,7 @@ class RunStore:
         limit: int,
         offset: int,
     ) -> tuple[list[sqlite3.Row], int]:
-        """Return one page of runs, newest first, and the number of all that match."""
+        """Return one page of runs, newest first, and the number of all matches."""
         clauses, values = ["project_id = ?"], [project_id]
         for column, value in (("target_type", target_type), ("status", status), ("monitor_id", monitor_id)):
             if value is not None:
@@ -110,7 +110,7 @@ class RunStore:
         return rows, total
 
     def delete(self, connection: sqlite3.Connection, run_id: str) -> None:
-        """Delete a run inside the caller's transaction; its scores stay, without a run."""
+        """Delete a run inside the caller's transaction. Its scores stay, without a run."""
         connection.execute("DELETE FROM eval_runs WHERE id = ?", (run_id,))
 
     def unfinished(self) -> list[str]:
@@ -122,7 +122,7 @@ class RunStore:
         return [row["id"] for row in rows]
 
     def begin(self, run_id: str) -> RunPlan | None:
-        """Make a run RUNNING from its start, and return its plan; None if it was deleted."""
+        """Set a run to RUNNING from its beginning, and return its plan; None if it was deleted."""
         with self._database.write() as connection:
             row = connection.execute(f"SELECT {_COLUMNS}, targets FROM eval_runs WHERE id = ?", (run_id,)).fetchone()
             if row is None:
@@ -150,7 +150,7 @@ class RunStore:
         )
 
     def finish(self, run_id: str, *, now: int, error: str | None = None) -> None:
-        """Make a run COMPLETED, or FAILED with a message."""
+        """Set a run to COMPLETED, or to FAILED with a message."""
         status = "COMPLETED" if error is None else "FAILED"
         with self._database.write() as connection:
             connection.execute(

@@ -1,4 +1,4 @@
-"""Tables of the store, as numbered steps: opening a database of an older version updates it."""
+"""Tables of the store, as numbered steps. Opening a database of an older version updates it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Final
 
 from pandaprobe_otel.errors import PandaProbeError
 
-# Moments are microseconds since the epoch, and JSON is text. Inputs and outputs of traces have their own table, and
-# come last in spans: SQLite reads rows in whole pages, and a list must not read payloads.
+# Moments are microseconds since the epoch, and JSON is text. Inputs and outputs have their own table for traces, and
+# are the last columns for spans: SQLite reads rows in whole pages, and a list must not read payloads.
 _STEPS: Final[tuple[str, ...]] = (
     """
     CREATE TABLE organizations (
@@ -193,7 +193,7 @@ _STEPS: Final[tuple[str, ...]] = (
     "CREATE INDEX traces_by_status ON traces (project_id, status, started_at);",
     # Finds the newest sessions of a project without reading the traces of others.
     "CREATE INDEX traces_by_arrival ON traces (project_id, seq, session_id) WHERE session_id IS NOT NULL;",
-    # Traces that nothing is derived from yet, with a count of their changes (local/sealing).
+    # Traces without derived data, with a counter of their changes (local/sealing).
     """
     CREATE TABLE derivations (name TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE unsealed (
@@ -207,8 +207,9 @@ _STEPS: Final[tuple[str, ...]] = (
     END;
     INSERT INTO unsealed (trace_seq, project_id) SELECT seq, project_id FROM traces;
     """,
-    # Facets with the sets of their traces, in parts of 4,096 bits; parts of the newest traces lie together, since each
-    # new trace changes a hundred of them. Full-text indexes are tables `words_N`, one for each project in the index.
+    # Facets with the sets of their traces, in parts of 4,096 bits. Parts of the newest traces are stored together,
+    # since each new trace changes a hundred of them. Full-text indexes are tables `words_N`, one for each project in
+    # the index.
     """
     CREATE TABLE indexed_projects (
         n INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -250,8 +251,8 @@ _STEPS: Final[tuple[str, ...]] = (
             CASE WHEN data IS NULL THEN output ELSE unpacked(data, span_id, 1) END AS output
         FROM spans LEFT JOIN blocks ON blocks.seq = trace_seq;
     """,
-    # Findings of traces, and the groups of those with one fingerprint. A group stays when its traces are deleted, with
-    # its name and its state. Releases are kept with the start of their first trace: what comes after which.
+    # Findings of traces, and the groups of findings with the same fingerprint. A group keeps its name and state when
+    # its traces are deleted. Releases are stored with the start of their first trace, which gives their order.
     """
     CREATE TABLE failure_groups (
         project_id TEXT NOT NULL REFERENCES projects(id) ON DELETE CASCADE,
@@ -294,7 +295,7 @@ _STEPS: Final[tuple[str, ...]] = (
         PRIMARY KEY (project_id, release)
     ) WITHOUT ROWID;
     """,
-    # The latest score of each name of a trace, for searches: scores themselves are found by the text of the trace's id.
+    # The latest score of each name of a trace, for searches, because scores are stored by the text of the trace's id.
     """
     CREATE TABLE latest_scores (
         project_id TEXT NOT NULL,
@@ -333,11 +334,11 @@ class DatabaseTooNewError(PandaProbeError):
 
 
 def create_schema(connection: sqlite3.Connection) -> None:
-    """Create or update the tables; raises DatabaseTooNewError for a file of a later version."""
+    """Create or update the tables. Raises DatabaseTooNewError for a file of a later version."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(_STEPS):
         raise DatabaseTooNewError(
-            f"The database has format {version}, this version of pandaprobe-otel reads up to {len(_STEPS)}: "
+            f"The database has format {version}, but this version of pandaprobe-otel reads up to {len(_STEPS)}: "
             "upgrade pandaprobe-otel, or choose another file with --db."
         )
     for number in range(version, len(_STEPS)):

@@ -1,4 +1,4 @@
-"""Analytics of scores. Only successful NUMERIC scores have an average; the others are only counted."""
+"""Analytics of scores. Only successful NUMERIC scores are averaged; others are only counted."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ class ScoreAnalytics:
     def distribution(
         self, project_id: str, name: str, after: int | None, before: int | None, buckets: int
     ) -> list[dict[str, Any]]:
-        """Count a metric's scores by value. Exactly 1.0 has its own bucket after the last, as on the server."""
+        """Count a metric's scores by value. A score of exactly 1.0 has its own bucket after the last (as on the
+        server).
+        """
         step = 1.0 / buckets
         counts = Counter(
             min(int(number * buckets), buckets) + 1 for _, number in self._numbers(project_id, name, after, before)

@@ -1,4 +1,4 @@
-"""Scores of traces and sessions: one implementation for two tables that differ in the target of a score."""
+"""Scores of traces and sessions: one implementation for two tables with different targets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COMMON: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewScore:
-    """A score to store. `target` is a trace id or a session id; a FAILED score has no value."""
+    """A score to store. `target` is a trace id or a session id. A FAILED score has no value."""
 
     target: str
     name: str
@@ -35,7 +35,7 @@ class NewScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreFilter:
-    """Filters of a project's scores; None means any. Moments are microseconds, `before` is exclusive."""
+    """Filters of a project's scores. None means any. Moments are microseconds, and `before` is exclusive."""
 
     target: str | None = None
     name: str | None = None
@@ -93,12 +93,12 @@ class ScoreStore:
         return identifier
 
     def get(self, project_id: str, score_id: str) -> sqlite3.Row | None:
-        """Return the row of a score; None if the project has no such score."""
+        """Return the row of a score; None if the project does not have it."""
         found = self._select(project_id, "id = ?", (score_id,))
         return found[0] if found else None
 
     def find(self, project_id: str, wanted: ScoreFilter, *, limit: int, offset: int) -> tuple[list[sqlite3.Row], int]:
-        """Return one page of scores, newest first, and the number of all that match."""
+        """Return one page of scores, newest first, and the number of all matches."""
         where, values = self._where(project_id, wanted)
         with self._database.read() as connection:
             (total,) = connection.execute(f"SELECT COUNT(*) FROM {self.table} WHERE {where}", values).fetchone()
@@ -121,7 +121,7 @@ class ScoreStore:
         return [newest[name] for name in sorted(newest)]
 
     def latest_of_targets(self, project_id: str, targets: Sequence[str]) -> dict[str, list[sqlite3.Row]]:
-        """Return the newest score of each name of some traces or sessions, by name, by the target's id."""
+        """Return the newest score of each name for some traces or sessions: by the target's id, then by name."""
         found = self._select(
             project_id, f"{self._target} IN (SELECT value FROM json_each(?))", (dumps(list(targets)).decode(),)
         )
@@ -139,7 +139,7 @@ class ScoreStore:
         return self._select(project_id, "eval_run_id = ? AND status = 'FAILED'", (run_id,))[::-1]
 
     def latest_value(self, target: str, name: str) -> str | None:
-        """Return the newest successful value of a name, whatever its source; None without one."""
+        """Return the newest successful value of a name, of any source; None if there is none."""
         with self._database.read() as connection:
             row = connection.execute(
                 f"SELECT value FROM {self.table} WHERE {self._target} = ? AND name = ? AND status = 'SUCCESS'"
@@ -160,7 +160,7 @@ class ScoreStore:
                 self._on_change(connection, target)
 
     def delete(self, project_id: str, score_id: str) -> bool:
-        """Delete a score; return False if the project has no such score."""
+        """Delete a score. Return False if the project does not have it."""
         with self._database.write() as connection:
             return self._delete(connection, "project_id = ? AND id = ?", project_id, score_id)
 
@@ -231,16 +231,18 @@ class ScoreStore:
 
 
 def _ignore(_connection: sqlite3.Connection, _target: str) -> None:
-    """Do nothing: no finding is made of the scores of sessions."""
+    """Do nothing: scores of sessions lead to no findings."""
 
 
 def number_of(value: str | None, data_type: str) -> float | None:
-    """Return the number for analytics, which only a NUMERIC score has."""
+    """Return the number for analytics; only a NUMERIC score has one."""
     return float(value) if value is not None and data_type == "NUMERIC" else None
 
 
 def trace_scores(database: Database, on_change: Callable[[sqlite3.Connection, str], object]) -> ScoreStore:
-    """Return the store of trace scores; `on_change` is told of each trace whose scores change, in that transaction."""
+    """Return the store of trace scores. `on_change` is called with each trace whose scores change, in the same
+    transaction.
+    """
     return ScoreStore(database, table="trace_scores", target_column="trace_id", on_change=on_change)
 
 

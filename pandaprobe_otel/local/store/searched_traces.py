@@ -1,4 +1,4 @@
-"""One page of the traces that a search has found, in order."""
+"""One page of found traces, in order."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from pandaprobe_otel.local.models.fields import SortOrder
 from pandaprobe_otel.local.models.traces import TraceSortBy
 from pandaprobe_otel.local.payloads import dumps
 from pandaprobe_otel.local.search.bit_search import Found, search
-from pandaprobe_otel.local.search.fields import Comparison
 from pandaprobe_otel.local.search.language import All, Field
+from pandaprobe_otel.local.search.searchable_fields import Comparison
 from pandaprobe_otel.local.store.trace_filter import TraceFilter
 
 _FEW: Final = 2000
-"""Traces that are sorted as they are; of more of them, all traces of the project are read in order up to the page."""
+"""Most found traces that are sorted directly. If there are more, all traces of the project are read in order, up to the
+page.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageOrder:
-    """The part of a SQL statement that orders traces, and the bounds of the page."""
+    """Part of an SQL statement that orders traces, and the bounds of the page."""
 
     clause: str
     sort_by: TraceSortBy
@@ -31,7 +33,7 @@ class PageOrder:
 
 
 def found_by(connection: sqlite3.Connection, project_id: str, wanted: TraceFilter) -> Found:
-    """Return the traces that a filter with a search matches."""
+    """Return the traces that match a filter with a search."""
     assert wanted.search is not None
     moments = (("after", wanted.after), ("before", wanted.before))
     within = [Field(key, Comparison.EQUAL, (float(at),)) for key, at in moments if at is not None]
@@ -61,7 +63,7 @@ def page_of(
 
 
 def _read_in_order(connection: sqlite3.Connection, project_id: str, found: Found, ordered: PageOrder) -> Iterator[int]:
-    """Yield the numbers of a page's traces: a walk along an index that leaves out what was not found."""
+    """Yield the numbers of a page's traces, by reading an index and skipping traces that were not found."""
     digits, base = f"{found.bits:b}"[::-1], found.base
     where, values, skip = "project_id = ?", [project_id], ordered.offset
     if ordered.sort_by is TraceSortBy.STARTED_AT and ordered.order is SortOrder.DESC:
@@ -83,7 +85,10 @@ def _read_in_order(connection: sqlite3.Connection, project_id: str, found: Found
 
 
 def _start_of(connection: sqlite3.Connection, found: Found, offset: int) -> tuple[Any, int]:
-    """Return a start of which a page's traces are not later, and how many are; None for the first pages."""
+    """Return a latest start for the traces of the page, and the number of found traces that start later.
+
+    The start is None for the first pages.
+    """
     rank = found.indexed.bit_count() - 1 - (offset - len(found.loose))
     if offset < _FEW or rank < 0:
         return None, 0

@@ -1,8 +1,8 @@
 """Spans: insert, merge by id, patch.
 
-Merge rules (measured on server 0.5.0): name, kind, status, start, input, output, usage, parameters and cost are
-overwritten, even if omitted; model, end, error and first-token time are kept if omitted; metadata is merged on its
-first level; the parent never changes.
+Merge rules (measured on server 0.5.0): Name, kind, status, start, input, output, usage, parameters and cost are
+overwritten, even if omitted. Model, end, error and first-token time stay if omitted. Metadata is merged on its first
+level. The parent never changes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _TOTALS: Final = """
 
 
 class ForeignSpanError(Exception):
-    """A span id belongs to another trace; the real server would change that trace's span."""
+    """A span id belongs to another trace. The real server would change the span of that trace."""
 
     def __init__(self, index: int, span_id: str) -> None:
         super().__init__(span_id)
@@ -63,8 +63,8 @@ def spans_of(connection: sqlite3.Connection, trace_seq: int) -> list[sqlite3.Row
 def save_spans(connection: sqlite3.Connection, trace_seq: int, spans: Sequence[SpanCreate], *, fresh: bool) -> None:
     """Insert or merge spans of one trace, in order, and update the trace's totals.
 
-    `fresh`: the trace has no spans yet. Raises ForeignSpanError, and TooDeepError for a payload nested too
-    deep; the caller's transaction must then be rolled back.
+    `fresh`: the trace has no spans yet. Raises ForeignSpanError, and TooDeepError for a too deeply nested payload. The
+    caller's transaction must then be rolled back.
     """
     rows = [_row(trace_seq, span) for span in spans]
     known = _known(connection, trace_seq, rows)
@@ -86,7 +86,7 @@ def save_spans(connection: sqlite3.Connection, trace_seq: int, spans: Sequence[S
 
 
 def patch_span(connection: sqlite3.Connection, row: sqlite3.Row, update: SpanUpdate) -> None:
-    """Change the sent fields: null clears, but is ignored for name, kind, status and metadata."""
+    """Change the fields in the request. Null clears a field, but is ignored for name, kind, status and metadata."""
     sent = update.sent()
     columns: dict[str, Any] = {}
     for field in ("name", "kind", "status"):
@@ -147,7 +147,7 @@ def _tokens(usage: dict[str, Any] | None) -> tuple[int, int]:
 
 
 def _known(connection: sqlite3.Connection, trace_seq: int, rows: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the stored metadata of the spans that exist already, by id."""
+    """Return the stored metadata of the existing spans, by id."""
     if not rows:
         return {}
     ids = dumps([row["span_id"] for row in rows]).decode()

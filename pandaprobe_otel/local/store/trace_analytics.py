@@ -1,4 +1,4 @@
-"""Analytics of traces and sessions over a window, by time bucket."""
+"""Analytics of traces and sessions over a period, by time bucket."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _TOP_MODELS: Final = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """A period from `after` to before `before`, in microseconds."""
+    """Period from `after` until before `before`, in microseconds."""
 
     after: int
     before: int
 
 
 class TraceAnalytics:
-    """Analytics of traces. Buckets without data are left out, as on the server."""
+    """Analytics of traces. Buckets without data are omitted, as on the server."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -42,7 +42,7 @@ class TraceAnalytics:
         return [_volume_bucket(bucket, members) for bucket, members in sorted(buckets.items())]
 
     def tokens(self, project_id: str, window: Window, granularity: Granularity) -> list[dict[str, Any]]:
-        """Add up tokens and cost of spans by the start of the span. A bucket needs a span, but no tokens."""
+        """Add up tokens and cost of spans by the start of the span. A bucket needs a span, but not tokens."""
         rows = self._rows(
             "SELECT s.started_at, s.prompt_tokens, s.completion_tokens, s.total_cost FROM spans s"
             " JOIN traces t ON t.seq = s.trace_seq"
@@ -88,7 +88,7 @@ class TraceAnalytics:
         ]
 
     def sessions(self, project_id: str, window: Window, granularity: Granularity) -> list[dict[str, Any]]:
-        """Count sessions by their first trace in the window; a duration is the sum of the traces' latencies."""
+        """Count sessions by their first trace in the period. A duration is the sum of the traces' latencies."""
         rows = self._rows(
             "SELECT MIN(started_at) AS first, COUNT(*) AS traces, SUM(ended_at - started_at) AS duration FROM traces"
             " WHERE project_id = ? AND session_id IS NOT NULL AND started_at >= ? AND started_at < ?"

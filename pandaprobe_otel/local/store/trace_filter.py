@@ -16,7 +16,7 @@ _OFTEN_TAGGED: Final = f"EXISTS ({TAGGED.format('1')} AND trace_seq = seq)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """A query of the search language, asked at a moment in microseconds."""
+    """A query of the search language, at a moment in microseconds."""
 
     query: Query
     now: int
@@ -24,7 +24,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceFilter:
-    """Filters of a project's traces; None means any. Moments are microseconds, `before` is exclusive."""
+    """Filters of a project's traces. None means any. Moments are microseconds, and `before` is exclusive."""
 
     session_id: str | None = None
     status: str | None = None
@@ -38,7 +38,7 @@ class TraceFilter:
 
     @property
     def is_for_tags_alone(self) -> bool:
-        """True if the filter is by tags and nothing else."""
+        """True if the only filter is by tags."""
         return bool(self.tags) and self == TraceFilter(tags=self.tags)
 
     @property

@@ -1,8 +1,8 @@
 """Traces: one transaction for a whole POST, merge by id, patch, delete, tags.
 
-Merge rules of a repeated `POST /traces` (measured on server 0.5.0): name, status, start, input and output are
-overwritten, even if omitted; end, session, user, environment and release are kept if omitted; metadata is merged
-on its first level; tags become the sorted union; spans are merged by id.
+Merge rules of a repeated `POST /traces` (measured on server 0.5.0): Name, status, start, input and output are
+overwritten, even if omitted. End, session, user, environment and release stay if omitted. Metadata is merged on its
+first level. Tags become the sorted union. Spans are merged by id.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ _MERGE: Final = """
 
 
 class ForeignTraceError(Exception):
-    """A trace id belongs to another project; the real server would overwrite that project's trace."""
+    """A trace id belongs to another project. The real server would overwrite the trace of that project."""
 
 
 class TraceStore:
-    """A store that writes traces and reads single ones; lists are in `queries`."""
+    """Writer of traces and reader of single ones. Lists are in `queries`."""
 
     def __init__(self, database: Database, seals: Seals) -> None:
         self._database = database
@@ -59,7 +59,7 @@ class TraceStore:
     def save(self, connection: sqlite3.Connection, project_id: str, trace: TraceCreate, *, now: int) -> None:
         """Insert or merge a trace with its spans, inside the caller's transaction.
 
-        Raises ForeignTraceError, ForeignSpanError or TooDeepError; the transaction must then be rolled back.
+        Raises ForeignTraceError, ForeignSpanError or TooDeepError. The transaction must then be rolled back.
         """
         row = _row(project_id, trace, now)
         known = connection.execute(
@@ -84,7 +84,7 @@ class TraceStore:
         save_spans(connection, seq, trace.spans, fresh=known is None)
 
     def add_spans(self, project_id: str, trace_id: str, spans: Sequence[SpanCreate]) -> bool:
-        """Insert or merge spans of a known trace; return False if the project has no such trace."""
+        """Insert or merge spans of a stored trace. Return False if the project does not have the trace."""
         with self._database.write() as connection:
             row = _find(connection, project_id, trace_id)
             if row is None:
@@ -94,7 +94,7 @@ class TraceStore:
             return True
 
     def patch(self, project_id: str, trace_id: str, update: TraceUpdate) -> bool:
-        """Change the sent fields; return False if the project has no such trace."""
+        """Change the fields in the request. Return False if the project does not have the trace."""
         with self._database.write() as connection:
             row = _find(connection, project_id, trace_id)
             if row is None:
@@ -108,7 +108,7 @@ class TraceStore:
             return True
 
     def patch_span(self, project_id: str, trace_id: str, span_id: str, update: SpanUpdate) -> bool:
-        """Change a span; return False if the project has no such span on this trace."""
+        """Change a span. Return False if the trace does not have it."""
         with self._database.write() as connection:
             trace = _find(connection, project_id, trace_id)
             row = None if trace is None else _find_span(connection, trace["seq"], span_id)
@@ -119,19 +119,19 @@ class TraceStore:
             return True
 
     def get(self, project_id: str, trace_id: str) -> tuple[sqlite3.Row, list[sqlite3.Row]] | None:
-        """Return the rows of a trace and of its spans; None if the project has no such trace."""
+        """Return the rows of a trace and of its spans; None if the project does not have the trace."""
         with self._database.read() as connection:
             row = _find(connection, project_id, trace_id)
             return None if row is None else (row, spans_of(connection, row["seq"]))
 
     def get_span(self, project_id: str, trace_id: str, span_id: str) -> sqlite3.Row | None:
-        """Return the row of a span; None if the project has no such span on this trace."""
+        """Return the row of a span; None if the trace does not have it."""
         with self._database.read() as connection:
             trace = _find(connection, project_id, trace_id)
             return None if trace is None else _find_span(connection, trace["seq"], span_id)
 
     def delete(self, project_id: str, trace_ids: Iterable[str]) -> int:
-        """Delete traces with their spans, tags and scores; return their number."""
+        """Delete traces with their spans, tags and scores. Return their number."""
         ids = dumps(list(trace_ids)).decode()
         with self._database.write() as connection:
             found = connection.execute(
@@ -146,9 +146,10 @@ class TraceStore:
             return len(seqs)
 
     def change_tags(self, project_id: str, trace_ids: Iterable[str], add: Iterable[str], remove: Iterable[str]) -> int:
-        """Remove tags, then add others, which makes the tags sorted and unique; return the number of traces found.
+        """Remove tags, then add others, and return the number of existing traces. Adding sorts the tags and removes
+        duplicates.
 
-        Without any to add, the tags keep their order and their duplicates.
+        Without tags to add, they keep their order and their duplicates.
         """
         added, removed = set(add), set(remove)
         ids = dumps(list(trace_ids)).decode()

@@ -1,1 +1,1 @@
-"""Dialects, one module each: the names that an instrumentation uses for the data that PandaProbe keeps."""
+"""Dialects, one module each: the attribute names of one family of instrumentations."""

@@ -1,10 +1,10 @@
-"""User and session under names that belong to no vendor."""
+"""User and session under names that no vendor owns."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from pandaprobe_otel.mapping.table import Dialect, Row
+from pandaprobe_otel.mapping.dialect_table import Dialect, Row
 from pandaprobe_otel.mapping.values import text
 
 DIALECT: Final = Dialect(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.messages import typed_parts
-from pandaprobe_otel.mapping.table import Dialect, EventRow
+from pandaprobe_otel.mapping.span_view import EventView, SpanView
 from pandaprobe_otel.mapping.values import decoded, is_absent
-from pandaprobe_otel.mapping.view import EventView, SpanView
 
 _INPUTS: Final = {
     "gen_ai.system.message": "system",
@@ -36,7 +36,7 @@ def from_events(entries: Any, side: str) -> list[Any] | None:
 
 
 def message(body: Any, role: str) -> dict[str, Any]:
-    """Return the message in an event's body. Its role is that of the body, else `role`."""
+    """Return the message in an event's body. Its role is the body's role, else `role`."""
     result: dict[str, Any] = {"role": body.get("role") or role, "content": _content(body.get("content"))}
     for key in ("tool_calls", "name"):
         if not is_absent(body.get(key)):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.content import found_conversation
-from pandaprobe_otel.mapping.exact import type_of
-from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.exact_types import type_of
+from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.usage import counts_from
 from pandaprobe_otel.mapping.values import decoded, mapping, text, usable
-from pandaprobe_otel.mapping.view import SpanView
 
 _NAMES: Final = (
     ("call_llm", "LLM"),

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from pandaprobe_otel.mapping import parameters
+from pandaprobe_otel.mapping.attribute_families import flat
 from pandaprobe_otel.mapping.costs import amounts
-from pandaprobe_otel.mapping.families import flat
+from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.kind_names import other_kind
-from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.usage import counts_from
 from pandaprobe_otel.mapping.values import decoded, mapping, scalar, text, texts, unquoted
-from pandaprobe_otel.mapping.view import SpanView
 
 _TYPES: Final = {
     "generation": "LLM", "embedding": "EMBEDDING", "agent": "AGENT", "tool": "TOOL", "retriever": "RETRIEVER",
@@ -86,11 +86,11 @@ DIALECT: Final = Dialect(
             _TYPES,
             decide=_kind,
             states=True,
-            note="`span` with a model or usage is an LLM span (SDK <= 3.3), a plain `span` says nothing",
+            note="`span` with a model or usage is an LLM span (SDK <= 3.3), a plain `span` has no kind",
         ),
     ),
     rows=(
-        Row("metadata.span_kind", ("langfuse.observation.type",), other_kind, "only if it is none of PandaProbe's"),
+        Row("metadata.span_kind", ("langfuse.observation.type",), other_kind, "only if PandaProbe has no such kind"),
         Row("input", ("langfuse.observation.input",)),
         Row("output", ("langfuse.observation.output",)),
         Row("model", ("langfuse.observation.model.name",), unquoted),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pandaprobe_otel.mapping.exact import type_of
-from pandaprobe_otel.mapping.families import flat
+from pandaprobe_otel.mapping.attribute_families import flat
+from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.kind_names import other_kind
-from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.usage import provider_counts
 from pandaprobe_otel.mapping.values import comma_separated, decoded, mapping, text
 
@@ -46,7 +46,7 @@ DIALECT: Final = Dialect(
     scopes=("langsmith",),
     kinds=(KindRule("langsmith.span.kind", _KINDS, states=True),),
     rows=(
-        Row("metadata.span_kind", ("langsmith.span.kind",), other_kind, "only if it is none of PandaProbe's"),
+        Row("metadata.span_kind", ("langsmith.span.kind",), other_kind, "only if PandaProbe has no such kind"),
         Row("input", ("gen_ai.prompt",), None, "one JSON document", late=True),
         Row("output", ("gen_ai.completion",), _document, "one JSON document", late=True),
         Row("usage.bag", ("langsmith.metadata.usage_metadata",), _usage, "details"),
@@ -57,5 +57,5 @@ DIALECT: Final = Dialect(
         Row("root_tags", ("langsmith.span.tags",), comma_separated, "of the root only"),
         Row("metadata", ("langsmith.metadata.*",), _metadata, "without environment variables"),
     ),
-    note="`langsmith.trace.session_name` is the project, not a session: it is not read.",
+    note="`langsmith.trace.session_name` is not read: it is the project, not a session.",
 )

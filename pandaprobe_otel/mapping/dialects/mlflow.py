@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.costs import amounts
+from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.dialects.otel_genai import provider
 from pandaprobe_otel.mapping.kind_names import other_kind
-from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.usage import provider_counts
 from pandaprobe_otel.mapping.values import mapping, scalar, structure, unquoted
-from pandaprobe_otel.mapping.view import SpanView
 
 _TYPES: Final = {
     "LLM": "LLM", "CHAT_MODEL": "LLM", "AGENT": "AGENT", "TOOL": "TOOL", "RETRIEVER": "RETRIEVER",
@@ -38,7 +38,7 @@ DIALECT: Final = Dialect(
     scopes=("mlflow.tracing",),
     kinds=(KindRule("mlflow.spanType", _TYPES, decide=_kind, note="others are OTHER"),),
     rows=(
-        Row("metadata.span_kind", ("mlflow.spanType",), other_kind, "only if it is none of PandaProbe's"),
+        Row("metadata.span_kind", ("mlflow.spanType",), other_kind, "only if PandaProbe has no such kind"),
         Row("input", ("mlflow.spanInputs",), scalar, late=True),
         Row("output", ("mlflow.spanOutputs",), scalar, late=True),
         Row("model", ("mlflow.llm.model",), unquoted),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pandaprobe_otel.mapping import parameters
+from pandaprobe_otel.mapping.attribute_families import items
 from pandaprobe_otel.mapping.costs import amounts
+from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row
 from pandaprobe_otel.mapping.dialects.otel_genai import finish_reasons, model, provider
-from pandaprobe_otel.mapping.exact import type_of
-from pandaprobe_otel.mapping.families import items
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.kind_names import other_kind
-from pandaprobe_otel.mapping.table import Dialect, EventRow, KindRule, Row
+from pandaprobe_otel.mapping.span_view import EventView, SpanView
 from pandaprobe_otel.mapping.values import count, decoded, mapping, text, texts
-from pandaprobe_otel.mapping.view import EventView, SpanView
 
 _KINDS: Final = {
     "llm": "LLM", "embedding": "EMBEDDING", "retriever": "RETRIEVER", "tool": "TOOL", "agent": "AGENT",
@@ -49,7 +49,7 @@ def _part(source: Any) -> Any:
     part = source.get("message_content")
     if type_of(part) is not dict:
         return _call(source.get("tool_call"))
-    # Anthropic's instrumentor repeats a call as content; calls are told apart by their ids and counted once.
+    # Anthropic's instrumentor repeats a call as content; calls are identified by their ids and counted once.
     return {**part, **_call(source["tool_call"])} if type_of(source.get("tool_call")) is dict else part
 
 
@@ -116,11 +116,11 @@ DIALECT: Final = Dialect(
     scopes=("openinference.instrumentation",),
     kinds=(KindRule("openinference.span.kind", _KINDS, states=True, note="UNKNOWN says nothing"),),
     rows=(
-        Row("metadata.span_kind", ("openinference.span.kind",), other_kind, "only if it is none of PandaProbe's"),
+        Row("metadata.span_kind", ("openinference.span.kind",), other_kind, "only if PandaProbe has no such kind"),
         Row("input", ("llm.input_messages.*",), messages, "by number", form="messages"),
         Row("output", ("llm.output_messages.*",), messages, "by number", form="messages"),
-        Row("input", ("input.value",), None, "only where there are no messages", late=True),
-        Row("output", ("output.value",), None, "only where there are no messages", late=True),
+        Row("input", ("input.value",), None, "only if there are no messages", late=True),
+        Row("output", ("output.value",), None, "only if there are no messages", late=True),
         Row("query", ("reranker.query",), text),
         Row("documents", ("retrieval.documents.*", "reranker.output_documents.*"), documents),
         Row("embedding.input", ("embedding.embeddings.*",), _texts, "texts only, never vectors"),
@@ -152,7 +152,7 @@ DIALECT: Final = Dialect(
         Row("metadata.graph_node_id", ("graph.node.id",), text),
         Row("metadata.graph_node_parent_id", ("graph.node.parent_id",), text),
         Row("metadata.graph_node_name", ("graph.node.name",), text),
-        Row("metadata", ("metadata",), mapping, "session and user are looked for in it last"),
+        Row("metadata", ("metadata",), mapping, "last source of session and user"),
         Row("tags", ("tag.tags",), texts),
     ),
     events=(EventRow("first_token_event", ("First Token Stream Event",), _first_token),),

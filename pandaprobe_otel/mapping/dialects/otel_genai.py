@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pandaprobe_otel.mapping.chunked_messages import joined
 from pandaprobe_otel.mapping.costs import amounts, total
+from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.parameters import choices, simple, whole
-from pandaprobe_otel.mapping.pieces import joined
-from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.values import count, decoded, number, structure, text, texts, usable
-from pandaprobe_otel.mapping.view import SpanView
 
 _OPERATIONS: Final = {
     **dict.fromkeys(
@@ -106,7 +106,7 @@ def _mcp(value: Any, _: Any) -> str | None:
 
 
 def _without_operation(_: Any, view: SpanView) -> str | None:
-    """Return OTHER for the Anthropic SDK, which names a model even when it calls none (token counts, sessions)."""
+    """Return OTHER for the Anthropic SDK, which names a model even if it calls none (token counts, sessions)."""
     return "OTHER" if view.scope_name == _ANTHROPIC else None
 
 
@@ -129,7 +129,7 @@ _CONTENT: Final = (
 )
 
 _MODEL: Final = (
-    Row("model", ("gen_ai.response.model", "gen_ai.request.model"), model, "what answered before what was asked"),
+    Row("model", ("gen_ai.response.model", "gen_ai.request.model"), model, "of the answer, else of the request"),
     Row("metadata.request_model", ("gen_ai.request.model",), model, "only if another model answered"),
     Row("metadata.provider", ("gen_ai.provider.name", "gen_ai.system"), provider),
     Row("first_token_after", ("gen_ai.response.time_to_first_chunk",), seconds, "seconds"),
@@ -162,7 +162,7 @@ _PARAMETERS: Final = (
 _USAGE: Final = (
     Row("usage.prompt", ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"), count),
     Row("usage.completion", ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens"), count),
-    Row("usage.total", ("gen_ai.usage.total_tokens",), count, "only to tell the two meanings of input apart"),
+    Row("usage.total", ("gen_ai.usage.total_tokens",), count, "only to distinguish the two meanings of input"),
     Row(
         "usage.cache_read",
         (
@@ -240,4 +240,4 @@ DIALECT: Final = Dialect(
     kinds=_KINDS,
     rows=(*_CONTENT, *_MODEL, *_PARAMETERS, *_USAGE, *_METADATA, *_OLD_USAGE),
 )
-"""`mcp.session.id` is not read, because it is the session of a transport, not of a user."""
+"""`mcp.session.id` is not read: it is the session of a transport, not of a user."""

@@ -7,9 +7,9 @@ from typing import Any, Final
 from pandaprobe_otel.mapping import attributes as names
 from pandaprobe_otel.mapping import usage
 from pandaprobe_otel.mapping.costs import amounts
-from pandaprobe_otel.mapping.exact import type_of
+from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.kind_names import KINDS
-from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.values import count, mapping, scalar, text, texts
 
 
@@ -68,10 +68,10 @@ DIALECT: Final = Dialect(
         Row("usage.bag", (names.TOKEN_USAGE,), _bag),
         Row("cost", (names.COST,), amounts),
         Row("first_token_ns", (names.COMPLETION_START_TIME,), _nanoseconds, "nanoseconds since the epoch"),
-        Row("outcome", (names.OUTCOME,), _outcome, "how it ended where it neither succeeded nor failed"),
+        Row("outcome", (names.OUTCOME,), _outcome, "outcome of work that neither succeeded nor failed"),
         Row("error.own", (names.ERROR,), text),
         Row("metadata", (names.SPAN_METADATA,), mapping),
-        Row("metadata.replay", (names.REPLAY,), mapping, "what a call is rebuilt from: `init(replayable=True)`"),
+        Row("metadata.replay", (names.REPLAY,), mapping, "data to rebuild a call, with `init(replayable=True)`"),
         Row("metadata.code.function.name", (names.FUNCTION_NAME,), text),
         Row("session_id", (names.SESSION_ID,), text),
         Row("user_id", (names.USER_ID,), text),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from pandaprobe_otel.mapping.exact import type_of
-from pandaprobe_otel.mapping.table import Dialect, Row
+from pandaprobe_otel.mapping.dialect_table import Dialect, Row
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.text import cut_text
 from pandaprobe_otel.mapping.values import text
 

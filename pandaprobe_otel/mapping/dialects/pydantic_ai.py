@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pandaprobe_otel.mapping.costs import total
+from pandaprobe_otel.mapping.dialect_table import Dialect, KindRule, Row
 from pandaprobe_otel.mapping.dialects.events import from_events
-from pandaprobe_otel.mapping.exact import type_of
-from pandaprobe_otel.mapping.table import Dialect, KindRule, Row
+from pandaprobe_otel.mapping.exact_types import type_of
+from pandaprobe_otel.mapping.span_view import SpanView
 from pandaprobe_otel.mapping.tool_texts import to_json
 from pandaprobe_otel.mapping.usage import BAG_NAMES, counts_from
 from pandaprobe_otel.mapping.values import count, decoded, mapping, text, texts, usable
-from pandaprobe_otel.mapping.view import SpanView
 
 _DETAIL_NAMES: Final = {
     **BAG_NAMES,
@@ -46,7 +46,7 @@ def _last_user(messages: list[Any]) -> int:
 
 
 def _is_of_user(message: Any) -> bool:
-    """Return whether a message with the role `user` comes from the user: tool results have that role too."""
+    """Return whether a message with the role `user` comes from the user; tool results have that role too."""
     if type_of(message) is not dict or message.get("role") != "user":
         return False
     parts = message.get("parts")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from pandaprobe_otel.mapping.dialect_table import Dialect, Row
 from pandaprobe_otel.mapping.dialects.otel_genai import finish_reasons
-from pandaprobe_otel.mapping.table import Dialect, Row
 
 DIALECT: Final = Dialect(
     name="semantic_kernel",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pandaprobe_otel.mapping.attribute_families import flat, items
+from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row
 from pandaprobe_otel.mapping.dialects.otel_genai import is_present
-from pandaprobe_otel.mapping.exact import type_of
-from pandaprobe_otel.mapping.families import flat, items
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.kind_names import other_kind
 from pandaprobe_otel.mapping.messages import typed_parts
 from pandaprobe_otel.mapping.parameters import simple, whole
-from pandaprobe_otel.mapping.table import Dialect, EventRow, KindRule, Row
+from pandaprobe_otel.mapping.span_view import EventView, SpanView
 from pandaprobe_otel.mapping.values import count, decoded, is_absent, text
-from pandaprobe_otel.mapping.view import EventView, SpanView
 
 _KINDS: Final = {"workflow": "CHAIN", "task": "CHAIN", "agent": "AGENT", "tool": "TOOL"}
 _REQUEST_TYPES: Final = {"chat": "LLM", "completion": "LLM", "embedding": "EMBEDDING", "rerank": "RETRIEVER"}
@@ -85,7 +85,7 @@ DIALECT: Final = Dialect(
         KindRule("gen_ai.prompt.0.role", decide=is_present("LLM"), note="present: LLM"),
     ),
     rows=(
-        Row("metadata.span_kind", ("traceloop.span.kind",), other_kind, "only if it is none of PandaProbe's"),
+        Row("metadata.span_kind", ("traceloop.span.kind",), other_kind, "only if PandaProbe has no such kind"),
         Row("input", ("gen_ai.prompt.*",), prompts, "up to 0.47, by number", form="messages"),
         Row("output", ("gen_ai.completion.*",), completions, "up to 0.47, by number", form="messages"),
         Row("embedding.input", ("gen_ai.prompt.*",), _embedded),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pandaprobe_otel.mapping.attribute_families import flat
+from pandaprobe_otel.mapping.dialect_table import Dialect, EventRow, KindRule, Row
 from pandaprobe_otel.mapping.dialects.otel_genai import finish_reasons, milliseconds, model, provider
-from pandaprobe_otel.mapping.exact import type_of
-from pandaprobe_otel.mapping.families import flat
+from pandaprobe_otel.mapping.exact_types import type_of
 from pandaprobe_otel.mapping.parameters import selected
-from pandaprobe_otel.mapping.table import Dialect, EventRow, KindRule, Row
+from pandaprobe_otel.mapping.span_view import EventView, SpanView
 from pandaprobe_otel.mapping.values import count, decoded, is_absent, text, texts, usable
-from pandaprobe_otel.mapping.view import EventView, SpanView
 
 _CONTEXT: Final = frozenset({"sessionId", "userId", "tags"})
 
@@ -140,5 +140,5 @@ DIALECT: Final = Dialect(
         Row("metadata", ("ai.telemetry.metadata.*",), _metadata),
     ),
     events=(EventRow("first_token_event", ("ai.stream.firstChunk",), _first_chunk),),
-    note="`ai.embedding` and `ai.embeddings` are vectors: they are not read.",
+    note="`ai.embedding` and `ai.embeddings` are not read: they are vectors.",
 )

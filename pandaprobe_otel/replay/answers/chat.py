@@ -1,4 +1,4 @@
-"""OpenAI's chat completions, which many services speak: an answer in one piece and as a stream of chunks.
+"""OpenAI's chat completions, which many services offer: an answer in one piece and as a stream of chunks.
 
 Source: OpenAI's API reference for `/chat/completions` (object, chunk object, `stream_options`).
 """
@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pandaprobe_otel.replay.answers.model_answer import Choice, ModelAnswer, Tokens
-from pandaprobe_otel.replay.answers.pieces import pieces
+from pandaprobe_otel.replay.answers.text_chunks import pieces
 
 _REASONS: Final = {"tool_call": "tool_calls"}
-"""Words of OpenTelemetry's conventions for what this protocol calls otherwise."""
+"""This protocol's name for each of OpenTelemetry's finish reasons, if they differ."""
 
 
 def document(answer: ModelAnswer) -> dict[str, Any]:
-    """The answer in one piece."""
+    """Return the answer in one piece."""
     return {
         "id": answer.response_id,
         "object": "chat.completion",
@@ -36,7 +36,7 @@ def document(answer: ModelAnswer) -> dict[str, Any]:
 
 
 def events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The chunks that add up to an answer in one piece; the last one has the usage."""
+    """Return the chunks that add up to an answer in one piece. The last one has the usage."""
     usage = whole.get("usage")
     head = {
         **{key: value for key, value in whole.items() if key not in ("choices", "usage")},
@@ -52,7 +52,7 @@ def events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def refusal(status: int, message: str) -> dict[str, Any]:
-    """The body of an HTTP error."""
+    """Return the body of an HTTP error."""
     kind = "invalid_request_error" if status < 500 else "server_error"
     return {"error": {"message": message, "type": kind, "param": None, "code": None}}
 
@@ -79,7 +79,7 @@ def _deltas(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         for piece in pieces(value) if isinstance(value, str) else [value] if value else ():
             yield {member: piece}
     for index, call in enumerate(message.get("tool_calls") or ()):
-        yield {"tool_calls": [{**call, "index": index}]}  # whole: the client of mistral takes no pieces of one
+        yield {"tool_calls": [{**call, "index": index}]}  # In one piece: mistral's client does not accept fragments.
 
 
 def _usage(tokens: Tokens) -> dict[str, Any]:

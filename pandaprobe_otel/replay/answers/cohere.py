@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pandaprobe_otel.replay.answers.model_answer import ModelAnswer, Tokens
-from pandaprobe_otel.replay.answers.pieces import pieces
+from pandaprobe_otel.replay.answers.text_chunks import pieces
 
 _REASONS: Final = {
     "stop": "COMPLETE",
@@ -18,11 +18,11 @@ _REASONS: Final = {
     "tool_calls": "TOOL_CALL",
     "content_filter": "ERROR_TOXIC",
 }
-"""Words of OpenTelemetry's conventions for what this protocol calls otherwise."""
+"""This protocol's name for each of OpenTelemetry's finish reasons, if they differ."""
 
 
 def document(answer: ModelAnswer) -> dict[str, Any]:
-    """The answer in one piece."""
+    """Return the answer in one piece."""
     choice = answer.first
     message: dict[str, Any] = {"role": "assistant"}
     content: list[dict[str, str]] = []
@@ -49,7 +49,7 @@ def document(answer: ModelAnswer) -> dict[str, Any]:
 
 
 def events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The events that add up to an answer in one piece."""
+    """Return the events that add up to an answer in one piece."""
     message: Mapping[str, Any] = whole.get("message") or {}
     empty: dict[str, Any] = {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []}
     yield {"type": "message-start", "id": whole.get("id"), "delta": {"message": empty}}
@@ -63,7 +63,7 @@ def events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def refusal(status: int, message: str) -> dict[str, Any]:
-    """The body of an HTTP error."""
+    """Return the body of an HTTP error."""
     return {"message": message}
 
 

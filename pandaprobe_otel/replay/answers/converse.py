@@ -1,6 +1,6 @@
 """Bedrock's `Converse` and `ConverseStream`: an answer in one piece and as a stream of events.
 
-Source: the service model of `bedrock-runtime` that botocore holds.
+Source: the service model of `bedrock-runtime` in botocore.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.replay.answers.messages import INVENTED_SIGNATURE
 from pandaprobe_otel.replay.answers.model_answer import ModelAnswer, Tokens, mapping
-from pandaprobe_otel.replay.answers.pieces import pieces
+from pandaprobe_otel.replay.answers.text_chunks import pieces
 
 _REASONS: Final = {
     "stop": "end_turn",
@@ -20,11 +20,11 @@ _REASONS: Final = {
     "tool_calls": "tool_use",
     "content_filter": "content_filtered",
 }
-"""Words of OpenTelemetry's conventions for what this protocol calls otherwise."""
+"""This protocol's name for each of OpenTelemetry's finish reasons, if they differ."""
 
 
 def document(answer: ModelAnswer) -> dict[str, Any]:
-    """The answer in one piece."""
+    """Return the answer in one piece."""
     reason = answer.first.finish_reason or "stop"
     return {
         "output": {"message": {"role": "assistant", "content": list(_blocks(answer))}},
@@ -35,7 +35,7 @@ def document(answer: ModelAnswer) -> dict[str, Any]:
 
 
 def events(whole: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The events, with their names, that add up to an answer in one piece."""
+    """Return the events, with their names, that add up to an answer in one piece."""
     output: Mapping[str, Any] = whole.get("output") or {}
     message: Mapping[str, Any] = output.get("message") or {}
     yield "messageStart", {"role": "assistant"}
@@ -81,7 +81,7 @@ def _deltas(block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _usage(tokens: Tokens) -> dict[str, int]:
-    """The counts: of this protocol, the input leaves out what a cache had."""
+    """Return the token counts. In this protocol, input tokens do not include cached ones."""
     usage = {
         "inputTokens": max(tokens.prompt - tokens.cache_read - tokens.cache_write, 0),
         "outputTokens": tokens.completion,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pandaprobe_otel.replay.answers.model_answer import Choice, ModelAnswer, Tokens
-from pandaprobe_otel.replay.answers.pieces import pieces
+from pandaprobe_otel.replay.answers.text_chunks import pieces
 
 _REASONS: Final = {
     "stop": "STOP",
@@ -19,11 +19,11 @@ _REASONS: Final = {
     "content_filter": "SAFETY",
     "error": "OTHER",
 }
-"""Words of OpenTelemetry's conventions for what this protocol calls otherwise."""
+"""This protocol's name for each of OpenTelemetry's finish reasons, if they differ."""
 
 
 def document(answer: ModelAnswer) -> dict[str, Any]:
-    """The answer in one piece."""
+    """Return the answer in one piece."""
     return {
         "candidates": [
             {
@@ -40,7 +40,7 @@ def document(answer: ModelAnswer) -> dict[str, Any]:
 
 
 def events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The chunks that add up to an answer in one piece: why it ended stands in the last one of each candidate."""
+    """Return the chunks that add up to an answer in one piece. Each candidate's last chunk has the finish reason."""
     rest = {key: value for key, value in whole.items() if key != "candidates"}
     for candidate in whole.get("candidates") or ():
         ended = {key: value for key, value in candidate.items() if key not in ("content", "index")}
@@ -55,7 +55,7 @@ def events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def refusal(status: int, message: str) -> dict[str, Any]:
-    """The body of an HTTP error."""
+    """Return the body of an HTTP error."""
     kinds = {429: "RESOURCE_EXHAUSTED", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
     kind = kinds.get(status, "INVALID_ARGUMENT" if status < 500 else "INTERNAL")
     return {"error": {"code": status, "message": message, "status": kind}}
@@ -86,7 +86,7 @@ def _parts(choice: Choice, reasoning: str | None) -> Iterator[dict[str, Any]]:
 
 
 def _usage(tokens: Tokens) -> dict[str, int]:
-    """The counts: of this protocol, thoughts stand beside what was said."""
+    """Return the token counts. In this protocol, output tokens do not include those of thoughts."""
     usage = {
         "promptTokenCount": tokens.prompt,
         "candidatesTokenCount": tokens.completion - tokens.reasoning,

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pandaprobe_otel.replay.answers.model_answer import ModelAnswer, Tokens
-from pandaprobe_otel.replay.answers.pieces import pieces
+from pandaprobe_otel.replay.answers.text_chunks import pieces
 
 INVENTED_SIGNATURE: Final = "cmVidWlsdA=="
-"""Stands for the signature of a thought, which traces do not hold: good for answers that are played, for no service."""
+"""Placeholder for the signature of a thought, which traces do not have. It works in playback, but services refuse it.
+"""
 _REASONS: Final = {
     "stop": "end_turn",
     "length": "max_tokens",
@@ -21,11 +22,11 @@ _REASONS: Final = {
     "tool_calls": "tool_use",
     "content_filter": "refusal",
 }
-"""Words of OpenTelemetry's conventions for what this protocol calls otherwise."""
+"""This protocol's name for each of OpenTelemetry's finish reasons, if they differ."""
 
 
 def document(answer: ModelAnswer) -> dict[str, Any]:
-    """The answer in one piece."""
+    """Return the answer in one piece."""
     reason = answer.first.finish_reason
     return {
         "id": answer.response_id,
@@ -40,7 +41,7 @@ def document(answer: ModelAnswer) -> dict[str, Any]:
 
 
 def events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The events that add up to an answer in one piece."""
+    """Return the events that add up to an answer in one piece."""
     usage: Mapping[str, Any] = whole.get("usage") or {}
     begun: dict[str, Any] = {
         **whole,
@@ -62,7 +63,7 @@ def events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def refusal(status: int, message: str) -> dict[str, Any]:
-    """The body of an HTTP error."""
+    """Return the body of an HTTP error."""
     kinds = {429: "rate_limit_error", 401: "authentication_error", 404: "not_found_error", 529: "overloaded_error"}
     kind = kinds.get(status, "invalid_request_error" if status < 500 else "api_error")
     return {"type": "error", "error": {"type": kind, "message": message}}
@@ -105,7 +106,7 @@ def _deltas(block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _usage(tokens: Tokens) -> dict[str, Any]:
-    """The counts: of this protocol, the input leaves out what a cache had."""
+    """Return the token counts. In this protocol, input tokens do not include cached ones."""
     usage: dict[str, Any] = {
         "input_tokens": max(tokens.prompt - tokens.cache_read - tokens.cache_write, 0),
         "output_tokens": tokens.completion,

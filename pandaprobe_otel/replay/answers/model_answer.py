@@ -1,4 +1,4 @@
-"""The answer of a model as the span of its call tells it, whatever protocol it came in."""
+"""The answer of a model as recorded in the span of its call, independent of the protocol."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TEXTS: Final = frozenset({"text", "output_text", "refusal"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedTool:
-    """A call of a tool that the model asks for; `arguments` is JSON text, as the model wrote it."""
+    """A tool call that the model requests. `arguments` is the JSON text that the model wrote."""
 
     id: str
     name: str
@@ -25,7 +25,7 @@ class AskedTool:
 
     @property
     def values(self) -> Any:
-        """The arguments as JSON has them; the text itself where it is no JSON."""
+        """The arguments as JSON values, or the text itself if it is not JSON."""
         try:
             return json.loads(self.arguments)
         except ValueError:
@@ -34,7 +34,7 @@ class AskedTool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """One answer of possibly several to a request."""
+    """One of possibly several answers to a request."""
 
     text: str | None = None
     calls: tuple[AskedTool, ...] = ()
@@ -43,7 +43,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
-    """Counts of one call: the prompt includes what came from a cache, the completion what was thought."""
+    """Token counts of one call. The prompt includes cached tokens, and the completion includes thoughts."""
 
     prompt: int = 0
     completion: int = 0
@@ -57,7 +57,7 @@ class ModelAnswer:
     """The answer of a model.
 
     Attributes:
-        kept: The body of the answer in one piece, as the service gave it; only from `init(replayable=True)`.
+        kept: The body of the answer in one piece, as the service sent it. Only with `init(replayable=True)`.
     """
 
     response_id: str
@@ -70,14 +70,15 @@ class ModelAnswer:
 
     @property
     def first(self) -> Choice:
-        """The answer, where there is one only."""
+        """The only answer, or the first of several."""
         return self.choices[0] if self.choices else Choice()
 
 
 def read_answer(span: Mapping[str, Any], *, created: int = 0) -> ModelAnswer:
-    """Return the answer that an LLM span holds.
+    """Return the answer in an LLM span.
 
-    Raises CannotCapture for one that is not whole: not recorded, masked, cut, or more than text and calls.
+    Raises CannotCapture if the answer is incomplete: not recorded, masked, cut, or with content other than text and
+    calls.
     """
     metadata = mapping(span.get("metadata"))
     kept = _kept(metadata)
@@ -99,18 +100,18 @@ def read_answer(span: Mapping[str, Any], *, created: int = 0) -> ModelAnswer:
 
 
 def _kept(metadata: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The answer that `init(replayable=True)` has kept; None without, and where a bound has cut it."""
+    """Return the answer that `init(replayable=True)` has saved; None if there is none or if it was cut."""
     found = mapping(mapping(metadata.get("replay")).get("answer"))
     return found if found and not any(_CUT.search(text) for text in texts_in(found)) else None
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """The value if it is an object, else an empty one."""
+    """Return the value if it is an object, otherwise an empty one."""
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
 
 
 def check_whole(value: Any, what: str) -> None:
-    """Raise CannotCapture when something of a value was masked or cut."""
+    """Raise CannotCapture if part of a value was masked or cut."""
     for text in texts_in(value):
         if MASKED in text or MASK_FAILED in text:
             raise CannotCapture(f"{what} is masked")
@@ -119,7 +120,7 @@ def check_whole(value: Any, what: str) -> None:
 
 
 def texts_in(value: Any) -> Iterator[str]:
-    """Every text in a value, names of members too."""
+    """Yield every text in a value, including names of members."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -132,14 +133,14 @@ def texts_in(value: Any) -> Iterator[str]:
 
 
 def text_of_content(content: Any) -> str | None:
-    """The text of a message's content; None without one. Raises CannotCapture for anything that is no text."""
+    """Return the text of a message's content; None without one. Raises CannotCapture for content other than text."""
     if content is None or isinstance(content, str):
         return content
     texts: list[str] = []
     for part in cast("Iterable[Any]", content):
         kind = mapping(part).get("type")
         if kind not in _TEXTS:
-            raise CannotCapture(f"the answer holds more than text ({kind or type(part).__name__})")
+            raise CannotCapture(f"the answer has content other than text ({kind or type(part).__name__})")
         texts.append(str(part.get("text") or part.get("refusal") or ""))
     return "".join(texts)
 
@@ -164,7 +165,7 @@ def _choice(message: Mapping[str, Any], reason: Any, *, is_kept: bool) -> Choice
 
 
 def asked_tools(message: Mapping[str, Any]) -> Iterator[AskedTool]:
-    """The calls that a message of an assistant asks for."""
+    """Return the tool calls that an assistant message requests."""
     for call in map(mapping, message.get("tool_calls") or ()):
         function = mapping(call.get("function"))
         name = str(function.get("name") or "")

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pandaprobe_otel.replay.answers.model_answer import ModelAnswer
-from pandaprobe_otel.replay.answers.pieces import pieces
+from pandaprobe_otel.replay.answers.text_chunks import pieces
 
 
 def document(answer: ModelAnswer) -> dict[str, Any]:
-    """The answer in one piece."""
+    """Return the answer in one piece."""
     choice = answer.first
     message: dict[str, Any] = {"role": "assistant", "content": choice.text or ""}
     if answer.reasoning:
@@ -34,7 +34,7 @@ def document(answer: ModelAnswer) -> dict[str, Any]:
 
 
 def events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The lines that add up to an answer in one piece; the last one has the counts."""
+    """Return the lines that add up to an answer in one piece. The last one has the counts."""
     message: Mapping[str, Any] = whole.get("message") or {}
     head = {"model": whole.get("model"), "created_at": whole.get("created_at"), "done": False}
     for member in ("thinking", "content"):
@@ -47,5 +47,5 @@ def events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def refusal(status: int, message: str) -> dict[str, Any]:
-    """The body of an HTTP error."""
+    """Return the body of an HTTP error."""
     return {"error": message}

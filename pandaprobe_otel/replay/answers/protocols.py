@@ -1,4 +1,4 @@
-"""The protocols whose answers can be rebuilt, and which one the call of a span was made in."""
+"""Protocols whose answers can be rebuilt, and the protocol of a span's call."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from pandaprobe_otel.replay.answers import chat, cohere, converse, gemini, messages, ollama, responses, wire
+from pandaprobe_otel.replay.answers import chat, cohere, converse, encoded_bodies, gemini, messages, ollama, responses
 from pandaprobe_otel.replay.answers.model_answer import ModelAnswer, mapping
 
 
@@ -19,7 +19,7 @@ class Protocol:
         document: Makes an answer in one piece.
         chunks: Cuts such an answer into the encoded pieces of a stream.
         refusal: Makes the body of an HTTP error.
-        member: What every answer in one piece has.
+        member: A member that every answer in one piece has.
     """
 
     name: str
@@ -35,17 +35,17 @@ _Events = Callable[[Mapping[str, Any]], Iterator[dict[str, Any]]]
 
 def _sse(events: _Events, whole: Mapping[str, Any], *, is_named: bool, last: bytes = b"") -> Iterator[bytes]:
     for event in events(whole):
-        yield wire.server_sent(event, is_named=is_named)
+        yield encoded_bodies.server_sent(event, is_named=is_named)
     if last:
         yield last
 
 
 def _lines(whole: Mapping[str, Any]) -> Iterator[bytes]:
-    return (wire.line(event) for event in ollama.events(whole))
+    return (encoded_bodies.line(event) for event in ollama.events(whole))
 
 
 def _frames(whole: Mapping[str, Any]) -> Iterator[bytes]:
-    return (wire.aws_frame(name, payload) for name, payload in converse.events(whole))
+    return (encoded_bodies.aws_frame(name, payload) for name, payload in converse.events(whole))
 
 
 def _aws_refusal(status: int, message: str) -> dict[str, Any]:
@@ -57,7 +57,7 @@ CHAT: Final = Protocol(
     member="choices",
     document=chat.document,
     chunks=partial(_sse, chat.events, is_named=False, last=b"data: [DONE]\n\n"),
-    streamed_as=wire.EVENTS,
+    streamed_as=encoded_bodies.EVENTS,
     refusal=chat.refusal,
 )
 RESPONSES: Final = Protocol(
@@ -65,7 +65,7 @@ RESPONSES: Final = Protocol(
     member="output",
     document=responses.document,
     chunks=partial(_sse, responses.events, is_named=True),
-    streamed_as=wire.EVENTS,
+    streamed_as=encoded_bodies.EVENTS,
     refusal=chat.refusal,
 )
 MESSAGES: Final = Protocol(
@@ -73,7 +73,7 @@ MESSAGES: Final = Protocol(
     member="content",
     document=messages.document,
     chunks=partial(_sse, messages.events, is_named=True),
-    streamed_as=wire.EVENTS,
+    streamed_as=encoded_bodies.EVENTS,
     refusal=messages.refusal,
 )
 GEMINI: Final = Protocol(
@@ -81,7 +81,7 @@ GEMINI: Final = Protocol(
     member="candidates",
     document=gemini.document,
     chunks=partial(_sse, gemini.events, is_named=False),
-    streamed_as=wire.EVENTS,
+    streamed_as=encoded_bodies.EVENTS,
     refusal=gemini.refusal,
 )
 CONVERSE: Final = Protocol(
@@ -89,7 +89,7 @@ CONVERSE: Final = Protocol(
     member="stopReason",
     document=converse.document,
     chunks=_frames,
-    streamed_as=wire.AWS_EVENTS,
+    streamed_as=encoded_bodies.AWS_EVENTS,
     refusal=_aws_refusal,
 )
 OLLAMA: Final = Protocol(
@@ -97,7 +97,7 @@ OLLAMA: Final = Protocol(
     member="done",
     document=ollama.document,
     chunks=_lines,
-    streamed_as=wire.LINES,
+    streamed_as=encoded_bodies.LINES,
     refusal=ollama.refusal,
 )
 COHERE: Final = Protocol(
@@ -105,7 +105,7 @@ COHERE: Final = Protocol(
     member="finish_reason",
     document=cohere.document,
     chunks=partial(_sse, cohere.events, is_named=True),
-    streamed_as=wire.EVENTS,
+    streamed_as=encoded_bodies.EVENTS,
     refusal=cohere.refusal,
 )
 
@@ -127,11 +127,11 @@ _BY_PROVIDER: Final[Mapping[str, Protocol]] = {
         CHAT,
     ),
 }  # fmt: skip
-"""By the name of a provider: litellm and frameworks speak to each in its own protocol."""
+"""Protocols by the name of a provider: litellm and frameworks use each provider's own protocol."""
 
 
 def protocol_of(span: Mapping[str, Any]) -> Protocol | None:
-    """Return the protocol of an LLM span's call; None for one that is not known."""
+    """Return the protocol of an LLM span's call; None if it is not supported."""
     metadata = mapping(span.get("metadata"))
     api: Any = mapping(metadata.get("attributes")).get("openai.api.type")
     if api is not None:

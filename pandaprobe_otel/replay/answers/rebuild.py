@@ -1,4 +1,4 @@
-"""From the span of a model call to the answer that was recorded of it."""
+"""From the span of a model call to its recorded answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pandaprobe_otel.mapping.attributes import CANCELLED, PARTIAL
 from pandaprobe_otel.mapping.outcomes import outcome_in
-from pandaprobe_otel.replay.answers import wire
+from pandaprobe_otel.replay.answers import encoded_bodies
 from pandaprobe_otel.replay.answers.model_answer import ModelAnswer, mapping, read_answer
 from pandaprobe_otel.replay.answers.protocols import Protocol
 from pandaprobe_otel.replay.interactions import RecordedAnswer
@@ -31,7 +31,7 @@ _ERROR_STATUS: Final = {
     "AccessDeniedException": 403,
 }
 _NO_RETRY: Final = {"x-should-retry": "false", "retry-after-ms": "1"}
-"""A span tells how a call ended, not how often it was tried: the client is to take the one answer as the last."""
+"""Headers that prevent a retry. A span has only the last answer of a call, so the client must not try again."""
 
 
 def is_streamed(span: Mapping[str, Any]) -> bool:
@@ -42,35 +42,39 @@ def is_streamed(span: Mapping[str, Any]) -> bool:
 
 
 def rebuilt(span: Mapping[str, Any], protocol: Protocol) -> RecordedAnswer:
-    """Return the answer of a call in its protocol's bytes.
+    """Return the answer of a call as the bytes of its protocol.
 
-    Raises CannotCapture for an answer that the span does not hold whole.
+    Raises CannotCapture if the span does not have the whole answer.
     """
     if span.get("status") == "ERROR" and not mapping(mapping(span.get("metadata")).get("replay")).get("answer"):
         return _failed(span, protocol)
     answer = read_answer(span, created=_epoch(span))
     kept = answer.kept
-    # What is kept of a call through litellm has another service's form than what was sent.
+    # The saved answer of a call through litellm may have the form of another service.
     whole = dict(kept) if kept is not None and protocol.member in kept else protocol.document(answer)
     return _streamed(span, protocol, whole) if is_streamed(span) else _in_one(answer, whole)
 
 
 def _in_one(answer: ModelAnswer, whole: Mapping[str, Any]) -> RecordedAnswer:
     body = {name: value for name, value in whole.items() if name != "ResponseMetadata"}
-    return RecordedAnswer(status=200, reason="OK", headers={"content-type": wire.JSON}, body=wire.json_bytes(body))
+    return RecordedAnswer(
+        status=200, reason="OK", headers={"content-type": encoded_bodies.JSON}, body=encoded_bodies.json_bytes(body)
+    )
 
 
 def _streamed(span: Mapping[str, Any], protocol: Protocol, whole: Mapping[str, Any]) -> RecordedAnswer:
     chunks = list(protocol.chunks(whole))
     is_left = outcome_in(span) in (PARTIAL, CANCELLED)
-    if is_left:  # what would end it was never read
+    if is_left:  # The app never read the end of the stream.
         chunks = chunks[:-1]
     return RecordedAnswer(
         status=200,
         reason="OK",
         headers={"content-type": protocol.streamed_as},
         body=b"".join(chunks),
-        chunks=wire.spread(map(len, chunks), first_ms=_until_first(span), total_ms=_milliseconds(span, "ended_at")),
+        chunks=encoded_bodies.spread(
+            map(len, chunks), first_ms=_until_first(span), total_ms=_milliseconds(span, "ended_at")
+        ),
         end="left" if is_left else "read",
     )
 
@@ -87,15 +91,15 @@ def _failed(span: Mapping[str, Any], protocol: Protocol) -> RecordedAnswer:
         status=status,
         reason=_phrase(status),
         headers={
-            "content-type": wire.JSON,
+            "content-type": encoded_bodies.JSON,
             **({"x-amzn-errortype": name} if name.endswith("Exception") else _NO_RETRY),
         },
-        body=wire.json_bytes(protocol.refusal(status, _told(text))),
+        body=encoded_bodies.json_bytes(protocol.refusal(status, _told(text))),
     )
 
 
 def _told(text: str) -> str:
-    """The service's words in the text of a client's exception."""
+    """Return the service's message from the text of a client's exception."""
     text = re.sub(r"^An error occurred \(\w+\) when calling the \w+ operation: ", "", text)
     found = re.search(r"""['"]message['"]: (?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")""", text)
     return (found[1] or found[2] or text) if found else re.sub(r"^HTTP \d+: ", "", text)

@@ -9,18 +9,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pandaprobe_otel.replay.answers.model_answer import ModelAnswer, Tokens
-from pandaprobe_otel.replay.answers.pieces import pieces
+from pandaprobe_otel.replay.answers.text_chunks import pieces
 
 _INCOMPLETE: Final = {
     "length": "max_output_tokens",
     "max_output_tokens": "max_output_tokens",
     "content_filter": "content_filter",
 }
-"""Why an answer is incomplete, by its reason to finish."""
+"""Reason why an answer is incomplete, by finish reason."""
 
 
 def document(answer: ModelAnswer) -> dict[str, Any]:
-    """The answer in one piece."""
+    """Return the answer in one piece."""
     incomplete = _INCOMPLETE.get(answer.first.finish_reason or "")
     return {
         "id": answer.response_id,
@@ -41,7 +41,7 @@ def document(answer: ModelAnswer) -> dict[str, Any]:
 
 
 def events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The events that add up to an answer in one piece."""
+    """Return the events that add up to an answer in one piece."""
     for number, event in enumerate(_events(whole)):
         yield {**event, "sequence_number": number}
 

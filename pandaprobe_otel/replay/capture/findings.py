@@ -1,9 +1,9 @@
-"""Findings: what went wrong in a trace, as assertions that it fails, and the model call after which runs may differ.
+"""Failures in a trace, as assertions, each with the model call after which runs may differ.
 
-What the model chose no test can mend whose answers are recorded. So only the program's own doing is looked at: what it
-did with what it was told. A tool that the model asked for and that did not run, or with other arguments; the same call
-twice; a result or a document that the model never got; an answer that was cut off and given out as whole; an
-exception; a run that was cancelled.
+A test with recorded answers cannot change what the model decided. So findings cover only the program: its reaction to
+the answers. They are: a requested tool that did not run, or ran with other arguments; a call that ran twice; a result
+or document that the model never received; a truncated answer that was returned as complete; an exception; a run that
+was cancelled.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from typing import Any, Final, cast
 from pandaprobe_otel.evals.traces import SpanRecord
 from pandaprobe_otel.mapping.outcomes import UNFINISHED
 from pandaprobe_otel.replay.answers.model_answer import AskedTool, asked_tools, mapping, texts_in
+from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace, id_of, metadata_of
 from pandaprobe_otel.replay.capture.source_text import arguments_text, call_text, literal
-from pandaprobe_otel.replay.capture.stored import StoredTrace, id_of, metadata_of
 
 _HAND_OVER: Final = re.compile(r"^(?:transfer|hand_?off|delegate|route|escalate)(?:_to)?_?(.*)$")
 _CUT: Final = frozenset({"length", "max_tokens", "max_output_tokens", "MAX_TOKENS"})
 _TEXTS: Final = ("text", "content", "page_content", "document")
 _DOCUMENT: Final = 200
-"""Characters of a document by which it is found again in a request."""
+"""Characters of a document that identify it in a request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that went wrong.
+    """A failure.
 
     Attributes:
-        kind: What sort of thing it is: failures of one kind with one assertion are alike.
-        told: What the trace had, for the comment behind the assertion.
+        kind: The kind of failure. Failures of one kind with the same assertion are alike.
+        told: What happened in the trace, as a comment for the assertion.
         asserts: The assertion, as a line of Python.
-        after: The last call of a model that a mended program still asks as recorded.
-        tool: The tool that was asked for and did not run as it was told.
+        after: The last model call that a fixed program still makes as recorded.
+        tool: The tool that was requested and did not run as requested.
     """
 
     kind: str
@@ -47,7 +47,7 @@ class Finding:
 
 
 def findings(trace: StoredTrace) -> list[Finding]:
-    """Return what went wrong, the earliest first, each assertion once."""
+    """Return the failures, earliest first, each assertion once."""
     found = [finding for find in _FINDERS for finding in find(trace)]
     found.sort(key=lambda one: one.after)
     return list({finding.asserts: finding for finding in reversed(found)}.values())[::-1]
@@ -55,14 +55,14 @@ def findings(trace: StoredTrace) -> list[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """An answer of a model, with the tools that it asked for and those that ran until the model was asked again."""
+    """An answer of a model, with the tools that it requested and those that ran until the next request."""
 
     number: int
     call: SpanRecord
     asked: tuple[AskedTool, ...]
     ran: tuple[SpanRecord, ...]
     follows: SpanRecord | None
-    """The next call with the same spans around it."""
+    """The next call with the same parent spans."""
 
 
 def _turns(trace: StoredTrace) -> Iterator[_Turn]:
@@ -85,14 +85,16 @@ def _turns(trace: StoredTrace) -> Iterator[_Turn]:
 
 
 def _is_beside(trace: StoredTrace, span: SpanRecord, call: SpanRecord) -> bool:
-    """Return whether a span is below the parent of a call."""
+    """Return whether a span is a descendant of a call's parent."""
     above = {id_of(one) for one in trace.above(span)}
     own = trace.parent_of(call)
     return own is None or id_of(own) in above
 
 
 def _other_tool(trace: StoredTrace) -> Iterator[Finding]:
-    """The model asked for a tool, and another ran, or none, or the same one with other arguments."""
+    """Find a tool that the model requested and that did not run, ran with other arguments, or was replaced by another
+    one.
+    """
     names = {span.name for span in trace.in_order if span.kind == "TOOL"}
     for turn in _turns(trace):
         left = [span for span in turn.ran if span.kind == "TOOL"]
@@ -139,7 +141,7 @@ def _is_run_of(span: SpanRecord, asked: AskedTool, *, exactly: bool) -> bool:
 
 
 def _taken(spans: list[SpanRecord], fits: Callable[[SpanRecord], bool]) -> SpanRecord | None:
-    """Take the first span that fits out of a list."""
+    """Remove the first matching span from a list and return it."""
     for at, span in enumerate(spans):
         if fits(span):
             return spans.pop(at)
@@ -147,7 +149,7 @@ def _taken(spans: list[SpanRecord], fits: Callable[[SpanRecord], bool]) -> SpanR
 
 
 def _again(trace: StoredTrace) -> Iterator[Finding]:
-    """A tool ran once more than the model had asked for it."""
+    """Find a tool that ran once more than the model requested."""
     for turn in _turns(trace):
         left = [span for span in turn.ran if span.kind == "TOOL"]
         for one in turn.asked:
@@ -173,7 +175,7 @@ def _is_hand_over(asked: AskedTool, turn: _Turn) -> bool:
 
 
 def _other_agent(trace: StoredTrace) -> Iterator[Finding]:
-    """The model handed over to an agent, and another one ran."""
+    """Find a hand-over by the model to one agent, after which another one ran."""
     for turn in _turns(trace):
         agents = [span.name for span in turn.ran if span.kind == "AGENT"]
         for one in turn.asked:
@@ -194,7 +196,7 @@ def _same_name(one: str, other: str) -> bool:
 
 
 def _untold_result(trace: StoredTrace) -> Iterator[Finding]:
-    """A tool ran, and the model that had asked for it was asked on without its result."""
+    """Find a tool that ran, but whose result the next request to the model lacks."""
     for turn in _turns(trace):
         if turn.follows is None:
             continue
@@ -212,7 +214,7 @@ def _untold_result(trace: StoredTrace) -> Iterator[Finding]:
 
 
 def _ignored_document(trace: StoredTrace) -> Iterator[Finding]:
-    """A document was found, and the next request has nothing of it."""
+    """Find a retrieved document that the next request does not contain."""
     for span in trace.in_order:
         if span.kind != "RETRIEVER":
             continue
@@ -226,7 +228,7 @@ def _ignored_document(trace: StoredTrace) -> Iterator[Finding]:
             if text and text not in asked:
                 yield Finding(
                     kind="ignored document",
-                    told=f"{span.name} found it, and the model was not told",
+                    told=f"{span.name} found it, but the model never received it",
                     asserts=f"probe.spans.llm().where(lambda span: {literal(text)} in str(span.input)).called()",
                     after=after,
                 )
@@ -245,7 +247,7 @@ def _texts_of_documents(output: Any) -> Iterator[str]:
 
 
 def _given_out_cut(trace: StoredTrace) -> Iterator[Finding]:
-    """An answer was cut off by its limit, and the program gave it out as a whole one."""
+    """Find an answer that was truncated by its limit and returned as complete."""
     for number, call in enumerate(trace.model_calls, 1):
         reasons: Sequence[Any] = metadata_of(call).get("finish_reasons") or ()
         if not _CUT.intersection(map(str, reasons)):
@@ -256,14 +258,14 @@ def _given_out_cut(trace: StoredTrace) -> Iterator[Finding]:
             fits = f"where(lambda span: {literal(text[-_DOCUMENT:])} in str(span.output))"
             yield Finding(
                 kind="given out cut",
-                told=f"call {number} was cut off at its limit, and given out as a whole answer",
+                told=f"call {number} was truncated by its limit, but returned as a complete answer",
                 asserts=f"probe.spans.named({literal(trace.root.name)}).{fits}.not_called()",
                 after=number,
             )
 
 
 def _exception(trace: StoredTrace) -> Iterator[Finding]:
-    """The run ended with an exception: it came from the innermost span that failed last."""
+    """Find an exception that ended the run. It came from the innermost span that failed last."""
     root = trace.root
     if root.error is None:
         return
@@ -278,7 +280,7 @@ def _exception(trace: StoredTrace) -> Iterator[Finding]:
 
 
 def _calls_within(trace: StoredTrace, span: SpanRecord) -> int:
-    """The number of calls of models that had ended when a span failed."""
+    """Return the number of model calls that had ended when a span failed."""
     return sum(call.ended <= span.ended for call in trace.model_calls)
 
 
@@ -288,7 +290,7 @@ def _short(text: str | None) -> str:
 
 
 def _unfinished(trace: StoredTrace) -> Iterator[Finding]:
-    """The run was cancelled, timed out or left before its end."""
+    """Find a run that was cancelled, timed out, or was abandoned."""
     root = trace.root
     if root.outcome in UNFINISHED:
         fits = f".where(lambda span: span.outcome == {literal(root.outcome)})"

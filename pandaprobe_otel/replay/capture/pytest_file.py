@@ -1,4 +1,4 @@
-"""The text of a captured test: the call of the program, what held in the trace, and what is to be mended."""
+"""Text of a captured test: the call of the program, assertions that held in the trace, and assertions that failed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from pandaprobe_otel.evals.traces import SpanRecord
-from pandaprobe_otel.replay.capture.entry import Entry
 from pandaprobe_otel.replay.capture.findings import Finding
+from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
 from pandaprobe_otel.replay.capture.source_text import LINE, arguments_text, literal
-from pandaprobe_otel.replay.capture.stored import StoredTrace
+from pandaprobe_otel.replay.capture.test_entry import Entry
 
 _HELD: Final = "held in the trace"
 _MAX_HELD: Final = 12
@@ -20,7 +20,7 @@ _MAX_HELD: Final = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One call of the program with its arguments: a test has one, one of a session several."""
+    """One call of the program with its arguments. A test of a session has several."""
 
     entry: Entry
     arguments: tuple[str, ...]
@@ -28,11 +28,11 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """All that a test is written from.
+    """Content of a test.
 
     Attributes:
-        tools: What the marker is given: True, or the names of the tools that are played.
-        ends_at: The last call of a model that must be asked; None where all must.
+        tools: The marker's argument: True, or the names of the tools that are played back.
+        ends_at: The last model call that must be made; None: all calls.
     """
 
     name: str
@@ -61,7 +61,7 @@ def text_of(case: Case) -> str:
 
 
 def held_in(trace: StoredTrace, *, until: int) -> list[str]:
-    """Return the assertions that held, of tools that ran before the program went wrong."""
+    """Return the assertions that held, about tools that ran before the failure."""
     calls = trace.model_calls
     before = [span for span in trace.played_tools if until >= len(calls) or span.started < calls[until].started]
     good = [span for span in before if span.error is None and span.outcome is None and trace.ended_before(span) < until]
@@ -102,7 +102,7 @@ def _imports(case: Case) -> list[str]:
 
 
 def _stubs(case: Case) -> list[str]:
-    """A line to fill in for each function that nobody has named."""
+    """Return a stub to fill in for each unknown function."""
     names = dict.fromkeys(turn.entry.name for turn in case.turns if turn.entry.module is None)
     lines: list[str] = []
     for name in names:
@@ -146,7 +146,7 @@ def _within(name: str, lines: list[str]) -> list[str]:
 
 
 def _called(name: str, arguments: Sequence[str]) -> list[str]:
-    """A call on one line, or with a line for each argument."""
+    """Return a call on one line, or with one line per argument."""
     whole = f"{name}({', '.join(arguments)})"
     if len(whole) <= LINE - 24 and not any("#" in one for one in arguments):
         return [whole]
@@ -156,9 +156,9 @@ def _called(name: str, arguments: Sequence[str]) -> list[str]:
 def _assertions(case: Case) -> list[str]:
     lines = [f"{line}  # {_HELD}" for line in case.held]
     for one in case.found:
-        lines += [f"# to mend: {_comment(one.told)}", one.asserts]
+        lines += [f"# to fix: {_comment(one.told)}", one.asserts]
     if not case.found:
-        lines += ["# to mend: nothing in the trace failed by itself. Say here what it should have done."]
+        lines += ["# to fix: no step of the trace failed. Assert here what the program should have done."]
     return [line if len(line) <= LINE - 4 or "  # " not in line else line.rpartition("  # ")[0] for line in lines]
 
 

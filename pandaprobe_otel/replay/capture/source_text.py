@@ -1,4 +1,4 @@
-"""Values and calls as Python that is formatted as formatters do."""
+"""Values and calls as formatted Python code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LINE: Final = 120
 
 
 def literal(value: Any) -> str:
-    """A value of JSON as Python writes it, texts in double quotes."""
+    """Return a JSON value as Python code, with texts in double quotes."""
     if isinstance(value, str):
         plain = repr(value)
         if plain.startswith("'") and '"' not in value:
@@ -25,12 +25,12 @@ def literal(value: Any) -> str:
 
 
 def arguments_text(arguments: Mapping[str, Any]) -> str:
-    """Arguments by name, as a call has them."""
+    """Return arguments by name, as in a call."""
     if all(map(str.isidentifier, arguments)):
         return ", ".join(f"{name}={literal(value)}" for name, value in arguments.items())
     return f"**{literal(arguments)}"
 
 
 def call_text(span: SpanRecord) -> str:
-    """A call of a tool as Python would write it."""
+    """Return a tool call as Python code."""
     return f"{span.name}({arguments_text(span.arguments)})"

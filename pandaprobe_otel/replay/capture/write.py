@@ -1,4 +1,4 @@
-"""Captured tests: one trace or the traces of a session in, a test file and its cassette out."""
+"""Captured tests: from one trace, or the traces of a session, to a test file and its cassette."""
 
 from __future__ import annotations
 
@@ -9,31 +9,33 @@ from pathlib import Path
 from typing import Final
 
 from pandaprobe_otel.replay.cannot_capture import CannotCapture
-from pandaprobe_otel.replay.capture.cassette_of import cassette_of
-from pandaprobe_otel.replay.capture.entry import Entry, arguments_of, entry_of
 from pandaprobe_otel.replay.capture.findings import Finding, findings
+from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
 from pandaprobe_otel.replay.capture.pytest_file import Case, Turn, cassette_beside, held_in, text_of
-from pandaprobe_otel.replay.capture.refusals import check, warnings_of
-from pandaprobe_otel.replay.capture.scrubbed import scrubbed
-from pandaprobe_otel.replay.capture.stored import StoredTrace
+from pandaprobe_otel.replay.capture.requirements import check, warnings_of
+from pandaprobe_otel.replay.capture.scrubbed_cassette import scrubbed
+from pandaprobe_otel.replay.capture.test_entry import Entry, arguments_of, entry_of
+from pandaprobe_otel.replay.capture.trace_cassette import cassette_of
 from pandaprobe_otel.replay.cassette import save
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, ToolCall
 from pandaprobe_otel.replay.scrubbing import Scrubber
 
 NEVER_RAN: Final = {"it never ran": "in the trace"}
-"""Arguments that no call has: a tool of this name is known, so it does not run; its first call ends the recording."""
+"""Arguments that no real call has. They make a tool known, so that it does not run, and its first call ends the
+recording.
+"""
 OWN_CHOICE: Final = (
-    "no step of the program failed, and it did what the model asked for: if the failure is the model's own choice, no "
-    "recorded answer can mend it; the test needs --pandaprobe-diverge=live"
+    "no step of the program failed, and it did what the model asked for. If the model's choice is the failure, "
+    "recorded answers cannot fix it: run the test with --pandaprobe-diverge=live"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captured:
-    """The files that were written.
+    """The written files.
 
     Attributes:
-        notes: What whoever runs it has to know.
+        notes: Hints for the person who runs the test.
     """
 
     test: Path
@@ -49,9 +51,9 @@ class Wishes:
     """Options of a captured test.
 
     Attributes:
-        entry: The program's function as `module:function`, where the trace does not name it.
-        live_tools: Tools that run: True for all, or names.
-        folder: Where the program's modules are; default: the current folder.
+        entry: The program's function as `module:function`, if the trace does not name it.
+        live_tools: The tools that run: True for all, or names.
+        folder: The folder of the program's modules. Default: the current folder.
     """
 
     entry: str | None = None
@@ -71,16 +73,16 @@ class _Part:
 
 
 def capture(traces: Sequence[StoredTrace], test: Path, wishes: Wishes) -> Captured:
-    """Write the test of a trace, or of the traces of a session in their order, and its cassette.
+    """Write the test of a trace, or of the traces of a session in order, and its cassette.
 
     Raises:
-        CannotCapture: No test can be made; the text says why.
-        ValueError: The entry is none.
-        FileExistsError: The test is there already.
-        RecordingError, OSError: Something cannot be written.
+        CannotCapture: No test can be made; the text names the reason.
+        ValueError: The entry is invalid.
+        FileExistsError: The test exists already.
+        RecordingError, OSError: A file cannot be written.
     """
     if test.exists():
-        raise FileExistsError(f"{test} is there already; name another file, or remove it")
+        raise FileExistsError(f"{test} exists already: name another file, or remove it")
     for trace in traces:
         check(trace)
     parts = [_part(trace, wishes) for trace in sorted(traces, key=lambda one: one.root.started)]
@@ -111,7 +113,7 @@ def capture(traces: Sequence[StoredTrace], test: Path, wishes: Wishes) -> Captur
 
 
 def name_of(test: Path) -> str:
-    """The name of the function in a file of one test."""
+    """Return the name of the function in a file with one test."""
     plain = re.sub(r"\W+", "_", test.stem).strip("_") or "captured"
     return plain if plain.startswith("test") else f"test_{plain}"
 
@@ -132,7 +134,7 @@ def _part(trace: StoredTrace, wishes: Wishes) -> _Part:
 
 
 def _tools(played: Sequence[ToolCall], found: Sequence[Finding], live: Collection[str]) -> Iterator[ToolCall]:
-    """The calls that are answered, and the tools that a mended program will call for the first time."""
+    """Return the calls to play back, and the tools that a fixed program will call for the first time."""
     yield from (call for call in played if call.name not in live)
     known = {call.name for call in played}
     for name in dict.fromkeys(one.tool for one in found):
@@ -148,12 +150,12 @@ def _arguments(trace: StoredTrace, entry: Entry) -> tuple[str, ...]:
 
 
 def _failing(parts: Sequence[_Part]) -> int:
-    """The place of the first part that went wrong; the last one without."""
+    """Return the index of the first part that failed, or of the last one if none did."""
     return next((at for at, part in enumerate(parts) if part.found), len(parts) - 1)
 
 
 def _joined(parts: Sequence[_Part]) -> tuple[Cassette, tuple[Finding, ...]]:
-    """The cassette of all parts, one after the other, and what went wrong in the first that did."""
+    """Return the cassette of all parts in sequence, and the failures of the first part with failures."""
     interactions: list[Interaction] = []
     for part in parts:
         before = len(interactions)
@@ -169,7 +171,7 @@ def _joined(parts: Sequence[_Part]) -> tuple[Cassette, tuple[Finding, ...]]:
 
 
 def _last_of(interactions: Sequence[Interaction]) -> tuple[int, ...]:
-    """The calls that no other one of these comes after."""
+    """Return the last calls. Several calls are last if they ran concurrently."""
     followed = {number for one in interactions for number in one.after}
     return tuple(one.call for one in interactions if one.call not in followed)
 
@@ -184,6 +186,6 @@ def _notes(parts: Sequence[_Part]) -> Iterator[str]:
         yield from warnings_of(part.trace)
         failed = [call.name for call in part.cassette.tools if call.error is not None]
         for name in dict.fromkeys(failed):
-            yield f"{name} raises what it raised; if the tool itself is to be mended, let it run: --live-tools {name}"
+            yield f"{name} raises the recorded exception. If the tool is at fault, let it run: --live-tools {name}"
     if not any(part.found for part in parts):
         yield OWN_CHOICE

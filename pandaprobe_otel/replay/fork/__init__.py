@@ -1,9 +1,9 @@
-"""A recorded run once more, up to a span as it was and live from there: what another model or prompt would have done.
+"""A recorded run again: played back up to a span and live from there, with another model or prompt.
 
-- `cut`: which recorded calls are played, and which are asked anew
+- `cut`: the recorded calls that are played back, and those that are made again
 - `overrides`: another model or prompt in the requests that are sent
-- `forked_run`: the recording that plays one part and sends the other
+- `forked_run`: the recording that plays back one part and sends the other
 - `of_trace`: a stored trace as a recorded run
-- `rerun`: the recorded run and its forks, one after the other, judged alike
+- `rerun`: the recorded run and its forks, in sequence, with the same judges
 - `report`: both side by side, as text
 """

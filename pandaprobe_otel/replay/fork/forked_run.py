@@ -1,4 +1,4 @@
-"""The recording of a fork: what stays of a cassette answers, the rest is sent, and kept in a cassette of its own."""
+"""Recording of a fork: part of a cassette is played back; the rest is sent and saved in a new cassette."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.replay.answers.messages import INVENTED_SIGNATURE
+from pandaprobe_otel.replay.cassette_script import Script
 from pandaprobe_otel.replay.divergence import Divergence
 from pandaprobe_otel.replay.exchange import Exchange
-from pandaprobe_otel.replay.fork.cut import Cut
 from pandaprobe_otel.replay.fork.overrides import Override
+from pandaprobe_otel.replay.fork.recording_cut import Cut
 from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedRequest, ToolCall
 from pandaprobe_otel.replay.recording import Recording
-from pandaprobe_otel.replay.run import RecordingOptions, Run
-from pandaprobe_otel.replay.script import Script
+from pandaprobe_otel.replay.replayed_run import RecordingOptions, Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +24,9 @@ class ForkOptions:
     """Options of a fork.
 
     Attributes:
-        cut: What is played, and what has to be played before anything is sent.
-        override: What is asked otherwise.
-        live_tools: Names of tools that may run; all others are only played.
+        cut: The calls that are played back, and those that must be made before anything is sent.
+        override: The changes to requests that are sent.
+        live_tools: Names of tools that may run. All others are only played back.
     """
 
     cut: Cut
@@ -35,7 +35,7 @@ class ForkOptions:
 
 
 class ForkedRun(Run):
-    """A run of which one part is played and the other sent."""
+    """A run that plays back one part and sends the other."""
 
     def __init__(self, options: RecordingOptions, fork: ForkOptions) -> None:
         super().__init__(options)
@@ -44,18 +44,18 @@ class ForkedRun(Run):
 
     @property
     def divergence(self) -> Divergence | None:
-        """The first request before the cut that was not as it was recorded."""
+        """The first request before the cut that differs from the recorded one."""
         return None if self._script is None else self._script.divergence
 
     def read(self) -> None:
-        """Take what the cut has left. Live calls get numbers that no recorded one has."""
+        """Load the part that the cut kept. Live calls get numbers that no recorded call has."""
         self._old = self._fork.cut.kept
         self._script = Script(_in_any_order(self._old), ignore=self._options.ignore)
         numbers = [*(one.call for one in self._old.interactions), *self._fork.cut.gone]
         self._next_number = max(numbers, default=0) + 1
 
     def check(self) -> None:
-        """Raise what went wrong, or that the program has not come to the cut."""
+        """Raise the failure of the run, or an error if the program has not reached the cut."""
         if self.failure is not None:
             raise self.failure
         unused = None if self._script is None else self._script.never_asked(among=self._fork.cut.before)
@@ -63,15 +63,17 @@ class ForkedRun(Run):
             raise unused
         override = self._fork.override
         if not self._has_changed and (override.model or override.prompt):
-            raise RecordingError("no request was sent that asks the model, or has the prompt, of the call at the cut.")
+            raise RecordingError(
+                "no sent request has the model or the prompt of the call at the cut, so nothing was changed."
+            )
 
     def write(self) -> None:
-        """Write the cassette of the fork; the recorded run itself is none."""
+        """Write the cassette of the fork. The recorded run itself is not written again."""
         if self._fork.cut.gone:
             super().write()
 
     def begin(self, sent: RecordedRequest) -> Exchange:
-        """Return the exchange of a request; one that is sent may be another one than the program's."""
+        """Return the exchange of a request. The sent request may differ from the program's."""
         exchange = super().begin(sent)
         if exchange.played is None:
             try:
@@ -86,11 +88,11 @@ class ForkedRun(Run):
         return exchange
 
     def wants_tool(self, name: str) -> bool:
-        """Tell that every tool has to ask, for none may run by accident."""
+        """Return True: every tool must ask first, so that none runs by accident."""
         return True
 
     def tool_answer(self, name: str, arguments: Mapping[str, Any]) -> ToolCall | None:
-        """Return the recorded call of a tool; None if it may run. Raises Divergence, RecordingError."""
+        """Return the recorded call of a tool; None if it may run. Raises Divergence or RecordingError."""
         assert self._script is not None
         given, at = self._scrubber.value(dict(arguments)), self.places.current()
         known = self._script.take_known_tool(name, given, at=at)
@@ -99,20 +101,20 @@ class ForkedRun(Run):
         if not self._script.has_asked(self._fork.cut.before) or not self._fork.cut.gone:
             self._script.take_tool(name, given, at=at)
         why = "was not recorded with these arguments, and running it could change something"
-        return self.fail(RecordingError(f"the tool {name} {why}: --live-tools={name} lets it run."))
+        return self.fail(RecordingError(f"the tool {name} {why}. --live-tools={name} lets it run."))
 
     def _answer(self, request: RecordedRequest, at: str) -> tuple[Interaction | None, int]:
         assert self._script is not None
         known = self._script.take_known(request, at=at)
         if known is None and not (self._fork.cut.gone and self._script.has_asked(self._fork.cut.before)):
-            return self._script.take(request, at=at), 0  # which tells what is different
+            return self._script.take(request, at=at), 0  # It shows the difference.
         return known, 0
 
 
 def _in_any_order(cassette: Cassette) -> Cassette:
-    """Return what was made of a trace without the order of its calls.
+    """Return the cassette of a trace without the order of its calls.
 
-    A trace has times and no threads: of two branches, one may have ended before the other began, by chance.
+    A trace has times but no threads. A branch may have ended by chance before another one began.
     """
     if cassette.made_from is None:
         return cassette
@@ -120,16 +122,16 @@ def _in_any_order(cassette: Cassette) -> Cassette:
 
 
 def _check_signatures(sent: RecordedRequest) -> None:
-    """Refuse a request after an answer whose signature was made up, since the trace does not hold it."""
+    """Refuse a request that repeats a thought with an invented signature."""
     if INVENTED_SIGNATURE.encode() in sent.body:
         raise RecordingError(
-            "a request repeats a thought whose signature the trace does not hold, and no service takes an invented "
-            "one: cut the run before that thought, or fork a trace that init(replayable=True) has made."
+            "a request repeats a thought whose signature the trace does not have, and services refuse an invented "
+            "one. Cut the run before that thought, or fork a trace made with init(replayable=True)."
         )
 
 
 class ForkedRecording(Recording):
-    """`recording()` of a fork, which keeps what was asked in `path`."""
+    """`recording()` of a fork, which saves the requests in `path`."""
 
     def __init__(self, path: Path, fork: ForkOptions, *, ignore: tuple[Any, ...] = ()) -> None:
         options = RecordingOptions(path=path, mode="new", tools=True, ignore=ignore)

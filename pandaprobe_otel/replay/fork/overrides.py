@@ -1,4 +1,4 @@
-"""Another model, or another system prompt, in the requests that a fork sends. What is played stays as it was."""
+"""Another model or system prompt in the requests that a fork sends. Played calls stay unchanged."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import orjson
 
 from pandaprobe_otel.errors import RecordingError
-from pandaprobe_otel.local.pages.shapes import list_in, object_in
+from pandaprobe_otel.local.pages.json_shapes import list_in, object_in
 from pandaprobe_otel.replay.interactions import RecordedRequest
-from pandaprobe_otel.replay.requests import ModelRequest, read_request
+from pandaprobe_otel.replay.request_keys import ModelRequest, read_request
 
 Body = dict[str, Any]
 
@@ -23,7 +23,7 @@ _OF_MODELS: Final[Mapping[str, re.Pattern[str]]] = {
     "openai": re.compile(r"(gpt-|chatgpt-|o\d(-|$)|text-embedding-)"),
     "cohere": re.compile(r"(command-|c4ai-)"),
 }
-"""Beginnings of the names of models that their makers serve by a protocol of their own."""
+"""Prefixes of models that their vendors serve through a protocol of their own."""
 _MODEL_IN_PATH: Final = (
     re.compile(r"(?<=/models/)[^/:]+(?=:\w+$)"),  # Gemini, Vertex AI
     re.compile(r"(?<=/model/)[^/]+(?=/[\w-]+$)"),  # Bedrock
@@ -36,18 +36,18 @@ _FIELD_OF: Final[Mapping[tuple[str, str], str]] = {
     ("openai", "responses"): "instructions",
     ("bedrock", ""): "system",
 }
-"""The field for a new prompt, by protocol and operation; elsewhere a prompt is the first message."""
+"""Field of the system prompt, by protocol and operation. In others, the prompt is the first message."""
 _SYSTEM_ROLES: Final = frozenset({"system", "developer"})
 _SIGNED: Final = "AWS4-HMAC-SHA256"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
-    """Changes to the requests of a fork; None leaves them as the program makes them.
+    """Changes to the requests of a fork. None: the program's own value.
 
     Attributes:
-        like: The recorded request at the cut. Only requests to its model are sent to another one, and only those that
-            have its prompt get another one: a program may have several of each.
+        like: The recorded request at the cut. Only requests with its model get the new model, and only those with its
+            prompt get the new prompt, since a program may have several of each.
     """
 
     model: str | None = None
@@ -55,9 +55,9 @@ class Override:
     like: RecordedRequest | None = None
 
     def applied(self, request: RecordedRequest) -> RecordedRequest | None:
-        """Return the request to send instead of the program's; None if that is to be sent as it is.
+        """Return the request to send in place of the program's; None to send that unchanged.
 
-        Raises RecordingError where it cannot be changed: it is signed, or speaks another protocol than the model.
+        Raises RecordingError if it cannot be changed: it is signed, or the new model uses another protocol.
         """
         if self.like is None or (self.model is None and self.prompt is None):
             return None
@@ -68,7 +68,7 @@ class Override:
         if body is None or read.protocol != like.protocol or not (has_model or has_prompt):
             return None
         if request.headers.get("authorization", "").startswith(_SIGNED):
-            raise RecordingError("A request to AWS is signed, and cannot be changed here: change the program.")
+            raise RecordingError("A request to AWS is signed and cannot be changed here: change the program.")
         if has_prompt:
             body = _with_prompt(read, body, str(self.prompt))
         if has_model:
@@ -77,7 +77,7 @@ class Override:
 
 
 def prompt_of(request: ModelRequest) -> Any:
-    """Return the system prompt of a request: a text, or its parts; None if it has none."""
+    """Return the system prompt of a request: a text or its parts; None without one."""
     for name in _FIELDS:
         if name in request.fields:
             return request.fields[name]
@@ -94,16 +94,16 @@ def _json_of(body: bytes) -> Any:
 
 
 def _check_family(model: str, protocol: str) -> None:
-    """Refuse a model that another protocol serves. A name that nothing is known of may be anything."""
+    """Refuse a model of another protocol. Unknown names are accepted."""
     family = next((name for name, pattern in _OF_MODELS.items() if pattern.match(model)), None)
     if family is not None and protocol in _OF_MODELS and family != protocol:
         raise RecordingError(
-            f"{model} is asked by the protocol {family}, and this program speaks {protocol}. Change its client."
+            f"{model} needs the protocol {family}, but this program uses {protocol}. Change its client."
         )
 
 
 def _with_model(request: RecordedRequest, body: Body, model: str, protocol: str) -> tuple[RecordedRequest, Body]:
-    """Return a request to another model, which stands in the body, in the path, or in both."""
+    """Return a request to another model, which is named in the body, in the path, or in both."""
     _check_family(model, protocol)
     url = urlsplit(request.uri)
     path = url.path
@@ -115,7 +115,10 @@ def _with_model(request: RecordedRequest, body: Body, model: str, protocol: str)
 
 
 def _with_prompt(request: ModelRequest, body: Body, prompt: str) -> Body:
-    """Return a body with another system prompt: in the field that has it, else in a first message, else in a field."""
+    """Return a body with another system prompt.
+
+    It replaces the field of the prompt, or else the first message, or else is added as a field.
+    """
     name: str | None = next((name for name in _FIELDS if name in body), None)
     turns_name = "input" if request.operation == "responses" else "messages"
     turns = list_in(body.get(turns_name)) or ()
@@ -129,7 +132,7 @@ def _with_prompt(request: ModelRequest, body: Body, prompt: str) -> Body:
 
 
 def _as_system(request: ModelRequest, prompt: str) -> Any:
-    """Return a prompt in the form that its field has."""
+    """Return a prompt in the form of its field."""
     if request.protocol == "gemini":
         return {"parts": [{"text": prompt}]}
     return [{"text": prompt}] if request.operation.startswith("converse") else prompt

@@ -1,6 +1,6 @@
-"""A recorded run and its forks: the program runs once with all that was recorded, then as often as asked from the cut.
+"""A recorded run and its forks: the program runs once with the whole recording, then several times from the cut on.
 
-Each run is a case of an evaluation, so that scorers and judges say of a fork what they say of the recorded run.
+Each run is a case of an evaluation, so that the same scorers and judges apply to forks and the recorded run.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from opentelemetry.trace import SpanContext, get_current_span
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.mapping.attributes import FORKED_FROM
 from pandaprobe_otel.replay.divergence import Divergence
-from pandaprobe_otel.replay.fork.cut import Cut, cut_from, whole
 from pandaprobe_otel.replay.fork.forked_run import ForkedRecording, ForkOptions
 from pandaprobe_otel.replay.fork.overrides import Override
+from pandaprobe_otel.replay.fork.recording_cut import Cut, cut_from, whole
 from pandaprobe_otel.replay.interactions import Cassette
-from pandaprobe_otel.replay.run import RecordedCall
+from pandaprobe_otel.replay.replayed_run import RecordedCall
 
 if TYPE_CHECKING:
-    from pandaprobe_otel.evals.comparison import Comparison
     from pandaprobe_otel.evals.local_judge import LocalJudge
     from pandaprobe_otel.evals.report import CaseResult, Report
+    from pandaprobe_otel.evals.report_comparison import Comparison
     from pandaprobe_otel.evals.task_runs import Scorer
 
 MAX_FORKS: Final = 1000
-"""Files that one cassette's forks may be kept in."""
+"""Most saved forks of one cassette."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +39,10 @@ class RerunOptions:
     """Options of a rerun.
 
     Attributes:
-        arguments: Those of the entry: by name, by place, or a single one.
-        span: Where the run is cut; None: all calls are sent.
+        arguments: The entry's arguments: by name, by position, or a single one.
+        span: The span of the cut; None: all calls are sent.
         live_tools: Names of tools that may run.
-        ignore: Where requests may differ from the recorded ones.
+        ignore: Parts in which requests may differ from the recorded ones.
     """
 
     arguments: Any = None
@@ -56,13 +56,13 @@ class RerunOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forks:
-    """The recorded run, and what became of it.
+    """The recorded run and its forks.
 
     Attributes:
         before: The recorded run, once for each fork.
         after: The forks.
         calls: The requests of each fork.
-        kept_in: The cassettes of the forks that came to their end.
+        kept_in: The cassettes of the forks that ran to the end.
     """
 
     options: RerunOptions
@@ -74,7 +74,7 @@ class Forks:
 
     @property
     def comparison(self) -> Comparison:
-        """Both held against each other, metric by metric."""
+        """Comparison of both, metric by metric."""
         return self.after.compare(self.before)
 
 
@@ -89,19 +89,19 @@ def rerun(
     judge: LocalJudge | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Forks:
-    """Run the program as it was recorded, then from the cut on with live answers.
+    """Run the program as recorded, then from the cut on with live answers.
 
     Args:
-        path: The cassette; forks are kept beside it, as `NAME.fork-1.yaml`.
-        cassette: What was recorded.
-        entry: The function to call; a coroutine function or a generator is run to its end.
-        options: What is done otherwise.
-        metrics: Functions, and names of metrics if there is a `judge`, that say something of each run.
-        thresholds: The scores that pass, by name.
-        judge: A model that is asked from here.
-        say: Gets a line for what is going on.
+        path: The cassette. Forks are saved beside it, as `NAME.fork-1.yaml`.
+        cassette: The recording.
+        entry: The function to call. Coroutine functions and generators are run to the end.
+        options: The changes.
+        metrics: Functions, and names of metrics if there is a `judge`.
+        thresholds: The lowest passing scores, by name.
+        judge: A model that is called from here.
+        say: Called with a line of text for each event.
 
-    Raises RecordingError where the recorded run cannot be repeated, so that nothing could be compared.
+    Raises RecordingError if the recorded run cannot be repeated, since there would be nothing to compare.
     """
     from pandaprobe_otel.evals.experiment import evaluate
 
@@ -118,7 +118,7 @@ def rerun(
     runs = _Runs(path, entry, options, cassette.made_from)
     recorded = judged([{"id": "recorded", "input": options.arguments}], partial(runs.recorded, cassette))
     if runs.refused is not None:
-        raise RecordingError(f"The recorded run is not what the program does now. {runs.refused}")
+        raise RecordingError(f"The program no longer behaves as in the recording. {runs.refused}")
     runs.origin = runs.origin or _root_of(recorded.cases[0])
     cases = [{"id": f"fork {number}", "input": options.arguments} for number in range(1, options.repeat + 1)]
     after = judged(cases, partial(runs.forked, cut))
@@ -134,7 +134,7 @@ def rerun(
 
 
 class _Runs:
-    """The runs of one command."""
+    """Runs of one command."""
 
     def __init__(self, path: Path, entry: Callable[..., Any], options: RerunOptions, made_from: str | None) -> None:
         self._path = path
@@ -146,7 +146,7 @@ class _Runs:
         self.kept_in: list[Path] = []
 
     def recorded(self, cassette: Cassette, given: Any) -> Any:
-        """Run the program with all that was recorded."""
+        """Run the program with the whole recording."""
         options = ForkOptions(cut=whole(cassette), live_tools=self._options.live_tools)
         try:
             with ForkedRecording(self._path, options, ignore=self._options.ignore):
@@ -156,7 +156,7 @@ class _Runs:
             raise
 
     def forked(self, cut: Cut, given: Any) -> Any:
-        """Run the program up to the cut with what was recorded, and on from there."""
+        """Run the program with the recording up to the cut, and live from there."""
         wanted = self._options
         override = Override(
             model=wanted.model, prompt=wanted.prompt, like=None if cut.first is None else cut.first.request
@@ -175,7 +175,7 @@ class _Runs:
         return result
 
     def _mark_span(self) -> None:
-        """Tell in the fork's trace which one it was forked from."""
+        """Set an attribute in the fork's trace that names the recorded one."""
         if self.origin is None:
             return
         trace_id, span_id = self.origin
@@ -202,16 +202,16 @@ def _name(entry: Callable[..., Any]) -> str:
 
 
 def _free_path(path: Path) -> Path:
-    """Return the file for a fork that no other one has."""
+    """Return an unused file name for a fork."""
     for number in range(1, MAX_FORKS + 1):
         free = path.with_name(f"{path.stem}.fork-{number}{path.suffix or '.yaml'}")
         if not free.exists():
             return free
-    raise RecordingError(f"{path}: has {MAX_FORKS} forks already. Remove those that are not needed.")
+    raise RecordingError(f"{path}: has {MAX_FORKS} forks already. Remove forks that you do not need.")
 
 
 def called(entry: Callable[..., Any], given: Any) -> Any:
-    """Call the entry, and wait for what it returns."""
+    """Call the entry, and wait for its result."""
     if isinstance(given, Mapping):
         result = entry(**cast("Mapping[str, Any]", given))
     elif isinstance(given, list):

@@ -1,7 +1,7 @@
-"""Hooks by which HTTP libraries ask a recording before they send; installed while one is open.
+"""Hooks through which HTTP libraries ask a recording before they send. They are installed while a recording is open.
 
-Each module hooks one library at the place where it picks the way out, so that whatever is configured there stays in
-use while recording, and no socket is opened while playing. A library that is imported later is hooked then.
+Each module hooks one library at the point where it chooses the transport. So all configured transports stay in use
+while recording, and no socket is opened during playback. A library that is imported later is hooked then.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ HOOKED: Final = {
     "aiohttp": "aiohttp",
     "botocore.endpoint": "botocore",
     "requests.sessions": "requests",
-    "opentelemetry.sdk.trace": "spans",
-    "websockets.asyncio.client": "refused",
-    "websockets.sync.client": "refused",
-    "claude_agent_sdk._internal.transport.subprocess_cli": "refused",
-    "grpc": "refused",
-    "grpc.aio": "refused",
+    "opentelemetry.sdk.trace": "span_starts",
+    "websockets.asyncio.client": "unrecordable",
+    "websockets.sync.client": "unrecordable",
+    "claude_agent_sdk._internal.transport.subprocess_cli": "unrecordable",
+    "grpc": "unrecordable",
+    "grpc.aio": "unrecordable",
 }
-"""Module of a library -> module here that hooks it."""
+"""Module of a library, with the module here that hooks it."""
 
 
 class Undoable(Protocol):
     """A change to a library."""
 
     def undo(self) -> None:
-        """Put everything back as it was."""
+        """Restore the original."""
         ...
 
 
@@ -45,7 +45,7 @@ _patches: dict[str, Sequence[Undoable]] = {}
 
 
 def install() -> None:
-    """Hook what is imported, and what will be."""
+    """Hook the imported libraries now, and others when they are imported."""
     global _is_on, _waits_for_imports
     with _lock:
         _is_on = True
@@ -60,7 +60,7 @@ def install() -> None:
 
 
 def remove() -> None:
-    """Put every library back as it was."""
+    """Restore every library."""
     global _is_on
     with _lock:
         _is_on = False

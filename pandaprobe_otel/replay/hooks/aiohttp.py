@@ -1,4 +1,4 @@
-"""aiohttp: a session's request, with its redirects inside. google-genai, aiobotocore and litellm send with it."""
+"""aiohttp: requests of a session, including redirects. google-genai, aiobotocore and litellm use it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pandaprobe_otel.replay.hooks.bodies import body_of
 from pandaprobe_otel.replay.hooks.patch import Patch, patch
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
-from pandaprobe_otel.replay.run import Run
+from pandaprobe_otel.replay.replayed_run import Run
 
 _OF_BODY: Final = ("content-type", "content-length", "content-encoding")
 _LIMIT: Final = 2**16
@@ -26,7 +26,7 @@ _SIMPLE: Final = (
     "ServerTimeoutError",
     "SocketTimeoutError",
 )
-"""Exceptions that are made of a text."""
+"""Exceptions that can be created from a text."""
 
 
 def install(aiohttp: ModuleType) -> list[Patch]:
@@ -67,7 +67,9 @@ def _sent(session: Any, method: str, url: Any, options: dict[str, Any]) -> Recor
     given = {**session.headers, **dict(options.get("headers") or {})}
     headers = {str(name).lower(): str(value) for name, value in given.items()}
     if headers.get("upgrade", "").lower() == "websocket":
-        raise RecordingError(f"A websocket ({whole.host}) cannot be recorded: only requests with one answer can.")
+        raise RecordingError(
+            f"A websocket ({whole.host}) cannot be recorded: a recording supports only requests with a single answer."
+        )
     json, data = options.get("json"), options.get("data")
     if json is not None:
         data = session.json_serialize(json)
@@ -75,7 +77,7 @@ def _sent(session: Any, method: str, url: Any, options: dict[str, Any]) -> Recor
 
 
 def _instead(request: RecordedRequest, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a request that a fork sends in the place of the program's."""
+    """Return the options of the request that a fork sends in place of the program's."""
     given = dict(options.get("headers") or {})
     headers = {name: value for name, value in given.items() if str(name).lower() not in _OF_BODY}
     headers["Content-Type"] = "application/json"
@@ -88,7 +90,7 @@ def _decompresses(session: Any, options: dict[str, Any]) -> bool:
 
 
 async def _check(response: Any, check: bool | Callable[[Any], Awaitable[None]]) -> None:
-    """Raise for a status as the session would have done."""
+    """Raise for an error status, as the session would have done."""
     if callable(check):
         await check(response)
     elif check:
@@ -102,7 +104,7 @@ def _listen(response: Any, exchange: Exchange, *, is_plain: bool) -> None:
 
 
 class _Each:
-    """An iteration over what a reader gives, until it gives what is the end."""
+    """Iterator over the results of a reader, up to an end value."""
 
     def __init__(self, read: Callable[[], Awaitable[Any]], end: Any) -> None:
         self._read = read
@@ -119,7 +121,7 @@ class _Each:
 
 
 class _KeptReader:
-    """A reader of aiohttp around which what is read is noted."""
+    """Reader of aiohttp that notes everything that is read."""
 
     def __init__(self, inner: Any, exchange: Exchange) -> None:
         self._inner = inner
@@ -169,11 +171,11 @@ class _KeptReader:
         return self._note(piece), is_end
 
     def read_nowait(self, n: int = -1) -> bytes:
-        """Read what is there."""
+        """Read the available bytes."""
         return self._note(self._inner.read_nowait(n))
 
     def set_exception(self, *arguments: Any) -> None:
-        """Take the exception that later readers get: the app has closed the answer."""
+        """Store the exception for later readers, because the app has closed the answer."""
         self._leave()
         self._inner.set_exception(*arguments)
 
@@ -201,14 +203,14 @@ class _KeptReader:
 
 
 class _Player:
-    """Makes answers of aiohttp's own class, without a connection."""
+    """Maker of answers of aiohttp's own class, without a connection."""
 
     def __init__(self, aiohttp: ModuleType) -> None:
         self._aiohttp = aiohttp
         self._reader: type[Any] = type("PlayedReader", (_PlayedReader, aiohttp.StreamReader), {})
 
     def __call__(self, session: Any, sent: RecordedRequest, exchange: Exchange, run: Run) -> Any:
-        """Return the recorded answer. Raises what was raised when there was none."""
+        """Return the recorded answer, or raise the recorded exception."""
         from multidict import CIMultiDict, CIMultiDictProxy
         from yarl import URL
 
@@ -232,7 +234,7 @@ class _Player:
         return response
 
     def _bare(self, sent: RecordedRequest, url: Any, session: Any, loop: asyncio.AbstractEventLoop) -> Any:
-        """Return a response that has got nothing yet. What its class is made of differs between versions."""
+        """Return an empty response. The arguments of its class differ between versions."""
         from multidict import CIMultiDict, CIMultiDictProxy
 
         kind = self._aiohttp.ClientResponse
@@ -261,13 +263,13 @@ class _Player:
 
 
 class _NothingWritten:
-    """The writer of a request that was not sent."""
+    """Writer of a request that was not sent."""
 
     output_size = 0
 
 
 class _PlayedReader:
-    """A reader of aiohttp that feeds itself with a recorded piece whenever it would wait for one."""
+    """Reader of aiohttp that adds a recorded piece whenever it would wait for one."""
 
     def __init__(
         self,

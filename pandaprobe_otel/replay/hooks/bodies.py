@@ -1,4 +1,4 @@
-"""The bytes of a request's body, of whatever sort a library takes."""
+"""Bytes of a request's body, for all types of bodies that a library accepts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pandaprobe_otel.errors import RecordingError
 
 
 def body_of(body: Any) -> bytes:
-    """Return the bytes, and leave a file where it was. Raises RecordingError for what can be read only once."""
+    """Return the bytes, and restore the position of a file. Raises RecordingError for a body that can be read only
+    once.
+    """
     if body is None:
         return b""
     if isinstance(body, str):
@@ -26,5 +28,5 @@ def body_of(body: Any) -> bytes:
         return content.encode() if isinstance(content, str) else content
     raise RecordingError(
         f"A request whose body is a {type(body).__name__} cannot be recorded: it can be read only once. "
-        "Give the client bytes, or leave its host out with ignore=['https://that.host']."
+        "Pass bytes to the client, or exclude its host with ignore=['https://that.host']."
     )

@@ -1,6 +1,6 @@
-"""botocore: the last step of a call of a service, signed and with its retries around it.
+"""botocore: the last step of a service call, after signing and inside its retries.
 
-aiobotocore sends with aiohttp or httpx, and is recorded there.
+aiobotocore sends through aiohttp or httpx, and is recorded there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pandaprobe_otel.replay.hooks.patch import Patch, patch
 from pandaprobe_otel.replay.hooks.urllib3_bodies import KeptBody, PlayedBody, urllib3_error
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
-from pandaprobe_otel.replay.run import Run
+from pandaprobe_otel.replay.replayed_run import Run
 
 _ERRORS: Final = (
     "ConnectTimeoutError",
@@ -36,7 +36,7 @@ def _send(original: Any, endpoint: Any, request: Any) -> Any:
     exchange = run.begin(_sent(request))
     if exchange.played is not None:
         return _play(request, exchange, run)
-    if exchange.instead is not None:  # with an API key, as what is signed cannot be changed
+    if exchange.instead is not None:  # Only with an API key, since a signed request cannot be changed.
         request = _changed(request, exchange.instead)
     try:
         with inside():
@@ -48,16 +48,16 @@ def _send(original: Any, endpoint: Any, request: Any) -> Any:
     exchange.answered(response.status_code, getattr(response.raw, "reason", "") or "", headers)
     if request.stream_output:
         response.raw = KeptBody(response.raw, exchange)
-    else:  # read already
+    else:  # was read already
         exchange.arrived(response.content)
         exchange.ended()
     return response
 
 
 def _changed(request: Any, instead: RecordedRequest) -> Any:
-    """Return a request that asks something else, with the headers of this one."""
+    """Return a request with another body and address, and the headers of this one."""
     headers = deepcopy(request.headers)
-    del headers["Content-Length"]  # as a message of e-mail, they would have both
+    del headers["Content-Length"]  # An email message would keep both values.
     headers["Content-Length"] = str(len(instead.body))
     return type(request)(request.method, instead.uri, headers, instead.body, request.stream_output)
 
@@ -87,7 +87,7 @@ def _play(request: Any, exchange: Any, run: Run) -> Any:
 
 
 def _error(name: str | None, url: str) -> Exception:
-    """Return the recorded exception of a request that got no answer."""
+    """Return the recorded exception of a request without an answer."""
     from botocore import exceptions
 
     kind = getattr(exceptions, name if name in _ERRORS else "EndpointConnectionError")

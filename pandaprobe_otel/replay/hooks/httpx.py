@@ -1,7 +1,7 @@
-"""httpx and httpx2: a client asks for its transport, and gets one that asks the recording first.
+"""httpx and httpx2: a client asks for its transport, and gets a wrapper that asks the recording first.
 
-Whatever transport is configured is inside, so proxies, mounts and those of litellm are covered. What answers in the
-process itself, such as an ASGI app under test, is left alone: what it asks is recorded, not what it is asked.
+The configured transport stays inside, so proxies, mounts and litellm's transports are covered. Transports that answer
+in the process, such as an ASGI app under test, are not wrapped: requests by the app are recorded, not requests to it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pandaprobe_otel.replay.exchange import Exchange, beyond, pieces_of
 from pandaprobe_otel.replay.hooks.patch import Patch, patch
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
-from pandaprobe_otel.replay.run import Run
+from pandaprobe_otel.replay.replayed_run import Run
 
 _BEGINNING: Final = 300
 _OF_BODY: Final = ("content-length", "content-encoding", "transfer-encoding")
 _TRIES_AGAIN: Final = "x-stainless-retry-count"
-"""Header of clients that try again whatever is raised, after a wait: those of OpenAI and Anthropic, Groq, Together."""
+"""Header that stops retries in clients that otherwise retry after any exception: OpenAI, Anthropic, Groq, Together."""
 _AT_ONCE: Final = {"x-should-retry": "false"}
 _IN_PROCESS: Final = ("ASGITransport", "WSGITransport")
 
@@ -43,7 +43,7 @@ def install(library: ModuleType) -> list[Patch]:
 
 
 class _Pieces:
-    """The classes of one library that its clients insist on."""
+    """Classes of one library that its clients check for."""
 
     def __init__(self, library: ModuleType) -> None:
         self.library = library
@@ -53,12 +53,12 @@ class _Pieces:
         )
 
     def answers_in_process(self, transport: Any) -> bool:
-        """Tell whether a transport hands requests to an app of this very process."""
+        """Return whether a transport passes requests to an app in this process."""
         classes = type(transport).__mro__
         return any(each.__name__ in _IN_PROCESS or each.__module__ == "starlette.testclient" for each in classes)
 
     def sent(self, request: Any, exchange: Exchange) -> Any:
-        """Return the request to send: the program's, or what a fork asks instead."""
+        """Return the request to send: the program's, or the one that a fork sends in its place."""
         if exchange.instead is None:
             return request
         headers = [(name, value) for name, value in request.headers.multi_items() if name not in _OF_BODY]
@@ -68,21 +68,21 @@ class _Pieces:
         )
 
     def listen(self, response: Any, exchange: Exchange) -> Any:
-        """Keep the answer as the app reads it."""
+        """Save the answer while the app reads it."""
         headers = {name.lower(): value for name, value in response.headers.items()}
         try:
             body = response.content
         except self.library.ResponseNotRead:
             exchange.answered(response.status_code, response.reason_phrase, headers)
             response.stream = self.kept(response.stream, exchange)
-        else:  # a transport that gives whole answers
+        else:  # The transport returns complete answers.
             exchange.answered(response.status_code, response.reason_phrase, headers, is_plain=True)
             exchange.arrived(body)
             exchange.ended()
         return response
 
     def play(self, exchange: Exchange, run: Run, request: Any) -> Any:
-        """Return the recorded answer. Raises what was raised when there was none."""
+        """Return the recorded answer, or raise the recorded exception."""
         assert exchange.played is not None
         answer = exchange.played.answer
         if not answer.status:
@@ -98,7 +98,7 @@ class _Pieces:
         )
 
     def refuse(self, error: Exception, request: Any) -> Any:
-        """Return an error as an answer that no client tries again; at the end of the block it is raised itself."""
+        """Return an error as an answer that no client retries. The error itself is raised at the end of the block."""
         said = {"type": "error", "error": {"type": type(error).__name__, "message": str(error)}}
         return self.library.Response(400, headers=_AT_ONCE, json=said, request=request)
 
@@ -112,7 +112,7 @@ class _Pieces:
 
 
 class _Transport:
-    """A transport around a client's own."""
+    """Wrapper around a client's transport."""
 
     def __init__(self, inner: Any, run: Run, pieces: _Pieces) -> None:
         self._inner = inner
@@ -123,7 +123,7 @@ class _Transport:
         return getattr(self._inner, name)
 
     def handle_request(self, request: Any) -> Any:
-        """Send a request of a synchronous client, or play its answer."""
+        """Send a request of a synchronous client, or play back its answer."""
         sent = _sent(request, request.read())
         if _is_mcp(sent):
             return self._inner.handle_request(request)
@@ -142,7 +142,7 @@ class _Transport:
         return self._pieces.listen(response, exchange)
 
     async def handle_async_request(self, request: Any) -> Any:
-        """Send a request of an asynchronous client, or play its answer."""
+        """Send a request of an asynchronous client, or play back its answer."""
         sent = _sent(request, await request.aread())
         if _is_mcp(sent):
             return await self._inner.handle_async_request(request)
@@ -161,7 +161,9 @@ class _Transport:
         return self._pieces.listen(response, exchange)
 
     def _begun(self, sent: RecordedRequest, request: Any) -> Any:
-        """Return the exchange of a request; instead of what it raises, an answer to a client that would try again."""
+        """Return the exchange of a request. If the client would retry after an exception, return that as an answer
+        instead.
+        """
         try:
             return self._run.begin(sent)
         except (Divergence, RecordingError) as error:
@@ -176,9 +178,10 @@ def _sent(request: Any, body: bytes) -> RecordedRequest:
 
 
 def _is_mcp(sent: RecordedRequest) -> bool:
-    """Tell whether a client of the Model Context Protocol talks to its server, over streams that never end.
+    """Return whether a client of the Model Context Protocol talks to its server, through streams that never end.
 
-    Such a server runs as it would over standard input; calls of its tools are answered where they are made.
+    Such a server runs as it would through standard input. Its tool calls are recorded and played back where the app
+    makes them.
     """
     if any(name.startswith("mcp-") for name in sent.headers):
         return True
@@ -186,7 +189,7 @@ def _is_mcp(sent: RecordedRequest) -> bool:
 
 
 class _KeptStream:
-    """The body of an answer, noted piece by piece as it passes."""
+    """Body of an answer, noted piece by piece."""
 
     def __init__(self, inner: Any, exchange: Exchange) -> None:
         self._inner = inner
@@ -213,12 +216,12 @@ class _KeptStream:
         self._exchange.ended()
 
     def close(self) -> None:
-        """Close the connection; the app has what it wants."""
+        """Close the connection, because the app needs no more."""
         self._exchange.left()
         self._inner.close()
 
     async def aclose(self) -> None:
-        """Close the connection; the app has what it wants."""
+        """Close the connection, because the app needs no more."""
         self._exchange.left()
         await self._inner.aclose()
 
@@ -227,7 +230,7 @@ class _KeptStream:
 
 
 class _PlayedStream:
-    """The body of a recorded answer, in the pieces that it came in, and with the end that it had."""
+    """Body of a recorded answer, with its original pieces and end."""
 
     def __init__(self, exchange: Exchange, run: Run, error: Callable[[], Exception]) -> None:
         assert exchange.played is not None
@@ -246,7 +249,7 @@ class _PlayedStream:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for piece in pieces_of(self._played, delays=self._run.delays):
             if piece.wait_s:
-                import anyio  # httpx is built on it: the app's loop may be trio's
+                import anyio  # httpx depends on it, and the app may run on trio.
 
                 await anyio.sleep(piece.wait_s)
             yield piece.data
@@ -262,11 +265,11 @@ class _PlayedStream:
         self._exchange.ended()
 
     def close(self) -> None:
-        """Forget the rest."""
+        """Drop the rest."""
         self._exchange.left()
 
     async def aclose(self) -> None:
-        """Forget the rest."""
+        """Drop the rest."""
         self._exchange.left()
 
     def __del__(self) -> None:

@@ -1,4 +1,4 @@
-"""One wrapped attribute of a library, and the way back."""
+"""A wrapped attribute of a library, which can be restored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pandaprobe_otel.errors import RecordingError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Patch:
-    """An attribute that was wrapped."""
+    """A wrapped attribute."""
 
     owner: Any
     name: str
@@ -20,22 +20,22 @@ class Patch:
     wrapper: Any
 
     def undo(self) -> None:
-        """Put the original back; if someone has wrapped ours in the meantime, it stays inside and passes through."""
+        """Restore the original. If another wrapper was added meanwhile, ours stays inside it and forwards calls."""
         if _own(self.owner).get(self.name) is self.wrapper:
             setattr(self.owner, self.name, self.original)
 
 
 def patch(owner: Any, name: str, around: Callable[..., Any]) -> Patch:
-    """Wrap `owner.name`: `around` is called with the original and the arguments.
+    """Wrap `owner.name`. `around` is called with the original and the arguments.
 
-    Raises RecordingError when it is not there, as in a version of the library that is built differently.
+    Raises RecordingError if the attribute is missing, as in unsupported versions of the library.
     """
     original: Any = _own(owner).get(name)
     if original is None:
         library = owner.__module__.partition(".")[0] if isinstance(owner, type) else owner.__name__
         raise RecordingError(
             f"This version of {library} cannot be recorded: it has no {getattr(owner, '__name__', owner)}.{name}. "
-            "Tell the authors of pandaprobe-otel which version it is."
+            "Report the version to the authors of pandaprobe-otel."
         )
 
     @functools.wraps(original)

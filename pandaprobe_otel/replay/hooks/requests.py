@@ -1,4 +1,4 @@
-"""requests: a session picks an adapter for each URL, and gets one that asks the recording first."""
+"""requests: a session chooses an adapter for each URL, and gets a wrapper that asks the recording first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pandaprobe_otel.replay.hooks.patch import Patch, patch
 from pandaprobe_otel.replay.hooks.urllib3_bodies import KeptBody, PlayedBody, urllib3_error
 from pandaprobe_otel.replay.interactions import RecordedRequest
 from pandaprobe_otel.replay.open_recordings import current, inside
-from pandaprobe_otel.replay.run import Run
+from pandaprobe_otel.replay.replayed_run import Run
 
 
 def install(sessions: Any) -> list[Patch]:
@@ -27,7 +27,7 @@ def _get_adapter(original: Any, session: Any, url: str) -> Any:
 
 
 class _Adapter:
-    """An adapter around a session's own."""
+    """Wrapper around a session's adapter."""
 
     def __init__(self, inner: Any, run: Run) -> None:
         self._inner = inner
@@ -37,7 +37,7 @@ class _Adapter:
         return getattr(self._inner, name)
 
     def send(self, request: Any, **options: Any) -> Any:
-        """Send a request, or play its answer."""
+        """Send a request, or play back its answer."""
         headers = {str(name).lower(): str(value) for name, value in request.headers.items()}
         sent = RecordedRequest(request.method or "GET", request.url or "", headers, body_of(request.body))
         exchange = self._run.begin(sent)
@@ -74,7 +74,7 @@ class _Adapter:
 
 
 def _error(name: str | None, request: Any) -> Exception:
-    """Return the recorded exception of a request that got no answer."""
+    """Return the recorded exception of a request without an answer."""
     from requests import exceptions
 
     kind = getattr(exceptions, name or "", None)

@@ -1,4 +1,4 @@
-"""Bodies of answers as botocore and requests read them from urllib3: one is kept as it passes, one is played."""
+"""Bodies of answers as botocore and requests read them from urllib3, one class for saving and one for playback."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from pandaprobe_otel.replay.exchange import Exchange, Piece, beyond, pieces_of
-from pandaprobe_otel.replay.run import Run
+from pandaprobe_otel.replay.replayed_run import Run
 
 _CHUNK: Final = 65536
 
 
 class KeptBody:
-    """A body of urllib3 around which what is read is noted."""
+    """Body of urllib3 that notes everything that is read."""
 
     def __init__(self, inner: Any, exchange: Exchange) -> None:
         self._inner = inner
@@ -32,7 +32,7 @@ class KeptBody:
         return self._noted(self._inner.stream(amt, decode_content=decode_content))
 
     def read(self, amt: int | None = None, decode_content: bool | None = None, **options: Any) -> bytes:
-        """Read so many bytes, or all."""
+        """Read this many bytes, or all."""
         self._exchange.is_plain = self._exchange.is_plain or bool(decode_content)
         if decode_content is not None:
             options["decode_content"] = decode_content
@@ -56,12 +56,12 @@ class KeptBody:
         return list(self)
 
     def close(self) -> None:
-        """Close the connection; the app has what it wants."""
+        """Close the connection, because the app needs no more."""
         self._exchange.left()
         self._inner.close()
 
     def release_conn(self) -> None:
-        """Give the connection back; the app has what it wants."""
+        """Release the connection, because the app needs no more."""
         self._exchange.left()
         self._inner.release_conn()
 
@@ -91,9 +91,10 @@ class KeptBody:
 
 
 class PlayedBody(io.RawIOBase):
-    """The body of a recorded answer, in the pieces that it came in, and with the end that it had.
+    """Body of a recorded answer, with its original pieces and end.
 
-    headers: of the library's own kind. error: makes what is raised at the end of one that broke.
+    headers: of the library's own type.
+    error: makes the exception at the end of an answer that broke off.
     """
 
     def __init__(self, exchange: Exchange, run: Run, headers: Any, error: Callable[[str | None], Exception]) -> None:
@@ -111,7 +112,7 @@ class PlayedBody(io.RawIOBase):
         self.version = 11
 
     def readable(self) -> bool:
-        """A body can be read."""
+        """Return True: a body can be read."""
         return True
 
     def stream(self, amt: int | None = _CHUNK, decode_content: bool | None = None) -> Iterator[bytes]:
@@ -120,7 +121,7 @@ class PlayedBody(io.RawIOBase):
             yield piece
 
     def read(self, amt: int | None = -1, decode_content: bool | None = None, **_: Any) -> bytes:
-        """Read so many bytes, or all."""
+        """Read this many bytes, or all."""
         if amt is None or amt < 0:
             return b"".join(self.stream(None))
         return self._some(amt) if amt else b""
@@ -157,13 +158,13 @@ class PlayedBody(io.RawIOBase):
         """Do nothing: there is no connection."""
 
     def close(self) -> None:
-        """Forget the rest."""
+        """Drop the rest."""
         self._exchange.left()
         super().close()
 
 
 def urllib3_error(name: str | None) -> Exception:
-    """Return what urllib3 raises while a body is read, by its recorded name."""
+    """Return the exception that urllib3 raises while a body is read, by its recorded name."""
     from urllib3 import exceptions
 
     text = f"{name}, as recorded"

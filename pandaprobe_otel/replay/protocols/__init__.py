@@ -1,1 +1,1 @@
-"""The protocols of services of models: one module for each family, which tells its requests by their path."""
+"""Protocols of model services, with one module for each family. The path of a request identifies its protocol."""

@@ -1,4 +1,4 @@
-"""Anthropic's messages, asked from Anthropic itself and through Vertex AI; Bedrock wraps them otherwise."""
+"""Anthropic's messages, sent to Anthropic directly or through Vertex AI. Bedrock wraps them differently."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pandaprobe_otel.replay.protocols.asked import Asked, by_name, fields_of, model_of
+from pandaprobe_otel.replay.protocols.parsed_request import Asked, by_name, fields_of, model_of
 
 _PATH: Final = re.compile(r"/v1/(messages|messages/count_tokens|complete)$")
 _VERTEX: Final = re.compile(r"/publishers/anthropic/models/([^/:]+):(rawPredict|streamRawPredict)$")
 
 
 def read(path: str, body: Mapping[str, Any]) -> Asked | None:
-    """Return the request; None if it is of another protocol."""
+    """Return the request; None if it has another protocol."""
     vertex = _VERTEX.search(path)
     if vertex is not None:
         return asked(body, operation=vertex[2], model=vertex[1])

@@ -1,4 +1,6 @@
-"""Bedrock's Converse and InvokeModel: the model is in the path; the body of the latter is that of the model's maker."""
+"""Bedrock's Converse and InvokeModel. The path names the model, and an InvokeModel body has the form of the model's
+vendor.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,14 @@ from typing import Any, Final, cast
 from urllib.parse import unquote
 
 from pandaprobe_otel.replay.protocols import anthropic
-from pandaprobe_otel.replay.protocols.asked import NAMES_THE_CALLER, Asked, by_name, fields_of
+from pandaprobe_otel.replay.protocols.parsed_request import NAMES_THE_CALLER, Asked, by_name, fields_of
 
 _PATH: Final = re.compile(r"/model/(.+)/(converse|converse-stream|invoke|invoke-with-response-stream)$")
 _IGNORED: Final = NAMES_THE_CALLER | {"requestMetadata"}
 
 
 def read(path: str, body: Mapping[str, Any]) -> Asked | None:
-    """Return the request; None if it is of another protocol."""
+    """Return the request; None if it has another protocol."""
     found = _PATH.search(path)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""Gemini's protocol, of the Gemini API and of Vertex AI: the model and the operation are in the path."""
+"""Gemini's protocol, of the Gemini API and of Vertex AI. The path names the model and the operation."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pandaprobe_otel.replay.protocols.asked import NAMES_THE_CALLER, Asked, by_name, fields_of
+from pandaprobe_otel.replay.protocols.parsed_request import NAMES_THE_CALLER, Asked, by_name, fields_of
 
 _PATH: Final = re.compile(r"/((?:models|tunedModels|endpoints)/[^/:]+):(\w+)$")
 _IGNORED: Final = NAMES_THE_CALLER | {"labels"}
 
 
 def read(path: str, body: Mapping[str, Any]) -> Asked | None:
-    """Return the request; None if it is of another protocol."""
+    """Return the request; None if it has another protocol."""
     found = _PATH.search(path)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""OpenAI's protocols, which Azure, Mistral, Groq, Together and many others speak: chat, Responses, embeddings."""
+"""OpenAI's protocols, which Azure, Mistral, Groq, Together and many others use: chat, Responses, embeddings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pandaprobe_otel.replay.protocols.asked import Asked, by_name, fields_of, model_of
+from pandaprobe_otel.replay.protocols.parsed_request import Asked, by_name, fields_of, model_of
 
 _PATH: Final = re.compile(r"/(chat/completions|completions|responses|embeddings)$")
 _DEPLOYMENT: Final = re.compile(r"/deployments/([^/]+)/")
@@ -14,7 +14,7 @@ _OPERATIONS: Final = {"chat/completions": "chat", "completions": "completion"}
 
 
 def read(path: str, body: Mapping[str, Any]) -> Asked | None:
-    """Return the request; None if it is of another protocol."""
+    """Return the request; None if it has another protocol."""
     found = _PATH.search(path)
     if found is None:
         return None

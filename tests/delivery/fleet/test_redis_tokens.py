@@ -151,7 +151,7 @@ def test_one_line_for_an_absence_and_another_for_the_next(caplog: pytest.LogCapt
     fleet.run(100)
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 2
-    assert all("PANDAPROBE_REDIS_URL" in line and "its part, 33 of the 100" in line for line in lines)
+    assert all("PANDAPROBE_REDIS_URL" in line and "its part (33 of the 100" in line for line in lines)
 
 
 def test_who_was_promised_nothing_sends_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -160,7 +160,7 @@ def test_who_was_promised_nothing_sends_nothing(caplog: pytest.LogCaptureFixture
     fleet.redis.away = True
     fleet.run(600)
     assert fleet.hits == []
-    assert "sends nothing until it does" in caplog.records[0].getMessage()
+    assert "sends nothing until Redis answers" in caplog.records[0].getMessage()
     assert fleet.redis.calls <= 4 * 600 / 5 + 40
     fleet.redis.away = False
     fleet.run(120)

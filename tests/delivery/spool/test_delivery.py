@@ -14,7 +14,7 @@ import pytest
 
 from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
 from pandaprobe_otel.mapping.encoded_spans import NO_SPANS
-from pandaprobe_otel.transport.messages import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
 from simulated_delivery import create
 from spools import Service
 from waiting import wait_until

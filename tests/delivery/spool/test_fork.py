@@ -128,7 +128,9 @@ for thread in threads: thread.join()
         result = run_python(code, env)
 
         assert result.returncode == 0, result.stderr
-        assert "wait in the spool" in result.stderr or result.stderr == ""
+        # A child that is forked during a write keeps nothing, and half a second may be too short for the rest.
+        told = ("forked while its parent wrote", "wait in the spool", "were not delivered when the process ended")
+        assert all(any(words in line for words in told) for line in result.stderr.splitlines()), result.stderr
 
 
 def test_workers_of_a_pool_that_is_terminated_lose_nothing(tmp_path: Path) -> None:

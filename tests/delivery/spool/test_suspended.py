@@ -17,10 +17,10 @@ STOPS_ITSELF = """
 import signal, threading
 import pandaprobe_otel as pp
 from pandaprobe_otel.delivery import budget
-from pandaprobe_otel.transport.direct import DirectTransport
+from pandaprobe_otel.transport.socket_transport import SocketTransport
 
 budget.REQUEST_TIMEOUT_S = 0.5
-connected, stops = DirectTransport._connected, iter([signal.SIGSTOP])
+connected, stops = SocketTransport._connected, iter([signal.SIGSTOP])
 
 def stopped(self, timeout_s):
     connection = connected(self, timeout_s)
@@ -28,7 +28,7 @@ def stopped(self, timeout_s):
         signal.pthread_kill(threading.get_ident(), stop)  # sent to the process, it may come while this thread goes on
     return connection
 
-DirectTransport._connected = stopped
+SocketTransport._connected = stopped
 acquire, leases = budget.LeasedBucket.acquire, []
 
 def counted(self, now, *, leave=0):
@@ -48,7 +48,7 @@ print(pp.status().traces_delivered, len(leases), flush=True)
 def test_a_process_that_was_stopped_for_too_long_sends_with_another_token(tmp_path: Path) -> None:
     """A process stopped with a token and an open connection makes one request, with its second token."""
     with StrictPandaProbe() as server:
-        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path / "spool"))
+        env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(tmp_path / "spool"), PANDAPROBE_LIVE="false")
         process = subprocess.Popen([sys.executable, "-c", STOPS_ITSELF], env=env, stdout=subprocess.PIPE, text=True)
         _, status = os.waitpid(process.pid, os.WUNTRACED)
         assert os.WIFSTOPPED(status)

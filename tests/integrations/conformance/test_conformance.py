@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from conformance import cases, page
+from conformance import cases, providers_page
 from conformance.adapter import Adapter, adapters
 from conformance.cases import CASES, SHORT_TIMEOUT_S, Case
 from conformance.recording import await_span, recorded
 from conformance.results import RESULTS, Row
-from conformance.verdict import check, steady
+from conformance.span_check import check, steady
 from library_members import skip_without
 from pandaprobe_otel.registry import INTEGRATIONS
 from provider_server import ProviderServer
@@ -176,5 +176,6 @@ def test_page_is_up_to_date() -> None:
     if passed != expected:
         pytest.skip(f"not all cases were run and passed: {len(expected - passed)} were not")
     if os.environ.get("WRITE_PAGES"):
-        page.PATH.write_text(page.page(RESULTS), encoding="utf-8")
-    assert page.PATH.read_text(encoding="utf-8") == page.page(RESULTS), "run this file with WRITE_PAGES=1"
+        providers_page.PATH.write_text(providers_page.page(RESULTS), encoding="utf-8")
+    written = providers_page.PATH.read_text(encoding="utf-8")
+    assert written == providers_page.page(RESULTS), "run this file with WRITE_PAGES=1"

@@ -15,10 +15,10 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
 from conformance.adapter import Adapter, Wire, adapters
-from conformance.hurry import hurried
+from conformance.fast_calls import hurried
 from conformance.recording import recorded
 from conformance.short_bodies import shortened, wires
-from conformance.verdict import check_end, check_text, check_tools, steady
+from conformance.span_check import check_end, check_text, check_tools, steady
 from library_members import skip_without
 from provider_server import ProviderServer, Reply
 from rings import IN_FULL

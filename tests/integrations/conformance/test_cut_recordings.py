@@ -15,9 +15,9 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
 from conformance.adapter import Adapter, adapters
-from conformance.hurry import hurried
+from conformance.fast_calls import hurried
 from conformance.recording import recorded
-from conformance.verdict import steady
+from conformance.span_check import steady
 from library_members import skip_without
 from provider_server import ProviderServer, Reply
 from recorded_streams import RecordedStream, recorded_streams

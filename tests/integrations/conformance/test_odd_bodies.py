@@ -16,11 +16,11 @@ import pytest
 
 from conformance import cases, odd_bodies
 from conformance.adapter import Adapter, adapters
-from conformance.hurry import hurried
+from conformance.fast_calls import hurried
 from conformance.odd_bodies import Oddity
 from conformance.recording import recorded
 from conformance.short_bodies import shortened
-from conformance.verdict import steady
+from conformance.span_check import steady
 from library_members import skip_without
 from provider_server import ProviderServer, Reply
 from rings import IN_FULL

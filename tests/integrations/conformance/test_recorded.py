@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from conformance import cases
-from conformance.recorded import ROOT, Recording, player, recordings
 from conformance.recording import recorded
-from conformance.verdict import check, steady
+from conformance.span_check import check, steady
+from conformance.suite_cassettes import ROOT, Recording, player, recordings
 from library_members import skip_without
 from span_recorder import SpanRecorder
 

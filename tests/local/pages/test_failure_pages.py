@@ -50,7 +50,7 @@ def test_the_list_leads_to_a_group_and_that_to_its_traces(http: httpx.Client) ->
     assert "LookupError in look_up" in shown
     assert shown.index("LookupError in look_up") < shown.index("LookupError in &lt;script")
     group = unescape(_page(http, f"/{_fingerprints(http)[0]}"))
-    assert "without what changes" in group
+    assert "without variable parts" in group
     assert "look_up <value>" in group
     assert f"/ui/traces/{identity('t1')}?span={identity('s1')}" in group
     options = f"--project=shop --endpoint={str(http.base_url).rstrip('/')}"

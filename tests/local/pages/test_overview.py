@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.local.faults import Faults
+from pandaprobe_otel.local.injected_faults import Faults
 from pandaprobe_otel.local.search.language import All
 from pandaprobe_otel.local.services import build_services
 from pandaprobe_otel.local.settings import LocalSettings
 from pandaprobe_otel.local.store.database import Database
-from pandaprobe_otel.local.store.overview import BUCKETS, Figures, Overview
+from pandaprobe_otel.local.store.overview_figures import BUCKETS, Figures, Overview
 from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

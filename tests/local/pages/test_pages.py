@@ -341,7 +341,7 @@ def test_what_is_not_there_is_a_page_too(http: httpx.Client) -> None:
     paths = [f"/ui/traces/{ONE}", f"/ui/traces/{ONE}/spans/{SPAN}", "/ui/session?id=x", f"/ui/runs/{ONE}"]
     answers = [http.get(path) for path in paths]
     assert [answer.status_code for answer in answers] == [404] * 4
-    assert all("Not here" in answer.text for answer in answers)
+    assert all("Not found" in answer.text for answer in answers)
 
 
 def test_the_mark_of_the_store_changes_with_it(http: httpx.Client) -> None:

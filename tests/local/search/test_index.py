@@ -17,16 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandaprobe_otel.local import services
-from pandaprobe_otel.local.faults import Faults
+from pandaprobe_otel.local.injected_faults import Faults
 from pandaprobe_otel.local.models.fields import SortOrder
 from pandaprobe_otel.local.models.traces import SpanUpdate, TraceCreate, TraceSortBy, TraceUpdate
-from pandaprobe_otel.local.sealing import facets, words
+from pandaprobe_otel.local.sealing import facets, word_index
 from pandaprobe_otel.local.sealing.sliced_numbers import Column
 from pandaprobe_otel.local.sealing.stored_trace import read_trace
 from pandaprobe_otel.local.search import bit_search
-from pandaprobe_otel.local.search.fields import Comparison
 from pandaprobe_otel.local.search.language import parse
-from pandaprobe_otel.local.search.words import has_phrase, phrase_of
+from pandaprobe_otel.local.search.searchable_fields import Comparison
+from pandaprobe_otel.local.search.text_words import has_phrase, phrase_of
 from pandaprobe_otel.local.services import Services, build_services
 from pandaprobe_otel.local.settings import LocalSettings
 from pandaprobe_otel.local.store import searched_traces
@@ -287,10 +287,10 @@ def test_words_of_many_scripts(text: str, asked: str, is_found: bool) -> None:
     phrase = phrase_of(asked)
     assert phrase is not None
     connection = sqlite3.connect(":memory:")
-    connection.execute(f"CREATE VIRTUAL TABLE words_1 {words.FORM}")
-    connection.execute("INSERT INTO words_1 (rowid, body) VALUES (1, ?)", (words.joined([text]),))
+    connection.execute(f"CREATE VIRTUAL TABLE words_1 {word_index.FORM}")
+    connection.execute("INSERT INTO words_1 (rowid, body) VALUES (1, ?)", (word_index.joined([text]),))
 
-    assert bool(words.matching(connection, 1, phrase)) is is_found
+    assert bool(word_index.matching(connection, 1, phrase)) is is_found
     assert has_phrase([text], phrase) is is_found
     connection.close()
 

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.local.search.fields import FIELDS, SearchError
 from pandaprobe_otel.local.search.language import MAX_LENGTH, Field, Text, parse
+from pandaprobe_otel.local.search.searchable_fields import FIELDS, SearchError
 from trace_scan import NOW, TERMS, matches, queries, record
 
 COUNT = 24
@@ -84,18 +84,18 @@ def test_moments_are_ages_and_dates(server: LocalServer) -> None:
     ("query", "words", "position"),
     [
         ("error latency>5x", "latency has no unit “x”: try latency>5s", 14),
-        ("latency:5s", "latency is compared: latency>5s", 8),
+        ("latency:5s", "latency needs a comparison: latency>5s", 8),
         ("tokens>many", "tokens has no value “many”", 7),
-        ("name>shop", "name has no order", 0),
+        ("name>shop", "name cannot be compared with < or >", 0),
         ("score:task_completion", "score:task_completion<0.5", 0),
         ("name:", "a value is missing", 5),
         ("name:a,,b", "a value is missing", 5),
-        ("after:someday", "after has no moment “someday”", 6),
+        ("after:someday", "after cannot read “someday” as a time", 6),
         ("(error", "a bracket is not closed", 0),
         ("error)", "a closing bracket without an opening one", 5),
         ('"blender', "a quotation mark is not closed", 0),
         ("error NOT", "nothing follows the negation", 6),
-        ("latency>1s,2s", "compared with one value", 8),
+        ("latency>1s,2s", "compared with only one value", 8),
         ("(" * 30 + "a" + ")" * 30, "at most 20 times", 21),
         ("a " * 41, "at most 40 terms", 80),
         ("a" * (MAX_LENGTH + 1), "at most 2,000 characters", MAX_LENGTH),
@@ -120,7 +120,7 @@ def test_what_is_no_field_is_text(query: str) -> None:
 
 def test_a_misspelt_field_is_told_of() -> None:
     """Whoever writes `modle:gpt-5` finds nothing, and reads why."""
-    assert parse("modle:gpt-5 error").notes == ("modle is no field, so “modle:gpt-5” was searched for as text",)
+    assert parse("modle:gpt-5 error").notes == ("modle is not a field, so “modle:gpt-5” was searched for as text",)
 
 
 def test_a_phrase_may_have_quotation_marks() -> None:

@@ -28,8 +28,8 @@ sys.path.append(str(HERE.parents[1] / "support"))
 
 from exchanges import WEATHER, Json
 from instrumentors import ENVIRONMENTS, INSTRUMENTORS, Instrumentor
+from live_check import PARTS, faults, tool_faults
 from model_endpoint import ModelEndpoint
-from verdict import PARTS, faults, tool_faults
 
 from outlines import outline
 from strict_pandaprobe import StrictPandaProbe
@@ -39,14 +39,14 @@ PAGE = ROOT / "docs" / "live-instrumentors.md"
 TIMEOUT_S = 180
 HEAD = """# Instrumentors that were run live
 
-Written by `make live` (`tests/mapping/live/live_runs.py --write`), which runs each of them for real: the real client
-and the real instrumentor, in an environment of its own, against a scripted model over HTTP. The traces go through
-`init`, or through our processor in the provider that the instrumentor brings along, to a stand-in for PandaProbe on
-loopback. Each exchange that the model had must then be one model call with its model, messages, calls of tools and
-tokens; tokens must add up to what was used; tools must have their arguments and results.
+`make live` (`tests/mapping/live/live_runs.py --write`) writes this page. It runs each real instrumentor with the real
+client, in a separate environment, against a scripted model over HTTP. The traces go to a stand-in for PandaProbe on
+loopback, through `init` or through our processor in the instrumentor's own provider. Each exchange with the model must
+then be one model call with its model, messages, tool calls and tokens. The tokens must add up to the model's count, and
+tools must have their arguments and results.
 
-{good} of {all} tell everything but what the last column says. Node's instrumentors (the Vercel AI SDK) are tested by
-their recordings only."""
+{good} of {all} record everything except the data in the last column. Node's instrumentors (the Vercel AI SDK) are
+tested only with recordings."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from heard_others import OTHER_LISTENERS
+from heard_answers_of_others import OTHER_LISTENERS
 from provider_server import ProviderServer
 from rebuilt_spans import check
 from rings import IN_FULL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from heard import LISTENERS
+from heard_answers import LISTENERS
 from provider_server import ProviderServer
 from rebuilt_spans import check
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pandaprobe_otel.replay.capture.alike import alike
 from pandaprobe_otel.replay.capture.findings import findings
-from pandaprobe_otel.replay.capture.stored import StoredTrace
+from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
+from pandaprobe_otel.replay.capture.similar_traces import alike
 from stored_traces import call, span, tool, trace
 
 ASKS = call(1, 2, tools=[("look_up", {"number": "A-17"})])

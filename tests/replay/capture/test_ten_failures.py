@@ -83,7 +83,7 @@ def test_a_failure_becomes_a_test(name: str, tmp_path: Path, pandaprobe: LocalSe
         assert SEEN[name] in [one["kind"] for one in json.loads(groups.stdout)["items"]]
     done = run_command_line("capture", trace_id, "--to", f"tests/test_{name}.py", environment=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "to mend: " in done.stdout
+    assert "to fix: " in done.stdout
     (tmp_path / "effects.txt").unlink(missing_ok=True)
 
     buggy = _tested(program.text, tmp_path)

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from .verdict import OUTPUT_TOKENS
+from .span_check import OUTPUT_TOKENS
 
 
 class Row(NamedTuple):

@@ -1,4 +1,4 @@
-// Keys of the score form: 1 to 5 choose, Ctrl+Enter saves and goes on. Without scripts, the form is clicked.
+// Keys of the score form: 1 to 5 select, Ctrl+Enter saves and continues. Without scripts, the form works by mouse.
 (() => {
   "use strict";
   document.addEventListener("keydown", (event) => {

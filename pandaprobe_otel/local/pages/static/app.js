@@ -1,6 +1,6 @@
 "use strict";
-// On the server's pages everything works without this script, by links and forms; it adds keys, live arrival, folding
-// and copying. In an exported file there is no server: what a link would bring stands in a template of that id.
+// On the server's pages, links and forms work without this script. It adds keys, live arrival, folding and copying.
+// An exported file has no server, so the content of each link is in a template with its id.
 (function () {
   const root = document.documentElement;
   const stored = (key) => { try { return localStorage.getItem(key); } catch { return null; } };
@@ -12,7 +12,7 @@
   const one = (selector, from) => (from || document).querySelector(selector);
   let at = null;
 
-  // The trace that is shown: an exported file may have many.
+  // The shown trace, since an exported file may have many.
   function place() { return all("[data-place]").find((one) => !one.hidden) || document; }
   function detail() { return one(".detail", place()); }
   function rows() { return all("[data-row]").filter((row) => !row.hidden && row.offsetParent); }
@@ -34,21 +34,21 @@
     moveTo(list[Math.min(Math.max(here + by, 0), list.length - 1)]);
   }
 
-  // A tree is one stop of the Tab key, on its selected row; the arrow keys move within it.
+  // The Tab key stops once in a tree, on its selected row. The arrow keys move inside it.
   function markSelected(row, selected) {
     row.classList.toggle("selected", selected);
     row.setAttribute("aria-selected", String(selected));
     row.tabIndex = selected ? 0 : -1;
   }
 
-  // What scrolls by itself must be reachable by keyboard; what does not is no stop on the way.
+  // Only elements that scroll are reachable with the Tab key.
   function reachScrolling() {
     for (const box of all(".detail, .detail pre, .said, .turn pre, .tree-text, .rich table")) {
       if (box.scrollHeight > box.clientHeight + 1) box.tabIndex = 0; else box.removeAttribute("tabindex");
     }
   }
 
-  // Times are written in UTC, for those without scripts; people read their own clock.
+  // Times are in UTC for readers without scripts. With scripts, they are local.
   function showLocalTimes() {
     for (const each of all("time[data-clock], time[data-day]")) {
       const at = new Date(each.dateTime), two = (part) => String(part).padStart(2, "0");
@@ -79,7 +79,7 @@
     settle();
   }
 
-  // On a narrow screen the detail stands below the tree.
+  // On a narrow screen, the details are below the tree.
   function showDetail() {
     const panel = detail();
     if (panel.getBoundingClientRect().top > innerHeight - 80) panel.scrollIntoView();
@@ -113,7 +113,7 @@
     if (node && rest.length && !tab) moveTo(node);
   }
 
-  // Markdown is stored span by span; that of a part is put together from the rows of the tree.
+  // Markdown is stored span by span. That of a part is joined from the rows of the tree.
   function storedMarkdown(link) {
     const [, id, span] = link.match(/^#(t\d+)-m(?:-(.+))?$/) || [];
     if (!id) return template(link).content.textContent;
@@ -182,7 +182,7 @@
   }
 
   // -- completion of a search ----------------------------------------------------------------------------------------
-  // The term before the caret: quotation marks hold it together.
+  // The term before the caret. Text in quotation marks is one term.
   function termAt(field) {
     const before = field.value.slice(0, field.selectionStart);
     return before.match(/(?:[^\s"()]|"[^"]*(?:"|$))*$/)[0];
@@ -197,7 +197,7 @@
       const answer = await fetch(address, { credentials: "same-origin" });
       const found = answer.ok ? await answer.json() : [];
       if (mine === asking && document.activeElement === field) showProposals(field, found.filter((one) => one.text !== term));
-    } catch { /* the server is away: the field works without */ }
+    } catch { /* The server is away; the field works without completion. */ }
   }
 
   function showProposals(field, found) {
@@ -260,7 +260,7 @@
     event.stopImmediatePropagation();
   }, true);
 
-  // Alt-click on a facet leaves its traces out.
+  // Alt-click on a facet excludes its traces.
   document.addEventListener("click", (event) => {
     const facet = event.target.closest("[data-facet]");
     if (facet && event.altKey) { event.preventDefault(); location.href = facet.dataset.facet; }
@@ -313,7 +313,7 @@
       if (!answer.ok) return;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = one("#live", page);
-      if (!fresh || one(".detail details[data-used]")) return;  // what somebody unfolds to read stays
+      if (!fresh || one(".detail details[data-used]")) return;  // keep details that a reader has unfolded
       state = now;
       if (live.classList.contains("empty")) { one("main").replaceWith(one("main", page)); return; }
       const known = new Set(all("[data-id]", live).map((row) => row.dataset.id));
@@ -328,7 +328,7 @@
       if (count && newCount) count.textContent = newCount.textContent;
       at = here ? all("[data-id]", fresh).find((row) => row.dataset.id === here) || null : null;
       if (at) at.classList.add("at");
-    } catch { /* the server is away; the next look finds out */ }
+    } catch { /* The server is away; the next check notices. */ }
   }
 
   function nextError() {

@@ -1,4 +1,4 @@
-// The tree of a running trace: rows are keyed by span, changed in place and never removed. Only the visible tab listens.
+// The tree of a running trace. Rows are keyed by span, changed in place and never removed. Only the visible tab listens.
 (() => {
   "use strict";
   const WAIT_MS = 400;
@@ -62,7 +62,7 @@
     try {
       const answer = await fetch(location.href, { credentials: "same-origin" });
       if (answer.ok) patch(new DOMParser().parseFromString(await answer.text(), "text/html"));
-    } catch { /* the server is away; the stream connects again */ }
+    } catch { /* The server is away; the stream reconnects. */ }
     busy = false;
     if (again) { again = false; soon(); }
   }

@@ -1,0 +1,227 @@
+"""Members of requests and answers without an attribute: none is dropped silently.
+
+Markers replace credentials, pictures and sound. Empty values are left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Set
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.attributes import MODEL_PARAMETERS, SPAN_METADATA
+
+from . import _parts as parts
+from ._content import Content
+from ._guard import guarded
+from ._parts import Part
+from ._shape import Object, integer, obj
+
+PARAMETERS: Final = MODEL_PARAMETERS
+"""Attribute of the request parameters without their own attribute."""
+RESPONSE: Final = SPAN_METADATA
+"""Attribute of an answer's data beside its messages, under `response`."""
+Counts = Mapping[str, Set[str] | None]
+"""Member of a usage to the names inside it that have attributes; None if an attribute has the whole member."""
+WITHHELD: Final = "[a credential, not recorded]"
+
+_CREDENTIALS: Final = re.compile(
+    r"(?:^|[_-])(?:authorization|api[_-]?key|access_key|(?:access|ad|auth|authorization|bearer|session|id)_?token|secret|password|"
+    r"credentials?|(?:extra_)?headers|secret_access_key)(?:$|[_-])|^(?:apiKey|accessToken|authorizationToken)$",
+    re.IGNORECASE,
+)
+_SEALED: Final = frozenset({"encrypted_content", "encrypted_index", "encrypted_stdout"})
+"""Members that only the service can read."""
+_MAX_TEXT: Final = 2048
+"""Length from which a text is checked for encoded bytes."""
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}\s*")
+_BASE64_START: Final = 256
+_NONE_KNOWN: Final[Set[str]] = frozenset()
+_DEEPEST: Final = 200
+_PLAIN: Final = frozenset({int, float, bool})
+_SENTINELS: Final = frozenset({"NotGiven", "Omit", "Unset"})
+"""Types of the values with which client libraries mark an absent value."""
+
+
+def rest(members: Object, known: Set[str]) -> dict[str, Any]:
+    """Return the members that are neither `known` nor empty."""
+    if not members.keys() - known:
+        return {}
+    return {
+        str(name): found
+        for name, value in members.items()
+        if name not in known and not is_empty(value) and not is_empty(found := _safely_told(value, str(name)))
+    }
+
+
+def _safely_told(value: Any, name: str) -> Any:
+    found = guarded(told, value, name)  # an error here must not lose the known members
+    if found is None and type(value).__name__ not in _SENTINELS:
+        return f"[{type(value).__name__} that cannot be read]"
+    return found
+
+
+def with_rest(part: Part, members: Object, known: Set[str]) -> Part:
+    """Return a part or message with the members of its source that are not `known`, under their own names."""
+    for name, value in rest(members, known).items():
+        before = part.setdefault(name, value)
+        if before is not value and isinstance(before, dict) and isinstance(value, dict):
+            part[name] = {**value, **before}  # a choice has members of this name, and so has its message
+    return part
+
+
+def parameters(body: Object, known: Set[str], *inner: tuple[str, Set[str]]) -> Content:
+    """Return the request parameters without an attribute.
+
+    For a member in `inner`, only its unknown members are returned.
+    """
+    left = rest(body, known)
+    for name, read in inner:
+        if name in body:
+            left.update(rest(obj(body[name]), read))
+    return {PARAMETERS: left} if left else {}
+
+
+def beside(body: Object, known: Set[str], counts: Counts, usage: str = "usage") -> Content:
+    """Return the rest of an answer: its other members, and the counts of its usage that are not tokens."""
+    left = rest(body, known)
+    if (counted := body.get(usage)) and (more := uncounted(counted, counts)):
+        left["usage"] = more
+    return {RESPONSE: {"response": left}} if left else {}
+
+
+def uncounted(usage: Any, known: Counts) -> dict[str, Any]:
+    """Return the counts of a usage beside the `known` ones, without zeros."""
+    found: dict[str, Any] = {}
+    for name, value in obj(usage).items():
+        if not value:
+            continue
+        inner = known.get(name, _NONE_KNOWN)
+        if inner is None:
+            continue
+        if inner:
+            details = obj(value)
+            if not any(map(details.get, details.keys() - inner)):
+                continue  # the usual case
+        if kept := _nonzero(value, inner):
+            found[str(name)] = kept
+    return found
+
+
+def _nonzero(value: Any, known: Set[str] = frozenset()) -> Any:
+    if isinstance(value, Mapping) or hasattr(value, "model_dump"):
+        return {name: kept for name, one in obj(value).items() if name not in known and (kept := _nonzero(one))}
+    if isinstance(value, (list, tuple)):
+        return [kept for one in value if (kept := _nonzero(one))]  # pyright: ignore[reportUnknownVariableType]
+    return told(value)
+
+
+def is_empty(value: Any) -> bool:
+    """Return whether a value carries no information."""
+    return value is None or (not value and type(value) in _CONTAINERS)
+
+
+_CONTAINERS: Final = frozenset({str, dict, list, tuple, bytes})
+
+
+def told(value: Any, name: str = "", depth: int = 0) -> Any:
+    """Return a value without credentials, with markers in place of bytes.
+
+    Raises RecursionError for more than 200 levels.
+    """
+    kind = value.__class__
+    if kind in _PLAIN or value is None:
+        return value
+    if name and _CREDENTIALS.search(name) is not None:
+        return WITHHELD
+    if kind is str:
+        return _told_text(value, name)
+    if kind is dict:
+        _check(depth)
+        return {
+            str(key): told(item, str(key), depth + 1)
+            for key, item in value.items()
+            if type(item).__name__ not in _SENTINELS
+        }
+    if isinstance(value, (list, tuple)):
+        _check(depth)
+        return [told(item, "", depth + 1) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, (bytes, bytearray)):
+        return parts.blob(bytes(value), "data", None)
+    if kind.__name__ in _SENTINELS:
+        return None
+    if isinstance(value, type):
+        schema = getattr(value, "model_json_schema", None)  # a pydantic model class, as a schema for answers
+        return schema() if callable(schema) else value.__name__  # pyright: ignore[reportUnknownVariableType]
+    members = obj(value)
+    return told(dict(members), "", depth) if members else value
+
+
+def _check(depth: int) -> None:
+    if depth > _DEEPEST:  # CPython 3.13 lets this function call itself 100 000 times
+        raise RecursionError
+
+
+def _told_text(text: str, name: str) -> Any:
+    if name in _SEALED:
+        return f"[{len(text)} characters that only the service can read]"
+    if text.startswith("data:"):
+        return parts.media(text, "data")
+    if len(text) >= _MAX_TEXT and _BASE64.fullmatch(text, 0, _BASE64_START) and _BASE64.fullmatch(text):
+        return parts.base64_blob(text, "data", None)
+    return text
+
+
+def grown(before: Any, piece: Any) -> Any:
+    """Merge two pieces of a value: lists and objects grow; for any other value, the later one counts.
+
+    If the later list starts with the earlier list, only the later list is kept. List items with the same index are
+    merged.
+    """
+    if before is None or piece is None:
+        return piece if before is None else before
+    if isinstance(before, list) and isinstance(piece, list):
+        return _longer(before, piece)  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(before, dict) and isinstance(piece, dict):
+        earlier = obj(before)  # pyright: ignore[reportUnknownArgumentType]
+        return {**earlier, **{key: grown(earlier.get(key), value) for key, value in obj(piece).items()}}  # pyright: ignore[reportUnknownArgumentType]
+    return piece
+
+
+def _longer(before: list[Any], piece: list[Any]) -> list[Any]:
+    if piece[: len(before)] == before:
+        return piece
+    longer = list(before)
+    places = {place: at for at, one in enumerate(longer) if (place := _place(one)) is not None}
+    for one in piece:
+        place = _place(one)
+        if place is None or place not in places:
+            longer.append(one)
+        else:
+            longer[places[place]] = _continued(longer[places[place]], one)
+    return longer
+
+
+def _place(item: Any) -> tuple[str, int] | None:
+    members = obj(item)
+    index = integer(members.get("index"))
+    return (str(members.get("type")), index) if index is not None else None
+
+
+_TEXTS: Final = frozenset({"text", "summary", "data", "content", "thinking"})
+
+
+def _continued(before: Any, piece: Any) -> Any:
+    found = dict(before)
+    for name, value in piece.items():
+        earlier = found.get(name)
+        if name in _TEXTS and isinstance(earlier, str) and isinstance(value, str):
+            found[name] = earlier + value
+        else:
+            found[name] = grown(earlier, value)
+    return found
+
+
+def names_of(*readings: Iterable[str]) -> frozenset[str]:
+    """Return the members in several tables of readings, or lists."""
+    return frozenset(name for one in readings for name in one)

@@ -1,0 +1,266 @@
+"""Live sessions: a WebSocket on which the app and the model take turns. Each turn of the model is a call.
+
+The messages on the wire are observed. The session, its connection and the results of their methods stay unchanged.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pandaprobe_otel.mapping import attributes as ours
+from pandaprobe_otel_integrations import _names as names
+from pandaprobe_otel_integrations import _parts as parts
+from pandaprobe_otel_integrations._content import Content
+from pandaprobe_otel_integrations._endpoint import Answer, Body
+from pandaprobe_otel_integrations._guard import guarded
+from pandaprobe_otel_integrations._json import from_json
+from pandaprobe_otel_integrations._live_calls import LiveCall
+from pandaprobe_otel_integrations._model_call import Recorder
+from pandaprobe_otel_integrations._other_members import RESPONSE, grown, rest, uncounted, with_rest
+from pandaprobe_otel_integrations._parts import UNFINISHED, Part
+from pandaprobe_otel_integrations._server_attributes import place_at
+from pandaprobe_otel_integrations._shape import items, obj, objects, string
+from pandaprobe_otel_integrations._sockets import listen
+from pandaprobe_otel_integrations._streams.body import End, LastEvent
+from pandaprobe_otel_integrations._streams.sse import Event, Events
+
+from .contents import content_parts, input_messages, member
+from .generate import COUNTED, GenerateContent, usage_attributes
+from .live_input import SentMedia
+from .paths import PROVIDERS
+
+Wrapped = Callable[..., Any]
+_PARAMETERS: Final[Mapping[str, str]] = {
+    "temperature": "temperature",
+    "top_p": "topP",
+    "top_k": "topK",
+    "max_output_tokens": "maxOutputTokens",
+    "seed": "seed",
+}
+
+
+_CONFIG: Final = _PARAMETERS.keys() | {"system_instruction", "tools"}
+_SAID: Final = frozenset(
+    {
+        "modelTurn",
+        "turnComplete",
+        "generationComplete",
+        "interrupted",
+        "inputTranscription",
+        "outputTranscription",
+    }
+)
+
+
+@dataclass(frozen=True)
+class LiveTurn(GenerateContent):
+    """A turn of the model. `asked` is the app's input since the last turn."""
+
+    asked: Sequence[Part] = field(default_factory=list[Part])
+    last_event: LastEvent | None = None
+
+    def request_content(self, body: Body) -> Content:
+        """Return the input, with the session's instruction and tools."""
+        return {**super().request_content(body), names.INPUT_MESSAGES: self.asked}
+
+    def answer(self, body: Body, *, with_content: bool) -> Answer:
+        """Return the model's text, transcript and sound, whether it finished, and the usage."""
+        said = list(content_parts(objects(body.get("parts"))))
+        if transcript := string(body.get("outputTranscript")):
+            said.append(parts.text(transcript))
+        asks = any(part["type"] == "tool_call" for part in said)
+        reason = "interrupted" if body.get("interrupted") else "tool_call" if asks else body.get("finished")
+        content: Content = {}
+        if with_content and (said or reason):
+            message: Part = {"role": "assistant", "parts": said, "finish_reason": reason or UNFINISHED}
+            content = {names.OUTPUT_MESSAGES: [with_rest(message, obj(body.get("beside")), frozenset())]}
+        if with_content and (heard := string(body.get("inputTranscript"))):
+            content = {**content, names.INPUT_MESSAGES: [*self.asked, {"role": "user", "parts": [parts.text(heard)]}]}
+        if with_content and (more := uncounted(body.get("usageMetadata"), COUNTED)):
+            content = {**content, RESPONSE: {"response": {"usage": more}}}
+        attributes = {
+            names.FINISH_REASONS: [reason] if reason else None,
+            ours.OUTCOME: ours.CANCELLED if body.get("interrupted") else None,
+            **usage_attributes(obj(body.get("usageMetadata"))),
+        }
+        return Answer(attributes=attributes, content=content)
+
+    def merged(self, events: Events) -> Body:
+        """Return the messages of the server as one answer; pieces of sound are joined."""
+        pieces: list[Any] = []
+        sound: dict[str, bytearray] = {}
+        beside: dict[str, Any] = {}
+        whole: dict[str, Any] = {"inputTranscript": "", "outputTranscript": ""}
+        for event in events.items:
+            message = obj(event.data)
+            said = obj(message.get("serverContent"))
+            told = objects(obj(said.get("modelTurn")).get("parts"))
+            pieces += [piece for piece in told if not _hear(sound, obj(piece.get("inlineData")))]
+            pieces += [{"functionCall": call} for call in items(obj(message.get("toolCall")).get("functionCalls"))]
+            for name in ("inputTranscript", "outputTranscript"):
+                whole[name] += string(obj(said.get(f"{name}ion")).get("text")) or ""
+            if said.get("turnComplete") or said.get("generationComplete"):
+                whole["finished"] = "stop"
+            for name, value in rest(said, _SAID).items():
+                beside[name] = grown(beside.get(name), value)
+            whole["interrupted"] = whole.get("interrupted") or said.get("interrupted")
+            whole["usageMetadata"] = message.get("usageMetadata") or whole.get("usageMetadata")
+        pieces += [{"inlineData": {"mimeType": mime, "data": bytes(data)}} for mime, data in sound.items()]
+        return {**whole, "parts": pieces, "beside": beside}
+
+    def is_output(self, event: Event) -> bool:
+        """Return whether the event is the first piece of the turn, or a call of a function."""
+        message = obj(event.data)
+        return "toolCall" in message or "modelTurn" in obj(message.get("serverContent"))
+
+
+def _hear(sound: dict[str, bytearray], data: Body) -> bool:
+    mime_type, text = string(data.get("mimeType")), string(data.get("data"))
+    if mime_type is None or text is None or not mime_type.startswith("audio/"):
+        return False
+    sound.setdefault(mime_type, bytearray()).extend(b64decode(text.replace("-", "+").replace("_", "/")))
+    return True
+
+
+class LiveHooks:
+    """A wrapper in wrapt's form. `gate` decides per session and turn; if it is closed, it only passes calls on."""
+
+    def __init__(self, recorder: Recorder, gate: Callable[[Any], bool]) -> None:
+        self._recorder = recorder
+        self._gate = gate
+
+    def connect(self, wrapped: Wrapped, live: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Wrap `AsyncLive.connect`. Its context manager stays, and the session that it yields is observed."""
+        manager = wrapped(*args, **kwargs)
+        guarded(self._listen, manager, live, kwargs)
+        return manager
+
+    def _listen(self, manager: Any, live: Any, kwargs: dict[str, Any]) -> None:
+        client = live._api_client  # pyright: ignore[reportPrivateUsage]
+        if not self._gate(client):
+            return
+        setup = guarded(_setup, kwargs.get("model"), kwargs.get("config")) or {}
+
+        def opened(session: Any) -> None:
+            spoken = _Session(self._recorder, lambda: self._gate(client), setup, session)
+            listen(session._ws, spoken)  # pyright: ignore[reportPrivateUsage]
+
+        manager.gen = _Connecting(manager.gen, opened)
+
+
+class _Connecting:
+    """The asynchronous generator inside the context manager; it yields once, the session."""
+
+    def __init__(self, generator: Any, opened: Callable[[Any], None]) -> None:
+        self._generator = generator
+        self._opened = opened
+
+    def __aiter__(self) -> Any:
+        return self
+
+    async def __anext__(self) -> Any:
+        session = await anext(self._generator)
+        guarded(self._opened, session)
+        return session
+
+    async def athrow(self, *error: Any) -> Any:
+        return await self._generator.athrow(*error)
+
+    async def aclose(self) -> None:
+        await self._generator.aclose()
+
+
+class _Session:
+    """The input on one connection since the last turn, and the turn in progress."""
+
+    def __init__(self, recorder: Recorder, is_open: Callable[[], bool], setup: Body, session: Any) -> None:
+        client = session._api_client  # pyright: ignore[reportPrivateUsage]
+        base: Any = client._websocket_base_url()  # pyright: ignore[reportPrivateUsage]
+        url = base.decode() if isinstance(base, bytes) else str(base)
+        place = place_at(url.replace("ws", "http", 1), PROVIDERS[bool(client.vertexai)])
+        self._turn = LiveCall(recorder, is_open, place, session)
+        self._setup = setup
+        self._said: list[Any] = []
+        self._media = SentMedia()
+        self._awaits_tool = False
+
+    def sent(self, message: Any) -> None:
+        """Record a message of the app."""
+        if self._awaits_tool:
+            self._end("terminal")
+        data = obj(from_json(message))
+        content = obj(data.get("client_content"))
+        answers = obj(data.get("tool_response"))
+        realtime = obj(data.get("realtime_input"))
+        spoken = string(realtime.get("text"))
+        if realtime:
+            guarded(self._media.add, realtime)
+        self._said += items(content.get("turns"))
+        for answer in items(member(answers, "functionResponses")):
+            self._said.append({"role": "user", "parts": [{"functionResponse": answer}]})
+        if spoken is not None:
+            self._said.append({"role": "user", "parts": [{"text": spoken}]})
+        if answers or spoken is not None or (content and member(content, "turnComplete") is not False):
+            self._begin()
+
+    def received(self, message: Any) -> None:
+        """Record a message of the service."""
+        raw: bytes = message.encode() if isinstance(message, str) else bytes(message)
+        if b'"serverContent"' in raw or b'"toolCall"' in raw:
+            self._begin()  # unless the app asked, the model started its turn by itself
+        if not self._turn.goes_on:
+            return
+        self._turn.keep(raw)
+        self._awaits_tool = self._awaits_tool or b'"toolCall"' in raw
+        if b'"turnComplete"' in raw or (self._awaits_tool and b'"usageMetadata"' in raw):
+            self._end("terminal")
+
+    def broken(self, error: Exception) -> None:
+        """Record that the connection is lost, or closed by the service."""
+        self._turn.broken(error)
+
+    def closed(self) -> None:
+        """Record that the app closes the connection."""
+        self._end("closed")
+
+    def _begin(self) -> None:
+        if self._turn.goes_on:
+            return
+        sent = self._media.taken()
+        asked = [*input_messages(self._said), *([{"role": "user", "parts": sent}] if sent else [])]
+        if self._turn.begin(LiveTurn(asked), self._setup):
+            self._said = []
+
+    def _end(self, how: End) -> None:
+        self._awaits_tool = False
+        self._turn.end(how)
+
+
+def _setup(model: Any, config: Any) -> Body:
+    """Return the session's model, instruction, tools and parameters, in the form of a request."""
+    name = string(model) or ""
+    instruction: Any = _given(config, "system_instruction")
+    if isinstance(instruction, str):
+        instruction = {"parts": [{"text": instruction}]}
+    declared = [tool for tool in items(_given(config, "tools")) if not callable(tool)]
+    return {
+        "model": name.removeprefix("models/"),
+        "stream": True,
+        "systemInstruction": obj(instruction),
+        "tools": [{key: value for key, value in obj(tool).items() if value is not None} for tool in declared],
+        "generationConfig": {wire: _given(config, key) for key, wire in _PARAMETERS.items()},
+        **rest(_members(config), _CONFIG),
+    }
+
+
+def _members(config: Any) -> Body:
+    """Return the members of a configuration: an object, or a pydantic model, whose functions have no JSON form."""
+    names_set: Any = getattr(config, "model_fields_set", None)
+    return obj(config) if names_set is None else {name: getattr(config, name) for name in names_set}
+
+
+def _given(config: Any, name: str) -> Any:
+    return obj(config).get(name) if isinstance(config, dict) else getattr(config, name, None)

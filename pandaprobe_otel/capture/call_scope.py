@@ -1,0 +1,120 @@
+"""The scope of a decorated call: one span around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import time_ns
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
+
+from pandaprobe_otel.capture.arguments import NOTHING, ArgumentReader
+from pandaprobe_otel.capture.content import StreamContent, encode, is_result, stream_text
+from pandaprobe_otel.capture.span_lifetime import Activity, start
+from pandaprobe_otel.capture.span_plan import SpanPlan
+from pandaprobe_otel.mapping import attributes as names
+from pandaprobe_otel.process.guard import failed
+
+
+class Call(Activity):
+    """A span around one call of a decorated function. None of its methods raises."""
+
+    __slots__ = ("_content", "_metadata", "_recipe")
+
+    def __init__(self, recipe: CallRecipe, span: Span, context: Context, names_trace: bool) -> None:
+        super().__init__(span, context, names_trace)
+        self._recipe = recipe
+        self._content: StreamContent | None = None
+        self._metadata: Mapping[str, Any] | None = recipe.plan.metadata
+
+    def show_input(self, args: tuple[Any, ...], kwargs: dict[str, Any], read: ArgumentReader) -> None:
+        """Write the arguments to the span."""
+        try:
+            if self.span.is_recording():
+                given, defaults = read.read(args, kwargs)
+                if given is not NOTHING:
+                    self.write_input(encode(given))
+                if defaults is not None:
+                    self._add_metadata({"defaults": defaults})
+        except Exception as error:  # noqa: BLE001 - the span goes without its input; counted and logged
+            failed("the input of a call", error)
+
+    def produced(self, item: Any, /) -> None:
+        """Add an item of a generator to the output."""
+        try:
+            if self._content is None:
+                if not self.span.is_recording():
+                    return
+                self._content = StreamContent(self._recipe.reduce)
+                if self._recipe.plan.kind == "LLM":
+                    self.span.set_attribute(names.COMPLETION_START_TIME, time_ns())
+            if self._recipe.captures_output:
+                self._content.add(item)
+        except Exception as error:  # noqa: BLE001 - the item's own code ran; counted and logged
+            failed("the output of a generator", error)
+
+    def returned(self, value: Any, /) -> None:
+        """End the span with the result or with the yielded items."""
+        ended_at = time_ns()
+        if self._recipe.captures_output:
+            self._show(value)
+        self.end(at=ended_at)
+
+    def raised(self, error: BaseException, /) -> None:
+        """End the span with the exception and the items yielded so far."""
+        ended_at = time_ns()
+        if self._recipe.captures_output:
+            self._show(None)
+        self.end(error, at=ended_at)
+
+    def _add_metadata(self, more: Mapping[str, Any]) -> None:
+        self._metadata = {**(self._metadata or {}), **more}
+        self.span.set_attribute(names.SPAN_METADATA, encode(self._metadata))
+
+    def _show(self, value: Any) -> None:
+        try:
+            if not self.span.is_recording():
+                return
+            if self._content:
+                self.write_output(stream_text(self._content))
+                if beside := self._content.beside(value):
+                    self._add_metadata(beside)
+            elif is_result(value):
+                self.write_output(encode(value))
+        except Exception as error:  # noqa: BLE001 - the span class of another vendor ran; counted and logged
+            failed("the output of a call", error)
+
+
+class CallRecipe:
+    """The rules by which the calls of one decorated function are traced."""
+
+    __slots__ = ("_read", "captures_output", "plan", "reduce")
+
+    def __init__(
+        self,
+        plan: SpanPlan,
+        *,
+        read: ArgumentReader | None,
+        captures_output: bool,
+        reduce: Callable[[list[Any]], Any] | None,
+    ) -> None:
+        self.plan = plan
+        self.captures_output = captures_output
+        self.reduce = reduce
+        self._read = read
+
+    def open(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+        """Start the span of a call; return None if spans go nowhere. Does not raise."""
+        started = start(self.plan)
+        if started is None:
+            return None
+        call = Call(self, *started)
+        read = self._read
+        try:
+            if read is not None:
+                call.show_input(args, kwargs, read)
+            return call
+        except BaseException:  # an interrupt arrived while code of the arguments ran
+            call.interrupted()
+            raise

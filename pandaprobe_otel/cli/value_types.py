@@ -1,0 +1,151 @@
+"""Types of command-line values."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import click
+
+_AGO: Final = re.compile(r"(\d+)\s*(s|m|h|d|w)")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # Older versions of click have no type arguments.
+
+
+class Moment(ParamType):
+    """An ISO date and time with a zone, or an age such as 24h."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read `2026-01-02T03:04:05Z`, `2026-01-02` (midnight UTC) or `24h`."""
+        if isinstance(value, datetime):
+            return value
+        if ago := _AGO.fullmatch(value.strip()):
+            return self._ago(value, int(ago[1]), _UNITS[ago[2]])
+        try:
+            moment = datetime.fromisoformat(value.strip())
+        except ValueError:
+            self.fail(f"{value!r} is neither a time such as 2026-01-02T03:04:05Z nor an age such as 24h.")
+        if moment.tzinfo is None and len(value.strip()) > len("2026-01-02"):
+            self.fail(f"{value!r} has no time zone: add Z for UTC, or an offset such as +02:00.")
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+    def _ago(self, value: str, count: int, unit: str) -> datetime:
+        try:
+            return datetime.now(UTC) - timedelta(**{unit: count})
+        except OverflowError:
+            self.fail(f"{value!r} is before the first year of the calendar.")
+
+
+class Json(ParamType):
+    """A JSON value: the text itself, `@FILE`, or `-` for standard input."""
+
+    name = "json"
+
+    def __init__(self, *, or_text: bool = False, is_object: bool = False) -> None:
+        self._or_text = or_text
+        self._is_object = is_object
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the value. With `or_text`, invalid JSON becomes a text. With `is_object`, only an object is valid."""
+        if not isinstance(value, str):
+            return value
+        found: object = self._read(value)
+        if self._is_object and not isinstance(found, dict):
+            self.fail('the value must be a JSON object, such as {"key": 1}.')
+        return cast("Any", found)
+
+    def _read(self, value: str) -> Any:
+        text = self._content(value)
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            if self._or_text and text == value:
+                return value
+            where = value.removeprefix("@") if value == "-" or value.startswith("@") else "the value"
+            self.fail(f"{where} is not JSON: {error}.")
+
+    def _content(self, value: str) -> str:
+        if value == "-":
+            return sys.stdin.read()
+        if not value.startswith("@"):
+            return value
+        try:
+            return Path(value[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            self.fail(f"{value[1:]} cannot be read: {error}.")
+
+
+class JsonFile(Json):
+    """A file with a JSON value, or `-` for standard input."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the file."""
+        return super().convert(value if value == "-" else f"@{value}", param, ctx)
+
+
+class Metric(ParamType):
+    """The name of a metric, or `NAME=MIN` with the score that passes."""
+
+    name = "metric"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float | None]:
+        """Parse a name and a threshold, which is None if not given."""
+        if isinstance(value, tuple):
+            return cast("tuple[str, float | None]", value)
+        name, sign, number = str(value).partition("=")
+        if not sign:
+            return name, None
+        try:
+            threshold = float(number)
+        except ValueError:
+            self.fail(f"{value}: {number!r} is not a number.")
+        if not 0.0 <= threshold <= 1.0:
+            self.fail(f"{value!r} is not between 0 and 1.")
+        return name, threshold
+
+
+class Threshold(ParamType):
+    """Threshold of all metrics, or `METRIC=NUMBER` for one metric."""
+
+    name = "threshold"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        """Parse a metric, which is empty for all metrics, and a number."""
+        if isinstance(value, tuple):
+            return cast("tuple[str, float]", value)
+        metric, _, number = str(value).rpartition("=")
+        try:
+            threshold = float(number)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor METRIC=NUMBER.")
+        if not 0.0 <= threshold <= 1.0:
+            self.fail(f"{value!r} is not between 0 and 1.")
+        return metric, threshold
+
+
+class Link(ParamType):
+    """A named link: `NAME=URL`."""
+
+    name = "link"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Parse a name and an address."""
+        if isinstance(value, tuple):
+            return cast("tuple[str, str]", value)
+        name, _, url = str(value).partition("=")
+        if not name or not url.startswith(("http://", "https://")):
+            self.fail(f"{value!r} is not NAME=URL with an http or https URL.")
+        return name, url

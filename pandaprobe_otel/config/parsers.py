@@ -1,0 +1,233 @@
+"""Parsers for the values of settings, whether from arguments, variables or the configuration file."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+CLOUD_ENDPOINT: Final = "https://api.pandaprobe.com"
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_TRUE = frozenset({"true", "1", "yes", "on"})
+_FALSE = frozenset({"false", "0", "no", "off"})
+# The server's rule for the header (measured). With any other name, it refuses every trace with 422.
+_PROJECT_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 _.'-]{0,253}[A-Za-z0-9])?")
+
+
+class BadValueError(ValueError):
+    """Fault of a value; its text completes the sentence '<source> = <value> ...'."""
+
+
+def read_text(raw: Any) -> str:
+    """Return a non-empty string, stripped."""
+    if not isinstance(raw, str) or not raw.strip():
+        raise BadValueError("is not a text")
+    return raw.strip()
+
+
+def read_key(raw: Any) -> str:
+    """Return an API key that a header can carry."""
+    key = read_text(raw)
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise BadValueError("is not an API key (spaces or characters that a header cannot carry)")
+    return key
+
+
+def read_key_or_function(raw: Any) -> Any:
+    """Return an API key, or the function without arguments that supplies it on demand."""
+    return raw if callable(raw) else read_key(raw)
+
+
+def read_project(raw: Any) -> str:
+    """Return a project name that the server accepts."""
+    name = read_text(raw)
+    if not _PROJECT_NAME.fullmatch(name):
+        raise BadValueError(
+            "is not a project name (1-255 letters, digits, spaces, _ . ' -, a letter or digit at both ends)"
+        )
+    return name
+
+
+def read_endpoint(raw: Any) -> str:
+    """Return a base URL without a trailing slash."""
+    url = read_text(raw).rstrip("/")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise BadValueError("is not a URL") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadValueError(f"is not an http(s) URL such as {CLOUD_ENDPOINT}")
+    if parts.query or parts.fragment or parts.username:
+        raise BadValueError("must be a plain base URL, without credentials, query or fragment")
+    return url
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether a URL is on this machine."""
+    return urlsplit(url).hostname in _LOOPBACK
+
+
+def read_trace_url(raw: Any) -> str:
+    """Return the address of a page that has a placeholder for a trace id."""
+    url = read_text(raw)
+    if not url.startswith(("http://", "https://")) or "{trace_id}" not in url:
+        raise BadValueError("is not an http(s) address with {trace_id} in it")
+    return url
+
+
+def read_file(raw: Any) -> str:
+    """Return the absolute path of a file that exists or can be created."""
+    path = os.path.abspath(os.path.expanduser(str(raw)))
+    if os.path.isdir(path):
+        raise BadValueError("is a directory, not a file such as traces.jsonl")
+    if not os.path.isdir(os.path.dirname(path)):
+        raise BadValueError("is in a directory that does not exist")
+    return path
+
+
+def read_redis_url(raw: Any) -> str:
+    """Return the address of a Redis, if its client library is installed."""
+    url = read_text(raw)
+    parts = urlsplit(url)
+    if parts.scheme not in ("redis", "rediss", "unix") or not (parts.netloc or parts.path):
+        raise BadValueError("is not the address of a Redis (redis://host:6379/0, rediss://... or unix:///path)")
+    try:
+        known = find_spec("redis") is not None
+    except (ImportError, ValueError):
+        known = False
+    if not known:
+        raise BadValueError("needs the package redis: pip install 'pandaprobe-otel[redis]'")
+    return url
+
+
+def read_priced(raw: Any) -> bool:
+    """Return a boolean; true needs the package with the prices."""
+    wanted = read_bool(raw)
+    if wanted and find_spec("genai_prices") is None:
+        raise BadValueError("needs the package genai-prices: pip install 'pandaprobe-otel[cost]'")
+    return wanted
+
+
+def read_bool(raw: Any) -> bool:
+    """Return a boolean, given as one or as a common word for it."""
+    if isinstance(raw, bool):
+        return raw
+    word = str(raw).strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise BadValueError("is neither true nor false")
+
+
+def read_rate(raw: Any) -> float:
+    """Return a share between 0 and 1."""
+    try:
+        rate = float(raw)
+    except (TypeError, ValueError):
+        raise BadValueError("is not a number") from None
+    if not 0.0 <= rate <= 1.0:
+        raise BadValueError("is not between 0 and 1")
+    return rate
+
+
+def read_seconds(raw: Any) -> float:
+    """Return seconds, up to an hour."""
+    try:
+        seconds = float(raw)
+    except (TypeError, ValueError):
+        raise BadValueError("is not a number of seconds") from None
+    if not 0.0 <= seconds <= 3600.0:
+        raise BadValueError("is not between 0 and 3600 seconds")
+    return seconds
+
+
+def read_count(raw: Any) -> int:
+    """Return a whole number of at least 1."""
+    try:
+        count = int(raw)
+    except (TypeError, ValueError):
+        raise BadValueError("is not a whole number") from None
+    if count < 1:
+        raise BadValueError("is less than 1")
+    return count
+
+
+def read_bytes(raw: Any) -> int:
+    """Return a number of bytes, at least 1 MiB."""
+    try:
+        count = int(raw)
+    except (TypeError, ValueError):
+        raise BadValueError("is not a number of bytes") from None
+    if count < 1 << 20:
+        raise BadValueError("is less than 1048576 bytes")
+    return count
+
+
+def one_of(*words: str) -> Callable[[Any], Any]:
+    """Return a parser that accepts one of these words."""
+
+    def parse(raw: Any) -> Any:
+        if isinstance(raw, str) and raw.strip().lower() in words:
+            return raw.strip().lower()
+        raise BadValueError("is not one of " + ", ".join(words))
+
+    return parse
+
+
+_KINDS = frozenset({"AGENT", "TOOL", "LLM", "RETRIEVER", "CHAIN", "EMBEDDING", "OTHER"})
+_capture_mode = one_of("all", "metadata", "off")
+
+
+def read_capture(raw: Any) -> Any:
+    """Return one mode for every span, or modes by kind. A `*` stands for all other kinds."""
+    if isinstance(raw, str):
+        parts = (part.rpartition("=") for part in raw.split(","))
+        pairs = [(kind if equals else "*", mode) for kind, equals, mode in parts]
+    else:
+        try:
+            pairs = list(raw.items())
+        except AttributeError:
+            raise BadValueError("is not all, metadata or off, or one of these by kind") from None
+    modes = {str(kind).strip().upper(): _capture_mode(mode) for kind, mode in pairs}
+    unknown = sorted(modes.keys() - _KINDS - {"*"})
+    if unknown:
+        raise BadValueError(f"names the unknown kind {unknown[0]!r}; known kinds: {', '.join(sorted(_KINDS))} and *")
+    return modes["*"] if "*" in modes and len(set(modes.values())) == 1 else modes
+
+
+def read_spans(raw: Any) -> Any:
+    """Return the caller's function, `agent` or `all`."""
+    return raw if callable(raw) else one_of("agent", "all")(raw)
+
+
+def read_instrument(raw: Any) -> Any:
+    """Return `auto`, False, or names of libraries."""
+    if raw is False or raw is True:
+        return "auto" if raw else False
+    if isinstance(raw, str):
+        word = raw.strip().lower()
+        if word == "auto" or word in _TRUE:
+            return "auto"
+        return False if word in _FALSE else read_names(raw)
+    return read_names(raw)
+
+
+def read_names(raw: Any) -> tuple[str, ...]:
+    """Return names, given as a list or separated by commas."""
+    parts = raw.split(",") if isinstance(raw, str) else raw
+    try:
+        names = tuple(part.strip() for part in parts)
+    except (TypeError, AttributeError):
+        raise BadValueError("is not a list of names") from None
+    return tuple(name for name in names if name)
+
+
+def read_anything(raw: Any) -> Any:
+    """Return the value unchanged; it is checked later."""
+    return raw

@@ -1,0 +1,87 @@
+"""Construction of a pipeline's sender pool from the settings: with or without a spool, alone or in a fleet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.ledger import Ledger
+from pandaprobe_otel.delivery.notices import Notices
+from pandaprobe_otel.delivery.outbox import Outbox
+from pandaprobe_otel.delivery.policy import DeliveryPolicy
+from pandaprobe_otel.delivery.sender_pool import SenderPool
+from pandaprobe_otel.delivery.store import Store
+from pandaprobe_otel.transport.headers import api_key_headers
+from pandaprobe_otel.transport.request_outcome import Transport
+from pandaprobe_otel.transport.socket_transport import delivery_transport
+
+if TYPE_CHECKING:
+    from pandaprobe_otel.config.resolve import Config
+    from pandaprobe_otel.delivery.spool.adoption import Recover
+
+
+def open_sender_pool(
+    config: Config,
+    *,
+    has_spool: bool,
+    transport: Transport | None,
+    bucket: Callable[[], LeasedBucket] | None,
+    recover: Recover,
+    ledger: Ledger,
+    notices: Notices,
+    max_bytes: int,
+    keeps_all: bool = False,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> SenderPool:
+    """Return the senders for these settings, without connecting to a server or touching a file.
+
+    transport, bucket: if None, the settings decide.
+    recover: makes requests from the spans of traces that a crashed process has left in the spool.
+    keeps_all: nothing is dropped for lack of memory or tokens; see `Outbox`.
+    """
+    make_bucket = bucket or _bucket(config, notices, has_spool=has_spool)
+
+    def store() -> Store | None:
+        if not has_spool:
+            return None
+        from pandaprobe_otel.delivery.spool.spool_setup import spool_store
+
+        return spool_store(config, recover=recover, notices=notices, monotonic=monotonic)
+
+    return SenderPool(
+        policy=lambda: DeliveryPolicy(
+            outbox=Outbox(max_bytes, store(), keeps_all=keeps_all),
+            bucket=make_bucket(),
+            ledger=ledger,
+            notices=notices,
+            project=config.project_name,
+            verify=config.verify,
+            max_traces_per_day=config.max_traces_per_day,
+        ),
+        transport=transport or _transport(config),
+        monotonic=monotonic,
+    )
+
+
+def _transport(config: Config) -> Transport:
+    project, ask = config.project_name, config.api_key
+    transport = delivery_transport(config.endpoint, api_key_headers(config.fixed_key or "", project))
+    if ask is None or isinstance(ask, str):
+        return transport
+    from pandaprobe_otel.transport.key_function import KeyFunctionTransport
+
+    return KeyFunctionTransport(transport, ask=ask, project_name=project)
+
+
+def _bucket(config: Config, notices: Notices, *, has_spool: bool) -> Callable[[], LeasedBucket]:
+    if config.redis_url is not None:
+        from pandaprobe_otel.delivery.fleet.fleet_setup import fleet_bucket
+
+        return lambda: fleet_bucket(config, notices)
+    if has_spool:
+        from pandaprobe_otel.delivery.spool.spool_setup import shared_bucket
+
+        return lambda: shared_bucket(config)
+    return LeasedBucket

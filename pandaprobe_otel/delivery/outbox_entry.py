@@ -1,0 +1,135 @@
+"""Entry of requests into the outbox: admission, splitting by size, and counting of evicted requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from pandaprobe_otel.delivery.admission import Admission
+from pandaprobe_otel.delivery.attached_metadata import AttachedMetadata
+from pandaprobe_otel.delivery.body_splitting import SMALLEST_CAP, fit
+from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.error_reserve import ErrorReserve
+from pandaprobe_otel.delivery.job import Inspection, Job
+from pandaprobe_otel.delivery.ledger import Ledger
+from pandaprobe_otel.delivery.log_causes import Causes
+from pandaprobe_otel.delivery.orphans import Orphans
+from pandaprobe_otel.delivery.outbox import Outbox
+from pandaprobe_otel.delivery.outgoing_request import OutgoingRequest, Step
+
+LARGEST_BODY: Final = 4 << 20
+"""Bytes of a request until a server refuses this size. The server has no bound, but lags behind with large bodies."""
+
+
+class OutboxEntry:
+    """Requests from the app or from the disk. Not thread-safe: the policy calls it under its lock."""
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        bucket: LeasedBucket,
+        ledger: Ledger,
+        causes: Causes,
+        project: str,
+        blocked: Callable[[float], bool],
+    ) -> None:
+        self._outbox = outbox
+        self._ledger = ledger
+        self._causes = causes
+        self._reserve = ErrorReserve()
+        self._body_cap = LARGEST_BODY
+        self.admission = Admission(bucket, outbox, blocked)
+        self.attached = AttachedMetadata()
+        self.orphans = Orphans(project)
+        self.repeated: set[str] = set()
+        """Traces that are posted once more."""
+
+    def offer(self, request: OutgoingRequest, now: float) -> None:
+        """Take over a new request, unless its trace is left out: see `TailSampler`."""
+        admitted = self.admission.admit(request, now)
+        if admitted is None:
+            self.count_dropped(request, "overload")
+            self._causes.overload()
+        else:
+            self.put(admitted, now)
+
+    def put(self, request: OutgoingRequest, now: float) -> None:
+        """Take over a request, split into parts that the server accepts."""
+        given, request = request, self.orphans.followed(request)
+        if request.step is Step.CREATE:
+            if request is not given:
+                self.repeated.add(request.trace_id)
+            if request.is_error:
+                self._reserve.error_came(now)
+        pieces = request.split()
+        if request.size > self._body_cap:
+            pieces = tuple(small for piece in pieces for small in fit(piece, self._body_cap))
+        for piece in pieces:
+            if gone := self._outbox.put(piece, now):
+                self._evicted(gone, now)
+
+    def repeat(self, request: OutgoingRequest, now: float) -> None:
+        """Take over an accepted trace that the server has lost."""
+        self._ledger.undelivered(len(request.spans))
+        self.repeated.add(request.trace_id)
+        self.put(request, now)
+
+    def inspected(self, inspection: Inspection, now: float) -> None:
+        """Take over the requests of other processes, and count the jobs that are gone."""
+        self._ledger.ended(sum(request.span_count for request in inspection.found) + inspection.damaged_spans)
+        self._ledger.dropped("spool_damaged", inspection.damaged_spans)
+        for request in inspection.found:
+            if request.is_error and request.step is Step.CREATE:
+                self._reserve.error_came(now)
+        for job, reason in inspection.gone:
+            self._had_to_go(job, reason)
+        if inspection.body_cap is not None:
+            self._body_cap = max(min(inspection.body_cap, self._body_cap), SMALLEST_CAP)
+
+    def count_dropped(self, request: OutgoingRequest, reason: str) -> None:
+        """Count the spans, or the score, of a request that is given up."""
+        self._ledger.dropped(reason, request.span_count)
+        if request.step is Step.SCORE:
+            self._ledger.score_dropped(reason)
+
+    def too_large(self, size: int) -> int:
+        """Halve the bound on bodies, because one of this size was refused; return the new bound."""
+        self._body_cap = max(min(size, self._body_cap) // 2, SMALLEST_CAP)
+        self._outbox.remember_cap(self._body_cap)
+        return self._body_cap
+
+    def opened(self, job: Job, now: float) -> bool:
+        """Load the job's content into memory; return False if the job must wait or was split."""
+        if not self._outbox.open(job, now):
+            return False
+        if self.orphans.followed(job.request) is not job.request:
+            self._outbox.finish(job, now)
+            self.put(job.request, now)
+            return False
+        if job.request.size > self._body_cap and len(pieces := fit(job.request, self._body_cap)) > 1:
+            self._outbox.replace(job, pieces, now)
+            return False
+        return True
+
+    def left_to_errors(self, job: Job, now: float) -> int:
+        """Return the tokens that the job may not take."""
+        return 0 if job.request.is_error else self._reserve.tokens(self._outbox.waiting_for_tokens, now)
+
+    def _evicted(self, gone: list[tuple[Job, str]], now: float) -> None:
+        unposted = {job.request.trace_id for job, _ in gone if job.request.step is Step.CREATE}
+        for job, reason in gone:
+            is_end = job.request.step is Step.FINISH and job.request.trace_id not in unposted
+            if not is_end or job.request.is_bare:  # an end that was only on disk no longer exists
+                self._had_to_go(job, reason)
+                continue
+            # Some of its spans are lost and counted, but the trace is over nevertheless.
+            for other, why in self._outbox.put(job.request, now):
+                self._had_to_go(other, why)
+
+    def _had_to_go(self, job: Job, reason: str) -> None:
+        self.count_dropped(job.request, reason)
+        if job.request.step is Step.CREATE:
+            self.admission.evicted(job.request.trace_id)
+            self.attached.evicted(job.request)
+        self._causes.had_to_go(reason)

@@ -1,0 +1,308 @@
+"""Effects of an outcome: a job is delivered, waits, changes or is given up."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from pandaprobe_otel.delivery.admission import FIRST_LOOK_S, Fate
+from pandaprobe_otel.delivery.attempt import Attempt
+from pandaprobe_otel.delivery.audit import Audit
+from pandaprobe_otel.delivery.blockage import Blockage
+from pandaprobe_otel.delivery.body_splitting import SMALLEST_CAP, fit
+from pandaprobe_otel.delivery.budget import LeasedBucket
+from pandaprobe_otel.delivery.job import Job
+from pandaprobe_otel.delivery.ledger import Ledger
+from pandaprobe_otel.delivery.log_causes import Causes
+from pandaprobe_otel.delivery.lookup_answer import lacks_spans
+from pandaprobe_otel.delivery.outbox import Outbox
+from pandaprobe_otel.delivery.outbox_entry import OutboxEntry
+from pandaprobe_otel.delivery.outgoing_request import Step
+from pandaprobe_otel.delivery.repair import MAX_REPAIRS, repair
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome
+from pandaprobe_otel.transport.verdict import Verdict, VerdictKind, judge
+
+CHECK_AFTER_S: Final = 5.0
+"""Delay of the look-up of a create whose outcome is unknown. By then, the server has stored an accepted one."""
+FINISH_AFTER_DOUBT_S: Final = 10.0
+"""Delay of a trace's end after a doubtful create: two copies of a create may be applied in any order."""
+MISSING_AFTER_S: Final = 300.0
+POISON_AFTER_ERRORS: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """Spans, scores and ends of traces that were given up."""
+
+    spans: int = 0
+    scores: int = 0
+    ends: int = 0
+    """Ends of traces that PandaProbe has and will show as RUNNING for ever."""
+
+    def __bool__(self) -> bool:
+        return bool(self.spans or self.scores or self.ends)
+
+
+class OutcomeEffects:
+    """Effects of outcomes. Not thread-safe: the policy calls it under its lock.
+
+    A job leaves the outbox in one of two ways: it was delivered, or it was dropped for a reason that the ledger counts
+    and a log line explains.
+    """
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        bucket: LeasedBucket,
+        ledger: Ledger,
+        causes: Causes,
+        blockage: Blockage,
+        entry: OutboxEntry,
+        audit: Audit | None,
+        project: str,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._outbox = outbox
+        self._bucket = bucket
+        self._ledger = ledger
+        self._causes = causes
+        self._blockage = blockage
+        self._entry = entry
+        self._audit = audit
+        self._project = project
+        self._uniform = uniform
+        self.closing = False
+        """True while the process ends. Decisions that otherwise wait for another process are then made at once."""
+        self.last_error: str | None = None
+        """Newest failure until a delivery succeeds. A failure that has cost spans stays until the next failure."""
+        self._has_cost_spans = False
+
+    def apply(self, attempt: Attempt, outcome: Outcome, now: float) -> None:
+        """Apply an outcome."""
+        if isinstance(outcome, NoAnswer) and outcome.is_late:
+            self._take_back(attempt, now)
+            return
+        self._release(attempt, now, answered=isinstance(outcome, Answer))
+        verdict = judge(outcome)
+        self._ledger.answered(verdict.kind)
+        is_create = attempt.lease is not None
+        self._blockage.answered(verdict, now, is_create=is_create, is_check=attempt.is_check, is_audit=attempt.is_audit)
+        if verdict.kind is not VerdictKind.DELIVERED:
+            self.last_error = f"{attempt.method} {attempt.path}: {verdict.message}"
+            self._has_cost_spans = False
+        if attempt.is_audit and self._audit is not None:
+            self._after_audit(self._audit, verdict, now)
+        elif attempt.is_check:
+            self._after_check(attempt.job, verdict, outcome, now)
+        else:
+            self._after_send(attempt.job, verdict, now)
+
+    def give_up(self, attempt: Attempt, error: Exception, now: float) -> None:
+        """Give a job up because of an error in this library."""
+        self._causes.fault(error)
+        self._release(attempt, now, answered=False)
+        self._blockage.leave(is_create=attempt.lease is not None)
+        if attempt.is_audit and self._audit is not None:
+            self._audit.unknown(now)
+        elif attempt.job.in_flight:
+            self._drop(attempt.job, "internal_error", now)
+
+    def drop_all(self, reason: str) -> Dropped:
+        """Give up everything that is only in memory."""
+        jobs = self._outbox.unsaved
+        for job in jobs:
+            self._drop(job, reason, math.inf)
+        posted = {job.request.trace_id for job in jobs if job.request.step is Step.CREATE}
+        ends = [job for job in jobs if job.request.step is Step.FINISH and job.request.trace_id not in posted]
+        scores = sum(job.request.step is Step.SCORE for job in jobs)
+        return Dropped(spans=sum(job.request.span_count for job in jobs), scores=scores, ends=len(ends))
+
+    def _take_back(self, attempt: Attempt, now: float) -> None:
+        """Return the token after a suspension so long that another process may have it.
+
+        Nothing was sent, so ask for a new token.
+        """
+        if attempt.lease is not None:
+            self._bucket.take_back(attempt.lease, now)
+            self._blockage.not_posted()
+        self._blockage.leave(is_create=attempt.lease is not None)
+        self._outbox.retry(attempt.job, now)
+
+    def _release(self, attempt: Attempt, now: float, *, answered: bool) -> None:
+        if attempt.lease is not None:
+            self._bucket.release(attempt.lease, now, answered=answered)
+
+    # -- by kind of request -------------------------------------------------------------------------------------------
+
+    def _after_audit(self, audit: Audit, verdict: Verdict, now: float) -> None:
+        if verdict.kind is VerdictKind.DELIVERED:
+            audit.found()
+            self._ledger.answered("verified")
+        elif verdict.kind is not VerdictKind.NOT_FOUND:
+            audit.unknown(now)
+        elif (lost := audit.missing(now)) is not None:
+            self._causes.lost(lost)
+            self._ledger.answered("lost by the server")
+            self._entry.repeat(lost, now)
+
+    def _after_check(self, job: Job, verdict: Verdict, outcome: Outcome, now: float) -> None:
+        is_score = job.request.step is Step.SCORE
+        if verdict.kind is VerdictKind.DELIVERED and not is_score and not lacks_spans(outcome, job.request):
+            self._delivered(job, now)
+        elif verdict.kind is VerdictKind.NOT_FOUND and is_score:
+            self._not_there_yet(job, now)
+        elif verdict.kind in (VerdictKind.DELIVERED, VerdictKind.NOT_FOUND):
+            job.in_doubt = False
+            self._outbox.retry(job, now)
+        else:
+            self._refused(job, verdict, now)
+
+    def _after_send(self, job: Job, verdict: Verdict, now: float) -> None:
+        if verdict.kind is VerdictKind.DELIVERED:
+            self._delivered(job, now)
+        elif verdict.kind is VerdictKind.NOT_FOUND and job.request.step is not Step.CREATE:
+            self._not_there_yet(job, now)
+        elif verdict.kind is VerdictKind.INVALID:
+            self._mend(job, verdict, now)
+        elif verdict.kind is VerdictKind.TOO_LARGE:
+            self._shrink(job, verdict, now)
+        elif verdict.kind is VerdictKind.UNKNOWN and job.request.step is Step.SCORE:
+            self._give_up(job, "outcome_unknown", verdict, now)  # a score that is sent twice may be recorded twice
+        else:
+            self._refused(job, verdict, now)
+
+    # -- by outcome ---------------------------------------------------------------------------------------------------
+
+    def _delivered(self, job: Job, now: float) -> None:
+        request, entry = job.request, self._entry
+        self.last_error = self.last_error if self._has_cost_spans else None
+        next_at, is_new = now, False
+        if request.step is Step.CREATE:
+            if self._blockage.is_in_trouble:
+                self._bucket.accepted(now)
+                self._blockage.accepted()
+            if entry.attached.has_something:
+                entry.attached.arrived(request)
+            is_new = request.trace_id not in entry.repeated
+            entry.repeated.discard(request.trace_id)
+            if is_new and self._audit is not None:
+                self._audit.accepted(request, now)
+            next_at = now + (FINISH_AFTER_DOUBT_S if job.in_doubt else FIRST_LOOK_S)
+        elif request.is_remote:
+            entry.orphans.found(request)
+        self._ledger.delivered(request.spans.count, traces=int(is_new))
+        self._outbox.finish(job, now, next_at=next_at)
+
+    def _refused(self, job: Job, verdict: Verdict, now: float) -> None:
+        """Keep a job whose request failed for an external cause."""
+        is_create = job.request.step is Step.CREATE
+        match verdict.kind:
+            case VerdictKind.RATE_LIMITED if is_create:
+                self._bucket.limited(now, verdict.retry_after_s)
+                self._causes.rate(verdict)
+                self._outbox.retry(job, now)
+            case VerdictKind.RATE_LIMITED:
+                self._outbox.retry(job, now + (verdict.retry_after_s or self._backoff(job)))
+            case VerdictKind.QUOTA if is_create:
+                self._blockage.used_up(verdict, now)
+                self._outbox.retry(job, now)
+            case VerdictKind.QUOTA:
+                self._outbox.retry(job, now + self._backoff(job))
+            case VerdictKind.AUTH | VerdictKind.PROJECT | VerdictKind.NOT_FOUND | VerdictKind.REDIRECTED:
+                self._blockage.refused(verdict, now)
+                self._outbox.retry(job, now)
+            case _:
+                self._server_error(job, verdict, now)
+
+    def _server_error(self, job: Job, verdict: Verdict, now: float) -> None:
+        if verdict.status is not None and self._blockage.failures == 1:
+            # The previous request did not fail, so the server may fail only on this body. Errors within an outage prove
+            # nothing; counting them would drop traces that a server with short outages can accept.
+            job.server_errors += 1
+            if job.server_errors >= POISON_AFTER_ERRORS:
+                self._give_up(job, "refused", verdict, now)
+                return
+        self._causes.outage(verdict)
+        wait_s = 0.0 if self._blockage.is_outage else self._backoff(job)  # a closed gate sets the pace
+        if job.request.step is Step.CREATE and not job.in_doubt and _may_be_done(verdict):
+            job.in_doubt = True
+            wait_s = max(wait_s, CHECK_AFTER_S)
+        self._outbox.retry(job, now + wait_s)
+
+    def _mend(self, job: Job, verdict: Verdict, now: float) -> None:
+        """Send the trace without the fields that the server refused, or without their spans."""
+        repaired = repair(job.request, verdict.errors) if verdict.errors and job.repairs < MAX_REPAIRS else None
+        if repaired is None:
+            self._give_up(job, "refused", verdict, now)
+            return
+        job.repairs += 1
+        self._ledger.dropped("refused", repaired.left_out)
+        self._causes.repaired(job.request, verdict)
+        self._outbox.replace(job, (repaired.request,), now)
+        if repaired.left_out and not repaired.request.spans and job.request.step is Step.APPEND:
+            self._outbox.finish(job, now)
+
+    def _shrink(self, job: Job, verdict: Verdict, now: float) -> None:
+        """Split a job whose body a proxy refuses for its size, and halve the bound on bodies."""
+        size = len(job.request.body())
+        if size <= SMALLEST_CAP:
+            self._give_up(job, "too_large", verdict, now)
+            return
+        body_cap = self._entry.too_large(size)
+        self._causes.too_large(size, body_cap)
+        self._outbox.replace(job, fit(job.request, body_cap), now)
+
+    def _not_there_yet(self, job: Job, now: float) -> None:
+        if job.not_found_since is None:
+            job.not_found_since = now
+            job.attempts = 1
+        waited = now - job.not_found_since
+        if job.request.is_remote and not self._outbox.has_create(job):
+            if self._has_no_root(job, waited, now):
+                return
+        elif waited >= MISSING_AFTER_S:
+            if job.request.step is Step.SCORE:
+                self._drop(job, "trace_not_found", now)
+                self._causes.no_trace_of_score(job.request, MISSING_AFTER_S)
+            else:
+                self._drop(job, "trace_lost", now)
+                self._causes.never_stored(job.request, MISSING_AFTER_S)
+            return
+        self._outbox.retry(job, now + self._entry.admission.look_again_s(job))
+
+    def _has_no_root(self, job: Job, waited_s: float, now: float) -> bool:
+        """Decide about spans whose root is missing; return False if they keep waiting."""
+        request, orphans = job.request, self._entry.orphans
+        is_strange = orphans.has_strange_root(request)
+        fate = self._entry.admission.fate(job, waited_s, now, is_strange=is_strange, closing=self.closing)
+        if fate is Fate.LEAVE_OUT:
+            for waiting in self._outbox.with_it(job):
+                self._drop(waiting, "overload", now)
+        elif fate is Fate.ADOPT:
+            orphans.adopted(request)
+            self._outbox.adopt(job, self._project, now)
+        return fate is not Fate.WAIT
+
+    def _give_up(self, job: Job, reason: str, verdict: Verdict, now: float) -> None:
+        self._has_cost_spans = True
+        self._outbox.refused(job, verdict.message)
+        self._drop(job, reason, now)
+        self._causes.refused(reason, job.request, verdict)
+
+    def _drop(self, job: Job, reason: str, now: float) -> None:
+        self._incoming.count_dropped(job.request, reason)
+        if job.request.step is Step.CREATE:
+            self._entry.attached.gone(job.request)
+        self._outbox.finish(job, now)
+
+    def _backoff(self, job: Job) -> float:
+        return self._uniform(0.0, min(60.0, 2.0 ** min(job.attempts, 6)))
+
+
+def _may_be_done(verdict: Verdict) -> bool:
+    """Return whether the server may have carried out the request: it can store a trace and then fail (measured)."""
+    return verdict.kind is VerdictKind.UNKNOWN or (verdict.status or 0) >= 500

@@ -1,0 +1,171 @@
+"""Comparison of two reports, case by case: regressions, improvements, and whether chance explains them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from pandaprobe_otel.evals.outcome import Outcome
+from pandaprobe_otel.evals.report import CaseResult, Report
+from pandaprobe_otel.evals.statistics import chance_of_drop, chance_of_losses
+
+Change = Literal["regression", "improvement", "no significant change", "too few cases to tell"]
+
+_WEIGHT: Final[tuple[Change, ...]] = ("regression", "improvement", "too few cases to tell", "no significant change")
+_LEAST: Final = 5
+"""Smallest number of cases that can be significant at 5 %: with four, chance alone gives 1 in 2⁴."""
+_Z: Final = 1.645
+"""95 % quantile of the standard normal distribution."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricChange:
+    """Change of a metric over the cases that both reports have scored.
+
+    `p` is the probability of at least this change of the mean by chance (one-sided sign-flip permutation test).
+    `p_lost` is the probability of at least this loss of passed cases by chance (exact McNemar test).
+    """
+
+    metric: str
+    cases: int
+    before: float
+    after: float
+    lost: tuple[str, ...]
+    won: tuple[str, ...]
+    p: float
+    p_lost: float
+    change: Change
+    cases_to_tell: int | None = None
+    """Number of cases with which this change would be significant. None: there is no change, or it is significant
+    already.
+    """
+
+    @property
+    def verdict(self) -> str:
+        """The change in words, with the number of cases that would be enough to decide."""
+        enough = "" if self.cases_to_tell is None else f": {self.cases_to_tell} or more would be enough"
+        return f"{self.change}{enough}"
+
+    def __str__(self) -> str:
+        moved = f"{self.before:.2f} → {self.after:.2f}"
+        said = [f"{self.metric}: {moved} over {self.cases} cases, {self.verdict} (p = {self.p:.3f})"]
+        said += [f"lost: {', '.join(self.lost)}"] if self.lost else []
+        said += [f"won: {', '.join(self.won)}"] if self.won else []
+        return "; ".join(said)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Changes of all metrics that two reports share, and of `passed` (1 for a passed case, 0 for any other)."""
+
+    changes: tuple[MetricChange, ...]
+    only_before: tuple[str, ...]
+    only_after: tuple[str, ...]
+    metrics_before: tuple[str, ...] = ()
+    """Metrics that only the earlier report has."""
+    metrics_after: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences about metrics that only one of the reports has."""
+        named = (("metrics of the earlier report only", self.metrics_before), ("new metrics", self.metrics_after))
+        return tuple(f"{words}: {', '.join(names)}" for words, names in named if names)
+
+    @property
+    def outcome(self) -> Outcome:
+        """Failed with a regression; no evidence if nothing can be compared. The report's thresholds apply too."""
+        if not self.changes:
+            return Outcome.NO_EVIDENCE
+        return Outcome.FAILED if self.regressions else Outcome.PASSED
+
+    @property
+    def regressions(self) -> tuple[MetricChange, ...]:
+        """Significant changes for the worse."""
+        return tuple(change for change in self.changes if change.change == "regression")
+
+    @property
+    def by_weight(self) -> tuple[MetricChange, ...]:
+        """The changes: first significant regressions, then significant improvements, then the others."""
+        return tuple(sorted(self.changes, key=lambda change: _WEIGHT.index(change.change)))
+
+    def __str__(self) -> str:
+        lines = [*map(str, self.changes), *self.remarks]
+        lines += [f"cases of the earlier report only: {', '.join(self.only_before)}"] if self.only_before else []
+        lines += [f"new cases: {', '.join(self.only_after)}"] if self.only_after else []
+        return "\n".join([*([] if self.changes else ["no case in common has evidence in both"]), *lines])
+
+    def _repr_html_(self) -> str:
+        from pandaprobe_otel.evals.notebook import comparison_html
+
+        return comparison_html(self)
+
+
+def compare(after: Report, before: Report, *, alpha: float = 0.05) -> Comparison:
+    """Compare two reports; see `Report.compare`."""
+    old, new = _by_id(before), _by_id(after)
+    common = [name for name in new if name in old]
+    metrics = [metric for metric in after.metrics if metric in before.metrics]
+    changes = [
+        _change(metric, {name: (_value(old[name], metric), _value(new[name], metric)) for name in common}, alpha)
+        for metric in (*metrics, None)
+    ]
+    return Comparison(
+        changes=tuple(change for change in changes if change is not None),
+        only_before=tuple(name for name in old if name not in new),
+        only_after=tuple(name for name in new if name not in old),
+        metrics_before=tuple(metric for metric in before.metrics if metric not in metrics),
+        metrics_after=tuple(metric for metric in after.metrics if metric not in metrics),
+    )
+
+
+def _change(metric: str | None, pairs: Mapping[str, tuple[Any, Any]], alpha: float) -> MetricChange | None:
+    scored = {name: (old, new) for name, (old, new) in pairs.items() if old is not None and new is not None}
+    if not scored:
+        return None
+    differences = [new[0] - old[0] for old, new in scored.values()]
+    lost = tuple(name for name, (old, new) in scored.items() if old[1] and not new[1])
+    won = tuple(name for name, (old, new) in scored.items() if new[1] and not old[1])
+    falls = sum(differences) < 0 or (sum(differences) == 0 and len(lost) > len(won))
+    sign = 1.0 if falls else -1.0
+    p = chance_of_drop([sign * value for value in differences])
+    p_lost = chance_of_losses(*((len(lost), len(won)) if falls else (len(won), len(lost))))
+    change: Change = "no significant change"
+    cases_to_tell = None
+    if p < alpha or p_lost < alpha:
+        change = "regression" if falls else "improvement"
+    elif sum(differences) != 0 and (wanted := _cases_to_tell(differences)) > len(scored):
+        change, cases_to_tell = "too few cases to tell", wanted
+    return MetricChange(
+        metric=metric or "passed",
+        cases=len(scored),
+        before=sum(old[0] for old, _ in scored.values()) / len(scored),
+        after=sum(new[0] for _, new in scored.values()) / len(scored),
+        lost=lost,
+        won=won,
+        p=p,
+        p_lost=p_lost,
+        change=change,
+        cases_to_tell=cases_to_tell,
+    )
+
+
+def _cases_to_tell(differences: Sequence[float]) -> int:
+    """Return how many cases with such changes would be significant in about half of all runs."""
+    squares, total = math.fsum(value * value for value in differences), math.fsum(differences)
+    return max(_LEAST, math.ceil(_Z * _Z * squares * len(differences) / (total * total)))
+
+
+def _value(case: CaseResult, metric: str | None) -> tuple[float, bool] | None:
+    """Return the score of a case, and whether it passed. None: there is no score with evidence."""
+    if metric is None:
+        return None if case.outcome is Outcome.NO_EVIDENCE else (float(case.passed), case.passed)
+    result = case.result(metric)
+    if result is None or result.finding != "scored" or result.value is None:
+        return None
+    return result.value, result.passed
+
+
+def _by_id(report: Report) -> dict[str, CaseResult]:
+    return {case.id: case for case in report.cases}

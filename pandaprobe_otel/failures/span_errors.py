@@ -1,0 +1,129 @@
+"""Failed spans: exceptions, timeouts and refused arguments, each at its origin."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from pandaprobe_otel.failures.broken_answers import broken_answer, is_filtered, refusal_of
+from pandaprobe_otel.failures.calls import unknown_tool_of
+from pandaprobe_otel.failures.finding import FailureKind, Finding
+from pandaprobe_otel.failures.ordered_spans import Step, Trace
+from pandaprobe_otel.failures.refused_arguments import bad_argument
+from pandaprobe_otel.failures.template import MAX_LENGTH, split_type, template_of
+from pandaprobe_otel.mapping.attributes import TIMED_OUT
+
+_TIMEOUT_TYPE: Final = re.compile(r"time(?:d_?)?_?out|deadline_?exceeded", re.IGNORECASE)
+_TIMEOUT_TEXT: Final = re.compile(
+    r"\btimed[ -]?out\b|\bdeadline (?:was )?exceeded\b|\bgateway time-?out\b"
+    r"|\b(?:request|read|connect(?:ion)?|operation|response|call|tool|execution) time-?out\b"
+    r"|^\s*time-?out(?:\s*$|:| (?:after|of|while|waiting|expired|exceeded|reached)\b)",
+    re.IGNORECASE,
+)
+_TEXT: Final = 4000
+"""Most characters of an error that are searched for signs of a timeout."""
+
+
+def failed_spans(trace: Trace) -> Iterator[Finding]:
+    """Yield a finding for each span that failed by itself, earliest first."""
+    failed = [step for step in trace.steps if _has_failed(step)]
+    if not failed:
+        if trace.failed:
+            yield _failed_trace(trace)
+        return
+    latest = {(step.kind, step.name): step.started for step in trace.steps if not _has_failed(step)}
+    found: list[Finding] = []
+    covered: set[str] = set()
+    for step in reversed(failed):
+        if step.id in covered:
+            continue  # A descendant failed, and is the origin.
+        recovered = latest.get((step.kind, step.name), -1.0) >= step.ended and _was_made_good(trace, step)
+        if not recovered:
+            covered.update(one.id for one in trace.above(step))
+        found.append(replace(_finding(trace, step), recovered=recovered))
+    yield from reversed(found)
+
+
+def _has_failed(step: Step) -> bool:
+    return step.failed or step.metadata.get("outcome") == TIMED_OUT
+
+
+def _was_made_good(trace: Trace, step: Step) -> bool:
+    """Return whether a failure had no effect: the trace succeeded, or failed for another reason."""
+    if not trace.failed:
+        return True
+    _, text = split_type(step.error)
+    failed_above = [other for other in trace.above(step) if other.failed]
+    # Without a failed ancestor, nothing shows another reason of the trace's failure.
+    return bool(failed_above) and not any(text[:MAX_LENGTH] in other.error for other in failed_above)
+
+
+def _finding(trace: Trace, step: Step) -> Finding:
+    kind, message = _type_and_message(step)
+    if not step.failed or _is_timeout(kind, step.error):
+        return _timeout(step)
+    if step.kind == "LLM" and is_filtered(step.error):
+        return refusal_of(step, "filter")
+    if (broken := broken_answer(trace, step, kind or "")) is not None:
+        return broken
+    if (unknown := unknown_tool_of(step)) is not None:
+        return unknown
+    fault = bad_argument(step.error) if step.kind == "TOOL" else None
+    if fault is not None:
+        named = f"{fault.field} " if fault.field else ""
+        return Finding(
+            kind=FailureKind.BAD_ARGUMENTS,
+            parts=(("tool", step.name), ("argument", fault.field), ("fault", fault.fault)),
+            title=f"{step.name}: {named}{fault.fault}",
+            span_id=step.id,
+            text=_shown(step.error),
+        )
+    template = template_of(message, known=(*step.models, *trace.known_values))
+    return Finding(
+        kind=FailureKind.EXCEPTION,
+        parts=(("kind", step.kind), ("name", step.name), ("type", kind or ""), ("message", template)),
+        title=f"{kind or template or 'Error'} in {step.name}",
+        span_id=step.id,
+        text=_shown(step.error),
+    )
+
+
+def _timeout(step: Step) -> Finding:
+    return Finding(
+        kind=FailureKind.TIMEOUT,
+        parts=(("kind", step.kind), ("name", step.name)),
+        title=f"Timeout in {step.name}",
+        span_id=step.id,
+        text=_shown(step.error),
+    )
+
+
+def _failed_trace(trace: Trace) -> Finding:
+    """Yield a finding for a trace that failed without a failed span."""
+    return Finding(
+        kind=FailureKind.EXCEPTION,
+        parts=(("kind", "trace"), ("name", trace.name), ("type", ""), ("message", "")),
+        title=f"{trace.name or 'Trace'} failed",
+    )
+
+
+def _type_and_message(step: Step) -> tuple[str | None, str]:
+    told = step.metadata.get("exception_type") or step.metadata.get("error_type")
+    named, message = split_type(step.error)
+    if isinstance(told, str) and told:
+        kind = told.rpartition(".")[2]
+        return kind, message if named == kind else step.error
+    return named, message
+
+
+def _is_timeout(kind: str | None, text: str) -> bool:
+    return (kind is not None and _TIMEOUT_TYPE.search(kind) is not None) or (
+        _TIMEOUT_TEXT.search(text[:_TEXT]) is not None
+    )
+
+
+def _shown(text: str) -> str:
+    line = text.strip().split("\n", 1)[0]
+    return line if len(line) <= MAX_LENGTH else f"{line[: MAX_LENGTH - 1]}…"

@@ -1,0 +1,102 @@
+"""The application: routes, error answers and the outer layer, on top of one set of services."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from pandaprobe_otel.local.errors import install_error_handlers
+from pandaprobe_otel.local.middleware import OuterLayer
+from pandaprobe_otel.local.pages import (
+    access,
+    chosen_pages,
+    diff_pages,
+    evaluation_pages,
+    failure_pages,
+    live_pages,
+    overview_page,
+    page_actions,
+    session_pages,
+    static,
+    trace_pages,
+)
+from pandaprobe_otel.local.pages.recent_actions import RecentActions
+from pandaprobe_otel.local.routes import (
+    analytics,
+    api_keys,
+    cli_auth,
+    failures,
+    ingest,
+    invitations,
+    live,
+    metrics,
+    monitors,
+    organizations,
+    otlp,
+    projects,
+    runs,
+    scores,
+    search,
+    sessions,
+    subscriptions,
+    trace_lists,
+    unauthenticated,
+)
+from pandaprobe_otel.local.services import Services
+from pandaprobe_otel.local.settings import SERVER_VERSION
+
+# Fixed paths (/traces/users, /traces/analytics) must precede those with a parameter. If a path has several methods, the
+# first router determines the `Allow` header of a 405. On the real server, that is POST for /traces.
+_ROUTERS = (
+    ingest,
+    analytics,
+    trace_lists,
+    sessions,
+    metrics,
+    runs,
+    scores,
+    monitors,
+    organizations,
+    invitations,
+    projects,
+    api_keys,
+    subscriptions,
+    cli_auth,
+    unauthenticated,
+    failures,
+    search,
+    otlp,
+    live,
+    access,
+    page_actions,
+    live_pages,
+    trace_pages,
+    chosen_pages,
+    diff_pages,
+    session_pages,
+    evaluation_pages,
+    failure_pages,
+    overview_page,
+    static,
+)
+
+
+def create_app(services: Services) -> FastAPI:
+    """Return the ASGI application of a local server."""
+    app = FastAPI(
+        title="PandaProbe",
+        version=SERVER_VERSION,
+        # The interactive documentation loads scripts from the network, which a local server must not cause.
+        docs_url=None,
+        redoc_url=None,
+        # FastAPI may trace requests with the provider of the process. Its spans would then arrive here as traces.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.services = services
+    app.state.pending_codes = cli_auth.PendingCodes()
+    app.state.recent_actions = RecentActions()
+    for module in _ROUTERS:
+        app.include_router(module.router)
+    app.add_exception_handler(access.SignInNeededError, access.to_sign_in)
+    install_error_handlers(app, retry_after=services.settings.retry_after)
+    app.add_middleware(OuterLayer, faults=services.faults, allowed_hosts=services.settings.allowed_hosts)
+    return app

@@ -1,0 +1,127 @@
+"""Words of texts, as searches find them: in Python, and as SQL functions for traces without an index.
+
+A phrase must be inside one string, so that it never spans two messages.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, cast
+
+import orjson
+
+SHORTEST_PREFIX: Final = 4
+"""Least letters before `*`. A search combines all words with these first letters, and fewer letters have too many."""
+BETWEEN: Final = "\ue000"
+"""A private-use character. The index treats it as a word, and no search contains it."""
+_WORD: Final = re.compile(r"[^\W_]+")
+# Scripts without spaces: each character is a word, and a text is a phrase of them.
+_UNSPACED: Final = re.compile("([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
+_DATA_FROM: Final = 1000
+"""Characters without a space from which a text counts as encoded data, which nobody searches for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """Consecutive words. If `is_prefix`, the last one matches all words that begin with it."""
+
+    words: tuple[str, ...]
+    is_prefix: bool = False
+
+    @property
+    def match(self) -> str:
+        """The phrase in the form of FTS5."""
+        return f'"{" ".join(self.words)}"' + (" *" if self.is_prefix else "")
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """Pattern of the phrase for texts that `plain` has normalised."""
+        return _pattern(self.words, self.is_prefix)
+
+
+def phrase_of(text: str, *, is_prefix: bool = False) -> Phrase | None:
+    """Return the words to search for; None for a text without words."""
+    words = tuple(_WORD.findall(plain(text).replace(BETWEEN, " ")))
+    return Phrase(words, is_prefix) if words else None
+
+
+def plain(text: str) -> str:
+    """Return a text in the form in which words are compared: case-folded, with composed accents."""
+    if text.isascii():
+        return text.lower()
+    return _UNSPACED.sub(r" \1 ", unicodedata.normalize("NFC", text)).lower()
+
+
+def strings_in(payload: str | None) -> Iterator[str]:
+    """Yield the texts and numbers of stored JSON."""
+    if payload is None:
+        return
+    waiting: list[Any] = [_decoded(payload)]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            waiting.extend(cast(Mapping[str, Any], value).values())
+        elif isinstance(value, list):
+            waiting.extend(cast(Sequence[Any], value))
+        elif value is not None and not isinstance(value, bool):
+            yield str(value)
+
+
+def has_phrase(texts: Iterable[str], phrase: Phrase) -> bool:
+    """Return whether one of some texts contains the phrase."""
+    pattern = phrase.pattern
+    return any(pattern.search(plain(text)) for text in texts if not is_data(text))
+
+
+def add_functions(connection: sqlite3.Connection) -> None:
+    """Let SQL search for phrases without an index: `has_words(text, phrase)`, `json_has_words(payload, phrase)`."""
+    connection.create_function("has_words", 2, _has_words, deterministic=True)
+    connection.create_function("json_has_words", 2, _json_has_words, deterministic=True)
+
+
+def as_argument(phrase: Phrase) -> str:
+    """Return a phrase in the form that the SQL functions take."""
+    return ("*" if phrase.is_prefix else "") + " ".join(phrase.words)
+
+
+def _has_words(text: str | None, asked: str) -> bool:
+    return text is not None and has_phrase((text,), _read(asked))
+
+
+def _json_has_words(payload: str | None, asked: str) -> bool:
+    if payload is None:
+        return False
+    phrase = _read(asked)
+    quick = payload.lower()  # Words contain no character that JSON escapes.
+    return all(word in quick for word in phrase.words if word.isascii()) and has_phrase(strings_in(payload), phrase)
+
+
+@lru_cache(256)
+def _read(asked: str) -> Phrase:
+    return Phrase(tuple(asked.removeprefix("*").split(" ")), asked.startswith("*"))
+
+
+@lru_cache(256)
+def _pattern(words: tuple[str, ...], is_prefix: bool) -> re.Pattern[str]:
+    end = "" if is_prefix else r"(?![^\W_])"
+    return re.compile(r"(?<![^\W_])" + r"[\W_]+".join(map(re.escape, words)) + end)
+
+
+def _decoded(payload: str) -> Any:
+    try:
+        return orjson.loads(payload)
+    except orjson.JSONDecodeError:  # an integer over 64 bits
+        return json.loads(payload)
+
+
+def is_data(text: str) -> bool:
+    """Return whether a text is encoded data, such as an image."""
+    return len(text) >= _DATA_FROM and " " not in text[:_DATA_FROM] and text.isascii() and "\n" not in text[:_DATA_FROM]

@@ -1,0 +1,228 @@
+"""Figures of an overview: statistics of a project's traces over time, and by model, tool, release and environment.
+
+Indexed traces are counted by sets of bits. The others are read as rows and added.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from pandaprobe_otel.local.payloads import dumps
+from pandaprobe_otel.local.sealing.bit_sets import last_of
+from pandaprobe_otel.local.sealing.facets import COST_UNITS
+from pandaprobe_otel.local.sealing.sliced_numbers import Column
+from pandaprobe_otel.local.search.bit_search import Found
+from pandaprobe_otel.local.search.language import search_for
+from pandaprobe_otel.local.search.searchable_fields import Comparison
+
+BUCKETS: Final = 45
+SAMPLED: Final = 300
+"""Number of the newest traces whose calls are timed."""
+_MOST_GROUPS: Final = 12
+_COLUMNS: Final = ("latency", "longest ttft", "tokens", "cost")
+_STATUS: Final = ("status", "ERROR")
+
+
+class Row(Protocol):
+    """A row of the store, or a mapping."""
+
+    def __getitem__(self, key: str, /) -> Any:
+        """Return the value of a column."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Counts, sums and times of some traces. Times are milliseconds; None if no trace has ended.
+
+    Percentiles are by nearest rank, so they are actual values. `first_token_ms` is the median over traces of their
+    longest wait for the first token of a model call.
+    """
+
+    count: int
+    errors: int
+    p50_ms: float | None
+    p95_ms: float | None
+    first_token_ms: float | None
+    tokens: int
+    cost: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """Figures of the traces that started in an interval. Bounds are microseconds, and `end` is exclusive."""
+
+    start: int
+    end: int
+    figures: Figures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Figures of the traces with one name, and the search that finds them.
+
+    `calls` are the durations of its calls in the newest traces, as p50 and p95; None for names without calls.
+    """
+
+    name: str
+    search: str
+    figures: Figures
+    calls: tuple[float | None, float | None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """All figures of a range. `groups` are by model, tool, release and environment, the most frequent first."""
+
+    total: Figures
+    buckets: Sequence[Bucket]
+    groups: Mapping[str, Sequence[Group]]
+
+
+class Measured:
+    """Traces of a search: those in the index as bits, the others as rows."""
+
+    def __init__(self, connection: sqlite3.Connection, found: Found) -> None:
+        self._connection = connection
+        self._sets = found.sets
+        self.bits = found.indexed
+        self.found = found
+        loose = dumps(list(found.loose)).decode()
+        self.rows: list[sqlite3.Row] = connection.execute(
+            "SELECT seq, started_at, ended_at, status, total_tokens, total_cost, environment, release,"
+            " (SELECT MAX(completion_start_time - started_at) FROM spans WHERE trace_seq = traces.seq) AS first_token"
+            " FROM traces WHERE seq IN (SELECT value FROM json_each(?))",
+            (loose,),
+        ).fetchall()
+        self._columns = {name: self._sets.column(name) for name in _COLUMNS}
+        self._failed = self._sets.of(*_STATUS)
+
+    def range(self) -> tuple[int, int] | None:
+        """Return the first and the last start; None without traces."""
+        started = self._sets.column("started")
+        ends = [row["started_at"] for row in self.rows]
+        if self.bits:
+            ends += [started.ranked(0, self.bits), started.ranked(self.bits.bit_count() - 1, self.bits)]
+        return (min(ends), max(ends)) if ends else None
+
+    def figures(self, bits: int, rows: Sequence[Row]) -> Figures:
+        """Return the figures of some of the traces."""
+        low = (bits & -bits).bit_length() - 1 if bits else 0
+        part = bits >> low
+        columns = {name: column.part(low, part.bit_length()) for name, column in self._columns.items()}
+        waits = [row["first_token"] for row in rows if row["first_token"] is not None]
+        times = [row["ended_at"] - row["started_at"] for row in rows if row["ended_at"] is not None]
+        return Figures(
+            count=bits.bit_count() + len(rows),
+            errors=(bits & self._failed).bit_count() + sum(row["status"] == "ERROR" for row in rows),
+            p50_ms=_rank(columns["latency"], part, times, 0.5),
+            p95_ms=_rank(columns["latency"], part, times, 0.95),
+            first_token_ms=_rank(columns["longest ttft"], part, waits, 0.5),
+            tokens=columns["tokens"].total(part) + sum(row["total_tokens"] for row in rows),
+            cost=columns["cost"].total(part) / COST_UNITS + math.fsum(row["total_cost"] for row in rows),
+        )
+
+    def buckets(self, start: int, end: int) -> list[Bucket]:
+        """Return the figures of equal intervals of a range."""
+        width = max(math.ceil((end - start) / BUCKETS), 1)
+        places: list[list[Row]] = [[] for _ in range(BUCKETS)]
+        for row in self.rows:
+            places[min(max(int(row["started_at"] - start) // width, 0), BUCKETS - 1)].append(row)
+        started, left = self._sets.column("started"), self.bits
+        found: list[Bucket] = []
+        for at, rows in enumerate(places):
+            begin, until = start + at * width, start + (at + 1) * width
+            bits = left if at == BUCKETS - 1 else started.compared(Comparison.LESS, until, left)
+            left &= ~bits
+            found.append(Bucket(start=begin, end=until, figures=self.figures(bits, rows)))
+        return found
+
+    def groups(self) -> dict[str, list[Group]]:
+        """Return the figures of the most frequent models, tools, releases and environments."""
+        return {
+            "model": self._called("model", "LLM", "model"),
+            "tool": self._called("tool", "TOOL", "name"),
+            "release": self._named("release", "release"),
+            "environment": self._named("env", "environment"),
+        }
+
+    def _named(self, key: str, column: str) -> list[Group]:
+        loose: dict[str, list[Row]] = {}
+        for row in self.rows:
+            if row[column] is not None:
+                loose.setdefault(row[column], []).append(row)
+        return [
+            Group(name=name, search=search_for(key, name), figures=self.figures(bits, rows))
+            for name, bits, rows in self._most(key, loose)
+        ]
+
+    def _called(self, key: str, kind: str, column: str) -> list[Group]:
+        by_seq = {row["seq"]: row for row in self.rows}
+        loose: dict[str, list[Row]] = {}
+        called = self._connection.execute(
+            f"SELECT DISTINCT trace_seq, {column} AS called FROM spans"
+            " WHERE trace_seq IN (SELECT value FROM json_each(?)) AND kind = ? AND called IS NOT NULL",
+            (dumps(list(by_seq)).decode(), kind),
+        )
+        for row in called:
+            loose.setdefault(row["called"], []).append(by_seq[row["trace_seq"]])
+        times = self._times(kind, column)
+        return [
+            Group(
+                name=name,
+                search=search_for(key, name),
+                figures=self.figures(bits, rows),
+                calls=(_of(times.get(name, ()), 0.5), _of(times.get(name, ()), 0.95)),
+            )
+            for name, bits, rows in self._most(key, loose)
+        ]
+
+    def _times(self, kind: str, column: str) -> dict[str, list[int]]:
+        """Return the durations of calls in the newest traces, by the name of the called model or tool."""
+        newest = [self.found.base + at for at in last_of(self.found.bits, SAMPLED)]
+        # One text for each name, since one row for each call takes longer than all the rest.
+        rows = self._connection.execute(
+            f"SELECT {column} AS called, group_concat(ended_at - started_at) AS times FROM spans"
+            " WHERE trace_seq IN (SELECT value FROM json_each(?)) AND kind = ? AND called IS NOT NULL GROUP BY called",
+            (dumps(newest).decode(), kind),
+        )
+        return {row["called"]: [int(time) for time in row["times"].split(",")] for row in rows if row["times"]}
+
+    def _most(self, key: str, loose: Mapping[str, Sequence[Row]]) -> list[tuple[str, int, Sequence[Row]]]:
+        values = self._sets.values([key], most=100)
+        sets = self._sets.load(value.id for value in values)
+        bits = {value.value: sets[value.id] & self.bits for value in values}
+        every = [(name, bits.get(name, 0), loose.get(name, ())) for name in {*bits, *loose}]
+        some = [one for one in every if one[1] or one[2]]
+        return sorted(some, key=lambda one: (-(one[1].bit_count() + len(one[2])), one[0]))[:_MOST_GROUPS]
+
+
+def overview_of(connection: sqlite3.Connection, found: Found, start: int | None, end: int | None) -> Overview | None:
+    """Return the figures of traces from `start` until before `end`, or of all traces; None without traces."""
+    measured = Measured(connection, found)
+    ends = measured.range()
+    if ends is None:
+        return None
+    first, last = ends
+    start = first if start is None else start
+    return Overview(
+        total=measured.figures(measured.bits, measured.rows),
+        buckets=measured.buckets(start, max(last + 1, end or 0)),
+        groups=measured.groups(),
+    )
+
+
+def _rank(column: Column, bits: int, others: Iterable[int], share: float) -> float | None:
+    extra = [other for other in others if other >= 0]
+    count = (bits & column.known).bit_count() + len(extra)
+    if not count:
+        return None
+    return column.ranked(max(math.ceil(count * share) - 1, 0), bits, extra) / 1000
+
+
+def _of(times: Iterable[int], share: float) -> float | None:
+    return _rank(Column(known=0, digits=()), 0, times, share)

@@ -1,0 +1,204 @@
+"""Shape of a span: the names and types of its attributes, which determine the table rows that apply to it.
+
+Emitters repeat themselves: a process makes spans of a few dozen shapes. So the tables of all dialects are searched once
+per shape, and each span costs only the rows for which it has attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from pandaprobe_otel.mapping.cached_rows import NO_CACHED_ROWS, CachedRows
+from pandaprobe_otel.mapping.dialect_table import EventRow, Form, KindRule
+from pandaprobe_otel.mapping.exact_types import type_of
+from pandaprobe_otel.mapping.span_view import KNOWN_SHAPES, Shapes, SpanView
+from pandaprobe_otel.mapping.table_rows import Rows, Source, fill, tree
+from pandaprobe_otel.mapping.unread_attributes import left_out
+from pandaprobe_otel.mapping.values import is_absent
+
+_WITH_EVENTS: Final[Shapes] = {}
+"""Shapes of views with events, in addition to `KNOWN_SHAPES`."""
+
+_NONE: Final[dict[tuple[type[Any], ...], Any]] = {}
+_MAX_SHAPES: Final = 1024
+_MAX_NAMES: Final = 256
+"""Largest number of attributes of a view whose shape is remembered."""
+
+
+class Candidate(NamedTuple):
+    """One source of content, and the way to read it."""
+
+    form: Form
+    source: Source
+    convert: Callable[..., Any] | None
+    whole: bool
+    """True if reading the value reads everything in the source."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """Applicable table rows for spans whose attributes have the same names and types."""
+
+    floats: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
+    """Getter of the float values; None if there are none."""
+    nested: tuple[str, ...]
+    """Names of attributes whose values are neither texts nor numbers."""
+    cached: CachedRows
+    """Rows and rules that read only low-cardinality attributes; the fields below hold all others."""
+    fields: Rows
+    metadata: Rows
+    """Rows by metadata key."""
+    parameters: Rows
+    """Rows by model parameter."""
+    usage: Rows
+    """Rows by counter."""
+    two_sides: Callable[[Mapping[str, Any]], tuple[int, int]] | None
+    """Getter of the input and output tokens, if these are the only counts and both are integers."""
+    aggregated: Rows
+    """Rows of counters that the emitter marks as a sum."""
+    merged: Rows
+    """Rows of fields to which every source contributes."""
+    events: tuple[tuple[str, EventRow], ...]
+    """Fields, other than content, that come from events."""
+    asks: bool
+    """True if there are rows of fields, merged fields or events; otherwise there is nothing to read."""
+    contents: Mapping[str, tuple[Candidate, ...]]
+    kind_rules: tuple[tuple[str, KindRule], ...]
+    may_fail: bool
+    """True if a field may show that the span did not end with success."""
+    tells_name: bool
+    """True if a field may give the span another name."""
+    times_first_token: bool
+    """True if a field may give the time of the first token."""
+    counts: bool
+    """True if there may be token counts or costs."""
+    tells_metadata: bool
+    """True if a field or an attribute of the app may add to the metadata."""
+    tells_parameters: bool
+    """True if there are model parameters besides the cached ones."""
+    has_context: bool
+    """True if a field of the trace (session, tags, ...) may come from such a span."""
+    genai: bool
+    """True if an attribute shows that the span is about GenAI work."""
+    plumbing: bool
+    """True if an attribute belongs to HTTP, databases, messaging or similar transport."""
+    is_work: bool
+    """True if all such spans are about GenAI work, and none is a protocol message or a copy of another span."""
+    is_span: bool
+    """True if no attribute can show that the span only repeats another one (`kinds.is_dropped`)."""
+    custom: tuple[str, ...]
+    """Names of attributes that belong to no vocabulary, so the app itself has set them."""
+    watched: tuple[str, ...]
+    """Names of attributes that the rows may read only in part (see `conservation.py`)."""
+    sources: tuple[Source, ...]
+    """Possible sources of content, each once."""
+
+    def read(self, view: SpanView, cached: Mapping[str, Any], unusable: list[str]) -> Mapping[str, Any]:
+        """Return the values of all fields, except the groups metadata, parameters, usage and content.
+
+        `cached` holds the fields from the cached rows. Attributes that no row could use are added to `unusable`.
+        """
+        found: dict[str, Any] = {**cached}
+        attributes = view.attributes
+        fill(found, self.fields, attributes, unusable)
+        for field, source, convert in self.merged:
+            value = convert(attributes[source] if type(source) is str else tree(attributes, source))
+            if value:
+                _merge(found, field, value)
+            elif type(source) is str and left_out(source) is None and not is_absent(attributes[source]):
+                unusable.append(source)
+        for field, row in self.events:
+            value = _event_value(row, view)
+            if value is not None:
+                found.setdefault(field, value)
+        return found
+
+
+NO_SHAPE: Final = Shape(
+    floats=None,
+    nested=(),
+    cached=NO_CACHED_ROWS,
+    fields=(),
+    metadata=(),
+    parameters=(),
+    usage=(),
+    two_sides=None,
+    aggregated=(),
+    merged=(),
+    events=(),
+    asks=False,
+    contents={},
+    kind_rules=(),
+    may_fail=False,
+    tells_name=False,
+    times_first_token=False,
+    counts=False,
+    tells_metadata=False,
+    tells_parameters=False,
+    has_context=False,
+    genai=False,
+    plumbing=False,
+    is_work=False,
+    is_span=True,
+    custom=(),
+    watched=(),
+    sources=(),
+)
+"""Shape of a span whose attributes cannot be read."""
+
+
+def shape_of(view: SpanView) -> Shape:
+    """Return the shape of the view, from the cache if it was seen before."""
+    if view.shape is not None:
+        known: Shape = view.shape
+        return known
+    events = any(event.name != "exception" for event in view.events) if view.events else False
+    attributes = view.attributes
+    shapes = _WITH_EVENTS if events else KNOWN_SHAPES
+    names, types = (*attributes,), (*map(type_of, attributes.values()),)
+    shape: Shape | None = shapes.get(names, _NONE).get(types)
+    if shape is None:
+        from pandaprobe_otel.mapping.lookup_plan import compiled  # imported here, because it imports this module
+
+        shape = compiled({str.__str__(name): value for name, value in attributes.items()}, events)
+        if len(names) <= _MAX_NAMES:
+            _remember(shapes, names, types, shape)
+    return shape
+
+
+def _remember(shapes: Shapes, names: tuple[str, ...], types: tuple[type[Any], ...], shape: Shape) -> None:
+    if sum(map(len, [*shapes.values()])) >= _MAX_SHAPES:  # a list, because another thread may add shapes
+        shapes.clear()
+    alike = shapes.setdefault(names, {})
+    alike[types] = shape
+    if shape.nested:  # the SDK has tuples where the view has lists
+        alike[tuple(tuple if one is list else one for one in types)] = shape
+
+
+def content_value(candidate: Candidate, view: SpanView) -> Any:
+    """Return the value of a candidate; it may be absent."""
+    _, source, convert, _ = candidate
+    if type(source) is str:
+        value = view.attributes[source]
+    elif type(source) is EventRow:
+        return _event_value(source, view)
+    else:
+        value = tree(view.attributes, source)
+    return value if convert is None else convert(value)
+
+
+def _event_value(row: EventRow, view: SpanView) -> Any:
+    events = [event for event in view.events if event.name in row.names]
+    return row.convert(events, view) if events else None
+
+
+def _merge(found: dict[str, Any], field: str, value: Any) -> None:
+    if type_of(value) is list:
+        known: list[Any] = found.setdefault(field, [])
+        known.extend(item for item in value if item not in known)
+        return
+    bag: dict[str, Any] = found.setdefault(field, {})
+    for key, item in value.items():
+        bag.setdefault(key, item)

@@ -1,0 +1,76 @@
+"""Byte limits of fields and traces. The structure of a value survives, and each cut has a marker with its size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+
+from pandaprobe_otel.mapping.exact_types import type_of
+from pandaprobe_otel.mapping.shrink import encoded_size, shrink, text_length
+
+FIELDS: Final = ("input", "output", "metadata", "error", "model_parameters")
+"""Fields of a span or trace without a size limit of their own."""
+
+FRAME: Final = 10
+"""Bytes of a trace's body around its fields and spans, without the commas between spans."""
+
+MIN_FIELD: Final = 256
+_ROUNDS: Final = 4
+_CUT: Final = "…[cut]"
+
+
+def fit_fields(body: dict[str, Any], max_bytes: int, *, total: int | None = None) -> None:
+    """Cut each field of the JSON-safe body to `max_bytes`, in place. `total`: bytes of the body, if known.
+
+    If only one field is large, as with a long document, its size is computed from the total without encoding it again.
+    """
+    present = [field for field in FIELDS if body.get(field) is not None]
+    large = [field for field in present if total is not None and text_length(body[field]) > max_bytes]
+    for field in present:
+        if total is not None and large == [field]:
+            rest = {name: value for name, value in body.items() if name != field}
+            size = total - encoded_size(rest) - len(f',"{field}":')
+        else:
+            size = encoded_size(body[field])
+        if size > max_bytes:
+            body[field] = _fitted(field, body[field], max_bytes, size)
+
+
+def fit_trace(bodies: Sequence[dict[str, Any]], total: int, max_bytes: int) -> None:
+    """Cut the largest fields of all bodies to one size, so that the whole trace fits into `max_bytes`.
+
+    `total` is the current size of the bodies. If their bare structure alone is larger, it is kept without content.
+    """
+    for _ in range(_ROUNDS):
+        if total <= max_bytes:
+            return
+        sizes = [(encoded_size(body[field]), body, field) for body in bodies for field in FIELDS if field in body]
+        limit = _level(sorted(size for size, _, _ in sizes), total - max_bytes)
+        for size, body, field in sizes:
+            if size > limit:
+                body[field] = _fitted(field, body[field], max(limit, MIN_FIELD), size)
+        total = sum(len(orjson.dumps(body)) + 1 for body in bodies) + FRAME
+    for body in bodies:
+        for field in FIELDS:
+            if field in body and encoded_size(body[field]) > len(_CUT):
+                body[field] = {"cut": _CUT} if field in ("metadata", "model_parameters") else _CUT
+
+
+def _fitted(field: str, value: Any, max_bytes: int, size: int) -> Any:
+    cut = shrink(value, max_bytes, digest=True, size=size)
+    if field in ("metadata", "model_parameters") and type_of(cut) is not dict:
+        return {"cut": cut}  # the server requires an object here
+    return cut
+
+
+def _level(sizes: list[int], excess: int) -> int:
+    """Return the size to which to cut the largest fields, to save `excess` bytes. `sizes` is ascending."""
+    for taken in range(1, len(sizes) + 1):
+        here = sizes[-taken]
+        below = sizes[-taken - 1] if taken < len(sizes) else 0
+        if (here - below) * taken >= excess:
+            return here - -(-excess // taken)
+        excess -= (here - below) * taken
+    return 0

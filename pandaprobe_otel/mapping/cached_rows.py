@@ -1,0 +1,104 @@
+"""Cache of the table results for low-cardinality attributes: operation, provider, model, model parameters, tool.
+
+A program has a few models and a few dozen tools, so these attributes have few combinations of values. The tables are
+applied once per combination, which saves a fifteenth of the cost of a model call (benchmarks/mapping). The cache is
+bounded and holds only numbers and short texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from pandaprobe_otel.mapping.exact_types import type_of
+from pandaprobe_otel.mapping.table_rows import Rows, fill
+
+ATTRIBUTES: Final = frozenset(
+    {
+        "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.system", "gen_ai.request.model",
+        "gen_ai.response.model", "gen_ai.agent.name", "gen_ai.tool.name", "gen_ai.tool.type", "gen_ai.output.type",
+        "openinference.span.kind", "llm.model_name", "llm.system", "llm.provider", "tool.name", "agent.name",
+        "traceloop.span.kind", "llm.request.type", "gen_ai.request.temperature", "gen_ai.request.top_p",
+        "gen_ai.request.top_k", "gen_ai.request.max_tokens", "gen_ai.request.frequency_penalty",
+        "gen_ai.request.presence_penalty", "gen_ai.request.choice.count", "gen_ai.request.seed",
+        "llm.temperature", "llm.top_p", "llm.top_k",
+        "llm.frequency_penalty", "llm.presence_penalty",
+    }
+)  # fmt: skip
+"""Attributes with few different values in one program."""
+
+_MAX_COMBINATIONS: Final = 32
+_MAX_TEXT: Final = 256
+_NUMBERS: Final = frozenset({int, float, bool})
+
+
+class CachedFields(NamedTuple):
+    """Result of the tables for the values of the low-cardinality attributes; must not be changed."""
+
+    kind: str | None
+    """None if these attributes alone do not determine it."""
+    found: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    unusable: Sequence[str]
+    """Attributes that no row could use."""
+
+
+NOTHING: Final = CachedFields(None, {}, {}, {}, ())
+"""Result for a span without low-cardinality attributes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedRows:
+    """Rows of a shape that read only low-cardinality attributes, with a cache of their results."""
+
+    values: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
+    """Function that returns the values of the shape's low-cardinality attributes; None if it has none."""
+    fields: Rows
+    metadata: Rows
+    parameters: Rows
+    kind_attribute: str | None
+    """Attribute that decides the kind first, by its value (see `kinds`); None if an uncached one may decide it."""
+    kinds: Mapping[str, str]
+    known: dict[tuple[Any, ...], CachedFields] = field(
+        default_factory=dict[tuple[Any, ...], CachedFields], compare=False
+    )
+    """Results by values. The shape fixes their types; otherwise 1, 1.0 and True would be one key."""
+
+    def read(self, attributes: Mapping[str, Any]) -> CachedFields:
+        """Return the result of the rows for these attributes."""
+        if self.values is None:
+            return NOTHING
+        values = self.values(attributes)
+        try:
+            return self.known[values]
+        except (KeyError, TypeError):  # TypeError: one of them is a list
+            pass
+        cached = self._worked_out(attributes)
+        if all(map(_is_short, values)):
+            if len(self.known) >= _MAX_COMBINATIONS:
+                self.known.clear()
+            self.known[values] = cached
+        return cached
+
+    def _worked_out(self, attributes: Mapping[str, Any]) -> CachedFields:
+        found: dict[str, Any] = {}
+        metadata: dict[str, Any] = {}
+        parameters: dict[str, Any] = {}
+        unusable: list[str] = []
+        fill(found, self.fields, attributes, unusable)
+        fill(metadata, self.metadata, attributes, unusable)
+        fill(parameters, self.parameters, attributes, unusable)
+        said: Any = attributes[self.kind_attribute] if self.kind_attribute is not None else None
+        kind = self.kinds.get(said) or self.kinds.get(said.strip().lower()) if type_of(said) is str else None
+        return CachedFields(kind, found, metadata, parameters, unusable)
+
+
+def _is_short(value: Any) -> bool:
+    kind = type_of(value)
+    return kind in _NUMBERS or (kind is str and len(value) <= _MAX_TEXT)
+
+
+NO_CACHED_ROWS: Final = CachedRows(values=None, fields=(), metadata=(), parameters=(), kind_attribute=None, kinds={})
+"""Rows of a shape without low-cardinality attributes."""

@@ -1,0 +1,117 @@
+"""Elements of a dialect: rows from attribute names to fields, and rules that determine a span's kind.
+
+A dialect is data. A row names one field and the attributes that can fill it, in order of precedence. Across dialects,
+the order of `precedence.DIALECTS` decides. The mapping and the generator of the page `docs/dialects.md` read these
+rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+from pandaprobe_otel.mapping.span_view import EventView, SpanView
+
+Convert: TypeAlias = Callable[[Any], Any]
+"""Value of an attribute -> value of the field, or None if it cannot be used."""
+
+Form: TypeAlias = Literal["messages", "value"]
+"""Form of content: a list of chat messages by definition, or any value, which may also contain messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One field and its sources.
+
+    A source that ends in `.*` is a family (`llm.input_messages.*`): `convert` gets the attributes below that prefix as
+    one tree of dicts. `late` content is used only if no dialect has other content.
+    """
+
+    field: str
+    sources: tuple[str, ...]
+    convert: Convert | None = None
+    note: str = ""
+    form: Form = "value"
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One field from span events or log records; `convert` gets the events with one of the names, in order."""
+
+    field: str
+    names: tuple[str, ...]
+    convert: Callable[[list[EventView], SpanView], Any]
+    note: str = ""
+    form: Form = "messages"
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KindRule:
+    """One rule for a span's kind.
+
+    The value of `attribute` is looked up in `values` (case-insensitive), or passed to `decide` with the span. A rule
+    without an attribute uses the span's name and scope. Rules that `states` the kind come before all operation names.
+    """
+
+    attribute: str = ""
+    values: Mapping[str, str] = field(default_factory=dict[str, str])
+    decide: Callable[[Any, SpanView], str | None] | None = None
+    states: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """Vocabulary of one family of emitters."""
+
+    name: str
+    title: str
+    rows: tuple[Row, ...] = ()
+    events: tuple[EventRow, ...] = ()
+    kinds: tuple[KindRule, ...] = ()
+    namespaces: tuple[str, ...] = ()
+    """Prefixes of attribute names that show that the span is about GenAI work."""
+    scopes: tuple[str, ...] = ()
+    """Prefixes of instrumentation scopes whose spans are about GenAI work, whatever their attributes."""
+    note: str = ""
+
+
+MERGED_FIELDS: Final = frozenset({"metadata", "parameters", "tags", "trace.metadata", "usage.bag", "aggregated.bag"})
+"""Fields to which every row contributes; for all other fields, the first usable value wins."""
+
+GROUPS: Final = frozenset({"metadata", "parameters", "usage", "aggregated"})
+"""Prefixes of fields that are collected in groups: `usage.prompt` is the counter `prompt` of the group `usage`."""
+
+RANKED_FIELDS: Final = frozenset({"session_id", "user_id"})
+"""Fields whose precedence applies to the whole trace: the best attribute of any span wins, not the first span's."""
+
+CONTENT_FIELDS: Final = frozenset(
+    {"input", "output", "system", "tool.input", "tool.output", "query", "documents", "embedding.input"}
+)
+"""Fields with content, which are read only if the span's kind needs them."""
+
+FAILURES: Final = frozenset({"error_type", "error.flag", "error.own"})
+"""Fields that mark a span as failed, whatever its status."""
+
+OUTCOMES: Final = FAILURES | {"outcome"}
+"""Fields that affect the outcome of a span."""
+
+NAMES: Final = frozenset({"tool_name", "display_name", "rendered_name", "function_id"})
+"""Fields that replace the span's own name or become part of it."""
+
+NUMBERS: Final = frozenset({"usage.bag", "aggregated.bag", "cost"})
+"""Fields with token counts and costs, besides the groups of single counters."""
+
+FIRST_TOKENS: Final = frozenset({"first_token_ns", "first_token_after", "first_token_event"})
+"""Fields with the time of the first token."""
+
+CONTEXT_FIELDS: Final = frozenset(
+    {
+        "session_id", "user_id", "tags", "environment", "release",
+        "trace.name", "trace.input", "trace.output", "trace.status", "trace.metadata",
+    }
+)  # fmt: skip
+"""Fields with the context of a span. They are stamped on every span of a process, so they do not prove GenAI work."""

@@ -1,0 +1,305 @@
+"""Plan for one shape: the rows to look up in the tables of all dialects."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, Final, cast
+
+from pandaprobe_otel.mapping.attribute_families import flat
+from pandaprobe_otel.mapping.attribute_shape import Candidate, Shape
+from pandaprobe_otel.mapping.cached_rows import ATTRIBUTES, CachedRows
+from pandaprobe_otel.mapping.chunked_messages import joined
+from pandaprobe_otel.mapping.costs import total
+from pandaprobe_otel.mapping.dialect_table import (
+    CONTENT_FIELDS,
+    CONTEXT_FIELDS,
+    FIRST_TOKENS,
+    GROUPS,
+    MERGED_FIELDS,
+    NAMES,
+    NUMBERS,
+    OUTCOMES,
+    RANKED_FIELDS,
+    EventRow,
+    KindRule,
+    Row,
+)
+from pandaprobe_otel.mapping.dialects.otel_genai import (
+    finish_reasons,
+    milliseconds,
+    model,
+    provider,
+    seconds,
+    unknown_operation,
+)
+from pandaprobe_otel.mapping.exact_types import type_of
+from pandaprobe_otel.mapping.kind_names import other_kind
+from pandaprobe_otel.mapping.parameters import choices, simple, whole
+from pandaprobe_otel.mapping.precedence import DIALECTS
+from pandaprobe_otel.mapping.table_rows import AnsweredRow, Members, Rows, Source
+from pandaprobe_otel.mapping.unread_attributes import left_out
+from pandaprobe_otel.mapping.values import (
+    comma_separated,
+    count,
+    decoded,
+    mapping,
+    scalar,
+    structure,
+    text,
+    texts,
+    unquoted,
+    usable,
+)
+
+_FAITHFUL: Final[frozenset[Any]] = frozenset(
+    {
+        choices, comma_separated, count, decoded, finish_reasons, flat, mapping, milliseconds, model, other_kind,
+        provider, scalar, seconds, simple, structure, text, texts, total, unknown_operation, unquoted, usable, whole,
+    }
+)  # fmt: skip
+"""Converters that take the whole value or nothing."""
+
+_WHOLE: Final[frozenset[Any]] = frozenset({None, decoded, joined, scalar, structure, text, usable})
+"""Converters that take all of the content."""
+
+_LATE: Final = 1 << 20
+_SCALARS: Final = frozenset({str, int, bool, float})
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """Row of a dialect and its rank among all rows; `family` is the prefix of a family's names."""
+
+    rank: int
+    row: Row
+    family: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """Row for which the shape has an attribute."""
+
+    rank: int
+    row: Row | EventRow
+    source: Source
+    convert: Callable[..., Any]
+
+
+def _index() -> tuple[dict[str, list[_Entry]], list[_Entry], list[tuple[int, EventRow]]]:
+    """Return the rows of all dialects: rows by attribute name, rows of families, and rows of events."""
+    exact: dict[str, list[_Entry]] = defaultdict(list)
+    families: list[_Entry] = []
+    events: list[tuple[int, EventRow]] = []
+    rank = 0
+    for dialect in DIALECTS:
+        for row in dialect.rows:
+            for source in row.sources:
+                rank += 1
+                entry_rank = rank + (_LATE if row.late else 0)
+                if source.endswith(".*"):
+                    families.append(_Entry(entry_rank, row, source[:-1]))
+                else:
+                    exact[source].append(_Entry(entry_rank, row))
+        for event_row in dialect.events:
+            rank += 1
+            events.append((rank + (_LATE if event_row.late else 0), event_row))
+    return exact, families, events
+
+
+_EXACT, _FAMILIES, _EVENTS = _index()
+# A stable sort: rules that state the kind come first; the others stay in the order of the dialects.
+_KIND_RULES: Final = sorted(
+    ((rule.attribute, rule) for dialect in DIALECTS for rule in dialect.kinds if rule.attribute),
+    key=lambda pair: not pair[1].states,
+)
+_KIND_KEYS: Final = {key for key, rule in _KIND_RULES if rule.values}
+_NAMESPACES: Final = tuple(namespace for dialect in DIALECTS for namespace in dialect.namespaces)
+_PLUMBING: Final = ("http.", "db.", "messaging.", "rpc.", "net.", "network.", "url.", "dns.", "faas.", "asgi.")
+_OF_NO_SPANS: Final = frozenset({"logfire.span_type", "ag2.usage.kind"})
+_OTHERS_WORK: Final = _OF_NO_SPANS | {"mcp.method.name"}
+"""Attributes whose values decide whether a span is left out or repeats another one."""
+_CONTEXT_SOURCES: Final = tuple(
+    source for dialect in DIALECTS for row in dialect.rows if row.field in CONTEXT_FIELDS for source in row.sources
+)
+_CONTEXT_KEYS: Final = frozenset(source for source in _CONTEXT_SOURCES if not source.endswith(".*"))
+_CONTEXT_FAMILIES: Final = tuple(source[:-1] for source in _CONTEXT_SOURCES if source.endswith(".*"))
+
+
+def compiled(attributes: Mapping[str, Any], events: bool) -> Shape:
+    """Return the shape of spans with attributes of these names and types, with or without events."""
+    answered = sorted(_answered(attributes, events), key=lambda ranked: ranked.rank)
+    grouped: dict[str, list[AnsweredRow]] = defaultdict(list)
+    contents: dict[str, list[Candidate]] = defaultdict(list)
+    event_rows: list[tuple[str, EventRow]] = []
+    for ranked in answered:
+        field = ranked.row.field
+        if field in CONTENT_FIELDS:
+            convert = ranked.row.convert
+            whole = isinstance(ranked.source, str) and convert in _WHOLE
+            contents[field].append(Candidate(ranked.row.form, ranked.source, convert, whole))
+        elif isinstance(ranked.row, EventRow):
+            event_rows.append((field, ranked.row))
+        else:
+            group, name = _group_of(field)
+            ranks = field in RANKED_FIELDS
+            grouped[group].append((name, ranked.source, _with_rank(ranked) if ranks else ranked.convert))
+    return _shape(attributes, answered, grouped, contents, event_rows)
+
+
+def _shape(
+    attributes: Mapping[str, Any],
+    answered: Iterable[_Ranked],
+    grouped: Mapping[str, list[AnsweredRow]],
+    contents: Mapping[str, list[Candidate]],
+    event_rows: list[tuple[str, EventRow]],
+) -> Shape:
+    known = {ranked.source for ranked in answered if isinstance(ranked.source, str)}
+    names = {ranked.row.field for ranked in answered}
+
+    def rows(group: str) -> Rows:
+        return tuple(grouped.get(group, ()))
+
+    kind_rules = tuple((key, rule) for key, rule in _KIND_RULES if key in attributes)
+    cached_fields, fields = _split(rows("fields"))
+    cached_metadata, metadata = _split(rows("metadata"))
+    cached_parameters, parameters = _split(rows("parameters"))
+    merged = rows("merged")
+    floats = [key for key, value in attributes.items() if type_of(value) is float]
+    members = {key for ranked in answered if isinstance(ranked.source, tuple) for key, _ in ranked.source}
+    read = known | members | _KIND_KEYS
+    unread = [key for key in attributes if key not in read and left_out(key) is None]
+    genai = any(map(_shows_genai, attributes))
+    plumbing = any(key.startswith(_PLUMBING) for key in attributes)
+    custom = tuple(key for key in unread if not key.startswith(_NAMESPACES))
+    return Shape(
+        floats=_getter(floats) if floats else None,
+        nested=tuple(key for key, value in attributes.items() if type_of(value) not in _SCALARS),
+        cached=_cached_rows(attributes, cached_fields, cached_metadata, cached_parameters, kind_rules),
+        fields=fields,
+        metadata=metadata,
+        parameters=parameters,
+        usage=rows("usage"),
+        two_sides=_two_sides(rows("usage"), attributes) if names.isdisjoint(NUMBERS) else None,
+        aggregated=rows("aggregated"),
+        merged=merged,
+        events=tuple(event_rows),
+        asks=bool(fields or merged or event_rows),
+        contents={field: tuple(candidates) for field, candidates in contents.items()},
+        kind_rules=kind_rules,
+        may_fail=not names.isdisjoint(OUTCOMES),
+        tells_name=not names.isdisjoint(NAMES),
+        times_first_token=not names.isdisjoint(FIRST_TOKENS),
+        counts=bool(rows("usage") or rows("aggregated")) or not names.isdisjoint(NUMBERS),
+        tells_metadata=bool(custom) or "metadata" in names,
+        tells_parameters=bool(parameters) or "parameters" in names,
+        has_context=any(ranked.row.field in CONTEXT_FIELDS | {"metadata", "root_tags"} for ranked in answered),
+        genai=genai,
+        plumbing=plumbing,
+        is_work=genai and not plumbing and _OTHERS_WORK.isdisjoint(attributes),
+        is_span=_OF_NO_SPANS.isdisjoint(attributes),
+        custom=custom,
+        watched=tuple(dict.fromkeys([*(key for key in unread if key not in custom), *_left_behind(answered)])),
+        sources=tuple(dict.fromkeys(one.source for found in contents.values() for one in found)),
+    )
+
+
+def _left_behind(answered: Iterable[_Ranked]) -> Iterable[str]:
+    """Yield attributes that a row may read only in part, and attributes that lose to another one of the same field."""
+    filled: set[str] = set()
+    taken: set[Source] = set()
+    others: list[Source] = []
+    for ranked in answered:
+        row, source = ranked.row, ranked.source
+        if row.field in CONTENT_FIELDS:
+            taken.add(source)  # its reader reports whether it took everything
+        elif isinstance(row, Row):
+            loses = row.field in filled and row.field not in MERGED_FIELDS
+            if loses or (row.convert is not None and row.convert not in _FAITHFUL):
+                others.append(source)
+            else:
+                filled.add(row.field)
+                taken.add(source)
+    for source in others:
+        if source not in taken:
+            keys = [source] if isinstance(source, str) else [key for key, _ in cast("Members", source)]
+            yield from (key for key in keys if left_out(key) is None)
+
+
+def _split(rows: Rows) -> tuple[Rows, Rows]:
+    """Return the rows of names that only low-cardinality attributes can fill, and all other rows."""
+    moving = {name for name, source, _ in rows if source not in ATTRIBUTES}
+    cached = tuple(row for row in rows if row[0] not in moving)
+    return cached, tuple(row for row in rows if row[0] in moving)
+
+
+def _cached_rows(
+    attributes: Mapping[str, Any],
+    fields: Rows,
+    metadata: Rows,
+    parameters: Rows,
+    kind_rules: tuple[tuple[str, KindRule], ...],
+) -> CachedRows:
+    names = sorted(ATTRIBUTES.intersection(attributes))
+    key, rule = kind_rules[0] if kind_rules else ("", None)
+    tells_kind = rule is not None and rule.decide is None and key in ATTRIBUTES
+    return CachedRows(
+        values=_getter(names) if names else None,
+        fields=fields,
+        metadata=metadata,
+        parameters=parameters,
+        kind_attribute=key if tells_kind else None,
+        kinds=rule.values if rule is not None and tells_kind else {},
+    )
+
+
+def _two_sides(usage: Rows, attributes: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], tuple[int, int]] | None:
+    sources = {name: source for name, source, convert in usage if convert is count and isinstance(source, str)}
+    keys = [sources[side] for side in ("prompt", "completion") if side in sources]
+    whole = len(usage) == len(keys) == 2 and all(type_of(attributes[key]) is int for key in keys)
+    return itemgetter(*keys) if whole else None
+
+
+def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    if len(names) > 1:
+        return itemgetter(*names)
+    (name,) = names
+    return lambda attributes: (attributes[name],)  # for a single name, `itemgetter` would return the bare value
+
+
+def _answered(attributes: Mapping[str, Any], events: bool) -> Iterable[_Ranked]:
+    members: dict[int, list[tuple[str, tuple[str, ...]]]] = defaultdict(list)
+    for key in attributes:
+        for entry in _EXACT.get(key, ()):
+            yield _Ranked(entry.rank, entry.row, key, entry.row.convert or usable)
+        for index, entry in enumerate(_FAMILIES):
+            if key.startswith(entry.family):
+                members[index].append((key, tuple(key[len(entry.family) :].split("."))))
+    for index, keys in members.items():
+        entry = _FAMILIES[index]
+        family: Members = tuple(keys)
+        yield _Ranked(entry.rank, entry.row, family, entry.row.convert or usable)
+    for rank, row in _EVENTS if events else ():
+        yield _Ranked(rank, row, row, row.convert)
+
+
+def _group_of(field: str) -> tuple[str, str]:
+    """Return (group, name) of a field: `metadata.response_id` is `response_id` in the group `metadata`."""
+    if field in MERGED_FIELDS:
+        return "merged", field
+    group, _, name = field.partition(".")
+    return (group, name) if group in GROUPS and name else ("fields", field)
+
+
+def _with_rank(ranked: _Ranked) -> Callable[[Any], Any]:
+    def convert(value: Any) -> tuple[int, Any] | None:
+        value = ranked.convert(value)
+        return None if value is None else (ranked.rank, value)
+
+    return convert
+
+
+def _shows_genai(key: str) -> bool:
+    return key.startswith(_NAMESPACES) and key not in _CONTEXT_KEYS and not key.startswith(_CONTEXT_FAMILIES)

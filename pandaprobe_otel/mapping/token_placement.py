@@ -1,0 +1,116 @@
+"""Placement of token counts and costs in the tree of spans, so that each model call is counted exactly once.
+
+PandaProbe adds up the tokens of all spans, whatever their kind. So the sums of agents, chains and outer
+instrumentations go into the metadata, unless there are no other numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from pandaprobe_otel.mapping.mapped_span import MappedSpan
+from pandaprobe_otel.mapping.span_fields import put
+
+_ANY: Final = 1
+_CALLS: Final = {"LLM": 2, "EMBEDDING": 4}
+_YIELDS_TO: Final = {"LLM": 2, "EMBEDDING": 4, "RETRIEVER": 6}
+"""Marks of calls below a span whose numbers its own ones repeat, by its kind. Other kinds repeat any numbers below."""
+
+_BORDERS: Final = frozenset({"TOOL", "AGENT"})
+"""Kinds that separate model calls: Google ADK 1 nests tools and sub-agents, with calls of their own, in `call_llm`."""
+
+
+def place_numbers(spans: Sequence[MappedSpan], *, whole: bool) -> None:
+    """Set `token_usage` and `cost` on the spans that count, and put all other sums into the metadata.
+
+    If the spans are only part of a trace (`whole` false), sums never count, because the calls may be in another part.
+    """
+    numbered = [span for span in spans if span.shape.counts]
+    counted = [span for span in numbered if span.usage is not None or span.aggregated is not None]
+    repeated = _repeated(counted, spans)
+    if counted:
+        below = _numbers_below(spans, counted)
+        for span in counted:
+            counts = span not in repeated and _counts(span.kind, below.get(span.view.span_id, 0), whole)
+            _place(span, "token_usage", span.usage, counts)
+            if span.aggregated is not None:
+                put(span, "aggregated_token_usage", span.aggregated)
+                if span.usage is None and counts:
+                    span.body["token_usage"] = span.aggregated
+    charged = [span for span in numbered if span.cost is not None]
+    if charged:
+        below = _numbers_below(spans, charged)
+        for span in charged:
+            counts = span not in repeated and _counts(span.kind, below.get(span.view.span_id, 0), whole)
+            _place(span, "cost", span.cost, counts)
+
+
+def _repeated(counted: Sequence[MappedSpan], spans: Sequence[MappedSpan]) -> frozenset[MappedSpan]:
+    """Return the counted spans that repeat another instrumentation's span: the same response at the same time.
+
+    The id of a response alone does not prove it, because mock providers reuse ids. If one span is inside the other, the
+    tree decides.
+    """
+    first: dict[str, MappedSpan] = {}
+    repeated: set[MappedSpan] = set()
+    for span in counted:
+        response = span.metadata.get("response_id")
+        if response is None or span.usage is None or span.kind not in _CALLS:
+            continue
+        known = first.setdefault(response, span)
+        if known.view.scope_name == span.view.scope_name or not _overlap(known, span):
+            continue
+        if not _is_above(known, span, spans):
+            repeated.add(span)
+    return frozenset(repeated)
+
+
+def _overlap(first: MappedSpan, second: MappedSpan) -> bool:
+    """Return whether two calls overlap; the first one started first."""
+    return second.view.start_ns <= (first.view.end_ns or 0)
+
+
+def _is_above(first: MappedSpan, second: MappedSpan, spans: Sequence[MappedSpan]) -> bool:
+    parents = {span.view.span_id: span.view.parent_id for span in spans}
+    seen: set[int] = set()
+    parent = second.view.parent_id
+    while parent is not None and parent not in seen:
+        if parent == first.view.span_id:
+            return True
+        seen.add(parent)
+        parent = parents.get(parent)
+    return False
+
+
+def _counts(kind: str, below: int, whole: bool) -> bool:
+    yields_to = _YIELDS_TO.get(kind)
+    return whole and not below if yields_to is None else not below & yields_to
+
+
+def _place(span: MappedSpan, field: str, numbers: Any, counts: bool) -> None:
+    if numbers is None:
+        return
+    if counts:
+        span.body[field] = numbers
+    else:
+        put(span, f"aggregated_{field}", numbers)
+
+
+def _numbers_below(spans: Sequence[MappedSpan], numbered: Sequence[MappedSpan]) -> Mapping[int, int]:
+    """Return marks, by span id, for the numbers below a span: any numbers, and calls without a border in between."""
+    by_id = {span.view.span_id: span for span in spans}
+    marks: dict[int, int] = {}
+    for span in numbered:
+        mark = _ANY | _CALLS.get(span.kind, 0)
+        parent = by_id.get(span.view.parent_id or 0)
+        # Stops at existing marks, so the total is linear, and a cycle of parents is safe.
+        while parent is not None:
+            known = marks.get(parent.view.span_id, 0)
+            if known | mark == known:
+                break
+            marks[parent.view.span_id] = known | mark
+            if parent.kind in _BORDERS:
+                mark = _ANY
+            parent = by_id.get(parent.view.parent_id or 0)
+    return marks

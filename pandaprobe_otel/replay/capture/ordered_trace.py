@@ -1,0 +1,131 @@
+"""A stored trace: its spans in order, with their paths, and the calls that a test can play back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from pandaprobe_otel.evals.traces import SpanRecord, TraceRecord
+from pandaprobe_otel.mapping.attributes import CANCELLED
+from pandaprobe_otel.replay.call_places import ordinal
+from pandaprobe_otel.transport.trace_file import EntryKind, read_entries, stand_in
+
+MODELS: Final = "LLM"
+TOOLS: Final = "TOOL"
+
+
+class StoredTrace(TraceRecord):
+    """A trace, with the path from each of its spans to the root."""
+
+    @cached_property
+    def _by_id(self) -> Mapping[str, SpanRecord]:
+        return {id_of(span): span for span in self.spans}
+
+    @cached_property
+    def in_order(self) -> tuple[SpanRecord, ...]:
+        """All spans, by start."""
+        return tuple(sorted(self.spans, key=lambda span: span.started))
+
+    @cached_property
+    def root(self) -> SpanRecord:
+        """The span that is above all others, or the first one."""
+        return next((span for span in self.in_order if self.parent_of(span) is None), self.in_order[0])
+
+    def parent_of(self, span: SpanRecord) -> SpanRecord | None:
+        """The parent of a span; None for a root, or if the parent is missing."""
+        return self._by_id.get(str(span.body.get("parent_span_id")))
+
+    def above(self, span: SpanRecord) -> Iterator[SpanRecord]:
+        """The ancestors of a span, innermost first."""
+        seen = {id_of(span)}
+        parent = self.parent_of(span)
+        while parent is not None and id_of(parent) not in seen:
+            seen.add(id_of(parent))
+            yield parent
+            parent = self.parent_of(parent)
+
+    @cached_property
+    def model_calls(self) -> tuple[SpanRecord, ...]:
+        """The model calls that got an answer, and that a test makes."""
+        return tuple(span for span in self.in_order if span.kind == MODELS and not _was_never_answered(span))
+
+    @cached_property
+    def played_tools(self) -> tuple[SpanRecord, ...]:
+        """The tool calls that are played back: the outermost ones. Tools that call a model themselves run."""
+        return tuple(
+            span
+            for span in self.in_order
+            if span.kind == TOOLS
+            and span.outcome != CANCELLED
+            and id_of(span) not in self._ask_models
+            and not self._is_in_played_tool(span)
+        )
+
+    @cached_property
+    def _ask_models(self) -> frozenset[str]:
+        """Return the ids of spans with a model call among their descendants."""
+        return frozenset(id_of(one) for span in self.spans if span.kind == MODELS for one in self.above(span))
+
+    def _is_in_played_tool(self, span: SpanRecord) -> bool:
+        return any(one.kind == TOOLS and id_of(one) not in self._ask_models for one in self.above(span))
+
+    def place_of(self, span: SpanRecord) -> str:
+        """Return the names of a span's ancestors, outermost first, with ordinals."""
+        return " > ".join(self._names[id_of(one)] for one in reversed(list(self.above(span))))
+
+    @cached_property
+    def _names(self) -> Mapping[str, str]:
+        """Return names, with ordinals for those that occur several times below the same span."""
+        times: dict[tuple[str, str], int] = {}
+        found: dict[str, str] = {}
+        for span in self.in_order:
+            key = (str(span.body.get("parent_span_id")), span.name)
+            number = times[key] = times.get(key, 0) + 1
+            found[id_of(span)] = span.name if number == 1 else f"{span.name} ({ordinal(number)})"
+        return found
+
+    def ended_before(self, span: SpanRecord) -> int:
+        """Return the number of model calls that had ended when a span began. A test of the span must make these."""
+        return max((number for number, call in enumerate(self.model_calls, 1) if call.ended <= span.started), default=0)
+
+
+def id_of(span: SpanRecord) -> str:
+    """Return the id of a span."""
+    return str(span.body.get("span_id"))
+
+
+def metadata_of(span: SpanRecord) -> Mapping[str, Any]:
+    """Return the metadata of a span."""
+    found: Any = span.body.get("metadata")
+    return found if isinstance(found, Mapping) else {}  # pyright: ignore[reportUnknownVariableType]
+
+
+def _was_never_answered(span: SpanRecord) -> bool:
+    """Return whether a call was abandoned before its answer, so that there is nothing to play back."""
+    return span.outcome is not None and not span.output and not metadata_of(span).get("response_id")
+
+
+def traces_in(path: Path) -> list[StoredTrace]:
+    """Return the traces of a file that `init(local=FILE)` or `traces export` wrote.
+
+    Raises ValueError for a file without traces, and OSError if it cannot be read.
+    """
+    bodies: dict[str, dict[str, Any]] = {}
+    for entry in read_entries(path):
+        if entry.kind is EntryKind.TRACE:
+            before = bodies.get(entry.trace_id, {})
+            bodies[entry.trace_id] = {**before, **entry.content, "spans": _united(before, entry.content["spans"])}
+        elif entry.kind is EntryKind.SPANS:
+            body = bodies.setdefault(entry.trace_id, stand_in(entry.trace_id, entry.content))
+            body["spans"] = _united(body, entry.content)
+        elif entry.kind is EntryKind.UPDATE and entry.trace_id in bodies:
+            bodies[entry.trace_id].update(entry.content)
+    if not bodies:
+        raise ValueError(f"{path} contains no traces")
+    return [StoredTrace(body) for body in bodies.values()]
+
+
+def _united(body: Mapping[str, Any], more: list[Any]) -> list[Any]:
+    return list({str(span["span_id"]): span for span in (*body.get("spans", ()), *more)}.values())

@@ -1,0 +1,274 @@
+"""Playback of a cassette: each recorded call is used once, and not before the calls that it had waited for."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pandaprobe_otel.replay.divergence import Divergence, EndOfRecording
+from pandaprobe_otel.replay.divergence_kinds import (
+    Place,
+    came_before,
+    changed,
+    never_asked,
+    nothing_left,
+    tools_never_called,
+    where,
+)
+from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedRequest, ToolCall
+from pandaprobe_otel.replay.pairing import Pairing
+from pandaprobe_otel.replay.request_keys import ModelRequest, RequestReader
+from pandaprobe_otel.replay.tool_script import ToolScript
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """A recorded call and its state."""
+
+    interaction: Interaction
+    waits_for: int = 0
+    """Number of calls that must be made before it."""
+    followers: list[_Entry] = field(default_factory=list["_Entry"])
+    asked: bool = False
+    request: ModelRequest | None = None
+    """None until it is needed: an entry is parsed when all of its predecessors were made."""
+
+
+class Script:
+    """Choice of the recorded call that answers a request. Threads may share it.
+
+    A request takes the first unused entry with the same request, preferably one with the same path. All calls that had
+    ended before the entry was recorded must have been made. So concurrent branches may change their order, but a
+    summary of them cannot come first. The first request without an answer is stored and raised again for each later
+    one, since frameworks catch exceptions and continue.
+
+    Args:
+        cassette: The recording.
+        ignore: Dotted paths, and patterns of texts, that do not count.
+        ends_at: The number of the last call that must be made. Later ones may be made, and an unknown request then
+            raises `EndOfRecording`.
+    """
+
+    def __init__(
+        self, cassette: Cassette, *, ignore: Sequence[str | re.Pattern[str]] = (), ends_at: int | None = None
+    ) -> None:
+        self._lock = threading.Lock()
+        self._reader = RequestReader(ignore, only_traced=cassette.made_from is not None)
+        self._pairing = Pairing()
+        self._tools = ToolScript(cassette.tools, pairing=self._pairing, ignore=ignore)
+        self._entries = [_Entry(one) for one in sorted(cassette.interactions, key=lambda one: one.call)]
+        self._ends_at = ends_at
+        self._ready: list[_Entry] = []
+        self._by_key: dict[str, list[_Entry]] = {}
+        self._first: Divergence | None = None
+        self._last_asked = 0
+        self._join()
+
+    @property
+    def divergence(self) -> Divergence | None:
+        """The first request without an answer; None so far."""
+        return self._first
+
+    def take(self, request: RecordedRequest, *, at: str) -> Interaction:
+        """Return the recorded call that answers a request, and mark it as used.
+
+        Raises:
+            Divergence: No call answers this request, or an earlier one had no answer.
+            EndOfRecording: No call answers, and all calls up to `ends_at` were made.
+        """
+        with self._lock:
+            self._raise_first()
+            asked = self._reader.read(request)
+            entry = self._answering(asked, at)
+            if entry is None:
+                raise self._kept(self._refusal(asked, at))
+            return self._taken(entry, asked)
+
+    def take_known(self, request: RecordedRequest, *, at: str) -> Interaction | None:
+        """Return the recorded call that answers a request, as `take` does, but None instead of an error."""
+        with self._lock:
+            asked = self._reader.read(request)
+            entry = self._answering(asked, at)
+            return None if entry is None else self._taken(entry, asked)
+
+    def take_tool(self, name: str, arguments: Mapping[str, Any], *, at: str) -> ToolCall | None:
+        """Return the recorded call of a tool with these arguments; None if the cassette has no call of that tool.
+
+        Args:
+            name: The tool's name.
+            arguments: The arguments without secrets, as in the cassette.
+            at: The names of the spans around the call.
+
+        Raises:
+            Divergence: The tool was recorded with other arguments, or less often.
+            EndOfRecording: The same, after all model calls up to `ends_at` were made.
+        """
+        with self._lock:
+            if not self._tools.knows(name):
+                return None
+            self._raise_first()
+            found = self._tools.take(name, arguments, at=at)
+            if found is not None:
+                return found
+            self._end()
+            raise self._kept(self._tools.refusal(name, arguments, at=at, after=self._last_asked))
+
+    def take_known_tool(self, name: str, arguments: Mapping[str, Any], *, at: str) -> ToolCall | None:
+        """Return the recorded call of a tool, as `take_tool` does, but None instead of an error."""
+        with self._lock:
+            return self._tools.take(name, arguments, at=at) if self._tools.knows(name) else None
+
+    def has_asked(self, calls: Collection[int]) -> bool:
+        """Return whether all recorded calls with these numbers were made."""
+        with self._lock:
+            return all(entry.asked for entry in self._entries if entry.interaction.call in calls)
+
+    def nearest(self, request: RecordedRequest, *, at: str) -> Interaction | None:
+        """Return the entry that is nearest to a request and mark it as used, for a user who accepts the change.
+
+        The divergence is then resolved and forgotten. None: every entry has been used.
+        """
+        with self._lock:
+            asked = self._reader.read(request)
+            entry = self._answering(asked, at) or self._nearest(asked, at)
+            if entry is None:
+                return None
+            self._first = None
+            return self._taken(entry, asked)
+
+    def never_asked(
+        self, *, among: Collection[int] | None = None, tools: Callable[[str], bool] = lambda _: False
+    ) -> Divergence | None:
+        """Return the divergence of calls that were never made; None if there was another divergence before.
+
+        With `among`, only calls with these numbers count. Tool calls count only for tools that `tools` accepts. If
+        the recording may end before its last call, no tool calls count.
+        """
+        with self._lock:
+            if self._first is not None:
+                return None
+            due = [entry for entry in self._entries if self._is_due(entry)]
+            left = [self._place(entry) for entry in due if among is None or entry.interaction.call in among]
+            if left:
+                return never_asked(left)
+            never_called = [] if self._ends_at is not None else self._tools.never_called(tools)
+            return tools_never_called(never_called, after=self._last_asked) if never_called else None
+
+    def _join(self) -> None:
+        """Tell each entry which others wait for it."""
+        by_number: dict[int, list[_Entry]] = {}
+        for entry in self._entries:
+            by_number.setdefault(entry.interaction.call, []).append(entry)
+        for entry in self._entries:
+            for before in (one for number in set(entry.interaction.after) for one in by_number.get(number, ())):
+                before.followers.append(entry)
+                entry.waits_for += 1
+        self._ready = [entry for entry in self._entries if not entry.waits_for]
+
+    def _request(self, entry: _Entry) -> ModelRequest:
+        if entry.request is None:
+            entry.request = self._reader.read(entry.interaction.request)
+        return entry.request
+
+    def _answering(self, asked: ModelRequest, at: str) -> _Entry | None:
+        """Return an entry with the same request whose predecessors were all made.
+
+        An entry with the same ids has priority, since concurrent requests may differ in nothing else.
+        """
+        for entry in self._ready:
+            self._by_key.setdefault(self._request(entry).key, []).append(entry)
+        self._ready = []
+        fitting = self._by_key.get(asked.key, [])
+        if len(fitting) < 2:
+            return fitting[0] if fitting else None
+        ids = asked.ids
+        return min(
+            fitting,
+            key=lambda one: (
+                self._pairing.strangeness(self._request(one).ids, ids),
+                one.interaction.at != at,
+                one.interaction.call,
+            ),
+        )
+
+    def _taken(self, entry: _Entry, asked: ModelRequest) -> Interaction:
+        recorded = self._request(entry)
+        entry.asked = True
+        self._last_asked = entry.interaction.call
+        self._pairing.learn(recorded.ids, asked.ids)
+        fitting = self._by_key.get(recorded.key, [])
+        if entry in fitting:
+            fitting.remove(entry)
+        for follower in entry.followers:
+            follower.waits_for -= 1
+            if not follower.waits_for and not follower.asked:
+                self._ready.append(follower)
+        return entry.interaction
+
+    def _raise_first(self) -> None:
+        if self._first is not None:
+            raise self._first.again()
+
+    def _kept(self, divergence: Divergence) -> Divergence:
+        self._first = divergence
+        return divergence.again()
+
+    def _is_due(self, entry: _Entry) -> bool:
+        return not entry.asked and (self._ends_at is None or entry.interaction.call <= self._ends_at)
+
+    def _end(self) -> None:
+        if self._ends_at is not None and not any(map(self._is_due, self._entries)):
+            raise EndOfRecording(f"the program makes more requests than were recorded up to call {self._ends_at}")
+
+    def _refusal(self, asked: ModelRequest, at: str) -> Divergence:
+        """Return the reason why no entry answers a request."""
+        self._end()
+        key = asked.key
+        same = [entry for entry in self._entries if self._request(entry).key == key]
+        early = next((entry for entry in same if not entry.asked), None)
+        if early is not None:
+            missing = [self._place(entry) for entry in self._entries if early in entry.followers and not entry.asked]
+            return came_before(self._place(early), missing)
+        twin = next(iter(same), None)
+        nearest = self._nearest(asked, at)
+        if nearest is None:
+            return nothing_left(asked, at=at, of=len(self._entries), twin=self._place(twin) if twin else None)
+        return changed(
+            self._place(nearest),
+            self._request(nearest),
+            asked,
+            at=at if at != nearest.interaction.at else "",
+            others=[entry.interaction.call for entry in self._entries if entry.asked],
+            twin=twin.interaction.call if twin else None,
+        )
+
+    def _nearest(self, asked: ModelRequest, at: str) -> _Entry | None:
+        left = [entry for entry in self._entries if not entry.asked]
+        return max(left, key=lambda one: self._nearness(one, asked, at), default=None)
+
+    def _nearness(self, entry: _Entry, asked: ModelRequest, at: str) -> float:
+        """Return how likely a request was meant to be this entry. Its order counts most, then its path."""
+        recorded = self._request(entry)
+        same = (recorded.protocol, recorded.operation) == (asked.protocol, asked.operation)
+        return (
+            (not entry.waits_for) * 1.0
+            + (entry.interaction.at == at) * 0.5
+            + same * 0.5
+            + (recorded.model == asked.model) * 0.1
+            + recorded.similarity(asked)
+        )
+
+    def _place(self, entry: _Entry) -> Place:
+        """Return the description of an entry, with its ordinal among similar ones."""
+        mine = where(entry.interaction.at, self._request(entry))
+        before = self._entries[: self._entries.index(entry)]
+        number = 1 + sum(where(one.interaction.at, self._request(one)) == mine for one in before)
+        return Place(
+            call=entry.interaction.call,
+            of=len(self._entries),
+            where=where(entry.interaction.at, self._request(entry), number),
+            source=entry.interaction.source,
+        )

@@ -1,0 +1,97 @@
+"""A recorded run and its forks side by side, as text: first difference, spans, totals, verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from pandaprobe_otel.evals.report import CaseResult
+from pandaprobe_otel.evals.side_by_side import CasePair, first_difference, paired
+from pandaprobe_otel.evals.tree_text import plain_text, span_line
+from pandaprobe_otel.evals.usage_totals import sums
+from pandaprobe_otel.replay.divergence_text import calls, changed_lines, counted
+from pandaprobe_otel.replay.fork.rerun import Forks
+
+_MARKS: Final = {"same": "=", "changed": "~", "left": "-", "right": "+"}
+_ALONE: Final = {"left": ", recorded only", "right": ", in the fork only"}
+_MAX_SPANS: Final = 200
+
+
+def fork_text(forks: Forks) -> str:
+    """Return how the forks differ. The text shows the spans of the first fork and the verdicts of all."""
+    pairs = paired(forks.before, forks.after)
+    shown = next((pair for pair in pairs if any(one.differing for one in pair.traces)), pairs[0])
+    lines = [*_head(forks), *_first_difference(shown), *_spans(shown), *_sums(forks), *_verdicts(forks)]
+    lines += [f"kept in {path}" for path in forks.kept_in]
+    return plain_text("\n".join(lines))
+
+
+def _head(forks: Forks) -> Iterator[str]:
+    options, cut = forks.options, forks.cut
+    changes = [f"model {options.model}"] if options.model else []
+    changes += ["another prompt"] if options.prompt is not None else []
+    start = f"from {options.span}" if options.span else "from its first call"
+    yield f"fork of {forks.after.name} {start}{', ' if changes else ''}{' and '.join(changes)}"
+    if cut.gone:
+        yield f"  recorded from there on: {calls(cut.gone)}"
+    for number, requests in enumerate(forks.calls, 1):
+        sent = sum(not one.played for one in requests)
+        which = f"fork {number}: " if len(forks.calls) > 1 else ""
+        yield f"  {which}{counted(len(requests) - sent, 'call')} played, {sent} sent"
+
+
+def _first_difference(pair: CasePair) -> Iterator[str]:
+    yield ""
+    first = first_difference(trace.spans for trace in pair.traces)
+    if first is None:
+        yield "no difference"
+        return
+    yield f"first difference: {first.span.kind} {first.span.name}{_ALONE.get(first.change, '')}"
+    if first.before is not None and first.after is not None:
+        for name in first.fields:
+            yield f"  {name}"
+            if name == "order":
+                continue
+            yield from changed_lines(first.before.body.get(name), first.after.body.get(name))
+
+
+def _spans(pair: CasePair) -> Iterator[str]:
+    rows = [row for trace in pair.traces for row in trace.spans]
+    yield ""
+    yield f"spans (- recorded, + {pair.id}, ~ differs)"
+    for row in rows[:_MAX_SPANS]:
+        fields = f"  [{', '.join(row.fields)}]" if row.fields else ""
+        yield f"  {_MARKS[row.change]} {'  ' * row.depth}{span_line(row.after or row.span)}{fields}"
+    if len(rows) > _MAX_SPANS:
+        yield f"  and {len(rows) - _MAX_SPANS} more"
+
+
+def _sums(forks: Forks) -> Iterator[str]:
+    lines = [line for line in sums(forks.before, forks.after) if line.name != "seconds"]  # played answers take no time
+    if lines:
+        yield ""
+    of_runs = f" of {len(forks.after.cases)} runs" if len(forks.after.cases) > 1 else ""
+    for line in lines:
+        change = f" ({line.change})" if line.change else ""
+        yield f"{line.name}{of_runs}: {line.before or '?'} → {line.after or '?'}{change}"
+
+
+def _verdicts(forks: Forks) -> Iterator[str]:
+    before = forks.before.cases[0]
+    yield ""
+    yield f"recorded: {_verdict(before)}"
+    if len(forks.after.cases) == 1:
+        yield f"fork: {_verdict(forks.after.cases[0])}"
+        return
+    yield f"forks: {forks.after.rate}"
+    for case in forks.after.cases:
+        yield f"  {case.id}: {_verdict(case)}"
+    if before.results:
+        yield from (f"  {change}" for change in forks.comparison.by_weight)
+        yield "  (the recorded run is a single sample: repeated runs might vary)"
+
+
+def _verdict(case: CaseResult) -> str:
+    if case.error is not None:
+        return f"failed: {case.error}"
+    return "; ".join(result.text for result in case.results) or "ran to the end"

@@ -1,0 +1,62 @@
+"""Connections to models that have no single answer. They cannot be recorded, so they raise instead of going live."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.replay.hooks.patch import Patch, patch
+from pandaprobe_otel.replay.open_recordings import current
+
+_HOSTS: Final = (".openai.com", ".openai.azure.com", ".googleapis.com", ".x.ai", ".mistral.ai", ".amazonaws.com")
+_PATHS: Final = ("/realtime", "BidiGenerateContent")
+
+
+def install(module: Any) -> list[Patch]:
+    """Hook the function or class through which a library connects."""
+    match module.__name__:
+        case "websockets.asyncio.client":
+            return [patch(module.connect, "__init__", _connect_later)]
+        case "websockets.sync.client":
+            return [patch(module, "connect", _connect)]
+        case "claude_agent_sdk._internal.transport.subprocess_cli":
+            return [patch(module.SubprocessCLITransport, "connect", _start)]
+        case _:  # grpc, grpc.aio
+            return [patch(module, "secure_channel", _open_channel)]
+
+
+def _connect_later(original: Any, connection: Any, uri: str, *arguments: Any, **options: Any) -> Any:
+    _check("A websocket", uri)
+    return original(connection, uri, *arguments, **options)
+
+
+def _connect(original: Any, uri: str, *arguments: Any, **options: Any) -> Any:
+    _check("A websocket", uri)
+    return original(uri, *arguments, **options)
+
+
+def _open_channel(original: Any, target: str, *arguments: Any, **options: Any) -> Any:
+    _check("gRPC", f"grpc://{target.rpartition('/')[2]}")
+    return original(target, *arguments, **options)
+
+
+async def _start(original: Any, transport: Any, *arguments: Any, **options: Any) -> Any:
+    """Refuse Claude's command line, which calls its model and runs its tools in another process."""
+    if (run := current()) is not None:
+        raise RecordingError(
+            f"Claude's command line cannot be recorded by {run.path}: it calls its model and runs its tools in "
+            "another process, which would go live during playback. Do not open a recording around the Claude Agent SDK."
+        )
+    return await original(transport, *arguments, **options)
+
+
+def _check(what: str, uri: str) -> None:
+    """Refuse a connection to a model. Other connections, such as those to a browser or a Collector, are allowed."""
+    url = urlsplit(uri)
+    is_model = f".{url.hostname or ''}".endswith(_HOSTS) or any(path in url.path for path in _PATHS)
+    if is_model and (run := current()) is not None:
+        raise RecordingError(
+            f"{what} ({url.hostname}) cannot be recorded by {run.path}: a recording supports only HTTP requests with "
+            "a single answer. Use the client's HTTP interface, or do not open a recording around this."
+        )

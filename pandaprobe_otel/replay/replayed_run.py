@@ -1,0 +1,342 @@
+"""One run of a program inside a recording: the source of its answers, and the data to save.
+
+The hooks call it from any thread of the app, so it only stores references.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal, NoReturn
+
+from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.replay.call_places import Places
+from pandaprobe_otel.replay.calls_so_far import CallsSoFar
+from pandaprobe_otel.replay.cassette import load, save
+from pandaprobe_otel.replay.cassette_script import Script
+from pandaprobe_otel.replay.divergence import Divergence
+from pandaprobe_otel.replay.exchange import Exchange
+from pandaprobe_otel.replay.interactions import Cassette, Interaction, RecordedRequest, ToolCall
+from pandaprobe_otel.replay.kept_calls import interaction_of, plain_request, without_waiting
+from pandaprobe_otel.replay.scrubbing import Scrubber
+from pandaprobe_otel.replay.secrets import of_headers
+from pandaprobe_otel.replay.tools_run import RunningTool, asked_model, here, to_keep
+
+Mode = Literal["none", "once", "new", "all"]
+"""`none` plays back and refuses unknown requests. `once` records if there is no file. `new` plays back the known calls
+and adds the unknown ones. `all` records again.
+"""
+Diverge = Literal["fail", "accept", "rerecord", "live"]
+"""Reaction to an unknown request. `fail`: it fails. `accept`: it gets the nearest answer, and replaces the recorded
+request. `rerecord`: it is sent, and replaces the nearest call. `live`: it and all later ones are sent, and nothing is
+saved.
+"""
+_USER: Final = re.compile(r"(?<=://)[^/@]*@")
+MAX_KEPT_BYTES: Final = 512 << 20
+"""Most bytes of requests and answers that one recording keeps in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCall:
+    """A request of the program inside a recording.
+
+    Attributes:
+        number: Its number in the cassette.
+        at: The names of the spans around it.
+        status: The status of its answer; 0 without one.
+        played: Whether the answer came from the cassette.
+    """
+
+    number: int
+    method: str
+    uri: str
+    at: str
+    status: int
+    played: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingOptions:
+    """The arguments of `recording`."""
+
+    path: Path
+    mode: Mode = "once"
+    tools: bool | Collection[str] = False
+    delays: bool = False
+    ignore: tuple[str | re.Pattern[str], ...] = ()
+    scrub: Callable[[Any], Any] | None = None
+    allow_unused: bool = False
+    diverge: Diverge = "fail"
+    ends_at: int | None = None
+
+
+class Run:
+    """Calls of one recording. Thread-safe."""
+
+    def __init__(self, options: RecordingOptions, *, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._options = options
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._old = Cassette()
+        self._script: Script | None = None
+        self._scrubber = Scrubber(mask=_configured_mask, scrub=options.scrub)
+        self._exchanges: list[Exchange] = []
+        self._order = CallsSoFar()
+        self._new: dict[int, Exchange] = {}
+        self._replaced: dict[int, Interaction] = {}
+        self._tools: list[RunningTool] = []
+        self._kept_bytes = 0
+        self._next_number = 1
+        self._failure: RecordingError | None = None
+        self._is_live = False
+        self._client = ""
+        self._left_alone = tuple(
+            one for one in options.ignore if isinstance(one, str) and one.startswith(("http://", "https://"))
+        )
+        self.started_at = datetime.now(UTC)
+        self.places = Places()
+
+    @property
+    def path(self) -> Path:
+        """The cassette."""
+        return self._options.path
+
+    @property
+    def delays(self) -> bool:
+        """True if answers are played back as slowly as they arrived."""
+        return self._options.delays
+
+    @property
+    def calls(self) -> Sequence[RecordedCall]:
+        """The requests so far, in the order of sending."""
+        return [_call_of(exchange) for exchange in list(self._exchanges)]
+
+    @property
+    def divergence(self) -> Divergence | None:
+        """The first request that the cassette did not answer; None if it has answered all."""
+        if self._script is None or self._is_live or self._options.mode == "new":
+            return None
+        return self._script.divergence
+
+    @property
+    def failure(self) -> RecordingError | Divergence | None:
+        """The first failure of the run so far; None if there is none."""
+        return self._failure or self.divergence
+
+    def read(self) -> None:
+        """Read the cassette if it is used for playback. Raises RecordingError."""
+        mode = "none" if self._options.mode == "once" and _is_ci() else self._options.mode
+        if mode == "all":
+            return
+        try:
+            self._old = load(self.path)
+        except FileNotFoundError:
+            if mode != "none":
+                return
+            why = "CI is set, so nothing is recorded" if self._options.mode == "once" else "mode='none' only plays"
+            raise RecordingError(
+                f"{self.path}: the cassette does not exist, and {why}. Record it where the program has its keys "
+                "(--pandaprobe-record=once, or mode='once'), and commit it."
+            ) from None
+        ignore = tuple(one for one in self._options.ignore if one not in self._left_alone)
+        self._script = Script(self._old, ignore=ignore, ends_at=self._options.ends_at)
+        self._next_number = max((one.call for one in self._old.interactions), default=0) + 1
+        if self._old.started_at is not None:
+            self.started_at = _moment(self._old.started_at, self.started_at)
+
+    def stop(self) -> None:
+        """End the answers that are still being read, as if the app had left them."""
+        for exchange in list(self._exchanges):
+            exchange.left()
+
+    def check(self) -> None:
+        """Raise the first problem of the run so far: RecordingError, the first divergence, or calls that were never
+        made.
+        """
+        found = self.failure
+        if found is not None:
+            raise found
+        self._new_tool_calls()
+        if self._script is None or self._is_live or self._options.mode == "new" or self._options.allow_unused:
+            return
+        if (unused := self._script.never_asked(tools=self.wants_tool)) is not None:
+            raise unused
+
+    def write(self) -> None:
+        """Write the cassette if there is something new. Raises RecordingError, and the old file then stays."""
+        tools = self._new_tool_calls()
+        is_changed = self._script is None or self._new or self._replaced or tools
+        if self._is_live or not is_changed:
+            return
+        interactions = {one.call: one for one in self._old.interactions} | self._replaced
+        for exchange in self._new.values():  # before any scrubbing, since later requests repeat parts of answers
+            self._scrubber.learn(of_headers({**exchange.headers, **exchange.request.headers}))
+        for number, exchange in self._new.items():
+            interactions[number] = interaction_of(exchange, self._scrubber)
+        cassette = replace(
+            self._old,
+            interactions=tuple(interactions[number] for number in sorted(interactions)),
+            tools=(*self._old.tools, *tools),
+            client=self._client or self._old.client,
+            scrubbed=tuple(sorted({*self._old.scrubbed, *self._scrubber.taken})),
+            started_at=self._old.started_at or self.started_at.isoformat(timespec="seconds"),
+        )
+        save(self.path, cassette)
+
+    def leaves_alone(self, uri: str) -> bool:
+        """Return whether `ignore` excludes the URL of a request."""
+        return bool(self._left_alone) and uri.startswith(self._left_alone)
+
+    def begin(self, sent: RecordedRequest) -> Exchange:
+        """Return the exchange of a request before it is sent. If it is `played`, the request is not sent.
+
+        Raises Divergence, EndOfRecording or RecordingError.
+        """
+        at = self.places.current()
+        asked_model()
+        if self._script is None:
+            request, played, number = sent, None, 0
+        else:
+            request = self._scrubber.request(plain_request(sent))
+            played, number = self._answer(request, at)
+        with self._lock:
+            if played is not None:
+                number = played.call
+            elif not number:
+                number, self._next_number = self._next_number, self._next_number + 1
+            exchange = Exchange(
+                self,
+                self._clock,
+                number,
+                request,
+                at=at,
+                after=self._order.began(number, self.places.began(number)),
+                played=None if played is None else without_waiting(played),
+            )
+            self._exchanges.append(exchange)
+            if played is None:
+                self._new[number] = exchange
+                self._client = self._client or sent.headers.get("user-agent", "")
+        self.kept(len(sent.body))
+        return exchange
+
+    def _answer(self, request: RecordedRequest, at: str) -> tuple[Interaction | None, int]:
+        """Return the recorded call that answers.
+
+        If there is none, return None and the number of the call that the live one replaces.
+        """
+        assert self._script is not None
+        if self._is_live:
+            return None, 0
+        if self._options.mode == "new":
+            return self._script.take_known(request, at=at), 0
+        try:
+            return self._script.take(request, at=at), 0
+        except Divergence:
+            if self._options.diverge == "fail":
+                raise
+            if self._options.diverge == "live":
+                self._is_live = True
+                return None, 0
+            nearest = self._script.nearest(request, at=at)
+            if nearest is None:
+                raise
+            if self._options.diverge == "rerecord":
+                return None, nearest.call
+            self._replaced[nearest.call] = replace(nearest, request=request, at=at)
+            return nearest, 0
+
+    def kept(self, size: int) -> bool:
+        """Count saved bytes. Above the bound, nothing more is saved and the recording fails."""
+        self._kept_bytes += size
+        if self._kept_bytes <= MAX_KEPT_BYTES:
+            return True
+        if self._failure is None:
+            self._failure = RecordingError(
+                f"{self.path}: more than {MAX_KEPT_BYTES >> 20} MB were sent and received. Record it in parts."
+            )
+        return False
+
+    def finished(self, exchange: Exchange) -> None:
+        """Note that an answer has ended."""
+        with self._lock:
+            self._order.ended(exchange.number)
+
+    def fail(self, error: RecordingError) -> NoReturn:
+        """Store an error and raise it, so that the block fails even if the app catches it."""
+        self._failure = self._failure or error
+        raise error
+
+    def wants_tool(self, name: str) -> bool:
+        """Return whether calls of this tool are recorded."""
+        return self._options.tools is True or (self._options.tools is not False and name in self._options.tools)
+
+    def tool_answer(self, name: str, arguments: Mapping[str, Any]) -> ToolCall | None:
+        """Return the recorded call of a tool; None if the tool must run. Raises Divergence or EndOfRecording."""
+        if self._script is None or self._is_live:
+            return None
+        given = self._scrubber.value(dict(arguments))
+        try:
+            return self._script.take_tool(name, given, at=self.places.current())
+        except Divergence:
+            if self._options.mode == "new":
+                return None
+            if self._options.diverge != "live":
+                raise
+            self._is_live = True
+            return None
+
+    def tool_runs(self, name: str) -> RunningTool:
+        """Return a new record of a running tool call, with its position among the others."""
+        above = here()
+        tool = RunningTool(name, above)
+        (self._tools if above is None else above.below).append(tool)
+        return tool
+
+    def kept_tool(self, call: ToolCall) -> ToolCall:
+        """Return a tool call without secrets, as it is saved."""
+        error = None if call.error is None else self._scrubber.text(call.error)
+        return replace(
+            call,
+            arguments=self._scrubber.value(dict(call.arguments)),
+            result=self._scrubber.value(call.result),
+            error=error,
+        )
+
+    def _new_tool_calls(self) -> tuple[ToolCall, ...]:
+        """Return the tool calls that the cassette did not have. Raises RecordingError."""
+        is_kept = self._script is None or self._options.mode == "new"
+        return tuple(to_keep(self._tools)) if is_kept else ()
+
+
+def _call_of(exchange: Exchange) -> RecordedCall:
+    status = exchange.status if exchange.played is None else exchange.played.answer.status
+    request = exchange.request
+    uri = _USER.sub("", request.uri.partition("?")[0])
+    return RecordedCall(exchange.number, request.method, uri, exchange.at, status, exchange.played is not None)
+
+
+def _is_ci() -> bool:
+    return os.environ.get("CI", "").strip().lower() not in ("", "0", "false", "no")
+
+
+def _moment(text: str, default: datetime) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return default
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _configured_mask() -> Any:
+    """Return the mask function of the current settings."""
+    from pandaprobe_otel.bootstrap import settings_in_use
+
+    config = settings_in_use()
+    return None if config is None else config.mask

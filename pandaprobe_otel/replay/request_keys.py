@@ -1,0 +1,188 @@
+"""A request to a model service, reduced to its meaning. Two requests with the same meaning have the same key.
+
+The key includes the protocol, operation, model, messages, tools by name, sampling, limits, and every unknown field. It
+does not include the host, headers, white space, the order of keys, names of the caller, and cache hints
+(`protocols.asked`, `canonical`). Generated ids are numbered by their first appearance. So a request with new ids is the
+same, but a request with a result for another call is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import blake2b
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+import orjson
+
+from pandaprobe_otel.mapping.exact_types import type_of
+from pandaprobe_otel.replay.canonical import Ignored, Piece, digest_of, meaning_of
+from pandaprobe_otel.replay.interactions import RecordedRequest
+from pandaprobe_otel.replay.protocols import anthropic, bedrock, cohere, gemini, ollama, openai, plain_http
+from pandaprobe_otel.replay.protocols.parsed_request import Asked
+from pandaprobe_otel.replay.protocols.tool_results import in_order
+from pandaprobe_otel.replay.traced_requests import as_traced
+
+_PROTOCOLS: Final = (bedrock.read, anthropic.read, gemini.read, openai.read, ollama.read, cohere.read)
+_GONE: Final = object()
+_MAX_KNOWN_BYTES: Final = 16 << 20
+"""Most JSON values whose pieces are cached. Each request of a conversation repeats the earlier messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """A request, reduced to its meaning.
+
+    Attributes:
+        protocol: `openai`, `anthropic`, `gemini`, `bedrock`, `cohere`, `ollama`; `http` for unknown protocols.
+        operation: The operation, such as `chat`; the method of an `http` request.
+        fields: The values that affect the answer. JSON texts are parsed, media are digests, and tools are keyed by
+            name.
+        pieces: The same, turn by turn, with digests.
+    """
+
+    protocol: str
+    operation: str
+    model: str | None
+    fields: Mapping[str, Any]
+    pieces: tuple[Piece, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Return its generated ids, with repetitions. Ids of requests with the same key are partners."""
+        return tuple(one for piece in self.pieces for one in piece.ids)
+
+    @property
+    def key(self) -> str:
+        """Return the digest of the request, with ids renamed by first appearance."""
+        pieces = self.pieces or tuple(_pieces_of(self.fields))
+        found = blake2b(f"{self.protocol}\0{self.operation}\0{self.model}".encode("utf-8", "replace"), digest_size=16)
+        numbers: dict[str, int] = {}
+        for piece in pieces:
+            found.update(f"\0{piece.name}\0{piece.index}\0".encode("utf-8", "replace"))
+            found.update(piece.digest)
+            for one in piece.ids:
+                found.update(b"%d," % numbers.setdefault(one, len(numbers)))
+        return found.hexdigest()
+
+    def similarity(self, other: ModelRequest) -> float:
+        """Return the share of content that two requests have in common; 1 if only their ids differ."""
+        mine, others = ({(piece.name, piece.digest) for piece in one.pieces} for one in (self, other))
+        return len(mine & others) / (len(mine | others) or 1)
+
+
+def read_request(request: RecordedRequest, *, ignore: Sequence[str | re.Pattern[str]] = ()) -> ModelRequest:
+    """Parse a request without the parts that `ignore` names: dotted paths, and patterns of parts of texts."""
+    return RequestReader(ignore).read(request)
+
+
+class RequestReader:
+    """Parser of requests that caches pieces, since a conversation repeats its messages in every request."""
+
+    def __init__(self, ignore: Sequence[str | re.Pattern[str]] = (), *, only_traced: bool = False) -> None:
+        """`only_traced`: ignore the parts that a trace does not record."""
+        self._ignored = Ignored.of(ignore)
+        self._only_traced = only_traced
+        self._known: dict[tuple[str, bool, int | None, bytes], Piece | None] = {}
+        self._known_bytes = 0
+
+    def read(self, request: RecordedRequest) -> ModelRequest:
+        """Parse a request. Never raises, whatever the content."""
+        asked = as_traced(_asked(request)) if self._only_traced else _asked(request)
+        try:
+            pieces = tuple(self._pieces(asked))
+        except (RecursionError, TypeError, ValueError):  # Deeper than any client sends, or a lone surrogate.
+            asked = _unread(request)
+            pieces = tuple(self._pieces(asked))
+        model = self._ignored.applied(asked.model, at=("model",), gone=lambda: None)
+        return ModelRequest(asked.protocol, asked.operation, model, _fields_of(pieces), pieces)
+
+    def _pieces(self, asked: Asked) -> Iterator[Piece]:
+        for name in sorted(asked.body):
+            raw = asked.body[name]
+            if name == asked.turns and type_of(raw) is list:
+                turns = enumerate(cast("list[Any]", raw))
+                yield from filter(None, (self._piece(asked, name, turn, place) for place, turn in turns))
+                continue
+            piece = self._piece(asked, name, raw, None)
+            if piece is not None:
+                yield piece
+
+    def _piece(self, asked: Asked, name: str, raw: Any, place: int | None) -> Piece | None:
+        text = orjson.dumps(raw)
+        known = (name, asked.data, place if self._ignored.by_place else None, text)
+        if known in self._known:
+            piece = self._known[known]
+        else:
+            piece = self._read(name, raw, place, data=asked.data or name in ("tools", "functions"))
+            self._remember(known, piece)
+        if piece is None or piece.index == place:
+            return piece
+        return Piece(name, place, piece.value, piece.digest, piece.ids)
+
+    def _read(self, name: str, raw: Any, place: int | None, *, data: bool) -> Piece | None:
+        value = meaning_of(raw, key=name, data=data, patterns=self._ignored.patterns)
+        at = (name,) if place is None else (name, str(place))
+        value = self._ignored.applied(value, at=at, gone=lambda: _GONE)
+        return None if value is _GONE else Piece(name, place, value, *digest_of(value))
+
+    def _remember(self, known: tuple[str, bool, int | None, bytes], piece: Piece | None) -> None:
+        size = len(known[-1])
+        if self._known_bytes + size > _MAX_KNOWN_BYTES:
+            self._known.clear()
+            self._known_bytes = 0
+        self._known[known] = piece
+        self._known_bytes += size
+
+
+def _asked(request: RecordedRequest) -> Asked:
+    """Return a request as parsed by its protocol."""
+    url = urlsplit(request.uri)
+    body = _json_of(request.body)
+    if type_of(body) is dict and request.method.upper() == "POST":
+        for read in _PROTOCOLS:
+            asked = read(url.path.rstrip("/"), body)
+            if asked is not None:
+                return in_order(asked)
+    if body is None and request.body:
+        body = plain_http.body_of(request.body, _content_type(request))
+    return plain_http.read(request.method, url.path, url.query, body)
+
+
+def _unread(request: RecordedRequest) -> Asked:
+    """Return a request with its body as plain text, because it cannot be parsed."""
+    url = urlsplit(request.uri)
+    # With a word before it, so that it is not parsed as JSON.
+    return plain_http.read(request.method, url.path, url.query, f"unread: {request.body.decode('utf-8', 'replace')}")
+
+
+def _json_of(body: bytes) -> Any:
+    try:
+        return orjson.loads(body) if body else None
+    except ValueError:
+        return None
+
+
+def _content_type(request: RecordedRequest) -> str:
+    return next((value for name, value in request.headers.items() if name.lower() == "content-type"), "")
+
+
+def _fields_of(pieces: Iterable[Piece]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for piece in pieces:
+        if piece.index is None:
+            fields[piece.name] = piece.value
+        else:
+            fields.setdefault(piece.name, []).append(piece.value)
+    return fields
+
+
+def _pieces_of(fields: Mapping[str, Any]) -> Iterator[Piece]:
+    """Return the pieces of fields that do not come from a request."""
+    whole = partial(Piece, index=None)
+    for name in sorted(fields):
+        digest, ids = digest_of(fields[name])
+        yield whole(name, value=fields[name], digest=digest, ids=ids)

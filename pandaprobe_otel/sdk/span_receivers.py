@@ -1,0 +1,58 @@
+"""Our processors and exporters in a tracer provider: only one of them delivers to each destination.
+
+A variable or a configuration file may add an exporter, while the app's code and `init()` each add a processor.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any, ClassVar, cast
+
+from pandaprobe_otel.pipeline.interface import Pipeline
+
+_logger = logging.getLogger("pandaprobe_otel")
+
+
+class SpanReceiver:
+    """Base of our span processor and exporter."""
+
+    pipeline: Pipeline
+    sees_starts: ClassVar[bool]
+    stands_aside = False
+    """True if another receiver delivers to the same destination."""
+
+
+def receivers_in(processor: Any) -> Iterator[SpanReceiver]:
+    """Yield our receivers among a provider's span processors and their exporters, in order."""
+    if isinstance(processor, SpanReceiver):
+        yield processor
+        return
+    inside: Any = getattr(processor, "_span_processors", ())
+    if type(inside) is not tuple:  # a mock has every attribute
+        inside = ()
+    for inner in cast("tuple[Any, ...]", inside):
+        yield from receivers_in(inner)
+    batch = getattr(processor, "_batch_processor", processor)
+    exporter = getattr(processor, "span_exporter", None) or getattr(batch, "_exporter", None)
+    if isinstance(exporter, SpanReceiver):
+        yield exporter
+
+
+def choose(processor: Any) -> None:
+    """Choose one receiver for each destination: the first that sees spans start, else the first."""
+    chosen: dict[str, SpanReceiver] = {}
+    for receiver in sorted(receivers_in(processor), key=lambda each: not each.sees_starts):
+        place = receiver.pipeline.destination
+        if place is None:
+            continue
+        first = chosen.setdefault(place, receiver)
+        if first is receiver or first.pipeline is receiver.pipeline or receiver.stands_aside:
+            continue
+        receiver.stands_aside = True
+        _logger.warning(
+            "pandaprobe-otel: the tracer provider sends to %s twice: %s delivers, and %s is ignored with its settings.",
+            place,
+            type(first).__name__,
+            type(receiver).__name__,
+        )

@@ -1,0 +1,194 @@
+"""HTTP/1.1 connection with one deadline for each exchange and a bound on the size of answers.
+
+Timeouts of sockets and HTTP libraries apply to single reads, so an answer that trickles in byte by byte would hold a
+sender for ever. Here, every read and write gets the time that the exchange has left. httptools (Node's parser) takes a
+tenth of the time of `http.client`, which uses the parser for e-mail.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Callable
+from typing import Final, cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from pandaprobe_otel.transport.request_outcome import LARGEST_BODY, Answer
+
+_MAX_HEAD: Final = 1 << 20
+_AT_ONCE: Final = 64 << 10
+_JOINED_BELOW: Final = 128 << 10
+"""Size in bytes below which a body is copied behind its head, so that one packet may carry both."""
+_EARLY_ANSWER_S: Final = 1.0
+"""Time to wait for a server that has stopped reading: if it answers at all, its answer is already under way."""
+
+
+class NotSentError(Exception):
+    """The request was not sent completely, so the server cannot have acted on it."""
+
+
+class NotHttpError(Exception):
+    """The server sent no valid HTTP answer, or one that is too large."""
+
+
+class Connection:
+    """Connection for one exchange at a time; unusable after any exception."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._deadline = 0.0
+        self.is_reusable = True
+        """True if the connection may carry another request."""
+        self.idle_since = 0.0
+
+    @classmethod
+    def open(
+        cls, host: bytes, port: int, tls: Callable[[socket.socket], socket.socket] | None, timeout_s: float
+    ) -> Connection:
+        """Connect, through `tls` if it is given. Raises OSError, also for TLS failures."""
+        # A `str` name would need a codec that has to be imported; bytes are used as they are.
+        connected = socket.create_connection((cast("str", host), port), timeout_s)
+        try:
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return cls(connected if tls is None else tls(connected))
+        except BaseException:
+            connected.close()
+            raise
+
+    def hang_up(self) -> None:
+        """Close the socket without notifying the other side."""
+        self._socket.close()
+
+    @property
+    def is_stale(self) -> bool:
+        """True if the other side has closed the idle connection, or has sent unrequested data."""
+        if hasattr(select, "poll"):
+            poll = select.poll()
+            poll.register(self._socket, select.POLLIN)
+            return bool(poll.poll(0))
+        return bool(select.select([self._socket], [], [], 0)[0])
+
+    def exchange(self, head: bytes, body: bytes, deadline: float, most_read: int | None = None) -> Answer:
+        """Send a request and read its answer, or its first bytes, before the deadline (of `time.monotonic`).
+
+        Raises `NotSentError` if the request was not sent completely, and OSError (including `TimeoutError`) or
+        `NotHttpError` if it was sent but no answer came.
+        """
+        self._deadline = deadline
+        try:
+            for part in (head + body,) if len(body) < _JOINED_BELOW else (head, body):
+                self._write(part)
+        except TimeoutError as error:
+            raise NotSentError from error
+        except OSError as error:
+            return self._early_answer(error, most_read)
+        return self._answer(most_read)
+
+    def _early_answer(self, error: OSError, most_read: int | None) -> Answer:
+        """Read the answer of a server that refuses a request, for example as too large, before reading all of it."""
+        self._deadline = min(self._deadline, time.monotonic() + _EARLY_ANSWER_S)
+        try:
+            answer = self._answer(most_read)
+        except (OSError, NotHttpError):
+            raise NotSentError from error
+        self.is_reusable = False
+        return answer
+
+    def _answer(self, most_read: int | None) -> Answer:
+        reading = _Reading(most_read)
+        while not reading.is_complete:
+            self._limit_time()
+            data = self._socket.recv(_AT_ONCE)
+            if not data:
+                self.is_reusable = False
+                reading.end()
+                break
+            reading.feed(data)
+        self.is_reusable = self.is_reusable and reading.may_go_on
+        return Answer(status=reading.status, body=b"".join(reading.body), headers=reading.headers)
+
+    def _write(self, data: bytes) -> None:
+        """Write all data before the deadline; a TLS socket's `sendall` would apply the timeout to each part."""
+        rest = memoryview(data)
+        while rest:
+            self._limit_time()
+            rest = rest[self._socket.send(rest) :]
+
+    def _limit_time(self) -> None:
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError("timed out")
+        self._socket.settimeout(remaining)
+
+
+class _Reading:
+    """Answer that is being read; the parser calls the `on_` methods."""
+
+    def __init__(self, most_read: int | None) -> None:
+        self._most_read = most_read
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.body: list[bytes] = []
+        self.is_complete = False
+        self.may_go_on = True
+        """True if the connection may carry another exchange once the answer is complete."""
+        self._has_head = False
+        self._head_bytes = self._body_bytes = 0
+        self._parser = HttpResponseParser(self)
+
+    def feed(self, data: bytes) -> None:
+        """Parse more data. Raises NotHttpError."""
+        if not self._has_head:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade as error:
+            raise NotHttpError("the server speaks another protocol") from error
+        except HttpParserError as error:
+            if not self.is_complete:  # data after the answer is ignored, but the connection is not reused
+                raise NotHttpError(f"not an HTTP answer: {error}") from error
+            self.may_go_on = False
+        if self._head_bytes > _MAX_HEAD + _AT_ONCE or self._body_bytes > LARGEST_BODY:
+            raise NotHttpError("the answer is too large")
+
+    def end(self) -> None:
+        """Handle a closed connection, which completes an answer that declares no length."""
+        if not self._has_head or "content-length" in self.headers or "transfer-encoding" in self.headers:
+            raise NotHttpError("the connection was closed before the end of the answer")
+        self.is_complete = True
+
+    def on_message_begin(self) -> None:
+        """Note an unrequested second answer. After an interim answer, another message is expected."""
+        if self.is_complete:
+            self.may_go_on = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Add one header."""
+        if not self.is_complete:
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip()
+            self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+
+    def on_headers_complete(self) -> None:
+        """Discard the headers of an interim answer (1xx), or keep the status of the final one."""
+        status = self._parser.get_status_code()
+        if self.is_complete:
+            return
+        if status < 200:
+            self.headers = {}
+        else:
+            self.status, self._has_head = status, True
+            self.may_go_on = self._parser.should_keep_alive()
+
+    def on_body(self, data: bytes) -> None:
+        """Add a piece of the body."""
+        if not self.is_complete:
+            self.body.append(data)
+            self._body_bytes += len(data)
+            if self._most_read is not None and self._body_bytes >= self._most_read:
+                self.is_complete, self.may_go_on = True, False  # the rest is not read
+
+    def on_message_complete(self) -> None:
+        """Mark the answer as complete, unless it is only an interim one."""
+        self.is_complete = self._has_head

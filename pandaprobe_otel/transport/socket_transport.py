@@ -1,0 +1,155 @@
+"""Transport for delivery: a socket and an HTTP parser, with nothing in between.
+
+For a POST, httpx costs ten times as much and `http.client` twice as much (benchmarks/delivery/transports.py). Special
+cases (a proxy, credentials in the URL, a non-ASCII host name) use httpx.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from pandaprobe_otel.process.forks import loading
+from pandaprobe_otel.transport.failure_reasons import describe
+from pandaprobe_otel.transport.http import HttpTransport
+from pandaprobe_otel.transport.plain_socket import DEFAULT_PORTS, has_proxy, is_plain
+from pandaprobe_otel.transport.redaction import Redaction
+from pandaprobe_otel.transport.request_outcome import Answer, KeyedTransport, NoAnswer, Outcome, Request
+
+if TYPE_CHECKING:
+    import ssl
+
+    from pandaprobe_otel.transport.http_connection import Connection
+
+# The server closes idle connections after about 5 s (measured). Ours are closed earlier, because a request that is
+# written into a closing connection has an unknown outcome.
+_KEEPALIVE_EXPIRY_S: Final = 2.0
+_CONNECT_TIMEOUT_S: Final = 10.0
+
+
+def delivery_transport(endpoint: str, headers: Mapping[str, str]) -> KeyedTransport:
+    """Return the cheapest transport that can reach the endpoint."""
+    return SocketTransport(endpoint, headers) if is_direct(endpoint, headers) else HttpTransport(endpoint, headers)
+
+
+def is_direct(endpoint: str, headers: Mapping[str, str]) -> bool:
+    """Return whether a plain socket is enough to reach the endpoint."""
+    texts = (*headers, *headers.values())
+    return is_plain(endpoint) and all(text.isascii() and text.isprintable() for text in texts) and not has_proxy()
+
+
+class SocketTransport:
+    """Transport below one endpoint with fixed headers. Never raises or follows a redirect. Thread-safe."""
+
+    def __init__(self, endpoint: str, headers: Mapping[str, str]) -> None:
+        url = urlsplit(endpoint)
+        self._host = (url.hostname or "").encode()
+        self._port = url.port or DEFAULT_PORTS[url.scheme]
+        self._is_tls = url.scheme == "https"
+        self._prefix = url.path
+        self._authority = url.netloc
+        self._redaction = Redaction()
+        self.use(headers)
+        self._open: Callable[[float], Connection] | None = None
+        self._idle: list[Connection] = []
+
+    def use(self, headers: Mapping[str, str]) -> None:
+        """Send these headers from now on."""
+        told = {"Host": self._authority, "Accept": "*/*", "Accept-Encoding": "identity", **headers}
+        told["Content-Type"] = "application/json"
+        self._headers = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+        self._redaction.learn(headers)
+
+    def send(self, request: Request) -> Outcome:
+        """Send one request; return an `Answer` for any status, and a `NoAnswer` in all other cases."""
+        return self._redaction.applied_to(self._send(request))
+
+    def _send(self, request: Request) -> Outcome:
+        deadline = time.monotonic() + request.timeout_s
+        try:
+            connection = self._reused() or self._connected(min(request.timeout_s, _CONNECT_TIMEOUT_S))
+        except (OSError, ValueError) as error:
+            return NoAnswer(reason=describe(error), may_have_arrived=False)
+        left_s = request.time_left_s()
+        if left_s <= 0:
+            self._keep(connection)
+            return NoAnswer(reason="too late to be sent", may_have_arrived=False, is_late=True)
+        outcome = self._exchange(connection, request, min(deadline, time.monotonic() + left_s))
+        if isinstance(outcome, Answer) and connection.is_reusable:
+            self._keep(connection)
+        else:
+            connection.hang_up()
+        return outcome
+
+    def _exchange(self, connection: Connection, request: Request, deadline: float) -> Outcome:
+        from pandaprobe_otel.transport.http_connection import NotHttpError, NotSentError
+
+        body = request.body or b""
+        length = "" if request.body is None else f"Content-Length: {len(body)}\r\n"
+        head = f"{request.method} {self._prefix}{request.path} HTTP/1.1\r\n{self._headers}{length}\r\n"
+        try:
+            return connection.exchange(head.encode("latin-1"), body, deadline, request.most_read)
+        except NotSentError as error:
+            return NoAnswer(reason=describe(error.__cause__ or error), may_have_arrived=False)
+        except (OSError, NotHttpError, ValueError) as error:
+            return NoAnswer(reason=describe(error), may_have_arrived=True)
+
+    def close(self) -> None:
+        """Close the connections; the next request opens new ones."""
+        while self._idle:
+            self._idle.pop().hang_up()
+
+    def reset_after_fork(self) -> None:
+        """Close the descriptors in a forked child. The parent's connections stay open, because this sends nothing."""
+        self.close()
+
+    def _keep(self, connection: Connection) -> None:
+        connection.idle_since = time.monotonic()
+        self._idle.append(connection)
+
+    def _reused(self) -> Connection | None:
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another thread was faster
+                return None
+            if time.monotonic() - connection.idle_since < _KEEPALIVE_EXPIRY_S and not connection.is_stale:
+                return connection
+            connection.hang_up()
+        return None
+
+    def _connected(self, timeout_s: float) -> Connection:
+        if self._open is None:
+            with loading():
+                self._open = _opener(self._host, self._port, is_tls=self._is_tls)
+        return self._open(timeout_s)
+
+
+def _opener(host: bytes, port: int, *, is_tls: bool) -> Callable[[float], Connection]:
+    """Return a function that opens connections. Everything that a request needs is imported here."""
+    from pandaprobe_otel.transport.http_connection import Connection
+
+    tls = _tls(host.decode()) if is_tls else None
+    return lambda timeout_s: Connection.open(host, port, tls, timeout_s)
+
+
+def _tls(host: str) -> Callable[[socket.socket], ssl.SSLSocket]:
+    """Return a TLS wrapper that verifies as httpx does: with SSL_CERT_FILE or SSL_CERT_DIR, else with certifi."""
+    import ssl
+
+    import_module("encodings.idna")  # otherwise the handshake imports it
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if not file and not folder:
+        with suppress(ImportError):  # certifi comes with httpx; without it, the system's certificates are used
+            import certifi
+
+            file = certifi.where()
+    context = ssl.create_default_context(cafile=file or None, capath=folder or None)
+    context.set_alpn_protocols(["http/1.1"])
+    return lambda connection: context.wrap_socket(connection, server_hostname=host)

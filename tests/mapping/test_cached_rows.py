@@ -1,0 +1,78 @@
+"""Lookup of repeated attribute values: a span reads the same, whatever was mapped before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pandaprobe_otel.mapping.attribute_shape import shape_of
+from views import mapped, only_span, view
+
+CALL: dict[str, Any] = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "OpenAI",
+    "gen_ai.request.model": "asked",
+    "gen_ai.response.model": "answered",
+    "gen_ai.request.temperature": 1,
+    "gen_ai.usage.input_tokens": 5,
+}
+
+
+def span_of(**changed: Any) -> dict[str, Any]:
+    """Map one call with some attributes changed; names have underscores for dots."""
+    changes = {name.replace("__", "."): value for name, value in changed.items()}
+    return only_span(mapped(view("call", {**CALL, **changes})))
+
+
+def test_a_repeated_combination_gives_the_same_span() -> None:
+    """The first is computed, the second looked up."""
+    first, second = span_of(), span_of()
+    assert first == second
+    assert (first["kind"], first["model"], first["metadata"]["provider"]) == ("LLM", "answered", "openai")
+    assert first["metadata"]["request_model"] == "asked"
+    assert first["model_parameters"] == {"temperature": 1}
+
+
+def test_a_change_in_one_attribute_is_seen() -> None:
+    """Another model, operation or parameter is seen, even after the first combination is known."""
+    span_of()
+    assert span_of(gen_ai__response__model="other")["model"] == "other"
+    assert span_of(gen_ai__operation__name="invoke_agent")["kind"] == "AGENT"
+    assert span_of(gen_ai__request__temperature=0.5)["model_parameters"] == {"temperature": 0.5}
+
+
+@pytest.mark.parametrize("value", [1, 1.0, True])
+def test_numbers_that_are_equal_keep_their_types(value: object) -> None:
+    """1, 1.0 and True are one key of a dict."""
+    for known in (1, 1.0, True):
+        span_of(gen_ai__request__temperature=known)
+    found = span_of(gen_ai__request__temperature=value)["model_parameters"]["temperature"]
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_what_follows_a_span_does_not_change_the_next() -> None:
+    """Sums, reasoning and the like are added to the span's own metadata, never to the looked-up one."""
+    plain = span_of()
+    child = view("child", CALL, span_id=2, parent=1)
+    parent = view("parent", {**CALL, "gen_ai.operation.name": "invoke_agent"}, span_id=1)
+    body = mapped(parent, child)
+    assert any("aggregated_token_usage" in span["metadata"] for span in body["spans"])
+    assert span_of() == plain
+    assert "aggregated_token_usage" not in span_of(gen_ai__operation__name="invoke_agent")["metadata"]
+
+
+def test_lists_and_long_texts_are_read_but_not_remembered() -> None:
+    """Lists and long texts may be anything, and of any size."""
+    cached = shape_of(view("call", CALL)).cached
+    before = len(cached.known)
+    assert span_of(gen_ai__request__model=["asked", "twice"])["model"] == "answered"
+    assert span_of(gen_ai__response__model="m" * 300)["metadata"]["full_model"] == "m" * 300
+    assert len(cached.known) <= max(before, 1)
+
+
+def test_combinations_are_bounded() -> None:
+    """A program that has a new model name for each call does not fill the memory."""
+    for number in range(200):
+        assert span_of(gen_ai__response__model=f"model-{number}")["model"] == f"model-{number}"
+    assert len(shape_of(view("call", CALL)).cached.known) <= 32

@@ -1,0 +1,105 @@
+"""Evaluations that an app ran itself become scores of their trace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from pandaprobe_otel.assembly.encoder import SegmentEncoder
+from pandaprobe_otel.assembly.span_filter import SpanFilter
+from pandaprobe_otel.assembly.trace_buffer import Memory, Stage, TraceSegment
+from pandaprobe_otel.delivery.ledger import Ledger
+from pandaprobe_otel.delivery.outgoing_request import Step
+from pandaprobe_otel.mapping import EventView, LogView, MappingOptions
+from pandaprobe_otel.mapping.evaluation_results import NAME, evaluation_scores
+from pandaprobe_otel.mapping.ids import trace_uuid
+from pandaprobe_otel.mapping.sdk_span import fields_of
+from spans import CHAT, SpanMaker
+from views import TRACE_ID, view
+
+
+def result(**attributes: Any) -> EventView:
+    """Return an event as the conventions have it; names are without their common prefix."""
+    return EventView(NAME, None, {f"gen_ai.evaluation.{key.replace('__', '.')}": v for key, v in attributes.items()})
+
+
+def scores(*events: EventView, **options: Any) -> list[dict[str, Any]]:
+    """Return the scores in a span's events."""
+    return evaluation_scores([view("chat", events=events)], (), MappingOptions(**options))
+
+
+def test_a_result_is_a_score_of_its_trace() -> None:
+    """A result becomes a score, as a span event and as a log record."""
+    event = result(name="relevance", score__value=0.75, score__label="good", explanation="on topic")
+    expected = {
+        "trace_id": trace_uuid(TRACE_ID),
+        "name": "relevance",
+        "value": "0.75",
+        "data_type": "NUMERIC",
+        "source": "PROGRAMMATIC",
+        "reason": "on topic",
+    }
+    assert scores(event) == [expected]
+    assert evaluation_scores([], [LogView(TRACE_ID, 1, event)], MappingOptions()) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "value", "data_type"),
+    [
+        ({"score__value": 1}, "1", "NUMERIC"),
+        ({"score__value": 4.5, "score__label": "good"}, "good", "CATEGORICAL"),
+        ({"score__value": 4.5}, "4.5", "CATEGORICAL"),
+        ({"score__label": "pass"}, "pass", "CATEGORICAL"),
+    ],
+)
+def test_what_no_numeric_score_can_be_is_a_label(attributes: dict[str, Any], value: str, data_type: str) -> None:
+    """The server accepts only numbers between 0 and 1."""
+    (score,) = scores(result(name="n", **attributes))
+    assert (score["value"], score["data_type"]) == (value, data_type)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        result(score__value=0.5),
+        result(name="n"),
+        result(name="n", score__value=float("nan")),
+        result(name="\x00", score__value=1),
+        EventView("gen_ai.choice", None, {"gen_ai.evaluation.name": "n", "gen_ai.evaluation.score.value": 1}),
+    ],
+)
+def test_what_says_nothing_is_no_score(event: EventView) -> None:
+    """A score needs a name and a value."""
+    assert scores(event) == []
+
+
+def test_scores_are_safe_private_and_short() -> None:
+    """The rules for content apply to scores too."""
+    event = result(name="n\x00" * 300, score__label="secret", explanation="secret \ud800")
+    (score,) = scores(event, masks=(lambda text: text.replace("secret", "[masked]"),))
+    assert (score["value"], score["reason"]) == ("[masked]", "[masked] \ufffd")
+    assert len(score["name"]) == 255
+    assert "reason" not in scores(event, capture="metadata")[0]
+
+
+def test_a_score_follows_its_trace() -> None:
+    """The encoder makes it a request of its own."""
+    maker = SpanMaker()
+    span = maker.start("chat", attributes=CHAT)
+    span.add_event(NAME, {"gen_ai.evaluation.name": "n", "gen_ai.evaluation.score.value": 1.0})
+    segment = TraceSegment(
+        trace_id=span.context.trace_id,
+        stage=Stage.WHOLE,
+        ended=(fields_of(maker.end(span)),),
+        open=(),
+        is_remote=False,
+        memory=Memory(has_root=True),
+    )
+    encoder = SegmentEncoder(
+        span_filter=SpanFilter("agent"), options=MappingOptions(), ledger=Ledger(), sample_rate=1.0
+    )
+    create, score = encoder.encode(segment)
+    assert (create.step, score.step, score.path) == (Step.CREATE, Step.SCORE, "/evaluations/trace-scores")
+    assert orjson.loads(score.body())["trace_id"] == create.trace_id

@@ -1,0 +1,86 @@
+"""The order of calls as the spans around them tell it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+from opentelemetry.context import attach, get_current
+from opentelemetry.trace import Tracer, set_span_in_context
+
+from pandaprobe_otel.replay.call_places import Places
+from span_recorder import SpanRecorder
+
+
+class Told:
+    """Places that are told of each span."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self.places = Places()
+        self._tracer = tracer
+
+    def span(self, name: str, inside: Callable[[], None] = lambda: None) -> Any:
+        """Run something in a span, and end it."""
+        before = get_current()
+        span: Any = self._tracer.start_span(name)
+        self.places.started(span, name)
+        attach(set_span_in_context(span))
+        inside()
+        attach(before)
+        return span
+
+
+@pytest.fixture
+def told(recorder: SpanRecorder) -> Iterator[Told]:
+    """Places outside of any span."""
+    before = get_current()
+    yield Told(recorder.tracer)
+    attach(before)
+
+
+def in_thread(function: Callable[[], Any]) -> None:
+    """Run to its end in a thread that has this context."""
+    context = get_current()
+    thread = threading.Thread(target=lambda: (attach(context), function()))
+    thread.start()
+    thread.join()
+
+
+def test_steps_one_after_the_other(told: Told) -> None:
+    """A step comes after one that has ended, though their calls are made in threads of a pool."""
+    found: list[int] = []
+
+    def step(number: int) -> Callable[[], None]:
+        return lambda: in_thread(lambda: found.append(told.places.began(number)))
+
+    def run() -> None:
+        told.span("first", step(1)).end()
+        told.span("second", step(2)).end()
+        told.span("third", lambda: told.span("within", step(3)).end()).end()
+
+    told.span("run", run).end()
+    assert found == [0, 1 << 1, 1 << 1 | 1 << 2]
+
+
+def test_steps_side_by_side(told: Told) -> None:
+    """One that is still open comes before nothing, nor do those that other threads have begun."""
+    found: list[int] = []
+
+    def asked(number: int) -> None:
+        found.append(told.places.began(number))
+
+    def of_a_pool(number: int) -> None:
+        told.span("of a pool", partial(asked, number)).end()
+
+    def run() -> None:
+        one = told.span("open", partial(asked, 1))
+        told.span("other", partial(asked, 2))
+        one.end()
+        for number in (3, 4):
+            in_thread(partial(of_a_pool, number))
+
+    told.span("run", run).end()
+    assert found == [0, 0, 0, 0]

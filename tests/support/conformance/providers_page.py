@@ -1,0 +1,146 @@
+"""docs/providers.md, written from the cases that passed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from pages import section
+
+from .adapter import adapters
+from .cases import CASES
+from .peers import OPENAI, OTHERS, PEERS, TYPES, Compared
+from .results import Passed, Results, Row
+from .short_bodies import shortened, wires
+
+PATH: Final = Path(__file__).parents[3] / "docs" / "providers.md"
+_SHAPES: Final = ("plain", "stream", "helper", "raw", "with_streaming_response")
+_HEAD: Final = """\
+# Libraries of model providers
+
+The tests that this page describes also write it: `WRITE_PAGES=1 pytest -m ""
+tests/integrations/conformance/test_conformance.py`. Without the variable, they fail if the page is out of date. Another
+test and a command write the sections about traced methods and about the oldest versions.
+
+Each case runs twice against a loopback server, without and with the instrumentation. A case passes when
+
+- the app receives the same: types, items, and the exception with its text;
+- there is exactly one span, and it has ended. It contains the request, the part of the answer that was read, and, if
+  the provider sent them, tokens, model, finish reason and tool calls, merged from their fragments;
+- the span of a stream that was left early contains the part that was read, and is marked as partial. A cancelled call
+  or stream is marked as cancelled. Neither is an error, but an error of the provider is one;
+- no warning is logged, and the context is restored.
+
+Some clients send a request only when the app starts to read. For a stream that is never read, they make no call and no
+span.
+
+## Cases that pass
+
+Number of cases, synchronous and asynchronous. A dash means that the client does not offer it.
+"""
+_CUT: Final = """\
+## Streams that stop at any byte
+
+Each night, `make outer` cuts two streams of each library after each of their bytes, with and without tool calls. The
+body ends there, or the connection breaks, and the synchronous or asynchronous client reads it. The app receives the
+same as without the instrumentation, including the exception and its text, and one span contains the received part.
+The streams contain the first two events of each kind, with characters of several bytes. For each change, the tests
+try only some of the places.
+"""
+OTHERS_WRITE: Final = ("What is traced, and what is not", "Oldest versions")
+"""Sections from elsewhere: `surface.traced_methods_page` and `scripts/oldest_client.sh`."""
+_BESIDE: Final = """\
+## Beside others
+
+The same cases of the openai client with other instrumentations, executed in November 2026 (openai 3.57.0; otel-genai
+1.3b0, OpenInference 0.1.66, OpenLLMetry 0.62.4, Langfuse 5.0.4, Logfire 5.4, official PandaProbe SDK 0.6.0). T:
+output tokens recorded, O: output recorded, small letters: not recorded; a stream that is left early has no tokens to
+record. "raises": the app's own code fails. The results of the other clients are below the table (anthropic 2.13.0,
+google-genai 3.6.1, mistralai 3.7.0, boto3 1.44.8).
+"""
+
+
+def page(results: Results) -> str:
+    """Return the page's text."""
+    before = PATH.read_text(encoding="utf-8") if PATH.exists() else ""
+    others = [f"## {heading}\n\n{section(before, heading)}\n" for heading in OTHERS_WRITE]
+    return "\n".join(
+        [
+            _HEAD,
+            *_summary(results),
+            "",
+            *_details(results),
+            _CUT,
+            *_cuts(),
+            "",
+            *others,
+            _BESIDE,
+            *_comparison(results),
+            "",
+        ]
+    )
+
+
+def _summary(results: Results) -> Iterator[str]:
+    yield _row("", *(f"`{shape}`" if "_" in shape else shape for shape in _SHAPES))
+    yield _row(*["---"] * (1 + len(_SHAPES)))
+    for adapter in adapters():
+        yield _row(adapter.title, *(_count(results, adapter.title, shape) for shape in _SHAPES))
+
+
+def _count(results: Results, library: str, shape: str) -> str:
+    counts = [
+        sum(len(cases) for row, cases in results.found.items() if row[:2] == (library, mode) and _belongs(row, shape))
+        for mode in ("sync", "async")
+    ]
+    return " + ".join(map(str, counts)) if any(counts) else "–"
+
+
+def _belongs(row: Row, shape: str) -> bool:
+    return row.shape.partition(" ")[0] == shape
+
+
+def _details(results: Results) -> Iterator[str]:
+    for adapter in adapters():
+        rows = [row for row in results.found if row.library == adapter.title]
+        yield f"### {adapter.title}"
+        yield ""
+        yield _row("", *(case.name for case in CASES))
+        yield _row(*["---"] * (1 + len(CASES)))
+        for row in rows:
+            yield _row(f"{row.shape}, {row.mode}", *("✓" if case.name in results.found[row] else "–" for case in CASES))
+        yield ""
+
+
+def _cuts() -> Iterator[str]:
+    yield _row("", "bytes", "streams that were cut")
+    yield _row(*["---"] * 3)
+    for adapter in map(shortened, adapters()):
+        sizes = [len(b"".join(wire.chunks)) for _, wire in wires(adapter, "stream")]
+        yield _row(adapter.title, " + ".join(map(str, sizes)), str(sum(4 * (size + 1) for size in sizes)))
+
+
+def _comparison(results: Results) -> Iterator[str]:
+    yield _row("", "pandaprobe-otel", *PEERS)
+    yield _row(*["---"] * (2 + len(PEERS)))
+    yield _row("type of the stream", "`Stream`, as without", *TYPES)
+    for compared in OPENAI:
+        yield _row(compared.what, _ours(results, compared), *compared.peers)
+    yield ""
+    for library, text in OTHERS.items():
+        yield f"- **{library}**: {text}"
+
+
+def _ours(results: Results, compared: Compared) -> str:
+    return "/".join(_letters(results.found.get(row, {}).get(case)) for row, case in compared.ours)
+
+
+def _letters(passed: Passed | None) -> str:
+    if passed is None:
+        return "fails"
+    return f"{'T' if passed.output_tokens else 't'}{'O' if passed.output else 'o'}"
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,370 @@
+"""The transport over a socket: its requests, and every form of an answer."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import trustme
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pandaprobe_otel.transport.headers import api_key_headers
+from pandaprobe_otel.transport.http import HttpTransport
+from pandaprobe_otel.transport.http_connection import Connection, NotHttpError
+from pandaprobe_otel.transport.request_outcome import Answer, NoAnswer, Outcome, Request
+from pandaprobe_otel.transport.socket_transport import SocketTransport, delivery_transport
+from raw_answers import answering
+from strict_pandaprobe import StrictPandaProbe
+from subprocesses import environment, run_python
+
+BODY = b'{"trace_id":"a","name":"n","spans":[]}'
+POST = Request(method="POST", path="/traces", body=BODY, timeout_s=60.0)
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+
+
+def post(url: str, *, timeout_s: float = 5.0, body: bytes = BODY) -> Outcome:
+    """Send one POST /traces."""
+    transport = SocketTransport(url, api_key_headers("sk_pp_x", "shop"))
+    try:
+        return transport.send(Request(method="POST", path="/traces", body=body, timeout_s=timeout_s))
+    finally:
+        transport.close()
+
+
+def test_key_project_length_and_host_go_out_and_nothing_else_authenticates() -> None:
+    """A bearer header would change the key of the server's limit."""
+    with StrictPandaProbe() as server:
+        answer = post(server.url)
+        headers = server.posts()[0].headers
+
+    assert isinstance(answer, Answer)
+    assert answer.status == 202
+    assert headers["host"] == server.url.removeprefix("http://")
+    assert headers["x-api-key"] == "sk_pp_x"
+    assert headers["x-project-name"] == "shop"
+    assert headers["content-type"] == "application/json"
+    assert headers["content-length"] == str(len(BODY))
+    assert "authorization" not in headers
+
+
+def test_one_connection_carries_many_requests() -> None:
+    """The answers are told apart by their lengths."""
+    with answering(*[b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"] * 3, hang_up=False) as url:
+        transport = SocketTransport(url, {})
+        answers = [transport.send(POST) for _ in range(3)]
+        transport.close()
+
+    assert [(answer.status, answer.body) for answer in answers if isinstance(answer, Answer)] == [(202, b"{}")] * 3
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "body"),
+    [
+        (b"HTTP/1.1 202 Accepted\r\nContent-Length: 3\r\n\r\nabc", 202, b"abc"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\nA\r\n0123456789\r\n0\r\nT:1\r\n\r\n",
+            200,
+            b"abc0123456789",
+        ),
+        (b"HTTP/1.0 200 OK\r\n\r\nto the end", 200, b"to the end"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b""),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n", 202, b""),
+        (b"HTTP/1.1 307\r\nLocation: http://elsewhere/\r\nContent-Length: 0\r\n\r\n", 307, b""),
+    ],
+    ids=["length", "chunked", "to the end", "no content", "interim", "no reason"],
+)
+def test_every_form_of_an_answer_is_read(raw: bytes, status: int, body: bytes) -> None:
+    """The forms of RFC 9112 are read."""
+    with answering(raw) as url:
+        answer = post(url)
+
+    assert isinstance(answer, Answer)
+    assert (answer.status, answer.body) == (status, body)
+
+
+def test_header_names_are_in_lower_case_and_repeated_ones_joined() -> None:
+    """Code that reads headers need not know how the server writes them."""
+    with answering(b"HTTP/1.1 429 Too\r\nRetry-After:  7 \r\nX-A: 1\r\nx-a: 2\r\nContent-Length: 0\r\n\r\n") as url:
+        answer = post(url)
+
+    assert isinstance(answer, Answer)
+    assert answer.headers == {"retry-after": "7", "x-a": "1, 2", "content-length": "0"}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"garbage\r\n\r\n",
+        b"HTTP/1.1 2x2 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nno header\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
+        b"HTTP/1.1 202",
+        b"HTTP/1.1 202 Accepted\r\nContent-Le",
+        b"",
+    ],
+    ids=[
+        *("garbage", "status", "header", "short", "negative", "huge", "chunk size", "chunk", "endless head"),
+        *("cut status", "cut head", "nothing"),
+    ],
+)
+def test_an_answer_that_is_none_is_an_unknown_outcome(raw: bytes) -> None:
+    """The server has read the request, whatever broken answer came back."""
+    with answering(raw) as url:
+        answer = post(url)
+
+    assert isinstance(answer, NoAnswer)
+    assert answer.may_have_arrived
+
+
+def test_a_host_that_does_not_exist_is_not_an_unknown_outcome() -> None:
+    """The name's top-level domain says that it does not exist (RFC 2606)."""
+    answer = post("http://pandaprobe.invalid")
+
+    assert isinstance(answer, NoAnswer)
+    assert not answer.may_have_arrived
+
+
+def test_a_body_that_did_not_leave_whole_cannot_have_been_acted_on() -> None:
+    """The server reads a part and resets the connection."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            connection.recv(10)
+            connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        answer = post(f"http://127.0.0.1:{listener.getsockname()[1]}", body=b"x" * (32 << 20))
+        thread.join(60)
+
+    assert isinstance(answer, NoAnswer)
+    assert not answer.may_have_arrived
+
+
+def test_an_answer_that_comes_before_the_body_is_read_counts() -> None:
+    """A proxy refuses a large body at once and closes the connection."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            connection.close()  # unread bytes make it a reset
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        answer = post(f"http://127.0.0.1:{listener.getsockname()[1]}", body=b"x" * (32 << 20))
+        thread.join(60)
+
+    assert isinstance(answer, Answer)
+    assert answer.status == 413
+
+
+@pytest.mark.parametrize("piece", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"])
+def test_a_server_that_stalls_ends_at_the_timeout(piece: bytes) -> None:
+    """The timeout bounds the request, however much of the answer has come."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(piece)
+                connection.recv(1)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        answer = post(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=0.3)
+        thread.join(60)
+
+    assert isinstance(answer, NoAnswer)
+    assert answer.may_have_arrived
+
+
+def test_a_connection_that_the_server_has_closed_is_not_used_again() -> None:
+    """A request written to it would be lost, with an unknown outcome."""
+    with answering(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n") as url:
+        transport = SocketTransport(url, {})
+        first = transport.send(POST)
+    second = transport.send(POST)
+
+    assert isinstance(first, Answer)
+    assert isinstance(second, NoAnswer)
+    assert not second.may_have_arrived
+
+
+def test_bytes_that_nobody_asked_for_end_the_connection() -> None:
+    """Such bytes would be taken for the answer to the next request."""
+    with answering(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", hang_up=False) as url:
+        transport = SocketTransport(url, {})
+        first = transport.send(POST)
+        second = transport.send(Request(method="POST", path="/traces", body=BODY, timeout_s=0.2))
+        transport.close()
+
+    assert isinstance(first, Answer)
+    assert isinstance(second, NoAnswer)
+
+
+def test_tls_is_verified_and_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TLS works with the trusted authority; without it nothing is sent."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    bundle = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    with StrictPandaProbe(tls=context) as server:
+        url = server.url.replace("127.0.0.1", "localhost")
+        refused = post(url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+        accepted = post(url)
+
+    assert isinstance(refused, NoAnswer)
+    assert not refused.may_have_arrived
+    assert "CERTIFICATE_VERIFY_FAILED" in refused.reason
+    assert "SSL_CERT_FILE" in refused.reason, "what to do"
+    assert isinstance(accepted, Answer)
+    assert accepted.status == 202
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["https://user:word@api.example", "https://pandaprobé.example", "ftp://api.example", "https://", "http://a:b"],
+)
+def test_what_is_not_plain_goes_by_httpx(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """httpx knows credentials, other alphabets, and how to refuse a URL."""
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+
+    assert isinstance(delivery_transport(endpoint, {}), HttpTransport)
+    assert isinstance(delivery_transport("https://api.example", {}), SocketTransport)
+    assert isinstance(delivery_transport("https://api.example", {"X-Project-Name": "a\r\nb: c"}), HttpTransport)
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_behind_a_proxy_httpx_is_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every proxy variable that httpx reads counts."""
+    for other in PROXIES:
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, "http://127.0.0.1:3128")
+
+    assert isinstance(delivery_transport("https://api.example", {}), HttpTransport)
+
+
+def test_a_request_imports_nothing_once_connected_and_httpx_never() -> None:
+    """A fork during an import in a background thread would leave the child with a locked module."""
+    with StrictPandaProbe() as server:
+        code = f"""
+        import sys
+        from pandaprobe_otel.transport.socket_transport import SocketTransport
+        from pandaprobe_otel.transport.request_outcome import Request
+        transport = SocketTransport({server.url.replace("127.0.0.1", "localhost")!r}, {{}})
+        known = set(sys.modules)
+        transport._connected(60.0).hang_up()
+        connected = set(sys.modules)
+        transport.send(Request(method="GET", path="/traces/x"))
+        transport.close()
+        print({{"httpx", "httptools", "ssl"}} & known, sorted(set(sys.modules) - connected), "httpx" in sys.modules)
+        """
+        result = run_python(code, environment(), set_up=False)
+
+    assert (result.stdout, result.stderr) == ("set() [] False\n", "")
+
+
+def test_an_answer_that_trickles_in_ends_at_the_timeout() -> None:
+    """The timeout is for the whole exchange: a byte now and then does not extend it."""
+    is_over = threading.Event()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
+                while not is_over.wait(0.02):
+                    connection.sendall(b"x")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        answer = post(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=0.3)
+        is_over.set()
+        thread.join(60)
+
+    assert isinstance(answer, NoAnswer)
+    assert answer.may_have_arrived
+    assert "timed out" in answer.reason
+
+
+ODD_LINES = (
+    *(b"", b"-1", b"-5", b"0", b"5", b"f" * 15, b"f" * 400, b"a:", b" x: y", b"X" * 70_000),
+    *(b"Content-Length: 9", b"Content-Length: -1", b"Content-Length: " + b"9" * 5000),
+    *(b"Transfer-Encoding: chunked", b"HTTP/1.1 103 Early Hints", b"Connection: close"),
+)
+
+
+@settings(max_examples=150)
+@given(
+    head=st.sampled_from([b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]),
+    lines=st.lists(
+        st.one_of(
+            st.binary(max_size=20),
+            st.sampled_from(ODD_LINES),
+        ),
+        max_size=6,
+    ),
+)
+def test_any_bytes_are_an_answer_or_an_unknown_outcome(head: bytes, lines: list[bytes]) -> None:
+    """Nothing raises, takes long, or grows, whatever a server or a proxy writes."""
+    ours, theirs = socket.socketpair()
+    with theirs, ThreadPoolExecutor(1) as pool:
+        pool.submit(_write_and_hang_up, theirs, head + b"\r\n".join(lines))
+        connection = Connection(ours)
+        try:
+            answer = connection.exchange(b"POST /traces HTTP/1.1\r\n\r\n", b"", time.monotonic() + 20)
+        except (OSError, NotHttpError):
+            answer = None
+        connection.hang_up()
+
+    assert answer is None or 200 <= answer.status <= 999
+
+
+def _write_and_hang_up(connection: socket.socket, raw: bytes) -> None:
+    with suppress(OSError):
+        connection.sendall(raw)
+        connection.shutdown(socket.SHUT_WR)
+
+
+def test_a_request_that_is_late_is_not_sent_and_its_connection_kept() -> None:
+    """The permission is asked for when there is a connection, right before the first byte."""
+    with StrictPandaProbe() as server:
+        transport = SocketTransport(server.url, {})
+        left = iter([0.0, 20.0])
+        late = transport.send(Request(method="POST", path="/traces", body=BODY, time_left_s=lambda: next(left)))
+        then = transport.send(Request(method="POST", path="/traces", body=BODY, time_left_s=lambda: next(left)))
+        transport.close()
+
+        assert len(server.posts()) == 1
+    assert isinstance(late, NoAnswer)
+    assert (late.is_late, late.may_have_arrived) == (True, False)
+    assert isinstance(then, Answer)
