@@ -62,6 +62,23 @@ def dump_in_lines(value: Any) -> str:
 def _field(value: Any) -> str:
     if not isinstance(value, list):
         return dump(value, spaces=True)
-    items = [dump(item, spaces=True) for item in cast("Sequence[Any]", value)]
+    items = [_item(item) for item in cast("Sequence[Any]", value)]
     between = ", " if sum(map(len, items)) + 2 * len(items) <= _SHORT else ",\n  "
     return f"[{between.join(items)}]"
+
+
+def _item(value: Any) -> str:
+    """Return the text of an item, most often a message of a few texts, which orjson writes faster."""
+    if isinstance(value, dict):
+        texts = cast("dict[str, Any]", value)
+        if all(isinstance(text, str) for text in texts.values()):
+            try:
+                members = [f"{_text(key)}: {_text(text)}" for key, text in texts.items()]
+            except TypeError:  # a lone surrogate
+                return dump(texts, spaces=True)
+            return f"{{{', '.join(members)}}}"
+    return dump(value, spaces=True)
+
+
+def _text(text: str) -> str:
+    return orjson.dumps(text).decode()
