@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from pandaprobe_otel.replay.json_text import dump, load
 Chunks = tuple[tuple[float, int], ...]
 NO_JSON: Final = object()
 """Content of a unit without JSON: a comment, an empty line, `[DONE]`, or text."""
+_NEXT_DOCUMENT: Final = re.compile(rb"\n[ \t]*\{")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,16 @@ def units_of(body: bytes, content_type: str) -> list[Unit]:
     ):
         return [_line(line) for line in body.splitlines(keepends=True)]
     return [Unit(body)]
+
+
+def may_be_events(body: bytes, content_type: str) -> bool:
+    """Return quickly whether a body may have several units, over which a secret can be spread."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind in (aws_frames.CONTENT_TYPE, "text/event-stream") or "ndjson" in kind or "jsonl" in kind:
+        return True
+    if body[:1] == b"{":
+        return _NEXT_DOCUMENT.search(body) is not None
+    return body[:1] != b"[" and b"data:" in body[:4096]
 
 
 def _frame(frame: bytes) -> Unit:

@@ -14,7 +14,6 @@ from pandaprobe_otel.replay.interactions import Interaction, RecordedAnswer, Rec
 from pandaprobe_otel.replay.json_text import dump
 from pandaprobe_otel.replay.shared_parts import BadReferenceError, Expansion, Sharing
 
-_LINES: Final = {ord(character): " " for character in "\n\r\t"}
 MAX_CALLS: Final = 100_000
 _ENDS: Final = ("read", "left", "broken")
 _AWS: Final = "aws"
@@ -83,7 +82,9 @@ def _text_of(body: bytes) -> str | bytes:
         text = body.decode()
     except UnicodeDecodeError:
         return body
-    return text if text.isprintable() or text.translate(_LINES).isprintable() else body
+    if text.isprintable():
+        return text
+    return text if text.replace("\n", "").replace("\r", "").replace("\t", "").isprintable() else body
 
 
 def _answer_text(answer: RecordedAnswer, said: Flow) -> str | bytes:

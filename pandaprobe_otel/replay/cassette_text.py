@@ -9,6 +9,7 @@ import json
 import re
 from base64 import encodebytes
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, cast
 
 _WIDTH: Final = 110
@@ -23,7 +24,8 @@ _WORDS: Final = frozenset({"true", "false", "null", "yes", "no", "on", "off"})
 """Texts that would be read as other values without quotes."""
 _UNSEEN: Final = re.compile(r"[^\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 """Characters that YAML forbids, changes or hides outside of quotes."""
-_BLANK: Final = re.compile(r"^[ \t]+$", re.MULTILINE)
+_UNSEEN_ASCII: Final = re.compile(r"[^\t\n\x20-\x7e]")
+"""The same in ASCII, which is looked through in a third of the time."""
 _ESCAPED: Final = re.compile(r"[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 """Characters that JSON does not escape, but YAML cannot read."""
 
@@ -45,7 +47,13 @@ def yaml_of(document: Mapping[str, Any]) -> str:
 
 def _members(value: Mapping[str, Any], indent: str) -> Iterator[str]:
     for key, item in value.items():
-        yield f"{indent}{_key(key)}:{_value(item, indent)}"
+        kind = type(item)
+        if kind is str:
+            yield f"{indent}{_key(key)}: {_scalar(item)}\n"
+        elif kind is list and len(item) == 1 and type(item[0]) is str:  # a header
+            yield f"{indent}{_key(key)}: [{_scalar(item[0])}]\n"
+        else:
+            yield f"{indent}{_key(key)}:{_value(item, indent)}"
 
 
 def _value(value: Any, indent: str) -> str:
@@ -55,23 +63,24 @@ def _value(value: Any, indent: str) -> str:
     if isinstance(value, bytes):
         text = encodebytes(value).decode()
         return f" !!binary |\n{_indented(text, indent)}" if text else ' !!binary ""\n'
-    if isinstance(value, Mapping) and not isinstance(value, Flow) and value:
-        return "\n" + "".join(_members(cast("Mapping[str, Any]", value), f"{indent}  "))
+    if isinstance(value, dict) and not isinstance(value, Flow) and value:
+        return "\n" + "".join(_members(cast("dict[str, Any]", value), f"{indent}  "))
     items: Any = value if isinstance(value, list) else ()  # pyright: ignore[reportUnknownVariableType]
-    if any(isinstance(item, Mapping) for item in items):
+    if any(isinstance(item, dict) for item in items):
         return "\n" + "".join(_item(item, indent) for item in items)
     return f" {_filled(value, indent)}\n"
 
 
 def _item(value: Any, indent: str) -> str:
-    if isinstance(value, Mapping) and not isinstance(value, Flow) and value:
-        members = "".join(_members(cast("Mapping[str, Any]", value), f"{indent}  "))
+    if isinstance(value, dict) and not isinstance(value, Flow) and value:
+        members = "".join(_members(cast("dict[str, Any]", value), f"{indent}  "))
         return f"{indent}- {members[len(indent) + 2 :]}"
     return f"{indent}- {_filled(value, indent)}\n"
 
 
 def _block(text: str, indent: str) -> str:
-    if not ("\n" in text or len(text) > _LONG) or _UNSEEN.search(text) or _BLANK.search(text) or not text.strip("\n"):
+    lines = text.split("\n")
+    if not (len(lines) > 1 or len(text) > _LONG) or not text.strip("\n") or _is_hidden(text, lines):
         return f"{_scalar(str(text))}\n"
     how = "|2" if text[0] in " \n\t" else "|"
     if not text.endswith("\n"):
@@ -79,9 +88,14 @@ def _block(text: str, indent: str) -> str:
     return f"{how}{'+' if text.endswith(chr(10) * 2) else ''}\n{_indented(text, indent)}"
 
 
+def _is_hidden(text: str, lines: Sequence[str]) -> bool:
+    """Tell whether a block would not show a text as it is."""
+    unseen = _UNSEEN_ASCII if text.isascii() else _UNSEEN
+    return unseen.search(text) is not None or any(line and not line.strip(" \t") for line in lines)
+
+
 def _indented(text: str, indent: str) -> str:
-    lines = text.split("\n")
-    return "\n".join([f"{indent}  {line}" if line else "" for line in lines])
+    return "\n".join([f"{indent}  {line}" if line else "" for line in text.split("\n")])
 
 
 def _filled(value: Any, indent: str) -> str:
@@ -101,8 +115,8 @@ def _filled(value: Any, indent: str) -> str:
 def _pieces(value: Any) -> list[str]:
     """Return a value in pieces, between which a line may break."""
     found: list[str] = []
-    if isinstance(value, Mapping):
-        for key, item in cast("Mapping[str, Any]", value).items():
+    if isinstance(value, dict):
+        for key, item in cast("dict[str, Any]", value).items():
             pieces = _pieces(item)
             pieces[0] = f"{_key(key)}: {pieces[0]}"
             pieces[-1] += ","
@@ -135,10 +149,7 @@ def _key(key: str) -> str:
 
 def _scalar(value: Any) -> str:
     if isinstance(value, str):
-        if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
-            return value
-        text = json.dumps(value, ensure_ascii=False)
-        return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text) if _ESCAPED.search(text) else text
+        return _known_string(value) if len(value) <= _LONG_KEY else _string(value)
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, float):
@@ -146,6 +157,17 @@ def _scalar(value: Any) -> str:
     if isinstance(value, int):
         return str(value)
     raise TypeError(f"a cassette cannot contain a {type(value).__name__}")
+
+
+def _string(text: str) -> str:
+    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
+        return text
+    quoted = json.dumps(text, ensure_ascii=False)
+    return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted) if _ESCAPED.search(quoted) else quoted
+
+
+_known_string: Final = lru_cache(512)(_string)
+"""For names and values of headers, places and keys, which each call has again."""
 
 
 def _number(value: float) -> str:

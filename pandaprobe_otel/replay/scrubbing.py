@@ -9,16 +9,18 @@ several pieces of a stream is removed too.
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pandaprobe_otel.errors import RecordingError
 from pandaprobe_otel.mapping.masks import Mask, compile_masks, mask_everything, masked_text
-from pandaprobe_otel.replay.body_units import NO_JSON, Unit, joined, moved, units_of
+from pandaprobe_otel.replay.body_units import NO_JSON, Unit, joined, may_be_events, moved, units_of
+from pandaprobe_otel.replay.earlier_bodies import EarlierBodies
 from pandaprobe_otel.replay.interactions import RecordedAnswer, RecordedRequest
 from pandaprobe_otel.replay.json_text import dump
 from pandaprobe_otel.replay.secrets import (
@@ -39,6 +41,7 @@ Scrub = Callable[[Any], Any]
 _REQUEST_HEADERS: Final = frozenset(
     {"accept", "anthropic-beta", "anthropic-version", "content-type", "openai-beta", "x-amz-target"}
 )
+_KEY_HEADERS: Final = frozenset({"authorization", "cookie", "set-cookie", "x-api-key", "api-key", "x-goog-api-key"})
 _ANSWER_HEADERS: Final = frozenset(
     {
         "content-encoding", "content-type", "location", "openai-version", "request-id", "retry-after", "retry-after-ms",
@@ -53,6 +56,12 @@ _DELTAS: Final = frozenset(
     }
 )  # fmt: skip
 """Fields whose texts a client joins over the events of a stream."""
+
+_NO_TEXT: Final = re.compile(r"[\udc80-\udcff]")
+"""Bytes that are not UTF-8, as "surrogateescape" decodes them."""
+_REMEMBERED: Final = 1024
+"""Most texts whose results are remembered: each request of a conversation repeats the earlier ones."""
+_LONGEST_REMEMBERED: Final = 64 << 10
 
 Path = tuple[str | int, ...]
 
@@ -80,6 +89,7 @@ class Scrubber:
         self._masks: tuple[Any, tuple[Mask, ...]] = (None, ())
         self._scrub = scrub
         self._taken: set[str] = set()
+        self._forget()
         self.learn(of_environment(environ))
 
     @property
@@ -101,24 +111,32 @@ class Scrubber:
                 sorted({form for forms in self._secrets.values() for form in forms}, key=len, reverse=True)
             )
             self._byte_forms = tuple(form.encode("utf-8", "surrogatepass") for form in self._forms)
+            self._forget()
+
+    def _forget(self) -> None:
+        """Forget earlier results. Called after the secrets or the mask have changed, never before."""
+        self._clean = EarlierBodies()
+        self._strings = lru_cache(_REMEMBERED)(self._string)
+        self._texts = lru_cache(_REMEMBERED)(self.text)
+        self._uris = lru_cache(_REMEMBERED)(self._uri)
 
     def request(self, sent: RecordedRequest) -> RecordedRequest:
         """Return a request as it is saved and compared."""
         self.learn(of_headers(sent.headers))
-        headers = self._headers(sent.headers, lambda name: name in _REQUEST_HEADERS)
-        uri = self._uri(sent.uri)
-        body, _ = self._body(sent.body, sent.headers.get("content-type", ""), ())
-        return replace(sent, uri=uri, headers=headers, body=body)
+        headers = self._headers(sent.headers, [name for name in sent.headers if name in _REQUEST_HEADERS])
+        self._current_masks()
+        uri = self._uris(sent.uri)
+        body, _ = self._body(sent.body, sent.headers.get("content-type", ""), (), earlier=self._clean)
+        return RecordedRequest(sent.method, uri, headers, body)
 
     def answer(self, answer: RecordedAnswer) -> RecordedAnswer:
         """Return a decompressed answer as it is saved."""
         self.learn(of_headers(answer.headers))
-        headers = self._headers(
-            answer.headers, lambda name: name in _ANSWER_HEADERS or name.startswith(_ANSWER_BEGINNINGS)
-        )
+        names = [one for one in answer.headers if one in _ANSWER_HEADERS or one.startswith(_ANSWER_BEGINNINGS)]
+        headers = self._headers(answer.headers, names)
         body, chunks = self._body(answer.body, answer.headers.get("content-type", ""), answer.chunks)
         error = None if answer.error is None else self.text(answer.error)
-        return replace(answer, headers=headers, body=body, chunks=chunks, reason=self.text(answer.reason), error=error)
+        return RecordedAnswer(answer.status, self._known(answer.reason), headers, body, chunks, answer.end, error)
 
     def value(self, value: Any) -> Any:
         """Return the JSON of a tool's arguments or result as it is saved."""
@@ -128,10 +146,14 @@ class Scrubber:
         """Return a text as it may be shown."""
         return self._masked(self._without_secrets(text))
 
-    def _headers(self, headers: Mapping[str, str], is_kept: Callable[[str], bool]) -> dict[str, str]:
-        left_out = headers.keys() & {"authorization", "cookie", "set-cookie", "x-api-key", "api-key", "x-goog-api-key"}
-        self._taken.update(left_out)
-        return {name: self.text(value) for name, value in headers.items() if is_kept(name)}
+    def _headers(self, headers: Mapping[str, str], kept: Sequence[str]) -> dict[str, str]:
+        self._taken.update(headers.keys() & _KEY_HEADERS)
+        return {name: self._known(headers[name]) for name in kept}
+
+    def _known(self, text: str) -> str:
+        """Return a text as it is saved, from memory if it was scrubbed before."""
+        self._current_masks()
+        return self._texts(text) if len(text) <= _LONGEST_REMEMBERED else self.text(text)
 
     def _uri(self, uri: str) -> str:
         url = urlsplit(uri)
@@ -147,9 +169,14 @@ class Scrubber:
         return self.text(urlunsplit(url._replace(netloc=place, query=query)))
 
     def _body(
-        self, body: bytes, content_type: str, chunks: tuple[tuple[float, int], ...]
+        self,
+        body: bytes,
+        content_type: str,
+        chunks: tuple[tuple[float, int], ...],
+        *,
+        earlier: EarlierBodies | None = None,
     ) -> tuple[bytes, tuple[tuple[float, int], ...]]:
-        if not body or not (len(chunks) > 1 or self._has_work(body)):
+        if not body or not (may_be_events(body, content_type) or self._has_work(body, earlier)):
             return body, chunks
         before = units_of(body, content_type)
         after = [self._unit(unit) for unit in before]
@@ -159,25 +186,38 @@ class Scrubber:
             return body, chunks
         return joined(after), moved(chunks, before, after)
 
-    def _has_work(self, body: bytes) -> bool:
-        """Return quickly whether a body may contain a secret; most contain none."""
+    def _has_work(self, body: bytes, earlier: EarlierBodies | None) -> bool:
+        """Return quickly whether a body may contain a secret. Most contain none and are added to the `earlier` ones."""
         if self._scrub is not None or self._current_masks():
             return True
-        return any(form in body for form in self._byte_forms) or may_have_secret_names(body) or may_match(body)
+        begin, end = (0, len(body)) if earlier is None else earlier.new_part(body)
+        if any(body.find(form, max(begin - len(form), 0), end + len(form)) >= 0 for form in self._byte_forms):
+            return True
+        if may_have_secret_names(body, begin, end) or may_match(body, begin, end):
+            return True
+        if earlier is not None:
+            earlier.add(body)
+        return False
 
     def _unit(self, unit: Unit) -> Unit:
         if unit.content is NO_JSON:
-            try:
-                text = unit.raw.decode()
-            except UnicodeDecodeError:
-                return unit
-            if self._scrub is not None and text.strip():
-                text = self._by_app(text)
-                if not isinstance(text, str):
-                    raise RecordingError("scrub= must return a text if it gets a text.")
-            return unit.with_text(self.text(text).encode())
+            return self._plain(unit)
         content = self.value(unit.content)
         return unit if content == unit.content else unit.with_content(content)
+
+    def _plain(self, unit: Unit) -> Unit:
+        """Scrub a unit without JSON. If it is not UTF-8, such as a form with a file, its lines of text are scrubbed."""
+        try:
+            text = unit.raw.decode()
+        except UnicodeDecodeError:
+            text = self._without_secrets(unit.raw.decode("utf-8", "surrogateescape"))
+            lines = [line if _NO_TEXT.search(line) else self._masked(line) for line in text.splitlines(keepends=True)]
+            return unit.with_text("".join(lines).encode("utf-8", "surrogateescape"))
+        if self._scrub is not None and text.strip():
+            text = self._by_app(text)
+            if not isinstance(text, str):
+                raise RecordingError("scrub= must return a text if it gets a text.")
+        return unit.with_text(self.text(text).encode())
 
     def _by_app(self, value: Any) -> Any:
         assert self._scrub is not None
@@ -188,12 +228,16 @@ class Scrubber:
 
     def _tree(self, value: Any) -> Any:
         if isinstance(value, str):
-            return self.text(self._inside(value))
+            self._current_masks()
+            return self._strings(value) if len(value) <= _LONGEST_REMEMBERED else self._string(value)
         if isinstance(value, dict):
-            return {self.text(key): self._named(key, item) for key, item in cast("dict[str, Any]", value).items()}
+            return {self._known(key): self._named(key, item) for key, item in cast("dict[str, Any]", value).items()}
         if isinstance(value, list):
             return [self._tree(item) for item in cast("Sequence[Any]", value)]
         return value
+
+    def _string(self, text: str) -> str:
+        return self.text(self._inside(text))
 
     def _inside(self, text: str) -> str:
         """Scrub JSON inside a text of other JSON, such as the arguments of tools."""
@@ -274,6 +318,7 @@ class Scrubber:
                 self._masks = (mask, compile_masks(mask))
             except (TypeError, ValueError):  # reported at its configuration; fails closed
                 self._masks = (mask, (mask_everything,))
+            self._forget()
         return self._masks[1]
 
 

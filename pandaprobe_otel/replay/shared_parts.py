@@ -6,21 +6,25 @@ Each request of a conversation repeats the previous ones, so a file without refe
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, cast
 
+from pandaprobe_otel.replay.earlier_bodies import EarlierBodies
 from pandaprobe_otel.replay.json_text import dump, dump_bytes, dump_in_lines, load
 from pandaprobe_otel.replay.media import KEYS, digest_of_text
 
 SAME: Final = "$same"
 MAX_BYTES: Final = 256 << 20
 """Largest total size of a cassette's requests after all references are resolved."""
+_REFERENCE: Final = f'"{SAME}"'.encode()
 _WORTH: Final = 48
-"""Shortest value, in characters, that is replaced by a reference."""
+"""Shortest value, in bytes, that is replaced by a reference."""
 _FEW: Final = 8
 """Most items of a value that are compared."""
 _MEDIA_KEYS: Final = tuple(f'"{key}'.encode() for key in KEYS)
+_LONGEST_KEY: Final = max(map(len, _MEDIA_KEYS)) + len(b'":')
 _LOOKED_AT: Final = 16
 """Most earlier calls that are compared, newest first."""
 
@@ -35,13 +39,16 @@ class Sharing:
     """Writer of the bodies of requests, in sequence."""
 
     def __init__(self) -> None:
-        self._seen: list[tuple[int, Document]] = []
+        self._seen: deque[tuple[int, Document]] = deque(maxlen=_LOOKED_AT)
+        self._bodies = EarlierBodies()
+        """Bodies with neither references nor media."""
 
     def shorten(self, call: int, body: bytes) -> str | None:
         """Return the text of a JSON body; None for a body that is not an object, or that contains such references
         itself.
         """
-        if f'"{SAME}"'.encode() in body:
+        begin, end = self._bodies.new_part(body)
+        if _may_have(_REFERENCE, body, begin, end):
             return None
         try:
             read = load(body)
@@ -50,26 +57,32 @@ class Sharing:
         if not isinstance(read, dict):
             return None
         document = cast("Document", read)
-        if _may_have_media(body):
+        if _may_have_media(body, begin, end):
             document = cast("Document", _without_media(document))
-        short = {key: self._field(key, value) for key, value in document.items()}
+        else:
+            self._bodies.add(body)
+        short = {key: self._field(key, value, document) for key, value in document.items()}
         self._seen.append((call, document))
         return dump_in_lines(short)
 
-    def _field(self, key: str, value: Any) -> Any:
+    def _field(self, key: str, value: Any, document: Document) -> Any:
+        """Return a field with references. Its document gets the objects that it shares with an earlier one."""
         if isinstance(value, (dict, list)) and _is_worth_it(cast("Any", value)):
             best, length = 0, 0
-            for call, earlier in reversed(self._seen[-_LOOKED_AT:]):
+            shared: Any = None
+            for call, earlier in reversed(self._seen):
                 other = earlier.get(key)
                 if other == value:
+                    document[key] = other
                     return {SAME: call}
-                shared = _common(value, other)
-                if shared > length:
-                    best, length = call, shared
+                common = _common(value, other)
+                if common > length:
+                    best, length, shared = call, common, other
                 if length and length >= len(cast("Any", value)) - _FEW:
                     break  # No other call is likely to share more.
-            items = cast("Sequence[Any]", value)
+            items = cast("list[Any]", value)
             if length and _is_worth_it(items[:length]):
+                items[:length] = shared[:length]
                 return [{SAME: [best, length]}, *items[length:]]
         return cast("Any", value)
 
@@ -77,11 +90,19 @@ class Sharing:
 def _is_worth_it(value: Mapping[str, Any] | Sequence[Any]) -> bool:
     """Estimate from the beginning of a value whether a reference would be shorter."""
     some: Any = dict(islice(value.items(), _FEW)) if isinstance(value, Mapping) else value[:_FEW]
-    return len(dump(some)) >= _WORTH
+    return len(dump_bytes(some)) >= _WORTH
 
 
-def _may_have_media(body: bytes) -> bool:
-    return b";base64," in body or any(part.endswith(_MEDIA_KEYS) for part in body.split(b'":'))
+def _may_have(text: bytes, body: bytes, begin: int, end: int) -> bool:
+    return body.find(text, max(begin - len(text), 0), end + len(text)) >= 0
+
+
+def _may_have_media(body: bytes, begin: int, end: int) -> bool:
+    """Return quickly whether there may be media that touch this part of a body."""
+    if _may_have(b";base64,", body, begin, end):
+        return True
+    part = body[max(begin - _LONGEST_KEY, 0) : end + _LONGEST_KEY]
+    return any(before.endswith(_MEDIA_KEYS) for before in part.split(b'":'))
 
 
 def _common(value: Any, other: Any) -> int:

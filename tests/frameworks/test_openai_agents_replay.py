@@ -72,7 +72,7 @@ def test_a_program_is_replayed(program: Any, tmp_path: Path) -> None:
     is_replayed(program, tmp_path / "one.yaml")
 
 
-@pytest.mark.parametrize("program", [responses, chat_streamed])
+@pytest.mark.parametrize("program", [responses, chat_streamed, structured])
 def test_changes_are_told(program: Any, tmp_path: Path) -> None:
     """The right call each."""
     tells_changes(program, tmp_path / "one.yaml")

@@ -7,6 +7,7 @@ import gzip
 import json
 import logging
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pandaprobe_otel
 from pandaprobe_otel import Divergence
 from pandaprobe_otel.bootstrap import settings_in_use
 from pandaprobe_otel.errors import RecordingError
+from pandaprobe_otel.mapping.masks import MASKED
 from pandaprobe_otel.replay.interactions import RecordedAnswer, RecordedRequest
 from pandaprobe_otel.replay.scrubbing import Scrubber
 from pandaprobe_otel.replay.secrets import SHOWN
@@ -258,6 +260,49 @@ def test_fields_and_patterns(body: Any, kept: Any) -> None:
     scrubber = Scrubber(environ={})
     request = RecordedRequest("POST", "http://x/", {"content-type": "application/json"}, json.dumps(body).encode())
     assert json.loads(scrubber.request(request).body) == kept
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps({"text": f"keys:\n{KEY}"}),
+        json.dumps({"text": f"keys:\t{KEY}\n"}),
+        json.dumps({"text": f"\u203c{KEY}"}, ensure_ascii=False),
+        json.dumps({"text": f"\u203c{KEY}"}),
+        json.dumps({"arguments": json.dumps({"file": f"first\n{KEY}"})}),
+        '{"text": "' + KEY.replace("-", "\\u002d") + '"}',
+        '{"text": "https:\\/\\/user:' + KEY + '@host"}',
+        '{"password" : "' + KEY[3:] + '"}',
+        '{"pass\\u0077ord": "' + KEY[3:] + '"}',
+    ],
+)
+def test_escapes_hide_nothing(body: str) -> None:
+    """Secrets are found in what JSON says, however it writes it: a key also behind the `n` of a line break."""
+    kept = Scrubber(environ={}).request(RecordedRequest("POST", "http://x/", {}, body.encode())).body
+    assert KEY[3:] not in kept.decode().replace("\\u002d", "-")
+    assert SHOWN in kept.decode()
+
+
+def test_a_form_with_a_file_is_scrubbed() -> None:
+    """Fields of text lie beside bytes that are none, which stay as they are."""
+    field = b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n%s\r\n'
+    sound = b"\xff\xfe\x00 word \x80\r\n--x--\r\n"
+    scrubber = Scrubber(environ={"A_TOKEN": PLANTED}, mask=lambda: "word")
+    sent = RecordedRequest("POST", "http://x/", {"content-type": "multipart/form-data"}, field % SAID.encode() + sound)
+    kept = scrubber.request(sent).body
+    assert kept == field % f"The secret is {SHOWN}, and the key {SHOWN}.".encode() + sound
+    masked = replace(sent, body=field % b"a word" + sound)
+    assert scrubber.request(masked).body == field % f"a {MASKED}".encode() + sound
+
+
+@pytest.mark.parametrize("size", [5, 200])
+def test_events_that_came_in_one_piece_are_scrubbed(size: int) -> None:
+    """A text can be spread over them all the same."""
+    body = b"".join(stream(f"before {PLANTED} after", size))
+    answer = RecordedAnswer(200, "OK", {"content-type": "text/event-stream"}, body, ((1.0, len(body)),))
+    kept = Scrubber(environ={"A_TOKEN": PLANTED}).answer(answer).body
+    events = [json.loads(line.removeprefix(b"data: ")) for line in kept.splitlines() if line]
+    assert "".join(one["choices"][0]["delta"]["content"] for one in events) == f"before {SHOWN} after"
 
 
 def test_what_holds_no_secret_stays_byte_for_byte() -> None:

@@ -1,0 +1,161 @@
+"""The part of a body that no earlier one has, and what is found when only that is looked at."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pandaprobe_otel.mapping.masks import MASKED
+from pandaprobe_otel.replay.earlier_bodies import EarlierBodies
+from pandaprobe_otel.replay.interactions import RecordedRequest
+from pandaprobe_otel.replay.scrubbing import Scrubber
+from pandaprobe_otel.replay.secrets import SHOWN
+
+PLANTED = "pl4nted-S3cret/Value+77"
+SECRETS = (
+    PLANTED, "sk-proj-abcdefghijklmnop", "sk_live_1234567890", "AKIAABCDEFGHIJKLMNOP", "AIza" + "a" * 30,
+    "ya29." + "b" * 20, "ghp_" + "c" * 30, "github_pat_" + "d" * 20, "glpat-" + "e" * 16, "xoxb-1234567890",
+    "hf_" + "f" * 30, "eyJabcdefgh.eyJabcdefgh.abcdefgh", "Bearer abcdefghijklmnop", "https://user:secret77@host/x",
+    "https://ü:ö😺@host/x", "-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY-----", '{"password": "hunter2"}',
+    '{"a": "b", "access_token"  :  "x"}', "a https:\\/\\/user:secret77@host/x",
+)  # fmt: skip
+AROUND = ("", " ", "\n", "\t", "word", "\\n", "ä", "\u203c", "😺", '"', ":", "sk-", "word " * 40)
+NAMES = ("api_key", "password", "access_token", "max_tokens", "key", "next_token", "a password")
+STYLES: tuple[dict[str, Any], ...] = (
+    {"ensure_ascii": False, "separators": (",", ":")},
+    {"ensure_ascii": True},
+    {"ensure_ascii": False, "separators": (", ", " : ")},
+    {"indent": 1},
+)
+around = st.sampled_from(AROUND)
+places = st.integers(0, 3) | st.integers(0, 60)
+cuts = st.lists(st.tuples(places, places), max_size=3)
+
+
+class Thorough(Scrubber):
+    """Reads every body whole."""
+
+    def _has_work(self, body: bytes, earlier: EarlierBodies | None) -> bool:
+        return True
+
+
+def as_text(text: str) -> Any:
+    """Return what a model is told."""
+    return text
+
+
+def as_arguments(text: str) -> Any:
+    """Return JSON in JSON."""
+    return json.dumps({"a": text})
+
+
+def as_name(text: str) -> Any:
+    """Return an object with a field of this name."""
+    return {text: "hunter2"}
+
+
+def bodies_of(secret: str, within: Any, cuts: list[tuple[int, int]], style: dict[str, Any]) -> list[bytes]:
+    """Return requests with a secret in one place: first without parts of it, then whole, then without its end."""
+    said = [secret[: min(cut)] + secret[max(cut) :] for cut in cuts]
+    said += [secret, secret, secret[:-1]]
+    values = ({"messages": ["Be brief. " * 100, within(text)], "model": "m" * 900} for text in said)
+    return [json.dumps(value, **style).replace("\\\\/", "\\/").encode() for value in values]
+
+
+cases = st.tuples(around, st.sampled_from(SECRETS), around).map("".join)
+requests = st.one_of(
+    st.builds(bodies_of, cases, st.sampled_from([as_text, as_arguments]), cuts, st.sampled_from(STYLES)),
+    st.builds(bodies_of, st.sampled_from(NAMES), st.just(as_name), cuts, st.sampled_from(STYLES)),
+)
+
+
+@settings(max_examples=100)
+@given(requests, st.integers(0, 6), around)
+def test_bodies_are_scrubbed_as_if_each_was_the_first(bodies: list[bytes], changes_at: int, mask: str) -> None:
+    """Of requests that are like those before them, only what is new is looked at; nothing is found less for it.
+
+    So also when a secret is learned, or a mask is set, between two requests.
+    """
+    masked: list[Any] = [None]
+    scrubber = Scrubber(environ={}, mask=lambda: masked[0])
+    for number, body in enumerate(bodies):
+        if number == changes_at:
+            scrubber.learn([PLANTED])
+            masked[0] = re.escape(mask) if mask in (" ", "word") else None
+        known = {"A_KEY": PLANTED} if number >= changes_at else {}
+        request = RecordedRequest("POST", "http://x/", {"content-type": "application/json"}, body)
+        expected = Thorough(environ=known, mask=lambda: masked[0]).request(request).body
+        assert Scrubber(environ=known, mask=lambda: masked[0]).request(request).body == expected
+        assert scrubber.request(request).body == expected
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        '"a": "sk-proj-abcdefghijklmnop"',
+        '"a": "sk\\u002dproj-abcdefghijklmnop"',
+        f'"a": "{PLANTED}"',
+        '"password": "hunter2"',
+        f'"password"{" " * 40}: "hunter2"',
+        '"a": "{\\"password\\": \\"hunter2\\"}"',
+    ],
+)
+def test_a_secret_that_one_byte_completes(field: str) -> None:
+    """Wherever it stands in what is compared, and whichever of its bytes is new."""
+    environ = {"A_KEY": PLANTED}
+    for shift in range(64):
+        before, after = '{"b": "' + "x" * (600 + shift) + '", ', ', "c": "' + "x" * (600 + shift) + '"}'
+        whole = RecordedRequest("POST", "http://x/", {}, f"{before}{field}{after}".encode())
+        expected = Thorough(environ=environ).request(whole).body
+        assert SHOWN.encode() in expected
+        for place in range(len(field)):
+            scrubber = Scrubber(environ=environ)
+            text = f"{before}{field[:place]}{field[place + 1 :]}{after}"
+            scrubber.request(RecordedRequest("POST", "http://x/", {}, text.encode()))
+            assert scrubber.request(whole).body == expected
+
+
+def test_a_mask_that_is_set_later_acts_on_texts_that_were_seen() -> None:
+    """It also acts on a text that is remembered as it was without the mask."""
+    masked: list[Any] = [None]
+    scrubber = Scrubber(environ={"A_KEY": PLANTED}, mask=lambda: masked[0])
+    request = RecordedRequest("POST", "http://x/", {}, json.dumps({"word": ["a word", PLANTED]}).encode())
+    assert json.loads(scrubber.request(request).body) == {"word": ["a word", SHOWN]}
+    masked[0] = "word"
+    assert json.loads(scrubber.request(request).body) == {MASKED: [f"a {MASKED}", SHOWN]}
+
+
+@settings(max_examples=150)
+@given(
+    st.lists(st.binary(max_size=3000) | st.sampled_from([b"a" * 5000, b"a" * 4999 + b"b", b"ab" * 2500]), max_size=4)
+)
+def test_what_is_not_new_is_in_one_earlier_body(bodies: list[bytes]) -> None:
+    """All before the new part, and all after it; and what came before as a whole has nothing that is new."""
+    earlier = EarlierBodies()
+    for number, body in enumerate(bodies):
+        begin, end = earlier.new_part(body)
+        assert 0 <= begin <= end <= len(body)
+        if (begin, end) != (0, len(body)):
+            assert any(
+                one.startswith(body[:begin]) and one.endswith(body[end:]) and len(one) >= begin + len(body) - end
+                for one in bodies[:number]
+            )
+        earlier.add(body)
+        begin, end = earlier.new_part(body)
+        assert begin == end or len(body) <= 512
+
+
+def test_the_new_part_is_no_longer_than_what_is_new() -> None:
+    """A message more costs a message, however long the conversation is."""
+    earlier = EarlierBodies()
+    messages = [{"role": "user", "content": f"{number} " + "word " * 100} for number in range(50)]
+    for count in range(1, 50):
+        body = json.dumps({"messages": messages[:count], "model": "m"}).encode()
+        begin, end = earlier.new_part(body)
+        assert count == 1 or end - begin < 800
+        earlier.add(body)
