@@ -45,8 +45,8 @@ and the real instrumentor, in an environment of its own, against a scripted mode
 loopback. Each exchange that the model had must then be one model call with its model, messages, calls of tools and
 tokens; tokens must add up to what was used; tools must have their arguments and results.
 
-{good} of {all} tell everything but what the last column says. Node's instrumentors (the Vercel AI SDK) are tested by
-their recordings only."""
+{good} of {all} tell everything but what the last column says. Node's instrumentors are tested by their recordings;
+the Vercel AI SDK also runs, against the local server."""
 
 
 @dataclass(frozen=True, slots=True)
