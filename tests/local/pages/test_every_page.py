@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import pkgutil
 import re
 from collections.abc import Callable, Generator, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Final
 
 import pytest
-from fastapi.routing import APIRoute
 from playwright.sync_api import Browser, Page, expect
 
 from chromium import chromium
+from page_routes import page_routes
 from pandaprobe_otel.local import LocalServer
-from pandaprobe_otel.local import pages as page_modules
 from rings import IN_FULL
 from shop_pages import all_pages, more_states, newest, open_shop, stock
 from watched_tabs import DESK_WIDTH, PHONE_WIDTH, Theme, Watched, found_by_axe
@@ -88,20 +85,12 @@ STEPS: Final[dict[str, tuple[str, Callable[[Page], None]]]] = {
     "refused action": (f"/ui/selected?trace={newest()[0]}", be_refused),
     "wrong token": ("/ui/sign-in", sign_in_wrongly),
 }
-"""What is seen only after something was done on a page."""
-
-
-def page_routes() -> list[APIRoute]:
-    """Return the routes of all pages."""
-    names = [f"{page_modules.__name__}.{one.name}" for one in pkgutil.iter_modules(page_modules.__path__)]
-    routers = [found for name in names if (found := getattr(import_module(name), "router", None)) is not None]
-    routes = [route for router in routers for route in router.routes]
-    return [one for one in routes if isinstance(one, APIRoute) and "GET" in one.methods and one.path.startswith("/ui")]
+"""Pages that are seen only after something was done on another."""
 
 
 def test_no_page_is_left_out(pages: Mapping[str, str]) -> None:
     """Each address below /ui is looked at, or is none of a page."""
-    below = page_routes()
+    below = page_routes("GET")
     seen = [address.partition("?")[0] for address in [*pages.values(), *(address for address, _ in STEPS.values())]]
     looked_at = {route.path for route in below if any(route.path_regex.fullmatch(path) for path in seen)}
 
