@@ -5,7 +5,7 @@ PYTHON ?= python
 PYTHONS ?= 3.11 3.13
 TYPED = pandaprobe_otel integrations/pandaprobe_otel_integrations
 
-.PHONY: help install constraints check lint format type test outer frameworks oldest-frameworks live bench scan fuzz load build wheel-tests extras examples oldest-clients licences docs demo ci
+.PHONY: help install constraints check lint format type test outer frameworks oldest-frameworks live bench scan fuzz load build wheel-tests extras examples oldest-clients licences docs screenshots demo ci
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -88,6 +88,9 @@ licences:  ## docs/dependencies.md, and that every licence of a dependency is co
 docs:  ## the documentation, into site/: the pages that are written from the source first
 	$(PYTHON) scripts/write_docs.py
 	$(PYTHON) scripts/build_docs.py
+
+screenshots:  ## the pictures of the local PandaProbe in docs/images/, in light and dark, on a desk and on a phone
+	$(PYTHON) scripts/screenshots.py
 
 demo:  ## trace a small agent against a local PandaProbe
 	$(PYTHON) -m pandaprobe_otel.cli demo
