@@ -5,7 +5,7 @@ PYTHON ?= python
 PYTHONS ?= 3.11 3.13
 TYPED = pandaprobe_otel integrations/pandaprobe_otel_integrations
 
-.PHONY: help install constraints check lint format type test outer frameworks oldest-frameworks live bench scan fuzz load build wheel-tests extras examples oldest-clients licences docs prose demo ci
+.PHONY: help install constraints check lint format type test outer frameworks oldest-frameworks live bench scan fuzz load build wheel-tests extras examples oldest-clients licences docs prose screenshots demo ci
 
 help:  ## list the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -94,6 +94,9 @@ PROSE = textlint@15.8.0 @textlint-rule/textlint-rule-preset-google@0.1.2 textlin
 
 prose:  ## the hand-written pages against Google's developer style and write-good (.textlintrc.json); needs Node.js 20
 	npx --yes $(addprefix --package=,$(PROSE)) textlint "*.md" "docs/**/*.md"
+
+screenshots:  ## the pictures of the local PandaProbe in docs/images/, in light and dark, on a desk and on a phone
+	$(PYTHON) scripts/screenshots.py
 
 demo:  ## trace a small agent against a local PandaProbe
 	$(PYTHON) -m pandaprobe_otel.cli demo

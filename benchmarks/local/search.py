@@ -1,12 +1,12 @@
-"""Speed of lists, searches and the overview of many traces, and the size of their file.
+"""Speed of the pages of many traces (lists, searches, facets, overview, failures, sessions), and their file's size.
 
-    python benchmarks/local/search.py [--traces 10000] [--spans 20] [--repeats 20] [--beside 50] [--db FILE]
+    python benchmarks/local/search.py [--traces 10000] [--spans 20] [--repeats 40] [--beside 50] [--db FILE]
 
-The traces are prose of Python's own documentation, about 42 kB each, in conversations that repeat earlier messages. A
-few hundred are posted. The others are copies with new ids, times and order numbers, so that filling takes only minutes.
-All are sealed as usual. The last lines state whether each kind of query takes less than 100 ms (p95 of wall time, over
-HTTP, with the page), whether the file has less than 25 kB per trace, and whether the server accepts 1,000 spans/s
-meanwhile. `--db` keeps the file, and uses it again if it exists.
+The traces are prose of Python's own documentation, about 42 kB each, in conversations that repeat what was said. A few
+hundred are posted, the others are copies of them with ids, moments and an order number of their own, so that filling
+takes minutes; all of them are sealed as usual. The last lines tell whether each kind of question takes less than 100 ms
+(p95 on the clock, over HTTP, with the page), whether the file is smaller than 25 kB for each trace, and whether 1,000
+spans/s are taken in meanwhile, posted by another process. `--db` keeps the file, and uses it again if it is there.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import argparse
 import json
 import random
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -29,9 +31,11 @@ import httpx
 
 from pandaprobe_otel.local import LocalServer
 from pandaprobe_otel.local.models.traces import TraceCreate
+from pandaprobe_otel.local.pages.list_filters import COLUMNS
 from pandaprobe_otel.local.services import Services
 from pandaprobe_otel.local.times import iso
 
+PROJECT = "many"
 LONGEST_S = 0.1
 MOST_BYTES = 25_000
 """Bytes of a trace: 2.5 GB for 100,000."""
@@ -112,7 +116,7 @@ def fill(services: Services, project_id: str, count: int, spans: int) -> None:
             body = TraceCreate.model_validate(body_of(number, spans))
             services.traces.save(connection, project_id, body, now=START)
     sealing()
-    columns = "project_id, status, created_at, span_count, total_tokens, total_cost, session_id, user_id, name,"
+    columns = "project_id, status, created_at, span_count, total_tokens, total_cost, user_id, name,"
     columns += " folded_name, environment, release, tags"
     for begin in range(TEMPLATES, count, 500):
         with services.database.write() as connection:
@@ -120,9 +124,9 @@ def fill(services: Services, project_id: str, count: int, spans: int) -> None:
                 template = number % TEMPLATES + 1
                 moved = int(number * 90 * DAY / count)
                 seq = connection.execute(
-                    f"INSERT INTO traces (trace_id, started_at, ended_at, {columns}) SELECT ?, started_at + ?,"
-                    f" ended_at + ? + ?, {columns} FROM traces WHERE seq = ?",
-                    (str(uuid4()), moved, moved, number * 7919 % 5_000_000, template),
+                    f"INSERT INTO traces (trace_id, session_id, started_at, ended_at, {columns})"
+                    f" SELECT ?, ?, started_at + ?, ended_at + ? + ?, {columns} FROM traces WHERE seq = ?",
+                    (str(uuid4()), f"session-{number // 5}", moved, moved, number * 7919 % 5_000_000, template),
                 ).lastrowid
                 connection.execute(
                     "INSERT INTO trace_payloads SELECT ?, metadata, json_quote(? || json_extract(input, '$')), output"
@@ -145,8 +149,11 @@ def fill(services: Services, project_id: str, count: int, spans: int) -> None:
     print(f"sealing: {took / count * 1e3:.1f} ms a trace, {cpu / count * 1e3:.1f} ms of CPU", flush=True)
 
 
-def kinds(count: int) -> dict[str, Callable[[int], str]]:
-    """Return functions that make queries from numbers. Each number makes a different query."""
+def kinds(http: httpx.Client, project: str, count: int) -> dict[str, Callable[[int], str]]:
+    """Return the questions: addresses by a number, which makes each different."""
+    headers = {"X-API-Key": "sk_pp_local", "X-Project-Name": PROJECT}
+    traces = [one["trace_id"] for one in http.get("/traces?limit=100", headers=headers).json()["items"]]
+    groups = [one["fingerprint"] for one in http.get("/local/failures", headers=headers).json()["items"]]
 
     def ask(query: str, **more: Any) -> str:
         return str(httpx.URL("/ui", params={"q": query, **more}))
@@ -165,6 +172,21 @@ def kinds(count: int) -> dict[str, Callable[[int], str]]:
         "common word": lambda n: ask(["object", "function", "class", "method"][n % 4]),
         "two common words": lambda n: ask(["object function", "class method"][n % 2]),
         "prefix": lambda n: ask(["instan*", "attrib*", "metac*"][n % 3]),
+        "completion": lambda n: f"/ui/complete?term={['mod', 'tool:', 'tool:re', 'meta.tenant:'][n % 4]}",
+        "all columns": lambda n: f"/ui?offset={n}" + "".join(f"&show={column}" for column in COLUMNS),
+        "trace": lambda n: f"/ui/traces/{traces[n % len(traces)]}",
+        "sessions": lambda n: f"/ui/sessions?offset={50 * n}",
+        "sessions, slowest": lambda n: f"/ui/sessions?sort=latency&offset={n}",
+        "sessions, dearest": lambda n: f"/ui/sessions?sort=cost&offset={n}",
+        "sessions, id": lambda n: f"/ui/sessions?q=session-{n}7",
+        "sessions, errors": lambda n: f"/ui/sessions?errors=1&offset={n}",
+        "session": lambda n: f"/ui/session?id=session-{n * 97 % (count // 5)}",
+        "failures": lambda n: "/ui/failures?state=all",
+        "failures, week": lambda n: "/ui/failures?state=all&within=week",
+        "failures, facets": lambda n: f"/ui/failures?state=all&q=tool:{TOOLS[n % 12]}",
+        "failures, word": lambda n: f"/ui/failures?state=all&q={['object', 'function', 'class', 'method'][n % 4]}",
+        "failure": lambda n: f"/ui/failures/{groups[n % len(groups)]}",
+        "evaluations": lambda n: "/ui/evaluations",
         "overview": lambda n: "/ui/overview",
         "overview, month": lambda n: "/ui/overview?within=month",
         "overview, facets": lambda n: str(httpx.URL("/ui/overview", params={"q": f"tool:{TOOLS[n % 12]}"})),
@@ -176,18 +198,19 @@ def measure(server: LocalServer, project: str, count: int, repeats: int) -> list
     """Run each kind of query; return those that take too long."""
     slow: list[str] = []
     with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http:
-        for kind, address in kinds(count).items():
+        for kind, address in kinds(http, project, count).items():
             times: list[float] = []
-            cpu = time.process_time()
+            used: list[float] = []
             for number in range(repeats + 1):
                 where = httpx.URL(address(number)).copy_merge_params({"project": project})
-                begun = time.perf_counter()
+                begun, cpu = time.perf_counter(), time.process_time()
                 http.get(where).raise_for_status()
                 times.append(time.perf_counter() - begun)
-            cpu = (time.process_time() - cpu) / len(times)
-            cuts = statistics.quantiles(times[1:], n=20)
+                used.append(time.process_time() - cpu)
+            cuts, cpu_cuts = (statistics.quantiles(each[1:], n=20) for each in (times, used))
             print(
-                f"{kind:20} p50 {cuts[9] * 1e3:6.1f} ms  p95 {cuts[18] * 1e3:6.1f} ms  CPU {cpu * 1e3:6.1f} ms",
+                f"{kind:20} p50 {cuts[9] * 1e3:6.1f} ms  p95 {cuts[18] * 1e3:6.1f} ms"
+                f"  CPU p50 {cpu_cuts[9] * 1e3:6.1f} ms  p95 {cpu_cuts[18] * 1e3:6.1f} ms",
                 flush=True,
             )
             if cuts[18] >= LONGEST_S:
@@ -196,33 +219,46 @@ def measure(server: LocalServer, project: str, count: int, repeats: int) -> list
 
 
 @contextmanager
-def posting(server: LocalServer, project: str, spans: int, rate: float) -> Iterator[list[float]]:
-    """Post traces at a rate in the background; yield the duration of each."""
-    stop, times = threading.Event(), []
-    bodies = [json.dumps(body_of(number, spans)) for number in range(200)]
+def posting(server: LocalServer, spans: int, rate: float) -> Iterator[list[float]]:
+    """Let another process post traces at a rate meanwhile; fill the yielded list with how long each took."""
+    times: list[float] = []
+    command = [sys.executable, __file__, "--post", server.url, "--spans", str(spans), "--beside", str(rate)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        child.stdout.readline()  # it has begun
+        try:
+            yield times
+        finally:
+            said, _ = child.communicate()  # it ends with its input
+            times += json.loads(said)
 
-    def post() -> None:
-        headers = {"X-API-Key": server.api_key, "X-Project-Name": project, "content-type": "application/json"}
-        due, number = time.perf_counter(), 0
-        with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
-            while not stop.is_set():
-                text = bodies[number % len(bodies)]
-                for known in {*_ids(text)}:
-                    text = text.replace(known, str(UUID(int=UUID(known).int ^ (number + 1) << 20)))
-                begun = time.perf_counter()
-                http.post("/traces", content=text).raise_for_status()
-                times.append(time.perf_counter() - begun)
-                number += 1
-                due += 1 / rate
-                stop.wait(max(due - time.perf_counter(), 0))
 
-    thread = threading.Thread(target=post)
-    thread.start()
-    try:
-        yield times
-    finally:
+def post(url: str, spans: int, rate: float) -> None:
+    """Post traces at a rate until the input ends; then print how long each took."""
+    stop, times = threading.Event(), list[float]()
+
+    def wait() -> None:
+        sys.stdin.read()
         stop.set()
-        thread.join()
+
+    threading.Thread(target=wait, daemon=True).start()
+    texts = [json.dumps(body_of(number, spans)) for number in range(100)]
+    known = [[*_ids(text)] for text in texts]
+    headers = {"X-API-Key": "sk_pp_local", "X-Project-Name": PROJECT, "content-type": "application/json"}
+    print("begun", flush=True)
+    due, number = time.perf_counter(), 0
+    with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as http:
+        while not stop.is_set():
+            text = texts[number % len(texts)]
+            for one in known[number % len(texts)]:
+                text = text.replace(one, str(UUID(int=UUID(one).int ^ (number + 1) << 20)))
+            begun = time.perf_counter()
+            http.post("/traces", content=text).raise_for_status()
+            times.append(time.perf_counter() - begun)
+            number += 1
+            due += 1 / rate
+            stop.wait(max(due - time.perf_counter(), 0))
+    print(json.dumps(times))
 
 
 def _ids(text: str) -> Iterator[str]:
@@ -236,17 +272,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--traces", type=int, default=10_000)
     parser.add_argument("--spans", type=int, default=20)
-    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument(
         "--beside", type=float, default=50, help="traces a second that are posted meanwhile; 0 for none"
     )
     parser.add_argument("--db")
+    parser.add_argument("--post", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.post:
+        post(arguments.post, arguments.spans, arguments.beside)
+        return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(arguments.db or Path(folder) / "p.db")
         with LocalServer(path, limit=None) as server:
             services = server.services
-            project = services.accounts.project_named(services.accounts.home.id, "many")
+            project = services.accounts.project_named(services.accounts.home.id, PROJECT)
             with services.database.write() as connection:
                 services.accounts.keep(project, connection)
             if not services.queries.newest_project():
@@ -258,12 +298,12 @@ def main() -> None:
             slow = measure(server, project.id, arguments.traces, arguments.repeats)
             if arguments.beside:
                 print(f"beside {arguments.beside:.0f} traces a second:", flush=True)
-                with posting(server, "many", arguments.spans, arguments.beside) as times:
-                    begun = time.perf_counter()
+                begun = time.perf_counter()
+                with posting(server, arguments.spans, arguments.beside) as times:
                     slow += [
                         f"{miss} beside" for miss in measure(server, project.id, arguments.traces, arguments.repeats)
                     ]
-                    rate = len(times) * arguments.spans / (time.perf_counter() - begun)
+                rate = len(times) * arguments.spans / (time.perf_counter() - begun)
                 cuts = statistics.quantiles(times, n=100)
                 print(f"{rate:,.0f} spans/s; POST p50 {cuts[49] * 1e3:.1f} ms, p99 {cuts[98] * 1e3:.1f} ms")
                 if rate < 0.95 * LEAST_RATE:

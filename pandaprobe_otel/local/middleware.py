@@ -1,6 +1,7 @@
 """The outermost layer, written as plain ASGI because every request passes through it.
 
-It blocks web pages of other sites, injects faults, and adds `x-request-id` to the same answers as the real server.
+It blocks web pages of other sites, injects faults, and adds `x-request-id` to the same answers as the real server. In
+answers below `/ui`, it forbids inline scripts and content from other origins.
 
 A page in a browser may send requests to a server on loopback. The layer therefore checks three things. First, the Host
 must be one of ours, not the page's own. Second, requests that change something must come from our own pages or from a
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from typing import Final
 from uuid import uuid4
 
@@ -25,6 +27,17 @@ from pandaprobe_otel.local.injected_faults import Faults
 PAGES: Final = "/ui"
 _FAULTLESS: Final = (PAGES, "/local/", "/health")
 """Paths without injected faults: pages, and routes that only a local server has. Faults are meant for the API."""
+_LOOKED_AT: Final = (PAGES, "/favicon.ico")
+SECURITY_HEADERS: Final[Mapping[str, str]] = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",  # with none, a browser sends Origin "null" for our own forms
+    "cache-control": "no-store",
+}
+"""Headers of every answer to a browser that looks at pages, also of one that is an error or a file."""
 _SCHEMES: Final = ("http", "https")
 """A proxy in front may use TLS."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -52,6 +65,8 @@ class OuterLayer:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["path"].startswith(_LOOKED_AT):
+            send = _secured(send)
         headers = Headers(scope=scope)
         if not self._host_allowed(headers.get("host", "")):
             await JSONResponse({"detail": _BAD_HOST}, status_code=400)(scope, receive, send)
@@ -106,6 +121,17 @@ def _failure(status: int) -> Response:
 
 async def _swallow(_message: Message) -> None:
     """Discard a message of an answer that nobody receives."""
+
+
+def _secured(send: Send) -> Send:
+    async def send_secured(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in SECURITY_HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return send_secured
 
 
 def _with_request_id(scope: Scope, given: str | None, send: Send) -> Send:

@@ -291,14 +291,14 @@ def test_live_events_need_no_room_in_limits_and_take_no_faults() -> None:
 @pytest.mark.parametrize("width", [1440, 390])
 def test_rows_grow_and_stay_in_a_browser(server: LocalServer, theme: Literal["light", "dark"], width: int) -> None:
     """A MutationObserver sees no row removed, also when the trace settles; the selected row stays; axe is content."""
-    from axe_playwright_python.sync_playwright import Axe
     from playwright.sync_api import expect
 
     from chromium import chromium
+    from watched_tabs import found_by_axe
 
     with chromium() as browser, app(server.url) as (tracer, processor):
         page = browser.new_page(base_url=server.url, color_scheme=theme, viewport={"width": width, "height": 900})
-        found: list[Any] = []
+        found: list[str] = []
 
         def look(trace_id: str, step: int) -> None:
             if step == 1:
@@ -312,7 +312,7 @@ def test_rows_grow_and_stay_in_a_browser(server: LocalServer, theme: Literal["li
                 page.get_by_role("treeitem", name="chat m").click()
             else:
                 expect(page.get_by_role("treeitem", name="look_up")).to_be_visible()
-                found.extend(Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"])
+                found.extend(found_by_axe(page))
 
         run_of(tracer, look)
         assert processor.pipeline.flush(60)
@@ -322,4 +322,4 @@ def test_rows_grow_and_stay_in_a_browser(server: LocalServer, theme: Literal["li
         expect(page.locator(".node.selected")).to_contain_text("chat m")
         expect(page.locator(".node")).to_have_count(4)
 
-    assert [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found] == []
+    assert found == []

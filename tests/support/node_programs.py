@@ -1,11 +1,11 @@
-"""JavaScript programs that send OTLP with OpenTelemetry's packages for Node.js, if both are installed."""
+"""JavaScript programs that send traces with packages for Node.js, if both are installed."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -16,24 +16,24 @@ FOLDER: Final = Path(__file__).resolve().parents[1] / "gateway" / "node"
 _PACKAGES: Final = Path(os.environ.get("NODE_SENDERS", FOLDER)) / "node_modules"
 
 
-def require_node() -> None:
-    """Skip the test without Node.js or its packages; fail it if CI is set."""
+def require_node(package: str = "@opentelemetry/api") -> None:
+    """Skip the test without Node.js or a package; fail it if CI is set."""
     missing = None
     if shutil.which("node") is None:
         missing = "Node.js is not installed (Debian's package nodejs)"
-    elif not _PACKAGES.is_dir():
-        missing = "its packages are not installed (npm install --prefix tests/gateway/node)"
+    elif not (_PACKAGES / package).is_dir():
+        missing = f"its package {package} is not installed (npm install --prefix tests/gateway/node)"
     if missing and os.environ.get("CI"):
         pytest.fail(missing)
     if missing:
         pytest.skip(missing)
 
 
-def run_node(program: str, *arguments: str) -> str:
-    """Run a program to its end; return its output."""
-    done = subprocess.run(
-        ["node", str(FOLDER / program), *arguments], env=_environment(), capture_output=True, text=True, timeout=60
-    )
+def run_node(program: str, *arguments: str, variables: Mapping[str, str] | None = None) -> str:
+    """Run a program to its end, with these variables beside the usual ones; return its output."""
+    env = {**_environment(), **(variables or {})}
+    command = ["node", str(FOLDER / program), *arguments]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -146,9 +146,19 @@ def trace_id(number: int) -> str:
 
 
 def shop_trace(
-    number: int, conversation: int, turn: int, started: dt.datetime, session: str, **fields: Any
+    number: int,
+    conversation: int,
+    turn: int,
+    started: dt.datetime,
+    session: str,
+    *,
+    recalls: bool = True,
+    **fields: Any,
 ) -> dict[str, Any]:
-    """Return one turn of a conversation as the body of `POST /traces`."""
+    """Return one turn of a conversation as the body of `POST /traces`.
+
+    recalls: the agent looks for similar chats first, by embeddings, of which no test can be made.
+    """
     told = CONVERSATIONS[conversation % len(CONVERSATIONS)]
     question, uses, answer = told.turns[turn]
     writer = _Writer(number, started, random.Random(number))
@@ -157,7 +167,8 @@ def shop_trace(
     for earlier, _, reply in told.turns[:turn]:
         history += [{"role": "user", "content": earlier}, {"role": "assistant", "content": reply}]
     history.append({"role": "user", "content": question})
-    _retrieve(writer, root["span_id"], question)
+    if recalls:
+        _retrieve(writer, root["span_id"], question)
     if uses:
         _call_model(writer, root["span_id"], history, None, [(name, arguments) for name, arguments, _ in uses])
         failed = _run_tools(writer, root["span_id"], history, uses)
@@ -223,19 +234,30 @@ def long_trace(spans: int) -> dict[str, Any]:
     }
 
 
-def fill(server: LocalServer, *, days: int = 14, now: dt.datetime | None = None) -> None:
-    """Send two weeks of conversations, and scores for each, to a server; the newest is two minutes old."""
+def fill(
+    server: LocalServer,
+    *,
+    days: int = 14,
+    now: dt.datetime | None = None,
+    releases: Sequence[str] = ("2.3.1",),
+    recalls: bool = True,
+) -> None:
+    """Send two weeks of conversations, and scores for each, to a server; the newest is two minutes old.
+
+    releases: the app's, each for an equal part of the time.
+    recalls: as for `shop_trace`.
+    """
     end = now or dt.datetime.now(dt.UTC)
     headers = {"X-API-Key": server.api_key, "X-Project-Name": PROJECT}
     with httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60) as http:
         number = 0
         for day in range(days, -1, -1):
+            release = releases[(days - day) * len(releases) // (days + 1)]
             for conversation in range(len(CONVERSATIONS)):
                 for turn in range(len(CONVERSATIONS[conversation].turns)):
                     begun = end - dt.timedelta(days=day, minutes=62 - 20 * conversation - 4 * turn)
-                    body = shop_trace(
-                        number, conversation, turn, begun, f"chat-{4100 + 3 * (days - day) + conversation}"
-                    )
+                    session = f"chat-{4100 + 3 * (days - day) + conversation}"
+                    body = shop_trace(number, conversation, turn, begun, session, release=release, recalls=recalls)
                     http.post("/traces", json=body).raise_for_status()
                     _score(http, body, number, days - day)
                     number += 1
@@ -302,7 +324,11 @@ def _call_model(
         token_usage={"prompt_tokens": prompt, "completion_tokens": completion, "cache_read_tokens": prompt // 2},
         cost={"input": prompt * 2.5e-7, "output": completion * 2e-6, "total": prompt * 2.5e-7 + completion * 2e-6},
         model_parameters={"temperature": 0.2, "max_tokens": 400},
-        metadata={"tools": [{"name": name, "description": what} for name, what in TOOLS], "finish_reason": "stop"},
+        metadata={
+            "provider": "openai",
+            "tools": [{"name": name, "description": what} for name, what in TOOLS],
+            "finish_reason": "stop",
+        },
         completion_start_time=writer.time(writer.at + writer.chance.uniform(0.25, 0.5)),
     )
     history.append(reply)

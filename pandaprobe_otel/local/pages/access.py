@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS, page
+from pandaprobe_otel.local.pages.rendering import page
 from pandaprobe_otel.local.services import services_of
 
 router = APIRouter(prefix="/ui", include_in_schema=False)
@@ -35,7 +35,7 @@ async def signed_in(request: Request) -> None:
 
 async def to_sign_in(_request: Request, _error: Exception) -> Response:
     """Redirect a browser to the form that asks for the token."""
-    return RedirectResponse("/ui/sign-in", status_code=303, headers=dict(SECURITY_HEADERS))
+    return RedirectResponse("/ui/sign-in", status_code=303)
 
 
 @router.get("/sign-in")
@@ -52,7 +52,7 @@ async def sign_in(request: Request) -> Response:
     expected = services_of(request).settings.token
     if expected is None or not hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode()):
         return page("sign_in.html", status=401, wrong=True)
-    response = RedirectResponse("/ui", status_code=303, headers=dict(SECURITY_HEADERS))
+    response = RedirectResponse("/ui", status_code=303)
     response.set_cookie(COOKIE, _proof(expected), httponly=True, samesite="strict", path="/ui")
     return response
 

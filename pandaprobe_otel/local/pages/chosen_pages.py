@@ -20,7 +20,7 @@ from pandaprobe_otel.local.pages.document import TraceRecord, html_document
 from pandaprobe_otel.local.pages.markdown import markdown_of
 from pandaprobe_otel.local.pages.navigation import context_of
 from pandaprobe_otel.local.pages.page_actions import RATINGS, place_of
-from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS, page
+from pandaprobe_otel.local.pages.rendering import page
 from pandaprobe_otel.local.pages.trace_pages import Loaded, load_trace
 from pandaprobe_otel.local.payloads import dumps
 from pandaprobe_otel.local.services import Services
@@ -67,7 +67,7 @@ def export(request: Request, chosen: Chosen, form: Form = "html") -> Response:
     else:
         text = dumps([one.trace for one in loaded]).decode()
     name = f'attachment; filename="traces.{form}"'
-    return Response(text, media_type=_TYPES[form], headers={**SECURITY_HEADERS, "content-disposition": name})
+    return Response(text, media_type=_TYPES[form], headers={"content-disposition": name})
 
 
 @router.get("/annotate")

@@ -16,7 +16,7 @@ from pandaprobe_otel.failures.states import DAY, Handling, State
 from pandaprobe_otel.local.pages.access import signed_in
 from pandaprobe_otel.local.pages.navigation import Context, context_of
 from pandaprobe_otel.local.pages.page_actions import Sent
-from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS, page
+from pandaprobe_otel.local.pages.rendering import page
 from pandaprobe_otel.local.routes.failures import Shown, example_record, failure_filter, read_the_latest, states_of
 from pandaprobe_otel.local.search.searchable_fields import SearchError
 from pandaprobe_otel.local.store.failure_groups import Found, failure_record
@@ -150,7 +150,7 @@ def change_failure(
     if not done:
         return page("missing.html", status=404, context=context, what=f"failure {fingerprint}")
     address = context.link(f"/ui/failures/{shown}")
-    return RedirectResponse(address, status_code=303, headers=dict(SECURITY_HEADERS))
+    return RedirectResponse(address, status_code=303)
 
 
 def _options(context: Context, request: Request) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ from starlette.responses import Response, StreamingResponse
 
 from pandaprobe_otel.local.live_traces import LiveTrace, LiveTraces
 from pandaprobe_otel.local.pages.access import signed_in
-from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS
 from pandaprobe_otel.local.services import services_of
 
 router = APIRouter(prefix="/ui/live", include_in_schema=False, dependencies=[Depends(signed_in)])
@@ -29,8 +28,7 @@ _QUIET_LOOKS: Final = 75
 async def stream(request: Request, trace: UUID) -> Response:
     """Send `span` with the version after each change of a running trace, and `settled` once it is stored."""
     events = changes(services_of(request).live, str(trace), gone=request.is_disconnected)
-    headers = {**SECURITY_HEADERS, "x-accel-buffering": "no"}
-    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+    return StreamingResponse(events, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
 
 async def changes(

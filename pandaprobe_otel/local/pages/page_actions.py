@@ -29,7 +29,7 @@ from pandaprobe_otel.local.pages.access import signed_in
 from pandaprobe_otel.local.pages.equivalents import Equivalent, Place
 from pandaprobe_otel.local.pages.navigation import context_of
 from pandaprobe_otel.local.pages.recent_actions import RecentActions
-from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS, page
+from pandaprobe_otel.local.pages.rendering import page
 from pandaprobe_otel.local.routes import ingest, monitors, runs, scores
 from pandaprobe_otel.local.services import services_of
 
@@ -187,7 +187,7 @@ def _done(request: Request, form: Form, act: Act) -> Response:
     except RateLimitedError as error:
         return _refused(request, str(error), 429, back)
     done: RecentActions = request.app.state.recent_actions
-    return RedirectResponse(_with_token(back, done.add(action)), status_code=303, headers=dict(SECURITY_HEADERS))
+    return RedirectResponse(_with_token(back, done.add(action)), status_code=303)
 
 
 def _scope(request: Request, project_id: str) -> ProjectScope:

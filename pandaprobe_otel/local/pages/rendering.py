@@ -1,8 +1,4 @@
-"""Templates, and the headers of every page.
-
-The content of traces comes from strangers (users, web pages, models). So pages escape everything, and the headers
-forbid inline scripts and content from other origins.
-"""
+"""Templates. They escape everything, since strangers (users, web pages, models) write the content of traces."""
 
 from __future__ import annotations
 
@@ -38,20 +34,11 @@ _NOTHING_JUDGED: Final = (
     "No evaluable traces",
     "No previous outputs",
 )
-SECURITY_HEADERS: Final[Mapping[str, str]] = {
-    "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src data:; "
-        "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    ),
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",  # Without a referrer, browsers send Origin "null" for our own forms.
-    "cache-control": "no-store",
-}
 
 
 def page(template: str, status: int = 200, **values: Any) -> Response:
-    """Return a page as an answer."""
-    return HTMLResponse(rendered(template, **values), status_code=status, headers=dict(SECURITY_HEADERS))
+    """Return a rendered page."""
+    return HTMLResponse(rendered(template, **values), status_code=status)
 
 
 def rendered(template: str, **values: Any) -> str:

@@ -33,7 +33,7 @@ _LINKS: Final = re.compile(r"(?:https?://|mailto:|#)", re.IGNORECASE)
 _CLASSES: Final = re.compile(r"(?:language-[\w+#.-]{1,30}|h-[a-z0-9]{1,4})", re.ASCII)
 _ATTRIBUTES: Final[dict[str, set[str]]] = {
     **{tag: set() for tag in ("blockquote", "br", "del", "em", "hr", "p", "pre", "s", "strong", "ul", "li")},
-    **{tag: set() for tag in ("h1", "h2", "h3", "h4", "h5", "h6", "table", "tbody", "td", "th", "thead", "tr")},
+    **{tag: set() for tag in ("table", "tbody", "td", "th", "thead", "tr")},
     "a": {"href", "title"},
     "code": {"class"},
     "ol": {"start"},
@@ -113,6 +113,9 @@ def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "breaks": True, "highlight": highlight})
     parser.enable(["table", "strikethrough"]).disable("image")
     parser.validateLink = _is_link  # type: ignore[method-assign]
+    # Headings of a text are none of the page, whose outline a screen reader follows.
+    parser.add_render_rule("heading_open", lambda *_: "<p><strong>")
+    parser.add_render_rule("heading_close", lambda *_: "</strong></p>\n")
     return parser
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS, STATIC
+from pandaprobe_otel.local.pages.rendering import STATIC
 
 router = APIRouter(include_in_schema=False)
 
@@ -28,8 +28,7 @@ def static_file(name: str) -> Response:
     files = _files()
     if name not in files:
         raise HTTPException(404)
-    headers = {**SECURITY_HEADERS, "cache-control": "no-cache"}
-    return Response(files[name], media_type=_TYPES[name.rsplit(".", 1)[1]], headers=headers)
+    return Response(files[name], media_type=_TYPES[name.rsplit(".", 1)[1]], headers={"cache-control": "no-cache"})
 
 
 @cache

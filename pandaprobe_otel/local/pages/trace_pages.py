@@ -18,7 +18,7 @@ from pandaprobe_otel.local.pages.list_filters import COLUMNS, ListFilters
 from pandaprobe_otel.local.pages.live_pages import merged, running_record, stepped
 from pandaprobe_otel.local.pages.markdown import markdown_of
 from pandaprobe_otel.local.pages.navigation import Context, context_of, plain, state_of
-from pandaprobe_otel.local.pages.rendering import SECURITY_HEADERS, page
+from pandaprobe_otel.local.pages.rendering import page
 from pandaprobe_otel.local.pages.tools import tool_uses
 from pandaprobe_otel.local.pages.trace_facts import facts_of
 from pandaprobe_otel.local.pages.tree import Node, Tree, build_tree
@@ -99,15 +99,13 @@ def complete(request: Request, term: str = "", project: str | None = None) -> Re
     """Return the completions of a search term, for the script of the search field."""
     context = context_of(request, project, "traces")
     found = context.services.queries.proposals(context.project_id, term[:200])
-    response = answer([asdict(proposal) for proposal in found])
-    response.headers.update(SECURITY_HEADERS)
-    return response
+    return answer([asdict(proposal) for proposal in found])
 
 
 @router.get("/latest")
 def show_latest(request: Request) -> Response:
-    """Return a text that changes with the store. Pages poll it and reload after a change."""
-    return PlainTextResponse(state_of(services_of(request)), headers=dict(SECURITY_HEADERS))
+    """Return a text that changes with the store. Pages poll it and reload themselves when it has changed."""
+    return PlainTextResponse(state_of(services_of(request)))
 
 
 @router.get("/traces/{trace_id}")
@@ -172,7 +170,7 @@ def show_markdown(request: Request, trace_id: UUID, span: str | None = None) -> 
     loaded = _load(request, trace_id)
     if loaded is None:
         return _missing(request, trace_id)
-    return PlainTextResponse(markdown_of(loaded.trace, loaded.tree, span), headers=dict(SECURITY_HEADERS))
+    return PlainTextResponse(markdown_of(loaded.trace, loaded.tree, span))
 
 
 @router.get("/traces/{trace_id}/raw")
@@ -181,9 +179,7 @@ def show_raw(request: Request, trace_id: UUID) -> Response:
     loaded = _load(request, trace_id)
     if loaded is None:
         return _missing(request, trace_id)
-    response = answer(loaded.trace)
-    response.headers.update(SECURITY_HEADERS)
-    return response
+    return answer(loaded.trace)
 
 
 def load_trace(request: Request, trace_id: UUID, active: str = "traces") -> Loaded | None:

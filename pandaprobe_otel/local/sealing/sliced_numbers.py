@@ -52,18 +52,19 @@ class Column:
     def ranked(self, rank: int, within: int, others: Sequence[int] = ()) -> int:
         """Return the number at a rank, from 0 for the least, among the numbers of traces and some other numbers."""
         within &= self.known
-        rest, value = list(others), 0
+        left, rest, value = within.bit_count(), list(others), 0
         places = max(len(self.digits), max(rest, default=0).bit_length())
         for place in range(places - 1, -1, -1):
-            digit = self.digits[place] if place < len(self.digits) else 0
-            low, low_rest = within & ~digit, [other for other in rest if not other >> place & 1]
-            count = low.bit_count() + len(low_rest)
-            if rank < count:
-                within, rest = low, low_rest
+            # Two operations on sets for each digit; the complement of a digit would be a third.
+            high = within & self.digits[place] if place < len(self.digits) else 0
+            high_left, high_rest = high.bit_count(), [other for other in rest if other >> place & 1]
+            low = left - high_left + len(rest) - len(high_rest)
+            if rank < low:
+                within, left = within ^ high, left - high_left
+                rest = [other for other in rest if not other >> place & 1]
             else:
-                rank -= count
-                within &= digit
-                rest = [other for other in rest if other >> place & 1]
+                rank -= low
+                within, left, rest = high, high_left, high_rest
                 value |= 1 << place
         return value
 

@@ -112,8 +112,11 @@ class Measured:
     def figures(self, bits: int, rows: Sequence[Row]) -> Figures:
         """Return the figures of some of the traces."""
         low = (bits & -bits).bit_length() - 1 if bits else 0
-        part = bits >> low
-        columns = {name: column.part(low, part.bit_length()) for name, column in self._columns.items()}
+        part, columns = bits >> low, self._columns
+        if 2 * part.bit_length() < self._sets.size:  # cutting costs as much as counting in twice the length
+            columns = {name: column.part(low, part.bit_length()) for name, column in columns.items()}
+        else:
+            part = bits
         waits = [row["first_token"] for row in rows if row["first_token"] is not None]
         times = [row["ended_at"] - row["started_at"] for row in rows if row["ended_at"] is not None]
         return Figures(

@@ -292,10 +292,10 @@ def test_a_queue_is_annotated_by_keys_in_a_browser(
     http: httpx.Client, theme: Literal["light", "dark"], width: int
 ) -> None:
     """A number, a note and Ctrl+Enter, three times; nothing is wider than the screen, and axe finds nothing."""
-    from axe_playwright_python.sync_playwright import Axe
     from playwright.sync_api import expect
 
     from chromium import chromium
+    from watched_tabs import found_by_axe
 
     found: list[str] = []
     with chromium() as browser:
@@ -304,8 +304,7 @@ def test_a_queue_is_annotated_by_keys_in_a_browser(
         )
 
         def look() -> None:
-            violations = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-            found.extend(f"{page.url} {one['id']}: {one['nodes'][0]['html'][:200]}" for one in violations)
+            found.extend(f"{page.url} {one}" for one in found_by_axe(page))
             if page.evaluate("document.documentElement.scrollWidth") > width:
                 found.append(f"{page.url} is too wide")
 

@@ -9,14 +9,12 @@ import json
 import re
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 import shop_traces as shop
 from chromium import chromium
@@ -26,13 +24,9 @@ from pandaprobe_otel.local.from_file import load, records_of
 from pandaprobe_otel.local.pages.document import html_document
 from pandaprobe_otel.transport.trace_file import read_entries
 from rings import IN_FULL
-from waiting import wait_until
+from shop_pages import DAYS, PER_DAY, PICTURE, all_pages, http_of, newest, open_shop, span_of, wait_for_run
+from watched_tabs import DESK_WIDTH, PHONE_WIDTH, THEMES, Theme, Watched, found_by_axe
 
-DAYS = 2
-PER_DAY = 6
-PHONE_WIDTH = 390
-PICTURE = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
-"""A picture of one pixel."""
 RAN = "window.ran = (window.ran || 0) + 1"
 
 
@@ -45,15 +39,8 @@ def browser() -> Generator[Browser]:
 
 @pytest.fixture(scope="module")
 def server() -> Generator[LocalServer]:
-    """Yield a server with three days of conversations and scores, one evaluation run and one monitor."""
-    with LocalServer(limit=None, scripted_judge=True) as running:
-        shop.fill(running, days=DAYS)
-        running.services.sealer.seal_now()
-        with http_of(running) as http:
-            body = {"trace_ids": newest(), "metrics": ["confidence"], "name": "after the new prompt"}
-            wait_for_run(http, http.post("/evaluations/trace-runs/batch", json=body))
-            monitor = {"name": "production", "target_type": "TRACE", "metrics": ["confidence"], "cadence": "daily"}
-            http.post("/evaluations/monitors", json=monitor).raise_for_status()
+    """Yield a server with something on every page."""
+    with open_shop() as running:
         yield running
 
 
@@ -66,103 +53,20 @@ def page(browser: Browser, server: LocalServer) -> Generator[Page]:
         yield tab
 
 
-class Watched:
-    """A new tab of a context; in the end its scripts must not have failed, and no request may have left the server."""
-
-    def __init__(self, context: BrowserContext) -> None:
-        self.context = context
-        self.problems: list[str] = []
-
-    def __enter__(self) -> Page:
-        tab = self.context.new_page()
-        tab.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
-        tab.on("console", lambda line: self.problems.append(f"console: {line.text}"))
-        tab.on("dialog", lambda dialog: self.problems.append(f"dialog: {dialog.message}"))
-        tab.on("request", lambda request: self._note(request.url))
-        return tab
-
-    def __exit__(self, *_: object) -> None:
-        self.context.close()
-        assert self.problems == []
-
-    def _note(self, url: str) -> None:
-        if not url.startswith(("http://127.0.0.1:", "file://", "data:")):
-            self.problems.append(f"asked for {url}")
-
-
-def http_of(server: LocalServer) -> httpx.Client:
-    """Return a client of the project that the pages show."""
-    headers = {"X-API-Key": server.api_key, "X-Project-Name": shop.PROJECT}
-    return httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60)
-
-
-def wait_for_run(http: httpx.Client, answer: httpx.Response) -> str:
-    """Wait until the run that was just started has ended, and return its id."""
-    run_id: str = answer.raise_for_status().json()["id"]
-    wait_until(lambda: http.get(f"/evaluations/trace-runs/{run_id}").json()["status"] == "COMPLETED")
-    return run_id
-
-
-def newest() -> list[str]:
-    """Return the ids of the last day's traces; the fourth has a tool that failed."""
-    return [shop.trace_id(DAYS * PER_DAY + number) for number in range(PER_DAY)]
-
-
-def span_of(number: int, position: int) -> str:
-    """Return the id of a span of one of the newest traces."""
-    return str(UUID(int=((DAYS * PER_DAY + number) << 16) + position + 1))
-
-
-def all_pages(server: LocalServer) -> dict[str, str]:
-    """Return every page, by name."""
-    with http_of(server) as http:
-        run = http.get("/evaluations/trace-runs").json()["items"][0]["id"]
-        session = http.get(f"/traces/{newest()[3]}").json()["session_id"]
-        failure = http.get("/local/failures", params={"state": "all"}).json()["items"][0]["fingerprint"]
-    failing, quiet = f"/ui/traces/{newest()[3]}", f"/ui/traces/{newest()[2]}"
-    return {
-        "traces": "/ui",
-        "overview": "/ui/overview",
-        "nothing found": "/ui?q=nothing+of+the+sort",
-        "trace": failing,
-        "span": f"{failing}?span={span_of(3, 3)}",
-        "conversation": f"{failing}?view=chat",
-        "tools": f"{failing}?view=tools",
-        "scores": f"{failing}?view=scores",
-        "JSON": f"{quiet}?view=json",
-        "sessions": "/ui/sessions",
-        "session": f"/ui/session?id={quote(session)}",
-        "comparison": f"/ui/diff?trace={newest()[0]}&trace={newest()[3]}",
-        "evaluations": "/ui/evaluations?by=day",
-        "run": f"/ui/runs/{run}",
-        "monitors": "/ui/monitors",
-        "failures": "/ui/failures?state=all",
-        "failure": f"/ui/failures/{failure}",
-        "sign in": "/ui/sign-in",
-    }
-
-
-def found_by_axe(tab: Page, **options: Any) -> list[str]:
-    """Return axe's complaints about a page."""
-    violations = Axe().run(tab, options={"resultTypes": ["violations"], **options}).response["violations"]
-    return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in violations]
-
-
 SEEN_MOST = ("trace", "conversation", "evaluations")
 
 
-@pytest.mark.parametrize("names", [SEEN_MOST, pytest.param((), marks=pytest.mark.outer)], ids=["most", "all"])
-def test_pages_are_accessible(browser: Browser, server: LocalServer, names: tuple[str, ...]) -> None:
-    """Axe finds nothing on the main pages (on all of them in the outer ring), and no faint colour in dark mode."""
+def test_the_main_pages_are_accessible(browser: Browser, server: LocalServer) -> None:
+    """Axe finds nothing on them, and no faint colour in dark mode; `test_every_page.py` looks at all."""
     found: dict[str, list[str]] = {}
     pages = all_pages(server)
     with Watched(browser.new_context(base_url=server.url, color_scheme="light")) as tab:
-        for name in names or pages:
+        for name in SEEN_MOST:
             tab.goto(pages[name])
             assert tab.locator("h1").count() == 1, name
             found[f"{name}, light"] = found_by_axe(tab)
     with Watched(browser.new_context(base_url=server.url, color_scheme="dark")) as tab:
-        for name in names or ("span", "conversation", "session", "comparison", "evaluations", "failure"):
+        for name in SEEN_MOST:
             tab.goto(pages[name])
             found[f"{name}, dark"] = found_by_axe(tab, runOnly=["color-contrast"])
     assert {name: violations for name, violations in found.items() if violations} == {}
@@ -613,13 +517,13 @@ def test_script_in_an_exported_trace_is_never_run(browser: Browser, tmp_path: Pa
 
 
 PERMISSIONS = ["clipboard-read", "clipboard-write"]
-SCREENS = {"desktop": 1440, "phone": PHONE_WIDTH}
+SCREENS = {"desktop": DESK_WIDTH, "phone": PHONE_WIDTH}
 
 
-@pytest.mark.parametrize("colours", [pytest.param(one, marks=IN_FULL) for one in ("light", "dark")])
+@pytest.mark.parametrize("colours", [pytest.param(one, marks=IN_FULL) for one in THEMES])
 @pytest.mark.parametrize("screen", SCREENS)
 def test_a_failure_is_named_muted_and_resolved(
-    browser: Browser, server: LocalServer, screen: str, colours: Literal["light", "dark"]
+    browser: Browser, server: LocalServer, screen: str, colours: Theme
 ) -> None:
     """From the list to a group, its forms by their labels, its traces and commands; axe finds nothing on the way."""
     width = SCREENS[screen]

@@ -45,8 +45,8 @@ loopback, through `init` or through our processor in the instrumentor's own prov
 then be one model call with its model, messages, tool calls and tokens. The tokens must add up to the model's count, and
 tools must have their arguments and results.
 
-{good} of {all} record everything except the data in the last column. Node's instrumentors (the Vercel AI SDK) are
-tested only with recordings."""
+{good} of {all} record everything except the data in the last column. Node's instrumentors are tested with their
+recordings; the Vercel AI SDK also runs against the local server."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,249 @@
+"""A local PandaProbe that has something on every page, and the addresses of its pages in each of their states."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+from uuid import UUID
+
+import httpx
+
+import shop_traces as shop
+from pandaprobe_otel.local import LocalServer
+from waiting import wait_until
+
+DAYS: Final = 2
+PER_DAY: Final = 6
+PICTURE: Final = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
+"""A picture of one pixel."""
+RICH: Final = str(UUID(int=0xC0))
+RUNNING: Final = str(UUID(int=0xB0))
+_UNKNOWN: Final = str(UUID(int=0xDEAD))
+_SOUND: Final = base64.b64encode(b"ID3\x03" + bytes(60)).decode()
+_MARKDOWN: Final = """# Plan
+
+1. **Look** the order up, see [the manual](https://example.test/manual)
+2. ~~Guess~~ and `refund`
+
+> as the customer said
+
+| order | total |
+|---|---:|
+| 7502 | 89.90 |
+
+```python
+def refund(order: int, amount: float = 89.9) -> bool:  # in full
+    return order > 0 and bool("yes")
+```
+"""
+
+
+@contextmanager
+def open_shop() -> Generator[LocalServer]:
+    """Yield a server with three days of conversations and scores, an evaluation run and a monitor."""
+    with LocalServer(limit=None, scripted_judge=True) as server:
+        shop.fill(server, days=DAYS)
+        server.services.sealer.seal_now()
+        with http_of(server) as http:
+            body = {"trace_ids": newest(), "metrics": ["confidence"], "name": "after the new prompt"}
+            wait_for_run(http, http.post("/evaluations/trace-runs/batch", json=body))
+            monitor = {"name": "production", "target_type": "TRACE", "metrics": ["confidence"], "cadence": "daily"}
+            http.post("/evaluations/monitors", json=monitor).raise_for_status()
+        yield server
+
+
+def http_of(server: LocalServer, project: str = shop.PROJECT) -> httpx.Client:
+    """Return a client of the project that the pages show."""
+    headers = {"X-API-Key": server.api_key, "X-Project-Name": project}
+    return httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60)
+
+
+def wait_for_run(http: httpx.Client, answer: httpx.Response) -> str:
+    """Wait until the run that was just started has ended, and return its id."""
+    run_id: str = answer.raise_for_status().json()["id"]
+    wait_until(lambda: http.get(f"/evaluations/trace-runs/{run_id}").json()["status"] == "COMPLETED")
+    return run_id
+
+
+def newest(days: int = DAYS) -> list[str]:
+    """Return the ids of the last day's traces; the fourth has a tool that failed."""
+    return [shop.trace_id(days * PER_DAY + number) for number in range(PER_DAY)]
+
+
+def span_of(number: int, position: int) -> str:
+    """Return the id of a span of one of the newest traces."""
+    return str(UUID(int=((DAYS * PER_DAY + number) << 16) + position + 1))
+
+
+def all_pages(server: LocalServer) -> dict[str, str]:
+    """Return every page, by name."""
+    with http_of(server) as http:
+        run = http.get("/evaluations/trace-runs").json()["items"][0]["id"]
+        session = http.get(f"/traces/{newest()[3]}").json()["session_id"]
+        failure = http.get("/local/failures", params={"state": "all"}).json()["items"][0]["fingerprint"]
+    failing, quiet = f"/ui/traces/{newest()[3]}", f"/ui/traces/{newest()[2]}"
+    return {
+        "traces": "/ui",
+        "overview": "/ui/overview",
+        "nothing found": "/ui?q=nothing+of+the+sort",
+        "trace": failing,
+        "span": f"{failing}?span={span_of(3, 3)}",
+        "conversation": f"{failing}?view=chat",
+        "tools": f"{failing}?view=tools",
+        "scores": f"{failing}?view=scores",
+        "JSON": f"{quiet}?view=json",
+        "sessions": "/ui/sessions",
+        "session": f"/ui/session?id={quote(session)}",
+        "comparison": f"/ui/diff?trace={newest()[0]}&trace={newest()[3]}",
+        "evaluations": "/ui/evaluations?by=day",
+        "run": f"/ui/runs/{run}",
+        "monitors": "/ui/monitors",
+        "failures": "/ui/failures?state=all",
+        "failure": f"/ui/failures/{failure}",
+        "sign in": "/ui/sign-in",
+    }
+
+
+def stock(server: LocalServer) -> None:
+    """Add what the conversations lack: content of every kind, a running agent, an empty project, a failed run."""
+    with http_of(server) as http:
+        http.post("/traces", json=_rich_trace()).raise_for_status()
+        events = [{"k": "b", "trace_id": RUNNING, "span": span} for span in _rich_trace()["spans"][:2]]
+        events.append({"k": "t", "trace_id": RUNNING, "span_id": events[1]["span"]["span_id"], "text": "So **far**"})
+        for number, event in enumerate(events[:2]):
+            event["span"] = {**event["span"], "span_id": str(UUID(int=0xB1 + number)), "ended_at": None}
+            event["span"]["parent_span_id"] = str(UUID(int=0xB1)) if number else None
+        events[2]["span_id"] = str(UUID(int=0xB2))
+        http.post("/local/live", json=events).raise_for_status()
+        server.judge.fail("confidence")
+        run = http.post("/evaluations/trace-runs/batch", json={"trace_ids": newest()[:1], "metrics": ["confidence"]})
+        run_id = run.raise_for_status().json()["id"]
+        wait_until(lambda: http.get(f"/evaluations/trace-runs/{run_id}").json()["status"] in ("COMPLETED", "FAILED"))
+    server.services.sealer.seal_now()
+
+
+def more_states(server: LocalServer) -> dict[str, str]:
+    """Return what the pages of a stocked server look like beside the usual: empty, refused, full, acted upon."""
+    with http_of(server) as http:
+        runs = http.get("/evaluations/trace-runs").json()["items"]
+        failed = next(run["id"] for run in runs if run["failed_count"] or run["status"] == "FAILED")
+        kinds = {one["kind"]: one["fingerprint"] for one in http.get("/local/failures?state=all").json()["items"]}
+        tagged = _act(http, "tag", add="seen")
+    accounts = server.services.accounts
+    empty = accounts.add_project(accounts.home.id, "nothing yet", "").id
+    three = urlencode([("trace", one) for one in newest()[:3]])
+    columns = urlencode([("show", one) for one in ("tags", "scores", "user", "release", "environment", "answer")])
+    return {
+        "refused search": "/ui?q=latency%3E5x",
+        "search with a note": "/ui?q=foo:bar+refund",
+        "facets": "/ui?q=error",
+        "columns": f"/ui?{columns}",
+        "slowest": "/ui?sort=latency&within=week",
+        "project without traces": f"/ui?project={empty}",
+        "trace with every content": f"/ui/traces/{RICH}?view=chat",
+        "span with every content": f"/ui/traces/{RICH}?span={UUID(int=0xC2)}",
+        "retriever": f"/ui/traces/{RICH}?span={UUID(int=0xC3)}",
+        "orphan": f"/ui/traces/{RICH}?span={UUID(int=0xC4)}",
+        "found in spans": f"/ui/traces/{newest()[3]}?q=timed",
+        "running trace": f"/ui/traces/{RUNNING}",
+        "missing trace": f"/ui/traces/{_UNKNOWN}",
+        "missing session": "/ui/session?id=nobody",
+        "no session": "/ui/sessions?q=nothing",
+        "no comparison": "/ui/diff",
+        "comparison with nothing": f"/ui/diff?trace={RICH}&trace={_UNKNOWN}",
+        "chosen": f"/ui/selected?{three}",
+        "nothing chosen": "/ui/selected",
+        "annotation": f"/ui/annotate?name=tone&{three}",
+        "end of annotation": f"/ui/annotate?name=tone&at=3&{three}",
+        "after an action": tagged,
+        "narrowed overview": "/ui/overview?q=tool:look_up_order&within=week",
+        "empty overview": "/ui/overview?q=nothing+of+the+sort",
+        "refused overview": "/ui/overview?q=latency%3E5x",
+        "no failures": "/ui/failures?q=nothing+of+the+sort",
+        "refused failures": "/ui/failures?q=latency%3E5x",
+        "missing failure": "/ui/failures/0000000000000000",
+        "evaluations of sessions": "/ui/evaluations?of=sessions",
+        "failed run": f"/ui/runs/{failed}",
+        "missing run": f"/ui/runs/{_UNKNOWN}",
+        "project without monitors": f"/ui/monitors?project={empty}",
+        **{f"failure {kind}": f"/ui/failures/{fingerprint}" for kind, fingerprint in kinds.items()},
+    }
+
+
+def _act(http: httpx.Client, action: str, **fields: str) -> str:
+    """Do something to the newest trace by the form of a page, and return the page that tells of it."""
+    chosen = f"/ui/selected?trace={newest()[0]}"
+    project = http.get(chosen).text.partition('name="project" value="')[2].partition('"')[0]
+    form = {"project": project, "trace": newest()[0], "next": chosen, **fields}
+    sent = http.post(f"/ui/act/{action}", data=form, headers={"Origin": str(http.base_url).rstrip("/")})
+    return sent.headers["location"]
+
+
+def _rich_trace() -> dict[str, Any]:
+    """Return a trace with content of every kind that pages know."""
+    begun = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1)
+
+    def at(seconds: float) -> str:
+        return (begun + dt.timedelta(seconds=seconds)).isoformat()
+
+    def span(number: int, name: str, kind: str, start: float, end: float, **more: Any) -> dict[str, Any]:
+        parent = None if number == 1 else str(UUID(int=0xC1))
+        return {
+            "span_id": str(UUID(int=0xC0 + number)),
+            "parent_span_id": parent,
+            "name": name,
+            "kind": kind,
+            "started_at": at(start),
+            "ended_at": at(end),
+            **more,
+        }
+
+    call = {"id": "c1", "function": {"name": "look_up_order", "arguments": '{"number": 7502}'}}
+    said: list[dict[str, Any]] = [
+        {"role": "system", "content": _MARKDOWN},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "What is this?"},
+                {"type": "image_url", "image_url": {"url": PICTURE}},
+                {"type": "image_url", "image_url": {"url": "https://example.test/elsewhere.png"}},
+                {"type": "input_audio", "input_audio": {"data": _SOUND, "format": "mp3"}},
+                {"type": "image", "image": {"mime_type": "image/jpeg", "bytes": 1024, "sha256": "ab" * 32}},
+                {"type": "something", "else": {"a": [1, None, True, "x\ny"]}},
+            ],
+        },
+        {"role": "assistant", "tool_calls": [call], "reasoning_content": "It may be **broken**."},
+        {"role": "tool", "tool_call_id": "c1", "content": "{'order': 7502, 'lost': False}"},
+    ]
+    found = [
+        {"page_content": "Refunds take 5 days.", "score": 0.8333, "metadata": {"title": "Refunds", "url": "kb/1"}},
+        {"content": "Orders", "id": "d-2"},
+    ]
+    answer = {"messages": [{"role": "assistant", "content": _MARKDOWN}]}
+    more = {"model": "gpt-5", "token_usage": {"prompt_tokens": 900, "completion_tokens": 40}, "cost": {"total": 0.01}}
+    tools = [{"name": "look_up_order", "description": "Find an order."}, {"name": "wave", "description": "Wave."}]
+    return {
+        "trace_id": RICH,
+        "name": "every kind of content",
+        "status": "ERROR",
+        "started_at": at(0),
+        "ended_at": at(9),
+        "input": _MARKDOWN,
+        "output": answer,
+        "tags": ["a", "b", "c", "d"],
+        "metadata": {"deep": {"er": [{"and": "deeper"}]}, "outcome": "timed_out"},
+        "spans": [
+            span(1, "planner", "AGENT", 0, 9, input="Look.", output={"done": True}),
+            span(2, "chat", "LLM", 1, 3, input={"messages": said}, output=answer, metadata={"tools": tools}, **more),
+            span(3, "search", "RETRIEVER", 3, 4, input="refund", output=found),
+            span(4, "lost", "TOOL", 4, 5, status="ERROR", error="ValueError: no\n  more", input={"a": 1})
+            | {"parent_span_id": _UNKNOWN},
+            span(5, "embed", "EMBEDDING", 5, 6, model="text-embedding-3-small", input=["a"], output=[[0.1, 0.2]]),
+            span(6, "step", "CHAIN", 6, 7),
+            span(7, "whatever", "OTHER", 7, 8),
+        ],
+    }
