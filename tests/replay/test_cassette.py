@@ -64,7 +64,7 @@ def test_what_is_written_comes_back(
     result: Any,
     tmp_path: Path,
 ) -> None:
-    """Any bytes, any text, any JSON; only requests may be spaced otherwise."""
+    """Bytes, texts and JSON come back unchanged; only the white space of requests may differ."""
     interactions = tuple(
         interaction(number, body=request, answer=answer, at=at, after=tuple(range(1, number)))
         for number, (request, answer) in enumerate(bodies, start=1)

@@ -1,4 +1,4 @@
-"""Requests that are not tool calls, of client and server: their content, in the library's own spans."""
+"""Content of requests other than tool calls, from client and server, in the library's own spans."""
 
 from __future__ import annotations
 
