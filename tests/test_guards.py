@@ -50,7 +50,7 @@ GUARDS = {
     "sdk/genai_metrics.py": {"GenAIMetricsProcessor.on_end"},
     "sdk/processor.py": {"PandaProbeSpanProcessor.on_start"},
     "assembly/span_filter.py": {"_is_chosen"},
-    "assembly/worker.py": {"Worker._work", "Worker._write_down"},
+    "assembly/worker.py": {"Worker._work", "Worker._taken"},
     "transport/asked_key.py": {"AskedKeyTransport._renew"},
 }
 """Functions, by module, whose broad handlers end a fault here. A new one needs a reason: could it be narrower?"""
