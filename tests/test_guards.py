@@ -51,7 +51,7 @@ GUARDS = {
     "sdk/processor.py": {"PandaProbeSpanProcessor.on_start"},
     "assembly/span_filter.py": {"is_chosen"},
     "compat/reflect.py": {"_Scopes.on_end"},
-    "assembly/worker.py": {"Worker._work", "Worker._write_down"},
+    "assembly/worker.py": {"Worker._work", "Worker._taken"},
     "transport/key_function.py": {"KeyFunctionTransport._renew"},
 }
 """Functions, by module, whose broad handlers end a fault here. A new one needs a reason: could it be narrower?"""
