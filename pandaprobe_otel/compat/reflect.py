@@ -17,7 +17,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from pandaprobe_otel.assembly.remote_parents import view_of
-from pandaprobe_otel.assembly.span_filter import is_chosen
+from pandaprobe_otel.assembly.span_filter import Selection, is_chosen
 from pandaprobe_otel.bootstrap import PandaProbe, init
 from pandaprobe_otel.capture.trace_context import context
 from pandaprobe_otel.delivery.randomness import randomness
@@ -161,7 +161,7 @@ class TraceScope:
 class _Scopes(SpanProcessor):
     """Processor that gives spans the session of their scope, and tells the scope which traces are sent."""
 
-    def __init__(self, selection: Any, sample_rate: float) -> None:
+    def __init__(self, selection: Selection, sample_rate: float) -> None:
         self._selection = selection
         self._least_randomness = 1.0 - sample_rate
         self._lock = threading.Lock()
@@ -170,7 +170,7 @@ class _Scopes(SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Note the trace of a span that starts within a scope, and set its session over any that the app has set."""
         scope, found = _scope.get(), span.get_span_context()
-        if scope is None or found is None:
+        if scope is None:
             return
         if scope.session_id is not None:
             span.set_attribute(names.SESSION_ID, scope.session_id)
