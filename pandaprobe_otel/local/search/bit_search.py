@@ -152,7 +152,7 @@ class _Evaluation:
             return within
         if not has_full_text() or self._sets.project is None:
             return within & self._asked(asked, within)
-        found = self._set_of(matching(self._connection, self._sets.project, phrase))
+        found = matching(self._connection, self._sets.project, phrase, self._sets.base, self._sets.size)
         identifier = uuid_in(asked.text)
         if identifier is not None:
             found |= self.by_sql("trace_id = ?", (identifier,), within=within)
