@@ -1,12 +1,13 @@
 """Speed of the pages of many traces (lists, searches, facets, overview, failures, sessions), and their file's size.
 
-    python benchmarks/local/search.py [--traces 10000] [--spans 20] [--repeats 40] [--beside 50] [--db FILE] [--kinds overview]
+    python benchmarks/local/search.py [--traces 10000] [--spans 20] [--repeats 40] [--beside 50] [--db FILE] [--kinds A]
 
 The traces are prose of Python's own documentation, about 42 kB each, in conversations that repeat what was said. A few
 hundred are posted, the others are copies of them with ids, moments and an order number of their own, so that filling
 takes minutes; all of them are sealed as usual. The last lines tell whether each kind of question takes less than 100 ms
 (p95 on the clock, over HTTP, with the page), whether the file is smaller than 25 kB for each trace, and whether 1,000
-spans/s are taken in meanwhile, posted by another process. `--db` keeps the file, and uses it again if it is there.
+spans/s are taken in meanwhile, posted by another process; the time of the CPU tells the same on a busy machine. `--db`
+keeps the file, and uses it again if it is there; `--kinds` asks only questions whose names begin so.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Final
 
@@ -43,8 +43,8 @@ def has_full_text() -> bool:
     return True
 
 
-def matching(connection: sqlite3.Connection, project: int, phrase: Phrase, base: int, size: int) -> int:
-    """Return the sealed traces of a project that have a phrase, as a set: bit n is trace `base` + n, below `size`."""
+def matching(connection: sqlite3.Connection, project: int, phrases: Sequence[Phrase], base: int, size: int) -> int:
+    """Return the sealed traces of a project that have all phrases: bit n is trace `base` + n, below `size`."""
     cursor = connection.cursor()
     cursor.row_factory = None
     table = f"words_{project}"
@@ -54,7 +54,7 @@ def matching(connection: sqlite3.Connection, project: int, phrase: Phrase, base:
     rows = cursor.execute(
         f"SELECT (rowid - ?) / {_IN_A_ROW} AS part, SUM(1 << ((rowid - ?) % {_IN_A_ROW})) FROM {table}"
         f" WHERE {table} MATCH ? AND rowid BETWEEN ? AND ? GROUP BY part",
-        (base, base, phrase.match, base, base + size - 1),
+        (base, base, " AND ".join(phrase.match for phrase in phrases), base, base + size - 1),
     )
     width = _IN_A_ROW // 8
     whole = bytearray((size // _IN_A_ROW + 1) * width)

@@ -290,7 +290,7 @@ def test_words_of_many_scripts(text: str, asked: str, is_found: bool) -> None:
     connection.execute(f"CREATE VIRTUAL TABLE words_1 {words.FORM}")
     connection.execute("INSERT INTO words_1 (rowid, body) VALUES (1, ?)", (words.joined([text]),))
 
-    assert words.matching(connection, 1, phrase, 0, 2) == (0b10 if is_found else 0)
+    assert words.matching(connection, 1, [phrase], 0, 2) == (0b10 if is_found else 0)
     assert has_phrase([text], phrase) is is_found
     connection.close()
 
@@ -305,7 +305,7 @@ def test_the_set_of_a_word_has_its_traces(having: set[int], base: int, size: int
     rows = [(number, "refund" if number in having else "other") for number in range(401)]
     connection.executemany("INSERT INTO words_1 (rowid, body) VALUES (?, ?)", rows)
 
-    found = words.matching(connection, 1, phrase, base, size)
+    found = words.matching(connection, 1, [phrase], base, size)
 
     assert found == sum(1 << number - base for number in having if base <= number < base + size)
     connection.close()
