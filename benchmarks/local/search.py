@@ -303,10 +303,11 @@ def main() -> None:
             slow = measure(*asked)
             if arguments.beside:
                 print(f"beside {arguments.beside:.0f} traces a second:", flush=True)
-                begun = time.perf_counter()
                 with posting(server, arguments.spans, arguments.beside) as times:
+                    begun = time.perf_counter()
                     slow += [f"{miss} beside" for miss in measure(*asked)]
-                rate = len(times) * arguments.spans / (time.perf_counter() - begun)
+                    took = time.perf_counter() - begun
+                rate = len(times) * arguments.spans / took
                 cuts = statistics.quantiles(times, n=100)
                 print(f"{rate:,.0f} spans/s; POST p50 {cuts[49] * 1e3:.1f} ms, p99 {cuts[98] * 1e3:.1f} ms")
                 if rate < 0.95 * LEAST_RATE:
