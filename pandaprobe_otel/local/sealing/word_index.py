@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Final
 
@@ -12,6 +12,8 @@ from pandaprobe_otel.local.sealing.facets import project_number
 from pandaprobe_otel.local.sealing.stored_trace import StoredTrace
 from pandaprobe_otel.local.search.text_words import BETWEEN, Phrase, is_data, plain, strings_in
 
+_IN_A_ROW: Final = 48
+"""Whole bytes, and few enough bits for an integer of SQLite."""
 FORM: Final = "USING fts5(body, content='', columnsize=0, tokenize='unicode61 remove_diacritics 0')"
 
 
@@ -41,14 +43,24 @@ def has_full_text() -> bool:
     return True
 
 
-def matching(connection: sqlite3.Connection, project: int, phrase: Phrase) -> list[tuple[int]]:
-    """Return the numbers of the sealed traces of a project that contain a phrase."""
+def matching(connection: sqlite3.Connection, project: int, phrases: Sequence[Phrase], base: int, size: int) -> int:
+    """Return the sealed traces of a project that have all phrases: bit n is trace `base` + n, below `size`."""
     cursor = connection.cursor()
     cursor.row_factory = None
     table = f"words_{project}"
     if not _exists(connection, table):
-        return []
-    return cursor.execute(f"SELECT rowid FROM {table} WHERE {table} MATCH ?", (phrase.match,)).fetchall()
+        return 0
+    # 48 traces in a row, since most of the time of a common word would be that of making a row for each trace.
+    rows = cursor.execute(
+        f"SELECT (rowid - ?) / {_IN_A_ROW} AS part, SUM(1 << ((rowid - ?) % {_IN_A_ROW})) FROM {table}"
+        f" WHERE {table} MATCH ? AND rowid BETWEEN ? AND ? GROUP BY part",
+        (base, base, " AND ".join(phrase.match for phrase in phrases), base, base + size - 1),
+    )
+    width = _IN_A_ROW // 8
+    whole = bytearray((size // _IN_A_ROW + 1) * width)
+    for part, bits in rows:
+        whole[part * width : (part + 1) * width] = bits.to_bytes(width, "little")
+    return int.from_bytes(whole, "little")
 
 
 def document(trace: StoredTrace) -> str:

@@ -22,8 +22,9 @@ from pandaprobe_otel.local.search.searchable_fields import Comparison
 BUCKETS: Final = 45
 SAMPLED: Final = 300
 """Number of the newest traces whose calls are timed."""
-_MOST_GROUPS: Final = 12
+_MOST_GROUPS: Final = 8
 _COLUMNS: Final = ("latency", "longest ttft", "tokens", "cost")
+_STARTED: Final = "started"
 _STATUS: Final = ("status", "ERROR")
 
 
@@ -99,11 +100,11 @@ class Measured:
             (loose,),
         ).fetchall()
         self._columns = {name: self._sets.column(name) for name in _COLUMNS}
-        self._failed = self._sets.of(*_STATUS)
+        self._columns["failed"] = Column(known=self._sets.of(*_STATUS), digits=())
 
     def range(self) -> tuple[int, int] | None:
         """Return the first and the last start; None without traces."""
-        started = self._sets.column("started")
+        started = self._sets.column(_STARTED)
         ends = [row["started_at"] for row in self.rows]
         if self.bits:
             ends += [started.ranked(0, self.bits), started.ranked(self.bits.bit_count() - 1, self.bits)]
@@ -111,38 +112,21 @@ class Measured:
 
     def figures(self, bits: int, rows: Sequence[Row]) -> Figures:
         """Return the figures of some of the traces."""
-        low = (bits & -bits).bit_length() - 1 if bits else 0
-        part, columns = bits >> low, self._columns
-        if 2 * part.bit_length() < self._sets.size:  # cutting costs as much as counting in twice the length
-            columns = {name: column.part(low, part.bit_length()) for name, column in columns.items()}
-        else:
-            part = bits
-        waits = [row["first_token"] for row in rows if row["first_token"] is not None]
-        times = [row["ended_at"] - row["started_at"] for row in rows if row["ended_at"] is not None]
-        return Figures(
-            count=bits.bit_count() + len(rows),
-            errors=(bits & self._failed).bit_count() + sum(row["status"] == "ERROR" for row in rows),
-            p50_ms=_rank(columns["latency"], part, times, 0.5),
-            p95_ms=_rank(columns["latency"], part, times, 0.95),
-            first_token_ms=_rank(columns["longest ttft"], part, waits, 0.5),
-            tokens=columns["tokens"].total(part) + sum(row["total_tokens"] for row in rows),
-            cost=columns["cost"].total(part) / COST_UNITS + math.fsum(row["total_cost"] for row in rows),
-        )
+        return _figures(*_cut(bits, self._columns, self._sets.size)[:2], rows)
 
     def buckets(self, start: int, end: int) -> list[Bucket]:
         """Return the figures of equal intervals of a range."""
         width = max(math.ceil((end - start) / BUCKETS), 1)
+        edges = [start + at * width for at in range(BUCKETS + 1)]
         places: list[list[Row]] = [[] for _ in range(BUCKETS)]
         for row in self.rows:
             places[min(max(int(row["started_at"] - start) // width, 0), BUCKETS - 1)].append(row)
-        started, left = self._sets.column("started"), self.bits
-        found: list[Bucket] = []
-        for at, rows in enumerate(places):
-            begin, until = start + at * width, start + (at + 1) * width
-            bits = left if at == BUCKETS - 1 else started.compared(Comparison.LESS, until, left)
-            left &= ~bits
-            found.append(Bucket(start=begin, end=until, figures=self.figures(bits, rows)))
-        return found
+        columns = {**self._columns, _STARTED: self._sets.column(_STARTED)}
+        parts = _parted(edges[1:-1], self.bits, columns, self._sets.size)
+        return [
+            Bucket(start=edges[at], end=edges[at + 1], figures=_figures(*part, rows))
+            for at, (part, rows) in enumerate(zip(parts, places, strict=True))
+        ]
 
     def groups(self) -> dict[str, list[Group]]:
         """Return the figures of the most frequent models, tools, releases and environments."""
@@ -216,6 +200,50 @@ def overview_of(connection: sqlite3.Connection, found: Found, start: int | None,
         total=measured.figures(measured.bits, measured.rows),
         buckets=measured.buckets(start, max(last + 1, end or 0)),
         groups=measured.groups(),
+    )
+
+
+def _cut(bits: int, columns: Mapping[str, Column], size: int) -> tuple[int, Mapping[str, Column], int]:
+    """Return a set and columns without what lies before and behind the set, and their size.
+
+    They stay as they are if that is less than half: cutting takes as long as counting in twice the length.
+    """
+    low = (bits & -bits).bit_length() - 1 if bits else 0
+    length = (bits >> low).bit_length()
+    if 2 * length >= size:
+        return bits, columns, size
+    return bits >> low, {name: column.part(low, length) for name, column in columns.items()}, length
+
+
+def _parted(
+    edges: Sequence[int], bits: int, columns: Mapping[str, Column], size: int
+) -> list[tuple[int, Mapping[str, Column]]]:
+    """Return the traces that started between edges, each set with its columns, by halves.
+
+    Traces come about in the order of their starts, so that each half is shorter than the whole.
+    """
+    bits, columns, size = _cut(bits, columns, size)
+    if not edges:
+        return [(bits, columns)]
+    middle = len(edges) // 2
+    before = columns[_STARTED].compared(Comparison.LESS, edges[middle], bits)
+    return [
+        *_parted(edges[:middle], before, columns, size),
+        *_parted(edges[middle + 1 :], bits & ~before, columns, size),
+    ]
+
+
+def _figures(bits: int, columns: Mapping[str, Column], rows: Sequence[Row]) -> Figures:
+    waits = [row["first_token"] for row in rows if row["first_token"] is not None]
+    times = [row["ended_at"] - row["started_at"] for row in rows if row["ended_at"] is not None]
+    return Figures(
+        count=bits.bit_count() + len(rows),
+        errors=(bits & columns["failed"].known).bit_count() + sum(row["status"] == "ERROR" for row in rows),
+        p50_ms=_rank(columns["latency"], bits, times, 0.5),
+        p95_ms=_rank(columns["latency"], bits, times, 0.95),
+        first_token_ms=_rank(columns["longest ttft"], bits, waits, 0.5),
+        tokens=columns["tokens"].total(bits) + sum(row["total_tokens"] for row in rows),
+        cost=columns["cost"].total(bits) / COST_UNITS + math.fsum(row["total_cost"] for row in rows),
     )
 
 

@@ -290,8 +290,24 @@ def test_words_of_many_scripts(text: str, asked: str, is_found: bool) -> None:
     connection.execute(f"CREATE VIRTUAL TABLE words_1 {word_index.FORM}")
     connection.execute("INSERT INTO words_1 (rowid, body) VALUES (1, ?)", (word_index.joined([text]),))
 
-    assert bool(word_index.matching(connection, 1, phrase)) is is_found
+    assert word_index.matching(connection, 1, [phrase], 0, 2) == (0b10 if is_found else 0)
     assert has_phrase([text], phrase) is is_found
+    connection.close()
+
+
+@given(st.sets(st.integers(0, 400)), st.integers(0, 200), st.integers(1, 300))
+def test_the_set_of_a_word_has_its_traces(having: set[int], base: int, size: int) -> None:
+    """Bit n is trace `base` + n, whatever the traces before, behind and between."""
+    phrase = phrase_of("refund")
+    assert phrase is not None
+    connection = sqlite3.connect(":memory:")
+    connection.execute(f"CREATE VIRTUAL TABLE words_1 {word_index.FORM}")
+    rows = [(number, "refund" if number in having else "other") for number in range(401)]
+    connection.executemany("INSERT INTO words_1 (rowid, body) VALUES (?, ?)", rows)
+
+    found = word_index.matching(connection, 1, [phrase], base, size)
+
+    assert found == sum(1 << number - base for number in having if base <= number < base + size)
     connection.close()
 
 
