@@ -91,6 +91,6 @@ class Bills:
         if bill.count > self.limit:
             raise Refused(
                 "refused",
-                f"{bill.count} {self.unit}, and {self.limit} are left",
-                f"choose fewer targets or metrics; the person raises it with {self.option}",
+                f"{bill.count} {self.unit}, but only {self.limit} are left",
+                f"choose fewer targets or metrics; the person can raise the limit with {self.option}",
             )
