@@ -47,7 +47,7 @@ def yaml_of(document: Mapping[str, Any]) -> str:
 
 def _members(value: Mapping[str, Any], indent: str) -> Iterator[str]:
     for key, item in value.items():
-        kind: type[Any] = type(item)
+        kind = type(item)  # pyright: ignore[reportUnknownVariableType]
         if kind is str:
             yield f"{indent}{_key(key)}: {_scalar(item)}\n"
         elif kind is list and len(item) == 1 and type(item[0]) is str:  # a header
