@@ -220,7 +220,7 @@ def test_two_runs_side_by_side(tmp_path: Path) -> None:
             marks = [(spans.nth(n).get_attribute("class") or "").split()[1] for n in range(spans.count())]
             assert marks == ["same", "same", "changed", "left", "right"]
             assert "refund() 0 ms before only" in spans.nth(3).inner_text()
-            assert page.get_by_text("3 spans of 5 not the same").is_visible()
+            assert page.get_by_text("3 spans of 5 differ").is_visible()
             page.locator("summary", has_text="input changed").click()
             assert page.locator("#case-0 del:visible").all_inner_texts() == ["- refunded", '-   "number": "A-17"']
             assert page.locator("#case-0 ins:visible").all_inner_texts() == ["+ sorry", '+   "number": "A-71"']

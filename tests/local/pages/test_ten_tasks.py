@@ -235,7 +235,7 @@ def evaluate_two_traces(tab: Page, shop: Shop) -> None:
     newest = [trace["trace_id"] for trace in shop.items("/traces")[:2]]
     for number in range(2):
         tab.get_by_role("checkbox", name="Choose").nth(number).click()
-    tab.get_by_role("button", name="Act on the chosen").click()
+    tab.get_by_role("button", name="Act on the selected").click()
     tab.get_by_role("checkbox", name="confidence").click()
     tab.get_by_role("button", name="Evaluate").click()
     expect(tab.get_by_role("status")).to_contain_text("confidence of 2 traces started")
