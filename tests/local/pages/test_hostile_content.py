@@ -21,6 +21,7 @@ import shop_traces as shop
 from chromium import chromium
 from hostile_markdown import ELSEWHERE, HOSTILE, SCRIPT
 from pandaprobe_otel.local import LocalServer
+from rings import IN_FULL
 from shop_pages import http_of
 from watched_tabs import Watched
 
@@ -105,6 +106,7 @@ def as_json(text: str) -> list[Any]:
 
 
 PLACES: Final[tuple[Callable[[str], list[Any]], ...]] = (as_markdown, as_pictures, as_links, as_code, as_json)
+IN_CI: Final = (as_markdown, as_pictures)
 
 AUDIT: Final = """
 () => {
@@ -208,7 +210,10 @@ def assert_inert(tab: Page, where: str) -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
+@pytest.mark.parametrize(
+    "place",
+    [pytest.param(place, id=place.__name__, marks=() if place in IN_CI else IN_FULL) for place in PLACES],
+)
 def test_no_page_runs_or_loads_it(browser: Browser, tmp_path: Path, place: Callable[[str], list[Any]]) -> None:
     """Without its policy, a browser still finds nothing to run and nothing to ask for."""
     assert len(HOSTILE) >= 34
