@@ -143,7 +143,9 @@ def check_true(shop: Shop, name: str) -> None:
     assert result.verdict is Verdict.ACCEPTED, result
     assert len(result.unseen) >= 6
     assert all(sum(each.new) > sum(each.old) for each in result.unseen)
-    assert 0 < result.live_calls <= MOST_LIVE
+    # A mended tool whose result no model reads changes no request, so every answer is played.
+    assert result.live_calls > 0 or name == "code"
+    assert result.live_calls <= MOST_LIVE
     text = (shop.folder / "pull_request.md").read_text(encoding="utf-8")
     assert "```diff" in text
     assert "p = " in text
