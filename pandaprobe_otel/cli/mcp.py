@@ -73,9 +73,9 @@ def mcp_command(connect: Callable[..., Any], output_format: str, **options: Any)
     from pandaprobe_otel.mcp_server.trace_reader import Reading
 
     if options["entry"] and not options["allow_writes"]:
-        raise click.UsageError("--entry is about --allow-writes, which is not given")
+        raise click.UsageError("--entry needs --allow-writes")
     if options["allowed"] and not options["entry"]:
-        raise click.UsageError("--allow is about --entry, which is not given")
+        raise click.UsageError("--allow needs --entry")
     allowed = ServerOptions(
         writes=options["allow_writes"],
         entry=options["entry"],

@@ -1,8 +1,7 @@
-"""The client for `pandaprobe.reflect.Reflect` of the official SDK: Reflect learns of traces that this library makes.
+"""The client with which Reflect of the official SDK (`pandaprobe.reflect.Reflect`) finds the traces of this library.
 
-Reflect opens a scope around each run of an agent, and evaluates the traces that were submitted in it. The official
-client sees only traces of its own; this one adds those of the OpenTelemetry provider, with the session and the role
-that Reflect gives them.
+Reflect opens a scope around each run of an agent, and evaluates the traces of that scope. The official client sees only
+its own traces. This one adds those of the OpenTelemetry provider, with Reflect's session and role.
 """
 
 from __future__ import annotations
@@ -31,28 +30,32 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
 
+MOST_NOTED: Final = 10_000
+"""Most traces that a scope remembers, whether they are sent or not."""
 _scope: Final[ContextVar[TraceScope | None]] = ContextVar("pandaprobe_otel.reflect", default=None)
 
 
 def reflect_client(client: Any = None, *, tracer_provider: TracerProvider | None = None) -> Any:
-    """Return the client to construct `Reflect` with: a ReflectClient, where Reflect's types name the official class.
+    """Return the client for `Reflect`: a ReflectClient, although Reflect's types name the official class.
 
     Args:
         client: The official SDK's client, if the app has one. Default: one with the settings of `init()`.
         tracer_provider: The provider whose spans are sent to PandaProbe, if it is not the global one.
 
-    Raises ConfigError if traces are not sent to PandaProbe, which could then evaluate none.
+    Raises ConfigError if the settings send no traces to PandaProbe, because it then has none to evaluate.
     """
     handle = init()
     config = handle.config
     provider: Any = tracer_provider or trace.get_tracer_provider()
     if not handle.enabled or config.local is not None or not hasattr(provider, "add_span_processor"):
-        raise ConfigError("Reflect evaluates traces in PandaProbe, and none are sent there: call init() with a key")
+        raise ConfigError(
+            "Reflect evaluates traces in PandaProbe, but no traces are sent there: call init() with a key"
+        )
     if client is None:
         import pandaprobe
 
         key = config.api_key() if callable(config.api_key) else config.api_key
-        client = pandaprobe.Client(  # a local PandaProbe needs no key, the official client does
+        client = pandaprobe.Client(  # the official client requires a key, even for a local PandaProbe
             api_key=key or "local", project_name=config.project_name, endpoint=config.endpoint
         )
     scopes = _Scopes(config.spans, config.sample_rate)
@@ -61,7 +64,7 @@ def reflect_client(client: Any = None, *, tracer_provider: TracerProvider | None
 
 
 class ReflectClient:
-    """The official client, with scopes that see traces of this library; everything else is the official client's."""
+    """The official client, with scopes that also collect the traces of this library."""
 
     def __init__(self, client: Any, handle: PandaProbe, scopes: _Scopes) -> None:
         self._client = client
@@ -79,23 +82,23 @@ class ReflectClient:
         max_traces: int = 1000,
         on_submit: Any = None,
     ) -> TraceScope:
-        """Return a scope of the traces that are made in it. `on_submit` gets those of the official client only."""
+        """Return a scope that collects traces. `on_submit` receives only those of the official client."""
         theirs = self._client.capture_traces(
             metadata=metadata, session_id=session_id, max_traces=max_traces, on_submit=on_submit
         )
         return TraceScope(self._scopes, theirs, metadata=metadata, session_id=session_id, max_traces=max_traces)
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Deliver the traces of both within `timeout` seconds each; return whether all of ours were delivered."""
+        """Deliver the traces of both clients, each within `timeout` seconds; return whether all of ours arrived."""
         self._client.flush(timeout=timeout)
         return self._handle.flush(timeout)
 
 
 class TraceScope:
-    """The traces that are made within a block, by this library or the official SDK, in the order of their beginning.
+    """Traces of a block, by this library or the official SDK, in the order of their start.
 
-    A trace that is sampled out or that the setting `spans` leaves out is not among them: it can never be evaluated.
-    Tasks that go on after the block keep its session and metadata; their traces are not collected any more.
+    Traces that are sampled out, or left out by the setting `spans`, are omitted, because they can never be evaluated.
+    Tasks that continue after the block keep its session and metadata, but their traces are no longer collected.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class TraceScope:
         self._token: Token[TraceScope | None] | None = None
         self._blocks = ExitStack()
         self._ours: dict[int, bool] = {}
+        self._is_full = False
         self.session_id = session_id
         self.closed = False
 
@@ -126,11 +130,19 @@ class TraceScope:
     @property
     def overflow(self) -> bool:
         """True if there were more traces than the scope may hold."""
-        return bool(self._theirs.overflow) or sum(self._ours.values()) + len(self._theirs.trace_ids) > self._most
+        return (
+            self._is_full
+            or bool(self._theirs.overflow)
+            or sum(self._ours.values()) + len(self._theirs.trace_ids) > self._most
+        )
 
-    def began(self, trace_id: int) -> None:
-        """Note a trace; nothing tells yet whether it will be sent."""
+    def began(self, trace_id: int) -> bool:
+        """Remember a trace, which may not be sent; return False if the scope is full."""
+        if trace_id not in self._ours and len(self._ours) >= MOST_NOTED:
+            self._is_full = True
+            return False
         self._ours.setdefault(trace_id, False)
+        return True
 
     def is_sent(self, trace_id: int) -> None:
         """Note that a trace is sent."""
@@ -159,7 +171,7 @@ class TraceScope:
 
 
 class _Scopes(SpanProcessor):
-    """Processor that gives spans the session of their scope, and tells the scope which traces are sent."""
+    """Processor that sets the session of a scope on its spans, and reports to the scope which traces are sent."""
 
     def __init__(self, selection: Selection, sample_rate: float) -> None:
         self._selection = selection
@@ -168,7 +180,7 @@ class _Scopes(SpanProcessor):
         self._open: dict[int, TraceScope] = {}
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Note the trace of a span that starts within a scope, and set its session over any that the app has set."""
+        """Report the trace of a span to its scope, and replace the span's session by that of the scope."""
         scope, found = _scope.get(), span.get_span_context()
         if scope is None:
             return
@@ -176,10 +188,11 @@ class _Scopes(SpanProcessor):
             span.set_attribute(names.SESSION_ID, scope.session_id)
         if not scope.closed and randomness(found.trace_id) >= self._least_randomness:
             with self._lock:
-                self._open.setdefault(found.trace_id, scope).began(found.trace_id)
+                if self._open.get(found.trace_id, scope).began(found.trace_id):
+                    self._open.setdefault(found.trace_id, scope)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Tell the scope of a span that its trace is sent, if this span is one for which it is."""
+        """Report a trace to its scope as sent if this span causes it to be sent."""
         found = span.get_span_context()
         scope = None if found is None else self._open.get(found.trace_id)
         if found is None or scope is None:

@@ -37,7 +37,7 @@ def approved_evaluate(writers: WriterTools) -> Any:
 
 
 def approved_improve(improver: ImproveTools) -> Any:
-    """Return `improve`, which asks a person before a test is run, where the client can."""
+    """Return `improve` in a form that asks a person before a test runs, if the client can."""
 
     def asked(context: Context[Any, Any], confirm: str | None = None) -> Approval | Elicit[Approval]:
         calls = improver.calls_of(confirm)

@@ -1,4 +1,4 @@
-"""Bills: what something would cost, told before it is run, with a code that runs exactly that, once."""
+"""Bills: the cost of a run before it starts, with a code that starts exactly this run once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
-    """Target and metrics of what is to be run, and how many judgements or calls of models that may take."""
+    """Target and metrics of a run, and the most judgements or model calls that it may take."""
 
     target: str
     metrics: Sequence[str]
@@ -27,7 +27,7 @@ class Bill:
 
 @dataclass(slots=True)
 class Bills:
-    """Bills that were told, and what is left of `limit`. Thread-safe."""
+    """Issued bills, and the remaining judgements or model calls of `limit`. Thread-safe."""
 
     limit: int
     unit: str = "judgements would be billed"
@@ -38,7 +38,7 @@ class Bills:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def tell(self, bill: Bill) -> str:
-        """Return the code of a bill. Raises Refused if it exceeds the remaining judgements."""
+        """Return the code of a bill. Raises Refused if its count exceeds the remaining `limit`."""
         with self._lock:
             self._check(bill)
             while len(self._told) >= _MOST:
@@ -48,13 +48,13 @@ class Bills:
             return code
 
     def count_of(self, code: str) -> int | None:
-        """Return the count of a bill; None for a code that is not good."""
+        """Return the count of a bill; None for an invalid code."""
         with self._lock:
             _, bill = self._told.get(code, (0.0, None))
             return None if bill is None else bill.count
 
     def spend(self, count: int) -> bool:
-        """Take from what is left without a bill; return False, and take nothing, if that is not enough."""
+        """Subtract a count from `limit` without a bill; return False, and subtract nothing, if too few are left."""
         with self._lock:
             if count > self.limit:
                 return False
@@ -62,12 +62,12 @@ class Bills:
             return True
 
     def give_back(self, count: int) -> None:
-        """Return what was taken and not used; a negative count takes what was used beyond it."""
+        """Add an unused count to `limit` again; a negative count subtracts further use."""
         with self._lock:
             self.limit = max(self.limit + count, 0)
 
     def take(self, code: str, bill: Bill) -> None:
-        """Use up a code, for the evaluation it was issued for. Raises Refused for any other and for an expired one."""
+        """Use up a code for the run of its bill. Raises Refused for any other and for an expired one."""
         with self._lock:
             until, told = self._told.pop(code, (0.0, None))
             if told is None:

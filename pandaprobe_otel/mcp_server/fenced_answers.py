@@ -21,7 +21,7 @@ def answer(text: str, numbers: Mapping[str, Any], *, links: Sequence[ResourceLin
 
 
 def refusal(error: Refused, recorded: str) -> CallToolResult:
-    """Return an error as a model reads it, and as a program does; `recorded` stands in a fence already, or is empty."""
+    """Return an error in the forms for a model and for a program. `recorded` is empty or already inside a fence."""
     lines = [f"{error.code}: {inert(str(error))[:_MOST]}", recorded, f"Next: {error.step}" if error.step else ""]
     text = "\n".join(filter(None, lines))
     return CallToolResult(

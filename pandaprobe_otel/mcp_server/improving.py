@@ -1,6 +1,6 @@
-"""The tool that proves a change, registered with `--entry` and `--allow`: cases, candidates, paired runs, the verdict.
+"""The tool `improve`, registered with `--entry` and `--allow`: cases, candidates, paired runs and the verdict.
 
-The program runs in processes of its own, by `pandaprobe-otel improve`. Nothing is applied: that is for the person.
+The program runs in separate processes, by `pandaprobe-otel improve`. Only a person applies a change.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MOST_TOKENS: Final = 2_000
 
 @dataclass(frozen=True, slots=True)
 class _Test:
-    """A test that runs: its process, and the calls that were reserved for it."""
+    """A running test: its process, and the model calls reserved for it."""
 
     process: subprocess.Popen[bytes]
     reserved: int
@@ -48,7 +48,7 @@ class _Test:
 
 
 class ImproveTools:
-    """Improvements below `.pandaprobe/improve` of the program's folder, each in a folder of its own."""
+    """Improvements, each in its own folder below `.pandaprobe/improve` of the program's folder."""
 
     def __init__(self, reading: Reading, options: ServerOptions, calls: Bills) -> None:
         self._reading = reading
@@ -89,7 +89,7 @@ class ImproveTools:
         return self._report(folder)
 
     def calls_of(self, confirm: str | None) -> int | None:
-        """Return the calls of a bill by its code; None for no code, and for one that is not good."""
+        """Return the calls of a bill by its code; None without a code or for an invalid one."""
         return None if confirm is None else self._calls.count_of(confirm)
 
     def _start(self, folder: Path, group: str | None, query: str) -> CallToolResult:
@@ -118,7 +118,7 @@ class ImproveTools:
         return self._evidence(folder)
 
     def _body_or_none(self, trace_id: str) -> dict[str, Any] | None:
-        """Return a trace as it is stored; None if it was deleted since it was found."""
+        """Return a stored trace; None if it was deleted after the search."""
         try:
             return self._reading.trace(trace_id).model_dump(mode="json")
         except NotFound:
@@ -208,6 +208,6 @@ class ImproveTools:
         return [*self._options.command, "improve", step, *options, "--folder", str(folder)]
 
     def _end(self) -> None:
-        """End tests that run; their finished pairs are kept, and another test goes on from there."""
+        """Stop running tests. The next test continues after their finished pairs."""
         for running in self._tests.values():
             running.process.terminate()

@@ -26,7 +26,7 @@ Code = Literal[
 
 
 class Refused(Exception):
-    """A call that is not carried out: its code, why, and the next step.
+    """A refused call: its code, the reason, and the next step.
 
     `recorded` is what a traced program may have written, such as names of its spans: it is shown in a fence.
     """

@@ -137,7 +137,7 @@ def _description(tool: Tool) -> str:
 
 
 def _doctor(reading: Reading, options: ServerOptions, bills: Bills, calls: Bills) -> CallToolResult:
-    """Tell which PandaProbe is asked, whether it answers, and what this server may do."""
+    """Report which PandaProbe is used, whether it answers, and what this server may do."""
     credentials = reading.client.credentials
     problems: list[str] = []
     try:

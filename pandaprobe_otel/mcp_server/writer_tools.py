@@ -51,7 +51,7 @@ class WriterTools:
         return self._judged(sessions, traces, metrics)
 
     def judgements_of(self, confirm: str | None) -> int | None:
-        """Return the judgements of a bill by its code; None for no code, and for one that is not good."""
+        """Return the judgements of a bill by its code; None without a code or for an invalid one."""
         return None if confirm is None else self._bills.count_of(confirm)
 
     def add_score(self, target: str, name: str, value: float | bool | str, reason: str | None = None) -> CallToolResult:

@@ -18,7 +18,7 @@ _FINEST: Final = 64
 
 
 class EarlierBodies:
-    """The last bodies about which something is known. Thread-safe."""
+    """The newest request bodies that were scanned. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -30,9 +30,9 @@ class EarlierBodies:
             self._bodies.append(body)
 
     def new_part(self, body: bytes) -> tuple[int, int]:
-        """Return the begin and the end of a body's new part.
+        """Return the start and the end of a body's new part.
 
-        One earlier body begins with all that precedes the part, and ends with all that follows it.
+        One earlier body starts with everything before the part, and ends with everything after it.
         """
         best = (0, len(body))
         if len(body) <= _FEW:
