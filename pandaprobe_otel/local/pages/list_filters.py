@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from pandaprobe_otel.local.models.fields import SortOrder
 from pandaprobe_otel.local.models.traces import TraceSortBy
-from pandaprobe_otel.local.search.language import All, Parsed, parse
+from pandaprobe_otel.local.search.language import All, Parsed, narrowed, parse
 from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
 
 _MICROS_OF: Final = {"hour": 3_600_000_000, "day": 86_400_000_000, "week": 7 * 86_400_000_000}
@@ -66,7 +66,7 @@ class ListFilters(BaseModel, frozen=True):
         """Return the values of a link to the list with one more term, or without the term if it is there."""
         wanted = f"-{term}" if excluded else term
         others = f" {self.q} ".replace(f" -{term} ", " ").replace(f" {term} ", " ").strip()
-        q = others if self.has(wanted) else f"{others} {wanted}".strip()
+        q = others if self.has(wanted) else narrowed(others, wanted)
         return {**self.kept, "q": q}
 
     def has(self, term: str) -> bool:

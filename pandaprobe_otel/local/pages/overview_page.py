@@ -1,4 +1,4 @@
-"""Page of plots: volume, errors, latencies, tokens and cost. Each point links to its traces."""
+"""Page of plots: volume, errors, latencies, tokens, cost and scores. Each point links to its traces."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from pandaprobe_otel.local.pages.access import signed_in
 from pandaprobe_otel.local.pages.charts import HEIGHT, WIDTH, Column, columns_of, line_of
 from pandaprobe_otel.local.pages.navigation import Context, context_of
 from pandaprobe_otel.local.pages.rendering import duration, money, page, short_number
-from pandaprobe_otel.local.search.language import parse
+from pandaprobe_otel.local.search.language import narrowed, parse
 from pandaprobe_otel.local.search.searchable_fields import SearchError
 from pandaprobe_otel.local.store.overview_figures import SAMPLED, Bucket, Figures, Overview
+from pandaprobe_otel.local.store.score_figures import SCORED
 from pandaprobe_otel.local.store.trace_filter import Search, TraceFilter
 from pandaprobe_otel.local.times import DAY, HOUR, iso
 
 router = APIRouter(prefix="/ui", include_in_schema=False, dependencies=[Depends(signed_in)])
 
+_SCORE_LINES: Final = 3
+_SMALLEST_SHARE: Final = 0.01
+"""Height of the column of a score of 0, so that it can be seen and clicked."""
 _LENGTHS: Final = {"hour": HOUR, "day": DAY, "week": 7 * DAY, "month": 30 * DAY}
 
 
@@ -36,10 +40,14 @@ class OverviewQuery(BaseModel, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plot:
-    """A plot of columns, marked parts of them, and lines, each with a legend. `top` is the value of its upper edge."""
+    """A plot of columns, marked parts of them, and lines, each with a legend. `top` is the value of its upper edge.
+
+    `measure` is the legend of the columns, where the title does not name them.
+    """
 
     title: str
     top: str
+    measure: str = ""
     columns: Sequence[Column] = ()
     marked: Sequence[Column] = ()
     lines: Sequence[tuple[str, str, str]] = ()
@@ -60,12 +68,16 @@ def show_overview(request: Request, asked: Annotated[OverviewQuery, Query()]) ->
         overview = services.queries.overview(context.project_id, wanted, now if asked.within else None)
     except SearchError as error:
         wrong = error
+    # The list has no range of a month, so links carry the range as a term.
+    after = f"after:{iso(overview.buckets[0].start)}" if asked.within and overview is not None else ""
     return page(
         "overview.html",
         context=context,
         asked=asked,
         overview=overview,
+        link_to=lambda term: context.link("/ui", q=narrowed(asked.q, f"{term} {after}".strip())),
         sampled=SAMPLED,
+        scored=SCORED,
         wrong=wrong,
         plots=[] if overview is None else _plots(context, asked, overview),
         width=WIDTH,
@@ -76,9 +88,9 @@ def show_overview(request: Request, asked: Annotated[OverviewQuery, Query()]) ->
 
 
 def _plots(context: Context, asked: OverviewQuery, overview: Overview) -> list[Plot]:
-    def link(bucket: Bucket) -> str:
-        part = f"after:{iso(bucket.start)} before:{iso(bucket.end)}"
-        return context.link("/ui", q=f"{asked.q} {part}".strip())
+    def link(bucket: Bucket, more: str = "") -> str:
+        part = f"{more} after:{iso(bucket.start)} before:{iso(bucket.end)}"
+        return context.link("/ui", q=narrowed(asked.q, part.strip()))
 
     def columns(value: Callable[[Figures], float], label: Callable[[float], str], top: float) -> list[Column]:
         values = [(value(bucket.figures), bucket) for bucket in overview.buckets]
@@ -100,6 +112,7 @@ def _plots(context: Context, asked: OverviewQuery, overview: Overview) -> list[P
         Plot(
             title="Time",
             top=duration(slowest),
+            measure="p95",
             columns=columns(lambda figures: figures.p95_ms or 0, lambda ms: f"p95 {duration(ms)}", slowest),
             lines=[
                 line("p50", lambda figures: figures.p50_ms, slowest),
@@ -112,7 +125,30 @@ def _plots(context: Context, asked: OverviewQuery, overview: Overview) -> list[P
             columns=columns(lambda figures: figures.tokens, lambda count: f"{count:,.0f} tokens", tokens),
         ),
         Plot(title="Cost", top=money(cost), columns=columns(lambda figures: figures.cost, money, cost)),
+        *([_scores(overview, link)] if overview.scores else []),
     ]
+
+
+def _scores(overview: Overview, link: Callable[[Bucket, str], str]) -> Plot:
+    """Return the means of the most frequent score as columns, of the next ones as lines. Scores are 0 to 1."""
+    first, *others = overview.scores[: 1 + _SCORE_LINES]
+    columns = [
+        (
+            0.0 if mean is None else max(mean, _SMALLEST_SHARE),
+            f"{_when(bucket)}: {first.name} {mean or 0:.3g} ({count} traces)",
+            link(bucket, first.search or "scored"),
+        )
+        for bucket, mean, count in zip(overview.buckets, first.means, first.counts, strict=True)
+    ]
+    return Plot(
+        title="Scores",
+        top="1",
+        measure=first.name,
+        columns=columns_of(columns, 1.0),
+        lines=[
+            (score.name, line_of(score.means, 1.0), f"score-{number}") for number, score in enumerate(others, start=2)
+        ],
+    )
 
 
 def _most(overview: Overview, value: Callable[[Figures], float]) -> float:

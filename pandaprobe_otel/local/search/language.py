@@ -121,12 +121,41 @@ def parse(text: str) -> Parsed:
     return Parsed(query, tuple(dict.fromkeys(parser.notes)))
 
 
+def narrowed(text: str, term: str) -> str:
+    """Return a query with one more term, which all its traces must match. Brackets go around alternatives."""
+    text = text.strip()
+    try:
+        has_alternatives = isinstance(parse(text).query, AnyOf) and not _is_bracketed(text)
+    except SearchError:
+        has_alternatives = False
+    return f"({text}) {term}".strip() if has_alternatives else f"{text} {term}".strip()
+
+
+def _is_bracketed(text: str) -> bool:
+    """Return whether one pair of brackets encloses all of a query."""
+    level = 0
+    tokens = _tokens(text)
+    for token in tokens:
+        level += (token.kind == "open") - (token.kind == "close")
+        if level == 0:
+            return token is tokens[-1]
+    return False
+
+
 def search_for(key: str, name: str) -> str:
     """Return the search for a name. A name that the language cannot quote is searched for by its beginning."""
     if _SIMPLE.fullmatch(name):
         return f"{key}:{name}"
     quoted = name.partition('"')[0]
     return f'{key}:"{quoted}{"" if quoted == name else "*"}"'
+
+
+def search_for_score(name: str) -> str | None:
+    """Return the search for all traces with a numeric score of a name; None if the language cannot write the name."""
+    if not name.strip() or set(name) & set('"<>='):
+        return None
+    quoted = name if _SIMPLE.fullmatch(name) else f'"{name}"'
+    return f"score:{quoted}>=0"
 
 
 class _Parser:

@@ -1,4 +1,4 @@
-"""Figures of an overview: statistics of a project's traces over time, and by model, tool, release and environment.
+"""Figures of an overview: statistics of a project's traces over time, and by model, tool, agent and other names.
 
 Indexed traces are counted by sets of bits. The others are read as rows and added.
 """
@@ -18,6 +18,7 @@ from pandaprobe_otel.local.sealing.sliced_numbers import Column
 from pandaprobe_otel.local.search.bit_search import Found
 from pandaprobe_otel.local.search.language import search_for
 from pandaprobe_otel.local.search.searchable_fields import Comparison
+from pandaprobe_otel.local.store.score_figures import Score, scores_of
 
 BUCKETS: Final = 45
 SAMPLED: Final = 300
@@ -77,10 +78,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """All figures of a range. `groups` are by model, tool, release and environment, the most frequent first."""
+    """All figures of a range. `groups` are by model, tool, agent, release and environment, the most frequent first."""
 
     total: Figures
     buckets: Sequence[Bucket]
+    scores: Sequence[Score]
     groups: Mapping[str, Sequence[Group]]
 
 
@@ -129,10 +131,11 @@ class Measured:
         ]
 
     def groups(self) -> dict[str, list[Group]]:
-        """Return the figures of the most frequent models, tools, releases and environments."""
+        """Return the figures of the most frequent models, tools, agents, releases and environments."""
         return {
             "model": self._called("model", "LLM", "model"),
             "tool": self._called("tool", "TOOL", "name"),
+            "agent": self._called("agent", "AGENT", "name"),
             "release": self._named("release", "release"),
             "environment": self._named("env", "environment"),
         }
@@ -188,7 +191,9 @@ class Measured:
         return sorted(some, key=lambda one: (-(one[1].bit_count() + len(one[2])), one[0]))[:_MOST_GROUPS]
 
 
-def overview_of(connection: sqlite3.Connection, found: Found, start: int | None, end: int | None) -> Overview | None:
+def overview_of(
+    connection: sqlite3.Connection, project_id: str, found: Found, start: int | None, end: int | None
+) -> Overview | None:
     """Return the figures of traces from `start` until before `end`, or of all traces; None without traces."""
     measured = Measured(connection, found)
     ends = measured.range()
@@ -196,9 +201,11 @@ def overview_of(connection: sqlite3.Connection, found: Found, start: int | None,
         return None
     first, last = ends
     start = first if start is None else start
+    buckets = measured.buckets(start, max(last + 1, end or 0))
     return Overview(
         total=measured.figures(measured.bits, measured.rows),
-        buckets=measured.buckets(start, max(last + 1, end or 0)),
+        buckets=buckets,
+        scores=scores_of(connection, project_id, found, start, buckets[0].end - buckets[0].start, len(buckets)),
         groups=measured.groups(),
     )
 

@@ -101,7 +101,8 @@ class Queries:
     def overview(self, project_id: str, wanted: TraceFilter, until: int | None) -> Overview | None:
         """Return the figures of the matching traces, up to a moment if given; None without any."""
         with self._database.read() as connection:
-            return overview_of(connection, found_by(connection, project_id, wanted), wanted.after, until)
+            found = found_by(connection, project_id, wanted)
+            return overview_of(connection, project_id, found, wanted.after, until)
 
     def proposals(self, project_id: str, term: str) -> Sequence[Proposal]:
         """Return the completions of a search term."""

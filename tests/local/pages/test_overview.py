@@ -46,6 +46,13 @@ def release(tokens: int) -> str | None:
     return f"r{tokens % 3}" if tokens else None
 
 
+def scores(tokens: int) -> dict[str, float | None]:
+    """Return the scores of a trace with so many tokens. One has no number, as a failed evaluation leaves it."""
+    if tokens % 4 == 0:
+        return {}
+    return {"quality": tokens / 50, "balance": None if tokens % 7 == 0 else 1 - tokens / 50}
+
+
 def overview(rows: list[Row], sealed: int, until: int) -> Overview:
     """Store traces, seal the first of them, and return the overview of all."""
     database = Database()
@@ -71,6 +78,10 @@ def overview(rows: list[Row], sealed: int, until: int) -> Overview:
                     ),
                 ).lastrowid
                 connection.execute("INSERT INTO trace_payloads VALUES (?, '{}', NULL, NULL)", (seq,))
+                for name, value in scores(tokens).items():
+                    connection.execute(
+                        "INSERT INTO latest_scores VALUES (?, ?, ?, ?, ?)", (project.id, name, seq, seq, value)
+                    )
         wanted = TraceFilter(search=Search(query=All(()), now=0), after=0)
         found = services.queries.overview(project.id, wanted, until)
     finally:
@@ -95,6 +106,23 @@ def test_the_figures_are_those_of_a_slow_count(rows: list[Row], sealed: int, mor
     for group in found.groups["release"]:
         _check(group.figures, [row for row in rows if release(row[3]) == group.name])
     assert {group.name for group in found.groups["release"]} == {release(row[3]) for row in rows} - {None}
+    _check_scores(found, rows)
+
+
+def _check_scores(found: Overview, rows: list[Row]) -> None:
+    every = [(name, start, value) for start, _, _, tokens in rows for name, value in scores(tokens).items()]
+    known = [(name, start, value) for name, start, value in every if value is not None]
+    assert {score.name for score in found.scores} == {name for name, _, _ in known}
+    for score in found.scores:
+        mine = [(start, value) for name, start, value in known if name == score.name]
+        values = [value for _, value in mine]
+        assert (score.count, score.lowest, score.highest) == (len(mine), min(values), max(values))
+        assert score.mean == pytest.approx(sum(values) / len(values))
+        for bucket, mean, count in zip(found.buckets, score.means, score.counts, strict=True):
+            last = bucket is found.buckets[-1]
+            here = [value for start, value in mine if bucket.start <= start and (start < bucket.end or last)]
+            assert count == len(here)
+            assert mean == (pytest.approx(sum(here) / len(here)) if here else None)
 
 
 def _check(figures: Figures, rows: list[Row]) -> None:
@@ -115,6 +143,8 @@ def server() -> Iterator[LocalServer]:
         with httpx.Client(base_url=running.url, headers=headers) as http:
             for number in range(200):
                 http.post("/traces", json=_trace(number)).raise_for_status()
+                for score in _scores(number):
+                    http.post("/evaluations/trace-scores", json=score).raise_for_status()
                 if number == 120:
                     running.services.sealer.seal_now()
         yield running
@@ -135,6 +165,7 @@ def _trace(number: int) -> dict[str, Any]:
         "token_usage": {"prompt_tokens": number, "completion_tokens": 1},
     }
     tool = {**model, "span_id": str(UUID(int=2 * number + 2)), "name": "refund", "kind": "TOOL", "model": None}
+    agent = {**model, "span_id": str(UUID(int=10_000 + number)), "name": "planner", "kind": "AGENT", "model": None}
     return {
         "trace_id": str(UUID(int=number + 1)),
         "name": "shop",
@@ -142,8 +173,17 @@ def _trace(number: int) -> dict[str, Any]:
         "started_at": started.isoformat(),
         "ended_at": ended,
         "release": ("2.3", "2.4")[number >= 100],
-        "spans": [model, tool],
+        "spans": [model, tool, agent][: 2 + number % 2],
     }
+
+
+def _scores(number: int) -> list[dict[str, Any]]:
+    """Return the scores of a trace: one on every fifth, which is good, and one more on every tenth, which is bad."""
+    named = ([("odd score", "0.9")] if number % 5 == 0 else []) + ([("mood", "0")] if number % 10 == 0 else [])
+    return [
+        {"trace_id": str(UUID(int=number + 1)), "name": name, "value": value, "data_type": "NUMERIC"}
+        for name, value in named
+    ]
 
 
 def _listed(server: LocalServer, link: str) -> int:
@@ -164,13 +204,51 @@ def test_each_column_counts_the_traces_that_it_links_to(server: LocalServer) -> 
         assert _listed(server, link) == int(count)
 
 
-@pytest.mark.parametrize(("name", "traces"), [("gpt-5", 100), ("refund", 200), ("2.4", 100), ('odd "model"', 100)])
-def test_each_row_links_to_its_traces(server: LocalServer, name: str, traces: int) -> None:
-    """Models, tools and releases lead to the traces behind their figures, whatever stands in their names."""
+def test_each_column_of_scores_links_to_the_scored_traces(server: LocalServer) -> None:
+    """A column has the mean of the most frequent score; its link finds the traces that have one."""
     page = httpx.get(f"{server.url}/ui/overview").raise_for_status().text
+    columns = re.findall(r'<a href="([^"]+)" aria-label="[^"]*: odd score 0.9 \((\d+) traces\)">', page)
+
+    assert sum(int(count) for _, count in columns) == 40
+    assert {_listed(server, link) for link, _ in columns} == {int(count) for _, count in columns}
+    assert page.count('<path class="line of-score-2"') == 1
+
+
+ROWS_OF_PAGE = [
+    ({}, "gpt-5", 100),
+    ({}, "refund", 200),
+    ({}, "planner", 100),
+    ({}, "2.4", 100),
+    ({}, 'odd "model"', 100),
+    ({}, "odd score", 40),
+    ({}, "mood", 20),
+    ({"q": "release:2.3 OR error"}, "2.4", 10),
+    ({"q": "(release:2.3 OR error)"}, "mood", 20),
+    ({"q": "(release:2.3 error) OR (release:2.4 error)"}, "odd score", 20),
+]
+
+
+@pytest.mark.parametrize(("query", "name", "traces"), ROWS_OF_PAGE)
+def test_each_row_links_to_its_traces(server: LocalServer, query: dict[str, str], name: str, traces: int) -> None:
+    """Each name leads to the traces behind its figures, with any characters in it and any search above it."""
+    page = httpx.get(f"{server.url}/ui/overview", params=query).raise_for_status().text
     link = next(href for href, text in re.findall(r'<td><a href="([^"]+)">([^<]*)</a>', page) if unescape(text) == name)
 
     assert _listed(server, link) == traces
+
+
+def test_a_row_of_a_range_links_to_its_traces_within_the_range() -> None:
+    """The list knows no month, so the link carries the range itself."""
+    now = datetime.now(UTC)
+    with LocalServer(limit=None) as server:
+        headers = {"X-API-Key": server.api_key, "X-Project-Name": "recent"}
+        for number, age in enumerate((1, 20, 40)):
+            moments = {"started_at": (now - timedelta(days=age)).isoformat(), "ended_at": now.isoformat()}
+            body = {**_trace(number), **moments, "spans": []}
+            httpx.post(f"{server.url}/traces", json=body, headers=headers).raise_for_status()
+        page = httpx.get(f"{server.url}/ui/overview", params={"within": "month"}).raise_for_status().text
+        [link] = re.findall(r'<td><a href="([^"]+)">2.3</a>', page)
+        assert _listed(server, link) == 2
 
 
 def test_a_search_narrows_all_plots(server: LocalServer) -> None:

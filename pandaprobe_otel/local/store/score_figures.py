@@ -1,0 +1,77 @@
+"""Figures of scores for an overview: the mean of each score over time."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pandaprobe_otel.local.payloads import dumps
+from pandaprobe_otel.local.sealing.bit_sets import last_of
+from pandaprobe_otel.local.search.bit_search import Found
+from pandaprobe_otel.local.search.language import search_for_score
+
+SCORED: Final = 10_000
+"""Number of the newest traces whose scores are read."""
+_MOST_NAMES: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """Figures of the scores with one name. A trace counts with its latest score.
+
+    `means` and `counts` have one item per interval; a mean is None without scores. `search` finds all traces
+    with a number for the name; None if the search language cannot write the name.
+    """
+
+    name: str
+    search: str | None
+    count: int
+    mean: float
+    lowest: float
+    highest: float
+    means: Sequence[float | None]
+    counts: Sequence[int]
+
+
+def scores_of(
+    connection: sqlite3.Connection, project_id: str, found: Found, start: int, width: int, intervals: int
+) -> list[Score]:
+    """Return the figures of the most frequent numeric scores, in intervals of `width` microseconds from `start`."""
+    scored = "SELECT 1 FROM latest_scores WHERE project_id = ? LIMIT 1"
+    if connection.execute(scored, (project_id,)).fetchone() is None:
+        return []
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    rows = cursor.execute(
+        "SELECT latest_scores.name, number, started_at FROM json_each(?) AS wanted"
+        " CROSS JOIN latest_scores ON trace_seq = wanted.value JOIN traces ON seq = trace_seq"
+        " WHERE number IS NOT NULL",
+        (dumps([found.base + at for at in last_of(found.bits, SCORED)]).decode(),),
+    )
+    by_name: dict[str, list[list[float]]] = {}
+    for name, number, started_at in rows:
+        places = by_name.setdefault(name, [[] for _ in range(intervals)])
+        places[min(max((started_at - start) // width, 0), intervals - 1)].append(number)
+    every = [_figures(name, places) for name, places in by_name.items()]
+    return sorted(every, key=lambda score: (-score.count, score.name))[:_MOST_NAMES]
+
+
+def _figures(name: str, places: Sequence[Sequence[float]]) -> Score:
+    numbers = [number for place in places for number in place]
+    return Score(
+        name=name,
+        search=search_for_score(name),
+        count=len(numbers),
+        mean=_mean(numbers),
+        lowest=min(numbers),
+        highest=max(numbers),
+        means=[_mean(place) if place else None for place in places],
+        counts=[len(place) for place in places],
+    )
+
+
+def _mean(numbers: Sequence[float]) -> float:
+    return math.fsum(numbers) / len(numbers)
