@@ -45,6 +45,21 @@ def test_every_test_has_an_environment(runner: ModuleType) -> None:
     assert [each.name for each in known if not each.tests or each.when not in ("ci", "nightly")] == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "left_out"), [([], True), (["langchain"], False), (["--all"], False), (["--", "-x"], True)]
+)
+def test_only_ci_leaves_the_nightly_tests_out(
+    runner: ModuleType, monkeypatch: pytest.MonkeyPatch, arguments: list[str], left_out: bool
+) -> None:
+    """An environment that is named runs all of its tests, as every environment does at night."""
+    ran: list[list[str]] = []
+    monkeypatch.setattr(runner, "run", lambda chosen, directory, options: ran.append(options) or [])
+    monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
+    assert runner.main() == 0
+    assert [options[:2] == ["-m", "not nightly"] for options in ran] == [left_out]
+    assert ran[0][-1:] == (["-x"] if "-x" in arguments else ran[0][-1:])
+
+
 def test_an_environment_without_tests_fails(runner: ModuleType) -> None:
     """A name that matches no file is a failure, not a success without tests."""
     empty = runner.Environment(name="nothing", when="ci", requirements=(), oldest="2026-11-27")

@@ -1,6 +1,6 @@
 """Run the tests of agent frameworks, each set of frameworks in an environment of its own.
 
-    python tests/frameworks/run.py                          # what CI runs
+    python tests/frameworks/run.py                          # what CI runs: without tests marked `nightly`
     python tests/frameworks/run.py --all                    # everything, as at night
     python tests/frameworks/run.py langchain -- -k stream   # one environment, with options for pytest
     python tests/frameworks/run.py --all --oldest           # each with the oldest version that pyproject.toml claims
@@ -197,6 +197,8 @@ def main() -> int:
         chosen = [each.at_its_oldest() for each in chosen]
     elif given.day:
         chosen = [each.as_of(given.day) for each in chosen]
+    if not given.names and not given.all:
+        options = ["-m", "not nightly", *options]
     failed = run(chosen, given.directory.resolve(), options)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
