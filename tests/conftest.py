@@ -14,6 +14,8 @@ from typing import Final
 
 import pytest
 
+from pandaprobe_otel import bootstrap
+
 # A shell without job control ignores SIGINT in its background jobs, and children inherit "ignored". Ctrl-C must end
 # what the tests start, wherever they run; a handler, unlike "ignored", is not inherited.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -92,3 +94,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
         settings.register_profile("the same", derandomize=True, database=None, deadline=None)
         settings.load_profile("the same")
+
+
+@pytest.fixture(autouse=True)
+def no_silent_handle() -> None:
+    """Forget the handle of an earlier test that sends nothing; `init()` would return it instead of a new one."""
+    earlier = bootstrap.current()
+    if earlier is not None:
+        bootstrap.forget(earlier)
