@@ -140,7 +140,7 @@ def test_bad_settings_warn_once_and_the_app_goes_on(env: dict[str, str], words: 
 
 
 def test_a_cell_that_is_run_again_counts_when_the_key_is_there() -> None:
-    """`init()` without a key logs one line and can be repeated with a key; a call after that logs what it ignores."""
+    """`init()` without a key logs one line and works once a key is set; later calls log which arguments they ignore."""
     with StrictPandaProbe() as server:
         code = f"""
         import os

@@ -85,7 +85,7 @@ COMPARED: Final = {
     "semantic_kernel": {"KernelFunction.invoke_stream": "test_a_function_that_yields"},
     "smolagents": {"owner.generate_stream": "test_a_run_is_one_tree"},
 }
-"""Hooks without planted content, since the named test compares their whole content with an expected one."""
+"""Hooks without planted content, since the named test compares all of their content with an expected result."""
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -34,7 +34,7 @@ _load_instrumentors(DefaultDistro())
 
 @pytest.mark.parametrize("exporter", ["none", "pandaprobe"])
 def test_the_launcher_needs_no_line_of_code_and_nothing_is_sent_twice(exporter: str) -> None:
-    """The instrumentor entry point sends a trace once, also beside OTEL_TRACES_EXPORTER=pandaprobe."""
+    """The instrumentor entry point sends a trace once, also with OTEL_TRACES_EXPORTER=pandaprobe."""
     switches = {"OTEL_TRACES_EXPORTER": exporter, "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
     with StrictPandaProbe() as server:
         result = launch(environment(server.url, **switches))
@@ -45,7 +45,7 @@ def test_the_launcher_needs_no_line_of_code_and_nothing_is_sent_twice(exporter: 
 
 @pytest.mark.parametrize("exporter", ["none", "pandaprobe"])
 def test_the_launcher_survives_settings_that_cannot_work(exporter: str) -> None:
-    """Unusable settings are logged: an exception in a constructor would stop all of the app's telemetry."""
+    """Unusable settings are logged, since an exception in a constructor would stop all of the app's telemetry."""
     switches = {"OTEL_TRACES_EXPORTER": exporter, "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
     result = launch(environment(**switches))
 

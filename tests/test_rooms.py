@@ -19,7 +19,7 @@ ORDER = (
     {"pipeline"},
     {"sdk"},
 )
-"""Rooms from the lowest up. A room imports itself and lower rooms; the modules of the lowest may import each other."""
+"""Rooms from the lowest up. A room imports itself and lower rooms; the lowest modules may import each other."""
 BESIDE = {"sdk": {"capture"}}
 """Rooms outside `ORDER` that a room may import."""
 
@@ -71,7 +71,7 @@ def test_few_modules_are_outside_of_rooms() -> None:
 
 
 def test_no_package_imports_its_own_modules() -> None:
-    """Two threads could deadlock if one imports a package and the other a module of this package."""
+    """Two threads could deadlock if one imports a package and the other a module of the same package."""
     eager = [
         f"{package} imports {node.module}"
         for path in sorted(PACKAGE.rglob("__init__.py"))

@@ -56,7 +56,7 @@ def _read(line: str) -> dict[str, Any]:
     try:
         request: dict[str, Any] = json.loads(line)
     except ValueError as error:
-        raise ValueError(f"this is no request, but stood among them: {line!r}") from error
+        raise ValueError(f"a line of standard input is not a request: {line!r}") from error
     return request
 
 

@@ -26,7 +26,7 @@ PROCESSES: Final = 8
 
 
 class Way(StrEnum):
-    """How the processes are started."""
+    """Method by which the processes are started."""
 
     GUNICORN = "gunicorn"
     """Each worker of gunicorn loads the app."""

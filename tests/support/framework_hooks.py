@@ -77,7 +77,7 @@ def _targets(target: ast.expr, values: ast.expr, known: dict[str, ast.expr]) -> 
 def _label(owner: ast.expr, name: str) -> str:
     """Return the class and the name of a hook; for functions, and for methods of other modules, only the name."""
     if isinstance(owner, ast.Call) and owner.args and isinstance(owner.args[0], ast.Attribute):
-        owner = owner.args[0]  # `definer(module.Agent, ...)`: the class that inherits from another class
+        owner = owner.args[0]  # of `definer(module.Agent, ...)`, take `module.Agent`
     if isinstance(owner, ast.Call) and _name(owner.func) == "import_module":
         return name
     told = ast.unparse(owner).removeprefix("module.")

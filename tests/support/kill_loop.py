@@ -83,7 +83,7 @@ class KillReport:
 
 
 class KillLoop:
-    """Keeps a number of workers running on one spool directory and kills one after the other."""
+    """A loop that keeps workers running on one spool directory, and kills one after the other."""
 
     def __init__(self, folder: Path, *, workers: int, pause_s: float = 0.1, seed: int = 1) -> None:
         self._folder = folder
@@ -179,7 +179,7 @@ class KillLoop:
 
 
 class Faults:
-    """Makes a share of requests fail: with a 503, or with a reset after the server carried them out."""
+    """Faults for a share of requests: a 503, or a reset after the server carried the request out."""
 
     def __init__(self, *, unavailable: float = 0.05, reset: float = 0.03, seed: int = 2) -> None:
         self._rng = random.Random(seed)

@@ -49,7 +49,7 @@ def recorded(name: str, *, all_played: bool = True) -> Generator[None]:
     """
     with _recorder().use_cassette(str(CASSETTES / f"{name}.yaml"), allow_playback_repeats=False) as cassette:
         yield
-    assert cassette.all_played or not all_played, f"{name}: {cassette.play_count} of {len(cassette)} were asked for"
+    assert cassette.all_played or not all_played, f"{name}: {cassette.play_count} of {len(cassette)} were requested"
 
 
 @contextmanager

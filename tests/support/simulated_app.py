@@ -23,7 +23,7 @@ POLL_S = 0.1
 
 
 class SimulatedApp:
-    """App that starts and ends spans; complete traces are handed over ten times a second while any span is open."""
+    """App that starts and ends spans; segments that are due are sent ten times a second while any span is open."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Processes, a network and a PandaProbe in simulated time: hours of delivery in a second, the same in every run.
 
 The processes' policies, buckets and outboxes are the real ones; their surroundings are simulated: the
-clock, the sender threads, the ways to the server and back, and the server.
+clock, the sender threads, the network in both directions, and the server.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ class Fate(StrEnum):
 
     PASSES = "passes"
     REFUSED = "refused"
-    """There is no connection; the sender knows at once that nothing was sent."""
+    """No connection is made; the sender knows at once that nothing was sent."""
     RESET_BEFORE = "reset before"
     """The connection is reset after the body was sent, but before the server processed it."""
     RESET_AFTER = "reset after"

@@ -162,7 +162,7 @@ class StrictPandaProbe:
         with self._lock:
             return {span_id for trace in self.traces.values() for span_id in trace.spans}
 
-    # -- carrying out -------------------------------------------------------------------------------------------------
+    # -- handling requests ---------------------------------------------------------------------------------------------
 
     def handle(self, method: str, path: str, headers: Mapping[str, str], raw: bytes) -> Reply:
         """Answer a request and record it."""

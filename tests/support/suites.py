@@ -67,7 +67,7 @@ RunCommand = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 class Suites:
-    """Runs suites and commands, each in its own process."""
+    """Runner of suites and commands, each in its own process."""
 
     def __init__(self) -> None:
         program = Path(__file__).with_name("suite_forks.py")

@@ -18,7 +18,7 @@ _ESCAPES: Final = re.compile(r"\x1b\[[?0-9;]*[A-Za-z]")
 
 
 class Terminal:
-    """A program in its terminal, as a context manager, which kills the program if it still runs at the end."""
+    """A context manager that runs a program in a terminal, and kills the program if it still runs at the end."""
 
     def __init__(self, *command: str, environment: Mapping[str, str]) -> None:
         ours, theirs = pty.openpty()
@@ -83,7 +83,7 @@ class Terminal:
 
 
 def _take_terminal() -> None:
-    """Make standard input the controlling terminal, so that Ctrl-C reaches the program as it does a person's."""
+    """Make standard input the controlling terminal, so that Ctrl-C reaches the program as from a person."""
     import fcntl
     import termios
 

@@ -14,7 +14,7 @@ PHONE_WIDTH: Final = 390
 
 
 class Watched:
-    """A new tab of a context, which fails at its end if a script failed or a request left the machine."""
+    """Context manager of a new tab, which fails at the end if a script failed or a request left the machine."""
 
     def __init__(self, context: BrowserContext) -> None:
         self.context = context

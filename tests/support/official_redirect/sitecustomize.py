@@ -1,4 +1,4 @@
-"""Redirects Mistral's client to a scripted model, since no variable sets its address; the examples run unchanged."""
+"""A redirection of Mistral's client to a scripted model, since no variable sets its address; examples run unchanged."""
 
 from __future__ import annotations
 

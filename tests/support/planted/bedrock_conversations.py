@@ -20,7 +20,7 @@ _clients: dict[str, Any] = {}
 
 
 def client(server: ProviderServer) -> Any:
-    """Return one client of this server for all calls, since making a client takes a while."""
+    """Return the client of this server, which all calls share, since making one takes a while."""
     if server.url not in _clients:
         session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1")
         _clients[server.url] = session.client("bedrock-runtime", endpoint_url=server.url)

@@ -1,4 +1,4 @@
-"""Arguments for a method: its required parameters, with values guessed from names and annotations."""
+"""Arguments for the required parameters of a method, guessed from their names and annotations."""
 
 from __future__ import annotations
 

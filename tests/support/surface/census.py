@@ -32,7 +32,7 @@ class Method(NamedTuple):
 
 @dataclass(slots=True)
 class Roll:
-    """The methods of one library. The census clears `requests`, those that reached the provider, as "POST /path"."""
+    """The methods of one library. `requests` reached the provider during the last call, as "POST /path"."""
 
     methods: Iterable[Method]
     requests: list[str] = field(default_factory=list[str])

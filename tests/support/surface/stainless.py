@@ -20,7 +20,7 @@ _DONE: Final[Mapping[str, Any]] = {
     "usage": {"input_tokens": 1, "prompt_tokens": 1, "output_tokens": 1},
     "results_url": "/v1/messages/batches/x/results",
 }
-"""An answer that fits most requests: the requested work is completed."""
+"""An answer that fits most requests, with the status of completed work."""
 Way = Callable[[Callable[..., Any]], Any]
 """A way to call a method that needs more than its arguments."""
 
@@ -60,7 +60,7 @@ def _methods(client: Any, resources: str, ways: Mapping[str, Way], known: Mappin
 
 
 def _repeats(name: str) -> bool:
-    """Return whether a method polls with other methods until something is completed."""
+    """Return whether a method repeatedly calls another one until some work is completed."""
     return "poll" in name or "wait_for" in name
 
 
