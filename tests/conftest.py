@@ -1,8 +1,8 @@
-"""The start of every test process, a worker of pytest-xdist included, and the two rings of the tests.
+"""Set-up of every test process, including pytest-xdist's workers, and the two rings of the tests.
 
-`pytest` alone runs the inner ring: every promise of the README, in minutes, with what the extra `dev` installs.
-`pytest -m ""` runs the outer ring as well, which needs the extras `docs`, `lint` and `outer`. A test joins it by
-`@pytest.mark.outer`, a whole file by its name below: the inner ring does not even import it.
+`pytest` alone runs the inner ring: it checks every promise of the README in minutes, and needs only the extra `dev`.
+`pytest -m ""` also runs the outer ring, which needs the extras `docs`, `lint` and `outer`. `@pytest.mark.outer` puts a
+test into the outer ring. `OUTER_FILES` puts whole files there; the inner ring does not import them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import pytest
 
 from pandaprobe_otel import bootstrap
 
-# A shell without job control ignores SIGINT in its background jobs, and children inherit "ignored". Ctrl-C must end
-# what the tests start, wherever they run; a handler, unlike "ignored", is not inherited.
+# A shell without job control starts background jobs with SIGINT ignored, and child processes inherit this setting.
+# They do not inherit a handler. Set one, so that Ctrl-C also ends the programs that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -26,11 +26,11 @@ OUTER_FILES: Final = frozenset(
     HERE / name
     for name in (
         "api/test_tables.py",  # needs pandas
-        "compat/test_reflect.py",  # needs bashkit, which Reflect works in
-        "delivery/fleet/test_eight_processes.py",  # takes minutes at the limit, needs gunicorn
+        "compat/test_reflect.py",  # needs bashkit, in which Reflect works
+        "delivery/fleet/test_eight_processes.py",  # takes minutes at the rate limit, needs gunicorn
         "evals/test_report_in_browser.py",
         "evals/test_statistics_against_scipy.py",
-        "integrations/conformance/test_forgotten_streams.py",  # visits every object of the process
+        "integrations/conformance/test_forgotten_streams.py",  # scans every object of the process
         "integrations/test_surface.py",  # calls every method of every client
         "local/pages/test_browser.py",
         "local/pages/test_every_page.py",
@@ -60,12 +60,12 @@ NIGHT_FILES: Final = frozenset(
         "typing/test_client_types.py",
     )
 )
-"""Files of the outer ring that take a minute or more each, while the inner ring has samples of what they hold."""
+"""Files of the outer ring that take at least a minute each; the inner ring has samples of their tests."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Start two workers for each core: the tests wait for children and servers as much as they compute."""
+    """Start two workers per core, since tests wait for processes and servers about as long as they compute."""
     return 2 * (os.cpu_count() or 1)
 
 
@@ -88,7 +88,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have hypothesis try the same examples in each run; `--hypothesis-profile=default` has it look for new ones."""
+    """Make hypothesis try the same examples in each run; `--hypothesis-profile=default` tries new ones."""
     if config.pluginmanager.hasplugin("hypothesispytest") and not config.getoption("--hypothesis-profile"):
         from hypothesis import settings
 

@@ -28,7 +28,7 @@ PAGES: Final = "https://github.com/shop/agent/actions/runs/1/artifacts/2"
 
 
 def report(*values: float | None) -> Report:
-    """Return a report of cases with these scores; None for a case that was not judged."""
+    """Return a report with one case per score; None stands for a case that was not judged."""
     cases: list[CaseResult] = []
     for number, value in enumerate(values):
         found = Finding.ERROR if value is None else Finding.SCORED
@@ -38,7 +38,7 @@ def report(*values: float | None) -> Report:
 
 
 class Job:
-    """A job that uses the action, in a folder of its own."""
+    """A GitHub job that runs the action in its own folder."""
 
     def __init__(self, folder: Path, github: GitHubApi, token: str) -> None:
         self.folder = folder
@@ -107,13 +107,13 @@ class Job:
 
 @pytest.fixture
 def github() -> Iterator[GitHubApi]:
-    """Yield a GitHub API."""
+    """Yield a stand-in for GitHub's API."""
     with github_api() as api:
         yield api
 
 
 def test_a_worse_run_fails_with_a_comment(tmp_path: Path, github: GitHubApi) -> None:
-    """The comment lists what is worse, and links the pages of both runs; the second run updates it."""
+    """The comment lists the regressions and links the pages of both runs; a repeated job updates it."""
     report(*[0.9] * 6).save(tmp_path / "base.json")
     report(*[0.2] * 6).save(tmp_path / "run.json")
     job = Job(tmp_path, github, JOB)
@@ -142,7 +142,7 @@ def test_a_worse_run_fails_with_a_comment(tmp_path: Path, github: GitHubApi) -> 
 def test_the_inputs(
     tmp_path: Path, github: GitHubApi, values: tuple[float | None, ...], inputs: dict[str, str], code: int
 ) -> None:
-    """Each input does what its description says; the comment is about the gate's verdict."""
+    """Each input has the effect that its description states, and the comment states the gate's verdict."""
     report(*values).save(tmp_path / "run of main.json")
     job = Job(tmp_path, github, JOB)
     assert job.run(run="run of main.json", **inputs) == code, job.said
@@ -156,7 +156,7 @@ def test_the_inputs(
 
 @pytest.mark.outer
 def test_an_input_is_no_command(tmp_path: Path, github: GitHubApi) -> None:
-    """Names chosen in a pull request are never run, and neither are an agent's words."""
+    """Inputs that a pull request chooses, and the name of a report, are never run as shell commands."""
     odd = '"; touch hacked; $(touch hacked) `touch hacked` #'
     name = f"{odd.replace('/', '')}.json"
     replace(report(0.9), name=odd).save(tmp_path / name)
@@ -169,7 +169,7 @@ def test_an_input_is_no_command(tmp_path: Path, github: GitHubApi) -> None:
 
 
 def test_a_pull_request_from_a_fork(tmp_path: Path, github: GitHubApi) -> None:
-    """The token of a fork may not write: the job's summary has the comment, and the verdict is unchanged."""
+    """A fork's token may not write, so the comment goes to the job's summary; the verdict is unchanged."""
     report(0.9).save(tmp_path / "run.json")
     job = Job(tmp_path, github, FORK)
     assert job.run(run="run.json") == 0, job.said
@@ -178,7 +178,7 @@ def test_a_pull_request_from_a_fork(tmp_path: Path, github: GitHubApi) -> None:
 
 
 def test_the_action_is_safe_and_documented() -> None:
-    """No script has an expression, other actions are pinned, and the page about evaluation in CI names each input."""
+    """No script contains an expression, other actions are pinned, and `docs/evaluation-ci.md` names each input."""
     scripts = [step["run"] for step in STEPS if "run" in step]
     assert not [script for script in scripts if "${{" in script]
     assert all(step["shell"] == "bash" for step in STEPS if "run" in step)

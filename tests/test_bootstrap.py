@@ -1,4 +1,4 @@
-"""`init()` and what the launcher loads, each in a fresh interpreter, since the provider is global to a process."""
+"""`init()`, mostly in fresh interpreters, since OpenTelemetry's provider is global to a process."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_it_joins_a_provider_and_never_replaces_it() -> None:
 
 
 def test_a_provider_keeps_the_exporter_that_it_came_with() -> None:
-    """Phoenix's provider shuts its own exporter down for the first processor that is added, unless told otherwise."""
+    """`init()` passes `replace_default_processor=False`, so that Phoenix's provider keeps its own exporter."""
     with StrictPandaProbe() as server:
         code = f"""
         from opentelemetry import trace
@@ -92,7 +92,7 @@ def test_a_provider_keeps_the_exporter_that_it_came_with() -> None:
 
 
 def test_a_given_provider_is_used() -> None:
-    """The provider is used, and the global one is left alone."""
+    """The spans of a provider given to `init()` are delivered, and the global provider is left alone."""
     with StrictPandaProbe() as server:
         code = f"""
         from opentelemetry import trace
@@ -120,7 +120,7 @@ def test_a_given_provider_is_used() -> None:
     ],
 )
 def test_bad_settings_warn_once_and_the_app_goes_on(env: dict[str, str], words: str) -> None:
-    """A thousand traces cost one line on stderr; flush, status and shutdown work."""
+    """With bad settings, a thousand traces log one line on stderr, and flush, status and shutdown work."""
     code = """
     import pandaprobe_otel
     handle = pandaprobe_otel.init()
@@ -140,7 +140,7 @@ def test_bad_settings_warn_once_and_the_app_goes_on(env: dict[str, str], words: 
 
 
 def test_a_cell_that_is_run_again_counts_when_the_key_is_there() -> None:
-    """The first call had no key, which was logged once; later log lines are about what later calls would change."""
+    """`init()` without a key logs one line and works once a key is set; later calls log which arguments they ignore."""
     with StrictPandaProbe() as server:
         code = f"""
         import os
@@ -168,7 +168,7 @@ def test_a_cell_that_is_run_again_counts_when_the_key_is_there() -> None:
 
 
 def test_after_a_shutdown_init_starts_anew() -> None:
-    """As in the official SDK, a new pipeline with other settings works behind the provider's one processor."""
+    """As in the official SDK, `init()` after `shutdown()` makes a new pipeline behind the provider's only processor."""
     with StrictPandaProbe() as first, StrictPandaProbe() as second:
         code = f"""
         import pandaprobe_otel as pp
@@ -201,7 +201,7 @@ def test_after_a_shutdown_init_starts_anew() -> None:
 @pytest.mark.parametrize("end", ["pp.shutdown()", "trace.get_tracer_provider().shutdown()"])
 @pytest.mark.parametrize("provider", ["None", "TracerProvider()"], ids=["the same provider", "another provider"])
 def test_instrumented_libraries_are_recorded_after_a_restart(end: str, provider: str) -> None:
-    """Calls of an older client are recorded once each, whoever shut down and wherever the spans go now."""
+    """After a restart with the same or another provider, each call of an older client is recorded once."""
     code = f"""
     import httpx2 as httpx, openai
     import pandaprobe_otel as pp
@@ -228,7 +228,7 @@ def test_instrumented_libraries_are_recorded_after_a_restart(end: str, provider:
 
 
 def test_a_restart_that_switches_instrumentation_off_leaves_wrapped_clients_on() -> None:
-    """`instrument=False` undoes what the first use instrumented; a wrapped client stays wrapped."""
+    """`instrument=False` undoes the instrumentation of the first use, but a wrapped client stays wrapped."""
     code = """
     import httpx2 as httpx, openai
     import pandaprobe_otel as pp
@@ -251,7 +251,7 @@ def test_a_restart_that_switches_instrumentation_off_leaves_wrapped_clients_on()
 
 
 def test_a_suite_that_switches_off_first_stays_off_without_a_word() -> None:
-    """The app's own call is then ignored silently, on purpose."""
+    """After `init(enabled=False)` in a test suite, the app's own `init()` is ignored without a log line."""
     code = """
     import pandaprobe_otel
     pandaprobe_otel.init(enabled=False)
@@ -263,7 +263,7 @@ def test_a_suite_that_switches_off_first_stays_off_without_a_word() -> None:
 
 
 def test_printed_status_is_short() -> None:
-    """The text shows the counts and the faults; the thirty settings are in the object."""
+    """The printed status shows the counts and the problems; the thirty settings are only in the object."""
     code = """
     import pandaprobe_otel
     from opentelemetry import trace
@@ -291,7 +291,7 @@ def test_printed_status_is_short() -> None:
 
 
 def test_strict_raises_with_the_same_words() -> None:
-    """Apps that want to know at the start get an exception."""
+    """`init(strict=True)` raises ConfigError with the message that is otherwise logged."""
     code = """
     import pandaprobe_otel
     try:
@@ -323,7 +323,7 @@ def test_init_starts_no_thread_and_opens_no_connection() -> None:
 
 
 def test_a_users_own_content_switch_is_not_overwritten() -> None:
-    """Defaults for the official instrumentations are set, and never override the user's value."""
+    """`init()` sets defaults for the official instrumentations, but never overrides a user's value."""
     code = """
     import os, pandaprobe_otel
     pandaprobe_otel.init()
@@ -337,7 +337,7 @@ def test_a_users_own_content_switch_is_not_overwritten() -> None:
 
 
 def test_what_opentelemetry_says_of_its_old_events_is_not_the_apps_to_see(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenTelemetry 1.39 to 1.41 warns of its old events; an app with warnings as errors gets none from `init()`."""
+    """`init()` suppresses the deprecation warnings of OpenTelemetry 1.39 to 1.41 about its events API."""
 
     class ProxyEventLoggerProvider:
         pass
@@ -375,7 +375,7 @@ def test_decorated_functions_follow_a_provider_that_is_not_global() -> None:
 
 
 def test_a_handler_that_flushes_on_return_has_delivered_when_it_returns() -> None:
-    """For platforms that freeze the process: sync and async, results and exceptions unchanged, within the time left."""
+    """Sync and async handlers return after delivery, with their results and exceptions unchanged."""
     with StrictPandaProbe() as server:
         code = """
         import asyncio, pandaprobe_otel
@@ -401,7 +401,7 @@ def test_a_handler_that_flushes_on_return_has_delivered_when_it_returns() -> Non
 
 
 def test_the_handle_has_the_methods_of_the_official_client() -> None:
-    """The handle's `trace` and `score` are the functions of the module."""
+    """The handle has the methods `trace` and `score`, which act like the functions of the module."""
     code = """
     import pandaprobe_otel
     client = pandaprobe_otel.init()

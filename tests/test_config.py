@@ -1,4 +1,4 @@
-"""Settings: their sources, and the messages about bad ones."""
+"""Settings: their sources, and the messages about bad values."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ GOOD_KEY = "sk_pp_" + "0a" * 32
 
 
 def resolve(arguments: dict[str, object] | None = None, file: Path = NO_FILE, **env: Any) -> Config:
-    """Resolve with these arguments and variables only."""
+    """Resolve the settings from these arguments, variables and file only."""
     return Config.resolve(arguments, environ=env, file=file)
 
 
 def test_an_argument_beats_a_variable_beats_the_file_beats_the_default(tmp_path: Path) -> None:
-    """Every setting follows this order, and each value keeps its source."""
+    """Every setting follows this order of precedence, and each value keeps its source."""
     file = tmp_path / "config.yaml"
     file.write_text("api_key: sk_pp_file\nproject: from-file\nendpoint: https://file.example\n", encoding="utf-8")
     config = resolve(
@@ -66,7 +66,7 @@ def test_the_sdk_switched_off_switches_us_off() -> None:
     ],
 )
 def test_settings_that_cannot_work_stop_sending_and_name_the_variable(env: dict[str, Any], words: str) -> None:
-    """The message gives the fault, its source and the remedy."""
+    """Unusable settings stop sending, and the message names the variable to fix."""
     config = resolve(**env)
 
     assert not config.usable
@@ -87,7 +87,7 @@ def test_settings_that_cannot_work_stop_sending_and_name_the_variable(env: dict[
     ],
 )
 def test_a_bad_value_is_named_and_the_default_used(name: str, value: str, default: object) -> None:
-    """A bad number does not switch tracing off, unlike in the official SDK; a bad `capture` fails closed."""
+    """A bad number does not disable tracing, unlike in the official SDK; a bad `capture` fails closed."""
     env: dict[str, Any] = {"PANDAPROBE_API_KEY": GOOD_KEY, name: value}
     config = resolve(**env)
     setting = next(setting for setting in SETTINGS if setting.env == name)
@@ -101,7 +101,7 @@ def test_a_bad_value_is_named_and_the_default_used(name: str, value: str, defaul
 
 @pytest.mark.parametrize("url", ["localhost:6379", "http://localhost", "redis://", "redis"])
 def test_an_address_of_no_redis_is_named_and_its_password_is_not(url: str) -> None:
-    """The refused address may hold a password."""
+    """The message names the variable without the refused address, which may contain a password."""
     config = resolve(PANDAPROBE_API_KEY=GOOD_KEY, PANDAPROBE_REDIS_URL=url)
     (problem,) = config.problems
     assert config.usable
@@ -125,28 +125,28 @@ def test_an_endpoint_with_a_secret_is_named_without_it(url: str) -> None:
 
 
 def test_a_redis_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message names the extra; traces go out, each process with its own budget."""
+    """Without the package redis, the message names the extra to install."""
     monkeypatch.setitem(sys.modules, "redis", None)
     (problem,) = resolve(PANDAPROBE_API_KEY=GOOD_KEY, PANDAPROBE_REDIS_URL="redis://host").problems
     assert "pip install 'pandaprobe-otel[redis]'" in problem.message
 
 
 def test_a_key_is_never_shown() -> None:
-    """Not even an invalid key is shown."""
+    """The message about an invalid key does not contain the key."""
     config = resolve(PANDAPROBE_API_KEY="sk_pp_secret with spaces")
 
     assert "secret" not in " ".join(problem.message for problem in config.problems)
 
 
 def test_a_local_endpoint_needs_no_key() -> None:
-    """A local PandaProbe may be open; no key is invented for one that is not."""
+    """A local PandaProbe may accept requests without a key, and no key is made up for it."""
     config = resolve(PANDAPROBE_ENDPOINT="http://localhost:8000/")
 
     assert (config.api_key, config.endpoint, config.usable) == ("", "http://localhost:8000", True)
 
 
 def test_a_broken_file_is_ignored_and_named(tmp_path: Path) -> None:
-    """The app starts, whatever the file contains."""
+    """A file that is not YAML is reported and ignored, and the app starts."""
     file = tmp_path / "config.yaml"
     file.write_text("a: [", encoding="utf-8")
     config = resolve(file=file, PANDAPROBE_API_KEY=GOOD_KEY)
@@ -165,7 +165,7 @@ def test_instrument_is_auto_off_or_a_list(raw: str, expected: object) -> None:
 
 
 def test_every_setting_has_a_field_and_every_field_a_setting() -> None:
-    """The table is complete: every setting in it is used, and none exists outside it."""
+    """The fields of Config are exactly the settings of the table."""
     fields = set(Config.__dataclass_fields__) - {"sources", "problems"}
 
     assert fields == {setting.name for setting in SETTINGS}

@@ -1,4 +1,4 @@
-"""constraints.txt, which saves pip the search for versions that fit together."""
+"""constraints.txt, which spares pip the search for compatible versions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INSTALLED_FOR_WORK: Final = ("dev", "docs", "lint", "outer")
 
 
 def _named() -> dict[str, list[str]]:
-    """Return the versions of each distribution; several if they depend on the Python version."""
+    """Return the pinned versions of each distribution: several if the pin depends on the Python version."""
     named: dict[str, list[str]] = {}
     for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
@@ -31,7 +31,7 @@ def _named() -> dict[str, list[str]]:
 
 
 def _requirements(extras: tuple[str, ...]) -> Iterator[Requirement]:
-    """Yield the requirements of the library and of these extras, nested extras resolved."""
+    """Yield the requirements of the library and of these extras, including nested extras."""
     texts = [*PROJECT["dependencies"], *(each for extra in extras for each in PROJECT["optional-dependencies"][extra])]
     for requirement in map(Requirement, texts):
         if canonicalize_name(requirement.name) == PROJECT["name"]:
@@ -42,7 +42,7 @@ def _requirements(extras: tuple[str, ...]) -> Iterator[Requirement]:
 
 @pytest.mark.parametrize("extra", INSTALLED_FOR_WORK)
 def test_every_requirement_has_a_version_that_it_allows(extra: str) -> None:
-    """Otherwise pip would search for it again, or find nothing."""
+    """Each requirement has a pinned version that satisfies it, so that pip need not search."""
     named = _named()
     missing = [
         str(requirement)
@@ -57,6 +57,6 @@ def test_every_requirement_has_a_version_that_it_allows(extra: str) -> None:
 
 
 def test_the_commands_use_it() -> None:
-    """The README and the Makefile install with it."""
+    """The README, the Makefile and `.ci/run` install with constraints.txt."""
     for name in ("README.md", "Makefile", ".ci/run"):
         assert re.search(r"-c constraints\.txt -e", (ROOT / name).read_text(encoding="utf-8")), name

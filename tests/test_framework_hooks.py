@@ -1,6 +1,7 @@
-"""Each place where an integration listens to an agent framework has a test that plants content there.
+"""Hooks of the integrations on agent frameworks: for each hook, a test plants content in its input.
 
-The tests run in environments of their own (`tests/frameworks/run.py`); this reads them and the integrations as text.
+Those tests run in separate environments (`tests/frameworks/run.py`), so this module reads them and the integrations as
+text.
 """
 
 from __future__ import annotations
@@ -48,8 +49,7 @@ WITHOUT_CONTENT: Final = {
     },
     "strands": {"Tracer.__init__", "Tracer.end_span_with_cancellation", "_Interruptible.interrupt"},
 }
-"""Hooks that tell when something happens, make what is listened to, or let a recording answer a tool: they put nothing
-that anybody says on spans."""
+"""Hooks that put no content on spans: they signal an event, make an object to wrap or let recordings answer tools."""
 
 COMPARED: Final = {
     "agno": {
@@ -85,19 +85,19 @@ COMPARED: Final = {
     "semantic_kernel": {"KernelFunction.invoke_stream": "test_a_function_that_yields"},
     "smolagents": {"owner.generate_stream": "test_a_run_is_one_tree"},
 }
-"""Hooks whose content a test compares with what it expects as a whole, by the name of the test."""
+"""Hooks without planted content, since the named test compares all of their content with an expected result."""
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_every_hook_is_planted(library: str) -> None:
-    """A new one is named here until a test says `@pytest.mark.plants("...")` of it."""
+    """Each hook has a test with `@pytest.mark.plants("...")`, or is listed above."""
     seen = plants(library) | WITHOUT_CONTENT.get(library, set()) | COMPARED.get(library, {}).keys()
     assert hooks(library) - seen == set()
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_every_planted_hook_is_there(library: str) -> None:
-    """A mark or an exception names a hook that the integration has."""
+    """Each hook that a mark or a list above names exists in the integration."""
     named = plants(library) | WITHOUT_CONTENT.get(library, set()) | COMPARED.get(library, {}).keys()
     assert named - hooks(library) == set()
 
@@ -106,12 +106,12 @@ def test_every_planted_hook_is_there(library: str) -> None:
     ("library", "test"), sorted({(name, test) for name in COMPARED for test in COMPARED[name].values()})
 )
 def test_what_compares_is_there(library: str, test: str) -> None:
-    """The tests that stand for planting exist."""
+    """Each test that `COMPARED` names exists."""
     assert any(re.search(rf"^(async )?def {test}\(", text, re.MULTILINE) for text in _texts(library))
 
 
 def test_hooks_are_found() -> None:
-    """Each way in which integrations put hooks on is read: directly, in loops, by callbacks and by tables."""
+    """`hooks` finds the hooks that integrations install directly, in loops, by callbacks and by tables."""
     assert "Agent._drive_scope" in hooks("ag2")
     assert {"FunctionCall.execute", "Workflow._acontinue_execute_stream", "_arun_stream"} <= hooks("agno")
     assert {"on_tool_start", "BaseRetriever.ainvoke"} <= hooks("langchain")

@@ -1,4 +1,4 @@
-"""Foundations of the tests with agent frameworks: their environments, and checks of a trace that can fail."""
+"""Foundations of the tests with agent frameworks: their environments, and the checks of `AgentTrace`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FRAMEWORKS = ROOT / "tests" / "frameworks"
 
 @pytest.fixture
 def runner() -> ModuleType:
-    """Return `run.py`, which is a program."""
+    """Return `tests/frameworks/run.py` as a module."""
     spec = importlib.util.spec_from_file_location("frameworks_run", FRAMEWORKS / "run.py")
     assert spec is not None
     assert spec.loader is not None
@@ -38,7 +38,7 @@ def runner() -> ModuleType:
 
 
 def test_every_test_has_an_environment(runner: ModuleType) -> None:
-    """Each test file runs once, each environment has tests, and `when` is one of two words."""
+    """Each test file runs once, each environment has tests, and `when` is `ci` or `nightly`."""
     known = runner.environments().values()
     ran = sorted(test for each in known for test in each.tests)
     assert ran == sorted(str(path) for path in FRAMEWORKS.glob("test_*.py"))
@@ -61,13 +61,13 @@ def test_only_ci_leaves_the_nightly_tests_out(
 
 
 def test_an_environment_without_tests_fails(runner: ModuleType) -> None:
-    """A name that matches no file is a failure, not a success without tests."""
+    """An environment that matches no test file fails."""
     empty = runner.Environment(name="nothing", when="ci", requirements=(), oldest="2026-11-27")
     assert runner.tested(empty, Path(sys.executable), []) is False
 
 
 def test_the_oldest_environment_is_what_is_claimed(runner: ModuleType) -> None:
-    """The framework comes first, with the floor of its extra; the oldest environment pins it, at a past date."""
+    """The first requirement is the framework with its extra's floor; the oldest environment pins it, at a past date."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for each in runner.environments().values():
         floor = extras[each.name.removeprefix("beside_")][0]
@@ -89,7 +89,7 @@ def test_the_page_of_versions_names_each_floor(runner: ModuleType) -> None:
 
 
 def test_the_floor_is_found_by_bisection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The oldest passing day is found in few tries; if none passes, the newest was tried."""
+    """Bisection finds the oldest passing day in at most four tries; if no day passes, the last try fails."""
     days = find_floor.first_days(date(2026, 11, 27))
     assert (days[0], days[-1], len(days)) == ("2025-11-01", "2026-11-01", 13)
 
@@ -104,7 +104,7 @@ def test_the_floor_is_found_by_bisection(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def sound() -> tuple[dict[str, Any], list[Exchange]]:
-    """Return a trace of an agent with one model call, and that call."""
+    """Return a correct trace of an agent with one model call, and the exchange of this call."""
     with ScriptedEndpoint(lambda _: Reply(text="Hello")) as endpoint:
         exchange = endpoint.answer({"model": "m", "messages": [{"role": "user", "content": "Hi"}]})
     usage = {"prompt_tokens": exchange.usage.prompt_tokens, "completion_tokens": exchange.usage.completion_tokens}
@@ -145,7 +145,7 @@ def _double_the_total(body: dict[str, Any]) -> None:
 
 
 def test_a_sound_trace_is_sound() -> None:
-    """The check accepts a correct trace, and the outline is that of the tree."""
+    """`is_sound` and `is_like` accept a correct trace."""
     body, exchanges = sound()
     AgentTrace(body).is_sound(exchanges)
     AgentTrace(body).is_like("""
@@ -168,7 +168,7 @@ def test_a_sound_trace_is_sound() -> None:
     ],
 )
 def test_an_unsound_trace_is_not(change: Callable[[dict[str, Any]], None]) -> None:
-    """Every kind of fault is found."""
+    """`is_sound` rejects each kind of fault."""
     body, exchanges = sound()
     changed = copy.deepcopy(body)
     change(changed)
@@ -177,7 +177,7 @@ def test_an_unsound_trace_is_not(change: Callable[[dict[str, Any]], None]) -> No
 
 
 def test_another_tree_is_not_alike() -> None:
-    """A span with another name, and different written token counts, are found."""
+    """`is_like` rejects an outline with another span name or other token counts."""
     trace = AgentTrace(sound()[0])
     for written in ("trace agent | COMPLETED\nAGENT agent\n  LLM other @m", f"{trace}".replace("/", "/9")):
         with pytest.raises(AssertionError):

@@ -1,4 +1,4 @@
-"""`except Exception` is only in named guards, and each of them counts or logs."""
+"""`except Exception` occurs only in listed guards, and each of them counts or logs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pandaprobe_otel
 import pandaprobe_otel_integrations
 
-# As imported: the tests also run with the installed wheel, without the sources.
+# The imported packages: the tests also run with the installed wheel, without the sources.
 SOURCES = tuple(Path(package.__path__[0]) for package in (pandaprobe_otel, pandaprobe_otel_integrations))
 BROAD = {"Exception", "BaseException"}
 TELLS = {"failed", "counted", "guarded", "say", "_report", "dropped", "debug", "info", "warning", "error", "exception"}
@@ -54,7 +54,7 @@ GUARDS = {
     "assembly/worker.py": {"Worker._work", "Worker._taken"},
     "transport/key_function.py": {"KeyFunctionTransport._renew"},
 }
-"""Functions, by module, whose broad handlers end a fault here. A new one needs a reason: could it be narrower?"""
+"""Functions, by module, whose broad handlers stop an exception. Before adding one, ask if it could be narrower."""
 
 RESULTS = {
     "cli/app.py": {"run"},
@@ -63,7 +63,7 @@ RESULTS = {
     "evals/simulation.py": {"_driven", "_driven_async"},
     "evals/task_runs.py": {"_run_once", "_talk_once", "scored"},
 }
-"""Functions that neither count nor log, since the caller gets the fault as the result, or it goes on elsewhere."""
+"""Functions that neither count nor log, since the exception becomes the caller's result or is raised elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Handler:
 
 
 def broad_handlers() -> Iterator[Handler]:
-    """Yield all of them, in the core and in the integrations."""
+    """Yield the broad handlers of the core and of the integrations."""
     for root in SOURCES:
         for path in sorted(root.rglob("*.py")):
             tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -106,7 +106,7 @@ def _name(node: ast.AST) -> str:
 
 
 def test_every_broad_handler_raises_again_or_stands_in_a_named_guard() -> None:
-    """The lists above are complete, and have no outdated entry."""
+    """`GUARDS` and `RESULTS` list exactly the broad handlers that do not raise."""
     found: dict[str, set[str]] = {}
     for handler in broad_handlers():
         found.setdefault(handler.module, set()).add(handler.function)
@@ -116,7 +116,7 @@ def test_every_broad_handler_raises_again_or_stands_in_a_named_guard() -> None:
 
 
 def test_every_guard_counts_or_logs() -> None:
-    """No fault of ours ends without a count or a log line."""
+    """No guard stops an exception without a count or a log line."""
     silent = {
         (handler.module, handler.function)
         for handler in broad_handlers()
@@ -126,7 +126,7 @@ def test_every_guard_counts_or_logs() -> None:
 
 
 def test_nothing_broad_is_suppressed() -> None:
-    """`suppress(Exception)` would be a guard without a name."""
+    """`suppress(Exception)` occurs nowhere, since it would be an unlisted guard."""
     suppressed = [
         f"{path.relative_to(root)}:{node.lineno}"
         for root in SOURCES

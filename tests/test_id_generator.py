@@ -1,4 +1,4 @@
-"""Ids of traces and spans, which no seed and no fork repeats."""
+"""Trace and span ids, which neither a seed nor a fork repeats."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ print(pandaprobe_otel.flush(60), random.random() == expected)
 
 @pytest.mark.parametrize("before", ["", OWN_PROVIDER], ids=["provider of init", "provider of the app"])
 def test_a_seeded_script_makes_a_trace_of_its_own_in_each_run(before: str) -> None:
-    """`random.seed(42)` repeats no trace id, and the app's own draws from `random` are the same as without us."""
+    """`random.seed(42)` repeats no trace id, and drawing ids does not change the app's own random numbers."""
     with StrictPandaProbe() as server:
         for _ in range(2):
             result = run_python(before + SEEDED, environment(server.url), set_up=False)
@@ -48,7 +48,7 @@ def test_a_seeded_script_makes_a_trace_of_its_own_in_each_run(before: str) -> No
 
 
 def test_tracers_that_were_made_before_draw_from_the_system_too() -> None:
-    """A module gets its tracer at its import, often before `init()` is called."""
+    """Tracers made before `init()`, such as those of imported modules, draw their ids from the system as well."""
     code = (
         OWN_PROVIDER
         + """
@@ -68,7 +68,7 @@ print(len(ids))
 
 
 def test_a_generator_that_the_app_has_chosen_stays() -> None:
-    """The app's own generator stays, such as AWS X-Ray's, whose trace ids begin with the time."""
+    """`init()` keeps an id generator that the app has chosen, such as AWS X-Ray's."""
     code = """
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
@@ -87,7 +87,7 @@ def test_a_generator_that_the_app_has_chosen_stays() -> None:
 
 @pytest.mark.parametrize("draw", ["generate_trace_id", "generate_span_id"])
 def test_ids_fill_their_bits_and_are_never_zero(draw: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Zero is invalid in OpenTelemetry; samplers read the lowest 56 bits of a trace id."""
+    """Samplers read the lowest 56 bits of a trace id, and zero is invalid in OpenTelemetry."""
     generator = SystemIdGenerator()
     generate: Callable[[], int] = getattr(generator, draw)
     bits = 128 if draw == "generate_trace_id" else 64
@@ -106,7 +106,7 @@ def test_ids_fill_their_bits_and_are_never_zero(draw: str, monkeypatch: pytest.M
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_draws_other_ids_than_its_parent() -> None:
-    """No drawn value is kept, so a fork has nothing to copy."""
+    """The generator stores no drawn value that a fork could copy."""
     code = """
     import os
     from pandaprobe_otel import SystemIdGenerator
@@ -135,8 +135,8 @@ def test_opentelemetry_finds_it_by_name(monkeypatch: pytest.MonkeyPatch) -> None
     assert run_python(code, env, set_up=False).stdout == "SystemIdGenerator\n"
 
 
-def test_it_is_what_opentelemetry_has_where_it_is_looked_at() -> None:
-    """Trace ids are marked as random, which other services' samplers need; the app's `random` is left alone."""
+def test_opentelemetry_takes_it_for_its_random_id_generator() -> None:
+    """The generator marks trace ids as random, which other samplers need, and leaves the app's `random` alone."""
     generator: IdGenerator = TracerProvider(id_generator=SystemIdGenerator(), shutdown_on_exit=False).id_generator
     assert isinstance(generator, RandomIdGenerator)
     assert getattr(generator, "is_trace_id_random", lambda: True)()

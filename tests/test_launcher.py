@@ -1,4 +1,4 @@
-"""OpenTelemetry's launcher: it needs no line of code in the app."""
+"""OpenTelemetry's launcher, which traces an app without a change of its code."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _load_instrumentors(DefaultDistro())
 
 @pytest.mark.parametrize("exporter", ["none", "pandaprobe"])
 def test_the_launcher_needs_no_line_of_code_and_nothing_is_sent_twice(exporter: str) -> None:
-    """With the instrumentor entry point or OTEL_TRACES_EXPORTER=pandaprobe, there is one POST."""
+    """The instrumentor entry point sends a trace once, also with OTEL_TRACES_EXPORTER=pandaprobe."""
     switches = {"OTEL_TRACES_EXPORTER": exporter, "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
     with StrictPandaProbe() as server:
         result = launch(environment(server.url, **switches))
@@ -45,7 +45,7 @@ def test_the_launcher_needs_no_line_of_code_and_nothing_is_sent_twice(exporter: 
 
 @pytest.mark.parametrize("exporter", ["none", "pandaprobe"])
 def test_the_launcher_survives_settings_that_cannot_work(exporter: str) -> None:
-    """An exception in a constructor would stop all of the app's telemetry."""
+    """Unusable settings are logged, since an exception in a constructor would stop all of the app's telemetry."""
     switches = {"OTEL_TRACES_EXPORTER": exporter, "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
     result = launch(environment(**switches))
 
@@ -55,7 +55,7 @@ def test_the_launcher_survives_settings_that_cannot_work(exporter: str) -> None:
 
 
 def test_the_launcher_without_a_configurator_still_traces() -> None:
-    """`OTEL_TRACES_EXPORTER=pandaprobe` alone has no effect there, so the instrumentor does not step aside."""
+    """Without a configurator, OTEL_TRACES_EXPORTER=pandaprobe has no effect, so the instrumentor sends the trace."""
     program = """
 from opentelemetry.instrumentation.auto_instrumentation._load import _load_instrumentors
 from opentelemetry.instrumentation.distro import DefaultDistro

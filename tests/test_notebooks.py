@@ -1,4 +1,4 @@
-"""Rich representations for notebooks, and the same as text for terminals."""
+"""HTML representations for notebooks, and their text equivalents for terminals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VOID: Final = frozenset({"img", "br", "input", "link", "meta"})
 
 
 class Output(HTMLParser):
-    """Collects tags, attributes and text of an output; complains about tags that do not match."""
+    """A parser that collects an output's tags, attributes and text, and fails on tags that do not match."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Output(HTMLParser):
 
 
 def span_body(number: int, said: str, **fields: Any) -> dict[str, Any]:
-    """Return a span, child of the first."""
+    """Return a span; the first is the parent of all others."""
     return {
         "span_id": str(UUID(int=number)),
         "trace_id": str(SOME_ID),
@@ -73,7 +73,7 @@ def span_body(number: int, said: str, **fields: Any) -> dict[str, Any]:
 
 
 def trace_body(said: str, spans: int = 2) -> dict[str, Any]:
-    """Return a trace that says the same in every field."""
+    """Return a trace with this text in every field."""
     return {
         "trace_id": str(SOME_ID),
         "project_id": str(SOME_ID),
@@ -108,7 +108,7 @@ def session_of(said: str) -> Session:
 
 
 def result_of(said: str, **fields: Any) -> RunResult:
-    """Return the result of a run: a score on evidence, one that failed and one that is missing."""
+    """Return the result of an evaluation run with one score; three scores are missing."""
     run = {
         "id": SOME_ID, "name": said, "status": "COMPLETED", "metric_names": ["tone", said], "total_targets": 2,
         "evaluated_count": 2, "failed_count": 1, "created_at": NOW, "project_id": SOME_ID, "target_type": "TRACE",
@@ -150,13 +150,13 @@ def status_of(said: str) -> Status:
 
 
 def quality_of(said: str) -> JudgeQuality:
-    """Return a judge that was wrong about one case and silent about another."""
+    """Return the quality of a judge that was wrong about one case and did not answer another."""
     answer = LabelledAnswers(id=said, label=True, values=(0.1,), reason=said, threshold=0.5)
     return JudgeQuality(metric=said, threshold=0.5, repeat=1, answers=(answer,), unanswered={said: said})
 
 
 def page_of(said: str) -> Page[TraceListItem]:
-    """Return a page of one of two traces."""
+    """Return a page with one of two traces."""
     item = TraceListItem.model_validate({**trace_body(said), "spans": None, "span_count": 2})
     return Page[TraceListItem](items=[item], total=2, limit=1, offset=0)
 
@@ -178,7 +178,7 @@ EVERY: Final[dict[str, Callable[[str], Any]]] = {
 
 @pytest.mark.parametrize("name", EVERY)
 def test_an_output_is_text_and_no_markup_of_its_content(name: str) -> None:
-    """It has only harmless tags, no event handlers and nothing to load, and the file of a notebook can hold it."""
+    """Hostile content adds no tag, no event handler and nothing to load, and the output can be encoded as UTF-8."""
     html: str = EVERY[name](HOSTILE)._repr_html_()
     output = Output(html)
 
@@ -192,8 +192,8 @@ def test_an_output_is_text_and_no_markup_of_its_content(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in EVERY if name not in ("span", "spans", "judge", "report")])
-def test_a_terminal_is_told_the_same_and_obeys_nothing(name: str) -> None:
-    """`print` shows lines of text."""
+def test_a_terminal_shows_the_same_as_plain_text(name: str) -> None:
+    """`print` shows the same content as plain text without tags."""
     shown = str(EVERY[name]("refund"))
 
     assert "refund" in shown or name == "result"
@@ -201,7 +201,7 @@ def test_a_terminal_is_told_the_same_and_obeys_nothing(name: str) -> None:
 
 
 def test_the_text_of_a_trace_is_its_tree() -> None:
-    """A line for each span, under its parent; a short `repr`, however many spans there are."""
+    """The text has one line per span, below its parent; `repr` stays short however many spans there are."""
     body = {**trace_body("refund"), "spans": [span_body(1, "a", kind="AGENT", status="OK"), span_body(2, HOSTILE)]}
     trace = Trace.model_validate(body)
     first, agent, tool = str(trace).splitlines()
@@ -215,7 +215,7 @@ def test_the_text_of_a_trace_is_its_tree() -> None:
 
 
 def test_unknown_tokens_and_cost_are_not_shown_as_zero() -> None:
-    """They are added up where a span states them."""
+    """Tokens and cost are sums over the spans that state them, and are left out if none does."""
     counted = span_body(2, "m", token_usage={"prompt_tokens": 1200, "completion_tokens": 34}, cost={"total": 0.0123})
     body = {**trace_body("refund"), "spans": [span_body(1, "a"), counted]}
 
@@ -224,7 +224,7 @@ def test_unknown_tokens_and_cost_are_not_shown_as_zero() -> None:
 
 
 def test_what_was_given_for_nothing_is_never_green() -> None:
-    """A score without evidence is marked, in both forms, and a bare score has no colour: nobody stated a threshold."""
+    """A score without evidence is marked in HTML and in text; a score without a threshold has no colour."""
     vacuous = result_of("No tool calls found in trace.", name="tool_correctness", value="1.0")
     known = result_of("fine")
 
@@ -235,7 +235,7 @@ def test_what_was_given_for_nothing_is_never_green() -> None:
 
 
 def test_a_large_trace_makes_a_bounded_output_that_says_what_it_leaves_out() -> None:
-    """A notebook keeps the output in its file."""
+    """The size of the HTML is limited, since a notebook stores it in its file."""
     html: str = Trace.model_validate(trace_body("x" * 10_000, spans=500))._repr_html_()
 
     assert len(html) < 1_200_000
@@ -250,14 +250,14 @@ def luminance(colour: tuple[float, ...]) -> float:
 
 
 def rgb(colour: str) -> tuple[float, ...]:
-    """Return the parts of `#rrggbb`, from 0 to 1."""
+    """Return red, green and blue of `#rrggbb`, from 0 to 1."""
     return tuple(int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
 
 
 @pytest.mark.parametrize("name", COLOURS)
 @pytest.mark.parametrize(("paper", "ink"), [("#ffffff", "#212121"), ("#111111", "#e0e0e0"), ("#1e1e1e", "#cccccc")])
 def test_colours_are_readable_in_light_and_dark(name: str, paper: str, ink: str) -> None:
-    """Mixed with the text's colour, each has the contrast of 4.5 that WCAG asks for."""
+    """Each colour, mixed with the text's colour, reaches the contrast of 4.5 that WCAG requires."""
     mixed = tuple(
         SHARE / 100 * hue + (1 - SHARE / 100) * base for hue, base in zip(rgb(COLOURS[name]), rgb(ink), strict=True)
     )
@@ -271,7 +271,7 @@ def test_colours_are_readable_in_light_and_dark(name: str, paper: str, ink: str)
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
 def test_outputs_are_accessible_in_a_browser(theme: Literal["light", "dark"], width: int) -> None:
-    """Axe finds nothing in any output, in either theme, on a desk and on a phone; no script runs."""
+    """Axe reports no fault in any output, in both themes, at desktop and phone widths; no script runs."""
     from chromium import chromium
     from watched_tabs import found_by_axe
 

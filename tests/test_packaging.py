@@ -21,14 +21,14 @@ FOLDERS = Path(pandaprobe_otel_integrations.__path__[0])
 
 
 def test_every_folder_is_registered() -> None:
-    """A folder outside the registry would never be found, an entry without a folder would fail."""
+    """The registry has an entry for each folder of an integration, and no other entries."""
     folders = {found.name for found in FOLDERS.iterdir() if found.is_dir() and not found.name.startswith("_")}
     assert folders == set(INTEGRATIONS)
     assert set(LIBRARIES) == set(INTEGRATIONS)
 
 
 def test_every_entry_point_is_registered() -> None:
-    """`opentelemetry-instrument` finds the same classes, under names that no other vendor uses."""
+    """`opentelemetry-instrument` finds the classes of the registry, under names with our own prefix."""
     named = PROJECT["entry-points"]["opentelemetry_instrumentor"]
     ours = {name: target for name, target in named.items() if name != "pandaprobe"}
     assert ours == {f"pandaprobe_{name}": target for name, target in INTEGRATIONS.items()}
@@ -36,7 +36,7 @@ def test_every_entry_point_is_registered() -> None:
 
 @pytest.mark.parametrize("name", INTEGRATIONS)
 def test_the_extra_starts_with_what_the_instrumentor_asks_for(name: str) -> None:
-    """An extra starts with the instrumentor's library and floor; more is for the page's program (test_extras.py)."""
+    """An extra starts with the instrumentor's requirements; others are for its page's program (`test_extras.py`)."""
     module, _, class_name = INTEGRATIONS[name].partition(":")
     instrumentor = getattr(import_module(module), class_name)()
     required = {re.sub(r"\s", "", one) for one in instrumentor.requirements}
@@ -45,7 +45,7 @@ def test_the_extra_starts_with_what_the_instrumentor_asks_for(name: str) -> None
 
 @pytest.mark.parametrize("name", INTEGRATIONS)
 def test_every_integration_has_tests(name: str) -> None:
-    """A framework has an environment and test files; a client library is in `all` and in the conformance suite."""
+    """A framework has an environment and tests; a client library is in the extra `all` and in the conformance suite."""
     tests = ROOT / "tests"
     if (tests / "frameworks" / "environments" / f"{name}.toml").is_file():
         assert list((tests / "frameworks").glob(f"test_{name}*.py"))
@@ -56,7 +56,7 @@ def test_every_integration_has_tests(name: str) -> None:
 
 @pytest.mark.parametrize("name", INTEGRATIONS)
 def test_every_integration_is_planted(name: str) -> None:
-    """Marks planted in an integration's input are sought in the trace (`support/planting.py`, `support/planted/`)."""
+    """A test plants marks in the integration's input and finds them in the trace (`planting.py`, `planted/`)."""
     tests = ROOT / "tests"
     if (tests / "frameworks" / "environments" / f"{name}.toml").is_file():
         files, planting = (tests / "frameworks").glob(f"test_{name}*.py"), "def test_what_is_planted_comes_out("
@@ -66,17 +66,17 @@ def test_every_integration_is_planted(name: str) -> None:
 
 
 def test_it_is_known_what_to_run_of_every_extra() -> None:
-    """`make extras` leaves out only extras that combine others, or that are for work on the library."""
+    """`make extras` runs every extra except those that combine others or serve development."""
     assert {*test_extras.extras(), *test_extras.WITHOUT_A_PAGE} == set(EXTRAS)
 
 
 def test_no_extra_is_named_instruments() -> None:
-    """OpenTelemetry reads an extra of that name for the whole distribution and would skip every integration."""
+    """OpenTelemetry would apply an extra of that name to the whole distribution, and skip every integration."""
     assert not [name for name in EXTRAS if name.startswith("instruments")]
 
 
 def test_installed_distribution_agrees() -> None:
-    """The installed distribution was built from this project's file."""
+    """The installed distribution has the extras and entry points of this `pyproject.toml`."""
     installed = metadata.distribution("pandaprobe-otel")
     extras = {re.sub(r"[-_.]+", "-", name) for name in installed.metadata.get_all("Provides-Extra") or []}
     assert extras == {re.sub(r"[-_.]+", "-", name) for name in EXTRAS}

@@ -1,4 +1,4 @@
-"""The names of the package: each exists, and none costs anything before its use."""
+"""Public names of the package: each exists, and is loaded only when it is used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_import_is_light() -> None:
 
 
 def test_every_public_name_loads() -> None:
-    """The list of names matches the package."""
+    """Each name in `__all__` loads, and an unknown name raises AttributeError."""
     import pandaprobe_otel
 
     for name in pandaprobe_otel.__all__:
@@ -32,7 +32,7 @@ def test_every_public_name_loads() -> None:
 
 
 def test_no_public_name_is_hidden_by_a_module() -> None:
-    """Importing a submodule sets it as an attribute of the package, hiding a function of the same name."""
+    """No submodule has the name of a public function, which the import of the submodule would replace."""
     import pkgutil
 
     import pandaprobe_otel

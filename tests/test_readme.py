@@ -1,4 +1,4 @@
-"""README.md is true."""
+"""Commands in README.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_the_two_commands_stand_in_it() -> None:
-    """A newcomer finds how to see it work and how to test it."""
+    """README.md has the command that starts the demonstration and the one that runs the tests."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
 
     assert 'python3 -m venv .venv && . .venv/bin/activate && pip install -e ".[demo]" && pandaprobe-otel demo\n' in text

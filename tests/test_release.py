@@ -19,14 +19,14 @@ CHANGELOG = "# Changelog\n\n## Unreleased\n\n## 1.2.3 - 2026-01-31\n\n- A thing.
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_every_action_is_pinned_to_a_commit(workflow: Path) -> None:
-    """An attacker may move a tag of an action, but not a commit. The comment names the tag."""
+    """Each action is pinned to a commit, which an attacker cannot move, and a comment names its version."""
     used = re.findall(r"uses: (.*)", workflow.read_text(encoding="utf-8"))
     assert used
     assert [each for each in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", each)] == []
 
 
 def test_every_verb_of_the_workflows_is_in_the_makefile() -> None:
-    """Everything that runs at night can be run on a laptop under the same name."""
+    """Each verb of the nightly workflow is a target of the Makefile."""
     verbs = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     nightly = (ROOT / ".github" / "workflows" / "nightly.yml").read_text(encoding="utf-8")
     listed = re.search(r"verb: \[(.*)\]", nightly)
@@ -44,14 +44,14 @@ def test_every_verb_of_the_workflows_is_in_the_makefile() -> None:
     ],
 )
 def test_a_tag_is_released_only_when_all_agree(tag: str, version: str, fault: str | None) -> None:
-    """Tag, version and changelog name the same release, and the changelog has an entry for it."""
+    """The tag, the version and a section of the changelog name the same release, and the section is not empty."""
     faults = check_version.faults(tag, version, CHANGELOG)
     assert len(faults) == (fault is not None)
     assert all(str(fault) in each for each in faults)
 
 
 def test_every_dependency_is_justified_and_on_the_page() -> None:
-    """The page has a row with a purpose for each installed dependency."""
+    """Each dependency has a reason and a floor, and each installed one has a row in `docs/dependencies.md`."""
     declared = list(dependencies.declared(PROJECT))
     assert [each.name for each in declared if not each.reason or ">=" not in each.versions] == []
     page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
@@ -60,18 +60,18 @@ def test_every_dependency_is_justified_and_on_the_page() -> None:
 
 
 def test_the_core_stays_small() -> None:
-    """The core brings 20 packages without extras; each further one is decided here."""
+    """The library without extras installs at most 20 packages."""
     assert len(dependencies.core()) <= 20
 
 
 def test_licences_are_told_apart() -> None:
-    """Every permissive licence passes, one with obligations for the app does not."""
+    """Permissive licences pass; unknown licences and those with obligations for the app do not."""
     assert all(map(dependencies.COMPATIBLE.search, ("MIT License", "Apache-2.0", "BSD-3-Clause", "PSF-2.0", "ISC")))
     assert not any(map(dependencies.COMPATIBLE.search, ("GPL-3.0-only", "AGPL", "Commercial", "not stated")))
 
 
 def test_floors_are_the_oldest_versions() -> None:
-    """Upper bounds are ignored; a requirement without a floor is a mistake."""
+    """`floors` ignores upper bounds, and raises ValueError for a requirement without a floor."""
     assert test_wheel.floors(["b>=2.0,<3", "a>=1.5"]) == ["a==1.5", "b==2.0"]
     with pytest.raises(ValueError, match="oldest version"):
         test_wheel.floors(["c<2"])

@@ -1,4 +1,4 @@
-"""The order of the rooms: data flows down them with the span, and no module imports upwards."""
+"""Order of the rooms (the subpackages that ARCHITECTURE.md explains): no module imports from a higher room."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ ORDER = (
     {"pipeline"},
     {"sdk"},
 )
-"""Rooms from the lowest up. A room imports itself and lower ones; the first are modules that may need each other."""
+"""Rooms from the lowest up. A room imports itself and lower rooms; the lowest modules may import each other."""
 BESIDE = {"sdk": {"capture"}}
-"""Imports of a room from rooms that are not on the way of a span."""
+"""Rooms outside `ORDER` that a room may import."""
 
 
 def level(room: str) -> int | None:
-    """Return a room's place in the order; None for one beside the way of a span, such as the command line."""
+    """Return the index of a room in `ORDER`; None for a room outside it, such as the command line."""
     return next((index for index, rooms in enumerate(ORDER) if room in rooms), None)
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Yield the rooms that a module imports, also within functions and for type checkers."""
+    """Yield the rooms that a module imports, including imports within functions and for type checkers."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names: list[str] = []
         if isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -44,7 +44,7 @@ def imported(path: Path) -> Iterator[str]:
 
 
 def test_no_module_of_the_way_of_a_span_imports_upwards() -> None:
-    """To read a room, one needs to know only those below it."""
+    """A module imports only its own room and lower ones, so a reader needs to know no others."""
     upwards: list[str] = []
     seen: set[str] = set()
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -63,20 +63,20 @@ def test_no_module_of_the_way_of_a_span_imports_upwards() -> None:
     assert seen == set().union(*ORDER)
 
 
-def test_what_lies_loose_is_a_door() -> None:
-    """Users or OpenTelemetry import each module at the root; everything else has a room."""
+def test_few_modules_are_outside_of_rooms() -> None:
+    """At most ten modules are outside of rooms, each imported by users or by OpenTelemetry."""
     doors = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
 
     assert len(doors) <= 10, sorted(doors)
 
 
 def test_no_package_imports_its_own_modules() -> None:
-    """One thread may import a package while another imports a module of it: both would wait for each other."""
+    """Two threads could deadlock if one imports a package and the other a module of the same package."""
     eager = [
         f"{package} imports {node.module}"
         for path in sorted(PACKAGE.rglob("__init__.py"))
         for package in [".".join((PACKAGE.name, *path.parent.relative_to(PACKAGE).parts))]
-        for node in ast.parse(path.read_text(encoding="utf-8")).body  # type checkers, and first uses, read the rest
+        for node in ast.parse(path.read_text(encoding="utf-8")).body  # nested imports run later or never
         if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(f"{package}.")
     ]
 

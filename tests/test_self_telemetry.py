@@ -1,4 +1,4 @@
-"""The metrics agree with `status()`."""
+"""Our own metrics, which agree with `status()`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 
 
 def test_metrics_show_the_numbers_of_status() -> None:
-    """Delivered, dropped by reason and waiting are shown under the SDK's own names."""
+    """Delivered, dropped and waiting spans are counted under the metric names of OpenTelemetry's SDK."""
     code = """
     from opentelemetry import metrics
     from opentelemetry.sdk.metrics import MeterProvider
@@ -49,7 +49,7 @@ def test_metrics_show_the_numbers_of_status() -> None:
 
 
 def test_the_first_trace_after_the_end_of_the_meters_is_delivered_in_silence() -> None:
-    """Exit handlers run in reverse: meters made after `init()` end before we deliver."""
+    """A trace made at exit, after the meter provider has shut down, is delivered without a warning."""
     code = """
     import atexit
     from opentelemetry import metrics
@@ -65,11 +65,11 @@ def test_the_first_trace_after_the_end_of_the_meters_is_delivered_in_silence() -
 
 
 SUFFIXES = {"{span}": "", "{trace}": "", "{lease}": "", "{request}": "", "s": "_seconds", "1": "_ratio"}
-"""The suffix that Prometheus makes of a metric's unit; counters add `_total`."""
+"""Suffix that Prometheus appends for a metric's unit; counters also get `_total`."""
 
 
 def test_every_metric_of_the_dashboard_exists() -> None:
-    """Each metric exists under its Prometheus name, with the labels that the panels group by."""
+    """The dashboard uses each metric by its Prometheus name, and groups only by labels that the metric has."""
     code = """
     from opentelemetry import metrics
     from opentelemetry.sdk.metrics import MeterProvider

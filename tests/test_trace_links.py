@@ -1,4 +1,4 @@
-"""Addresses of traces' pages: `trace_url()`, and the line at the end of a run."""
+"""URLs of trace pages: `trace_url()`, and the line at the end of a program."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMED = "https://pages.example/t/{trace_id}"
 
 
 def test_a_run_ends_with_the_address_of_its_newest_trace() -> None:
-    """In a terminal, one line; it is the address that `trace_url()` gave inside of the trace."""
+    """In a terminal, the program ends with one line: the URL that `trace_url()` returned inside the trace."""
     program = f"""{SET_UP}
 one("first")
 with tracer.start_as_current_span("second", attributes=CHAT):
@@ -38,12 +38,12 @@ assert pandaprobe_otel.trace_url() is None
 
 
 def test_before_init_there_is_no_address() -> None:
-    """Nothing is sent, so nothing can be looked at."""
+    """No trace is sent before `init()`, so `trace_url()` returns None."""
     assert pandaprobe_otel.trace_url("0af76519-16cd-43dd-8448-eb211c80319c") is None
 
 
 def test_a_server_that_names_no_pages_is_asked_again_only_after_a_while() -> None:
-    """A PandaProbe of another kind on this machine says nothing of pages: no address is better than a wrong one."""
+    """A server that names no pages yields no URL, and is asked again only after 30 seconds."""
     now = 0.0
     with StrictPandaProbe() as server:
         pages = TracePages(server.url, named=None, monotonic=lambda: now)
@@ -57,12 +57,12 @@ def test_a_server_that_names_no_pages_is_asked_again_only_after_a_while() -> Non
 
 
 def test_a_named_address_asks_nobody() -> None:
-    """Nothing is known of the hosted addresses; PANDAPROBE_TRACE_URL states them."""
+    """With PANDAPROBE_TRACE_URL, the URL is made without a request to the server."""
     assert TracePages("http://127.0.0.1:9", named=NAMED).page("1") == "https://pages.example/t/1"
 
 
 class Screen(io.StringIO):
-    """A terminal."""
+    """A text stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         """Return True."""
@@ -73,13 +73,13 @@ class Screen(io.StringIO):
     ("delivered", "ended", "screen", "said"),
     [
         (1, 1, Screen(), "PandaProbe: 1 trace at https://pages.example/t/b\n"),
-        (1, 2, Screen(), ""),  # a span waits
+        (1, 2, Screen(), ""),  # one span still waits
         (0, 0, Screen(), ""),  # the trace was dropped
         (1, 1, io.StringIO(), ""),  # not a terminal
     ],
 )
 def test_a_trace_that_was_not_delivered_has_no_line(delivered: int, ended: int, screen: io.StringIO, said: str) -> None:
-    """The address would lead nowhere; and what is read by a program stays as it was."""
+    """No line is printed for a trace that was not delivered, or if the output is not a terminal."""
     ledger = Ledger()
     ledger.ended(ended)
     ledger.delivered(delivered, traces=delivered)

@@ -35,7 +35,7 @@ def lines(*spans: dict[str, Any]) -> list[str]:
 
 
 def test_it_shows_kind_name_time_tokens_and_errors() -> None:
-    """Each span has one line under its parent, in the order of their starts."""
+    """Each span has one line under its parent; siblings are in the order of their starts."""
     tool = span("find", "root", 2, kind="TOOL", status="ERROR", error="LookupError: no [bold]order[/bold]")
     model = span("chat", "root", 1, kind="LLM", model="m-1", token_usage={"prompt_tokens": 7, "completion_tokens": 3})
 
@@ -50,7 +50,7 @@ def test_it_shows_kind_name_time_tokens_and_errors() -> None:
 
 
 def test_it_shows_what_neither_succeeded_nor_failed() -> None:
-    """The tree shows it for the trace and for each span."""
+    """The outcomes "cancelled" and "timed out" are shown for the trace and for each span."""
     cut = span("chat", None, 0, kind="LLM", status="UNSET", metadata={"outcome": "timed_out"})
     out = Console(file=io.StringIO(), width=200)
     trace = {"trace_id": "t-1", "status": "ERROR", "metadata": {"outcome": "cancelled"}, "spans": [cut]}
@@ -68,7 +68,7 @@ def test_a_span_without_its_parent_stands_at_the_top() -> None:
 
 
 def test_a_span_that_is_its_own_ancestor_does_not_hang() -> None:
-    """The server accepts such trees; printing ends, and each span is shown once."""
+    """The server accepts cycles of parents; the tree shows each span of a cycle once."""
     shown = lines(span("root", None, 0), span("loop", "loop", 1), span("here", "there", 2), span("there", "here", 3))
     assert shown[0] == "trace t-1  COMPLETED"
     assert sorted(line.split()[2] for line in shown[1:]) == ["here", "loop", "root", "there"]

@@ -1,4 +1,4 @@
-"""One word for one thing: the glossary of CONTRIBUTING.md, the names of modules, and the beginnings of docstrings."""
+"""Consistent words: the glossary of CONTRIBUTING.md, the names of modules, and the beginnings of docstrings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPAQUE: Final = frozenset(
         "whole", "words",
     }
 )  # fmt: skip
-"""Names that do not tell a newcomer what the module holds. `pages`, `media` and the like do."""
+"""Module names that do not tell a newcomer what the module contains; names like `pages` and `media` do."""
 OF_THE_GLOSSARY: Final = frozenset({"compact/turns.py"})
 """Modules whose name is a word of the glossary."""
 
@@ -68,12 +68,12 @@ SAME_THING: Final = {
     "a format of traces": "langsmith markdown otlp_json",
     "base classes": "base",
 }
-"""Module names that stand several times, by the one meaning that they share."""
+"""Module names that are used several times, by the single meaning that the modules share."""
 LIBRARIES_IN_TESTS: Final = {
     "anthropic", "bedrock", "cohere", "google_genai", "groq", "litellm", "mistralai", "ollama", "openai", "stainless",
     "together",
 }  # fmt: skip
-"""Names of modules in `tests/support` that stand for the same library in each of its suites."""
+"""Names of modules in `tests/support` that several suites use for the same library."""
 
 
 def modules(*roots: Path) -> dict[str, list[str]]:
@@ -98,40 +98,40 @@ def test_no_docstring_begins_with_a_question() -> None:
 
 
 def test_a_question_would_be_found() -> None:
-    """The pattern finds docstrings of one line and of several, and leaves whole words alone."""
+    """The pattern finds docstrings of one line and of several, and ignores longer words such as "Whole"."""
     assert _QUESTION.search('    """What it says."""')
     assert _QUESTION.search('x = 1\n"""Whether it is open.\n\nMore.\n"""')
     assert not _QUESTION.search('"""Whole lines."""')
 
 
 def test_no_module_has_an_opaque_name() -> None:
-    """A module's name tells its content to somebody who has not read it."""
+    """A module's name shows its content to a reader who does not know the module."""
     named = modules(*EVERYTHING)
     assert {path for name in OPAQUE for path in named.get(name, ())} - OF_THE_GLOSSARY == set()
 
 
 def test_no_public_name_is_opaque() -> None:
-    """Users meet the words of the glossary."""
+    """No part of a public name is an opaque word."""
     names = {*pandaprobe_otel.__all__, *evals.__all__, *local.__all__}
     parts = {part.lower() for name in names for part in re.findall(r"[A-Z]?[a-z]+", name)}
     assert parts & OPAQUE == set()
 
 
 def test_a_module_name_has_one_meaning() -> None:
-    """The names that stand several times are those of the table, each with the meaning that its modules share."""
+    """`SAME_THING` lists exactly the module names that are used several times."""
     several = {name for name, paths in modules(*SOURCE).items() if len(paths) > 1}
     shared = [name for words in SAME_THING.values() for name in words.split()]
     assert sorted(several) == sorted(shared)
 
 
 def test_a_module_of_the_tests_has_one_meaning() -> None:
-    """Shared code of tests has a name of its own, or that of the library that a suite of tests uses."""
+    """Modules in `tests/support` have different names, except those named after a library."""
     several = {name for name, paths in modules(ROOT / "tests" / "support").items() if len(paths) > 1}
     assert several == LIBRARIES_IN_TESTS
 
 
 def test_the_glossary_has_one_meaning_for_each_word() -> None:
-    """CONTRIBUTING.md explains thirty words, in alphabetical order, each once and in one sentence."""
+    """CONTRIBUTING.md explains at least thirty words, in alphabetical order, each once and in at most forty words."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     glossary = text.partition("## Words\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| \*\*([^*]+)\*\* \| (.+) \|$", glossary, re.MULTILINE)

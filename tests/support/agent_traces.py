@@ -1,4 +1,4 @@
-"""Agent traces as PandaProbe has them, read back over HTTP and navigated as trees."""
+"""Agent traces as PandaProbe stores them, read over HTTP and navigated as trees."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _FINAL = {"OK", "ERROR"}
 
 @dataclass(frozen=True)
 class AgentTrace:
-    """One trace. `body` is the API's answer without nulls."""
+    """One trace. `body` is the API's answer without its null values."""
 
     body: Mapping[str, Any]
 
     @cached_property
     def spans(self) -> list[dict[str, Any]]:
-        """The spans, without nulls, in order of their start."""
+        """The spans without null values, in order of their start."""
         return [_present(span) for span in self.body["spans"]]
 
     @property
@@ -65,9 +65,9 @@ class AgentTrace:
         return [each for each in self.spans if span["span_id"] in [over["span_id"] for over in self.above(each)]]
 
     def is_like(self, written: str) -> None:
-        """Assert that its outline (see `outlines`) is this text, whose common indentation does not count.
+        """Assert that the trace's outline (see `outlines`) equals this text, ignoring the text's common indentation.
 
-        A text without any token counts is compared without them; `is_sound` compares them with the exchanges.
+        A text without token counts is compared without them; `is_sound` compares the counts with the exchanges.
         """
         expected, found = dedent(written).strip("\n").rstrip(), str(self)
         if not _USAGE.search(expected):
@@ -75,10 +75,10 @@ class AgentTrace:
         assert found == expected, f"the trace is\n{indent(found, '    ')}\nand not\n{indent(expected, '    ')}"
 
     def is_sound(self, exchanges: Sequence[Exchange]) -> None:
-        """Assert the rules for every trace of an agent that has all the model calls of these exchanges, all successful.
+        """Assert the rules for every trace of an agent whose model calls are these exchanges, all successful.
 
-        There is one root, every parent exists, every span has ended, children are within their trace; each model
-        call has one LLM span with its model and tokens, and tokens are nowhere else.
+        There is one root, every parent exists, every span has ended, and children are within their trace. Each model
+        call has one LLM span with its model and tokens, and no other span has tokens.
         """
         ids = [span["span_id"] for span in self.spans]
         assert len(set(ids)) == len(ids)
@@ -99,7 +99,7 @@ def tokens_of(exchanges: Sequence[Exchange]) -> int:
 
 
 class SentTraces:
-    """The traces that arrived after this object was made."""
+    """The traces that arrived after this object was created."""
 
     def __init__(self, server: LocalServer, handle: PandaProbe) -> None:
         self._server = server

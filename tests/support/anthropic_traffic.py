@@ -1,4 +1,4 @@
-"""Bodies of Anthropic's API as on the wire, by its published reference."""
+"""Bodies of Anthropic's API as sent over HTTP, after its published reference."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def message(*blocks: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def events(*blocks: tuple[dict[str, Any], Sequence[dict[str, Any]]], stop_reason: str = "end_turn") -> list[Any]:
-    """Return a streamed message: each block with its deltas (default: WORDS)."""
+    """Return a streamed message with these deltas for each block (default: WORDS)."""
     given = blocks or (({"type": "text", "text": ""}, [{"type": "text_delta", "text": word} for word in WORDS]),)
-    # At the beginning the output tokens are a placeholder.
+    # The output tokens of the first event are only a placeholder.
     started = message(stop_reason=None, usage={**USAGE, "output_tokens": 1}, content=[])
     found: list[Any] = [{"type": "message_start", "message": {**started, "content": []}}]
     for index, (block, deltas) in enumerate(given):

@@ -1,4 +1,4 @@
-"""AWS's event stream encoding (application/vnd.amazon.eventstream), as its specification has it."""
+"""AWS's event stream encoding (application/vnd.amazon.eventstream), after its specification."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STRING = 7
 
 
 def message(headers: Mapping[str, str], payload: bytes) -> bytes:
-    """Return one message: lengths, their checksum, headers, payload, checksum of it all."""
+    """Return one message: lengths, their checksum, headers, payload, and a checksum of the whole message."""
     fields = b"".join(
         struct.pack(">B", len(name)) + name.encode() + struct.pack(">BH", _STRING, len(value)) + value.encode()
         for name, value in headers.items()
@@ -33,13 +33,13 @@ def event(name: str, data: Any) -> bytes:
 
 
 def exception(name: str, text: str) -> bytes:
-    """Return an error in the middle of a stream."""
+    """Return an error that occurs in the middle of a stream."""
     headers = {":exception-type": name, ":content-type": "application/json", ":message-type": "exception"}
     return message(headers, json.dumps({"message": text}).encode())
 
 
 def chunk(data: Any) -> bytes:
-    """Return a piece of a model's own body, as `InvokeModelWithResponseStream` carries it."""
+    """Return a piece of a model's own body, as `InvokeModelWithResponseStream` sends it."""
     return event("chunk", {"bytes": base64.b64encode(json.dumps(data).encode()).decode(), "p": "abcd"})
 
 

@@ -1,4 +1,4 @@
-"""Bodies of Amazon Bedrock as on the wire, by its published reference: Converse, and models' own bodies."""
+"""Bodies of Amazon Bedrock as sent over HTTP, after its published reference: Converse, and models' own formats."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORDS: Final = ("Sunny", " and", " mild", ",", " 21", " degrees", ".")
 ANSWER: Final = "".join(WORDS)
 MODEL: Final = "amazon.nova-micro-v1:0"
 OLD: Final = tuple(map(int, botocore.__version__.split(".")[:2])) < (1, 38)
-"""True if the client knows fewer members of the API, and not those of cached tokens: it drops unknown ones."""
+"""True if the client lacks newer members of the API, such as those of cached tokens: it drops unknown members."""
 USAGE: Final = {
     "inputTokens": 36,
     "outputTokens": 34,
@@ -42,7 +42,7 @@ def conversed(*blocks: Any, stop_reason: str = "end_turn") -> dict[str, Any]:
 
 
 def converse_events(*deltas: Sequence[Any], stop_reason: str = "end_turn") -> list[bytes]:
-    """Return a streamed answer: the deltas of each block (default: WORDS); one with `start` begins a block."""
+    """Return a streamed answer with these deltas for each block (default: WORDS); `start` begins a block."""
     given = deltas or ([{"text": word} for word in WORDS],)
     found = [event("messageStart", {"role": "assistant"})]
     for index, block in enumerate(given):
@@ -64,12 +64,12 @@ METRICS: Final = {
     }
 }
 COUNTED: Final = {"x-amzn-bedrock-input-token-count": "120", "x-amzn-bedrock-output-token-count": "34"}
-"""Token counts in headers of `InvokeModel`."""
+"""Token counts in response headers of `InvokeModel`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """The bodies of one family of models: a request, its answer, and the chunks of the streamed one."""
+    """Bodies of one family of models: a request, its answer, and the chunks of its streamed answer."""
 
     model: str
     request: dict[str, Any]
@@ -79,23 +79,23 @@ class Family:
 
     @property
     def body(self) -> str:
-        """Return the request as it is sent."""
+        """Return the request body as it is sent."""
         return json.dumps(self.request)
 
     @property
     def events(self) -> list[bytes]:
-        """Return the stream: the counts come with the last chunk."""
+        """Return the streamed answer; the token counts come with the last chunk."""
         return chunk_events(self.chunks)
 
 
 def chunk_events(chunks: Sequence[dict[str, Any]]) -> list[bytes]:
-    """Return the stream of these chunks of a model's own."""
+    """Return the stream of these chunks, which are in a model's own format."""
     *early, last = chunks
     return [*(chunk(one) for one in early), chunk({**last, **METRICS})]
 
 
 def anthropic_chunks(*tool_uses: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return Anthropic's own stream: ANSWER, or these uses of tools."""
+    """Return a stream in Anthropic's own format, with ANSWER or with these tool calls."""
     usage = {"input_tokens": 120, "output_tokens": 1}
     started = {"id": "msg_1", "role": "assistant", "model": "claude", "content": [], "usage": usage}
     found: list[dict[str, Any]] = [{"type": "message_start", "message": started}]

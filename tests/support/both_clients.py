@@ -1,4 +1,4 @@
-"""One test for both clients: awaitable results are awaited, others are not, and every called method is recorded."""
+"""Helpers with which one test covers both clients: they await awaitable results, and record the called methods."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def settled(value: Any) -> Any:
 
 
 async def unblocked(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Return the result of a method of either client, while other tasks go on."""
+    """Return the result of a method of either client without blocking the event loop."""
     if inspect.iscoroutinefunction(method):
         return await method(*args, **kwargs)
     return await asyncio.to_thread(method, *args, **kwargs)
@@ -39,7 +39,7 @@ async def rows_of(iterator: Iterator[Any] | AsyncIterator[Any], *, at_most: int 
 
 
 class Watched:
-    """A client or a part of it that records the dotted names of its called operations."""
+    """A client, or a part of a client, that records the dotted names of its called operations."""
 
     def __init__(self, part: Any, called: set[str] | None = None, prefix: str = "") -> None:
         self._part = part
@@ -69,4 +69,4 @@ def _is_operation(part: object, name: str) -> bool:
 
 
 Connect: TypeAlias = Callable[..., Watched]
-"""Makes a client of either kind: `connect(endpoint, **options)`."""
+"""Makes a client of either kind, as `connect(endpoint, **options)`."""

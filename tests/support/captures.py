@@ -1,7 +1,7 @@
-"""Recorded spans and log records of real instrumentors, turned back into the SDK's objects.
+"""Recorded spans and log records of real instrumentors, converted back to the SDK's objects.
 
-The captures were recorded from real libraries against a stand-in for the providers; each file holds what one
-instrumentor emitted in one scenario.
+The captures were recorded from real libraries that called a stand-in for the providers. Each file contains the output
+of one instrumentor in one scenario.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DATA = Path(__file__).parent.parent / "mapping" / "data"
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """One recording: its spans by trace, in the order in which they ended, and its log records."""
+    """One capture: its spans by trace, in the order in which they ended, and its log records."""
 
     name: str
     traces: tuple[tuple[ReadableSpan, ...], ...]
@@ -53,7 +53,7 @@ def capture(name: str) -> Capture:
 def readable_span(
     span: Mapping[str, Any], *, resource: Mapping[str, Any], events: tuple[Event, ...] = ()
 ) -> ReadableSpan:
-    """Make a finished span as the SDK hands it to an exporter, from its recorded fields."""
+    """Make a finished span, as the SDK passes it to an exporter, from its recorded fields."""
     trace_id = int(span["trace_id"], 16)
     parent = span["parent_span_id"]
     return ReadableSpan(
@@ -74,7 +74,7 @@ def readable_span(
 
 
 def as_attribute(value: Any, is_enum: bool = False) -> Any:
-    """Return a recorded value as the SDK holds it: lists as tuples, bytes as bytes, some as members of an enum."""
+    """Return a recorded value as the SDK stores it: with tuples for lists, with bytes, or as a member of an enum."""
     if is_enum:
         return Enum("Recorded", {"MEMBER": value}, type=str).MEMBER  # type: ignore[attr-defined]
     if isinstance(value, list):
@@ -115,7 +115,7 @@ def _context(trace_id: int, span_id: int) -> SpanContext:
 
 
 def span_number(identity: str) -> int:
-    """Return the number of a span id; names in letters, as in fixtures, get a number of their own."""
+    """Return the number of a span id; an id that is a name in letters, as in fixtures, gets its own number."""
     try:
         return int(identity, 16)
     except ValueError:

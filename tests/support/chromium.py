@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 _NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# No sandbox: root, who runs tests in containers, cannot set it up. The others keep Chromium from calling home.
+# Root, who runs tests in containers, cannot set up Chromium's sandbox. The other options stop Chromium's own requests.
 _FLAGS: Final = (
     "--no-sandbox",
     "--disable-gpu",
@@ -25,14 +25,14 @@ _FLAGS: Final = (
 
 
 def find_chromium() -> str | None:
-    """Return the path of a Chromium, first that of PANDAPROBE_TEST_CHROMIUM."""
+    """Return the path of a Chromium; PANDAPROBE_TEST_CHROMIUM comes first."""
     named = os.environ.get("PANDAPROBE_TEST_CHROMIUM")
     return named or next(filter(None, map(shutil.which, _NAMES)), None)
 
 
 @contextmanager
 def chromium() -> Generator[Browser]:
-    """Yield a running browser. Without one on this machine, skip the test; fail it if CI is set."""
+    """Yield a running browser. If the machine has none, skip the test, or fail it if CI is set."""
     path = find_chromium()
     if path is None:
         reason = f"no Chromium on this machine (looked for {', '.join(_NAMES)})"

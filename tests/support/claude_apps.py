@@ -1,4 +1,4 @@
-"""Apps of the Claude Agent SDK, whose real `claude` program talks to a scripted model."""
+"""Apps of the Claude Agent SDK, in which the real `claude` program talks to a scripted model."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ TOOL = "mcp__station__weather"
 
 @tool("weather", "Tell the weather in a city", {"city": str})
 async def weather(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return the app's tool, which runs in the app's process."""
+    """Return the weather of a city. This tool runs in the app's process."""
     if arguments["city"] not in WEATHER:
         raise LookupError(f"no station in {arguments['city']}")
     return {"content": [{"type": "text", "text": WEATHER[arguments["city"]]}]}
 
 
 def claude_model(messages: Sequence[Message]) -> Reply:
-    """Act as `weather_model`, with Claude's name of the tool; "Ask the expert: ..." goes to a sub-agent."""
+    """Act like `weather_model`, with Claude's name of the tool; "Ask the expert: ..." goes to a sub-agent."""
     last = messages[-1]
-    # The program adds its own reminders before a question and after a result.
+    # The `claude` program adds its own reminders before a question and after a result.
     said = text_of(last["content"]).partition("\n")[0 if last["role"] == "tool" else 2] or text_of(last["content"])
     said = said.rpartition("\n")[2]
     if last["role"] == "tool":
@@ -45,7 +45,7 @@ def claude_model(messages: Sequence[Message]) -> Reply:
 
 
 def options(endpoint: ScriptedEndpoint, home: Path, **more: Any) -> ClaudeAgentOptions:
-    """Return options of an app with that tool, which ignore the settings of this machine's user."""
+    """Return options of an app with this tool, which ignore the settings of the machine's user."""
     given: dict[str, Any] = {
         "model": MODEL,
         "cwd": home,

@@ -1,4 +1,4 @@
-"""The command line as its user runs it: the installed command in its own process, or faster in this one."""
+"""The command line, run as the installed command in a new process, or faster in the test's own process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMAND = str(Path(sys.executable).with_name("pandaprobe-otel"))
 
 
 def clean_environment(home: Path, **variables: str) -> dict[str, str]:
-    """Return this process's environment without settings of PandaProbe and OpenTelemetry, with another home."""
+    """Return this process's environment with another home, without settings of PandaProbe and OpenTelemetry."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PANDAPROBE_", "OTEL_"))}
     return {**kept, "HOME": str(home), "USERPROFILE": str(home), "NO_PROXY": "127.0.0.1,localhost", **variables}
 
@@ -39,7 +39,7 @@ def run_command_line(
 
 
 def run_here(*arguments: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run it in this process, a hundred times as fast, for tests that do not depend on the process."""
+    """Run `pandaprobe-otel` in this process, a hundred times as fast, for tests that need no separate process."""
     from pandaprobe_otel.cli import app
 
     streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2)]

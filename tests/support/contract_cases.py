@@ -1,8 +1,8 @@
-"""Recorded requests and answers of the real server, and their replay against another one.
+"""Recorded requests and answers of the real server, and their replay against another server.
 
-A case is a list of steps that run in order in one project of its own. A step sends a request (`repeat` times, or
-until `wait` holds) and compares the last answer with `expect`; `capture` keeps parts of it as variables. Texts of a
-case hold variables (`{{project}}`, `{{id:7}}`, `{{rep:x:512}}`) and expectations placeholders (`<uuid>`).
+A case is a list of steps that run in order in their own project. A step sends a request (`repeat` times, or until
+`wait` is fulfilled) and compares the last answer with `expect`; `capture` stores parts of the answer as variables.
+Texts may contain variables (`{{project}}`, `{{id:7}}`, `{{rep:x:512}}`), and expectations placeholders (`<uuid>`).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Case:
 
     @property
     def id(self) -> str:
-        """The name of the test."""
+        """The test's id."""
         return f"{self.area}/{self.name}"
 
 
@@ -91,7 +91,7 @@ class Replay:
         }
 
     def run(self) -> list[str]:
-        """Send every step; the first wrong status ends the case."""
+        """Send every step; the first unexpected status ends the case."""
         problems: list[str] = []
         for number, step in enumerate(self._case.steps, 1):
             if "make_key" in step:
@@ -233,12 +233,12 @@ class Replay:
 
 
 def body_of(answer: httpx.Response) -> Any:
-    """Return the JSON of an answer, ABSENT for other content."""
+    """Return the JSON of an answer, or ABSENT if its content is not JSON."""
     return json.loads(answer.content) if "json" in answer.headers.get("content-type", "") and answer.content else ABSENT
 
 
 def at(value: Any, pointer: str) -> Any:
-    """Return the value at a JSON pointer; `*` maps over a list and `#` is a length."""
+    """Return the value at a JSON pointer, in which `*` maps over a list and `#` is a length."""
     segments = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
     for position, segment in enumerate(segments):
         if segment == "*":
@@ -254,7 +254,7 @@ def at(value: Any, pointer: str) -> Any:
 
 
 def differences(expected: Any, actual: Any, path: str = "") -> list[str]:
-    """Return the paths of differences; floats are equal to six digits, integers exactly."""
+    """Return the paths of differences; floats must agree in six digits, integers exactly."""
     here = path or "/"
     if isinstance(expected, str):
         return [] if _text_fits(expected, actual) else [f"{here}: {actual!r} instead of {expected!r}"]
@@ -278,7 +278,7 @@ def differences(expected: Any, actual: Any, path: str = "") -> list[str]:
 
 
 def missing(expected: Any, actual: Any, path: str = "") -> list[str]:
-    """Return the expected keys and items that are missing; further ones are allowed."""
+    """Return the expected keys and items that are missing; additional ones are allowed."""
     if isinstance(expected, dict) and isinstance(actual, dict):
         return [
             problem

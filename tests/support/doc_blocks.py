@@ -1,15 +1,15 @@
-"""The code blocks of the documentation, and the programs and commands that a reader makes of them.
+"""Code blocks of the documentation, and the programs and commands that a reader makes of them.
 
-A block's title decides its use:
+The title of a block decides its use:
 
-- none: Python is run, and continues where the block before it ended, until a block calls `init(` or a shell block
+- no title: Python is run, and continues where the block before it ended, until a block calls `init(` or a shell block
   comes between: then a new program begins. Shell commands are run, with the exports of earlier blocks of the page.
 - a file name: the block is saved under this name, for later blocks.
 - `terminal ...`: a command that runs until the page ends, such as a server.
-- `not run: ...`: the reason is there for the reader to see; Python must still compile.
+- `not run: ...`: readers see the reason; Python must still compile.
 - `examples/...`: the source of an example, which the examples' tests run.
 
-A comment `<!-- given: ... -->` before a block is Python in place of the reader's own code.
+A comment `<!-- given: ... -->` before a block contains Python that stands for the reader's own code.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FENCE: Final = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """One code block: its place and its content."""
+    """One code block, with its position and content."""
 
     page: str
     """Path of the page in the repository."""
@@ -48,39 +48,39 @@ class Block:
 
     @property
     def not_run(self) -> str | None:
-        """The reason why it is not run; None if it is run."""
+        """The reason why the block is not run; None if it is run."""
         return self.title.removeprefix("not run: ") if self.title.startswith("not run: ") else None
 
     @property
     def is_file(self) -> bool:
-        """Return whether it is saved under its title."""
+        """Return whether the block is saved as a file named by its title."""
         return re.fullmatch(r"[\w-]+\.\w+", self.title) is not None
 
     @property
     def is_example(self) -> bool:
-        """Return whether it shows an example's source."""
+        """Return whether the block shows an example's source."""
         return self.title.startswith("examples/")
 
     @property
     def is_server(self) -> bool:
-        """Return whether it is a command that ends with the page."""
+        """Return whether the block is a command that runs until the page ends."""
         return self.title.startswith("terminal ")
 
     @property
     def is_run(self) -> bool:
-        """Return whether it is run as it stands."""
+        """Return whether the block is run unchanged."""
         return self.language in RUN and not (self.is_file or self.is_example or self.not_run)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """Python blocks that one process runs, in order."""
+    """Python blocks that run in order in one process."""
 
     blocks: Sequence[Block]
 
     @property
     def chunks(self) -> list[tuple[int, str]]:
-        """Return each block's code with the line before it on the page, so that a traceback names the page's lines."""
+        """Return each block's code with the number of the preceding line, so that tracebacks show the page's lines."""
         return [each for block in self.blocks for each in ((0, block.given), (block.line, block.text)) if each[1]]
 
 
@@ -88,7 +88,7 @@ Step = Program | Block
 
 
 def pages() -> list[Path]:
-    """Return every page that a user follows: the documentation and the README."""
+    """Return every page for users: the documentation and the README."""
     return [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 

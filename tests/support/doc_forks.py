@@ -1,9 +1,9 @@
-"""A process that has loaded the imports of the documentation's programs and commands, and runs each in a fork.
+"""A process that has imported the modules of the documentation's programs and commands, and runs each in a fork.
 
-Loading takes ten times as long as running. A fork is as separate as a new process: folder, environment, threads and
-exit handlers are its own. Standard input has a line of JSON for each: either `chunks` of Python with their lines on
-the page, or the `pid` of a script that stands for a command and lends its arguments, environment and files. The
-exit code goes to the file `reply`.
+Imports take ten times as long as the programs. A fork is as separate as a new process: it has its own folder,
+environment, threads and exit handlers. Each line of standard input is a request in JSON. It has either `chunks` of
+Python with their lines on the page, or the `pid` of a script that represents a command and whose arguments, environment
+and files the fork takes over. The fork writes the exit code to the file `reply`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _LOADED: Final = (
 
 
 def serve() -> None:
-    """Answer requests until an empty one."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no process waits for those that wait
+    """Answer requests until an empty line."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks that wait for the programs
     while (line := sys.stdin.readline()).strip():
         request = _read(line)
         if os.fork() == 0:
@@ -56,12 +56,12 @@ def _read(line: str) -> dict[str, Any]:
     try:
         request: dict[str, Any] = json.loads(line)
     except ValueError as error:
-        raise ValueError(f"this is no request, but stood among them: {line!r}") from error
+        raise ValueError(f"a line of standard input is not a request: {line!r}") from error
     return request
 
 
 def become(request: dict[str, Any]) -> None:
-    """Run the requested program, from its first line to the end of the interpreter."""
+    """Run the requested program, from its first line to the exit of the interpreter."""
     signal.alarm(_LONGEST_S)
     if "pid" in request:
         return _command(Path("/proc") / str(request["pid"]))
@@ -109,5 +109,5 @@ if __name__ == "__main__":
     suite_forks.load()
     for _name in _LOADED:
         import_module(_name)
-    gc.freeze()  # keeps forks from visiting, and so copying, the objects that all share
+    gc.freeze()  # keeps forks from touching, and so copying, the shared objects
     serve()

@@ -1,4 +1,4 @@
-"""A model for the documentation: it says one sentence, in the protocol of any provider's client."""
+"""A model for the documentation: it answers with one sentence, in the protocol of any provider's client."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def _say(_: Any) -> Reply:
 
 @contextmanager
 def models(script: Script = _say) -> Generator[dict[str, str]]:
-    """Yield the environment with which every client of a provider finds the model.
+    """Yield environment variables with which the client of every provider finds the model.
 
-    At these variables it speaks the protocol of OpenAI, Anthropic or Google, and says what `script` returns.
+    The OpenAI, Anthropic and Google variables lead to an endpoint that answers with the result of `script`.
     """
     with ScriptedEndpoint(script) as scripted, ProviderServer() as others:
         others.script = _answer
@@ -79,7 +79,7 @@ def models(script: Script = _say) -> Generator[dict[str, str]]:
             "AWS_SECRET_ACCESS_KEY": "scripted",
             "AWS_DEFAULT_REGION": "eu-central-1",
             "AWS_EC2_METADATA_DISABLED": "true",
-            "LITELLM_LOCAL_MODEL_COST_MAP": "true",  # otherwise its import sends a request
+            "LITELLM_LOCAL_MODEL_COST_MAP": "true",  # otherwise the import of litellm sends a request
         }
 
 

@@ -1,4 +1,4 @@
-"""A replacement for `pip` in the documentation's commands: it fetches nothing, and refuses unknown extras."""
+"""A replacement for `pip` in the documentation's commands: it downloads nothing, and refuses unknown extras."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def main(arguments: list[str]) -> str | None:
-    """Return the error of a pip command line, None if it would install."""
+    """Return the error of a pip command line, or None if pip would install its packages."""
     if arguments[:1] != ["install"]:
         return f"pip {' '.join(arguments)}: only `pip install` is checked here"
     extras = tomllib.loads(_PROJECT.read_text(encoding="utf-8"))["project"]["optional-dependencies"]

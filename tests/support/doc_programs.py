@@ -1,8 +1,8 @@
-"""A reader who runs what a page of the documentation says, each page in its own folder.
+"""A reader who runs the programs and commands of a page of the documentation, each page in its own folder.
 
-Python and our commands run in forks of a process with their imports loaded (`doc_forks`). The shell runs everything
-else, except `pip` and `python -m venv`, which would fetch packages: what they are asked for is
-only checked (`doc_pip`).
+Python and our commands run in forks of a process that has imported their modules (`doc_forks`). The shell runs all
+other commands except `python -m venv`, which is replaced by an empty directory, and `pip`, whose arguments are only
+checked (`doc_pip`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ exec {python} -S -E {checker} "$@"
 """
 _LONGEST_S: Final = 240.0
 _PORTS: Final = ("8787", "4318", "4317")
-"""Ports in the documentation; each page that starts a server gets others."""
+"""Ports in the documentation; they are replaced by free ports for each page that starts a server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Ran:
 
 
 class Forks:
-    """The process that runs Python and commands; a context manager. Its requests are in `folder`."""
+    """The process that forks Python programs and commands, as a context manager. It reads requests from `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._requests = folder / "requests"
@@ -70,7 +70,7 @@ class Forks:
     def __enter__(self) -> Self:
         os.mkfifo(self._requests)
         os.mkfifo(self._reply)
-        self._pipe = os.open(self._requests, os.O_RDWR)  # for reading too, so that it never seems to have ended
+        self._pipe = os.open(self._requests, os.O_RDWR)  # opened for reading too, so that the pipe never ends
         self._process = subprocess.Popen([sys.executable, _HERE / "doc_forks.py"], stdin=self._pipe)
         return self
 
@@ -82,7 +82,7 @@ class Forks:
         os.close(self._pipe)
 
     def check(self) -> None:
-        """Raise AssertionError if the process cannot answer."""
+        """Raise AssertionError if the process has ended."""
         assert self._process.poll() is None, f"doc_forks.py has ended with {self._process.returncode}"
 
     def run(self, request: dict[str, Any]) -> int:
@@ -94,7 +94,7 @@ class Forks:
 
 @dataclass
 class Reader:
-    """The reader of one page: a folder, an environment, and the exports and servers of earlier steps."""
+    """The reader of one page, with a folder, an environment, and the exports and servers of earlier steps."""
 
     forks: Forks
     folder: Path
@@ -115,7 +115,7 @@ class Reader:
         self._running.close()
 
     def follow(self, step: Program | Block) -> Ran | None:
-        """Do what the page says; return None if there is nothing to wait for."""
+        """Run one step of the page; return None for a step without a result."""
         if isinstance(step, Program):
             return self._python(step)
         if step.is_file:
@@ -160,7 +160,7 @@ class Reader:
         return Ran(str(block), done.returncode, done.stdout, done.stderr)
 
     def _serve(self, block: Block) -> None:
-        """Start a command, and wait for its first output: then it listens."""
+        """Start a command, and wait for its first output, which shows that it listens."""
         self._ports |= {port: str(_free_port()) for port in _PORTS if port not in self._ports}
         process = subprocess.Popen(
             _bash([*self._exports, "exec " + self._with_ports(block.text).strip()]),
@@ -177,7 +177,7 @@ class Reader:
     def _with_ports(self, text: str) -> str:
         for named, taken in self._ports.items():
             text = text.replace(named, taken)
-        # The key of the text is a placeholder, which this library rightly refuses with a warning.
+        # The page's key is a placeholder, which this library refuses with a warning.
         return text.replace("sk_pp_...", "sk_pp_local")
 
 

@@ -14,7 +14,7 @@ from pandaprobe_otel.api.endpoint import Endpoint
 
 
 def all_endpoints() -> Iterator[Endpoint[Any]]:
-    """Yield the endpoints of all resources, alone or in a dataclass of endpoints."""
+    """Yield the endpoints of all resources, including those that are fields of dataclasses."""
     for found in pkgutil.iter_modules(resources.__path__, f"{resources.__name__}."):
         for value in vars(import_module(found.name)).values():
             if isinstance(value, Endpoint):
@@ -25,7 +25,7 @@ def all_endpoints() -> Iterator[Endpoint[Any]]:
 
 
 def not_asked(requests: Iterable[tuple[str, str]]) -> Iterator[Endpoint[Any]]:
-    """Yield the endpoints that none of these requests (method and path) was for."""
+    """Yield the endpoints to which none of these requests (method and path) went."""
     asked = set(requests)
     fixed = {endpoint.path for endpoint in all_endpoints() if not endpoint.parameters}
     for endpoint in all_endpoints():

@@ -1,4 +1,4 @@
-"""Runs of the examples: as their readers run them, without a key, or much faster in this process."""
+"""Runs of the examples without a key: each as a program, as its readers run it, or much faster in this process."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _SETTINGS = ("PANDAPROBE_", "OTEL_", "OPENAI_", "ANTHROPIC_", "GOOGLE_", "GEMINI
 
 
 class Example:
-    """An example as a module: its `main`, and the `script` of its model without a key."""
+    """An example as a module, with its `main` and with the `script` of the model that it uses without a key."""
 
     def __init__(self, name: str) -> None:
         self._names: dict[str, Any] = runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name=name)
         self.script: Script = self._names["script"]
 
     def run(self, endpoint: ScriptedEndpoint, variables: pytest.MonkeyPatch) -> None:
-        """Run it in this process, with the model at `endpoint`; `init()` is this process's."""
+        """Run the example in this process, with the model at `endpoint`; the caller must have called `init()`."""
         for vendor, url in (("OPENAI", endpoint.base_url), ("ANTHROPIC", endpoint.url)):
             variables.setenv(f"{vendor}_API_KEY", "scripted")
             variables.setenv(f"{vendor}_BASE_URL", url)
@@ -36,9 +36,9 @@ class Example:
 
 
 def run_example(name: str, server: LocalServer | None = None, timeout_s: float = 90.0) -> str:
-    """Run the example in a process of its own with a scripted model, and return its output.
+    """Run the example in a new process with a scripted model, and return its output.
 
-    Its traces go to `server`, or to the PandaProbe that the example starts itself. Failure is an AssertionError.
+    The traces go to `server`, or to the PandaProbe that the example starts itself. Raise AssertionError if it fails.
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith(_SETTINGS)}
     if server is not None:

@@ -1,4 +1,4 @@
-"""Traces that failed in ten ways: for each way two that are alike, and one that is not."""
+"""Traces that failed in different ways: for each way, several that belong to one group, and others that do not."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ Scores = Sequence[Mapping[str, Any]]
 
 
 def body(*spans: Body, status: str = "COMPLETED", name: str = "answer", **more: Any) -> Body:
-    """A trace as the API returns it, with these spans below its root."""
+    """Return a trace in the API's form, with these spans below its root."""
     root = {**span(name, "AGENT", 0, 50), "span_id": ROOT, "parent_span_id": None, **more.pop("root", {})}
     about = {"trace_id": identity(name), "name": name, "started_at": moment(0), "ended_at": moment(50)}
     return {**about, "status": status, "metadata": {}, "spans": [root, *spans], **more}
 
 
 def failed_tool(name: str, error: str, start: float = 3, **more: Any) -> Body:
-    """A call of a tool that raised."""
+    """Return a tool call that raised an error."""
     arguments = more.pop("arguments", {})
     return tool(name, start, start + 1, arguments, **{"status": "ERROR", "error": error, "output": None, **more})
 
 
 def said(text: str, start: float = 1, **more: Any) -> Body:
-    """A call of a model that answers with a text."""
+    """Return a model call whose answer is a text."""
     answer: Body = call(start, start + 1, said=text, **more)
     return answer
 
 
 def stopped(reason: str, text: str = "It is", start: float = 1) -> Body:
-    """A call of a model that ended for a reason."""
+    """Return a model call with this finish reason."""
     return said(text, start, metadata={"finish_reasons": [reason]})
 
 
 def score(name: str, value: float, reason: str) -> Mapping[str, Any]:
-    """A score as the API has it."""
+    """Return a score in the API's form."""
     return {"name": name, "value": str(value), "data_type": "NUMERIC", "status": "SUCCESS", "reason": reason}
 
 
 def agents(*names: str, **more: Any) -> Body:
-    """A trace whose agents hand over to each other, one after the other."""
+    """Return a trace in which each agent hands over to the next one."""
     spans: list[Body] = []
     for at, name in enumerate(names):
         agent = span(name, "AGENT", 2 * at + 1, 2 * at + 2.5)
@@ -54,23 +54,23 @@ def agents(*names: str, **more: Any) -> Body:
 
 
 def searches(*texts: str) -> Body:
-    """A trace whose agent searches for these."""
+    """Return a trace whose agent searches for these texts."""
     return body(*(tool("search", at + 1, at + 1.5, {"query": text}) for at, text in enumerate(texts)))
 
 
 def refunds(reason: str, ran: str = "look_up", **more: Any) -> tuple[Body, Scores]:
-    """A trace in which another tool ran than the judge wanted."""
+    """Return a trace in which the agent called another tool than the judge expected, and the judge's score."""
     return body(tool(ran, 1, 2, {}), tool("refund", 3, 4, {}), **more), [score("tool_correctness", 0.2, reason)]
 
 
 def retrieved(retriever: str, reason: str) -> tuple[Body, Scores]:
-    """A trace whose answer ignored a document."""
+    """Return a trace whose answer ignored a document, and the judge's score."""
     return body(span(retriever, "RETRIEVER", 1, 2, output=["Nine days."])), [score("faithfulness", 0.1, reason)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """One way to fail: traces that are one group, and traces that are in none of theirs."""
+    """One kind of failure: traces that form one group, and traces that do not belong to it."""
 
     kind: str
     alike: Sequence[Any]
@@ -209,4 +209,4 @@ FAILURES: dict[str, Failure] = {
         ],
     ),
 }  # fmt: skip
-"""The ten ways of the design, a loop of two, and a tool that is not there."""
+"""The ten kinds of failure, a loop of two, and a call of an unknown tool."""

@@ -1,4 +1,4 @@
-"""Ten small programs that fail, each with what mends it and with another bug; and what their model says."""
+"""Ten small programs that fail, each with a fix, with another bug, and with a scripted model."""
 
 from __future__ import annotations
 
@@ -85,10 +85,10 @@ class Program:
     """A program that fails.
 
     Attributes:
-        mended: What is replaced by what, so that it does right.
-        broken: What is replaced in the mended one, so that it fails in another way.
-        fails: What the failure of its test says.
-        breaks: What the test says of the other bug.
+        mended: The text to replace and its replacement, which fix the bug.
+        broken: The text to replace in the fixed program, and its replacement, which add another bug.
+        fails: Text in the failure of the program's test.
+        breaks: Text in the failure of the same test with the other bug.
     """
 
     source: str
@@ -101,7 +101,7 @@ class Program:
 
     @property
     def text(self) -> str:
-        """The module."""
+        """The program's module."""
         return _HEAD + self.source + _FOOT.replace("{call}", self.call)
 
     @property
@@ -111,7 +111,7 @@ class Program:
 
     @property
     def broken_text(self) -> str:
-        """The module with another bug instead."""
+        """The module with the other bug instead."""
         return _replaced(self.mended_text, self.broken)
 
 
@@ -125,7 +125,7 @@ def _calls(name: str, **arguments: object) -> Reply:
 
 
 def _once(*calls: Reply, then: str = "It is on its way.") -> Callable[[Sequence[Message]], Reply]:
-    """A model that asks for tools one after the other, and then answers."""
+    """Return the script of a model that makes these calls one after the other, and then answers."""
 
     def script(messages: Sequence[Message]) -> Reply:
         results = sum(message["role"] == "tool" for message in messages)

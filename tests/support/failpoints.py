@@ -1,9 +1,9 @@
-"""A check that kills a process using a spool at any line or write of the spool's code, and examines the rest.
+"""A check that kills a process at any line or write of the spool's code, and then examines the spool.
 
-Run as a program: `python failpoints.py FOLDER POINTS SEED`. It forks one child for each point; the child goes through
-a whole life (adopt, insert, start, remove, divide, fork, end) and dies after this many executed lines, or when any of
-its files would grow beyond this many bytes. What it adopts was left with a damaged log.
-Prints a JSON object: the points tried, the lines of a whole life, and every violation.
+Run as a program: `python failpoints.py FOLDER POINTS SEED`. It forks one child for each point. The child does
+everything that a process does with a spool (adopt, insert, start, remove, divide, fork, end), and dies after a number
+of executed lines, or when one of its files would exceed a number of bytes. The spool that it adopts has a damaged log.
+The program prints a JSON object: how many points it tried, how many lines a complete child has, and all violations.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from spools import DESTINATION, Run
 
 _WATCHED = "pandaprobe_otel/delivery/spool/"
 LEFT_BEHIND = 3
-"""Requests of the earlier process, which also ended by kill -9."""
+"""Number of requests of the earlier process, which was also ended by kill -9."""
 INSERTED = 8
 STAYS = {NAME, f"{NAME}.lock", "leases", "leases.cut", f"body-cap-{DESTINATION.digest}"}
-"""Files that outlive everything that waits."""
+"""Files that remain after all requests have been delivered."""
 _LARGEST = 200_000
-"""Bytes of the largest file of a life."""
+"""Bytes of a child's largest file."""
 _CHECKSUM = 32 + 16
-"""Offset of the first checksum of a log, whose damage hides all of it from SQLite."""
+"""Offset of the log's first checksum. If it is damaged, SQLite ignores the whole log."""
 
 
 class Killer:
-    """Counts lines of the spool's code and ends the process at one of them."""
+    """Trace function that counts lines of the spool's code and kills the process at one of them."""
 
     def __init__(self, at: int | None) -> None:
         self.lines = 0
         self._at = at
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if _WATCHED not in frame.f_code.co_filename or frame.f_code.co_name == "_checksum":  # most lines are its loop
+        if _WATCHED not in frame.f_code.co_filename or frame.f_code.co_name == "_checksum":  # its loop would dominate
             return None
         if event == "line":
             self.lines += 1
@@ -57,7 +57,7 @@ class Killer:
 
 
 def live(folder: Path, report: Any) -> None:
-    """Live one life; `report` gets (kind, number) of each request certainly on disk, or certainly gone."""
+    """Use the spool in every way; `report` gets (kind, number) once a request is surely on disk, or surely gone."""
     run = Run(folder)
     run.look_around()
     jobs = {}
@@ -94,7 +94,7 @@ def live(folder: Path, report: Any) -> None:
 
 
 def examine(folder: Path, said: list[list[Any]]) -> list[str]:
-    """Return the violations after the death of a process that reported this."""
+    """Return the violations in the spool of a dead process that reported these events."""
     kept = {number for kind, number in said if kind == "kept"} | {100 + number for number in range(LEFT_BEHIND)}
     leaving = {number for kind, number in said if kind == "leaving"}
     gone = {number for kind, number in said if kind == "gone"}
@@ -113,7 +113,7 @@ def examine(folder: Path, said: list[list[Any]]) -> list[str]:
 
 
 def leave_a_damaged_log(folder: Path) -> None:
-    """Let a process put requests and die; flip a bit in its log."""
+    """Let a child process store requests and die; then flip a bit in its log."""
     child = os.fork()
     if child == 0:
         before = Run(folder)
@@ -128,9 +128,9 @@ def leave_a_damaged_log(folder: Path) -> None:
 
 
 def life(folder: Path, at: int | None, largest: int | None = None) -> tuple[int, list[list[Any]]]:
-    """Run a life in a forked child, killed at a line, or when a file would grow beyond `largest` bytes.
+    """Run `live` in a forked child that is killed at a line, or when a file would exceed `largest` bytes.
 
-    Return its number of lines (if it lived) and what it said.
+    Return the number of executed lines (0 if the child was killed) and the events that it reported.
     """
     shutil.rmtree(folder, ignore_errors=True)
     leave_a_damaged_log(folder)
@@ -154,7 +154,7 @@ def life(folder: Path, at: int | None, largest: int | None = None) -> tuple[int,
 
 
 def main() -> int:
-    """Try this many points, spread over the whole life."""
+    """Try this many points, spread over all lines of `live`."""
     logging.disable(logging.WARNING)
     folder, points, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     lines, said = life(folder, None)

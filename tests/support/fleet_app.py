@@ -1,8 +1,8 @@
-"""The app of a fleet: each of its processes sets up PandaProbe in one line, and makes a trace for each request.
+"""App of a fleet: each of its processes sets up PandaProbe in one line, and makes one trace per request.
 
-gunicorn serves `app`; run as a program, it spawns processes that make traces by themselves. With `FLEET_WINDOW_S`
-in the environment the limit is `FLEET_LIMIT` in this many seconds instead of a hundred in sixty, and
-nothing else is different.
+gunicorn serves `app`. Run as a program, the module spawns processes that make traces by themselves. If the environment
+has `FLEET_WINDOW_S`, the limit is `FLEET_LIMIT` requests in this many seconds instead of 100 in 60. Everything else
+stays as it is.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any, Final
 import pandaprobe_otel
 
 HELD_S: Final = 0.05
-"""Seconds that a request keeps its worker, so that others get their part of a burst."""
+"""Seconds for which a request occupies its gunicorn worker, so that a burst reaches the other workers too."""
 
 
 def _begin() -> Callable[[float], bool]:
-    """Set up; return a function that delivers everything within this many seconds."""
+    """Set up PandaProbe; return its flush function, which takes a timeout in seconds."""
     if "FLEET_WINDOW_S" not in os.environ:
         return pandaprobe_otel.init().flush
     return _begin_scaled(float(os.environ["FLEET_WINDOW_S"]), int(os.environ["FLEET_LIMIT"]))
@@ -46,7 +46,7 @@ def _begin_scaled(window_s: float, limit: int) -> Callable[[float], bool]:
 
     def tokens() -> Tokens:
         if config.redis_url is not None:
-            leases = RedisLeases(config.redis_url, "scaled", answer_within_s=10.0, **times)  # of a busy machine
+            leases = RedisLeases(config.redis_url, "scaled", answer_within_s=10.0, **times)  # enough for a busy machine
             return RedisTokens(leases, Notices(time.monotonic), **times)
         return FileTokens(Path(config.spool or "") / "leases", **times)
 
@@ -64,7 +64,7 @@ flush = _begin()
 
 
 def run_agent(name: str) -> None:
-    """Make one trace, whose name tells which process made it."""
+    """Make one trace, whose name begins with the id of this process."""
     with pandaprobe_otel.agent(f"{os.getpid()} {name}"), pandaprobe_otel.llm("chat"):
         pass
 
@@ -78,7 +78,7 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
 
 
 def work(traces: int, every_s: float) -> None:
-    """Make this many traces at this pace, then wait until all are delivered."""
+    """Make this many traces at this pace, then wait until all of them are delivered."""
     begun = time.monotonic()
     for number in range(traces):
         time.sleep(max(begun + number * every_s - time.monotonic(), 0))

@@ -26,18 +26,18 @@ PROCESSES: Final = 8
 
 
 class Way(StrEnum):
-    """The way in which the processes start."""
+    """Method by which the processes are started."""
 
     GUNICORN = "gunicorn"
     """Each worker of gunicorn loads the app."""
     PRELOADED = "gunicorn --preload"
-    """The master loads the app, and forks."""
+    """The master of gunicorn loads the app and then forks."""
     SPAWNED = "spawned"
-    """multiprocessing starts each in a fresh interpreter."""
+    """multiprocessing starts each process in a fresh interpreter."""
 
 
 class Budget(StrEnum):
-    """The budget that the processes share."""
+    """Kind of budget that the processes share."""
 
     REDIS = "Redis"
     RESTARTED = "Redis, killed and restarted"
@@ -46,9 +46,9 @@ class Budget(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The offered traces, and the longest wait for them. Times in seconds.
+    """The offered traces, and the longest wait for them. Times are in seconds.
 
-    window_s: None for the real limit of 100 in 60 s. away: when Redis is killed, and when it is started again, empty.
+    window_s: None for the real limit of 100 in 60 s. away: times when Redis is killed and when it is restarted, empty.
     """
 
     rounds: int
@@ -62,7 +62,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The server's view of a run."""
+    """The result of a run, as the server saw it."""
 
     offered: int
     stored: int
@@ -72,7 +72,7 @@ class Result:
     accepted_at: tuple[float, ...]
     """Seconds since the first acceptance, ascending."""
     processes: int
-    """Processes that sent any of them."""
+    """Number of processes that sent any of the traces."""
 
     def accepted_until(self, seconds: float) -> int:
         """Return how many traces were accepted within this many seconds of the first."""
@@ -80,7 +80,7 @@ class Result:
 
 
 def run_fleet(way: Way, budget: Budget, plan: Plan, folder: Path) -> Result:
-    """Run the plan until everything has arrived or the time is up."""
+    """Run the plan until all traces have arrived or the time is up."""
     with ExitStack() as stack:
         server = stack.enter_context(StrictPandaProbe(limit=plan.limit, window_s=plan.window_s or 60))
         redis = None if budget is Budget.FILE else stack.enter_context(RedisServer())
@@ -120,7 +120,7 @@ def _restart(redis: RedisServer, begun: float, away: tuple[float, float]) -> Non
 
 @contextmanager
 def _program(command: list[str], env: Mapping[str, str], folder: Path) -> Iterator[None]:
-    """Run a program in its own process group, and end the whole group afterwards."""
+    """Run a program in its own process group, and kill the whole group at the end."""
     with subprocess.Popen([sys.executable, *command], cwd=folder, env=dict(env), process_group=0) as program:
         try:
             yield
@@ -135,7 +135,7 @@ def _gunicorn(way: Way, path: Path) -> list[str]:
 
 
 def _ask_all(path: Path, plan: Plan) -> None:
-    """Request every trace: in each round as many at once as there are workers."""
+    """Request every trace: in each round, send as many requests at once as there are workers."""
     with ThreadPoolExecutor(PROCESSES) as pool:
         begun = time.monotonic()
         for number in range(plan.rounds):
@@ -155,7 +155,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def _ask(path: Path, number: int) -> None:
-    """Send one request; repeat it until gunicorn listens."""
+    """Send one request, and repeat it until gunicorn listens."""
     deadline = time.monotonic() + 60
     while True:
         connection = _UnixConnection(path)

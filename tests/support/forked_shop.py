@@ -1,4 +1,4 @@
-"""A program that is recorded and forked: it plans, looks up two orders at once, sums up, refunds, and thanks."""
+"""A program to record and fork: it plans, looks up two orders in parallel, sums up, refunds, and thanks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from provider_server import Received, Reply, json_reply
 
 URL = "SHOP_URL"
 ran: list[str] = []
-"""Tools that really ran."""
+"""Tool calls that were really executed."""
 
 
 @tool
@@ -52,7 +52,7 @@ def _branch(number: str) -> str:
 
 @agent
 def shop(question: str) -> str:
-    """Answer a question with five calls of models and three of tools."""
+    """Answer a question with five model calls and three tool calls."""
     with span("plan"):
         plan = _ask("You plan.", question)
     with ThreadPoolExecutor(2) as pool:
@@ -66,7 +66,7 @@ def shop(question: str) -> str:
 
 
 def answer(received: Received) -> Reply:
-    """Answer with what was asked by which model, in a few letters: another model or prompt gives another answer."""
+    """Answer with a short text that changes with the model and the prompt."""
     body = received.json
     system, question = (message["content"] for message in body["messages"])
     text = f"{body['model']}/{system.split()[-1]}/{len(question)}"

@@ -1,4 +1,4 @@
-"""Rules for every agent framework, which each framework's tests apply to its agents (tests/frameworks/)."""
+"""Checks that every agent framework's tests apply to their agents (tests/frameworks/)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from span_recorder import SpanRecorder
 from weather_model import WEATHER
 
 StartModel = Callable[[Script], ScriptedEndpoint]
-"""The fixture `model`."""
+"""Type of the fixture `model`."""
 
 CITIES = (*WEATHER,) * 3
 """Cities that concurrent runs ask about: "Weather in CITY?"."""
@@ -34,7 +34,7 @@ _WORKING = {"hooked", "adopted"}
 
 @contextmanager
 def off(name: str) -> Iterator[None]:
-    """Remove our instrumentation from the framework within the block; then instrument it as `init()` does."""
+    """Remove our instrumentation from the framework within the block; afterwards instrument it as `init()` does."""
     pandaprobe_otel.uninstrument(name)
     try:
         yield
@@ -55,14 +55,14 @@ def instrumented_with(name: str, **options: Any) -> Iterator[None]:
 
 @contextmanager
 def recorded_apart(name: str, **options: Any) -> Iterator[SpanRecorder]:
-    """Record the framework's spans in another provider than the global one within the block."""
+    """Record the framework's spans with a provider other than the global one within the block."""
     recorder = SpanRecorder()
     with instrumented_with(name, tracer_provider=recorder.provider, **options):
         yield recorder
 
 
 def told_by(recorder: SpanRecorder) -> str:
-    """Return everything that its spans say, to search for what must not be in it."""
+    """Return all content of the recorded spans, to search for values that must not be recorded."""
     return str(
         [(each.name, dict(each.attributes or {}), each.events, each.status.description) for each in recorder.spans]
     )
@@ -71,8 +71,8 @@ def told_by(recorder: SpanRecorder) -> str:
 def growth(runs: Callable[[int], object], count: int, *, first: int = 50) -> int:
     """Return how many more objects are alive after `count` runs than after `first` runs, which are made twice.
 
-    A growth is measured once more, and the smaller one counts: what a thread beside the runs has loaded meanwhile (the
-    local server seals traces) comes once, what runs leave behind comes again.
+    If the number grows, measure again and return the smaller growth: objects that another thread loads meanwhile (the
+    local server seals traces) appear once, while objects that runs leave behind appear again.
     """
     runs(first)
     before = _objects_after(runs, first)
@@ -81,7 +81,7 @@ def growth(runs: Callable[[int], object], count: int, *, first: int = 50) -> int
 
 
 def growth_of_ours(runs: Callable[[int], object], count: int, *, first: int) -> Counter[str]:
-    """Return the same, by class, for this library's objects and OpenTelemetry's, if the framework keeps some itself."""
+    """Return the growth by class of our and OpenTelemetry's objects, for frameworks that keep objects themselves."""
     runs(first)
     before = _ours_after(runs, first)
     return _ours_after(runs, count) - before
@@ -103,7 +103,7 @@ def _ours_after(runs: Callable[[int], object], count: int) -> Counter[str]:
 def run_beside_another_vendor(
     framework: str, *arguments: object, timeout_s: float = 100.0, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `<framework>_rival.py`, an app with another vendor's instrumentation too; return its report on ours."""
+    """Run `<framework>_rival.py`, an app that another vendor instruments too; return its report on our integration."""
     app = _SUPPORT.parent / "frameworks" / f"{framework}_rival.py"
     done = subprocess.run(
         [sys.executable, app, *map(str, arguments)],
@@ -118,7 +118,7 @@ def run_beside_another_vendor(
 
 
 def in_tasks(run: Callable[[str], Awaitable[object]]) -> None:
-    """Run it for each of `CITIES`, each in a task of one event loop."""
+    """Run the function for each of `CITIES`, each in its own task of one event loop."""
 
     async def gathered() -> None:
         await asyncio.gather(*map(run, CITIES))
@@ -127,7 +127,7 @@ def in_tasks(run: Callable[[str], Awaitable[object]]) -> None:
 
 
 def in_threads(run: Callable[[str], object]) -> None:
-    """Run it for each of `CITIES`, each in a thread of its own."""
+    """Run the function for each of `CITIES`, each in its own thread."""
     with ThreadPoolExecutor(len(CITIES)) as pool:
         list(pool.map(run, CITIES))
 
@@ -135,7 +135,7 @@ def in_threads(run: Callable[[str], object]) -> None:
 def is_silent_beside_another_vendor(
     framework: str, traces: SentTraces, server: LocalServer, endpoint: ScriptedEndpoint
 ) -> AgentTrace:
-    """Assert that ours says why it makes no spans while OpenInference records the run, and that tokens count once.
+    """Assert that our integration reports why it makes no spans beside OpenInference, and that tokens count once.
 
     Return the trace.
     """
@@ -148,7 +148,7 @@ def is_silent_beside_another_vendor(
 
 
 def do_not_mix(found: Sequence[AgentTrace], *kinds: str) -> None:
-    """Assert that these traces of runs about all `CITIES` are whole, and that each is about its own city alone."""
+    """Assert that these traces of runs about all `CITIES` are complete, and that each mentions its own city only."""
     asked = [trace.only("TOOL")["input"]["city"] for trace in found]
     assert Counter(asked) == Counter(CITIES)
     for trace, city in zip(found, asked, strict=True):
@@ -161,13 +161,13 @@ def do_not_mix(found: Sequence[AgentTrace], *kinds: str) -> None:
 
 
 def ended_without_error(trace: AgentTrace, *kinds: str) -> None:
-    """Assert that the trace of a cancelled or abandoned run has these spans, ended and without errors."""
+    """Assert that the trace of a cancelled or abandoned run has spans of these kinds, ended and without errors."""
     assert [span["kind"] for span in trace.spans] == [*kinds], str(trace)
     assert [span["name"] for span in trace.spans if "ended_at" not in span or span["status"] == "ERROR"] == []
 
 
 async def cancel_in_a_tool(run: Callable[[Callable[[str], Awaitable[str]]], Awaitable[object]]) -> None:
-    """Cancel a run while its tool works. `run` gets the tool, and asks for the weather."""
+    """Cancel a run while its tool works. `run` gets the tool, and must ask for the weather."""
     called = asyncio.Event()
 
     async def weather(city: str) -> str:
@@ -184,7 +184,7 @@ async def cancel_in_a_tool(run: Callable[[Callable[[str], Awaitable[str]]], Awai
 
 
 def parcel_talk(traces: SentTraces, *, tool: str | None = None) -> tuple[AgentTrace, AgentTrace]:
-    """Return the two traces of each framework's example: one session, tracking a parcel, then thanks."""
+    """Return the two traces of each framework's example: a question about a parcel and a thank-you, in one session."""
     asked, thanked = traces.new(2)
     assert asked.body["session_id"] == thanked.body["session_id"]
     assert asked.only("TOOL", tool)["input"] == {"parcel": "P-4711"}
@@ -193,7 +193,7 @@ def parcel_talk(traces: SentTraces, *, tool: str | None = None) -> tuple[AgentTr
 
 
 OFFICIAL: dict[str, Any] = {"session_id": "s-1", "user_id": "ada", "tags": ["beta"], "metadata": {"team": "x"}}
-"""Arguments of the official SDK's adapters."""
+"""Arguments for the official SDK's adapters."""
 
 
 def is_of_the_official_adapter(trace: AgentTrace) -> None:

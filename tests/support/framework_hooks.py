@@ -1,6 +1,6 @@
-"""Hooks of the integrations on agent frameworks, and those in which tests plant content.
+"""Hooks of the integrations on agent frameworks, and the hooks in which tests plant content.
 
-Both are read as text: the frameworks cannot be installed together, and this needs none of them.
+Integrations and tests are read as text, since the frameworks cannot be installed together.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ TABLES: Final = {
     "mcp": (("other_requests.py", "TOLD"),),
     "pydantic_ai": (("__init__.py", "_INSTRUMENTED"),),
 }
-"""Tables of integrations that listen to many things at one place."""
+"""Tables of integrations that install many hooks in one place."""
 
 
 def hooks(library: str) -> set[str]:
-    """The entry points of an integration: what it wraps, what it is called back for, and the rows of its tables."""
+    """Return the hooks of an integration: methods that it wraps, callbacks, and rows of its tables."""
     files = {path.name: ast.parse(path.read_text("utf-8")) for path in sorted((_INTEGRATIONS / library).glob("*.py"))}
     found = {hook for tree in files.values() for hook in _in_file(tree)}
     for name, table in TABLES.get(library, ()):
@@ -36,7 +36,7 @@ def hooks(library: str) -> set[str]:
 
 
 def plants(library: str) -> set[str]:
-    """The entry points that tests of a framework say they plant content in, by `@pytest.mark.plants(...)`."""
+    """Return the hooks in which a framework's tests plant content, as named by `@pytest.mark.plants(...)`."""
     return {hook for path in FRAMEWORKS.glob(f"test_{library}*.py") for hook in _marks(path)}
 
 
@@ -50,7 +50,7 @@ def _in_file(tree: ast.Module) -> Iterator[str]:
 
 
 def _wrapped(node: ast.AST, known: dict[str, ast.expr]) -> Iterator[str]:
-    """The hooks below a node, where the names in `known` stand for these values."""
+    """Yield the hooks below a node; `known` has the values of names."""
     if isinstance(node, (ast.For, ast.comprehension)):
         known = {**known, **dict(_targets(node.target, node.iter, known))}
     if isinstance(node, (ast.GeneratorExp, ast.ListComp)):
@@ -63,7 +63,7 @@ def _wrapped(node: ast.AST, known: dict[str, ast.expr]) -> Iterator[str]:
 
 
 def _targets(target: ast.expr, values: ast.expr, known: dict[str, ast.expr]) -> Iterator[tuple[str, ast.expr]]:
-    """Yield the values that the names of a loop's target take: of pairs, the first name takes the first members."""
+    """Yield the values that a loop's names take; a loop over pairs gives their first members to the first name."""
     values = known.get(values.id, values) if isinstance(values, ast.Name) else values
     if isinstance(target, ast.Name):
         yield target.id, values
@@ -75,9 +75,9 @@ def _targets(target: ast.expr, values: ast.expr, known: dict[str, ast.expr]) -> 
 
 
 def _label(owner: ast.expr, name: str) -> str:
-    """The class and the name; of a function, and of what another module has, the name alone."""
+    """Return the class and the name of a hook; for functions, and for methods of other modules, only the name."""
     if isinstance(owner, ast.Call) and owner.args and isinstance(owner.args[0], ast.Attribute):
-        owner = owner.args[0]  # `definer(module.Agent, ...)`: the class that has it from another one
+        owner = owner.args[0]  # of `definer(module.Agent, ...)`, take `module.Agent`
     if isinstance(owner, ast.Call) and _name(owner.func) == "import_module":
         return name
     told = ast.unparse(owner).removeprefix("module.")
@@ -99,7 +99,7 @@ def _constants(tree: ast.Module) -> dict[str, ast.expr]:
 
 
 def _texts(value: ast.expr, known: dict[str, ast.expr]) -> Sequence[str]:
-    """The texts that a value is or holds; what cannot be read is told as it is written."""
+    """Return the texts that a value is or contains; a value that cannot be read is returned as source code."""
     if isinstance(value, ast.Constant) and isinstance(value.value, str):
         return [value.value]
     if isinstance(value, ast.Name) and value.id in known:
@@ -110,7 +110,7 @@ def _texts(value: ast.expr, known: dict[str, ast.expr]) -> Sequence[str]:
 
 
 def _rows(table: ast.expr) -> Iterator[str]:
-    """The names of the rows: keys, texts, or first members."""
+    """Yield the names of the rows: keys, texts, or first members."""
     if isinstance(table, ast.Call):  # `frozenset({...})`
         table = table.args[0]
     rows = table.keys if isinstance(table, ast.Dict) else getattr(table, "elts", [])

@@ -1,4 +1,4 @@
-"""A loopback server that plays Gemini's live API: it answers each message of the app by a script."""
+"""A loopback server that plays Gemini's live API: a script answers each message of the app."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Script = Sequence[Sequence[Any]]
 
 @cache
 def _certificates() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Return the server's certificate, and the authority that the client trusts."""
+    """Return TLS contexts for the server, and for the client that trusts it."""
     authority = trustme.CA()
     here = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(here)
@@ -30,7 +30,7 @@ def _certificates() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 @asynccontextmanager
 async def live_client(script: Script, *, leaves: bool = False) -> AsyncIterator[genai.Client]:
-    """A client of a server that follows the script; it `leaves` by breaking the connection off."""
+    """Yield a client whose server follows the script; with `leaves`, the server then breaks the connection off."""
     here, trust = _certificates()
 
     async def handle(connection: Any) -> None:

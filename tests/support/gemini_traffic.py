@@ -1,4 +1,4 @@
-"""Bodies of the Gemini API as on the wire, by its published reference: answers in one piece and as streams."""
+"""Bodies of the Gemini API as sent over HTTP, after its published reference: whole answers and streams."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ USAGE: Final = {
 
 
 def said(*parts: Any, finish: str | None = "STOP", index: int = 0) -> dict[str, Any]:
-    """Return a candidate; a string becomes a text part."""
+    """Return a candidate with these parts; strings become text parts."""
     found: dict[str, Any] = {
         "content": {"role": "model", "parts": [{"text": part} if isinstance(part, str) else part for part in parts]},
         "index": index,
@@ -41,7 +41,7 @@ def answer(*candidates: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def chunks() -> list[dict[str, Any]]:
-    """Return ANSWER, a word per chunk. Counts are cumulative: those before the last chunk are smaller."""
+    """Return ANSWER with one word per chunk; token counts are cumulative, and final only in the last chunk."""
     early = {"promptTokenCount": 120, "totalTokenCount": 120}
     found = [answer(said(word, finish=None), usageMetadata=early) for word in WORDS[:-1]]
     return [*found, answer(said(WORDS[-1]))]

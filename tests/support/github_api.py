@@ -1,4 +1,4 @@
-"""GitHub's REST API for comments of pull requests, with its paging, limits and refusals."""
+"""A stand-in for GitHub's REST API of pull request comments, with its paging, limits and refusals."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ ANNA: Final = {"login": "anna", "type": "User"}
 
 
 class GitHubApi:
-    """One pull request, number 7 of `shop/agent`."""
+    """The API of one pull request, number 7 of `shop/agent`."""
 
     def __init__(self) -> None:
         self.comments: list[dict[str, Any]] = []
         self.asked: list[str] = []
-        """Methods and paths, in order."""
+        """Methods and paths of the requests, in order."""
         self.in_the_way: list[Reply | Callable[[Received], Reply | None]] = []
-        """Answers that come first, one for each request."""
+        """Replies to the next requests, one each, in place of GitHub's; None stands for GitHub's own reply."""
         self._last_id = 100
         self.url = ""
 
     def add(self, body: str, user: dict[str, str]) -> dict[str, Any]:
-        """Write a comment as this user."""
+        """Add a comment by this user."""
         self._last_id += 1
         number = self._last_id
         url = f"https://github.com/shop/agent/pull/7#issuecomment-{number}"

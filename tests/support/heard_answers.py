@@ -1,4 +1,4 @@
-"""Answers of models as apps hear them, read by each client library's own readers from an answer or a stream."""
+"""Answers of models as apps see them, read through each client library from a whole answer or a stream."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from google import genai
 
 @dataclass(frozen=True, kw_only=True)
 class Heard:
-    """An answer as the app has it; `calls` are names with their decoded arguments."""
+    """An answer as the app sees it; `calls` has names and decoded arguments."""
 
     text: str
     reasoning: str
@@ -28,7 +28,7 @@ class Heard:
 
 @dataclass(frozen=True, kw_only=True)
 class Listener:
-    """One client as an app uses it: whole answers, and streams."""
+    """Functions in which an app asks one client for a whole answer, or for a stream."""
 
     plain: Callable[[str], Heard]
     stream: Callable[[str], Heard]
@@ -38,12 +38,12 @@ ASKED: Final[dict[str, Any]] = {"model": "m-1", "messages": [{"role": "user", "c
 
 
 def calls_in(found: Any) -> tuple[tuple[str, Any], ...]:
-    """Names and decoded arguments of calls as chat completions have them."""
+    """Return the names and decoded arguments of a chat completion's tool calls."""
     return tuple((call.function.name, json.loads(call.function.arguments)) for call in found or ())
 
 
 def of_chat(answer: Any) -> Heard:
-    """An answer of chat completions in one piece."""
+    """Return the content of a whole chat completion."""
     (choice,) = answer.choices
     message = choice.message
     thought = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None) or ""
@@ -58,7 +58,7 @@ def of_chat(answer: Any) -> Heard:
 
 
 def of_chunks(stream: Any) -> Heard:
-    """A stream of chat completions, put together."""
+    """Return the content of a streamed chat completion."""
     text, thought, finish, tokens = "", "", None, (0, 0)
     calls: dict[int, list[str]] = {}
     for chunk in stream:

@@ -1,4 +1,4 @@
-"""The same of the clients that fewer apps use."""
+"""Answers of models as apps see them, for the clients that fewer apps use."""
 
 from __future__ import annotations
 

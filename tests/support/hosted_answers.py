@@ -1,4 +1,4 @@
-"""Answers that a real server (0.5.0) has given, by method and path, and what each tool of MCP makes of them."""
+"""Recorded answers of a real server (0.5.0) by method and path, and a check of what each MCP tool makes of them."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ GIVES: Final[Mapping[str, Callable[[Any], bool]]] = {
     "doctor": lambda made: made["problems"] == [],
     "evaluate": lambda made: made["judgements"] == 1,
     "add_score": lambda made: made == {"id": _SCORE},
-    # The recorded calls of models name no provider, whose answers could be rebuilt.
+    # Answers cannot be rebuilt, since the recorded model calls name no provider.
     "capture_test": lambda made: made == {"code": "refused", "next": "choose another one"},
     "replay": lambda made: made == {"code": "refused", "next": "choose another trace or span"},
-    "improve": lambda made: made == {"code": "refused", "next": "another query or group"},  # none of them has failed
+    "improve": lambda made: made == {"code": "refused", "next": "another query or group"},  # no recorded trace failed
 }
-"""Of each tool, whether these are the numbers that it makes of the recorded answers."""
+"""For each tool, a check of the numbers that it derives from the recorded answers."""
 
 
 class HostedAnswers:
-    """The last answer to each method and path, and for a list the one with the most rows."""
+    """The longest recorded answer to each method and path: for a list, the one with the most rows."""
 
     def __init__(self) -> None:
         self._answers: dict[tuple[str, str], Answer] = {}
@@ -54,8 +54,8 @@ class HostedAnswers:
             self._answers[key] = Answer(status=response["status"]["code"], body=content)
 
     def to(self, request: Request) -> Answer:
-        """Return the answer to a request, whatever its query."""
+        """Return the answer to a request, ignoring its query."""
         key = (request.method, request.path.partition("?")[0])
         if key[1].startswith("/evaluations/trace-scores/"):
-            return self._answers.get(key, Answer(status=200, body=b"[]"))  # so it answers for a trace without scores
+            return self._answers.get(key, Answer(status=200, body=b"[]"))  # [] for a trace without scores
         return self._answers.get(key, Answer(status=404, body=b'{"detail": "Not Found"}'))

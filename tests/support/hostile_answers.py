@@ -1,4 +1,4 @@
-"""Answers that no server should give, for property tests: absurd dates, endless numbers, bodies of any shape."""
+"""Answers that no server should give, for property tests: absurd dates, huge numbers, bodies of any shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A shop's agent whose model writes amounts with a comma, unless its prompt says otherwise; a project to improve.
+"""A project to improve: a shop's agent whose model writes amounts with a comma unless its prompt says otherwise.
 
 The model is scripted: it obeys directives that it finds in the system prompt, and nothing else.
 """
@@ -41,7 +41,7 @@ def support(question: str) -> str:
         raise RuntimeError(f"the model asked for no refund: {said.content}")
     return refund_order(**json.loads(said.tool_calls[0].function.arguments))
 """
-"""The program, on OpenAI's client."""
+"""The program, with OpenAI's client."""
 PYDANTIC_AI_APP: Final = """\
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def support(question: str) -> str:
         raise RuntimeError(f"the model asked for no refund: {done.output}")
     return done.output
 """
-"""The same with an agent of Pydantic AI."""
+"""The program, with an agent of Pydantic AI."""
 LANGGRAPH_APP: Final = """\
 from pathlib import Path
 
@@ -100,7 +100,7 @@ def support(question: str) -> str:
         raise RuntimeError(f"the model asked for no refund: {done[-1].content}")
     return done[-1].content
 """
-"""The same with a graph of LangGraph."""
+"""The program, with a graph of LangGraph."""
 PRODUCTS: Final = (
     "blender",
     "kettle",
@@ -120,12 +120,12 @@ WHOLE: Final = ("books", "gift", "mug", "pen")
 
 
 def question(product: str) -> str:
-    """Return what a customer asks."""
+    """Return a customer's question about a product."""
     return f"Please pay back my {product}."
 
 
 def answer(asked: Received) -> Reply:
-    """Answer with the call of the tool, as the directives of the prompt have it."""
+    """Answer with a call of the tool, following the directives in the prompt."""
     said_by = {message["role"]: _text(message["content"]) for message in asked.json["messages"]}
     if "tool" in said_by:
         return _reply({"role": "assistant", "content": f"Paid back. {said_by['tool']}"})

@@ -1,4 +1,4 @@
-"""Improvements of the shop's agent, by changes that mend it and by changes that only look so."""
+"""Improvements of the shop's agent: changes that fix it, and changes that only seem to fix it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Change = Callable[[Mapping[str, Any]], Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Shop:
-    """A project with an improvement that has begun."""
+    """A project whose improvement has begun."""
 
     root: Path
     folder: Path
@@ -55,7 +55,7 @@ class Shop:
 
 
 def entry(question: str) -> str:
-    """Stand for the program's function, for the form of its arguments."""
+    """Stand in for the program's function, whose parameters are inspected."""
     return question
 
 
@@ -71,7 +71,7 @@ def settings(root: Path, **more: Any) -> Settings:
 
 @dataclass(frozen=True)
 class Traces:
-    """A project that ran, and the traces of its runs."""
+    """A project that has run, and the traces of its runs."""
 
     root: Path
     path: Path
@@ -92,7 +92,7 @@ class Traces:
 
 @contextmanager
 def traced(folder: Path, *, app: str = improvable_shop.APP) -> Iterator[Traces]:
-    """Run the project once for each product, and let its model go on in the block."""
+    """Run the project once for each product, and keep its model running within the block."""
     root = improvable_shop.written(folder / "project", app=app)
     with ProviderServer() as server, pytest.MonkeyPatch.context() as patching:
         server.script = improvable_shop.answer
@@ -113,13 +113,13 @@ def prompt(text: str) -> Change:
 
 
 def for_the_shown(evidence: Mapping[str, Any]) -> Mapping[str, str]:
-    """Name the products of the shown cases, which mends these and nothing else."""
+    """Add the products of the shown cases to the prompt, which fixes no other cases."""
     shown = [str(case["input"]).partition("pay back my ")[2].partition(".")[0] for case in evidence["cases"]]
     return {PROMPT: f"You refund orders.\nBe careful with: {', '.join(shown)}.\n"}
 
 
 def reading_commas(_: Mapping[str, Any]) -> Mapping[str, str]:
-    """Change the code of the tool."""
+    """Make the tool accept commas."""
     before = improvable_shop.FILES["tools.py"]
     return {"tools.py": before.replace("    return", '    amount = amount.replace(",", ".")\n    return')}
 
@@ -137,13 +137,13 @@ FALSE: Final[Mapping[str, tuple[Change, str]]] = {
 
 
 def check_true(shop: Shop, name: str) -> None:
-    """Check that a mend is accepted within the budget, with its numbers, and applied only when asked."""
+    """Check that a fix is accepted within the budget, reported with its numbers, and applied only on request."""
     before = {path: (shop.root / path).read_text(encoding="utf-8") for path in improvable_shop.FILES}
     result = shop.tried(TRUE[name])
     assert result.verdict is Verdict.ACCEPTED, result
     assert len(result.unseen) >= 6
     assert all(sum(each.new) > sum(each.old) for each in result.unseen)
-    # A mended tool whose result no model reads changes no request, so every answer is played.
+    # The fixed tool changes no request, since no model reads its result, so every answer is replayed.
     assert result.live_calls > 0 or name == "code"
     assert result.live_calls <= MOST_LIVE
     text = (shop.folder / "pull_request.md").read_text(encoding="utf-8")
@@ -155,7 +155,7 @@ def check_true(shop: Shop, name: str) -> None:
 
 
 def check_false(shop: Shop, name: str) -> None:
-    """Check that a change is rejected within the budget for its own reason, which the report tells, and not applied."""
+    """Check that a change is rejected within the budget, reported with its reason, and not applied."""
     change, reason = FALSE[name]
     result = shop.tried(change)
     assert result.verdict is Verdict.REJECTED, result

@@ -34,7 +34,7 @@ def require_inspector() -> None:
 def inspected(server: Sequence[str], *options: str) -> tuple[int, Any]:
     """Run the inspector once against a server, by its URL or command; return the exit code and its JSON.
 
-    `options` come before the server. Nothing of the user's own catalog of servers is read or written.
+    `options` come before the server. The user's own catalog of servers is neither read nor written.
     """
     with tempfile.TemporaryDirectory() as home:
         environment = {**os.environ, "HOME": home}

@@ -14,7 +14,7 @@ def shape_of(schema: Schema, definitions: Mapping[str, Schema]) -> set[str]:
 
 
 def operation_shape(operation: Schema, definitions: Mapping[str, Schema]) -> dict[str, list[str]]:
-    """Return inputs and answers of an operation in an OpenAPI description, as sorted shapes without the empty ones."""
+    """Return the shapes of an OpenAPI operation's inputs and answers, sorted and without empty ones."""
     query = [row for row in operation.get("parameters", ()) if row["in"] == "query"]
     shapes = {
         "query": {text for row in query for text in _walk(row["schema"], definitions, row["name"], ())}

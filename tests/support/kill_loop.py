@@ -1,6 +1,6 @@
-"""Workers that trace and are killed at random moments, with a strict, faulty server: is anything lost at the end?
+"""A check that no span is lost when workers are killed at random moments, with a strict server that fails at times.
 
-The window of the limiter is scaled down, so that a run of seconds passes through many of them.
+The window of the limiter is scaled down, so that a run of seconds covers many windows.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class KillReport:
 
 
 class KillLoop:
-    """Keeps a number of workers running on one spool directory and kills one after the other."""
+    """A loop that keeps workers running on one spool directory, and kills one after the other."""
 
     def __init__(self, folder: Path, *, workers: int, pause_s: float = 0.1, seed: int = 1) -> None:
         self._folder = folder
@@ -102,9 +102,9 @@ class KillLoop:
         every_s: tuple[float, float] = (0.0, 0.0),
         acknowledged_between: tuple[int, int] = (0, 0),
     ) -> KillReport:
-        """Kill this many workers, one at a time, then let a last process send the rest.
+        """Kill this many workers, one at a time, then let a last process send the remaining spans.
 
-        The next kill comes after a random number of seconds, and after a random number of acknowledged spans.
+        Each kill waits for a random number of seconds, and for a random number of acknowledged spans.
         """
         env = environment(server.url, PANDAPROBE_SPOOL_DIR=str(self._folder))
         workers = [self._start(env) for _ in range(self._workers)]
@@ -126,7 +126,7 @@ class KillLoop:
         return self._report(server, kills + len(workers), drain)
 
     def _wait_for(self, acknowledged: int) -> None:
-        wait_until(lambda: len(self._acknowledged) >= acknowledged, what="what is traced is acknowledged")
+        wait_until(lambda: len(self._acknowledged) >= acknowledged, what="enough spans are acknowledged")
 
     def _start(self, env: dict[str, str]) -> subprocess.Popen[str]:
         worker = subprocess.Popen(
@@ -179,7 +179,7 @@ class KillLoop:
 
 
 class Faults:
-    """Lets a share of requests fail: 503, or a reset after they were carried out."""
+    """Faults for a share of requests: a 503, or a reset after the server carried the request out."""
 
     def __init__(self, *, unavailable: float = 0.05, reset: float = 0.03, seed: int = 2) -> None:
         self._rng = random.Random(seed)

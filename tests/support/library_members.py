@@ -1,4 +1,4 @@
-"""Members of the installed version of a library; the tests run with the oldest and the newest one."""
+"""A check for members of the installed version of a library, since tests run with the oldest and the newest version."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def skip_without(owner: Any, *paths: str) -> None:
 def _version(library: str) -> str:
     try:
         return f"{library} {version(library)}"
-    except PackageNotFoundError:  # a namespace of several distributions
+    except PackageNotFoundError:  # a namespace package
         return library

@@ -10,4 +10,4 @@ import pytest
 
 with patch.dict(os.environ, LITELLM_LOCAL_MODEL_COST_MAP="True"):
     litellm: Final[Any] = pytest.importorskip("litellm", exc_type=ImportError)
-    """The module. It cannot be imported beside the oldest openai."""
+    """The module litellm, which cannot be imported together with the oldest openai."""

@@ -9,7 +9,7 @@ from opentelemetry.context import get_current
 
 
 def emit(logger: Any, event_name: str, body: object) -> None:
-    """Emit an event within the current span. Before 1.37 the SDK takes only a record, no keyword arguments."""
+    """Emit an event within the current span; before version 1.37, the SDK accepts only a record."""
     if "event_name" in signature(logger.emit).parameters:
         logger.emit(event_name=event_name, body=body)
         return

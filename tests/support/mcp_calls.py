@@ -1,4 +1,4 @@
-"""A call of each tool of the MCP server, for tests that must not forget one."""
+"""Arguments for each tool of the MCP server, so that tests cover every tool."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ READERS: Final = (
     "doctor",
 )
 WRITERS: Final = ("evaluate", "add_score", "capture_test", "replay", "improve")
-"""Tools that are there with `--allow-writes`; `replay` also needs `--entry`, `improve` `--allow` as well."""
+"""Tools that need `--allow-writes`; `replay` also needs `--entry`, and `improve` needs both `--entry` and `--allow`."""
 EVERY: Final = (*READERS, *WRITERS)
 METRIC: Final = "argument_correctness"
 """A metric that PandaProbe has."""
 
 
 def arguments_of(tool: str, trace_id: str, session_id: str, *, other: str | None = None) -> Mapping[str, Any]:
-    """Return arguments with which a tool reads a trace or its session. A tool that is not known here fails the test."""
+    """Return arguments that apply a tool to a trace or its session; raise KeyError for an unknown tool."""
     calls: Mapping[str, Mapping[str, Any]] = {
         "find_failures": {"query": ""},
         "find_traces": {"limit": 50},
@@ -43,7 +43,7 @@ def arguments_of(tool: str, trace_id: str, session_id: str, *, other: str | None
 
 
 def everything_allowed(folder: Path) -> dict[str, Any]:
-    """Return options with which every tool is there, for a program in this folder."""
+    """Return options that enable every tool, for a program in this folder."""
     return {
         "writes": True,
         "entry": "shop:answer",

@@ -1,4 +1,4 @@
-"""An MCP server that knows the weather, as a program of its own: over its standard input, or over HTTP.
+"""A program that serves MCP over its standard input or over HTTP, with a tool that knows the weather.
 
 python mcp_weather.py ENDPOINT KEY [PORT]     # with a port: HTTP at /mcp
 """
@@ -31,7 +31,7 @@ def greeting(name: str) -> str:
 
 
 def main(endpoint: str, key: str, port: str | None = None) -> None:
-    """Serve until the client leaves (or, over HTTP, until the end of the process), and send the recorded spans."""
+    """Serve until the client disconnects (over HTTP, until the process ends), and send the recorded spans."""
     handle = pandaprobe_otel.init(endpoint=endpoint, api_key=key, project_name="frameworks", strict=True)
     try:
         if port is None:

@@ -1,6 +1,6 @@
-"""A cache for Speakeasy's clients, which make a pydantic class for each value they write or read: one per type here.
+"""A cache of the pydantic classes that Speakeasy's clients make again for each value that they write or read.
 
-The classes are the same each time; making them is nine tenths of a call's time.
+The classes of a type are all alike, and making them takes nine tenths of a call's time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MAKERS: Final = ("google.genai._gaos.utils.serializers", "mistralai.client.util
 
 @contextmanager
 def models_made_once() -> Iterator[None]:
-    """Cache the classes within the block, for installed clients that have such a module."""
+    """Cache the classes within the block, for the clients that are installed."""
     with ExitStack() as stack:
         for name in _MAKERS:
             try:
@@ -36,7 +36,7 @@ def _kept(make: Callable[..., Any]) -> Callable[..., Any]:
             if key not in made:
                 made[key] = make(name, **fields)
             return made[key]
-        except (KeyError, TypeError):  # another use of it, or a type that is not hashable
+        except (KeyError, TypeError):  # another kind of class, or a type that is not hashable
             return make(name, **fields)
 
     return create_model

@@ -1,4 +1,4 @@
-"""JavaScript programs that send traces with packages for Node.js, if both are installed."""
+"""JavaScript programs that send traces with packages for Node.js, if Node.js and the packages are installed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def require_node(package: str = "@opentelemetry/api") -> None:
 
 
 def run_node(program: str, *arguments: str, variables: Mapping[str, str] | None = None) -> str:
-    """Run a program to its end, with these variables beside the usual ones; return its output."""
+    """Run a program to its end with these additional variables; return its output."""
     env = {**_environment(), **(variables or {})}
     command = ["node", str(FOLDER / program), *arguments]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)

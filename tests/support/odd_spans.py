@@ -1,6 +1,6 @@
-"""Spans with any content: the vocabulary of all dialects, with values of any shape, from a seed.
+"""Random spans: attribute names of all dialects, with values of any shape, drawn from a seed.
 
-A plain generator draws them: it is twenty times as fast as strategies of that size, and a seed repeats a failure.
+A plain generator draws the spans: it is twenty times as fast as hypothesis would be, and a seed reproduces a failure.
 """
 
 from __future__ import annotations
@@ -74,13 +74,13 @@ _NAMES = ("call_llm", "agent run", "execute_tool x", "running tools", "x" * 600,
 
 
 class OddSpans:
-    """Makes spans, events and log records of one trace; the same seed makes the same ones."""
+    """Generator of a trace's spans, events and log records; the same seed generates the same ones."""
 
     def __init__(self, seed: int) -> None:
         self._random = Random(seed)
 
     def views(self, most: int = 5) -> list[SpanView]:
-        """Return some views, whose parents are among them or elsewhere."""
+        """Return some views, whose parents may be among them."""
         return [self.view() for _ in range(self._random.randint(1, most))]
 
     def view(self) -> SpanView:
@@ -122,12 +122,12 @@ class OddSpans:
         ]
 
     def attributes(self, most: int = 14) -> dict[str, Any]:
-        """Return attributes of all dialects, and some of none."""
+        """Return attributes of all dialects, and some of no dialect."""
         names = [self._random.choice(ATTRIBUTES) for _ in range(self._random.randint(0, most))]
         return plain_attributes({name: self.attribute() for name in (*names, self.text())[:most]})
 
     def attribute(self) -> Any:
-        """Return an attribute's value: plain, JSON text, JSON text of JSON text, binary, a sequence, a map, or deep."""
+        """Return an attribute's value: plain, JSON, JSON within JSON, binary, a sequence, a map, or deeply nested."""
         pick = self._random.randrange(12)
         if pick < 3:
             return self.text()
@@ -161,7 +161,7 @@ class OddSpans:
         ]
 
     def value(self, levels: int) -> Any:
-        """Return any JSON value, or one that JSON lacks."""
+        """Return any JSON value, or a value that JSON cannot represent."""
         pick = self._random.random()
         if levels <= 0 or pick < 0.4:
             return self._leaf()
@@ -176,7 +176,7 @@ class OddSpans:
         return self._random.choice(KEYS) if self._random.random() < 0.9 else self.text()
 
     def text(self) -> str:
-        """Return a word of the vocabulary, a long text, or one that encoders refuse."""
+        """Return a word of the vocabulary, a long text, or a text that encoders refuse."""
         pick = self._random.random()
         if pick < 0.6:
             return self._random.choice(WORDS)

@@ -1,4 +1,4 @@
-"""The official SDK's examples, run with it and with this library, and their recordings compared field by field."""
+"""The official SDK's examples, run with the official SDK and with this library, and a comparison of the recordings."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ ALIASES: Final = {
     "maxTokens": "max_tokens",
     "text_tokens": "gen_ai.usage.text.output_tokens",
 }
-"""Names that OpenTelemetry's conventions replace."""
+"""Names in the official recordings, and the names that OpenTelemetry's conventions use instead."""
 _OF_ITS_OWN_RUN: Final = ("session_id", "user_id", "completion_start_time")
 """Fields that differ from run to run; only their presence is compared."""
 _NOTHING: Final[tuple[Any, ...]] = (None, "", [], {})
@@ -77,7 +77,7 @@ class Compared:
     missing: list[str] = field(default_factory=list)
     """Fields that only the official recording has."""
     different: list[str] = field(default_factory=list)
-    """Fields that both have, with different values."""
+    """Fields whose values differ between the two recordings."""
 
 
 def answers(tools: Mapping[str, Mapping[str, object]]) -> Any:
@@ -93,7 +93,7 @@ def answers(tools: Mapping[str, Mapping[str, object]]) -> Any:
 
 
 def compared(example: Path, home: Path, tools: Mapping[str, Mapping[str, object]]) -> Compared:
-    """Run the example with both, each with its own PandaProbe and the same scripted model."""
+    """Run the example with the official SDK and with this library, each with a PandaProbe, and compare the traces."""
     official, _ = recorded(example, home, tools, ())
     ours, _ = recorded(example, home, tools, _OURS)
     missing: list[str] = []
@@ -154,7 +154,7 @@ def recorded(
 
 
 def _of_bedrock(asked: Received) -> AnyReply:
-    """Return Bedrock's answer, by the operation that the path ends in."""
+    """Return Bedrock's answer for the operation at the end of the path."""
     if asked.path.endswith("/converse"):
         return json_reply({**conversed(), "usage": {"inputTokens": 36, "outputTokens": 34, "totalTokens": 70}})
     usage = {"input_tokens": 11, "output_tokens": 7}
@@ -202,7 +202,7 @@ def _field(where: str, name: str, theirs: Any, mine: Any, whole: str, missing: l
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the leaves of a value that are not empty, with the keys that lead to them."""
+    """Yield the non-empty leaves of a value, each with the keys that lead to it."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _leaves(item, f"{path}.{key}")
@@ -215,9 +215,9 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def _says(whole: str, path: str, leaf: Any) -> bool:
     if path.endswith(".type") and leaf in ("text", "output_text"):
-        return True  # a text part equals its text
+        return True  # equals a part that is only the text
     if path.endswith(".prefix") and leaf is False:
-        return True  # a default of the class of Mistral's client, which the service does not say
+        return True  # a default of Mistral's client class, which the service does not send
     if isinstance(leaf, str):
         return json.dumps(leaf, ensure_ascii=False)[1:-1] in whole
     key = path.rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""Features that the oldest versions of a framework do not have yet."""
+"""Checks for features that the oldest versions of a framework lack."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def has(distribution: str, since: str) -> bool:
 
 
 def needs(distribution: str, since: str, feature: str) -> pytest.MarkDecorator:
-    """Skip the test of a feature that earlier versions of the framework, or of another vendor's library, lack."""
+    """Skip the test if the installed framework, or another vendor's library, is too old for a feature."""
     return pytest.mark.skipif(
         not has(distribution, since), reason=f"{distribution} {version(distribution)} has no {feature} ({since} has)"
     )

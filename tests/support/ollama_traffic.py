@@ -1,4 +1,4 @@
-"""Bodies of Ollama's API as on the wire, by its published reference: answers in one piece, and lines of JSON."""
+"""Bodies of Ollama's API as sent over HTTP, after its published reference: whole answers, and lines of JSON."""
 
 from __future__ import annotations
 

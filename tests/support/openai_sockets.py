@@ -11,7 +11,7 @@ from typing import Any
 from websockets.sync.server import ServerConnection, serve
 
 Answering = Callable[[dict[str, Any]], Sequence[Any]]
-"""Returns the answers to a message of the app; None among them breaks the connection off."""
+"""Returns the answers to a message of the app; an answer None breaks the connection off."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Bodies of OpenAI's API as on the wire, by its published reference: answers in one piece and as streams."""
+"""Bodies of OpenAI's API as sent over HTTP, after its published reference: whole answers and streams."""
 
 from __future__ import annotations
 

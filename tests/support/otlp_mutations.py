@@ -1,4 +1,4 @@
-"""Seeded requests that no exporter sends: damaged bytes, other values, thousands of parts, odd encodings."""
+"""Random OTLP requests that no exporter sends: damaged bytes, odd values, thousands of parts, odd encodings."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ ODD: Final[tuple[Any, ...]] = (
     *({"bytesValue": "?"}, {"kvlistValue": {"values": [{"key": None}]}}, {"doubleValue": "Infinity"}, "1" * 32),
 )
 _MOST_REPEATED: Final = 2
-"""Lists of a request in JSON that are repeated: lists in each other would make hundreds of megabytes."""
+"""Most lists of a JSON request that are repeated: nested repetitions would make hundreds of megabytes."""
 FIELDS: Final = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 15, 16, 100, 2**29 - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One request. `number` and the seed make it again."""
+    """One request, which `number` and the seed reproduce."""
 
     number: int
     body: bytes
@@ -36,7 +36,7 @@ class Sent:
 
 
 class Mutations:
-    """The requests of one seed."""
+    """Generator of random requests from one seed."""
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
@@ -66,7 +66,7 @@ class Mutations:
         return self._damaged(json.dumps(self._tree).encode()), {"Content-Type": JSON}
 
     def _parts(self) -> tuple[bytes, dict[str, str]]:
-        """Return any part in any other, many times, beside a span that is mostly good."""
+        """Return randomly nested and repeated fields, alone or within a span that may have valid ids."""
         rng = self._rng
         inner = b""
         for _ in range(rng.randint(1, 12)):
@@ -90,7 +90,7 @@ class Mutations:
         return self._damaged(self._plain), {"Content-Type": self._rng.choice(KINDS)}
 
     def _damaged(self, body: bytes) -> bytes:
-        """Return the body with up to eight changes: a byte changed, some cut out or inserted, the end cut off."""
+        """Return the body with up to eight changes: a byte replaced, bytes removed or inserted, or the end cut off."""
         rng, data = self._rng, bytearray(body)
         for _ in range(rng.randint(1, 8)):
             at = rng.randrange(len(data) + 1)
@@ -108,7 +108,7 @@ class Mutations:
         return bytes(data)
 
     def _other(self, value: Any) -> Any:
-        """Return the same tree, with something else for every twelfth value."""
+        """Return the tree with an odd value in place of about every twelfth value."""
         if self._rng.random() < 0.08:
             return self._rng.choice(ODD)
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Ways to send OTLP: OpenTelemetry's exporters, and requests by hand that these would never send."""
+"""Ways to send OTLP: OpenTelemetry's exporters, and hand-made requests that no exporter sends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CHAT = {
 
 
 def tracer_of(service: str, exporter: SpanExporter) -> Any:
-    """Return a tracer whose spans go out one by one."""
+    """Return a tracer whose spans are exported one by one."""
     provider = TracerProvider(resource=Resource({"service.name": service}))
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     return provider.get_tracer("test")
@@ -65,7 +65,7 @@ def resident_kb(process: int | None = None) -> int:
 
 
 def fresh_peak_kb() -> Callable[[], int]:
-    """Begin to watch this process; return a function for the highest increase of its memory."""
+    """Begin to measure this process's memory; return a function that returns its highest increase since then."""
     import gc
 
     gc.collect()
@@ -94,12 +94,12 @@ def delimited(field: int, content: bytes) -> bytes:
 
 
 def request_of_span(span: bytes) -> bytes:
-    """Return the request of one span that was encoded by hand."""
+    """Return a request with one span that was encoded by hand."""
     return delimited(1, delimited(2, delimited(2, span)))
 
 
 def as_json(request: Any) -> bytes:
-    """Return the same request in OTLP's JSON, with hexadecimal ids."""
+    """Return the request in OTLP's JSON encoding, with hexadecimal ids."""
     data = MessageToDict(request)
     for resource in data["resourceSpans"]:
         for scope in resource["scopeSpans"]:

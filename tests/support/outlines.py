@@ -1,6 +1,6 @@
 """Mapped traces written as short outlines, to compare by eye with their recordings.
 
-The trace has one line, and so has each span, indented as in the tree:
+The trace has one line, and each span has one, indented as in the tree:
 
     trace NAME | STATUS | session S | user U | QUESTION > ANSWER
     KIND NAME @MODEL | INPUT > OUTPUT | PROMPT/COMPLETION cREAD wWRITTEN rREASONING !ERROR
@@ -23,7 +23,7 @@ _ROLES = {"system": "s", "developer": "s", "user": "u", "tool": "t"}
 
 
 def written(path: Path) -> dict[str, str]:
-    """Return the outlines of a file by capture; its blocks begin with `== capture [capture ...]`."""
+    """Return the outlines of a file by capture; each block begins with `== capture [capture ...]`."""
     outlines: dict[str, str] = {}
     for block in path.read_text(encoding="utf-8").split("== ")[1:]:
         names, _, lines = block.partition("\n")

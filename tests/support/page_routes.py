@@ -1,4 +1,4 @@
-"""The addresses that the pages of a local PandaProbe answer."""
+"""Routes of a local PandaProbe's pages."""
 
 from __future__ import annotations
 

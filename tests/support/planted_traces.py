@@ -1,4 +1,4 @@
-"""Traces of any shape and size, in the form of the API, in which spans have failed."""
+"""Traces of any shape and size, in the form of the API, with failed spans."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def trace_of(
     same_error: bool = False,
     begin: datetime = BEGIN,
 ) -> dict[str, Any]:
-    """Return a trace of `count` spans, those with these places failing; a chain, or a tree of any form."""
+    """Return a trace of `count` spans, as a chain or as a random tree; the spans at the positions `failing` fail."""
     chosen = random.Random(seed)
     ids = [str(UUID(int=chosen.getrandbits(128))) for _ in range(count + 1)]
     spans: list[dict[str, Any]] = []

@@ -13,18 +13,18 @@ from span_recorder import SpanRecorder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndedReply(Reply):
-    """A reply of a scripted model that ends for a reason of its own."""
+    """A scripted model's reply with a chosen finish reason."""
 
     ended: str
 
     @property
     def finish_reason(self) -> str:
-        """As it was made."""
+        """The chosen reason."""
         return self.ended
 
 
 class Planted:
-    """A different word for each place: `planted["a tool's result"]`."""
+    """Words to plant, a different one for each place: `planted["a tool's result"]`."""
 
     def __init__(self) -> None:
         self._words: dict[str, str] = {}
@@ -33,7 +33,7 @@ class Planted:
         return self._words.setdefault(place, f"planted{len(self._words):03}x")
 
     def only(self, stands: Callable[[str], bool]) -> Planted:
-        """Those places alone whose words stand where this looks."""
+        """Return only the places for whose words `stands` returns true."""
         found = Planted()
         found._words = {place: word for place, word in self._words.items() if stands(word)}
         return found

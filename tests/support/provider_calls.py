@@ -1,7 +1,7 @@
-"""Facts of the recorded direct calls to a provider, by scenario, and the parts that each instrumentor keeps.
+"""Expected content of the recorded direct calls to a provider, by scenario, and the parts that each instrumentor keeps.
 
-They follow from the recordings' sources: the scripts that made the calls, the stand-in for the providers (every answer
-and every count is fixed there) and the attributes in the captures.
+The expected content follows from the sources of the recordings: the scripts that made the calls, the stand-in for the
+providers (which fixes every answer and count) and the attributes in the captures.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ PARIS = (("get_weather", '{"location": "Paris"}'),)
 class Call:
     """One model call: its messages and its cost.
 
-    `asked` has the first letters of the roles of the input's messages (system, user, assistant, tool); `said` the
-    texts of the output's messages; `calls` the tools that the model requested.
+    `asked` has the first letters of the input messages' roles (system, user, assistant, tool), `said` the texts of the
+    output messages, and `calls` the tools that the model requested.
     """
 
     model: str
@@ -113,11 +113,11 @@ INSTRUMENTORS: dict[str, dict[str, Any]] = {
 """Parts that an instrumentor leaves out in every scenario."""
 
 EXCEPTIONS: dict[str, dict[str, Any] | tuple[dict[str, Any], ...]] = {
-    # Anthropic's own telemetry has neither a description nor an event, and loses the items of `create(stream=True)`.
+    # Anthropic's own telemetry records errors without a description, and loses the items of `create(stream=True)`.
     "anthropic_native_content__messages_error_429": {"error": "rate_limit_error"},
     "anthropic_native_content__messages_stream": NO_OUTPUT,
     "anthropic_native_content__messages_tools_stream": NO_OUTPUT,
-    # The old openai-v2 schema keeps a call's name and id, not its arguments, when content is off.
+    # When content is off, the old openai-v2 schema keeps the name and id of a tool call, but not its arguments.
     "otel_openai_v2_default__chat_tools_stream": {
         "said": (None,),
         "calls": (("get_weather", "{}"), ("get_weather", "{}")),
@@ -126,22 +126,22 @@ EXCEPTIONS: dict[str, dict[str, Any] | tuple[dict[str, Any], ...]] = {
         {"said": (None,), "calls": (("get_weather", "{}"), ("get_weather", "{}"))},
         {"asked": "a"},
     ),
-    # It drops messages with pictures.
+    # The newest openai-v2 schema drops messages with pictures.
     "otel_openai_v2_latest_content__chat_image": {"asked": "", "question": ""},
-    # The tool that the provider runs itself counts as output of the model.
+    # A tool that the provider itself runs counts as output of the model.
     "openinference_openai_genai__responses_tools": (
         {"said": (None, None), "calls": (("web_search_call", "{}"), *PARIS)},
         {},
     ),
     **{f"otel_genai_openai_{mode}__responses_tools": ({"said": (None, None)}, {}) for mode in ("content", "eventonly")},
-    # The old OpenInference for Anthropic has the system prompt only among the parameters.
+    # The old OpenInference for Anthropic records the system prompt only as a parameter.
     "openinference_anthropic_0118__messages": {"asked": "u"},
-    # OpenInference keeps the legacy API as the whole request.
+    # OpenInference records the legacy API's request as a whole.
     "openinference_openai__completions_legacy": {"asked": "", "question": ""},
-    # Its old Anthropic streaming counts only the provider's raw numbers: without the cached tokens.
+    # For Anthropic's streams, the old OpenInference records only the provider's raw counts, without cached tokens.
     "openinference_anthropic_0118__messages_stream": {"prompt": 36, "cache_read": 0, "cache_creation": 0},
     "openinference_anthropic_0118__messages_tools_stream": {"prompt": 36, "cache_read": 0, "cache_creation": 0},
-    # Traceloop: streams lose the reasoning count, old Anthropic streams all counts, log events the stream's answer.
+    # Traceloop loses streams' reasoning counts, old Anthropic streams' counts, and streamed answers in log events.
     "traceloop_openai_0475__chat_tools_stream": {"reasoning": 0},
     "traceloop_anthropic_0475__messages_stream": NO_COUNTS,
     "traceloop_anthropic__messages_stream": {"completion": 31},
@@ -153,11 +153,11 @@ EXCEPTIONS: dict[str, dict[str, Any] | tuple[dict[str, Any], ...]] = {
     "traceloop_openai_events__embeddings": {"question": "alpha"},
     "logfire_openai__completions_legacy": {"asked": "", "question": ""},
 }
-"""Differences of single recordings."""
+"""Differences of single recordings from the tables above."""
 
 
 NATIVE_INSIDE = {"openinference_anthropic": UNREAD, "otel_genai_anthropic_plus_native": {}}
-"""Instrumentors around Anthropic's own telemetry: parts that the inner span, which counts, leaves out."""
+"""Instrumentors around Anthropic's own span, which is the one that counts: the parts that this span leaves out."""
 
 BESIDE = "openinference_anthropic__messages_stream_helper"
 """A recording whose native span has a trace of its own."""
@@ -166,7 +166,7 @@ TWO_TRACES = (
     "logfire_openai__chat_tools_stream",
     *(f"logfire_anthropic__messages_{kind}" for kind in ("stream", "stream_helper", "tools_stream")),
 )
-"""Logfire ends the span of a stream at once, and records its result in another trace."""
+"""Recordings in which Logfire ends a stream's span at once, and records its result in another trace."""
 
 CONTEXT: dict[str, tuple[str | None, str | None]] = {
     **{
@@ -179,11 +179,11 @@ CONTEXT: dict[str, tuple[str | None, str | None]] = {
     "traceloop_openai_0475__chat": (None, "user-42"),
     "traceloop_openai_events__chat": (None, "user-42"),
 }
-"""Session and user, if the app set any."""
+"""Session and user of the recordings whose app sets them."""
 
 
 def expected_calls(name: str) -> tuple[Call, ...] | None:
-    """Return the calls in the traces of this capture, None if it does not record direct calls."""
+    """Return the calls in the traces of this capture; None if it does not record direct calls."""
     instrumentor, _, scenario = name.rpartition("__")
     if scenario not in SCENARIOS or instrumentor not in {*INSTRUMENTORS, *NATIVE_INSIDE}:
         return None

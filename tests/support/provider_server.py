@@ -15,7 +15,7 @@ from typing import Any, Self, cast
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """One request as it came over the wire."""
+    """One request as the server received it."""
 
     method: str
     path: str
@@ -48,7 +48,7 @@ class Reply:
 Script = Callable[[Received], Reply]
 
 fell_silent = threading.Event()
-"""Set when a server of this process has sent everything and keeps its client waiting for the end."""
+"""Set when a server of this process has sent all chunks and delays the end of the body."""
 
 
 def json_reply(content: Any, *, status: int = 200, waits_s: float = 0.0) -> Reply:
@@ -85,7 +85,7 @@ def sse(payload: Any, *, named: bool = False) -> bytes:
 
 
 class ProviderServer:
-    """The server, on a free loopback port from `__enter__` to `__exit__`. Set `script` before each use."""
+    """The server on a free loopback port, from `__enter__` to `__exit__`. Set `script` before each use."""
 
     def __init__(self) -> None:
         self.script: Script = lambda _: Reply(status=404)
@@ -95,16 +95,16 @@ class ProviderServer:
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """The port on which the server listens."""
         return int(self._server.server_address[1])
 
     @property
     def url(self) -> str:
-        """The root of the server."""
+        """The root URL of the server."""
         return f"http://127.0.0.1:{self.port}"
 
     def replies(self, *replies: Reply) -> None:
-        """Answer with these in turn, and with the last one from then on."""
+        """Answer with these replies in turn, and repeat the last one."""
         waiting = list(replies)
         self.script = lambda _: waiting.pop(0) if len(waiting) > 1 else waiting[0]
 
@@ -125,19 +125,19 @@ class ProviderServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 128  # with the default of five, a client on a loaded machine waits a second for the sixth
+    request_queue_size = 128  # with the default of 5, the sixth client waits a second on a loaded machine
 
     def __init__(self, address: tuple[str, int], owner: ProviderServer) -> None:
         super().__init__(address, _Handler)
         self.owner = owner
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        return  # many tests are about a client that leaves in the middle
+        return  # many tests have a client that leaves in the middle
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Without it, small chunks wait for the client's delayed acknowledgement (40 ms).
+    # Otherwise small chunks wait for the client's delayed acknowledgement (40 ms).
     disable_nagle_algorithm = True
     wbufsize = 0
 
@@ -157,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
         return
 
     def _stay_silent(self, seconds: float) -> None:
-        """Wait, but no longer than the client does: when it leaves, its connection becomes readable."""
+        """Wait until the time is up, or until the client leaves, which makes its connection readable."""
         select.select([self.connection], [], [], seconds)
 
     def _answer(self) -> None:
@@ -174,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
         for chunk in reply.chunks:
             time.sleep(reply.pause_s)
             if not chunk:
-                continue  # if written, it would be the end of the body
+                continue  # an empty chunk would end the body
             self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
         if reply.hangs_s > 0:
             fell_silent.set()

@@ -1,4 +1,4 @@
-"""Fixtures of tests that record the decorators' spans, and in which nothing may be logged."""
+"""Fixtures for tests that record the decorators' spans and must not log anything."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def recorder() -> Iterator[SpanRecorder]:
 
 @pytest.fixture
 def nobody() -> Iterator[None]:
-    """Act as an app without any tracing, whatever other tests of this process did."""
+    """Act as an app without tracing, regardless of other tests of this process."""
     use_tracer_provider(ProxyTracerProvider())
     yield
     use_tracer_provider(None)
@@ -32,7 +32,7 @@ def nobody() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def silence(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Fail a test that leaves an unexplained warning of ours or of OpenTelemetry in the log."""
+    """Fail a test in which this library or OpenTelemetry logs an unexpected warning."""
     with caplog.at_level(logging.WARNING):
         yield
     loud = [record.getMessage() for record in caplog.records if record.name.startswith(("opentelemetry", "pandaprobe"))]

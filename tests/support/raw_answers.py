@@ -1,4 +1,4 @@
-"""A server on bare sockets, for answers in forms that no library would write."""
+"""A server on bare sockets, for answers in forms that no HTTP library writes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def answering(*answers: bytes, hang_up: bool = True, read: int | None = None) -> Iterator[str]:
-    """Yield the URL of a server that reads one request (or `read` bytes of it) on one connection for each answer."""
+    """Yield the URL of a server that reads a request (or `read` bytes of it) before each answer, on one connection."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
 
         def serve() -> None:
             connection, _ = listener.accept()
-            with connection, suppress(ConnectionError):  # an answered client may leave before the end
+            with connection, suppress(ConnectionError):  # the client may leave once it has its answer
                 for answer in answers:
                     connection.recv(read or 1 << 20)
                     connection.sendall(answer)

@@ -1,4 +1,4 @@
-"""Spans of model calls as PandaProbe has them, and how their rebuilt answers are served and heard."""
+"""Spans of model calls as PandaProbe stores them, and a check that clients can read the answers rebuilt from them."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ FINISHES = {
     "cohere": ("TOOL_CALL", "MAX_TOKENS"),
 }
 HELPERS = ("openai chat helper", "openai responses")
-"""Readers of streams that raise at one that ends too early."""
+"""Stream helpers of clients that raise an error if a stream ends too early."""
 SILENT = {"mistralai", "groq", "together"}
-"""Clients that drop the member in which this protocol's services have thoughts."""
+"""Clients that drop the member in which services with this protocol send thoughts."""
 
 
 def span_of(name: str, *, stream: bool, reason: str, calls: bool, thought: bool) -> dict[str, Any]:
-    """The span of a call, as PandaProbe's API has it."""
+    """Return the span of a call, in the form of PandaProbe's API."""
     provider, api = PROVIDERS[name]
     asked = [
         {"id": f"call_{at}", "type": "function", "function": {"name": tool, "arguments": json.dumps(arguments)}}
@@ -76,7 +76,7 @@ def span_of(name: str, *, stream: bool, reason: str, calls: bool, thought: bool)
 
 
 def served(answer: RecordedAnswer) -> Reply:
-    """The answer, chunk by chunk, as the server is to send it."""
+    """Return the reply with which the server sends the answer, chunk by chunk."""
     ends = list(accumulate((size for _, size in answer.chunks), initial=0)) if answer.chunks else [0, len(answer.body)]
     headers = {key: value for key, value in answer.headers.items() if key != "content-type"}
     return Reply(
@@ -88,7 +88,7 @@ def served(answer: RecordedAnswer) -> Reply:
 
 
 def check(name: str, listener: Listener, server: ProviderServer, *, calls: bool, stream: bool) -> None:
-    """Hear the answer of a span, and compare what is heard with what the span tells."""
+    """Let a client read the answer rebuilt from a span, and compare it with the content of the span."""
     reason = "tool_calls" if calls else "stop" if stream and name in HELPERS else "length"
     span = span_of(name, stream=stream, reason=reason, calls=calls, thought=True)
     protocol = protocol_of(span)

@@ -121,7 +121,7 @@ def _record_suite(server: ProviderServer) -> None:
 
 
 def main() -> None:
-    """Record everything."""
+    """Record all cassettes."""
     with ProviderServer() as server:
         _record_openai(server)
         _record_suite(server)

@@ -1,4 +1,4 @@
-"""Recorded answers of the real server (0.5.0) and of the local one, replayed below a client's real HTTP."""
+"""Recorded answers of the real server (0.5.0) and of the local server, replayed to the API client's HTTP library."""
 
 from __future__ import annotations
 
@@ -44,20 +44,19 @@ def at(second: int) -> datetime:
 def recorded(name: str, *, all_played: bool = True) -> Generator[None]:
     """Answer requests from a cassette, each once; a request without a recording fails.
 
-    The body of a POST matches if it has everything in the recorded one: the client also sends values that the
-    recording left to the server's defaults. At the end every recorded answer must have been requested,
-    unless not `all_played`.
+    The body of a POST matches if it contains the recorded body: the client also sends values for which the recording
+    relied on the server's defaults. With `all_played`, every recorded answer must have been requested at the end.
     """
     with _recorder().use_cassette(str(CASSETTES / f"{name}.yaml"), allow_playback_repeats=False) as cassette:
         yield
-    assert cassette.all_played or not all_played, f"{name}: {cassette.play_count} of {len(cassette)} were asked for"
+    assert cassette.all_played or not all_played, f"{name}: {cassette.play_count} of {len(cassette)} were requested"
 
 
 @contextmanager
 def recorded_locally(name: str) -> Generator[None]:
-    """Answer from recordings of the local server, for requests without a recording of the real one.
+    """Answer from recordings of the local server, for requests that were not recorded with the real server.
 
-    With the environment variable `RECORD_LOCALLY`, the tests themselves record them anew:
+    With the environment variable `RECORD_LOCALLY`, the tests record these cassettes anew:
 
         RECORD_LOCALLY=1 pytest tests/api/test_recorded_locally.py
     """
@@ -96,7 +95,7 @@ def _asks_the_same(sent: Any, kept: Any) -> None:
 
 
 def _query(request: Any) -> list[tuple[str, str]]:
-    # Two ways to write the same zone.
+    # `+00:00` and `Z` are the same zone.
     return [(name, value.replace("+00:00", "Z")) for name, value in request.query]
 
 

@@ -1,4 +1,4 @@
-"""Recorded chats of OpenAI-compatible services: a client's repetition of them, and the check of its span."""
+"""Recorded chats of OpenAI-compatible services: how a client repeats them, and a check of its spans."""
 
 from __future__ import annotations
 
@@ -15,19 +15,16 @@ CALLED = ("/chat/completions", "/responses", "/embeddings", "/completions")
 
 
 def is_call(exchange: Exchange) -> bool:
-    """Return whether the exchange makes a span: a model call, or a fetch that shows the end of an earlier one.
-
-    A refused fetch shows nothing of it.
-    """
+    """Return whether the exchange makes a span: a model call, or a successful fetch of an earlier call's result."""
     if exchange.method == "POST":
         return exchange.path.endswith(CALLED)
     return FETCHED in exchange.path and exchange.status < 400
 
 
 def request_of(exchange: Exchange) -> tuple[str, str, dict[str, Any]]:
-    """Return base URL, path and further arguments of the client's `post` or `get`."""
+    """Return base URL, path and further arguments for the client's `post` or `get`."""
     streamed = bool(exchange.request.get("stream")) or "stream=true" in exchange.url.lower()
-    # The oldest clients make a plain object only of a stream's items.
+    # The oldest clients return plain objects only for the items of a stream.
     more: dict[str, Any] = {"cast_to": object if streamed else dict[str, object], "stream": streamed}
     if exchange.method == "GET":
         base_url, _, response_id = exchange.url.partition(FETCHED)

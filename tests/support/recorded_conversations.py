@@ -1,4 +1,4 @@
-"""Conversations with tools, as the requests that clients of each protocol send: what cassettes of tests are made of."""
+"""Conversations with tools, as requests of each protocol's clients, from which tests make cassettes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLACE = "shop_assistant"
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """A tool that a model has called."""
+    """A tool call of a model, with its result."""
 
     name: str
     arguments: Mapping[str, Any]
@@ -25,19 +25,19 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A question and the rounds of tools that an agent went through; each round is one more model call."""
+    """A question and an agent's rounds of tools; one more model call follows each round."""
 
     question: str
     rounds: Sequence[Sequence[Used]]
     tools: Mapping[str, Mapping[str, Any]]
-    """The schema of the arguments, by name."""
+    """Properties of each tool's arguments, by the name of the tool."""
     system: str = "You work in a shop."
     model: str = "model-1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """The form of a client's requests. `tools` finds the part of each tool in a body that counts in a key, by name."""
+    """The form of a client's requests."""
 
     name: str
     path: Callable[[str], str]
@@ -46,7 +46,7 @@ class Protocol:
     tools_path: str
     schema: str
     tools: Callable[[Body], list[Body]]
-    """The list that holds the tools."""
+    """Returns the list of tools in a body."""
     definition: Callable[[Body], Body]
 
 
@@ -258,7 +258,7 @@ def request_of(protocol: Protocol, body: Body, model: str = "model-1") -> Record
 
 
 def cassette_of(spoken: Conversation, protocol: Protocol) -> Cassette:
-    """Return the recording of a conversation: each call waited for the one before."""
+    """Return the recording of a conversation in which each call waits for the call before it."""
     interactions = [
         Interaction(
             call=number,
@@ -274,7 +274,7 @@ def cassette_of(spoken: Conversation, protocol: Protocol) -> Cassette:
 
 
 def shop_talk(rounds: int = 3) -> Conversation:
-    """Return a conversation in which an order is looked up, and then what belongs to it, two tools in each round."""
+    """Return a conversation in which each round looks up one order and refunds another."""
     return Conversation(
         question="Where is order A-17?",
         rounds=[

@@ -1,4 +1,4 @@
-"""Recorded streams of providers, divided into their events, and the clients of the suite that can read them."""
+"""Recorded streams of providers, divided into events, and the clients of the conformance suite that can read them."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _READERS: Final = (
     ("/v1/chat", ("cohere v1",)),
     ("/v2/chat", ("cohere",)),
 )
-"""Part of an address, and the titles of the adapters that can read its stream, the provider's own first."""
+"""Part of a URL, and the titles of the adapters that can read its streams, the provider's own adapter first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedStream:
-    """One streamed answer: its events as the received bytes, and the clients that can read it."""
+    """One streamed answer: its events as received bytes, and the clients that can read it."""
 
     name: str
     events: Sequence[bytes]
@@ -49,7 +49,7 @@ class RecordedStream:
 
 
 def recorded_streams() -> Iterator[RecordedStream]:
-    """Yield those of the collection beside the checkout, and of our own cassettes of single providers."""
+    """Yield the streams of our own cassettes of these providers, and of the collection beside the checkout."""
     for recording in recordings(*PROVIDERS):
         for number, exchange in enumerate(exchanges(recording)):
             readers = _readers(exchange)
@@ -68,7 +68,7 @@ def _readers(exchange: Exchange) -> Sequence[str]:
 
 
 def _content_type(exchange: Exchange) -> str | None:
-    """Return the type by path and bytes, since recordings lack some headers; None for an answer in one piece."""
+    """Return the content type by path and bytes, since recordings lack some headers; None for a whole answer."""
     if exchange.path.endswith(("/converse-stream", "/invoke-with-response-stream")):
         return aws_events.CONTENT_TYPE
     if exchange.answer.lstrip().startswith(("data:", "event:", ":")):

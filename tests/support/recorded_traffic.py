@@ -1,6 +1,6 @@
 """Recorded traffic of model providers (vcr cassettes): its calls, and their expected values.
 
-A few lines here, which share nothing with the library, read the expected values from the recording itself.
+The expected values are read from the recordings here, without any code of the library.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def name(path: Path) -> str:
 
 
 def exchanges(path: Path) -> list[Exchange]:
-    """Return every exchange of a cassette whose request has a JSON object as its body, or none."""
+    """Return every exchange of a cassette whose request has a JSON object or nothing as its body."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     recorded = cast("list[dict[str, Any]]", yaml.load(path.read_text(encoding="utf-8"), loader)["interactions"])
     found: list[Exchange] = []
@@ -112,8 +112,10 @@ def replayed(path: Path) -> Iterator[None]:
 
 
 def same_call(one: Any, other: Any) -> None:
-    """Match method and path, in any spelling. Some clients began to add the API's version, which addresses already had,
-    and others to ask for another version."""
+    """Match method and path, regardless of the path's encoding and of its API version.
+
+    Newer clients add the version to addresses that already had it, or ask for another version.
+    """
 
     def call(request: Any) -> tuple[str, str]:
         return request.method.upper(), _VERSION.sub("", unquote(urlsplit(request.uri).path))

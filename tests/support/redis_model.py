@@ -1,4 +1,4 @@
-"""A model of a fleet's scripts in Redis, in simulated time, which can be away and forget its data."""
+"""A model of Redis with a fleet's scripts, in simulated time; it can be unreachable and lose its data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Member:
 
 
 class ModelRedis:
-    """One Redis, with its own clock (`now`)."""
+    """One simulated Redis, with its own clock (`now`)."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -41,7 +41,7 @@ class ModelRedis:
 
     @property
     def promised(self) -> int:
-        """The sum of all shares."""
+        """The sum of the shares of all processes."""
         return sum(member.part for member in self._members.values())
 
     def take(self, name: int, known: int, part: int, most: int) -> Reply:
@@ -116,7 +116,7 @@ class ModelRedis:
 
 
 class ModelLeases:
-    """One process's connection to it; as `RedisLeases`."""
+    """One process's connection to the model, with the interface of `RedisLeases`."""
 
     def __init__(self, redis: ModelRedis, member: int, clock: Callable[[], float] | None = None) -> None:
         self._redis, self._member = redis, member
@@ -125,7 +125,7 @@ class ModelLeases:
         self._lent_at = -math.inf
 
     def take(self, most: int, part: int) -> Reply:
-        """Lend a token."""
+        """Take a token."""
         reply = self._redis.take(self._member, self._known(), part, most)
         self._epoch = self._redis.epoch
         if reply.token is not None:
@@ -135,21 +135,21 @@ class ModelLeases:
         return reply
 
     def look(self, part: int, outstanding_s: Sequence[float] = ()) -> Reply:
-        """Keep the share."""
+        """Renew the share of this process."""
         reply = self._redis.look(self._member, self._known(), part, outstanding_s)
         self._epoch = self._redis.epoch
         return reply
 
     def leave(self) -> None:
-        """Give the share back."""
+        """Give the share of this process back."""
         self._redis.leave(self._member)
 
     def publish_cutoff(self, cut: float) -> float:
-        """Publish a cut, and return the highest one."""
+        """Publish a cutoff, and return the highest published one."""
         return self._redis.publish_cutoff(cut)
 
     def put_back(self, token: int, wait_s: float) -> None:
-        """Return a token, which is available after the wait."""
+        """Put a token back, which becomes available after the wait."""
         self._redis.put_back(token, wait_s)
 
     def _known(self) -> int:

@@ -16,7 +16,7 @@ PROGRAM = shutil.which("redis-server")
 
 
 class RedisServer:
-    """Use it as a context manager. It keeps nothing on disk: after a restart it is empty."""
+    """A Redis server, as a context manager. It stores nothing on disk, so it is empty after a restart."""
 
     def __init__(self) -> None:
         with socket.socket() as probe:
@@ -26,7 +26,7 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server, and wait until it answers."""
         assert PROGRAM is not None
         self._process = subprocess.Popen(
             [PROGRAM, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
@@ -43,14 +43,14 @@ class RedisServer:
         raise AssertionError("redis-server does not answer")
 
     def stop(self) -> None:
-        """Kill it, as a machine that goes down would."""
+        """Kill the server, as if its machine went down."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(60)
             self._process = None
 
     def client(self) -> Any:
-        """Return a client for looking into it."""
+        """Return a client of the server."""
         from redis import Redis
 
         return Redis(port=self.port, decode_responses=True)

@@ -1,7 +1,7 @@
-"""Rules for replays of every agent framework: a program is recorded, and played with its endpoint gone.
+"""Checks of replay for every agent framework: a program is recorded, and then replayed without its endpoint.
 
-A program is a function of the URL of its endpoint and of `Parts`, of which a test changes one. Its tools count in
-`DONE` what they do to the world.
+A program is a function of its endpoint's URL and of `Parts`, of which a test changes one. Its tools note in `DONE` what
+they did.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TIMES: Final = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The parts of a program."""
+    """The parts of a program that a test can change."""
 
     instructions: str = "You know the weather, and the time."
     model: str = "gpt-5-mini"
@@ -52,7 +52,7 @@ CHANGES: Final[dict[str, tuple[Parts, int, str]]] = {
     "order": (replace(PARTS, questions=PARTS.questions[::-1]), 3, ""),
     "tool": (replace(PARTS, has_clock=False), 1, r"tools\.\w*clock"),
 }
-"""A change -> the parts, the call at which it is told, and a pattern of the path that it is told by."""
+"""For each change: the changed parts, the call that reports it, and a pattern for the path that is reported."""
 
 Program = Callable[[str, Parts], Any]
 
@@ -70,7 +70,7 @@ def clock(city: str) -> str:
 
 
 def model(messages: Sequence[Message]) -> Reply:
-    """Ask both tools at once about the city of the question, then tell what they say; JSON for who asks for JSON."""
+    """Call both tools at once for the city of the question, then repeat their results; answer in JSON if asked to."""
     said = text_of(messages[-1]["content"])
     if messages[-1]["role"] == "tool":
         known = [text_of(message["content"]) for message in messages if message["role"] == "tool"]
@@ -83,7 +83,7 @@ def model(messages: Sequence[Message]) -> Reply:
 
 
 class Spans:
-    """The spans of a run, each with the names above it; siblings that ran side by side may swap."""
+    """The spans of a run, each with its ancestors' names; the order of parallel siblings does not matter."""
 
     def __init__(self, exporter: InMemorySpanExporter) -> None:
         self._exporter = exporter
@@ -93,7 +93,7 @@ class Spans:
         self._exporter.clear()
 
     def told(self) -> list[str]:
-        """Return a text for each span."""
+        """Return one text for each span, sorted."""
         spans = self._exporter.get_finished_spans()
         by_id = {span.context.span_id: span for span in spans if span.context is not None}
         texts: list[str] = []
@@ -113,9 +113,9 @@ _heard: Final[set[int]] = set()
 
 @contextmanager
 def spans_recorded() -> Iterator[Spans]:
-    """Keep the spans of the process within the block."""
+    """Record the spans of the process within the block."""
     provider: Any = trace.get_tracer_provider()
-    if id(provider) not in _heard:  # no processor can be taken off
+    if id(provider) not in _heard:  # a processor cannot be removed
         _heard.add(id(provider))
         provider.add_span_processor(SimpleSpanProcessor(_exporter))
     _exporter.clear()
@@ -124,21 +124,21 @@ def spans_recorded() -> Iterator[Spans]:
 
 
 def run(program: Program, url: str, path: Path, parts: Parts = PARTS) -> Any:
-    """Run a program in a recording, with its tools."""
+    """Run a program within a recording that includes its tools."""
     DONE.clear()
     with pandaprobe_otel.recording(path, tools=True):
         return program(url, parts)
 
 
 def record(program: Program, path: Path) -> tuple[str, Any, list[str]]:
-    """Record a program: where its endpoint was, what it returned, and what its tools have done."""
+    """Record a program; return the URL of its endpoint, its result, and what its tools did."""
     with ScriptedEndpoint(model) as endpoint:
         result = run(program, endpoint.base_url, path)
         return endpoint.base_url, result, list(DONE)
 
 
 def is_replayed(program: Program, path: Path, *, times: int = TIMES) -> None:
-    """Assert that a program does the same again and again, with its endpoint gone, and that no tool runs."""
+    """Assert that replays without the endpoint always give the same result and spans, and run no tool."""
     with spans_recorded() as spans:
         url, result, done = record(program, path)
         told = spans.told()
@@ -153,7 +153,7 @@ def is_replayed(program: Program, path: Path, *, times: int = TIMES) -> None:
 
 
 def tells_changes(program: Program, path: Path) -> None:
-    """Assert that each change of a program is told, as the first divergence, at the call where it is seen."""
+    """Assert that each change of a program is reported as the first divergence, at the call that shows it."""
     url, _, _ = record(program, path)
     for name, (parts, call, where) in CHANGES.items():
         with pytest.raises(Divergence) as raised:

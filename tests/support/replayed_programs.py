@@ -1,7 +1,7 @@
-"""Ten programs as the documentation of each client has them: tools side by side, streams, retries, structured output.
+"""Ten programs in the style of each client's documentation: parallel tools, streams, retries, structured output.
 
-Each is a function of the URL of its endpoint, and is traced by the integration of its client and by decorators. What a
-tool does to the world is counted in `DONE`.
+Each program is a function of its endpoint's URL, traced by the integration of its client and by decorators. Its tools
+note in `DONE` what they did.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def use(name: str, arguments: Any) -> str:
 
 
 def script(messages: Sequence[Message]) -> Reply:
-    """The scripted model: both tools at once, then an answer; JSON for who asks for JSON."""
+    """Call both tools at once, then answer; answer in JSON if asked to."""
     last = str(messages[-1])
     if "as JSON" in last:
         return Reply(text='{"place": "Paris", "degrees": 21}')
@@ -174,7 +174,7 @@ def gemini_functions(url: str) -> Any:
 
 @pandaprobe_otel.agent
 def mistral_parallel(url: str) -> Any:
-    """Mistral, three questions side by side and a summary of the answers, asynchronously."""
+    """Mistral: three parallel questions and a summary of the answers, asynchronously."""
 
     async def ask() -> str:
         async with mistralai.client.Mistral(server_url=url, api_key="none") as client:
@@ -211,7 +211,7 @@ def litellm_stream(url: str) -> Any:
 
 @pandaprobe_otel.agent
 def openai_threads(url: str) -> Any:
-    """OpenAI's chat from several threads, with retries of what is refused at first."""
+    """OpenAI's chat from several threads, with retries of requests that are refused at first."""
     client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=3)
 
     def poem(about: str) -> str:
@@ -225,7 +225,7 @@ def openai_threads(url: str) -> Any:
 
 @pandaprobe_otel.agent
 def bedrock_converse(url: str) -> Any:
-    """Bedrock's Converse by boto3: two tools, then a stream."""
+    """Bedrock's Converse through boto3: two tools, then a stream."""
     made: Any = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1")
     client = made.client("bedrock-runtime", endpoint_url=url, config=Config(retries={"max_attempts": 0}))
     messages: list[Any] = [{"role": "user", "content": [{"text": QUESTION}]}]
@@ -287,7 +287,7 @@ def ollama_chat(url: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A program, the integrations that trace it, and what answers it: the scripted endpoint, or this script."""
+    """A program, the integrations that trace it, and its scripted provider (None: the scripted endpoint)."""
 
     run: Callable[[str], Any]
     integrations: tuple[str, ...]
@@ -295,7 +295,7 @@ class Program:
 
 
 def _wire(adapter: Any) -> Callable[[], Callable[[Received], HttpReply]]:
-    """Return a script: calls of tools first, then an answer, in pieces if it was asked for them."""
+    """Return a script that calls tools first and then answers, as a stream if the request asks for one."""
 
     def make() -> Callable[[Received], HttpReply]:
         def answer(received: Received) -> HttpReply:
@@ -312,7 +312,7 @@ def _wire(adapter: Any) -> Callable[[], Callable[[Received], HttpReply]]:
 
 
 def _refusing_first() -> Callable[[Received], HttpReply]:
-    """Return a script that has no room for a question the first time, and answers it the second."""
+    """Return a script that refuses each question with 429 the first time, and answers it the second time."""
     seen: set[bytes] = set()
     lock = threading.Lock()
 

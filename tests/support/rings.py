@@ -1,4 +1,4 @@
-"""The two rings of the tests: the inner one, for everybody, has samples; the outer one has everything."""
+"""The two rings of the tests: the inner ring has samples for everybody, and the outer ring has everything."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from typing import Final
 import pytest
 
 IN_FULL: Final = (pytest.mark.outer, pytest.mark.exhaustive, pytest.mark.timeout(3600))
-"""Marks of a test that tries every case, of which the inner ring tries some."""
+"""Marks of a test that tries every case, while the inner ring tries some of them."""

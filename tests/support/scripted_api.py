@@ -17,14 +17,14 @@ from typing import Any, Final, Self
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """An answer. A string body goes out as it is, any other as JSON."""
+    """An answer. A string body is sent as it is, any other body as JSON."""
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
     after: Callable[[], object] = lambda: None
-    """Called before the answer goes out, which it can delay."""
+    """Called before the answer is sent; it may wait, which delays the answer."""
     reset: bool = False
     """True if the connection is reset after the request was read, instead of an answer."""
 
@@ -46,7 +46,7 @@ class Asked:
 
 
 class ScriptedApi:
-    """Use it as a context manager; `url` is the endpoint.
+    """The server, as a context manager; `url` is the endpoint.
 
     `tell("GET /me", answer, ...)` sets the answers of a route; the last one is repeated.
     """
@@ -57,7 +57,7 @@ class ScriptedApi:
         self.asked: list[Asked] = []
 
     def tell(self, route: str, *answers: Told | Any) -> Self:
-        """Answer a route with these, one after the other; a value stands for 200 with it as JSON."""
+        """Answer a route with these answers in turn; a plain value is sent as JSON with status 200."""
         with self._lock:
             self._answers[route] = [each if isinstance(each, Told) else Told(body=each) for each in answers]
         return self

@@ -32,7 +32,7 @@ def _chosen(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 
 def with_new_ids(trace: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the same trace with ids of its own, which are global: it can be sent to one more project."""
+    """Return a copy of the trace with new ids: ids are global, so another project cannot get the same ones."""
     new = {span["span_id"]: str(uuid4()) for span in trace["spans"]}
     spans = [
         {**span, "span_id": new[span["span_id"]], "parent_span_id": new.get(span["parent_span_id"])}

@@ -1,4 +1,4 @@
-"""A local PandaProbe that has something on every page, and the addresses of its pages in each of their states."""
+"""A local PandaProbe with content on every page, and the URLs of its pages in each of their states."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def span_of(number: int, position: int) -> str:
 
 
 def all_pages(server: LocalServer) -> dict[str, str]:
-    """Return every page, by name."""
+    """Return the URL of every page, by name."""
     with http_of(server) as http:
         run = http.get("/evaluations/trace-runs").json()["items"][0]["id"]
         session = http.get(f"/traces/{newest()[3]}").json()["session_id"]
@@ -109,7 +109,7 @@ def all_pages(server: LocalServer) -> dict[str, str]:
 
 
 def stock(server: LocalServer) -> None:
-    """Add what the conversations lack: content of every kind, a running agent, an empty project, a failed run."""
+    """Add what the conversations lack: content of every kind, a running agent, a failed evaluation run."""
     with http_of(server) as http:
         http.post("/traces", json=_rich_trace()).raise_for_status()
         events = [{"k": "b", "trace_id": RUNNING, "span": span} for span in _rich_trace()["spans"][:2]]
@@ -127,7 +127,7 @@ def stock(server: LocalServer) -> None:
 
 
 def more_states(server: LocalServer) -> dict[str, str]:
-    """Return what the pages of a stocked server look like beside the usual: empty, refused, full, acted upon."""
+    """Return the URLs of further states of a stocked server's pages, by name, such as empty, refused or full."""
     with http_of(server) as http:
         runs = http.get("/evaluations/trace-runs").json()["items"]
         failed = next(run["id"] for run in runs if run["failed_count"] or run["status"] == "FAILED")
@@ -175,7 +175,7 @@ def more_states(server: LocalServer) -> dict[str, str]:
 
 
 def _act(http: httpx.Client, action: str, **fields: str) -> str:
-    """Do something to the newest trace by the form of a page, and return the page that tells of it."""
+    """Submit an action for the newest trace with a page's form, and return the URL of the page that confirms it."""
     chosen = f"/ui/selected?trace={newest()[0]}"
     project = http.get(chosen).text.partition('name="project" value="')[2].partition('"')[0]
     form = {"project": project, "trace": newest()[0], "next": chosen, **fields}
@@ -184,7 +184,7 @@ def _act(http: httpx.Client, action: str, **fields: str) -> str:
 
 
 def _rich_trace() -> dict[str, Any]:
-    """Return a trace with content of every kind that pages know."""
+    """Return a trace with every kind of content that pages can show."""
     begun = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1)
 
     def at(seconds: float) -> str:

@@ -1,6 +1,6 @@
-"""Possible traces of a web shop's support agent, as `POST /traces` takes them, the same on every run.
+"""Plausible traces of a web shop's support agent, in the form of `POST /traces`; they are the same on every run.
 
-Ids and times follow from the number of a trace, so pages made of them can be compared and pictured.
+Ids and times derive from the number of a trace, so that pages with these traces can be compared and pictured.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SYSTEM: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """A customer's conversation, turn by turn: question, tools with arguments and result, answer."""
+    """A customer's conversation, turn by turn: question, tools with arguments and results, answer."""
 
     user: str
     turns: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, Any], Any]], str]]
@@ -111,7 +111,7 @@ CONVERSATIONS: Final = (
 
 @dataclass(slots=True)
 class _Writer:
-    """Builds the spans of one trace; `at` is the time in seconds since its start."""
+    """Builder of one trace's spans; `at` is the time in seconds since the start of the trace."""
 
     number: int
     started: dt.datetime
@@ -141,7 +141,7 @@ class _Writer:
 
 
 def trace_id(number: int) -> str:
-    """Return the id of the trace of that number."""
+    """Return the id of the trace with this number."""
     return str(UUID(int=(number << 16) + 0xFFFF))
 
 
@@ -157,7 +157,7 @@ def shop_trace(
 ) -> dict[str, Any]:
     """Return one turn of a conversation as the body of `POST /traces`.
 
-    recalls: the agent looks for similar chats first, by embeddings, of which no test can be made.
+    recalls: the agent first searches for similar chats with embeddings; no test can be captured from such a trace.
     """
     told = CONVERSATIONS[conversation % len(CONVERSATIONS)]
     question, uses, answer = told.turns[turn]
@@ -197,7 +197,7 @@ def shop_trace(
 
 
 def send_long_trace(http: httpx.Client, spans: int = 2000) -> str:
-    """Send one trace of many spans, of which a request may have 500, and return its id."""
+    """Send one trace of many spans, with at most 500 spans per request, and return its id."""
     body = long_trace(spans)
     http.post("/traces", json={**body, "spans": body["spans"][:500]}).raise_for_status()
     for first in range(500, spans, 500):
@@ -242,9 +242,9 @@ def fill(
     releases: Sequence[str] = ("2.3.1",),
     recalls: bool = True,
 ) -> None:
-    """Send two weeks of conversations, and scores for each, to a server; the newest is two minutes old.
+    """Send a server the conversations of some days, and scores for each trace; the newest trace is two minutes old.
 
-    releases: the app's, each for an equal part of the time.
+    releases: releases of the app, each for an equal part of the time.
     recalls: as for `shop_trace`.
     """
     end = now or dt.datetime.now(dt.UTC)
@@ -282,7 +282,7 @@ _REASON = "The customer got a date and a label, both from tools; nothing was mad
 
 
 def _backdate_scores(server: LocalServer) -> None:
-    """Set the scores' times to the ends of their traces, since the server dates them by arrival."""
+    """Set the times of scores to the ends of their traces, since the server dates scores by arrival."""
     with server.services.database.write() as connection:
         connection.execute(
             "UPDATE trace_scores SET created_at = ended, updated_at = ended FROM"

@@ -23,7 +23,7 @@ POLL_S = 0.1
 
 
 class SimulatedApp:
-    """Starts and ends spans; ready traces go out ten times a second while any span is open."""
+    """App that starts and ends spans; segments that are due are sent ten times a second while any span is open."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class SimulatedApp:
         is_forked: bool = False,
         longest_poll_s: float = POLL_S,
     ) -> None:
-        """`longest_poll_s`: polls become rarer while nothing starts or ends, down to one in this time."""
+        """`longest_poll_s`: upper bound of the interval between polls, which doubles while no span starts or ends."""
         self.process = process
         self._longest_poll_s = longest_poll_s
         self._poll_s = POLL_S
@@ -44,7 +44,7 @@ class SimulatedApp:
             span_filter=SpanFilter("all"), options=MappingOptions(), ledger=process.ledger, sample_rate=1.0
         )
         self.most_held = 0
-        """The most ended spans that waited for the rest of their traces."""
+        """The highest number of ended spans that waited for the rest of their traces."""
         process.held = lambda: self.assembler.ended_spans
 
     def start(self, name: str, parent: Span | None = None, attributes: Mapping[str, str] = CHAT) -> Span:
@@ -66,7 +66,7 @@ class SimulatedApp:
         self._look_soon()
 
     def close(self) -> None:
-        """End the process in order: hand over everything that it holds."""
+        """Shut the app down: hand over all spans that it holds."""
         self._hand_over(self.assembler.close(self.process.clock()))
 
     def _started(self, span: Span) -> Span:

@@ -1,4 +1,4 @@
-"""Calls in simulated time: each wait moves the clock, and the answers come from a list."""
+"""Calls in simulated time: each wait advances the clock, and the answers come from a list."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def answer(status: int = 200, body: Any = None, **headers: str) -> Answer:
 
 @dataclass
 class Simulation:
-    """A client's connection whose time is `now`; `server` answers each request."""
+    """A client's connection in simulated time (`now`); `server` answers each request."""
 
     server: Callable[[Request], Outcome]
     timeout_s: float = 60.0
@@ -78,7 +78,7 @@ class Simulation:
 
 
 def in_turn(*outcomes: Outcome) -> Callable[[Request], Outcome]:
-    """Return a server that gives these answers one after the other, and the last one repeatedly."""
+    """Return a server that gives these answers in turn, and repeats the last one."""
     left = list(outcomes)
 
     def serve(request: Request) -> Outcome:

@@ -1,4 +1,4 @@
-"""A policy in simulated time, with a server that is a function."""
+"""A delivery policy in simulated time, with a function as its server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def accepted(attempt: Attempt, now: float) -> Outcome:
 
 
 class SimulatedDelivery:
-    """Sends one request after the other; each takes `request_s` of simulated time."""
+    """Delivery that sends one request at a time; each takes `request_s` of simulated time."""
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ from simulated_world import Process, Server, World
 from spools import open_store
 
 SCANS_EVERY_S: Final = 600.0
-"""A period other than 5 s, so that the simulated day for which the model waits takes a second."""
+"""Longer than the real 5 s, so that a simulated day of waiting takes only a second."""
 
 
 class SpooledProcess(Process):
@@ -43,7 +43,7 @@ class SpooledProcess(Process):
         super().__init__(world, server, name=name)
         self._unwritten: set[str] = set()
         self.durable: set[str] = set()
-        """Ids of spans that are on disk, or have been."""
+        """Ids of spans that are on disk, or were."""
         self._store = open_store(
             folder,
             notices=self.notices,
@@ -65,7 +65,7 @@ class SpooledProcess(Process):
         self._look_at(world.now)
 
     def take(self, *requests: OutgoingRequest, journal: Sequence[JournalChange] = ()) -> None:
-        """Accept spans that were counted when they ended and are ready to be sent."""
+        """Accept requests whose spans were already counted when they ended."""
         super().take(*requests, journal=journal)
         self._unwritten.update(span_id for request in requests for span_id in span_ids(request))
         if self.outbox.is_kept:
@@ -79,24 +79,24 @@ class SpooledProcess(Process):
             self.durable.update(ended)
 
     def crash(self) -> None:
-        """Kill it: it does nothing more, and the kernel drops its locks."""
+        """Kill the process: it stops, and the kernel releases its locks."""
         super().crash()
         for file in self._store.folder.files.values():
             file.release()
 
     def fork(self) -> None:
-        """Do the parent's steps around a fork."""
+        """Prepare the outbox for a fork, as a parent process does."""
         self.policy.outbox.before_fork()
 
     def fail_to_write_once(self) -> None:
-        """Refuse the next write to its own file."""
+        """Make the next write to the process's own spool file fail."""
         own = self._store.folder.own
         if own is not None:
             own.open().execute("PRAGMA query_only = ON")
 
     @staticmethod
     def _heirs_encoder() -> SegmentEncoder:
-        """Return the encoder for the journal of a crashed process; its spans are counted as they are adopted."""
+        """Return the encoder for a crashed process's journal, with an unused ledger: adoption counts the spans."""
         return SegmentEncoder(span_filter=SpanFilter("all"), options=MappingOptions(), ledger=Ledger(), sample_rate=1.0)
 
 

@@ -1,7 +1,7 @@
 """Processes, a network and a PandaProbe in simulated time: hours of delivery in a second, the same in every run.
 
 The processes' policies, buckets and outboxes are the real ones; their surroundings are simulated: the
-clock, the sender threads, the ways to the server and back, and the server.
+clock, the sender threads, the network in both directions, and the server.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ QUOTA_BODY: Final = orjson.dumps({"detail": "You've reached the traces limit (10
 
 
 class World:
-    """The clock, and the coming events. Times in seconds."""
+    """The clock and the scheduled events. Times are in seconds."""
 
     def __init__(self, seed: int = 1) -> None:
         self.now = 0.0
@@ -75,7 +75,7 @@ class World:
 
 
 class Window(StrEnum):
-    """The server's kinds of windows for POST /traces."""
+    """Kinds of the server's rate limit windows for POST /traces."""
 
     FIXED = "fixed"
     """Opens with the first hit."""
@@ -86,7 +86,7 @@ class Window(StrEnum):
 
 
 class Limiter:
-    """A limit of 100 a minute."""
+    """A limit of 100 requests a minute."""
 
     def __init__(self, window: Window) -> None:
         self._window = window
@@ -94,7 +94,7 @@ class Limiter:
         self._accepted: deque[float] = deque()
 
     def hit(self, now: float) -> bool:
-        """Count a hit; return False if it is refused."""
+        """Count a request; return False if it is refused."""
         if self._window is Window.MOVING:
             while self._accepted and self._accepted[0] <= now - WINDOW_S:
                 self._accepted.popleft()
@@ -133,7 +133,7 @@ class Stored:
 
 
 Script = Callable[[Request, float], Outcome | None]
-"""Called for every request; None: the server's own answer."""
+"""Called for every request; None stands for the server's own answer."""
 
 
 def no_script(request: Request, now: float) -> Outcome | None:
@@ -223,22 +223,22 @@ class Server:
 
 
 class Fate(StrEnum):
-    """The network's effects on a request."""
+    """The network's effect on a request."""
 
     PASSES = "passes"
     REFUSED = "refused"
-    """No connection; the sender knows at once that nothing was sent."""
+    """No connection is made; the sender knows at once that nothing was sent."""
     RESET_BEFORE = "reset before"
-    """The connection is reset after the body was sent, before the server acted on it."""
+    """The connection is reset after the body was sent, but before the server processed it."""
     RESET_AFTER = "reset after"
-    """The server acted on it, and a reset loses the answer."""
+    """The server processed the request, but a reset loses the answer."""
     NO_ANSWER = "no answer"
-    """The server acted on it, the answer never comes: the sender gives up after its timeout."""
+    """The server processed the request, but the answer never comes, so the sender gives up after its timeout."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """Bounds of one way over the network, in seconds; each way draws evenly between them."""
+    """Bounds of the network's delay in one direction, in seconds; each delay is drawn evenly between them."""
 
     shortest_s: float = 0.005
     longest_s: float = 0.5
@@ -274,13 +274,13 @@ class Process:
         """Number of times that the policy was asked for work."""
         self.most_in_flight = 0
         self.doubtful: list[str] = []
-        """Trace ids of the creates whose outcome the process could not know."""
+        """Trace ids of the create requests whose outcome the process could not know."""
         self.sent: list[tuple[float, Request]] = []
         self.answered: list[tuple[float, Request]] = []
         self.carry: Callable[[Request], Outcome] = lambda request: server.handle(request, name)
         """Carries a request to the server."""
         self.held: Callable[[], int] = lambda: 0
-        """Returns the spans that have ended and are not in a request yet."""
+        """Returns the number of ended spans that are not in a request yet."""
         self.journal: SpanJournal | None = None
         self.ledger = Ledger()
         self.notices = Notices(self.clock)
@@ -299,19 +299,19 @@ class Process:
         return self.world.now * self._clock_rate
 
     def put(self, request: OutgoingRequest) -> None:
-        """Accept spans that have ended and are ready to be sent."""
+        """Accept a request, and count its spans as ended."""
         self.ledger.ended(len(request.spans))
         self.take(request)
 
     def take(self, *requests: OutgoingRequest, journal: Sequence[JournalChange] = ()) -> None:
-        """Accept spans that were counted when they ended and are ready to be sent."""
+        """Accept requests whose spans were already counted when they ended."""
         for request in requests:
             self.policy.offer(request, self.clock())
         self.policy.outbox.save(journal)
         self._look_at(self.world.now + self._look_every_s)
 
     def write_down(self, changes: Sequence[JournalChange], *ended: str) -> None:
-        """Write to the journal, if there is one; `ended`: ids of spans that are in it from now on."""
+        """Write to the journal, if there is one; `ended` has the ids of the spans that this adds to it."""
         self.policy.outbox.save(changes)
 
     @property
@@ -320,12 +320,12 @@ class Process:
         return self._alive
 
     def crash(self) -> None:
-        """Kill it: it does nothing more."""
+        """Kill the process, which then does nothing more."""
         self._alive = False
 
     @property
     def is_balanced(self) -> bool:
-        """Return whether the ledger's pending spans are those that wait."""
+        """Return whether the ledger's count of pending spans equals the number of waiting spans."""
         return self.ledger.read().pending == self.held() + sum(job.request.span_count for job in self.outbox)
 
     def _look_at(self, time: float) -> None:
@@ -386,7 +386,7 @@ def _is_gateway_error(outcome: Outcome) -> bool:
 
 
 def most_in_a_window(times: list[float]) -> int:
-    """Return the largest number of these (ascending) times within any minute, however aligned."""
+    """Return the largest number of these ascending times within any 60 seconds."""
     most, first = 0, 0
     for index, time in enumerate(times):
         while times[first] <= time - WINDOW_S:
@@ -412,7 +412,7 @@ def trace_request(
     size: int = 0,
     batch: int = 0,
 ) -> OutgoingRequest:
-    """Return a request of the trace with this number. Its spans' ids contain trace, batch and place: none repeats."""
+    """Return a request of the trace with this number; span ids contain trace, batch and index, so that none repeats."""
     trace_id = simulated_id(number)
     fields = {"trace_id": trace_id, "name": name, "status": "ERROR" if is_error else "COMPLETED"}
     encoded = tuple(

@@ -1,4 +1,4 @@
-"""Spans of a real OpenTelemetry SDK, kept in memory, with short ways to read them."""
+"""Spans of a real OpenTelemetry SDK, kept in memory, with shortcuts to read them."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class SpanRecorder:
         return next(s.name for s in self.spans if s.context is not None and s.context.span_id == wanted)
 
     def tree(self) -> dict[str, str | None]:
-        """Return the name of each finished span -> the name of its parent. Names must differ."""
+        """Return the name of each finished span's parent, by the name of the span. Names must differ."""
         assert len(set(self.names)) == len(self.names)
         return {span.name: self.parent_of(span) for span in self.spans}
 
@@ -89,7 +89,7 @@ def answer_text(attributes: Mapping[str, Any]) -> str:
 
 @contextmanager
 def recording(sampler: Sampler = ALWAYS_ON) -> Iterator[SpanRecorder]:
-    """Let the decorators make their spans with a recorder while the block runs."""
+    """Record the decorators' spans while the block runs."""
     recorder = SpanRecorder(sampler)
     use_tracer_provider(recorder.provider)
     try:

@@ -16,7 +16,7 @@ HTTP: Mapping[str, str] = {"http.request.method": "GET", "url.path": "/x"}
 
 
 class SpanMaker:
-    """Starts spans that can be read while open, and returns the ended ones as an exporter sees them."""
+    """Maker of spans, which can be read while open; ended spans are returned as an exporter sees them."""
 
     def __init__(self) -> None:
         self.exporter = InMemorySpanExporter()

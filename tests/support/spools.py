@@ -1,4 +1,4 @@
-"""Spool files in use: an outbox without threads, and a whole delivery to a server that is a function."""
+"""Use of spool files: an outbox without threads, and a complete delivery with a function as its server."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def open_store(
     scan_every_s: float = SCAN_EVERY_S,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> SpoolStore:
-    """Return a store as a pipeline makes it, with other times."""
+    """Return a store like a pipeline's, with this scan interval and this clock."""
     spool = SpoolFolder(folder, destination)
     return SpoolStore(
         folder=spool,
@@ -57,7 +57,7 @@ def open_store(
 
 
 class Run:
-    """One process's use of a spool directory: its outbox, at a time that is a number."""
+    """One process's use of a spool directory, with an outbox and a simulated clock (`now`)."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Run:
         return inspection
 
     def contents(self) -> list[OutgoingRequest]:
-        """Inspect the directory, and return everything that waits, with its content; give up unreadable requests."""
+        """Inspect the directory, and return all waiting requests with their content; give up unreadable ones."""
         self.look_around()
         for job in list(self.outbox):
             self.outbox.open(job, self.now)
@@ -127,7 +127,7 @@ class Run:
         return [job.request for job in self.outbox if not job.request.is_closed]
 
     def die(self) -> None:
-        """End as by kill -9: the kernel closes every file."""
+        """End as if by kill -9: the kernel closes every file."""
         for file in list(self.folder.files.values()):
             file.release()
         self.folder.files.clear()
@@ -139,7 +139,7 @@ class Run:
 
 
 class FunctionTransport:
-    """A server that is a function of the request."""
+    """A transport that calls a function in place of a server."""
 
     def __init__(self, server: Callable[[Request], Outcome]) -> None:
         self.server = server
@@ -164,7 +164,7 @@ def span_encoder() -> SegmentEncoder:
 
 
 class Service:
-    """A process's delivery with a spool, its threads included, to a server that is a function."""
+    """A process's complete delivery, with spool and threads, and with a function as its server."""
 
     def __init__(
         self,
@@ -193,7 +193,7 @@ class Service:
         self.delivery = SenderPool(policy=self._policy, transport=self.transport)
 
     def put(self, *requests: OutgoingRequest) -> None:
-        """Hand requests over, counting their spans as ended."""
+        """Hand requests over, and count their spans as ended."""
         for request in requests:
             self.ledger.ended(len(request.spans))
             self.delivery.put([request])
@@ -207,7 +207,7 @@ class Service:
         wait_until(lambda: self.flush(0.0), what="everything is on disk")
 
     def close(self, seconds: float = PATIENCE_S) -> int:
-        """End in good order."""
+        """Shut the delivery down in an orderly way."""
         dropped = self.delivery.close(time.monotonic() + seconds)
         assert dropped is not None
         return dropped.spans
@@ -224,9 +224,9 @@ class Service:
 
 
 def inherit(server: StrictPandaProbe, folder: Path) -> int:
-    """Send the spool that processes of `environment(server.url)` left to the server; return the spans delivered.
+    """Deliver the spool that processes of `environment(server.url)` left behind; return the number of delivered spans.
 
-    A real heir waits longer for requests that may still be on their way.
+    In production, the adopting process waits longer for requests that may still be on their way.
     """
     key, project = "sk_pp_1", "shop"
     transport = HttpTransport(server.url, api_key_headers(key, project))

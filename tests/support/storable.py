@@ -1,4 +1,4 @@
-"""The bodies that PandaProbe accepts, keeps and can show again, as measured on server 0.5.0: fewer than get a 202."""
+"""Checks that PandaProbe can store a body and show it again, as measured on server 0.5.0; a 202 does not ensure it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_COUNT = 2**31 - 1
 
 
 def assert_storable(body: Mapping[str, Any]) -> None:
-    """Assert that the body of POST /traces is not refused, not lost later, and does not poison the project."""
+    """Assert that the body of POST /traces is neither refused nor lost later, and makes no page of the project fail."""
     data = orjson.dumps(body)  # refuses lone surrogates, big integers, foreign types and keys that are not strings
     assert b"\\u0000" not in data.replace(b"\\\\", b"")
     uuid.UUID(body["trace_id"])
@@ -34,7 +34,7 @@ def assert_storable(body: Mapping[str, Any]) -> None:
 
 
 def assert_span(span: Mapping[str, Any]) -> None:
-    """Assert the same of one span."""
+    """Assert that PandaProbe can store this span."""
     uuid.UUID(span["span_id"])
     uuid.UUID(span.get("parent_span_id", span["span_id"]))
     assert 1 <= len(span["name"]) <= 512
@@ -54,7 +54,7 @@ def assert_span(span: Mapping[str, Any]) -> None:
 
 
 def assert_usage(usage: Mapping[str, Any]) -> None:
-    """Assert that the counts and their sum fit int4: otherwise no page of the project opens any more."""
+    """Assert that the counts and their sum fit int4: otherwise every page of the project fails."""
     assert all(type(count) is int and 0 <= count <= _MAX_COUNT for count in usage.values())
     assert usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0) <= _MAX_COUNT
 

@@ -1,4 +1,4 @@
-"""Traces as PandaProbe has them, written down span by span."""
+"""Traces as PandaProbe stores them, built span by span."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pandaprobe_otel.replay.capture.ordered_trace import StoredTrace
 
 
 def moment(seconds: float) -> str:
-    """A time of day, so many seconds after the trace began."""
+    """Return the time this many seconds after the trace began."""
     return f"2026-11-28T11:00:{seconds:09.6f}Z"
 
 
 def identity(name: str) -> str:
-    """The id of a span that is called so here."""
+    """Return the id of the span with this name."""
     return str(uuid5(NAMESPACE_OID, name))
 
 
@@ -24,7 +24,7 @@ ROOT: Final = identity("root")
 
 
 def span(name: str, kind: str, start: float, end: float | None, **more: Any) -> dict[str, Any]:
-    """A span below the root, whose id is made of its name and start."""
+    """Return a span below the root, whose id derives from its name and start."""
     return {
         "span_id": identity(f"{name}-{start}"),
         "parent_span_id": ROOT,
@@ -39,7 +39,7 @@ def span(name: str, kind: str, start: float, end: float | None, **more: Any) -> 
 
 
 def call(start: float, end: float, *, asked: Any = "Where?", said: Any = None, tools: Any = (), **more: Any) -> Any:
-    """A call of a model: what it was asked, what it said, and the tools it asked for as (name, arguments)."""
+    """Return a model call: its question, its answer, and the tools that the model requests, as (name, arguments)."""
     messages = asked if isinstance(asked, list) else [{"role": "user", "content": asked}]
     calls = [
         {"id": f"{name}-{at}", "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
@@ -52,12 +52,12 @@ def call(start: float, end: float, *, asked: Any = "Where?", said: Any = None, t
 
 
 def tool(name: str, start: float, end: float, arguments: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """A call of a tool."""
+    """Return a tool call."""
     return span(name, "TOOL", start, end, **{"input": dict(arguments), "output": "done", **more})
 
 
 def trace(*spans: dict[str, Any], **root: Any) -> StoredTrace:
-    """A trace with these spans below its root."""
+    """Return a trace with these spans below its root."""
     fields = {"input": "Where?", "output": "Here.", **root}
     top = {**span("answer", "AGENT", 0, 50), "span_id": ROOT, "parent_span_id": None, **fields}
     about = {"trace_id": "0f0c0000-0000-0000-0000-000000000000", "name": "answer", "started_at": moment(0)}

@@ -1,7 +1,7 @@
-"""The ways in which an app reads a streamed answer, and the ways in which it stops.
+"""Forms in which an app reads a streamed answer, and ways in which it ends.
 
-A form opens a stream on a client; an ending reads it and leaves it. The app's view, types included, is a
-Sighting: it must be equal with and without instrumentation.
+A form opens a stream on a client; an ending reads the stream and leaves it. A `Sighting` has all that the app sees,
+types included; it must be the same with and without instrumentation.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ITEMS_BEFORE_THE_END = 3
 
 @dataclass(slots=True)
 class Opened:
-    """A stream that the app has opened: its iterable, the way to leave it, and the number of items read before."""
+    """A stream that the app has opened: its iterable, the function to leave it, and the items before a break."""
 
     items: Iterable[Any]
     leave: Callable[[], Any]
@@ -53,7 +53,7 @@ class Opened:
 
 @dataclass(slots=True)
 class AsyncOpened:
-    """The same for an asynchronous client."""
+    """A stream that the app has opened on an asynchronous client."""
 
     items: AsyncIterable[Any]
     leave: Callable[[], Awaitable[Any]]
@@ -66,7 +66,7 @@ Ending = Callable[[Form, Any, Sighting], None]
 AsyncEnding = Callable[[AsyncForm, Any, Sighting], Awaitable[None]]
 
 ROUNDS_WITHOUT_NEWS = 200
-"""Rounds of the event loop without a new item; each piece takes a few through a client's layers."""
+"""Rounds of the event loop without a new item after which none will come; a chunk takes a few through the client."""
 
 
 def _some(opened: Opened, sighting: Sighting) -> None:
@@ -77,7 +77,7 @@ def _some(opened: Opened, sighting: Sighting) -> None:
 
 
 def read_to_the_end(form: Form, client: Any, sighting: Sighting) -> None:
-    """Read everything."""
+    """Read the whole stream, then leave it."""
     opened = form(client, sighting)
     for item in opened.items:
         sighting.read(item)
@@ -85,7 +85,7 @@ def read_to_the_end(form: Form, client: Any, sighting: Sighting) -> None:
 
 
 def read_and_leave(form: Form, client: Any, sighting: Sighting) -> None:
-    """Read everything, and leave the stream in any case, as a `with` block does."""
+    """Read the whole stream, and leave it in any case, as a `with` block does."""
     opened = form(client, sighting)
     try:
         for item in opened.items:
@@ -95,7 +95,7 @@ def read_and_leave(form: Form, client: Any, sighting: Sighting) -> None:
 
 
 def sighted(form: Form, client: Any) -> Sighting:
-    """Return the sighting of an app that reads everything and leaves; as `look`, for thousands of failing streams."""
+    """Return the sighting of an app that reads everything and leaves: a faster `look`, for thousands of calls."""
     sighting = Sighting()
     try:
         read_and_leave(form, client, sighting)
@@ -112,7 +112,7 @@ def break_and_close(form: Form, client: Any, sighting: Sighting) -> None:
 
 
 def with_and_break(form: Form, client: Any, sighting: Sighting) -> None:
-    """Break out of the loop within a `with` block: of the stream if it allows this, else of its closing."""
+    """Break out of the loop within a `with` block, which closes the stream."""
     opened = form(client, sighting)
     with ExitStack() as stack:
         if isinstance(opened.items, AbstractContextManager):
@@ -173,7 +173,7 @@ def look(ending: Ending, form: Form, client: Any) -> Sighting:
 
 
 async def _settle() -> None:
-    # The loop closes forgotten asynchronous generators, one inside the other.
+    # The loop closes nested forgotten asynchronous generators one after the other.
     for _ in range(15):
         gc.collect()
         await asyncio.sleep(0.0005)
@@ -189,7 +189,7 @@ async def _some_async(opened: AsyncOpened, sighting: Sighting) -> None:
 
 
 async def read_to_the_end_async(form: AsyncForm, client: Any, sighting: Sighting) -> None:
-    """Read everything."""
+    """Read the whole stream, then leave it."""
     opened = await form(client, sighting)
     async for item in opened.items:
         sighting.read(item)
@@ -197,7 +197,7 @@ async def read_to_the_end_async(form: AsyncForm, client: Any, sighting: Sighting
 
 
 async def read_and_leave_async(form: AsyncForm, client: Any, sighting: Sighting) -> None:
-    """Read everything, and leave the stream in any case, as an `async with` block does."""
+    """Read the whole stream, and leave it in any case, as an `async with` block does."""
     opened = await form(client, sighting)
     try:
         async for item in opened.items:
@@ -207,7 +207,7 @@ async def read_and_leave_async(form: AsyncForm, client: Any, sighting: Sighting)
 
 
 async def sighted_async(form: AsyncForm, client: Any) -> Sighting:
-    """Do as `sighted`, asynchronously."""
+    """Act like `sighted`, asynchronously."""
     sighting = Sighting()
     try:
         await read_and_leave_async(form, client, sighting)
@@ -224,7 +224,7 @@ async def break_and_close_async(form: AsyncForm, client: Any, sighting: Sighting
 
 
 async def with_and_break_async(form: AsyncForm, client: Any, sighting: Sighting) -> None:
-    """Break out of the loop inside an `async with` block."""
+    """Break out of the loop within an `async with` block."""
     opened = await form(client, sighting)
     async with AsyncExitStack() as stack:
         if isinstance(opened.items, AbstractAsyncContextManager):
@@ -291,7 +291,7 @@ async def cancelled_async(form: AsyncForm, client: Any, sighting: Sighting) -> N
 
 
 async def _all_read(sighting: Sighting) -> None:
-    """Run the event loop until nothing more is read: on loopback, everything sent has then arrived."""
+    """Run the event loop until no more items are read: on loopback, all sent items have then arrived."""
     rounds, known = 0, -1
     while rounds < ROUNDS_WITHOUT_NEWS:
         await asyncio.sleep(0)
@@ -310,7 +310,7 @@ ASYNC_ENDINGS: dict[str, AsyncEnding] = {
 
 
 async def look_async(ending: AsyncEnding, form: AsyncForm, client: Any) -> Sighting:
-    """Do as `look`, asynchronously."""
+    """Act like `look`, asynchronously."""
     sighting = Sighting()
     try:
         await ending(form, client, sighting)

@@ -1,7 +1,7 @@
 """A strict PandaProbe for delivery tests: real HTTP on loopback, the real limiter, faults on request.
 
-It has the rules that delivery depends on (a fixed window that opens with the first hit, an accepted trace that
-becomes visible a little later, appends that need it) and records every request.
+It has the rules that delivery depends on (a fixed window that opens with the first hit, an accepted trace that becomes
+visible a little later, appends that need a visible trace) and records every request.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class Reply:
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     reset: str | None = None
-    """"unread": reset the connection at once; "accepted": carry the request out, then reset.
+    """"unread": reset the connection at once. "accepted": carry the request out, then reset the connection.
 
-    "silent": never answer, as long as the client waits.
+    "silent": send no answer for as long as the client waits.
     """
     wire: Callable[[socket.socket], None] | None = None
-    """Writes the answer to the socket itself (garbage, or byte by byte); the connection is closed afterwards."""
+    """Function that writes the answer to the socket (garbage, or byte by byte); the connection is closed afterwards."""
     carried_out: bool = False
     """With `wire`: true if the request was carried out."""
 
@@ -67,7 +67,7 @@ class StoredTrace:
 
 
 class StrictPandaProbe:
-    """Use it as a context manager; `url` is the endpoint. Thread-safe."""
+    """The server, as a context manager; `url` is the endpoint. Thread-safe."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class StrictPandaProbe:
         tls: ssl.SSLContext | None = None,
         receive_buffer: int | None = None,
     ) -> None:
-        """`calendar`: the window begins with the clock's minute; `max_body`: bytes above which it answers 413.
+        """`calendar`: the window begins with the clock's minute; `max_body`: a body with more bytes gets a 413.
 
         `receive_buffer`: bytes that the system accepts for the server before it has read them.
         """
@@ -103,15 +103,15 @@ class StrictPandaProbe:
         self.script: deque[Reply] = deque()
         """Answers to the next POST /traces, one each."""
         self.answer: Callable[[str, str], Reply | None] = lambda method, path: None
-        """Called for every request (method, path) when the script is empty; None: the server's own answer."""
+        """Called for every request (method, path) when the script is empty; None stands for the server's own answer."""
         self.cuts_body: Callable[[str, str], bool] = lambda method, path: False
-        """Called for every request before its body is read; True: the connection is reset in the middle of the body."""
+        """Called for every request before its body is read; True resets the connection in the middle of the body."""
         self.log: list[Logged] = []
         self.traces: dict[str, StoredTrace] = {}
         self.scores: list[dict[str, Any]] = []
         self.accepted_at: list[float] = []
         self.connections_closed = 0
-        """Connections that the server closed, by itself or after the client had."""
+        """Number of connections that the server closed, before or after the client."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -119,7 +119,7 @@ class StrictPandaProbe:
         return self
 
     def start(self, port: int = 0) -> None:
-        """Listen; after `stop`, on the port that it returned, with everything that was stored."""
+        """Listen. To restart after `stop`, pass the port that it returned; everything stored is kept."""
         self._server = _Server(("127.0.0.1", port), _Handler, bind_and_activate=False)
         self._server.owner = self
         if self._receive_buffer is not None:
@@ -162,7 +162,7 @@ class StrictPandaProbe:
         with self._lock:
             return {span_id for trace in self.traces.values() for span_id in trace.spans}
 
-    # -- carrying out -------------------------------------------------------------------------------------------------
+    # -- handling requests ---------------------------------------------------------------------------------------------
 
     def handle(self, method: str, path: str, headers: Mapping[str, str], raw: bytes) -> Reply:
         """Answer a request and record it."""
@@ -232,14 +232,14 @@ class StrictPandaProbe:
 
 
 class CalendarWindow:
-    """At most `limit` hits between two full minutes (or other windows) of the clock."""
+    """A limiter whose windows begin at full minutes (or other multiples of `window_s`) of the clock."""
 
     def __init__(self, limit: int, window_s: float) -> None:
         self._limit, self._window_s = limit, window_s
         self._window, self._hits = -1, 0
 
     def hit(self, key: str) -> bool:
-        """Count a hit; return False if the window is full. There is one key only."""
+        """Count a hit; return False if the window is full. All keys share one window."""
         window = int(time.time() / self._window_s)
         if window != self._window:
             self._window, self._hits = window, 0
@@ -281,7 +281,7 @@ class _Handler(BaseHTTPRequestHandler):
             reply.wire(self.connection)
             return
         if reply.reset == "silent":
-            self.connection.recv(1)  # it gives up, and closes
+            self.connection.recv(1)  # the client gives up, and closes
         if reply.reset:
             self._reset()
             return

@@ -1,4 +1,4 @@
-"""Programs run as a user runs them: a fresh interpreter, with the settings in the environment."""
+"""Programs run as a user runs them: in a fresh interpreter, with the settings in the environment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def one(name):
 
 
 def environment(endpoint: str | None = None, **more: str) -> dict[str, str]:
-    """Return the process's environment without settings of ours or OpenTelemetry's, plus the given ones."""
+    """Return the process's environment, without settings of PandaProbe or OpenTelemetry, plus the given ones."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PANDAPROBE_", "OTEL_"))}
     if endpoint is not None:
         clean |= {"PANDAPROBE_ENDPOINT": endpoint, "PANDAPROBE_API_KEY": "sk_pp_1", "PANDAPROBE_PROJECT_NAME": "shop"}

@@ -1,7 +1,7 @@
-"""A process that has loaded the imports of a judged suite, and runs each suite or command in a fork.
+"""A process that has imported what test suites with verdicts need, and runs each suite or command in a fork.
 
-Loading takes two seconds of CPU, ten times as long as a small suite. The fork is as separate as a new
-process: working directory, environment, libraries, threads, signals and exit handlers are its own.
+Imports take two seconds of CPU, ten times as long as a small suite. A fork is as separate as a new process: it has its
+own working directory, environment, libraries, threads, signals and exit handlers.
 
 A request is a line of JSON on standard input; the answer is a line with the exit code on standard output.
 """
@@ -37,19 +37,19 @@ _MODULES: Final = (
 
 
 def load() -> None:
-    """Import what suites need, and start nothing."""
+    """Import the modules that suites need, without starting anything."""
     for name in (*_LOADED, *(f"pandaprobe_otel.{module}" for module in _MODULES)):
         import_module(name)
     for name in _PACKAGES:
         for module in pkgutil.walk_packages(import_module(name).__path__, f"{name}."):
             import_module(module.name)
-    gc.freeze()  # keeps forks from visiting, and so copying, the objects that all share
+    gc.freeze()  # keeps forks from touching, and so copying, the shared objects
 
 
 def become(request: dict[str, Any]) -> int:
     """Run the requested program; return its exit code."""
     signal.alarm(_LONGEST_S)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # even if this was started in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also if this process was started in the background
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["env"])
@@ -81,7 +81,7 @@ def serve() -> int | None:
 
 
 def _copy(terminal: int, screen: Path) -> None:
-    with screen.open("wb", buffering=0) as file, suppress(OSError):  # Linux raises it once no process has it open
+    with screen.open("wb", buffering=0) as file, suppress(OSError):  # Linux raises it when all processes have ended
         while part := os.read(terminal, 65536):
             file.write(part)
     os.close(terminal)

@@ -32,16 +32,16 @@ def assistant(question):
 """
 
 _OTHERS: Final = sorted({point.name for point in entry_points(group="pytest11") if "pandaprobe" not in point.value})
-"""Installed plugins that are not ours: loading them all would take most of the time of a small suite."""
+"""Installed plugins of others: loading them would take most of the time of a small suite."""
 _NOT_REWRITTEN: Final = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
-"""The forks have the plugins loaded before pytest starts."""
+"""Warning filter, since the forks have loaded the plugins before pytest starts."""
 _OLDER_ANYIO: Final = "ignore:_pytest.python.CallSpec2 has been renamed"
-"""The plugin of an anyio older than the pytest uses an old name."""
+"""Warning filter, since the plugin of an older anyio uses a name that pytest has changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The result of a pytest run; `cases` has the outcome of each test and verdict by its name."""
+    """The result of a pytest run; `cases` has the outcome of each test and verdict, by name."""
 
     code: int
     out: str
@@ -60,14 +60,14 @@ class Outcome:
 
 
 RunSuite = Callable[..., Outcome]
-"""Runs a suite in the folder of a test: the code, then options of pytest, `plugins=`, and the environment."""
+"""Runs a suite in a test's folder. Arguments: the code, options of pytest, `plugins=`, and environment variables."""
 
 RunCommand = Callable[..., "subprocess.CompletedProcess[str]"]
-"""Runs `pandaprobe-otel` in the folder of a test: the arguments, and the environment."""
+"""Runs `pandaprobe-otel` in a test's folder. Arguments: those of the command, and environment variables."""
 
 
 class Suites:
-    """Runs suites and commands, each in a process of its own."""
+    """Runner of suites and commands, each in its own process."""
 
     def __init__(self) -> None:
         program = Path(__file__).with_name("suite_forks.py")
@@ -76,7 +76,7 @@ class Suites:
         )
 
     def close(self) -> None:
-        """End the process that the suites come from."""
+        """End the process that forks the suites."""
         self._forks.communicate(timeout=60)
 
     def run(
@@ -88,10 +88,10 @@ class Suites:
         terminal: bool = False,
         **env: str,
     ) -> Outcome:
-        """Run the tests in `code`, after this module's agent, and return the outcome.
+        """Run the tests in `code`, with `AGENT` before them, and return the outcome.
 
-        Of the installed plugins only ours and the named ones are loaded, and warnings are errors. Files `conftest.py`
-        and `pytest.ini` in the folder are used; without `code` there is no file of tests.
+        Of the installed plugins, only ours and those in `plugins` are loaded, and warnings are errors. The folder's
+        `conftest.py` and `pytest.ini` are used. Without `code`, no file of tests is written.
         """
         if code:
             (folder / "test_suite.py").write_text(AGENT + code, encoding="utf-8")
@@ -131,7 +131,7 @@ class Suites:
         self._forks.stdin.write(json.dumps(request) + "\n")
         self._forks.stdin.flush()
         code = int(self._forks.stdout.readline())
-        # As bytes, since a terminal's carriage returns count.
+        # Read as bytes, which keeps a terminal's carriage returns.
         out, err = (path.read_bytes().decode() if path.exists() else "" for path in output.values())
         return subprocess.CompletedProcess([program, *arguments], code, out, err)
 
@@ -154,7 +154,7 @@ def _read(xml: Path) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     properties: dict[str, dict[str, str]] = {}
     if xml.exists():
         for case in ElementTree.parse(xml).iter("testcase"):
-            # In JUnit's form the class is between module and last name; for a verdict, the test is there.
+            # In JUnit's XML, a class stands between module and name; for a verdict, its test stands there.
             inner = str(case.get("classname")).partition(".")[2]
             name = "::".join(filter(None, (inner, str(case.get("name")))))
             found = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]

@@ -1,4 +1,4 @@
-"""Processes that share a limit and are stopped at any moment, even between taking a token and sending with it."""
+"""Processes that share a limit and are suspended at any moment, even between taking a token and sending a request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def suspended_at_random(
 ) -> list[float]:
     """Let saturated processes run; return the times at which the server counted their requests.
 
-    Now and then one is stopped with up to twenty tokens in hand. A request may be counted at any
+    From time to time, one process is suspended with up to twenty tokens in hand. The server may count a request at any
     time while it may be under way, and a little later.
     """
     resumes: list[tuple[float, int, int, Lease]] = []

@@ -1,4 +1,4 @@
-"""A way for tasks to wait for each other, in an order that no clock decides."""
+"""A wait in which other tasks run, and which does not depend on a clock."""
 
 from __future__ import annotations
 

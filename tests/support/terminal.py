@@ -18,7 +18,7 @@ _ESCAPES: Final = re.compile(r"\x1b\[[?0-9;]*[A-Za-z]")
 
 
 class Terminal:
-    """Use it as a context manager: a program that still runs at the end is killed."""
+    """A context manager that runs a program in a terminal, and kills the program if it still runs at the end."""
 
     def __init__(self, *command: str, environment: Mapping[str, str]) -> None:
         ours, theirs = pty.openpty()
@@ -49,7 +49,7 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """Return the text of the screen, without colours and cursor movements; each line once ended."""
+        """Return the text of the screen without colours and cursor movements, with normalized line ends."""
         return _LINE_ENDS.sub("\n", _ESCAPES.sub("", self._written))
 
     def type(self, keys: str) -> None:
@@ -57,7 +57,7 @@ class Terminal:
         os.write(self._screen, keys.encode())
 
     def wait_for(self, pattern: str, *, timeout_s: float = 60.0) -> re.Match[str]:
-        """Read the screen until a regular expression is found on it, after what was found before."""
+        """Read the screen until a regular expression matches text that comes after the previous match."""
         deadline = time.monotonic() + timeout_s
         while (found := re.compile(pattern).search(self.text, self._read_up_to)) is None:
             assert time.monotonic() < deadline, f"{pattern!r} did not appear in {self.text!r}"
@@ -83,7 +83,7 @@ class Terminal:
 
 
 def _take_terminal() -> None:
-    """Make standard input the controlling terminal, so that Ctrl-C reaches the program as it does a person's."""
+    """Make standard input the controlling terminal, so that Ctrl-C reaches the program as from a person."""
     import fcntl
     import termios
 

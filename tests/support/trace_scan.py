@@ -1,4 +1,4 @@
-"""Traces of many kinds, and an independent reader of searches that looks at each of them."""
+"""Traces of many kinds, and an independent implementation of searches that inspects each of them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pandaprobe_otel.local.search.searchable_fields import Comparison
 
 Record: TypeAlias = dict[str, Any]
 Scores: TypeAlias = Mapping[str, float]
-"""The latest score `task_completion` of traces that have one, by their ids."""
+"""Latest score `task_completion` by trace id, for traces that have one."""
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def at(seconds: float) -> str:
-    """Return a moment so many seconds before NOW."""
+    """Return the time this many seconds before NOW."""
     return (NOW - timedelta(seconds=seconds)).isoformat()
 
 
 def record(number: int) -> Record:
-    """Return a trace; every field takes a few values, in another rhythm each."""
+    """Return a trace whose fields take a few values each, with different periods."""
     started = 3600.0 * 10 * number
     failed = number % 4 == 0
     spans = [
@@ -71,12 +71,12 @@ def record(number: int) -> Record:
 
 
 def seconds(moment: str | None) -> float | None:
-    """Return a moment as seconds; None for none."""
+    """Return a time in seconds; None for None."""
     return None if moment is None else datetime.fromisoformat(moment).timestamp()
 
 
 def texts(each: Record, key: str, name: str) -> list[str]:
-    """Return the texts that a field of a trace has."""
+    """Return the texts in a field of a trace."""
     by_kind = {"tool": "TOOL", "agent": "AGENT", "retriever": "RETRIEVER"}
     if key in by_kind:
         return [span["name"] for span in each["spans"] if span["kind"] == by_kind[key]]
@@ -96,7 +96,7 @@ def texts(each: Record, key: str, name: str) -> list[str]:
 
 
 def numbers(each: Record, key: str, name: str, scores: Scores) -> list[float]:
-    """Return the numbers that a field of a trace has."""
+    """Return the numbers in a field of a trace."""
     llms = [span for span in each["spans"] if span["kind"] == "LLM"]
     if key == "latency":
         ended = seconds(each["ended_at"])
@@ -129,18 +129,18 @@ COMPARED: dict[Comparison, Callable[[float, float], bool]] = {
 
 
 def like(text: str, pattern: str) -> bool:
-    """Compare as a shell does, with `*` alone, whatever the case."""
+    """Match a text with a pattern in which `*` stands for any text, ignoring case."""
     parts = [re.escape(part) for part in pattern.split("*")]
     return re.fullmatch(".*".join(parts), text, re.IGNORECASE | re.DOTALL) is not None
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text: what is between signs that are no letters or digits."""
+    """Return the words of a text, which are its sequences of letters and digits."""
     return ["".join(signs) for is_word, signs in itertools.groupby(text.lower(), str.isalnum) if is_word]
 
 
 def follow(text: list[str], wanted: list[str], *, is_prefix: bool) -> bool:
-    """Tell whether words follow each other in a text; of the last one, maybe only a beginning."""
+    """Return whether the wanted words follow each other in a text; with `is_prefix`, the last one may be incomplete."""
     for at in range(len(text) - len(wanted) + 1):
         part = text[at : at + len(wanted)]
         if is_prefix and part and part[-1].startswith(wanted[-1]):
@@ -151,7 +151,7 @@ def follow(text: list[str], wanted: list[str], *, is_prefix: bool) -> bool:
 
 
 def strings(each: Record) -> Iterator[str]:
-    """Yield every text and number of a trace that is looked at."""
+    """Yield every text and number of a trace in which searches look for words."""
     waiting = [each["name"], each["input"], each["output"]]
     for span in each["spans"]:
         waiting += [span["name"], span.get("error"), span.get("input"), span.get("output")]
@@ -166,7 +166,7 @@ def strings(each: Record) -> Iterator[str]:
 
 
 def matches(each: Record, query: Query, scores: Scores) -> bool:
-    """Tell whether a trace matches, by looking at it."""
+    """Return whether a trace matches a query."""
     match query:
         case All(parts):
             return all(matches(each, part, scores) for part in parts)

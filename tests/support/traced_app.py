@@ -42,7 +42,7 @@ class WatchedTransport:
     exchanges: list[Exchange] = field(default_factory=list[Exchange])
 
     def send(self, request: Request) -> Outcome:
-        """Send, in at most this transport's time."""
+        """Send a request, with at most this transport's timeout."""
         begun = time.monotonic()
         outcome = self.inner.send(replace(request, timeout_s=min(request.timeout_s, self.timeout_s)))
         self.exchanges.append(Exchange(request, outcome, time.monotonic() - begun))
@@ -67,7 +67,7 @@ class TracedApp:
     transport: WatchedTransport
 
     def trace(self, name: str, **attributes: Any) -> None:
-        """Make one trace of one span."""
+        """Make a trace of one span."""
         with self.tracer.start_as_current_span(name, attributes={**CHAT, **attributes}):
             pass
 
@@ -81,7 +81,7 @@ class TracedApp:
 
     @property
     def is_balanced(self) -> bool:
-        """Return whether the ledger's sums are right."""
+        """Return whether the counts of spans add up."""
         status = self.status()
         dropped = sum(status.spans_dropped.values())
         return status.spans_ended == status.spans_delivered + dropped + status.spans_pending

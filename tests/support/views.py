@@ -23,7 +23,7 @@ def view(
     events: Sequence[EventView] = (),
     **fields: Any,
 ) -> SpanView:
-    """Return a view that starts `at` seconds after START and lasts this many seconds (None: it still runs)."""
+    """Return a view that starts `at` seconds after START and lasts this many seconds (None: the span is still open)."""
     start = START + int(at * SECOND)
     return SpanView(
         name,

@@ -1,4 +1,4 @@
-"""Tokens as three vocabularies count them: those that litellm brings along, so that nothing is fetched."""
+"""Token counts in three vocabularies that litellm contains, so that nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 
 def most_tokens(text: str) -> int:
-    """Return how many tokens a text takes at most, of cl100k, o200k and Anthropic's published vocabulary."""
+    """Return the highest of a text's token counts in cl100k, o200k and Anthropic's published vocabulary."""
     openai, anthropic = _vocabularies()
     return max(*(len(each.encode(text, disallowed_special=())) for each in openai), len(anthropic.encode(text).ids))
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Final
 
 PATIENCE_S: Final = 60.0
-"""Only a hanging test takes so long, even on a slow machine."""
+"""Timeout that only a hanging test reaches, even on a slow machine."""
 _LOOK_EVERY_S: Final = 0.005
 
 
 def wait_until(condition: Callable[[], object], *, what: str = "") -> None:
-    """Check repeatedly until the condition is true; fail with `what` if it never becomes so."""
+    """Check repeatedly until the condition is true; fail with `what` if it does not become true."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < deadline, f"{what or condition} did not come about in {PATIENCE_S:g} s"
+        assert time.monotonic() < deadline, f"not within {PATIENCE_S:g} s: {what or condition}"
         time.sleep(_LOOK_EVERY_S)

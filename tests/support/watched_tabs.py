@@ -1,4 +1,4 @@
-"""Tabs of a browser that are watched: no script may fail, no request may leave, and axe has nothing to complain of."""
+"""Browser tabs in which no script may fail and no request may leave the machine, and a check with axe."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PHONE_WIDTH: Final = 390
 
 
 class Watched:
-    """A new tab of a context; in the end its scripts must not have failed, and no request may have left the server."""
+    """Context manager of a new tab, which fails at the end if a script failed or a request left the machine."""
 
     def __init__(self, context: BrowserContext) -> None:
         self.context = context

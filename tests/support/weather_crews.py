@@ -1,7 +1,7 @@
-"""A CrewAI crew that knows the weather, and an isolated CrewAI.
+"""A CrewAI crew that knows the weather, and settings that isolate CrewAI.
 
-It sends no telemetry, asks nothing about traces, and writes files only in its own directory: CrewAI reads these
-settings at its import, which happens only in environments where nothing else runs.
+With these settings, CrewAI sends no telemetry, asks nothing about traces, and writes files only in its own directory.
+It reads them at its import, which happens only in environments where nothing else runs.
 """
 
 from __future__ import annotations
@@ -53,5 +53,5 @@ def station(llm: Any, asked: str, **options: Any) -> Any:
 
 
 def station_at(url: str, asked: str) -> Any:
-    """Return the same with a model at this address."""
+    """Return the crew with a model at this URL."""
     return station(LLM(model="openai/gpt-5-mini", base_url=url, api_key="any"), asked)

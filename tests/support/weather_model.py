@@ -19,8 +19,8 @@ def weather(city: str) -> str:
 def weather_model(messages: Sequence[Message]) -> Reply:
     """Call the tool for the city in the last question, then report its result.
 
-    "Weather in Łódź?" works, "Weather in Atlantis?" makes the tool fail, "Weather in Nowhere?" is refused with 400;
-    any other message of a user is answered at once.
+    "Weather in Łódź?" works, "Weather in Atlantis?" makes the tool fail, and "Weather in Nowhere?" is refused with 400.
+    The model answers any other message of a user at once.
     """
     last = messages[-1]
     said = text_of(last["content"])

@@ -1,4 +1,4 @@
-"""The loopback provider's answers without a socket, for clients over httpx and httpx2: the same, many times faster.
+"""The loopback provider's answers without sockets, many times faster, for clients that use httpx or httpx2.
 
 Requests of other HTTP libraries still go over the loopback interface. Pauses and silences of a reply are left out.
 """
@@ -21,7 +21,7 @@ _BROKEN: Final = "peer closed connection without sending complete message body (
 
 @contextmanager
 def without_sockets(server: ProviderServer) -> Iterator[None]:
-    """Give every client over httpx the answers of `server.script` within the block."""
+    """Answer every client that uses httpx or httpx2 from `server.script` within the block."""
     with ExitStack() as stack:
         for name in _LIBRARIES:
             library = import_module(name)

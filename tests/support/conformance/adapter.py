@@ -1,4 +1,4 @@
-"""Contents of a library's module: an app's calls of it, and its provider's bytes on the wire."""
+"""Content of a library's module: an app's calls of the library, and its provider's answers as bytes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from streamed_forms import AsyncForm, Form, Sighting
 from . import libraries
 
 Shape = Literal["plain", "stream", "helper", "raw", "with_streaming_response"]
-"""The ways of asking that the suite tests; each form belongs to one of them."""
+"""The ways to call a library that the suite tests; each form belongs to one of them."""
 
 OneCall = Callable[[Any, Sighting], None]
-"""A call that is answered in one piece; it records in the sighting what the app gets."""
+"""Makes a call that is answered in one piece; records in the sighting what the app gets."""
 OneAsyncCall = Callable[[Any, Sighting], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wire:
-    """One answer of the provider in both forms: in one piece, and as the chunks of a stream."""
+    """One answer of the provider, both in one piece and as the chunks of a stream."""
 
     whole: bytes
     chunks: Sequence[bytes]
@@ -44,26 +44,26 @@ class Expected:
     response_model: str | None
     text: str
     words: Sequence[str]
-    """Words of the text that occur nowhere else on the wire: one that the app has seen must be in the span."""
+    """Words of the text that occur nowhere else in the answer; the span must have those that the app has seen."""
     input_tokens: int
     output_tokens: int
     finish_reason: str
     tool_calls: Sequence[tuple[str, Mapping[str, Any]]]
-    """Names and arguments of the calls in the answer with tools."""
+    """Names and arguments of the tool calls in `Adapter.tools`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
     """One API of one client library.
 
-    `client` and `async_client` open a client on the server at a root URL, without resends and with a timeout in
+    `client` and `async_client` open a client of the server at a root URL, without retries and with a timeout in
     seconds. The names of calls and forms begin with their `Shape` ("raw", "raw stream").
     """
 
     title: str
-    """The title on the page."""
+    """The title of the API on the page."""
     integration: str
-    """The name in the registry."""
+    """The name of the integration in the registry."""
     client: Callable[[str, float], AbstractContextManager[Any]]
     async_client: Callable[[str, float], AbstractAsyncContextManager[Any]]
     calls: Mapping[str, OneCall]
@@ -73,26 +73,26 @@ class Adapter:
     answer: Wire
     tools: Wire
     refusal: bytes
-    """Body of an error."""
+    """Body of an error answer."""
     expected: Expected
     beside: Sequence[str] = ()
-    """Other integrations that are on at the same time, of libraries that this one calls."""
+    """Other integrations that are active at the same time, for libraries that this library calls."""
     refused: Callable[[int], Reply] | None = None
-    """The answer with an error status, if it needs more than `refusal` as JSON."""
+    """Returns the answer with an error status, if it needs more than `refusal` as its body."""
     varies: str = r"(?!)"
-    """Pattern of text that the app sees differently in each call, such as the time of day."""
+    """Pattern of text that differs in each call, such as the time of day."""
     warns: Sequence[str] = ()
-    """Filters, as for pytest, for warnings of the library itself."""
+    """Filters, in pytest's form, for warnings of the library itself."""
     usage_when_cut: bool = False
-    """True if the provider sends counts along the way, so that a stream that is left early has some."""
+    """True if the provider sends token counts during a stream, so that a stream that is left early has some."""
     needs: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Beginning of a name -> members (dotted) that a client needs for it; old versions lack some."""
+    """Beginning of a name -> dotted members that a client needs for it; old versions lack some of them."""
     without: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Cases that make no sense here, as "sync stream/dropped" (or "stream/dropped"), with the reason."""
+    """Cases that do not apply to this API, as "sync stream/dropped" (or "stream/dropped"), with the reason."""
 
 
 def adapters() -> list[Adapter]:
-    """Return every library's, in the order of the page. A test of its own finds one that cannot be imported."""
+    """Return all adapters, in the order of the page; a separate test finds libraries that cannot be imported."""
     found: list[Adapter] = []
     for module in iter_modules(libraries.__path__):
         with suppress(ImportError, pytest.skip.Exception):

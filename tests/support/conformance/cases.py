@@ -14,26 +14,26 @@ from streamed_forms import AsyncForm, Form, Sighting
 from .adapter import Adapter, OneAsyncCall, OneCall, Wire
 
 SILENCE_S: Final = 60.0
-"""Seconds of a silence that nobody waits for; it ends earlier if the client leaves."""
+"""Seconds of a silence that no test waits out; it ends earlier if the client leaves."""
 SHORT_TIMEOUT_S: Final = 0.05
 
 Outcome = Literal["complete", "tools", "partial", "nothing", "cancelled", "refused", "failed", "cut"]
-"""The part of the answer that arrives: all of it, all of one with tool calls, its beginning, nothing (the app closed),
-its beginning before the app cancelled, an error status, no answer, or its beginning and then an error."""
+"""The part of the answer that arrives: all of it, all of an answer with tool calls, its beginning, nothing (the app
+closed), its beginning before the app cancelled, an error status, no answer, or its beginning and then an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One column of the page. `status` is a refusal's; `times_out`: the client's timeout is very short."""
+    """One column of the page. `status` is that of a refusal; with `times_out`, the client's timeout is very short."""
 
     name: str
     outcome: Outcome
     reply: Callable[[Adapter, bool], Reply]
     """Returns the provider's answer; the second argument is true for a streamed call."""
     ending: str
-    """Name in `streamed_forms.ENDINGS`; a call that is answered in one piece is always read."""
+    """Name in `streamed_forms.ENDINGS`; an answer in one piece is always read."""
     answered: bool = False
-    """True if the case exists for calls that are answered in one piece, too."""
+    """True if the case also exists for calls that are answered in one piece."""
     only_async: bool = False
     status: int = 200
     times_out: bool = False
@@ -109,7 +109,7 @@ def look_at_call(call: OneCall, client: Any) -> Sighting:
 
 
 async def look_at_call_async(call: OneAsyncCall, client: Any, cancelled_at: ProviderServer | None) -> Sighting:
-    """Do the same asynchronously; with `cancelled_at`, cancel the call when it has reached that server."""
+    """Make such a call asynchronously; with `cancelled_at`, cancel the call once it has reached this server."""
     sighting = Sighting()
     try:
         if cancelled_at is None:
@@ -131,10 +131,10 @@ async def _cancelled(call: Awaitable[None], server: ProviderServer) -> None:
 
 
 def look_at_form(case: Case, form: Form, client: Any) -> Sighting:
-    """Open a stream and end it as the case says."""
+    """Open a stream and end it with the ending of the case."""
     return streamed_forms.look(_ENDINGS[case.ending], form, client)
 
 
 async def look_at_form_async(case: Case, form: AsyncForm, client: Any) -> Sighting:
-    """Do the same asynchronously."""
+    """Open a stream asynchronously and end it with the ending of the case."""
     return await streamed_forms.look_async(_ASYNC_ENDINGS[case.ending], form, client)

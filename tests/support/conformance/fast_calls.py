@@ -1,4 +1,4 @@
-"""Thousands of calls in a few minutes, without the costs of a client that are not under test."""
+"""Settings for thousands of calls in a few minutes, which avoid costs of clients that are not under test."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ from without_sockets import without_sockets
 
 @contextmanager
 def hurried(server: ProviderServer) -> Iterator[None]:
-    """Replace the sockets of clients over httpx, and reuse the classes that clients make for a call, in the block."""
+    """Replace the sockets of clients that use httpx, and reuse the classes that clients make, within the block."""
     with without_sockets(server), models_made_once():
         yield

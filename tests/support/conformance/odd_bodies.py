@@ -1,7 +1,7 @@
-"""Bodies that no provider's reference describes, and that some service sends nevertheless.
+"""Bodies that no provider's reference describes, but that some service sends.
 
-There are two kinds of oddity: events written in another way with the same meaning, and documents with something else in
-one place: nothing, null, or a value of another type.
+There are two kinds of oddity: events that are written in another way with the same meaning, and documents with an odd
+value in one place: nothing, null, or a value of another type.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LONG: Final = "long " * 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Oddity:
-    """A body and its oddity."""
+    """A body and the name of its oddity."""
 
     name: str
     chunks: Sequence[bytes]
@@ -50,7 +50,7 @@ Path = tuple[str | int, ...]
 
 
 def written_otherwise(wire: Wire) -> Iterator[Oddity]:
-    """Yield the same events in other forms that the standard of server-sent events allows, and in other pieces."""
+    """Yield the same events in other forms that the standard of server-sent events allows, and in other chunks."""
     body = b"".join(wire.chunks)
     for size in (1, 3, 64):
         pieces = tuple(body[start : start + size] for start in range(0, len(body), size))
@@ -67,7 +67,7 @@ def written_otherwise(wire: Wire) -> Iterator[Oddity]:
 
 
 def said_otherwise(wire: Wire) -> Iterator[Oddity]:
-    """Yield other events: unknown ones, repeated ones, out of order, and very long ones."""
+    """Yield other events: unknown ones, repeated ones, events out of order, and very long ones."""
     events = [event_in(chunk, wire.stream_type) for chunk in wire.chunks]
     for place, event in enumerate(events):
         if event is not None:
@@ -89,7 +89,7 @@ def said_otherwise(wire: Wire) -> Iterator[Oddity]:
 
 
 def with_other_values(wire: Wire) -> Iterator[Oddity]:
-    """Yield each place of each kind of event with each of `REPLACEMENTS`, place by place."""
+    """Yield the stream with one odd value, for each place in each kind of event and each of `REPLACEMENTS`."""
     seen: set[tuple[Any, ...]] = set()
     for at, chunk in enumerate(wire.chunks):
         event = event_in(chunk, wire.stream_type)
@@ -107,7 +107,7 @@ def with_other_values(wire: Wire) -> Iterator[Oddity]:
 
 
 def whole_with_other_values(whole: bytes) -> Iterator[Oddity]:
-    """Do the same for an answer in one piece."""
+    """Yield an answer in one piece with one odd value, for each place and each of `REPLACEMENTS`."""
     document = json.loads(whole)
     for path in _paths(document):
         for value in REPLACEMENTS:

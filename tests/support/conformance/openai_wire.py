@@ -1,4 +1,4 @@
-"""Answers of a provider with OpenAI's chat completions, for all its clients."""
+"""Answers of a provider that speaks OpenAI's chat completions, for all clients of this protocol."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _calls() -> list[dict[str, Any]]:
 
 
 def _call_chunks() -> list[dict[str, Any]]:
-    """Return two parallel calls; each begins with its name, and its arguments come in two pieces."""
+    """Return two parallel tool calls; each begins with its name, and its arguments come in two chunks."""
     chunks = [chunk(delta(role="assistant", content=None))]
     for index, call in enumerate(_calls()):
         written = call["function"]["arguments"]
@@ -52,7 +52,7 @@ def _call_chunks() -> list[dict[str, Any]]:
 
 
 def events(payloads: Sequence[Any], *, done: bool = True, named: bool = False) -> list[bytes]:
-    """Return server-sent events, one chunk each."""
+    """Return server-sent events, one in each chunk."""
     return [sse(payload, named=named) for payload in payloads] + ([b"data: [DONE]\n\n"] if done else [])
 
 
@@ -66,11 +66,11 @@ ANSWERED: Final = Wire(whole=json.dumps(completion()).encode(), chunks=events(ch
 TOOLS: Final = Wire(whole=json.dumps(completion({"tool_calls": _calls()})).encode(), chunks=events(_call_chunks()))
 
 TOOLS_WHOLE: Final = Wire(whole=TOOLS.whole, chunks=events(_whole_call_chunks()))
-"""The calls whole, as some services send them and some clients require."""
+"""Tool calls in one chunk each, as some services send them and some clients require them."""
 
 
 def expected(provider: str) -> Expected:
-    """Return the expected span of such a chat."""
+    """Return the expected span of a chat with this provider."""
     return Expected(
         span_name=f"chat {MODEL}",
         provider=provider,

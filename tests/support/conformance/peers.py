@@ -1,7 +1,7 @@
-"""Results of other instrumentations in the same cases, for the page beside our own.
+"""Results of other vendors' instrumentations in the same cases, which the page shows beside our own.
 
-Run in November 2026 with the newest versions of each, on openai 3.57.0: otel-genai 1.3b0, OpenInference 0.1.66,
-OpenLLMetry 0.62.4, Langfuse 5.0.4, Logfire 5.4, the official PandaProbe SDK 0.6.0.
+They were run in November 2026 with the newest version of each, on openai 3.57.0: otel-genai 1.3b0, OpenInference
+0.1.66, OpenLLMetry 0.62.4, Langfuse 5.0.4, Logfire 5.4, the official PandaProbe SDK 0.6.0.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ PEERS: Final = ("otel-genai", "OpenInference", "OpenLLMetry", "Langfuse", "Logfi
 
 
 class Compared(NamedTuple):
-    """One row: the action, our results to show, and those of the peers in the order of PEERS."""
+    """One row: the action, our results to show, and the peers' results in the order of PEERS."""
 
     what: str
     ours: tuple[tuple[Row, str], ...]

@@ -1,4 +1,4 @@
-"""A context in which the instrumentations of an adapter are on."""
+"""A context in which the integrations of an adapter are active."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATIENCE_S: Final = 60.0
 
 @contextmanager
 def recorded(adapter: Adapter, recorder: SpanRecorder) -> Iterator[None]:
-    """Record the library, and the libraries that it calls, within the block."""
+    """Record the calls of the library, and of the libraries that it calls, within the block."""
     names = (adapter.integration, *adapter.beside)
     try:
         for name in names:
@@ -30,7 +30,7 @@ def recorded(adapter: Adapter, recorder: SpanRecorder) -> Iterator[None]:
 
 
 def await_span(recorder: SpanRecorder) -> None:
-    """Wait for the span: a library's own threads may hold a forgotten stream a moment longer than the app."""
+    """Wait for a span: the threads of a library may hold a forgotten stream a moment longer than the app."""
     deadline = time.monotonic() + PATIENCE_S
     while not recorder.spans and time.monotonic() < deadline:
         gc.collect()

@@ -1,4 +1,4 @@
-"""Cases that have passed in this process, for the page."""
+"""Cases that have passed in this process, from which the page is written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .span_check import OUTPUT_TOKENS
 
 
 class Row(NamedTuple):
-    """One way of asking one library."""
+    """One way to call one library."""
 
     library: str
     mode: str
@@ -21,7 +21,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A passed case, with the contents of its span."""
+    """A passed case, with the kinds of content in its span."""
 
     output_tokens: bool
     output: bool
@@ -29,7 +29,7 @@ class Passed:
 
 @dataclass(slots=True)
 class Results:
-    """Every case that passed, by its row and its name."""
+    """Every case that has passed, by row and name."""
 
     found: dict[Row, dict[str, Passed]] = field(default_factory=dict[Row, dict[str, Passed]])
 

@@ -1,6 +1,6 @@
 """Bodies short enough to be cut at every byte: the first two events of each kind, with characters of several bytes.
 
-Only parts of an event that no client reads are left out, so each kind, and each place inside it, is still there.
+Only parts of an event that no client reads are left out, so each kind of event, and each place within it, remains.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _UNREAD: Final = frozenset(
     }
 )
 SUNNY: Final = "Sü☀😀"
-"""Replaces the word of the answers."""
+"""Replaces the first word of the answers."""
 _SHORTER: Final = (("Sunny", SUNNY), ("gpt-5-mini-2026-08-07", "gpt"), ("claude-sonnet-5-20260801", "claude"))
 
 
 def shortened(adapter: Adapter) -> Adapter:
-    """Return the library's adapter with short bodies, and with the expected spans for them."""
+    """Return the adapter with short bodies, and with the expected span for them."""
     expected = adapter.expected
 
     def short(wire: Wire) -> Wire:
@@ -62,14 +62,14 @@ def shortened(adapter: Adapter) -> Adapter:
 
 
 def wires(adapter: Adapter, form: str) -> Iterator[tuple[str, Wire]]:
-    """Yield the streams of this form, with their names."""
+    """Yield the answers that this form streams, with their names."""
     yield "answer", adapter.answer
     if f"{form}/tool calls" not in adapter.without:
         yield "tools", adapter.tools
 
 
 def _short(wire: Wire, text: str, *, complete: bool) -> Iterator[bytes]:
-    """Yield the first chunks of each kind. A later event that repeats all of `text` has its remaining words."""
+    """Yield the first chunks of each kind. An event that repeats all of `text` gets the shortened text."""
     seen: Counter[str] = Counter()
     left = text if complete else " ".join(text.split(" ")[:_EACH])
     for chunk in wire.chunks:
@@ -91,7 +91,7 @@ def _plain(text: str) -> str:
 
 
 def _shape(value: Any) -> Any:
-    """Return a value's structure without its contents; the type of an event is its kind."""
+    """Return a value's structure without its contents, but with the types of events."""
     if isinstance(value, dict):
         kind = value.get("type"), value.get("event_type")
         return kind, sorted((key, _shape(member)) for key, member in value.items())

@@ -1,4 +1,4 @@
-"""The check that a call's span shows how the call went."""
+"""A check that the span of a call shows how the call went."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .cases import Case
 INPUT_TOKENS = "gen_ai.usage.input_tokens"
 OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
 _OUTCOMES = {"partial": "partial", "nothing": "partial", "cancelled": "cancelled"}
-"""`pandaprobe.outcome` of a call that neither succeeded nor failed, by the case's own word."""
+"""`pandaprobe.outcome` of a call that neither succeeded nor failed, by `Case.outcome`."""
 
 
 def check(span: ReadableSpan, adapter: Adapter, case: Case, seen: Sighting) -> None:
-    """Assert that the span has ended, and is right for what the app has seen."""
+    """Assert that the span has ended, and agrees with what the app has seen."""
     attributes: dict[str, Any] = dict(span.attributes or {})
     expected = adapter.expected
     assert span.end_time is not None
@@ -68,9 +68,9 @@ def _check_answer(attributes: dict[str, Any], expected: Expected, *, with_tools:
 
 
 def check_text(span: ReadableSpan, adapter: Adapter, seen: Sighting, broken: bytes = b"") -> None:
-    """Assert that the span has no more than arrived, and no less than the app has seen.
+    """Assert that the span has no more text than arrived, and no less than the app has seen.
 
-    Some clients show an event that is `broken` in the middle as its text: words in it are ignored.
+    If an event is `broken` in the middle, some clients show it as text: its words are ignored.
     """
     said = _said(dict(span.attributes or {}))
     assert adapter.expected.text.startswith(said)
@@ -82,7 +82,7 @@ def check_text(span: ReadableSpan, adapter: Adapter, seen: Sighting, broken: byt
 def check_tools(span: ReadableSpan, adapter: Adapter, seen: Sighting, broken: bytes) -> None:
     """Assert that the span has the tool calls whose names the app has seen, and no others.
 
-    `broken` is as for `check_text`.
+    The words in a `broken` event are ignored, as in `check_text`.
     """
     called = [part["name"] for part in _parts(dict(span.attributes or {})) if part["type"] == "tool_call"]
     shown = "".join(seen.items)
@@ -92,7 +92,7 @@ def check_tools(span: ReadableSpan, adapter: Adapter, seen: Sighting, broken: by
 
 
 def check_end(span: ReadableSpan) -> None:
-    """Assert that the span says why the answer ended: finished, failed, or broken off."""
+    """Assert that the span shows how the answer ended: finished, failed, or broken off."""
     attributes: dict[str, Any] = dict(span.attributes or {})
     finished = "gen_ai.response.finish_reasons" in attributes
     failed = span.status.status_code is StatusCode.ERROR

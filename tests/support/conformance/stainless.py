@@ -1,4 +1,4 @@
-"""Ways to use clients that Stainless generates: `create`, raw and streaming responses, sync and async."""
+"""Ways to call clients that Stainless generates: `create`, raw and streaming responses, sync and async."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from . import openai_wire
 from .adapter import Adapter, OneAsyncCall, OneCall
 
 Resource = Callable[[Any], Any]
-"""Returns the object of a client that has `create`."""
+"""Returns the object of a client that has the method `create`."""
 
 
 async def awaited(value: Any) -> Any:
-    """Return the value, awaited if necessary: old versions parse raw responses without waiting."""
+    """Return the value, awaited if necessary: old versions parse raw responses without an `await`."""
     return await value if isinstance(value, Awaitable) else value
 
 
@@ -49,7 +49,7 @@ def calls(resource: Resource, request: Mapping[str, Any]) -> dict[str, OneCall]:
 
 
 def async_calls(resource: Resource, request: Mapping[str, Any]) -> dict[str, OneAsyncCall]:
-    """Return the same for asynchronous clients."""
+    """Return the ways to get an answer in one piece from an asynchronous client."""
 
     async def plain(client: Any, seen: Sighting) -> None:
         seen.read(await resource(client).create(**request))
@@ -107,7 +107,7 @@ def forms(resource: Resource, request: Mapping[str, Any], reads: int = 3) -> dic
 
 
 def async_forms(resource: Resource, request: Mapping[str, Any], reads: int = 3) -> dict[str, AsyncForm]:
-    """Return the same for asynchronous clients."""
+    """Return the ways to get a stream from an asynchronous client."""
 
     async def create(client: Any, seen: Sighting) -> AsyncOpened:
         stream = seen.saw(await resource(client).create(**request, stream=True))
@@ -138,7 +138,7 @@ def async_forms(resource: Resource, request: Mapping[str, Any], reads: int = 3) 
 
 
 def helper(manager_of: Callable[[Any], Any], reads: int = 3) -> Form:
-    """Return a stream made by a helper: the client gives a context manager, which gives the stream."""
+    """Return a form for a helper of the client, which returns a context manager of the stream."""
 
     def form(client: Any, seen: Sighting) -> Opened:
         manager = seen.saw(manager_of(client))
@@ -149,7 +149,7 @@ def helper(manager_of: Callable[[Any], Any], reads: int = 3) -> Form:
 
 
 def async_helper(manager_of: Callable[[Any], Any], reads: int = 3) -> AsyncForm:
-    """Return the same for asynchronous clients."""
+    """Return a form for a helper of an asynchronous client."""
 
     async def form(client: Any, seen: Sighting) -> AsyncOpened:
         manager = seen.saw(manager_of(client))
@@ -160,7 +160,7 @@ def async_helper(manager_of: Callable[[Any], Any], reads: int = 3) -> AsyncForm:
 
 
 def like_openai(kind: Any, async_kind: Any, integration: str, provider: str) -> Adapter:
-    """Return chats of a client built like OpenAI's that speaks its protocol to one service."""
+    """Return the adapter for chats of a client that is built like OpenAI's and speaks its protocol to one service."""
 
     def opened(made: Any) -> Callable[[str, float], Any]:
         return lambda url, timeout_s: made(base_url=url, api_key="none", max_retries=0, timeout=timeout_s)

@@ -1,6 +1,6 @@
 """The suite's own cassettes: each library's answers as its client gets them, recorded with the loopback provider.
 
-`python tests/support/record_traffic.py` records them anew. They are replayed with the newest and with old clients.
+`python tests/support/record_traffic.py` records them again. They are replayed with the newest and with old clients.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .cases import CASES, Case
 
 CASSETTES: Final = Path(__file__).parents[2] / "integrations" / "cassettes" / "conformance"
 ROOT: Final = "http://127.0.0.1:9"
-"""The recorded provider's address, where nothing listens."""
+"""Address of the provider in the cassettes, where no server listens."""
 _BY_NAME: Final = {case.name: case for case in CASES}
 _RECORDED: Final = {
     "plain": ("plain", False, "read to the end"),
@@ -34,7 +34,7 @@ _RECORDED: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """One cassette: a call of this name that went as this case does."""
+    """One cassette: the call with this name, recorded in this case."""
 
     adapter: Adapter
     name: str
@@ -57,7 +57,7 @@ def recordings() -> Iterator[Recording]:
 
 
 def player(mode: str) -> vcr.VCR:
-    """Return a VCR that records neither client nor time, and identifies a call by method and path."""
+    """Return a VCR that records neither the client nor times, and identifies a call by method and path."""
     made = vcr.VCR(
         record_mode=mode,
         match_on=["method and path"],

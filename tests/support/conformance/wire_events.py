@@ -1,4 +1,4 @@
-"""JSON documents in the chunks of a stream, and chunks made of other documents."""
+"""JSON documents in the chunks of a stream, and chunks made from other documents."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import aws_events
 
 @dataclass(frozen=True, slots=True)
 class WireEvent:
-    """A chunk's document, and a way to write the chunk with other JSON text."""
+    """A chunk's document, and a function that writes the chunk with other JSON text."""
 
     document: Any
     written: Callable[[str], bytes]
 
 
 def event_in(chunk: bytes, stream_type: str) -> WireEvent | None:
-    """Return the event of a chunk; None if the chunk has no document, such as the end mark."""
+    """Return the event of a chunk; None if the chunk has no document, such as the end marker."""
     if stream_type == aws_events.CONTENT_TYPE:
         return _frame(chunk)
     before, brace, rest = chunk.decode().partition("{")

@@ -1,4 +1,4 @@
-"""Sends Mistral's client, which reads no variable for its address, to a scripted model; examples run unchanged."""
+"""A redirection of Mistral's client to a scripted model, since no variable sets its address; examples run unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of every provider with a mark at each place that can hold content; each mark must come out in the trace."""
+"""Calls of every provider with a mark in each place that can contain content; the trace must contain each mark."""
 
 from . import (
     anthropic_messages,

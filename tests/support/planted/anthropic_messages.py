@@ -1,4 +1,4 @@
-"""Anthropic's messages, whole and streamed, and batches of them."""
+"""Anthropic's messages, whole and streamed, and batches of messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def client(server: ProviderServer) -> Any:
 
 
 def request(plant: Plants) -> Json:
-    """Return messages with blocks of every kind, and parameters without an attribute."""
+    """Return a request with blocks of every kind, and with parameters that have no attribute."""
     image = {"type": "base64", "media_type": "image/png", "data": plant.picture("picture")}
     document = {"type": "text", "media_type": "text/plain", "data": plant.text("document")}
     result = {
@@ -108,7 +108,7 @@ def blocks(plant: Plants) -> list[Json]:
 
 
 def message(plant: Plants) -> Json:
-    """Return the answer, with every member beside its blocks."""
+    """Return the answer, with every member that can accompany its blocks."""
     return {
         "id": plant.text("id"),
         "type": "message",

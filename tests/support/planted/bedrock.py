@@ -1,4 +1,4 @@
-"""Bedrock: the bodies of each family of models that is invoked directly."""
+"""Bedrock's InvokeModel, with the bodies of each family of models."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _clients: dict[str, Any] = {}
 
 
 def client(server: ProviderServer) -> Any:
-    """Return one client of this server for all calls: making one takes a while."""
+    """Return the client of this server, which all calls share, since making one takes a while."""
     if server.url not in _clients:
         session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1")
         _clients[server.url] = session.client("bedrock-runtime", endpoint_url=server.url)
@@ -28,7 +28,7 @@ def client(server: ProviderServer) -> Any:
 
 
 def close_clients() -> None:
-    """Close them all."""
+    """Close all clients."""
     while _clients:
         _clients.popitem()[1].close()
 
@@ -93,7 +93,7 @@ def said(plant: Plants) -> list[Json]:
 
 
 def about(plant: Plants) -> Json:
-    """Return the members beside the answer."""
+    """Return the members that accompany the answer."""
     return {
         "usage": {"inputTokens": plant.number("in"), "outputTokens": plant.number("out"), "totalTokens": 1},
         "metrics": {"latencyMs": plant.number("latency")},

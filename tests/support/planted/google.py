@@ -17,18 +17,18 @@ Json = dict[str, Any]
 
 
 def client_of(server: ProviderServer) -> Any:
-    """Return Google's client, on the Gemini API."""
+    """Return Google's client for the Gemini API."""
     return genai.Client(api_key="none", vertexai=False, http_options=types.HttpOptions(base_url=server.url))
 
 
 def vertex(server: ProviderServer) -> Any:
-    """Return Google's client, on Vertex AI."""
+    """Return Google's client for Vertex AI."""
     given: Any = {"vertexai": True, "project": "p", "location": "l", "credentials": Credentials(token="none")}  # type: ignore[no-untyped-call, unused-ignore]
     return genai.Client(http_options=types.HttpOptions(base_url=server.url), **given)
 
 
 def answer(plant: Plants) -> Json:
-    """Return one candidate with parts of every kind, and every member beside them."""
+    """Return one candidate with parts of every kind, and every member that can accompany them."""
     found = {
         "parts": [
             {"text": plant.text("thought"), "thought": True, "thoughtSignature": "c2VhbGVk"},
@@ -120,7 +120,7 @@ def _content(server: ProviderServer, plant: Plants) -> object:
 
 @planted("google_genai", "content stream")
 def _content_stream(server: ProviderServer, plant: Plants) -> object:
-    """Stream text in pieces; the other members come with the last one."""
+    """Stream text in chunks; the other members come with the last chunk."""
     whole = answer(plant)
     (candidate,) = whole.pop("candidates")
     said = candidate.pop("content")["parts"]

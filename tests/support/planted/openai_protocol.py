@@ -1,4 +1,4 @@
-"""OpenAI's protocol, for OpenAI itself, and for the services that speak it through the same client or their own."""
+"""OpenAI's protocol, for OpenAI itself and for services that speak it through OpenAI's client or their own."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def tools(plant: Plants) -> list[Any]:
 
 
 def answer(plant: Plants) -> Json:
-    """Return an answer with all members that a service may send."""
+    """Return an answer with every member that a service may send."""
     token = {"token": plant.text("token"), "logprob": -0.5, "bytes": [1], "top_logprobs": []}
     message = {
         "role": "assistant",
@@ -134,7 +134,7 @@ def answer(plant: Plants) -> Json:
 
 
 def chunks(plant: Plants) -> list[Json]:
-    """Return the same answer in pieces."""
+    """Return the answer in chunks."""
     whole = answer(plant)
     (choice,) = whole.pop("choices")
     message, usage = choice.pop("message"), whole.pop("usage")

@@ -1,4 +1,4 @@
-"""The Responses API."""
+"""OpenAI's Responses API."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def response_parameters(plant: Plants) -> Json:
 
 
 def response_answer(plant: Plants) -> Json:
-    """Return a response with all members that a service may send."""
+    """Return a response with every member that a service may send."""
     return {
         **response(*response_items(plant)),
         "id": plant.text("id"),

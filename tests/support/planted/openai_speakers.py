@@ -1,4 +1,4 @@
-"""Other services that speak OpenAI's protocol, through its client or their own."""
+"""Other services that speak OpenAI's protocol, through OpenAI's client or their own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 @planted("openai", "chat of Groq, streamed")
 def _groq_through_openai(server: ProviderServer, plant: Plants) -> object:
-    """Stream with Groq's counts, which come unasked in a member of its own."""
+    """Stream with Groq's token counts, which come without a request for them, in their own member."""
     usage = {"prompt_tokens": 14, "completion_tokens": plant.number("tokens"), "total_time": plant.number("time")}
     delta = {
         "role": "assistant",

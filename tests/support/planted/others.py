@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 
 def mistral(server: ProviderServer) -> Any:
-    """Return Mistral's client, of the old library or the new one."""
+    """Return Mistral's client, from the old library or the new one."""
     try:
         made: Any = importlib.import_module("mistralai.client").Mistral
     except (ImportError, AttributeError):
@@ -255,7 +255,7 @@ def _ollama_embedding(server: ProviderServer, plant: Plants) -> object:
 
 
 def _litellm() -> Any:
-    return importlib.import_module("litellm_library").litellm  # takes seconds, so it is imported only here
+    return importlib.import_module("litellm_library").litellm  # imported only here, since the import takes seconds
 
 
 def _litellm_request(server: ProviderServer, plant: Plants) -> Json:
@@ -286,5 +286,5 @@ def _litellm_completion(server: ProviderServer, plant: Plants) -> object:
 def _litellm_stream(server: ProviderServer, plant: Plants) -> object:
     server.replies(events_reply(chunks(plant)))
     for place in ("refusal", "executed tool", "native reason", "filter"):
-        del plant.marks[place]  # litellm leaves them out of its chunks
+        del plant.marks[place]  # litellm leaves these members out of its chunks
     return list(_litellm().completion(**_litellm_request(server, plant), stream=True))

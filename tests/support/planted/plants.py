@@ -13,7 +13,7 @@ from provider_server import ProviderServer
 
 
 class Plants:
-    """Marks of one call by the name of their place."""
+    """Marks of one call, by the name of the place that contains them."""
 
     def __init__(self) -> None:
         self.marks: dict[str, str] = {}
@@ -29,7 +29,7 @@ class Plants:
         return number
 
     def picture(self, place: str) -> str:
-        """Return bytes as base64, which the trace shows as their digest."""
+        """Return bytes as base64; the trace shows their digest."""
         data = f"picture of {place}".encode()
         self._new(place, hashlib.sha256(data).hexdigest())
         return base64.b64encode(data).decode()
@@ -39,11 +39,11 @@ class Plants:
         return f"data:image/png;base64,{self.picture(place)}"
 
     def sealed(self) -> str:
-        """Return a text that must not be recorded: a credential."""
+        """Return a credential, which must not be recorded."""
         return SEALED
 
     def missing(self, told: Any) -> list[str]:
-        """Return the places whose marks are not in what was recorded."""
+        """Return the places whose marks are not in the recorded values."""
         found = json.dumps(told, default=str)
         return [place for place, mark in self.marks.items() if mark not in found]
 
@@ -69,7 +69,7 @@ CALLS: Final[dict[str, Planted]] = {}
 
 
 def planted(library: str, name: str) -> Callable[[Call], Call]:
-    """Add a call to the table; it scripts the server and sends the request."""
+    """Add a call to the table; the call scripts the server and sends the request."""
 
     def add(make: Call) -> Call:
         CALLS[f"{library} {name}"] = Planted(library=library, make=make)

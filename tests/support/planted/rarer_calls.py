@@ -22,12 +22,12 @@ Json = dict[str, Any]
 
 
 def fresh_id(plant: Plants) -> str:
-    """Return an id that no other call has, since a repeated fetch is recorded once."""
+    """Return an id that no other call has, since a repeated fetch is recorded only once."""
     return plant.text(f"id {id(plant)}")
 
 
 def usage(plant: Plants) -> Json:
-    """Return counts under OpenAI's newer names."""
+    """Return token counts under OpenAI's newer names."""
     return {
         "input_tokens": plant.number("in"),
         "output_tokens": plant.number("out"),

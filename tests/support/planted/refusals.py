@@ -1,4 +1,4 @@
-"""Calls that a service refuses: the members beside the message help to find the reason."""
+"""Calls that a service refuses: the members of the error besides its message help to find the reason."""
 
 from __future__ import annotations
 

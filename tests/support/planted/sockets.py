@@ -1,4 +1,4 @@
-"""Turns of live and realtime sessions, over WebSockets."""
+"""Turns of live and realtime sessions over WebSockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every public method of a client library, called once: those that make spans, and the reasons of the others.
+"""Every public method of a client library, called once: those that make spans, and the reasons why others make none.
 
-The libraries' modules are in `libraries/`; docs/providers.md has the results.
+`libraries/` has the module of each library; docs/providers.md has the results.
 """

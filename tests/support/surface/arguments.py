@@ -1,4 +1,4 @@
-"""Guessed arguments for a method: the required ones, by their names and annotations."""
+"""Arguments for the required parameters of a method, guessed from their names and annotations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BY_ANNOTATION: Final[tuple[tuple[str, Any], ...]] = (
 
 
 def arguments_for(method: Callable[..., Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return keyword arguments for parameters without a default. `known` has values by name, which override guesses."""
+    """Return keyword arguments for parameters without a default; values in `known`, by name, override guesses."""
     found: dict[str, Any] = {}
     for name, parameter in inspect.signature(method).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
@@ -33,7 +33,7 @@ def arguments_for(method: Callable[..., Any], known: Mapping[str, Any]) -> dict[
 
 
 def _guess(annotation: str) -> Any:
-    # A union that allows a string gets one: the request can then be sent.
+    # For a union that allows a string, use a string: the request can then be sent.
     if "str" in annotation.replace("Mapping[str", "").replace("Dict[str", "").replace("List[str", ""):
         return "x"
     return next((value for part, value in _BY_ANNOTATION if part in annotation), "x")

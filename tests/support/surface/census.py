@@ -1,4 +1,4 @@
-"""A census: every method of a library is called once, with its provider played in memory, and its spans are counted."""
+"""A census: every method of a library is called once, with a provider in memory, and its spans are counted."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from span_recorder import SpanRecorder
 from . import libraries
 
 EACH: Final = "a span for each answer"
-"""The entry of a method that opens a connection."""
+"""The result for a method that opens a connection."""
 
 
 class Method(NamedTuple):
-    """One public method by its dotted name, and a call of it that sends a request."""
+    """One public method by its dotted name, with a call of it that sends a request."""
 
     name: str
     call: Callable[[], Any]
@@ -32,7 +32,7 @@ class Method(NamedTuple):
 
 @dataclass(slots=True)
 class Roll:
-    """The methods of one library. `requests` are those at the provider, as "POST /path"; the census empties it."""
+    """The methods of one library. `requests` reached the provider during the last call, as "POST /path"."""
 
     methods: Iterable[Method]
     requests: list[str] = field(default_factory=list[str])
@@ -40,16 +40,16 @@ class Roll:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
-    """One client library. `open` returns its methods, once the library is instrumented."""
+    """One client library. `open` returns its methods after the library was instrumented."""
 
     integration: str
-    """The name in the registry."""
+    """The name of the integration in the registry."""
     distribution: str
     open: Callable[[], AbstractContextManager[Roll]]
     left_out: Mapping[str, Sequence[str]]
     """Reason for no spans -> names of methods, as shell patterns."""
     hooked: Callable[[str, Any], str | None] = lambda name, result: None
-    """Returns the spans of a method that is not called, or whose result must be used first; None for none."""
+    """Returns the spans of a method that is not called, or whose result must be used first; None if there are none."""
 
     @property
     def version(self) -> str:
@@ -66,15 +66,15 @@ class Found:
     left_out: Mapping[str, Sequence[str]]
     """Reason for no spans -> methods."""
     reading: Sequence[str]
-    """Methods that only read or delete what the service keeps."""
+    """Methods that only read or delete data at the service."""
     unknown: Sequence[str]
-    """Methods that make no span, without a reason."""
+    """Methods that make no span, without a reason in `left_out`."""
     outdated: Sequence[str]
-    """Patterns that match no method any more, or methods that make spans although they are left out."""
+    """Patterns in `left_out` that match no method any more, and methods that make spans although a pattern matches."""
 
 
 def census(library: Library) -> Found:
-    """Call each method once, with the integration on."""
+    """Call each method once, with the integration active."""
     recorder = SpanRecorder()
     traced: dict[str, str] = {}
     left: dict[str, list[str]] = {reason: [] for reason in library.left_out}
@@ -103,7 +103,7 @@ def _operation(library: Library, roll: Roll, method: Method, recorder: SpanRecor
     roll.requests.clear()
     recorder.clear()
     result: Any = None
-    with suppress(Exception):  # the answers are made up: only the request counts here
+    with suppress(Exception):  # answers are made up: only the request counts
         result = method.call()
     later = library.hooked(method.name, result)
     del result
@@ -130,7 +130,7 @@ def _outdated(library: Library, traced: Mapping[str, str], left: Mapping[str, Se
 
 
 def all_libraries() -> list[Library]:
-    """Return every library's, by name. A test of its own finds one that cannot be imported."""
+    """Return all libraries, by name; a separate test finds those that cannot be imported."""
     found: list[Library] = []
     for module in iter_modules(libraries.__path__):
         with suppress(ImportError, pytest.skip.Exception):

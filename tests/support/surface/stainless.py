@@ -1,4 +1,4 @@
-"""Clients that Stainless generates: resources with methods, over an HTTP client that can be passed in."""
+"""Clients that Stainless generates: resources with methods, and an HTTP client that can be passed in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DONE: Final[Mapping[str, Any]] = {
     "usage": {"input_tokens": 1, "prompt_tokens": 1, "output_tokens": 1},
     "results_url": "/v1/messages/batches/x/results",
 }
-"""An answer that fits most requests: the work is done."""
+"""An answer that fits most requests, with the status of completed work."""
 Way = Callable[[Callable[..., Any]], Any]
 """A way to call a method that needs more than its arguments."""
 
@@ -28,7 +28,7 @@ Way = Callable[[Callable[..., Any]], Any]
 def stainless(
     library: str, client: str, ways: Mapping[str, Way], known: Mapping[str, Any] | None = None, **options: Any
 ) -> Callable[[], AbstractContextManager[Roll]]:
-    """Return the function that opens the roll of one client class. `ways` are by the end of a method's name."""
+    """Return the function that opens the roll of one client class; `ways` are by the ending of a method's name."""
 
     @contextmanager
     def opened() -> Iterator[Roll]:
@@ -38,7 +38,7 @@ def stainless(
 
         def answer(request: Any) -> Any:
             roll.requests.append(f"{request.method} {request.url.path}")
-            status = 200 if request.method == "GET" else 400  # a refusal is quicker, and counts as a call as well
+            status = 200 if request.method == "GET" else 400  # a refusal is faster, and the call counts all the same
             return http.Response(status, json={**_DONE, "id": str(uuid4())})
 
         transport = http.Client(transport=http.MockTransport(answer))
@@ -60,7 +60,7 @@ def _methods(client: Any, resources: str, ways: Mapping[str, Way], known: Mappin
 
 
 def _repeats(name: str) -> bool:
-    """Return whether a method polls through others until something is done."""
+    """Return whether a method repeatedly calls another one until some work is completed."""
     return "poll" in name or "wait_for" in name
 
 

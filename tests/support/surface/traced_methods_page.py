@@ -1,4 +1,4 @@
-"""The traced methods of each library, for docs/providers.md."""
+"""The section about traced methods in docs/providers.md."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _TITLE: Final = re.compile(r"^### (\S+) (\S+)\n", re.MULTILINE)
 
 
 def parts_of(section: str) -> dict[str, str]:
-    """Return the text for each library, by its distribution."""
+    """Return the text about each library in the section, by its distribution."""
     titles = [*_TITLE.finditer(section)]
     ends = [*(title.start() for title in titles[1:]), len(section)]
     return {title[1]: section[title.start() : end].strip("\n") for title, end in zip(titles, ends, strict=False)}
 
 
 def version_in(part: str) -> str | None:
-    """Return the version of the library that the text is about."""
+    """Return the version of the library in this text."""
     found = _TITLE.match(part)
     return found[2] if found is not None else None
 
 
 def whole(parts: Mapping[str, str]) -> str:
-    """Return the section of these texts."""
+    """Return the section made of these texts."""
     return "\n\n".join([INTRODUCTION, *(parts[name] for name in sorted(parts))])
 
 

@@ -1,4 +1,4 @@
-"""The public methods of a client, through all of its resources."""
+"""The public methods of a client and of all its resources."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _SKIPPED = ("_", "with_", "parent_ref", "sdk_configuration")
 def methods_of(
     owner: Any, is_resource: Callable[[Any], bool], path: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Yield dotted name and bound method, depth first, in alphabetical order."""
+    """Yield the dotted name and the bound method, depth first, in alphabetical order."""
     for name in sorted(set(dir(owner))):
         if name.startswith(_SKIPPED):
             continue
         try:
             found = getattr(owner, name)
-        except Exception:  # noqa: BLE001 - a property that wants settings which this client has not
+        except Exception:  # noqa: BLE001 - a property that needs settings which this client lacks
             continue
         if is_resource(found):
             if len(path) < 6 and found is not owner:

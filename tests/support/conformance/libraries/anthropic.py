@@ -1,4 +1,4 @@
-"""The anthropic client: messages, and the beta of them."""
+"""The anthropic client: messages, and beta messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from conformance.adapter import Adapter, Expected, Wire
 from streamed_forms import AsyncOpened, Opened, Sighting
 
 READS: Final = 5
-"""The first words come after the starts of the message and of its text, and a ping."""
+"""The first words come after the start of the message, the start of its text, and a ping."""
 
 
 def client(url: str, timeout_s: float) -> anthropic.Anthropic:

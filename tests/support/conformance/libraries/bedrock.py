@@ -1,4 +1,4 @@
-"""Amazon Bedrock, through boto3 and aiobotocore: Converse, and a model's own bodies."""
+"""Amazon Bedrock through boto3 and aiobotocore: Converse, and a model's own bodies."""
 
 from __future__ import annotations
 
@@ -137,8 +137,8 @@ _USE_DELTAS: Final = [
 ]
 _BLOCKS: Final = [{"type": "tool_use", "id": name, "name": name, "input": arguments} for name, arguments in _CALLS]
 _WARNS: Final = ("ignore:unclosed <socket:ResourceWarning", "ignore:Unclosed connection:ResourceWarning")
-"""Both leave the connection of a forgotten or broken stream to the garbage collector; aiohttp's warning of it depends
-on the part of a reference cycle that is collected first."""
+"""Both clients leave the connection of a forgotten or broken stream to the garbage collector. aiohttp warns or not,
+depending on which part of a reference cycle is collected first."""
 
 ADAPTERS: Final = (
     Adapter(

@@ -28,7 +28,7 @@ USAGE: Final = {
 
 
 def client(url: str, timeout_s: float) -> cohere.ClientV2:
-    """Return a client of the loopback server; it has the first version of the API too."""
+    """Return a client of the loopback server; it has the methods of the first version too."""
     return cohere.ClientV2(api_key="none", base_url=url, timeout=timeout_s)
 
 

@@ -52,7 +52,7 @@ def client(url: str, timeout_s: float) -> Iterator[Any]:
 
 @asynccontextmanager
 async def async_client(url: str, timeout_s: float) -> AsyncIterator[Any]:
-    """Yield its asynchronous half."""
+    """Yield the asynchronous part of a client of the loopback server."""
     made = _made(url, timeout_s)
     yield made.aio
     await made.aio.aclose()

@@ -1,4 +1,4 @@
-"""litellm with an OpenAI-compatible service; the openai client underneath is recorded too."""
+"""litellm with an OpenAI-compatible service; the underlying openai client is recorded too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streamed_forms import AsyncOpened, Opened, Sighting
 
 @dataclass(frozen=True)
 class Target:
-    """Arguments of litellm's functions, which every call needs since litellm has no clients."""
+    """Arguments that every call of litellm's functions needs, since litellm has no clients."""
 
     url: str
     timeout_s: float
@@ -50,7 +50,7 @@ def _taken(*, asynchronous: bool) -> list[Any]:
 
 @contextmanager
 def client(url: str, timeout_s: float) -> Iterator[Target]:
-    """Yield a target on the loopback server; close the clients that litellm keeps for it in the end."""
+    """Yield a target on the loopback server; at the end, close the clients that litellm keeps for it."""
     yield Target(url, timeout_s)
     for kept in _taken(asynchronous=False):
         kept.close()
@@ -58,7 +58,7 @@ def client(url: str, timeout_s: float) -> Iterator[Target]:
 
 @asynccontextmanager
 async def async_client(url: str, timeout_s: float) -> AsyncIterator[Target]:
-    """Do the same for the asynchronous functions."""
+    """Yield a target on the loopback server; at the end, close the asynchronous clients that litellm keeps for it."""
     yield Target(url, timeout_s)
     for kept in _taken(asynchronous=True):
         await kept.close()
@@ -74,7 +74,7 @@ async def _plain_async(target: Target, seen: Sighting) -> None:
 
 def _stream(target: Target, seen: Sighting) -> Opened:
     stream: Any = seen.saw(litellm.completion(**target.request, stream=True))
-    return Opened(stream, getattr(stream, "close", lambda: None))  # 1.100 closes only the asynchronous ones
+    return Opened(stream, getattr(stream, "close", lambda: None))  # in 1.100, only asynchronous streams have `close`
 
 
 async def _stream_async(target: Target, seen: Sighting) -> AsyncOpened:

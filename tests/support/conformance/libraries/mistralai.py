@@ -12,7 +12,7 @@ from conformance.adapter import Adapter, Wire
 from openai_traffic import ANSWER, ANSWERED_BY, MODEL, QUESTION, WORDS
 from streamed_forms import AsyncOpened, Opened, Sighting
 
-# The client is at the root of the package before 2.0, and one level down from then on.
+# The client is at the root of the package before 2.0, and one level below from 2.0 on.
 try:
     MODULE: Final[Any] = importlib.import_module("mistralai.client")
     MODULE.Mistral  # noqa: B018 - 1.x has a module of this name too

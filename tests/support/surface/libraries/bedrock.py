@@ -1,4 +1,4 @@
-"""Amazon Bedrock through boto3: the operations of the services that ask models."""
+"""Amazon Bedrock through boto3: the operations of the services that call models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `cohere` client: the first API with its methods, the second with those of `v2`."""
+"""The `cohere` client: methods of the first API at the client, and those of the second API at `v2`."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def _found(client: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
 
 
 def _called(name: str, ask: Callable[..., Any], elsewhere: Callable[..., Any] | None, roll: Roll) -> Any:
-    """Call a method, on Vertex AI if only that has it."""
+    """Call a method, on Vertex AI if only Vertex AI has it."""
     try:
         return _used(name, ask)
     except Exception:

@@ -1,4 +1,4 @@
-"""litellm: functions of a module, whose kinds litellm lists itself. They are inspected, not called."""
+"""litellm: functions of a module, whose kinds litellm itself lists. They are inspected, not called."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _open() -> Iterator[Roll]:
 
 
 def _operation(name: str, decorated: Any) -> str | None:
-    """Return the operation of a function, if the one that it calls is wrapped by us."""
+    """Return the operation of a function, if we have wrapped the function that it calls."""
     found = next((functions[name] for functions in FUNCTIONS.values() if name in functions), None)
     while found is not None and decorated is not None:
         names = decorated.__code__.co_freevars

@@ -73,7 +73,7 @@ def _first(*names: str) -> Any:
 
 
 def _asks(name: str) -> bool:
-    """Return whether a method sends requests of its own: asynchronous twins and generated helpers are left out."""
+    """Return whether a method sends requests itself, and is neither an asynchronous twin nor a generated helper."""
     last = name.rpartition(".")[2]
     return "." in name and not last.endswith("_async") and last not in ("do_request", "sdk_configuration")
 

@@ -16,7 +16,7 @@ _WAYS: Final = {
 
 
 def _on_connection(name: str, result: Any) -> str | None:
-    """Return EACH for a method that opens a connection, if entering this is instrumented."""
+    """Return EACH for a method that opens a connection, if its `__enter__` is instrumented."""
     is_ours = isinstance(type(result).__dict__.get("__enter__"), wrapt.FunctionWrapper)
     return EACH if is_ours and name.endswith(".connect") else None
 
